@@ -1,0 +1,266 @@
+"""The command line: ``weibnb scan``, ``weibnb show``, ``weibnb demo``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    import xarray as xr
+
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; ``sys.argv`` by default.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 1 for bad input, 2 for bad usage, 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except (ValueError, OSError, ImportError, RuntimeError) as err:
+        print(f"weibnb: {err}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("weibnb: interrupted; nothing was written", file=sys.stderr)
+        return _INTERRUPTED
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    from weibnb.dataset import package_version
+
+    parser = argparse.ArgumentParser(
+        prog="weibnb", description="A microscope for trained weights: Weibull fits of |w|."
+    )
+    parser.add_argument("--version", action="version", version=f"weibnb {package_version()}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    scan = commands.add_parser("scan", help="fit every weight matrix of checkpoints")
+    scan.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="safetensors file, directory of them, or directory of step directories",
+    )
+    scan.add_argument("-o", "--output", type=Path, help="netCDF file for the fits")
+    _add_protocol(scan)
+    scan.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    scan.add_argument("--experts", choices=["median", "each"], default="median")
+    scan.add_argument("--quiet", action="store_true", help="no progress bar")
+    scan.set_defaults(run=_scan)
+
+    show = commands.add_parser("show", help="print the table of a file of fits")
+    show.add_argument("file", type=Path, metavar="FITS", help="a file that scan wrote")
+    show.add_argument("--all", action="store_true", help="a row for each matrix")
+    show.set_defaults(run=_show)
+
+    demo = commands.add_parser("demo", help="scan the packaged training run")
+    demo.add_argument("-o", "--output", type=Path, default=Path("weibnb-demo.nc"))
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _add_protocol(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trim",
+        nargs=2,
+        type=float,
+        metavar=("LOWER", "UPPER"),
+        help="probability interval that is fitted (default: 0.1 0.9; likelihood: 0 1)",
+    )
+    parser.add_argument(
+        "--estimator",
+        choices=["rank_regression", "maximum_likelihood"],
+        default="rank_regression",
+        help="default: rank_regression",
+    )
+
+
+def _scan(options: argparse.Namespace) -> int:
+    from weibnb.dataset import save_fits
+    from weibnb.scanner import ScanInterrupted, scan
+
+    names = [path.resolve().name for path in options.paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in options.paths]
+    source: Any = options.paths[0]
+    if len(options.paths) > 1:
+        source = dict(zip(names, options.paths, strict=True))
+    if options.output is not None and not options.output.parent.is_dir():
+        raise FileNotFoundError(f"`--output` must lie in a directory that exists: {options.output}")
+    started = time.perf_counter()
+    try:
+        fits = scan(
+            source,
+            trim=options.trim,
+            estimator=options.estimator,
+            device=options.device,
+            experts=options.experts,
+            progress=False if options.quiet else None,
+        )
+        interrupted = False
+    except ScanInterrupted as stop:
+        if stop.fits is None:
+            raise
+        fits, interrupted = stop.fits, True
+    elapsed = time.perf_counter() - started
+    print(table_text(fits))
+    done = int((fits["n_matrices"]).sum())
+    print(f"\n{done:,} matrices in {elapsed:.2f} s.{_left_out(fits)}")
+    if options.output is not None:
+        save_fits(fits, options.output)
+        print(f"Wrote {options.output}. See it again with: weibnb show {options.output}")
+    if interrupted:
+        where = f"kept in {options.output}" if options.output else "shown above, not saved"
+        print(f"weibnb: interrupted; the {done:,} matrices so far are {where}", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def _left_out(fits: xr.Dataset) -> str:
+    from weibnb.dataset import not_fitted
+
+    listed = not_fitted(fits)
+    if listed.empty:
+        return ""
+    reasons = listed["reason"].str.slice(0, 60).value_counts()
+    text = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
+    return f" Not fitted: {text}."
+
+
+def _show(options: argparse.Namespace) -> int:
+    from weibnb.dataset import open_fits
+
+    with open_fits(options.file) as fits:
+        print(table_text(fits, each=options.all))
+        print(_left_out(fits).strip())
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from importlib.resources import as_file, files
+
+    from weibnb.dataset import save_fits
+    from weibnb.scanner import scan
+
+    print("A small decoder trained on the Python standard library's source, step by step.\n")
+    with as_file(files("weibnb") / "data" / "demo") as run:
+        fits = scan({"demo": run})
+    print(table_text(fits))
+    save_fits(fits, options.output)
+    print(
+        f"\nWrote {options.output}. Next:\n"
+        f"  weibnb show {options.output} --all      every matrix\n"
+        "  weibnb scan PATH -o fits.nc         a checkpoint of yours\n"
+        f"  python -c \"import weibnb as wb; print(wb.open_fits('{options.output}'))\""
+    )
+    return 0
+
+
+def component_table(fits: xr.Dataset) -> pd.DataFrame:
+    """Summarise fits by model, step and component.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each model, step and component that has a fitted matrix: ``matrices``, the
+        medians over layers of k, λ and r2, the smallest and largest k, and the median standard
+        error of k of one cell.
+    """
+    import pandas as pd
+
+    table = fits[["k", "k_se", "lam", "r2", "n_matrices", "status"]].to_dataframe().reset_index()
+    table = table[table["status"] != "absent"]
+    grouped = table.groupby(["model", "step", "component"], sort=False, observed=True)
+    summary = pd.DataFrame(
+        {
+            "class": grouped["weight_class"].first(),
+            "matrices": grouped["n_matrices"].sum(),
+            "k": grouped["k"].median(),
+            "k_se": grouped["k_se"].median(),
+            "k_min": grouped["k"].min(),
+            "k_max": grouped["k"].max(),
+            "lam": grouped["lam"].median(),
+            "r2": grouped["r2"].median(),
+        }
+    )
+    order = {name: i for i, name in enumerate(fits["component"].values)}
+    rank = summary.index.get_level_values("component").map(order)
+    return summary.assign(_rank=rank).sort_values(["model", "_rank", "step"]).drop(columns="_rank")
+
+
+def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
+    """Write fits as text: a table by component, or by matrix, and what the numbers are.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`.
+    each : bool
+        A row for each cell instead of each component.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
+    from weibnb.weibull import anchor
+
+    protocol = fits.attrs["trim_lower"], fits.attrs["trim_upper"]
+    estimator = fits.attrs["estimator"]
+    reference = anchor("gaussian", trim=protocol, estimator=estimator)
+    formats = {
+        "k": "{:.4f}",
+        "k_se": "{:.4f}",
+        "k_min": "{:.4f}",
+        "k_max": "{:.4f}",
+        "lam": "{:.5g}",
+        "r2": "{:.4f}",
+    }
+    if each:
+        columns = ["k", "k_se", "lam", "r2", "n", "status"]
+        table = fits[columns].to_dataframe()[columns].reset_index()
+        table = table[table["status"] != "absent"].sort_values(["model", "step"], kind="stable")
+    else:
+        table = component_table(fits).reset_index()
+        table["Δk %"] = 100 * (table["k"] / reference.k - 1)
+        formats["Δk %"] = "{:+.2f}"
+    if fits.sizes["step"] == 1:
+        table = table.drop(columns="step")
+    text = table.to_string(
+        index=False, na_rep="–", formatters={key: form.format for key, form in formats.items()}
+    )
+    lower, upper = (f"{100 * edge:g}" for edge in protocol)
+    return (
+        f"{text}\n\n"
+        f"k, λ: Weibull shape and scale of |w| ({estimator.replace('_', ' ')}, "
+        f"trim {lower}–{upper} %); medians over layers, k_se: sampling error of one matrix.\n"
+        f"An untrained Gaussian matrix gives k = {reference.k:.4f}, λ = "
+        f"{reference.lam_over_rms:.4f} σ, r2 = {reference.r2:.4f}."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,648 @@
+"""Checkpoints -> a Dataset of fits: the one place that joins reading, counting and fitting."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from weibnb.checkpoint import CheckpointError, find_steps, open_checkpoint
+from weibnb.components import Role, Skip, identify, tower, weight_class
+from weibnb.dataset import (
+    NO_EXPERT,
+    Grid,
+    Matrix,
+    Source,
+    build,
+    lay_out,
+    protocol_attributes,
+    validate,
+)
+from weibnb.fit import ESTIMATES, QUANTILES, describe_counts, final_status, fit_counts
+from weibnb.histogram import (
+    FORMATS,
+    LABELS,
+    Tally,
+    collect,
+    label_values,
+    resolve_device,
+    submit,
+    usable_cores,
+)
+from weibnb.weibull import Estimator, check_protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+    from numpy.typing import NDArray
+    from tqdm import tqdm
+
+    from weibnb.checkpoint import Checkpoint, TensorInfo
+
+_STEP_IN_NAME = re.compile(r"(?:global[_-]?)?(?:step|checkpoint|iter|ckpt)[_-]?0*(\d{1,9})$")
+# Pieces of matrices that may wait for a free core, for each core.
+_AHEAD = 4
+# Status words that no protocol changes, and those of fits that stand with a reservation.
+_NEVER_FITTED = (
+    "absent",
+    "quantized",
+    "unsupported_dtype",
+    "unreadable",
+    "empty",
+    "no_finite",
+    "all_zero",
+)
+_STILL_FITTED = ("nonfinite", "scaled", "partial")
+_ORDER = (
+    "qkv_proj",
+    "q_proj",
+    "q_a_proj",
+    "q_b_proj",
+    "k_proj",
+    "kv_proj",
+    "kv_a_proj",
+    "kv_b_proj",
+    "v_proj",
+    "o_proj",
+    "router",
+    "gate_proj",
+    "gate_up_proj",
+    "up_proj",
+    "down_proj",
+)
+# Arrays with an axis behind the cell's.
+_WITH_TAIL = ("counts", "magnitude_quantile")
+
+
+class ScanInterrupted(KeyboardInterrupt):
+    """A scan was stopped by Ctrl-C; `fits` holds what was done until then.
+
+    Attributes
+    ----------
+    fits : xarray.Dataset or None
+        Fits of the matrices that were counted, None if there were none.
+    """
+
+    def __init__(self, fits: xr.Dataset | None) -> None:
+        done = 0 if fits is None else int((fits["n_matrices"] > 0).sum())
+        super().__init__(f"interrupted; {done} matrices were fitted and are in `.fits`")
+        self.fits = fits
+
+
+@dataclass(slots=True)
+class _Job:
+    """One matrix that is being counted."""
+
+    matrix: Matrix
+    pieces: list[Future[Tally]]
+    nbytes: int
+
+
+def scan(
+    source: Any,
+    *,
+    trim: tuple[float, float] | None = None,
+    estimator: Estimator = "rank_regression",
+    device: str = "auto",
+    experts: Literal["median", "each"] = "median",
+    keep_counts: bool = True,
+    workers: int | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Fit a Weibull to |w| of every weight matrix of one checkpoint, of several, or of a run.
+
+    Parameters
+    ----------
+    source : path, torch.nn.Module or Mapping
+        A safetensors file; a directory of them; a directory with step directories inside
+        (``step0``, ``checkpoint-1000``, ...); a live module or its state dict; or a mapping of
+        model name to any of these or to ``{step: any of these}``.
+    trim : tuple of float, optional
+        Probability interval of the Weibull plot that is fitted. By default (0.1, 0.9) for rank
+        regression, (0, 1) for maximum likelihood.
+    estimator : {"rank_regression", "maximum_likelihood"}
+        How k and λ are estimated.
+    device : {"auto", "cpu", "cuda"}
+        Where to count.
+    experts : {"median", "each"}
+        A cell of a mixture-of-experts layer holds the median over its experts, or there is a
+        dim ``expert`` (-1 for matrices that are not experts).
+    keep_counts : bool
+        Keep the magnitude counts, some 3-10 kB a matrix: they allow `refit` and every plot.
+    workers : int, optional
+        Threads; by default the cores that this process may use.
+    progress : bool, optional
+        Show a progress bar; by default on a terminal and in a notebook, after half a second.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (model, layer, component, step); k, lam, r2, ks, standard errors, plain statistics
+        and status of each cell. ``step`` is 0 where the source does not name one. What is in no
+        cell is listed by `weibnb.not_fitted`.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint cannot be read; of several, if none can (else the others are returned,
+        the cause stands in ``fits.problem``, and a warning tells).
+    TypeError, ValueError
+        If an argument is not valid, or a matrix cannot be placed.
+    ScanInterrupted
+        On Ctrl-C, with the fits so far.
+
+    Notes
+    -----
+    One pass at the speed of reading: nothing is copied or converted. Memory does not depend on
+    the size of the files.
+
+    References
+    ----------
+    T. Ding, "A Two-Parameter Weibull Framework for Diagnosing Transformer Weight Distributions",
+    arXiv:2605.18898.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> weights = {f"model.layers.{i}.self_attn.q_proj.weight": rng.normal(0, 0.02, (256, 256))
+    ...            for i in range(2)}
+    >>> fits = scan({"tiny": weights})
+    >>> dict(fits.k.sizes)
+    {'model': 1, 'layer': 2, 'component': 1, 'step': 1}
+    >>> bool(abs(fits.k.sel(layer=1).item() - 1.2054) < 4 * fits.k_se.sel(layer=1).item())
+    True
+    """
+    trim, estimator = check_protocol(trim, estimator)
+    if experts not in ("median", "each"):
+        raise ValueError(f"`experts` must be 'median' or 'each', got {experts!r}.")
+    plan = list(_resolve(source))
+    workers = workers or usable_cores()
+    scanner = _Scanner(device=resolve_device(device), workers=workers)
+    interrupted = False
+    with _progress_bar(progress=progress) as bar:
+        try:
+            scanner.run(plan, bar)
+        except KeyboardInterrupt:
+            interrupted = True
+    if not scanner.matrices:
+        if interrupted:
+            raise ScanInterrupted(None)
+        raise scanner.first_error or CheckpointError(
+            str(scanner.sources[0].path),
+            "no tensor in it is a weight matrix of a known layer",
+            f"It holds {_examples(scanner.sources[0])}.",
+        )
+    grid = scanner.grid()
+    _add_estimates(grid, trim=trim, estimator=estimator, workers=workers)
+    if experts == "median":
+        _reduce_experts(grid.arrays)
+    if not keep_counts:
+        del grid.arrays["counts"], grid.arrays["counts_exact"]
+    components = grid.coords["component"]
+    fits = build(
+        grid,
+        scanner.sources,
+        magnitude=label_values(grid.labels),
+        weight_class=[weight_class(name) for name in components],
+        tower=[tower(name) for name in components],
+        quantiles=QUANTILES,
+        trim=trim,
+        estimator=estimator,
+    )
+    if not keep_counts:
+        fits = fits.drop_dims("bin")
+    if interrupted:
+        raise ScanInterrupted(fits)
+    return fits
+
+
+def refit(
+    fits: xr.Dataset,
+    *,
+    trim: tuple[float, float] | None = None,
+    estimator: Estimator | None = None,
+    workers: int | None = None,
+) -> xr.Dataset:
+    """Estimate k and λ anew from the counts: another trim or estimator, without the weights.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits with counts.
+    trim : tuple of float, optional
+        Probability interval. By default the estimator's own (see `scan`).
+    estimator : {"rank_regression", "maximum_likelihood"}, optional
+        By default the one that the fits were made by.
+    workers : int, optional
+        Threads; by default the cores that this process may use.
+
+    Returns
+    -------
+    xarray.Dataset
+        A new Dataset; what does not depend on the protocol is shared with `fits`.
+
+    Raises
+    ------
+    TypeError
+        If `fits` is no Dataset.
+    ValueError
+        If the Dataset holds no counts, or an argument is not valid.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> weights = {"model.layers.0.mlp.up_proj.weight": rng.normal(0, 0.02, (512, 512))}
+    >>> fits = scan({"tiny": weights})
+    >>> wider = refit(fits, trim=(0.05, 0.95))
+    >>> bool(wider.k.item() < fits.k.item()), wider.attrs["trim_lower"]
+    (True, 0.05)
+    """
+    fits = validate(fits)
+    if "counts" not in fits:
+        raise ValueError(
+            "`fits` must hold the magnitude counts to be fitted again; "
+            "scan with keep_counts=True (the default)."
+        )
+    trim, chosen = check_protocol(trim, estimator or fits.attrs["estimator"])
+    fresh = _fit_stored(fits, trim=trim, estimator=chosen, workers=workers)
+    if fresh["k"].ndim > fits["k"].ndim:
+        fresh = _median_fit(fresh)
+    dims = fits["k"].dims
+    before, after = fits["status"].values, fresh["status"]
+    kept = np.isin(before, _NEVER_FITTED) | (np.isin(before, _STILL_FITTED) & (after == "ok"))
+    fresh["status"] = np.where(kept, before, after)
+    attributes = {name: fits[name].attrs for name in fresh}
+    result = fits.assign({name: (dims, fresh[name], attributes[name]) for name in fresh})
+    result.attrs = fits.attrs | protocol_attributes(trim, chosen)
+    return result
+
+
+def _fit_stored(
+    fits: xr.Dataset, *, trim: tuple[float, float], estimator: Estimator, workers: int | None
+) -> dict[str, NDArray[Any]]:
+    """Fit every row of the counts; counts on disk are loaded layer by layer, never all at once."""
+    counts, labels = fits["counts"], fits["bin"].values
+    dims, shape = counts.dims[:-1], counts.shape[:-1]
+    in_memory = isinstance(counts.variable._data, np.ndarray)  # noqa: SLF001  (no public way)
+    parts: list[tuple[int, ...]] = [()] if in_memory else list(np.ndindex(shape[:2]))
+    whole: dict[str, NDArray[Any]] = {}
+    for part in parts:
+        place = dict(zip(dims, part, strict=False))
+        rows = counts.isel(place).values.reshape(-1, labels.size)
+        exact = fits["counts_exact"].isel(place).values.reshape(-1)
+        fitted = fit_counts(rows, labels, exact, trim=trim, estimator=estimator, workers=workers)
+        for name, column in fitted.items():
+            target = whole.setdefault(name, np.empty(shape, column.dtype))
+            target[part] = column.reshape(shape[len(part) :])
+    return whole
+
+
+def _resolve(source: Any) -> Iterator[tuple[str, int, Any]]:
+    """Yield (model, step, checkpoint) for everything that a source means."""
+    if not isinstance(source, Mapping):
+        yield from _resolve_one(_name_of(source), source)
+        return
+    if not source:
+        raise ValueError("`source` must name at least one checkpoint, got an empty mapping.")
+    if _is_state_dict(source):
+        yield "model", 0, source
+        return
+    for model, entry in source.items():
+        if not isinstance(model, str):
+            raise TypeError(
+                f"`source` must map model names to checkpoints, got the key {model!r}. "
+                "A run is {'name': {step: checkpoint}}."
+            )
+        if isinstance(entry, Mapping) and not _is_state_dict(entry):
+            yield from _resolve_run(model, entry)
+        else:
+            yield from _resolve_one(model, entry)
+
+
+def _resolve_run(model: str, steps: Mapping[Any, Any]) -> Iterator[tuple[str, int, Any]]:
+    seen: dict[int, Any] = {}
+    for step, checkpoint in steps.items():
+        if isinstance(step, (bool, np.bool_)) or not isinstance(step, (int, np.integer)):
+            raise TypeError(f"A step must be an integer, got {step!r} for model {model!r}.")
+        if step < 0:
+            raise ValueError(f"A step must be at least 0, got {step} for model {model!r}.")
+        seen[int(step)] = checkpoint
+    if not seen:
+        raise ValueError(f"Model {model!r} must have at least one step, got none.")
+    for step in sorted(seen):
+        yield model, step, seen[step]
+
+
+def _resolve_one(model: str, source: Any) -> Iterator[tuple[str, int, Any]]:
+    if not isinstance(source, (str, os.PathLike)):
+        yield model, 0, source
+        return
+    path = Path(source)
+    steps = find_steps(path) if path.is_dir() else {}
+    if steps:
+        yield from _resolve_run(model, steps)
+        return
+    match = _STEP_IN_NAME.search(path.stem if path.suffix == ".safetensors" else path.name)
+    yield model, int(match[1]) if match else 0, path
+
+
+def _is_state_dict(source: Mapping[Any, Any]) -> bool:
+    return bool(source) and all(
+        isinstance(name, str) and hasattr(value, "dtype") and hasattr(value, "shape")
+        for name, value in source.items()
+    )
+
+
+def _name_of(source: Any) -> str:
+    if not isinstance(source, (str, os.PathLike)):
+        return type(source).__name__
+    path = Path(os.path.abspath(source))  # noqa: PTH100  (resolve() would follow a cache's links)
+    if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
+        return path.parent.parent.name.removeprefix("models--").replace("--", "/")
+    return path.stem if path.suffix == ".safetensors" else path.name
+
+
+def _examples(source: Source) -> str:
+    names = [f"{entry['tensor']} ({entry['reason']})" for entry in source.not_fitted[:3]]
+    return ", ".join(names) if names else "no tensors"
+
+
+def _progress_bar(*, progress: bool | None) -> tqdm[Any]:
+    from tqdm.auto import tqdm
+
+    disable = not progress if progress is not None else None
+    if progress is None and "ipykernel" in sys.modules:
+        disable = False
+    return tqdm(total=0, unit="B", unit_scale=True, delay=0.5, disable=disable, dynamic_ncols=True)
+
+
+def _component_order(component: str) -> tuple[str, bool, int, str]:
+    """Sort by tower, shared experts last, then in the order in which a layer applies them."""
+    word = component.rpartition(".")[2]
+    rank = _ORDER.index(word) if word in _ORDER else len(_ORDER)
+    return tower(component), "shared_expert" in component, rank, component
+
+
+class _Scanner:
+    """Lists, counts and collects the matrices of a plan of checkpoints."""
+
+    def __init__(self, *, device: str, workers: int) -> None:
+        self.device = device
+        self.workers = workers
+        self.matrices: list[Matrix] = []
+        self.sources: list[Source] = []
+        self.first_error: CheckpointError | None = None
+
+    def run(self, plan: list[tuple[str, int, Any]], bar: tqdm[Any]) -> None:
+        with ThreadPoolExecutor(self.workers) as pool:
+            for model, step, checkpoint in plan:
+                try:
+                    opened = open_checkpoint(checkpoint)
+                except CheckpointError as err:
+                    self._note_failure(model, step, checkpoint, err, alone=len(plan) == 1)
+                    continue
+                with opened:
+                    self._scan_one(model, step, opened, pool, bar)
+
+    def _note_failure(
+        self, model: str, step: int, checkpoint: Any, err: CheckpointError, *, alone: bool
+    ) -> None:
+        if alone:
+            raise err
+        self.first_error = self.first_error or err
+        path = str(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else err.path
+        self.sources.append(Source(model, step, path, "", {}, str(err), []))
+        warnings.warn(f"{model}, step {step} is left out: {err}", stacklevel=4)
+
+    def _scan_one(
+        self, model: str, step: int, opened: Checkpoint, pool: ThreadPoolExecutor, bar: tqdm[Any]
+    ) -> None:
+        chosen, left = _choose(opened)
+        for note in opened.notes:
+            left.append({"tensor": "", "shape": [], "dtype": "", "reason": note})
+        self.sources.append(
+            Source(model, step, opened.source, opened.fingerprint, opened.config, "", left)
+        )
+        bar.total = (bar.total or 0) + sum(info.nbytes for info, _, _ in chosen)
+        bar.set_description(model if step == 0 else f"{model} step {step}", refresh=False)
+        waiting: deque[_Job] = deque()
+        try:
+            for info, role, status in chosen:
+                bar.set_postfix_str(info.name[-60:], refresh=False)
+                for job in self._jobs(opened, pool, info, role, status):
+                    job.matrix = replace(job.matrix, model=model, step=step)
+                    waiting.append(job)
+                    while sum(len(j.pieces) for j in waiting) > _AHEAD * self.workers:
+                        self._finish(waiting.popleft(), bar)
+            while waiting:
+                self._finish(waiting.popleft(), bar)
+        finally:
+            for job in waiting:
+                for piece in job.pieces:
+                    piece.cancel()
+
+    def _jobs(
+        self,
+        opened: Checkpoint,
+        pool: ThreadPoolExecutor,
+        info: TensorInfo,
+        role: Role,
+        status: str,
+    ) -> Iterator[_Job]:
+        """Start counting a tensor, expert by expert if it is a stack of them."""
+        rows, cols = info.shape[-2:]
+        if role.transposed:
+            rows, cols = cols, rows
+        number = info.shape[0] if role.stacked else 1
+        expert = NO_EXPERT if role.expert is None else role.expert
+        bits = None
+        if status in ("ok", "scaled"):
+            try:
+                bits = opened.raw(info.name)
+            except CheckpointError as err:
+                status = "unreadable"
+                warnings.warn(str(err), stacklevel=2)
+        for i in range(number):
+            pieces = []
+            if bits is not None:
+                part = bits[i * rows * cols : (i + 1) * rows * cols]
+                pieces = submit(pool, part, info.dtype, device=self.device)
+            nothing: NDArray[Any] = np.empty(0, np.int32)
+            matrix = Matrix(
+                model="",
+                step=0,
+                layer=role.layer,
+                component=role.component,
+                expert=i if role.stacked else expert,
+                parameter=info.name,
+                dtype=info.dtype,
+                rows=rows,
+                cols=cols,
+                status=status,
+                labels=nothing,
+                counts=nothing.astype(np.int64),
+            )
+            yield _Job(matrix, pieces, info.nbytes // number)
+
+    def _finish(self, job: _Job, bar: tqdm[Any]) -> None:
+        if job.pieces:
+            counted = collect(job.pieces)
+            job.matrix = replace(
+                job.matrix,
+                labels=counted.labels,
+                counts=counted.counts,
+                exact=counted.exact,
+                zeros=counted.zeros,
+                nonfinite=counted.nans + counted.infinities,
+                largest=counted.largest,
+            )
+        self.matrices.append(job.matrix)
+        bar.update(job.nbytes)
+
+    def grid(self) -> Grid:
+        """Lay out what was counted."""
+        occupied = np.zeros(LABELS, bool)
+        for matrix in self.matrices:
+            occupied[matrix.labels] = True
+        labels = np.flatnonzero(occupied).astype(np.int32)
+        components = sorted({matrix.component for matrix in self.matrices}, key=_component_order)
+        return lay_out(self.matrices, self.sources, components, labels)
+
+
+def _choose(
+    opened: Checkpoint,
+) -> tuple[list[tuple[TensorInfo, Role, str]], list[dict[str, Any]]]:
+    """Split a checkpoint into weight matrices with their status, and the rest with its reason."""
+    problems = dict(opened.problems)
+    roles = _one_tower_needs_no_prefix(
+        {name: identify(name, info.shape) for name, info in opened.tensors.items()}
+    )
+    chosen: list[tuple[TensorInfo, Role, str]] = []
+    left: list[dict[str, Any]] = []
+    taken: dict[tuple[Any, ...], str] = {}
+    for name, info in opened.tensors.items():
+        role = roles[name]
+        if isinstance(role, Role):
+            cell = (role.layer, role.component, "stack" if role.stacked else role.expert)
+            if taken.setdefault(cell, name) == name:
+                unreadable = name in problems
+                status = "unreadable" if unreadable else _initial_status(info, opened)
+                chosen.append((info, role, status))
+                continue
+            reason = f"its cell is taken by {taken[cell]}"
+        else:
+            reason = "quantized" if role.reason == "packed" else role.reason
+        left.append(
+            {"tensor": name, "shape": list(info.shape), "dtype": info.dtype, "reason": reason}
+        )
+    return chosen, left
+
+
+def _one_tower_needs_no_prefix(roles: dict[str, Role | Skip]) -> dict[str, Role | Skip]:
+    """Drop the tower from the components of a model that has only one (OPT's ``decoder``)."""
+    towers = {tower(role.component) for role in roles.values() if isinstance(role, Role)}
+    if len(towers) != 1 or towers == {""}:
+        return roles
+    prefix = f"{towers.pop()}."
+    return {
+        name: replace(role, component=role.component.removeprefix(prefix))
+        if isinstance(role, Role)
+        else role
+        for name, role in roles.items()
+    }
+
+
+def _initial_status(info: TensorInfo, opened: Checkpoint) -> str:
+    if info.dtype in FORMATS:
+        stem = info.name.removesuffix(".weight")
+        scales = (f"{info.name}_scale_inv", f"{info.name}_scale", f"{stem}.scale")
+        return "scaled" if any(name in opened.tensors for name in scales) else "ok"
+    integers = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "F4", "BOOL"}
+    return "quantized" if info.dtype in integers else "unsupported_dtype"
+
+
+def _add_estimates(
+    grid: Grid, *, trim: tuple[float, float], estimator: Estimator, workers: int
+) -> None:
+    """Add estimates, plain statistics and the final status to a grid, cell by cell."""
+    cells = grid.arrays
+    counts = cells["counts"].reshape(-1, grid.labels.size)
+    exact, zeros = cells["counts_exact"].ravel(), cells["zeros"].ravel()
+    status, nonfinite = cells["status"].ravel(), cells["nonfinite"].ravel()
+    stats = describe_counts(counts, grid.labels, exact, zeros, workers=workers)
+    stats["magnitude_quantile"] = stats.pop("quantile")
+    fitted = fit_counts(counts, grid.labels, exact, trim=trim, estimator=estimator, workers=workers)
+    counted = np.isin(status, ("ok", "scaled"))
+    finite = stats["n"] + zeros
+    stats["zero_fraction"] = np.where(finite > 0, zeros / np.maximum(finite, 1), np.nan)
+    for column in stats.values():
+        if column.dtype.kind == "f":
+            column[~counted] = np.nan
+    words = final_status(fitted["status"], zeros, nonfinite)
+    words[(status == "scaled") & (words == "ok")] = "scaled"
+    fitted["status"] = np.where(counted, words, status)
+    shape = cells["status"].shape
+    del cells["zeros"]
+    for name, column in (stats | fitted).items():
+        cells[name] = column.reshape((*shape, *column.shape[1:]))
+
+
+def _reduce_experts(cells: dict[str, NDArray[Any]]) -> None:
+    """Take the expert axis out of everything but the counts: medians, and sums where due."""
+    present = cells["n_matrices"] > 0
+    if present.shape[-1] == 1:
+        for name in cells:
+            cells[name] = cells[name][..., 0, :] if name in _WITH_TAIL else cells[name][..., 0]
+        return
+    first = present.argmax(-1)[..., None]
+    several = np.argwhere(present.sum(-1) > 1)
+    names, words = cells["parameter"], cells["status"]
+    for name, array in cells.items():
+        if name in ("counts", "counts_exact"):
+            continue
+        if name in ("n_matrices", "nonfinite"):
+            cells[name] = array.sum(-1)
+        elif name == "max_abs":
+            cells[name] = np.fmax.reduce(array, -1)
+        elif name == "n":
+            cells[name] = np.nan_to_num(_median(np.where(present, array, np.nan))).astype(int)
+        elif array.dtype.kind == "f":
+            cells[name] = _median(array, axis=4)
+        else:
+            cells[name] = np.take_along_axis(array, first, -1)[..., 0]
+    for cell in map(tuple, several):
+        found = set(words[cell][present[cell]])
+        if len(found) > 1:
+            cells["status"][cell] = "partial" if found & {"ok", "scaled"} else min(found)
+        cells["parameter"][cell] = _pattern(list(names[cell][present[cell]]))
+
+
+def _median_fit(fitted: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Reduce freshly fitted experts to one value a cell."""
+    best = (fitted["status"] == "ok").argmax(-1)[..., None]
+    medians = {name: _median(fitted[name]) for name in ESTIMATES}
+    return medians | {"status": np.take_along_axis(fitted["status"], best, -1)[..., 0]}
+
+
+def _median(array: NDArray[Any], axis: int = -1) -> NDArray[Any]:
+    """Median of what is not NaN, and NaN where nothing is."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice encountered", RuntimeWarning)
+        middle: NDArray[Any] = np.nanmedian(array, axis=axis)
+    return middle
+
+
+def _pattern(names: list[str]) -> str:
+    """Write several names as one, with * for the words that differ."""
+    words = zip(*(name.split(".") for name in names), strict=False)
+    return ".".join(word[0] if len(set(word)) == 1 else "*" for word in words)
