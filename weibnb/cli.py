@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 import time
 from pathlib import Path
@@ -31,8 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0, 1 for bad input, 2 for bad usage, 130 after Ctrl-C.
     """
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # λ and Δ on a terminal that lacks them
     try:
         status: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError, ImportError, RuntimeError) as err:
         print(f"weibnb: {err}", file=sys.stderr)
         return 1
@@ -94,17 +102,14 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
 
 
 def _scan(options: argparse.Namespace) -> int:
-    from weibnb.dataset import save_fits
+    from weibnb.dataset import check_target, save_fits
     from weibnb.scanner import ScanInterrupted, scan
 
-    names = [path.resolve().name for path in options.paths]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in options.paths]
+    if options.output is not None:
+        check_target(options.output)
     source: Any = options.paths[0]
     if len(options.paths) > 1:
-        source = dict(zip(names, options.paths, strict=True))
-    if options.output is not None and not options.output.parent.is_dir():
-        raise FileNotFoundError(f"`--output` must lie in a directory that exists: {options.output}")
+        source = _named(options.paths)
     started = time.perf_counter()
     try:
         fits = scan(
@@ -121,11 +126,12 @@ def _scan(options: argparse.Namespace) -> int:
             raise
         fits, interrupted = stop.fits, True
     elapsed = time.perf_counter() - started
+    if options.output is not None:
+        save_fits(fits, options.output)
     print(table_text(fits))
     done = int((fits["n_matrices"]).sum())
     print(f"\n{done:,} matrices in {elapsed:.2f} s.{_left_out(fits)}")
     if options.output is not None:
-        save_fits(fits, options.output)
         print(f"Wrote {options.output}. See it again with: weibnb show {options.output}")
     if interrupted:
         where = f"kept in {options.output}" if options.output else "shown above, not saved"
@@ -134,15 +140,30 @@ def _scan(options: argparse.Namespace) -> int:
     return 0
 
 
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name several checkpoints by their last word, or in full where that is not enough."""
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Each PATH must be given once, got {' '.join(names)}.")
+    return dict(zip(names, paths, strict=True))
+
+
 def _left_out(fits: xr.Dataset) -> str:
+    """Count the tensors that are not fitted by their reason; name the checkpoints left out."""
     from weibnb.dataset import not_fitted
 
     listed = not_fitted(fits)
-    if listed.empty:
-        return ""
-    reasons = listed["reason"].str.slice(0, 60).value_counts()
+    tensors = listed[listed["tensor"] != ""]
+    reasons = tensors["reason"].value_counts()
     text = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
-    return f" Not fitted: {text}."
+    lines = [f" Not fitted: {text}."] if text else []
+    lines += [
+        f"{row.model}, step {row.step}: {row.reason}"
+        for row in listed[listed["tensor"] == ""].itertuples()
+    ]
+    return "\n".join(lines)
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -157,9 +178,10 @@ def _show(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from importlib.resources import as_file, files
 
-    from weibnb.dataset import save_fits
+    from weibnb.dataset import check_target, save_fits
     from weibnb.scanner import scan
 
+    check_target(options.output)
     print("A small decoder trained on the Python standard library's source, step by step.\n")
     with as_file(files("weibnb") / "data" / "demo") as run:
         fits = scan({"demo": run})
@@ -226,7 +248,7 @@ def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
     str
         Several lines.
     """
-    from weibnb.weibull import anchor
+    from weibnb.weibull import anchor, protocol_text
 
     protocol = fits.attrs["trim_lower"], fits.attrs["trim_upper"]
     estimator = fits.attrs["estimator"]
@@ -252,11 +274,10 @@ def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
     text = table.to_string(
         index=False, na_rep="–", formatters={key: form.format for key, form in formats.items()}
     )
-    lower, upper = (f"{100 * edge:g}" for edge in protocol)
     return (
         f"{text}\n\n"
-        f"k, λ: Weibull shape and scale of |w| ({estimator.replace('_', ' ')}, "
-        f"trim {lower}–{upper} %); medians over layers, k_se: sampling error of one matrix.\n"
+        f"k, λ: Weibull shape and scale of |w| ({protocol_text(protocol, estimator)}); "
+        "medians over layers, k_se: sampling error of one matrix.\n"
         f"An untrained Gaussian matrix gives k = {reference.k:.4f}, λ = "
         f"{reference.lam_over_rms:.4f} σ, r2 = {reference.r2:.4f}."
     )

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from weibnb.weibull import protocol_text
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -49,10 +51,24 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "dtype": ("Storage format", ""),
     "rows": ("Output features", "1"),
     "cols": ("Input features", "1"),
+    "scaled": ("Whether a scale tensor lies beside the stored weights", "1"),
     "counts": ("Weights in each magnitude bin", "1"),
     "counts_exact": ("Whether a bin is one value (else an interval of relative width 1/256)", "1"),
 }
-_TEXT = ("status", "parameter", "dtype", "source", "fingerprint", "problem", "not_fitted")
+_TEXT = (
+    "status",
+    "parameter",
+    "dtype",
+    "source",
+    "fingerprint",
+    "problem",
+    "not_fitted",
+    "protocol",
+    "weight_class",
+    "tower",
+    "model_type",
+    "tied_embeddings",
+)
 _EMPTY_TEXT = {"status": "absent", "not_fitted": "[]"}
 
 
@@ -153,7 +169,7 @@ def model_attributes(config: Mapping[str, Any]) -> dict[str, Any]:
         for name in names:
             value = inner.get(name)
             if isinstance(value, (int, float)) and not isinstance(value, bool):
-                return float(value)
+                return float(value) if abs(value) < 1e300 else float("nan")
         return float("nan")
 
     heads = number("num_attention_heads", "n_head", "n_heads", "num_heads")
@@ -163,7 +179,7 @@ def model_attributes(config: Mapping[str, Any]) -> dict[str, Any]:
     tied = inner.get("tie_word_embeddings", inner.get("weight_tying"))
     return {
         "model_type": str(config.get("model_type", ""))[:200],
-        "tied_embeddings": {True: "yes", False: "no"}.get(tied, "") if tied is not None else "",
+        "tied_embeddings": "yes" if tied is True else "no" if tied is False else "",
         "n_heads": heads,
         "n_kv_heads": kv_heads,
         "n_layers": number("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
@@ -309,6 +325,7 @@ def build(
     known = [model_attributes(configs.get(model, {})) for model in grid.coords["model"]]
     coords |= {name: ("model", [entry[name] for entry in known]) for name in model_attributes({})}
     table = _source_table(grid, sources)
+    table["protocol"] = np.full_like(table["source"], protocol_text(trim, estimator))
     variables |= {name: (("model", "step"), text) for name, text in table.items()}
     return xr.Dataset(variables, coords, protocol_attributes(trim, estimator))
 
@@ -355,13 +372,15 @@ def protocol_attributes(trim: tuple[float, float], estimator: str) -> dict[str, 
     }
 
 
-def validate(fits: xr.Dataset) -> xr.Dataset:
+def validate(fits: xr.Dataset, *, mixed_protocols: bool = False) -> xr.Dataset:
     """Check that a Dataset is one of fits, and mend what an outer join leaves in it.
 
     Parameters
     ----------
     fits : xarray.Dataset
         From `weibnb.scan`, or concatenated or merged from several.
+    mixed_protocols : bool
+        Accept estimates that were made by different protocols.
 
     Returns
     -------
@@ -373,7 +392,8 @@ def validate(fits: xr.Dataset) -> xr.Dataset:
     TypeError
         If it is no Dataset.
     ValueError
-        If a dimension or an estimate is missing, or the protocol is not recorded.
+        If a dimension or an estimate is missing, the protocol is not recorded, or it is not the
+        same for all.
     """
     if not isinstance(fits, xr.Dataset):
         raise TypeError(f"`fits` must be an xarray.Dataset of fits, got {type(fits).__name__}.")
@@ -387,7 +407,7 @@ def validate(fits: xr.Dataset) -> xr.Dataset:
         )
     mended = {
         name: fits[name].astype(object).fillna(_EMPTY_TEXT.get(name, ""))
-        for name in (*_TEXT, "weight_class", "tower")
+        for name in _TEXT
         if name in fits and pd.isna(fits[name].values).any()
     }
     for name in ("n", "n_matrices", "nonfinite", "rows", "cols"):
@@ -397,16 +417,37 @@ def validate(fits: xr.Dataset) -> xr.Dataset:
         filled = fits["counts"].fillna(0)
         wide = filled.size > 0 and float(filled.max()) > np.iinfo(np.uint32).max
         mended["counts"] = filled.astype(np.uint64 if wide else np.uint32)
-    if "counts_exact" in fits and fits["counts_exact"].dtype != bool:
-        flags = fits["counts_exact"]
-        mended["counts_exact"] = flags.where(flags.notnull(), other=True).astype(bool)
-    fits = fits.assign(mended) if mended else fits
+    for name, value in (("counts_exact", True), ("scaled", False)):
+        if name in fits and fits[name].dtype != bool:
+            mended[name] = fits[name].where(fits[name].notnull(), value).astype(bool)
+    fits = _single_counts(fits.assign(mended) if mended else fits)
+    made_by: list[str] = list(fits["protocol"].values.ravel()) if "protocol" in fits else []
+    protocols = set(made_by) - {""}
+    if len(protocols) > 1 and not mixed_protocols:
+        raise ValueError(
+            f"`fits` must be made by one protocol, got {' and '.join(sorted(protocols))}. "
+            "Bring them to one with weibnb.refit(fits, trim=...)."
+        )
     order = [dim for dim in (*DIMS, "expert", "quantile", "bin") if dim in fits.dims]
     ordered = all(
         variable.dims == tuple(dim for dim in order if dim in variable.dims)
         for variable in fits.data_vars.values()
     )
     return fits if ordered else fits.transpose(*order, ...)
+
+
+def _single_counts(fits: xr.Dataset) -> xr.Dataset:
+    """Undo the copies that joining with a mixture of experts makes of a dense model's counts."""
+    counts = fits.get("counts")
+    if counts is None or "expert" not in counts.dims or "expert" in fits["k"].dims:
+        return fits
+    if not isinstance(counts.variable._data, np.ndarray):  # noqa: SLF001  (no public way)
+        return fits
+    alone = (fits["n_matrices"] <= 1) & counts.sel(expert=NO_EXPERT).any("bin")
+    copied = alone & (fits["expert"] != NO_EXPERT)
+    if not bool((counts.any("bin") & copied).any()):
+        return fits
+    return fits.assign(counts=counts.where(~copied, 0).astype(counts.dtype))
 
 
 def save_fits(fits: xr.Dataset, path: str | os.PathLike[str]) -> Path:
@@ -440,12 +481,12 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     ...     str(open_fits(file).status.item())
     'constant'
     """
-    target = Path(path)
-    if target.suffix == ".zarr":
-        raise ValueError(f"`path` must name a netCDF file, such as fits.nc, got {str(target)!r}.")
-    fits = validate(fits)
+    target = check_target(path)
+    fits = _storable(validate(fits))
     encoding: dict[str, Any] = {}
     for name, variable in fits.data_vars.items():
+        if variable.size == 0:
+            continue
         if name == "counts":
             chunk = tuple(1 if dim != "bin" else size for dim, size in variable.sizes.items())
             encoding[name] = {"zlib": True, "complevel": 4, "shuffle": True, "chunksizes": chunk}
@@ -463,6 +504,54 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     finally:
         Path(temporary).unlink(missing_ok=True)
     return target
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Check that a file of fits can be written, before the work that fills it.
+
+    Parameters
+    ----------
+    path : path
+        The file to be.
+
+    Returns
+    -------
+    pathlib.Path
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If it names a Zarr store.
+    FileNotFoundError, IsADirectoryError
+        If its directory does not exist, or it is one itself.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"`path` must name a file, such as fits.nc, got {str(target)!r}.")
+    if target.suffix == ".zarr":
+        raise ValueError(f"`path` must name a netCDF file, such as fits.nc, got {str(target)!r}.")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"`path` must lie in a directory that exists, got {str(target)!r}: "
+            f"make {str(target.parent)!r} first."
+        )
+    return target
+
+
+def _storable(fits: xr.Dataset) -> xr.Dataset:
+    """Escape what HDF5 cannot store in a string: NUL, and half characters of undecodable names."""
+
+    def escape(text: str) -> str:
+        return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+    escaped = {}
+    for name, variable in fits.variables.items():
+        if variable.dtype.kind in "OUT":
+            text = np.array([escape(str(word)) for word in variable.values.ravel()], object)
+            if (text != variable.values.ravel()).any():
+                escaped[name] = (variable.dims, text.reshape(variable.shape), variable.attrs)
+    return fits.assign(escaped) if escaped else fits
 
 
 def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -493,16 +582,16 @@ def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
     except (OSError, ValueError) as err:
         raise ValueError(
             f"`path` must name a netCDF file that weibnb.save_fits wrote, got {str(source)!r}: "
-            f"{err}"
+            "it is no netCDF file."
         ) from err
     try:
         for name, variable in fits.variables.items():
             if name != "counts":
                 variable.load()
         fits = validate(fits)
-    except ValueError:
+    except ValueError as err:
         fits.close()
-        raise
+        raise ValueError(f"{str(source)!r} is no file of fits: {err}") from err
     return fits
 
 

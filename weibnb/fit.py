@@ -19,7 +19,7 @@ from weibnb.histogram import (
     submit,
     usable_cores,
 )
-from weibnb.weibull import Estimator, anchor, check_protocol
+from weibnb.weibull import Estimator, anchor, check_protocol, protocol_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,7 +199,7 @@ def describe_counts(
     rows = as_count_rows(counts)
     flags, null = np.asarray(exact, bool), np.asarray(zeros, np.int64)
     low, high = _edges(np.asarray(labels))
-    unit = high[-1] if high.size else 1.0  # keeps the fourth power in range
+    unit = 2.0 ** np.floor(np.log2(high[-1])) if high.size else 1.0  # fourth powers stay in range
     a, b = low / unit, high / unit
     interval = [(a + b) / 2, (a * a + a * b + b * b) / 3, _mean_fourth_power(a, b)]
     powers = np.stack([np.stack(interval), np.stack([a, a**2, a**4])])
@@ -272,7 +272,7 @@ class WeibullFit:
     counts: Counts
 
     def __repr__(self) -> str:
-        protocol = f"{self.estimator.replace('_', ' ')}, trim {_percent(self.trim)}"
+        protocol = protocol_text(self.trim, self.estimator)
         if np.isnan(self.k):
             return f"<WeibullFit: {self.status}; n = {self.n:,}; {protocol}>"
         note = "" if self.status == "ok" else f" [{self.status}]"
@@ -282,10 +282,6 @@ class WeibullFit:
             f"λ = {self.lam:.4g} ± {self.lam_se:.2g}, r2 = {self.r2:.4f}, KS = {self.ks:.4f}, "
             f"n = {self.n:,}; {protocol}>"
         )
-
-
-def _percent(trim: tuple[float, float]) -> str:
-    return f"{100 * trim[0]:g}–{100 * trim[1]:g} %"
 
 
 def fit_weibull(

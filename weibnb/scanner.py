@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import xarray as xr
 
 from weibnb.checkpoint import CheckpointError, find_steps, open_checkpoint
 from weibnb.components import Role, Skip, identify, tower, weight_class
@@ -38,12 +39,11 @@ from weibnb.histogram import (
     submit,
     usable_cores,
 )
-from weibnb.weibull import Estimator, check_protocol
+from weibnb.weibull import Estimator, check_protocol, protocol_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import xarray as xr
     from numpy.typing import NDArray
     from tqdm import tqdm
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 _STEP_IN_NAME = re.compile(r"(?:global[_-]?)?(?:step|checkpoint|iter|ckpt)[_-]?0*(\d{1,9})$")
 # Pieces of matrices that may wait for a free core, for each core.
 _AHEAD = 4
-# Status words that no protocol changes, and those of fits that stand with a reservation.
+# Status words that no protocol changes.
 _NEVER_FITTED = (
     "absent",
     "quantized",
@@ -62,7 +62,6 @@ _NEVER_FITTED = (
     "no_finite",
     "all_zero",
 )
-_STILL_FITTED = ("nonfinite", "scaled", "partial")
 _ORDER = (
     "qkv_proj",
     "q_proj",
@@ -185,8 +184,8 @@ def scan(
     trim, estimator = check_protocol(trim, estimator)
     if experts not in ("median", "each"):
         raise ValueError(f"`experts` must be 'median' or 'each', got {experts!r}.")
+    workers = usable_cores() if workers is None else _check_workers(workers)
     plan = list(_resolve(source))
-    workers = workers or usable_cores()
     scanner = _Scanner(device=resolve_device(device), workers=workers)
     interrupted = False
     with _progress_bar(progress=progress) as bar:
@@ -194,6 +193,8 @@ def scan(
             scanner.run(plan, bar)
         except KeyboardInterrupt:
             interrupted = True
+    for text in scanner.warnings:
+        warnings.warn(text, stacklevel=2)
     if not scanner.matrices:
         if interrupted:
             raise ScanInterrupted(None)
@@ -267,7 +268,8 @@ def refit(
     >>> bool(wider.k.item() < fits.k.item()), wider.attrs["trim_lower"]
     (True, 0.05)
     """
-    fits = validate(fits)
+    fits = validate(fits, mixed_protocols=True)
+    workers = None if workers is None else _check_workers(workers)
     if "counts" not in fits:
         raise ValueError(
             "`fits` must hold the magnitude counts to be fitted again; "
@@ -279,10 +281,14 @@ def refit(
         fresh = _median_fit(fresh)
     dims = fits["k"].dims
     before, after = fits["status"].values, fresh["status"]
-    kept = np.isin(before, _NEVER_FITTED) | (np.isin(before, _STILL_FITTED) & (after == "ok"))
+    fitted = after == "ok"
+    after[fitted & fits["scaled"].values] = "scaled"
+    after[fitted & (fits["nonfinite"].values > 0)] = "nonfinite"
+    kept = np.isin(before, _NEVER_FITTED) | (fitted & (before == "partial"))
     fresh["status"] = np.where(kept, before, after)
     attributes = {name: fits[name].attrs for name in fresh}
     result = fits.assign({name: (dims, fresh[name], attributes[name]) for name in fresh})
+    result["protocol"] = xr.full_like(fits["problem"], protocol_text(trim, chosen))
     result.attrs = fits.attrs | protocol_attributes(trim, chosen)
     return result
 
@@ -298,8 +304,8 @@ def _fit_stored(
     whole: dict[str, NDArray[Any]] = {}
     for part in parts:
         place = dict(zip(dims, part, strict=False))
-        rows = counts.isel(place).values.reshape(-1, labels.size)
         exact = fits["counts_exact"].isel(place).values.reshape(-1)
+        rows = counts.isel(place).values.reshape(exact.size, labels.size)
         fitted = fit_counts(rows, labels, exact, trim=trim, estimator=estimator, workers=workers)
         for name, column in fitted.items():
             target = whole.setdefault(name, np.empty(shape, column.dtype))
@@ -307,15 +313,33 @@ def _fit_stored(
     return whole
 
 
-def _resolve(source: Any) -> Iterator[tuple[str, int, Any]]:
-    """Yield (model, step, checkpoint) for everything that a source means."""
+def _check_workers(workers: int) -> int:
+    if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)):
+        raise TypeError(f"`workers` must be an integer, got {workers!r}.")
+    if workers < 1:
+        raise ValueError(f"`workers` must be at least 1, got {workers}.")
+    return int(workers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """One checkpoint to scan, or the reason why it cannot be."""
+
+    model: str
+    step: int
+    checkpoint: Any
+    note: str = ""
+
+
+def _resolve(source: Any) -> Iterator[_Planned]:
+    """Yield every checkpoint that a source means."""
     if not isinstance(source, Mapping):
         yield from _resolve_one(_name_of(source), source)
         return
     if not source:
         raise ValueError("`source` must name at least one checkpoint, got an empty mapping.")
     if _is_state_dict(source):
-        yield "model", 0, source
+        yield _Planned("model", 0, source)
         return
     for model, entry in source.items():
         if not isinstance(model, str):
@@ -326,34 +350,43 @@ def _resolve(source: Any) -> Iterator[tuple[str, int, Any]]:
         if isinstance(entry, Mapping) and not _is_state_dict(entry):
             yield from _resolve_run(model, entry)
         else:
-            yield from _resolve_one(model, entry)
+            try:
+                yield from _resolve_one(model, entry)
+            except CheckpointError as err:
+                yield _Planned(model, 0, err)
 
 
-def _resolve_run(model: str, steps: Mapping[Any, Any]) -> Iterator[tuple[str, int, Any]]:
+def _resolve_run(model: str, steps: Mapping[Any, Any], note: str = "") -> Iterator[_Planned]:
     seen: dict[int, Any] = {}
     for step, checkpoint in steps.items():
         if isinstance(step, (bool, np.bool_)) or not isinstance(step, (int, np.integer)):
             raise TypeError(f"A step must be an integer, got {step!r} for model {model!r}.")
         if step < 0:
             raise ValueError(f"A step must be at least 0, got {step} for model {model!r}.")
+        if step >= 2**63:
+            raise ValueError(f"A step must be less than 2^63, got {step} for model {model!r}.")
         seen[int(step)] = checkpoint
     if not seen:
         raise ValueError(f"Model {model!r} must have at least one step, got none.")
     for step in sorted(seen):
-        yield model, step, seen[step]
+        yield _Planned(model, step, seen[step], note if step == max(seen) else "")
 
 
-def _resolve_one(model: str, source: Any) -> Iterator[tuple[str, int, Any]]:
+def _resolve_one(model: str, source: Any) -> Iterator[_Planned]:
     if not isinstance(source, (str, os.PathLike)):
-        yield model, 0, source
+        yield _Planned(model, 0, source)
         return
     path = Path(source)
     steps = find_steps(path) if path.is_dir() else {}
     if steps:
-        yield from _resolve_run(model, steps)
+        taken = {checkpoint.resolve() for checkpoint in steps.values()}
+        beside = [file for file in path.glob("*.safetensors") if file.resolve() not in taken]
+        names = ", ".join(sorted(file.name for file in beside))
+        note = f"{names} beside the steps is no step and was left out" if beside else ""
+        yield from _resolve_run(model, steps, note)
         return
     match = _STEP_IN_NAME.search(path.stem if path.suffix == ".safetensors" else path.name)
-    yield model, int(match[1]) if match else 0, path
+    yield _Planned(model, int(match[1]) if match else 0, path)
 
 
 def _is_state_dict(source: Mapping[Any, Any]) -> bool:
@@ -401,37 +434,44 @@ class _Scanner:
         self.workers = workers
         self.matrices: list[Matrix] = []
         self.sources: list[Source] = []
+        self.warnings: list[str] = []
         self.first_error: CheckpointError | None = None
 
-    def run(self, plan: list[tuple[str, int, Any]], bar: tqdm[Any]) -> None:
+    def run(self, plan: list[_Planned], bar: tqdm[Any]) -> None:
         with ThreadPoolExecutor(self.workers) as pool:
-            for model, step, checkpoint in plan:
+            for planned in plan:
                 try:
-                    opened = open_checkpoint(checkpoint)
+                    if isinstance(planned.checkpoint, CheckpointError):
+                        raise planned.checkpoint
+                    with open_checkpoint(planned.checkpoint) as opened:
+                        self._scan_one(planned, opened, opened.fingerprint, pool, bar)
                 except CheckpointError as err:
-                    self._note_failure(model, step, checkpoint, err, alone=len(plan) == 1)
-                    continue
-                with opened:
-                    self._scan_one(model, step, opened, pool, bar)
+                    if len(plan) == 1:
+                        raise
+                    self._note_failure(planned, err)
 
-    def _note_failure(
-        self, model: str, step: int, checkpoint: Any, err: CheckpointError, *, alone: bool
-    ) -> None:
-        if alone:
-            raise err
+    def _note_failure(self, planned: _Planned, err: CheckpointError) -> None:
         self.first_error = self.first_error or err
-        path = str(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else err.path
-        self.sources.append(Source(model, step, path, "", {}, str(err), []))
-        warnings.warn(f"{model}, step {step} is left out: {err}", stacklevel=4)
+        given = planned.checkpoint
+        path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else err.path
+        self.sources.append(Source(planned.model, planned.step, path, "", {}, str(err), []))
+        self.warnings.append(f"{planned.model}, step {planned.step} is left out: {err}")
 
     def _scan_one(
-        self, model: str, step: int, opened: Checkpoint, pool: ThreadPoolExecutor, bar: tqdm[Any]
+        self,
+        planned: _Planned,
+        opened: Checkpoint,
+        fingerprint: str,
+        pool: ThreadPoolExecutor,
+        bar: tqdm[Any],
     ) -> None:
+        model, step = planned.model, planned.step
         chosen, left = _choose(opened)
-        for note in opened.notes:
-            left.append({"tensor": "", "shape": [], "dtype": "", "reason": note})
+        for note in (*opened.notes, planned.note):
+            if note:
+                left.append({"tensor": "", "shape": [], "dtype": "", "reason": note})
         self.sources.append(
-            Source(model, step, opened.source, opened.fingerprint, opened.config, "", left)
+            Source(model, step, opened.source, fingerprint, opened.config, "", left)
         )
         bar.total = (bar.total or 0) + sum(info.nbytes for info, _, _ in chosen)
         bar.set_description(model if step == 0 else f"{model} step {step}", refresh=False)
@@ -471,7 +511,7 @@ class _Scanner:
                 bits = opened.raw(info.name)
             except CheckpointError as err:
                 status = "unreadable"
-                warnings.warn(str(err), stacklevel=2)
+                self.warnings.append(str(err))
         for i in range(number):
             pieces = []
             if bits is not None:
@@ -528,18 +568,23 @@ def _choose(
         {name: identify(name, info.shape) for name, info in opened.tensors.items()}
     )
     chosen: list[tuple[TensorInfo, Role, str]] = []
+    seen: dict[tuple[int, str], set[int | None]] = {}
     left: list[dict[str, Any]] = []
-    taken: dict[tuple[Any, ...], str] = {}
+    taken: dict[tuple[int, str], tuple[str, int | None]] = {}
     for name, info in opened.tensors.items():
         role = roles[name]
         if isinstance(role, Role):
-            cell = (role.layer, role.component, "stack" if role.stacked else role.expert)
-            if taken.setdefault(cell, name) == name:
+            # a cell is one matrix, one stack, or experts of different numbers
+            cell, expert = (role.layer, role.component), role.expert
+            first, number = taken.get(cell, (name, expert))
+            if cell not in taken or (None not in (expert, number) and expert not in seen[cell]):
+                taken.setdefault(cell, (name, expert))
+                seen.setdefault(cell, set()).add(expert)
                 unreadable = name in problems
                 status = "unreadable" if unreadable else _initial_status(info, opened)
                 chosen.append((info, role, status))
                 continue
-            reason = f"its cell is taken by {taken[cell]}"
+            reason = f"its cell is taken by {first}"
         else:
             reason = "quantized" if role.reason == "packed" else role.reason
         left.append(
@@ -576,7 +621,7 @@ def _add_estimates(
 ) -> None:
     """Add estimates, plain statistics and the final status to a grid, cell by cell."""
     cells = grid.arrays
-    counts = cells["counts"].reshape(-1, grid.labels.size)
+    counts = cells["counts"].reshape(cells["status"].size, grid.labels.size)
     exact, zeros = cells["counts_exact"].ravel(), cells["zeros"].ravel()
     status, nonfinite = cells["status"].ravel(), cells["nonfinite"].ravel()
     stats = describe_counts(counts, grid.labels, exact, zeros, workers=workers)
@@ -590,6 +635,7 @@ def _add_estimates(
             column[~counted] = np.nan
     words = final_status(fitted["status"], zeros, nonfinite)
     words[(status == "scaled") & (words == "ok")] = "scaled"
+    cells["scaled"] = (status == "scaled").reshape(cells["status"].shape)
     fitted["status"] = np.where(counted, words, status)
     shape = cells["status"].shape
     del cells["zeros"]

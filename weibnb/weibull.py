@@ -74,6 +74,30 @@ def check_protocol(
     return (lower, upper), chosen
 
 
+def protocol_text(trim: tuple[float, float], estimator: str) -> str:
+    """Write a protocol in words: ``rank regression, trim 10–90 %``.
+
+    Parameters
+    ----------
+    trim : tuple of float
+        Probability interval.
+    estimator : str
+        Name of the estimator.
+
+    Returns
+    -------
+    str
+        The words.
+
+    Examples
+    --------
+    >>> protocol_text((0.05, 0.95), "rank_regression")
+    'rank regression, trim 5–95 %'
+    """
+    lower, upper = (f"{100 * edge:.10g}" for edge in trim)
+    return f"{estimator.replace('_', ' ')}, trim {lower}–{upper} %"
+
+
 def cdf(magnitude: ArrayLike, k: ArrayLike, lam: ArrayLike) -> Array:
     """Probability that a Weibull magnitude is at most `magnitude`: ``1 - exp(-(x/λ)^k)``.
 

@@ -1,0 +1,317 @@
+"""The command line: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import weibnb as wb
+from weibnb import scanner
+from weibnb.cli import component_table, main, table_text
+from weibnb.histogram import collect
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ROOT = Path(wb.__file__).parent.parent
+DEMO = Path(wb.__file__).parent / "data" / "demo"
+Q = "model.layers.{}.self_attn.q_proj.weight"
+UP = "model.layers.{}.mlp.up_proj.weight"
+Capture = pytest.CaptureFixture[str]
+
+
+def normal(*shape: int, seed: int = 0) -> NDArray[Any]:
+    return np.random.default_rng([seed, *shape]).normal(0, 0.02, shape).astype("f2")
+
+
+def write(directory: Path, *, seed: int = 0, layers: int = 3) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    weights = {UP.format(i): normal(40, 24, seed=seed + i) for i in range(layers)}
+    weights |= {Q.format(i): normal(24, 24, seed=seed + i) for i in range(layers)}
+    save_file(weights | {"model.norm.weight": normal(24)}, directory / "model.safetensors")
+    return directory
+
+
+def rows(text: str, *words: str) -> list[str]:
+    return [line for line in text.splitlines() if all(word in line.split() for word in words)]
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
+    command = [sys.executable, "-m", "weibnb.cli", *arguments]
+    return subprocess.run(
+        command, env=environment, check=False, capture_output=True, timeout=60, **options
+    )
+
+
+def test_scan_prints_a_table_and_writes_a_file(tmp_path: Path, capsys: Capture) -> None:
+    model, file = write(tmp_path / "tiny"), tmp_path / "fits.nc"
+    assert main(["scan", str(model), "-o", str(file)]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    expected = wb.scan(model)
+    (line,) = rows(shown.out, "tiny", "q_proj")
+    k = expected["k"].sel(component="q_proj")
+    for value in (k.median(), k.min(), k.max()):
+        assert f"{value.item():.4f}" in line.split()
+    delta = 100 * (k.median().item() / 1.205434 - 1)
+    assert f"{delta:+.2f}" in line.split()
+    assert "selection" in line
+    assert "1.2054" in shown.out
+    assert "trim 10–90 %" in shown.out
+    assert "6 matrices in" in shown.out
+    assert "Not fitted: 1 norm." in shown.out
+    assert f"weibnb show {file}" in shown.out
+    with wb.open_fits(file) as fits:
+        np.testing.assert_array_equal(fits["k"], expected["k"])
+
+
+def test_two_paths_are_two_models(tmp_path: Path, capsys: Capture) -> None:
+    paths = [write(tmp_path / "zebra"), write(tmp_path / "ant", seed=7)]
+    assert main(["scan", *map(str, paths)]) == 0
+    text = capsys.readouterr().out
+    for name, path in (("zebra", paths[0]), ("ant", paths[1])):
+        (line,) = rows(text, name, "up_proj")
+        k = wb.scan(path)["k"].sel(component="up_proj").median().item()
+        assert f"{k:.4f}" in line.split()
+
+
+def test_paths_of_one_basename_stay_apart(tmp_path: Path) -> None:
+    paths = [str(write(tmp_path / name / "final", seed=i)) for i, name in enumerate("ab")]
+    file = tmp_path / "fits.nc"
+    assert main(["scan", *paths, "-o", str(file)]) == 0
+    with wb.open_fits(file) as fits:
+        assert fits["model"].values.tolist() == paths
+
+
+def test_protocol_and_experts(tmp_path: Path, capsys: Capture) -> None:
+    path, file = tmp_path / "moe.safetensors", tmp_path / "fits.nc"
+    names = [f"model.layers.0.mlp.experts.{i}.up_proj.weight" for i in range(3)]
+    save_file({name: normal(24, 24, seed=i) for i, name in enumerate(names)}, path)
+    options = ["--trim", "0.05", "0.95", "--experts", "each", "--device", "cpu", "--quiet"]
+    assert main(["scan", str(path), *options, "-o", str(file)]) == 0
+    text = capsys.readouterr().out
+    assert "trim 5–95 %" in text
+    assert "k = 1.1909" in text
+    with wb.open_fits(file) as fits:
+        assert fits["expert"].values.tolist() == [-1, 0, 1, 2]
+        assert fits.attrs["trim_lower"] == 0.05
+        k = fits["k"].sel(expert=2).item()
+    assert k == wb.fit_weibull(normal(24, 24, seed=2), trim=(0.05, 0.95)).k
+    assert main(["scan", str(path), "--estimator", "maximum_likelihood"]) == 0
+    text = capsys.readouterr().out
+    assert "maximum likelihood, trim 0–100 %" in text
+    assert "k = 1.2628" in text
+
+
+def test_steps_of_a_run(tmp_path: Path, capsys: Capture) -> None:
+    for step in (0, 5, 10):
+        write(tmp_path / "run" / f"step{step}", seed=step)
+    assert main(["scan", str(tmp_path / "run")]) == 0
+    lines = rows(capsys.readouterr().out, "run", "up_proj")
+    assert [line.split()[1] for line in lines] == ["0", "5", "10"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scan", "nowhere"], "nowhere"),
+        (["scan", "{}", "--trim", "0.9", "0.1"], "`trim` must satisfy"),
+        (["scan", "{}", "--device", "gpu"], "`device` must be"),
+        (["scan", "{}", "-o", "no such folder/fits.nc"], "no such folder"),
+        (["show", "nowhere.nc"], "nowhere.nc"),
+        (["show", "{}/model.safetensors"], "model.safetensors"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr(
+    tmp_path: Path, capsys: Capture, arguments: list[str], message: str
+) -> None:
+    model = write(tmp_path / "tiny")
+    assert main([argument.format(model) for argument in arguments]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("weibnb: ")
+    assert message in shown.err
+    assert shown.err.count("\n") == 1
+    assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize(
+    "output", ["missing/fits.nc", "folder", "fits.zarr"], ids=["missing", "folder", "zarr"]
+)
+def test_output_that_cannot_be_written_is_refused_before_the_scan(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        pytest.fail("scanned before the output was checked")
+
+    monkeypatch.setattr(scanner, "scan", never)
+    (tmp_path / "folder").mkdir()
+    assert main(["scan", str(tmp_path), "-o", str(tmp_path / output)]) == 1
+    message = capsys.readouterr().err
+    assert str(tmp_path / output) in message
+
+
+def test_one_of_several_paths_is_bad(tmp_path: Path, capsys: Capture) -> None:
+    with pytest.warns(UserWarning, match="gone"):
+        assert main(["scan", str(write(tmp_path / "tiny")), str(tmp_path / "gone")]) == 0
+    text = capsys.readouterr().out
+    assert rows(text, "tiny", "up_proj")
+    assert "gone" in text
+
+
+@pytest.mark.parametrize("arguments", [[], ["scan"], ["scan", "a", "--trim", "1"], ["paint"]])
+def test_bad_usage(capsys: Capture, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: weibnb" in capsys.readouterr().err
+
+
+def test_version(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"weibnb {wb.__version__}\n"
+
+
+def test_show(tmp_path: Path, capsys: Capture) -> None:
+    model, file = write(tmp_path / "tiny"), tmp_path / "fits.nc"
+    fits = wb.scan(model)
+    wb.save_fits(fits, file)
+    assert main(["show", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(table_text(fits))
+    assert "Not fitted: 1 norm." in shown
+    assert main(["show", str(file), "--all"]) == 0
+    text = capsys.readouterr().out
+    lines = rows(text, "tiny", "ok")
+    assert len(lines) == 6
+    for layer in range(3):
+        (line,) = rows(text, "tiny", str(layer), "q_proj")
+        k = fits["k"].sel(layer=layer, component="q_proj").item()
+        assert f"{k:.4f}" in line.split()
+
+
+def test_cells_without_a_fit_are_shown(tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "fits.nc"
+    weights = {Q.format(0): np.zeros((20, 20), "f2"), Q.format(1): normal(20, 20)}
+    wb.save_fits(wb.scan({"tiny": weights}), file)
+    assert main(["show", str(file), "--all"]) == 0
+    text = capsys.readouterr().out
+    assert len(rows(text, "tiny", "all_zero")) == 1
+    assert "nan" not in text.lower()
+    assert "Not fitted: 1 all_zero." in text
+
+
+def test_component_table_is_in_the_order_of_a_layer(tmp_path: Path) -> None:
+    fits = wb.scan(write(tmp_path / "tiny"))
+    table = component_table(fits)
+    assert table.index.get_level_values("component").tolist() == ["q_proj", "up_proj"]
+    assert table["matrices"].tolist() == [3, 3]
+    k = fits["k"].sel(component="up_proj")
+    expected = [k.min().item(), k.median().item(), k.max().item()]
+    assert table[["k_min", "k", "k_max"]].iloc[1].tolist() == expected
+
+
+@pytest.mark.parametrize("output", [True, False])
+def test_interrupt(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, output: bool
+) -> None:
+    calls = []
+
+    def stop(pieces: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return collect(pieces)
+
+    monkeypatch.setattr(scanner, "collect", stop)
+    model, file = write(tmp_path / "tiny"), tmp_path / "fits.nc"
+    arguments = ["scan", str(model), *(["-o", str(file)] if output else [])]
+    assert main(arguments) == 130
+    message = capsys.readouterr().err
+    assert "interrupted; the 3 matrices so far" in message
+    assert file.exists() == output
+    if output:
+        assert str(file) in message
+        with wb.open_fits(file) as fits:
+            assert (fits["status"] == "ok").sum() == 3
+    else:
+        assert "not saved" in message
+
+
+def test_interrupt_before_the_first_matrix(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scanner, "collect", stop)
+    file = tmp_path / "fits.nc"
+    assert main(["scan", str(write(tmp_path / "tiny")), "-o", str(file)]) == 130
+    assert "nothing was written" in capsys.readouterr().err
+    assert not file.exists()
+
+
+@pytest.mark.skipif(not DEMO.is_dir(), reason="the demo is not packaged")
+def test_demo(tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "demo.nc"
+    assert main(["demo", "-o", str(file)]) == 0
+    text = capsys.readouterr().out
+    steps = [int(name.name.removeprefix("step")) for name in DEMO.glob("step*")]
+    assert "1.2054" in text
+    assert str(file) in text
+    with wb.open_fits(file) as fits:
+        assert fits["step"].values.tolist() == sorted(steps)
+        assert fits["k"].notnull().any(["layer", "component"]).all()
+    for step in steps:
+        assert rows(text, "demo", str(step), "q_proj") or rows(text, "demo", str(step), "qkv_proj")
+
+
+def test_as_a_program(tmp_path: Path) -> None:
+    model, file = write(tmp_path / "tiny"), tmp_path / "fits.nc"
+    done = run("scan", str(model), "-o", str(file))
+    assert done.returncode == 0
+    assert done.stderr == b""
+    assert re.search(r"tiny +q_proj +selection +3 ", done.stdout.decode())
+    assert file.exists()
+    failed = run("scan", str(tmp_path / "nowhere"))
+    assert failed.returncode == 1
+    assert failed.stderr.startswith(b"weibnb: ")
+    assert b"Traceback" not in failed.stderr
+
+
+def test_output_that_cannot_spell_greek_does_not_lose_the_fits(tmp_path: Path) -> None:
+    model, file = write(tmp_path / "tiny"), tmp_path / "fits.nc"
+    done = run("scan", str(model), "-o", str(file), env={"PYTHONIOENCODING": "ascii"})
+    assert file.exists()
+    assert done.returncode == 0, done.stderr
+    assert b"q_proj" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes close differently there")
+def test_closed_pipe_does_not_lose_the_fits(tmp_path: Path) -> None:
+    model, file = write(tmp_path / "tiny"), tmp_path / "fits.nc"
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-u", "-m", "weibnb.cli", "scan", str(model), "-o", str(file)]
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            command,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            check=False,
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    assert file.exists()
+    assert b"Traceback" not in done.stderr
