@@ -74,7 +74,7 @@ def weibull_of_ordinate(s: float) -> float:
     if s <= _LOWEST or s >= _HIGHEST:
         return float(-np.expm1(-np.exp(s)))
     place = (s - _LOWEST) / _WIDTH
-    cell = int(place)
+    cell = min(int(place), len(_DISTRIBUTION) - 1)
     d, c = place - cell, _DISTRIBUTION[cell]
     return float(c[0] + d * (c[1] + d * (c[2] + d * (c[3] + d * (c[4] + d * c[5])))))
 
@@ -247,18 +247,71 @@ def _distance(counts: Any, x: Any, n: float, lower: float, upper: float, k: floa
 
 
 @numba.njit(nogil=True, cache=True)
+def _density(x: Any, g: Any, n: float, step: int) -> float:
+    """Density of ln|w| over 2 % of the mass, inward from the lower (step 1) or upper (-1) end."""
+    mass, last = 0.0, 0 if step == 1 else g.size - 1
+    j = last
+    while 0 <= j + step < g.size:
+        mass += 0.5 * (g[j] + g[j + step])
+        j += step
+        if mass >= 0.02 * n:
+            break
+    return float(mass / n / abs(x[j] - x[last])) if j != last else np.inf
+
+
+@numba.njit(nogil=True, cache=True)
+def _likelihood_errors(
+    x: Any, g: Any, low: float, high: float, k: float, b: float, inverse: Any, out: Any
+) -> None:
+    """Variances and covariance of k and ln λ from the influence function of the likelihood.
+
+    A weight contributes its score, clipped to the body, and shifts the magnitudes at which the
+    others are censored; `inverse` holds the inverse of the Hessian.
+    """
+    n, size = low + high + g.sum(), g.size
+    left1, left2, right1, right2 = 0.0, 0.0, 0.0, 0.0
+    if low > 0.0:
+        d = x[0] - b
+        z = np.exp(k * d)
+        r, scale = 1.0 / np.expm1(z), low / n / _density(x, g, n, 1)
+        left1 = scale * r * z * (1.0 + k * d - (1.0 + r) * k * z * d)
+        left2 = scale * k * k * r * z * ((1.0 + r) * z - 1.0)
+    if high > 0.0:
+        d = x[size - 1] - b
+        z = np.exp(k * d)
+        scale = high / n / _density(x, g, n, -1)
+        right1, right2 = -scale * z * (1.0 + k * d), scale * k * k * z
+    e1, e2, e11, e12, e22 = 0.0, 0.0, 0.0, 0.0, 0.0
+    for j in range(-1, size + 1):
+        weight = (low if j < 0 else (high if j == size else g[j])) / n
+        d = x[min(max(j, 0), size - 1)] - b
+        z = np.exp(k * d)
+        a1, a2 = 1.0 / k + d - z * d, k * z - k
+        if j < size:
+            a1, a2 = a1 - right1, a2 - right2
+        if j < 0:
+            a1, a2 = a1 - left1, a2 - left2
+        e1 += weight * a1
+        e2 += weight * a2
+        e11 += weight * a1 * a1
+        e12 += weight * a1 * a2
+        e22 += weight * a2 * a2
+    j11, j12, j22 = n * (e11 - e1 * e1), n * (e12 - e1 * e2), n * (e22 - e2 * e2)
+    i11, i12, i22 = inverse
+    out[2] = i11 * i11 * j11 + 2 * i11 * i12 * j12 + i12 * i12 * j22
+    out[3] = i12 * i12 * j11 + 2 * i12 * i22 * j12 + i22 * i22 * j22
+    out[4] = i11 * i12 * j11 + (i11 * i22 + i12 * i12) * j12 + i12 * i22 * j22
+
+
+@numba.njit(nogil=True, cache=True)
 def _censored_newton(x: Any, g: Any, low: float, high: float, k: float, b: float, out: Any) -> int:
     """Maximise the Weibull likelihood of body masses `g` at `x`, `low` and `high` censored.
 
-    Leaves k, ln λ, their variances and their covariance (sandwich form) in `out`.
+    Leaves k, ln λ, their variances and their covariance in `out`; returns 0 on success.
     """
-    total = low + high
-    for j in range(g.size):
-        total += g[j]
     converged = False
     for _ in range(60):
         s1, s2, h11, h12, h22 = 0.0, 0.0, 0.0, 0.0, 0.0
-        j11, j12, j22 = 0.0, 0.0, 0.0
         for j in range(-1, g.size + 1):
             weight = low if j < 0 else (high if j == g.size else g[j])
             if weight == 0.0:
@@ -283,18 +336,13 @@ def _censored_newton(x: Any, g: Any, low: float, high: float, k: float, b: float
             h11 += weight * c11
             h12 += weight * c12
             h22 += weight * c22
-            j11 += weight * a1 * a1
-            j12 += weight * a1 * a2
-            j22 += weight * a2 * a2
         determinant = h11 * h22 - h12 * h12
         if not determinant > 0.0:
             return 1
         i11, i12, i22 = h22 / determinant, -h12 / determinant, h11 / determinant
         if converged:
             out[0], out[1] = k, b
-            out[2] = i11 * i11 * j11 + 2 * i11 * i12 * j12 + i12 * i12 * j22
-            out[3] = i12 * i12 * j11 + 2 * i12 * i22 * j12 + i22 * i22 * j22
-            out[4] = i11 * i12 * j11 + (i11 * i22 + i12 * i12) * j12 + i12 * i22 * j22
+            _likelihood_errors(x, g, low, high, k, b, (i11, i12, i22), out)
             return 0
         step_k, step_b = -(i11 * s1 + i12 * s2), -(i12 * s1 + i22 * s2)
         damp = min(1.0, 0.5 * k / max(abs(step_k), 1e-300), 1.0 / max(abs(step_b), 1e-300))
@@ -443,28 +491,28 @@ def describe_rows(counts: Any, powers: Any, edges: Any, exact: Any, zeros: Any, 
                     result[row, 1 + order] += c[j] * power[order, j]
         result[row, 0] = n
         total = n + zeros[row]
-        j, seen = -1, zeros[row]
-        below = 0
+        j, below, seen = -1, 0, zeros[row]  # bin at hand, weights before and up to it
         for i in range(q.size):
             if total == 0:
                 result[row, 4 + i] = np.nan
                 continue
             position = (total - 1) * q[i]
             floor = np.int64(np.floor(position))
+            while floor >= seen:
+                j += 1
+                below, seen = seen, seen + c[j]
+            at, before, after = j, below, seen
             value = 0.0
-            for side in range(2):
-                rank = min(floor + side, total - 1)
-                weight = position - floor if side == 1 else 1.0 - (position - floor)
-                if weight == 0.0:
+            for rank in (floor, floor + 1):
+                weight = 1.0 - abs(position - rank)
+                if weight <= 0.0 or rank < zeros[row]:
                     continue
-                while rank >= seen:
-                    j += 1
-                    below = seen
-                    seen += c[j]
-                if j >= 0 and rank >= zeros[row]:
-                    place = edges[0, j]
-                    if not exact[row]:
-                        place += (rank - below + 0.5) / c[j] * (edges[1, j] - edges[0, j])
-                    value += weight * place
+                while rank >= after:
+                    at += 1
+                    before, after = after, after + c[at]
+                place = edges[0, at]
+                if not exact[row]:
+                    place += (rank - before + 0.5) / c[at] * (edges[1, at] - edges[0, at])
+                value += weight * place
             result[row, 4 + i] = value
     return result

@@ -145,7 +145,7 @@ def fit_counts(
     rows = as_count_rows(counts)
     flags = np.asarray(exact, bool)
     low, high = _edges(np.asarray(labels))
-    x = np.log(np.stack([(low + high) / 2, low]))
+    x = np.log(np.stack([low / 2 + high / 2, low]))
     method = _METHODS[estimator]
 
     def job(part: slice) -> Array:
@@ -161,7 +161,8 @@ def fit_counts(
 
 
 def _edges(labels: NDArray[Any]) -> tuple[Array, Array]:
-    return label_values(labels), label_values(labels + INTERVAL_WIDTH)
+    largest = np.finfo(np.float64).max
+    return label_values(labels), np.minimum(label_values(labels + INTERVAL_WIDTH), largest)
 
 
 def describe_counts(
@@ -199,9 +200,10 @@ def describe_counts(
     rows = as_count_rows(counts)
     flags, null = np.asarray(exact, bool), np.asarray(zeros, np.int64)
     low, high = _edges(np.asarray(labels))
-    unit = 2.0 ** np.floor(np.log2(high[-1])) if high.size else 1.0  # fourth powers stay in range
+    # a power of two that keeps fourth powers in range
+    unit = np.ldexp(1.0, np.frexp(high[-1])[1] - 1) if high.size else 1.0
     a, b = low / unit, high / unit
-    interval = [(a + b) / 2, (a * a + a * b + b * b) / 3, _mean_fourth_power(a, b)]
+    interval = [a / 2 + b / 2, (a * a + a * b + b * b) / 3, _mean_fourth_power(a, b)]
     powers = np.stack([np.stack(interval), np.stack([a, a**2, a**4])])
     edges, grid = np.stack([low, high]), np.array(QUANTILES)
 

@@ -282,8 +282,10 @@ class Tally:
             largest = float(np.array([self.largest], form.bits).view(f"f{form.bits.itemsize}")[0])
         else:
             largest = float(_values(form.name, occupied[-1:]).sum())
+        if labels.size and labels[0] < INTERVAL_WIDTH:
+            exact = False  # magnitudes below 1e-310 share an interval: the grid ends at zero
         if not exact and labels.size:
-            labels = labels & INTERVAL_MASK
+            labels = np.maximum(labels & INTERVAL_MASK, INTERVAL_WIDTH)
             starts = np.flatnonzero(np.diff(labels, prepend=-1))
             labels, counts = labels[starts], np.add.reduceat(counts, starts)
         return Counts(labels, counts, zeros, nonfinite - infinities, infinities, largest, exact)

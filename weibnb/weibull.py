@@ -249,7 +249,6 @@ def _nodes(trim: Trim) -> tuple[Array, Array, Array]:
     )
 
 
-@lru_cache(maxsize=256)
 def anchor(
     initialisation: Initialisation = "gaussian",
     *,
@@ -313,6 +312,14 @@ def anchor(
     if parameter is not None and (smallest is None or not parameter > smallest):
         rule = "be omitted" if smallest is None else f"be more than {smallest:g}"
         raise ValueError(f"`parameter` must {rule} for {initialisation!r}, got {parameter!r}.")
+    return _population_fit(initialisation, trim, estimator, parameter)
+
+
+@lru_cache(maxsize=256)
+def _population_fit(
+    initialisation: str, trim: Trim, estimator: Estimator, parameter: float | None
+) -> Anchor:
+    """Fit an ideal distribution by quadrature."""
     p, u, weight = _nodes(trim)
     x = np.log(_magnitude_quantile(initialisation, parameter, p, u))
     y = np.log(_exponential_quantile(p, u))
