@@ -6,7 +6,7 @@ Needs ``pip install 'weibnb[charts]'``; run ``python scripts/demo_picture.py``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import altair as alt
 import numpy as np
@@ -65,7 +65,8 @@ def trajectories(fits: xr.Dataset, marked: xr.Dataset) -> alt.LayerChart:
         "Shape k while a small decoder trains, a line a matrix",
         subtitle=f"dashed: an untrained Gaussian matrix, k = {anchor:.4f}",
     )
-    return alt.layer(rule, lines, label).properties(width=WIDTH, height=HEIGHT, title=title)
+    chart = alt.layer(rule, lines, label).properties(width=WIDTH, height=HEIGHT, title=title)
+    return cast("alt.LayerChart", chart)
 
 
 def weibull_plot(fits: xr.Dataset, marked: xr.Dataset) -> alt.LayerChart:
@@ -110,7 +111,8 @@ def weibull_plot(fits: xr.Dataset, marked: xr.Dataset) -> alt.LayerChart:
         f"Weibull plot of {_name(marked)}, before and after",
         subtitle="lines: fitted to the middle 80 % (shaded)",
     )
-    return (shade + dots + fit).properties(width=WIDTH, height=HEIGHT, title=title)
+    chart = alt.layer(shade, dots, fit).properties(width=WIDTH, height=HEIGHT, title=title)
+    return cast("alt.LayerChart", chart)
 
 
 def _name(cell: xr.Dataset) -> str:

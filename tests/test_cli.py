@@ -15,8 +15,9 @@ from safetensors.numpy import save_file
 
 import weibnb as wb
 from weibnb import scanner
-from weibnb.cli import component_table, main, table_text
+from weibnb.cli import main, table_text
 from weibnb.histogram import collect
+from weibnb.report import component_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,6 +2,7 @@
 
 ``weibnb.scan(path)`` fits a two-parameter Weibull to the magnitudes of every weight matrix of a
 checkpoint and returns the fits as an xarray Dataset with dims (model, layer, component, step).
+The everyday verbs are also ``fits.weibull.<verb>``.
 """
 
 from __future__ import annotations
@@ -10,49 +11,79 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from weibnb.checkpoint import CheckpointError, find_steps, open_checkpoint
+    from weibnb.bands import drift, judge, selection
+    from weibnb.checkpoint import CheckpointError, open_checkpoint
+    from weibnb.cohorts import compare, qwen_cohort, reference_cohort
     from weibnb.dataset import not_fitted, open_fits, save_fits
+    from weibnb.dynamics import (
+        training_budget,
+    )
+    from weibnb.families import find_populations, rank_families
     from weibnb.fit import WeibullFit, fit_weibull
-    from weibnb.histogram import Counts, count_magnitudes
+    from weibnb.histogram import count_magnitudes
+    from weibnb.outliers import find_outliers
+    from weibnb.report import summary, tidy, write_report
     from weibnb.scanner import ScanInterrupted, refit, scan
-    from weibnb.weibull import Anchor, anchor
+    from weibnb.weibull import anchor
 
 # Public names and the rooms they live in; each room is imported when it is first needed, so that
 # `import weibnb` is quick and opening saved fits needs neither numba nor torch.
 _ROOMS = {
-    "Anchor": "weibull",
     "CheckpointError": "checkpoint",
-    "Counts": "histogram",
     "ScanInterrupted": "scanner",
     "WeibullFit": "fit",
     "anchor": "weibull",
+    "compare": "cohorts",
     "count_magnitudes": "histogram",
-    "find_steps": "checkpoint",
+    "drift": "bands",
+    "find_outliers": "outliers",
+    "find_populations": "families",
     "fit_weibull": "fit",
+    "judge": "bands",
     "not_fitted": "dataset",
     "open_checkpoint": "checkpoint",
     "open_fits": "dataset",
+    "qwen_cohort": "cohorts",
+    "rank_families": "families",
+    "reference_cohort": "cohorts",
     "refit": "scanner",
     "save_fits": "dataset",
     "scan": "scanner",
+    "selection": "bands",
+    "summary": "report",
+    "tidy": "report",
+    "training_budget": "dynamics",
+    "write_report": "report",
 }
+# Rooms that need no xarray; the others bring the accessor `fits.weibull` with them.
+_PLAIN = {"checkpoint", "fit", "histogram", "weibull"}
 
 __all__ = [
-    "Anchor",
     "CheckpointError",
-    "Counts",
     "ScanInterrupted",
     "WeibullFit",
     "anchor",
+    "compare",
     "count_magnitudes",
-    "find_steps",
+    "drift",
+    "find_outliers",
+    "find_populations",
     "fit_weibull",
+    "judge",
     "not_fitted",
     "open_checkpoint",
     "open_fits",
+    "qwen_cohort",
+    "rank_families",
+    "reference_cohort",
     "refit",
     "save_fits",
     "scan",
+    "selection",
+    "summary",
+    "tidy",
+    "training_budget",
+    "write_report",
 ]
 
 
@@ -64,6 +95,8 @@ def __getattr__(name: str) -> Any:
     if name not in _ROOMS:
         raise AttributeError(f"module 'weibnb' has no attribute {name!r}")
     value = getattr(import_module(f"weibnb.{_ROOMS[name]}"), name)
+    if _ROOMS[name] not in _PLAIN:
+        import_module("weibnb.accessor")
     globals()[name] = value
     return value
 

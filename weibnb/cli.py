@@ -1,4 +1,4 @@
-"""The command line: ``weibnb scan``, ``weibnb show``, ``weibnb demo``."""
+"""The command line: ``weibnb scan``, ``show``, ``report`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
     import xarray as xr
 
 _INTERRUPTED = 130
@@ -78,6 +77,21 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("file", type=Path, metavar="FITS", help="a file that scan wrote")
     show.add_argument("--all", action="store_true", help="a row for each matrix")
     show.set_defaults(run=_show)
+
+    report = commands.add_parser("report", help="write what a colleague reads in two minutes")
+    report.add_argument("file", type=Path, metavar="FITS", help="a file that scan wrote")
+    report.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("report.html"),
+        help=".html, or .csv and .parquet for the table of all matrices (default: report.html)",
+    )
+    report.add_argument("--step", type=int, help="step of a run (default: the last)")
+    report.add_argument(
+        "--look", action="store_true", help="open the checkpoints again to place outlying weights"
+    )
+    report.set_defaults(run=_report)
 
     demo = commands.add_parser("demo", help="scan the packaged training run")
     demo.add_argument("-o", "--output", type=Path, default=Path("weibnb-demo.nc"))
@@ -175,6 +189,16 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
+def _report(options: argparse.Namespace) -> int:
+    from weibnb.dataset import open_fits
+    from weibnb.report import write_report
+
+    with open_fits(options.file) as fits:
+        write_report(fits, options.output, step=options.step, look=options.look)
+    print(f"Wrote {options.output}.")
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     from importlib.resources import as_file, files
 
@@ -190,47 +214,11 @@ def _demo(options: argparse.Namespace) -> int:
     print(
         f"\nWrote {options.output}. Next:\n"
         f"  weibnb show {options.output} --all      every matrix\n"
+        f"  weibnb report {options.output}          what stands out, as one HTML page\n"
         "  weibnb scan PATH -o fits.nc         a checkpoint of yours\n"
         f"  python -c \"import weibnb as wb; print(wb.open_fits('{options.output}'))\""
     )
     return 0
-
-
-def component_table(fits: xr.Dataset) -> pd.DataFrame:
-    """Summarise fits by model, step and component.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Fits from `weibnb.scan`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each model, step and component that has a fitted matrix: ``matrices``, the
-        medians over layers of k, λ and r2, the smallest and largest k, and the median standard
-        error of k of one cell.
-    """
-    import pandas as pd
-
-    table = fits[["k", "k_se", "lam", "r2", "n_matrices", "status"]].to_dataframe().reset_index()
-    table = table[table["status"] != "absent"]
-    grouped = table.groupby(["model", "step", "component"], sort=False, observed=True)
-    summary = pd.DataFrame(
-        {
-            "class": grouped["weight_class"].first(),
-            "matrices": grouped["n_matrices"].sum(),
-            "k": grouped["k"].median(),
-            "k_se": grouped["k_se"].median(),
-            "k_min": grouped["k"].min(),
-            "k_max": grouped["k"].max(),
-            "lam": grouped["lam"].median(),
-            "r2": grouped["r2"].median(),
-        }
-    )
-    order = {name: i for i, name in enumerate(fits["component"].values)}
-    rank = summary.index.get_level_values("component").map(order)
-    return summary.assign(_rank=rank).sort_values(["model", "_rank", "step"]).drop(columns="_rank")
 
 
 def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
@@ -248,11 +236,12 @@ def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
     str
         Several lines.
     """
-    from weibnb.weibull import anchor, protocol_text
+    from weibnb.dataset import gaussian_anchor, protocol_of
+    from weibnb.report import component_table
+    from weibnb.weibull import protocol_text
 
-    protocol = fits.attrs["trim_lower"], fits.attrs["trim_upper"]
-    estimator = fits.attrs["estimator"]
-    reference = anchor("gaussian", trim=protocol, estimator=estimator)
+    estimator, trim = protocol_of(fits)
+    reference = gaussian_anchor(fits)
     formats = {
         "k": "{:.4f}",
         "k_se": "{:.4f}",
@@ -276,7 +265,7 @@ def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
     )
     return (
         f"{text}\n\n"
-        f"k, λ: Weibull shape and scale of |w| ({protocol_text(protocol, estimator)}); "
+        f"k, λ: Weibull shape and scale of |w| ({protocol_text(trim, estimator)}); "
         "medians over layers, k_se: sampling error of one matrix.\n"
         f"An untrained Gaussian matrix gives k = {reference.k:.4f}, λ = "
         f"{reference.lam_over_rms:.4f} σ, r2 = {reference.r2:.4f}."

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from weibnb.weibull import protocol_text
+from weibnb.weibull import Anchor, Estimator, Trim, anchor, check_protocol, protocol_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -436,6 +436,120 @@ def validate(fits: xr.Dataset, *, mixed_protocols: bool = False) -> xr.Dataset:
     return fits if ordered else fits.transpose(*order, ...)
 
 
+def with_all_dims(fits: xr.Dataset) -> xr.Dataset:
+    """Give back the dims of `DIMS` that a selection of one label dropped.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Valid fits, such as ``fits.sel(model="a")``.
+
+    Returns
+    -------
+    xarray.Dataset
+        The same with every dim, of size 1 where it was dropped.
+
+    Examples
+    --------
+    >>> import weibnb as wb
+    >>> fits = wb.scan({"tiny": {"model.layers.0.mlp.up_proj.weight": np.ones((20, 20))}})
+    >>> with_all_dims(fits.sel(model="tiny"))["k"].dims
+    ('model', 'layer', 'component', 'step')
+    """
+    dropped = [dim for dim in DIMS if dim not in fits["k"].dims]
+    if not dropped:
+        return fits
+    described_by = {"model": tuple(model_attributes({})), "component": ("weight_class", "tower")}
+    whole = fits.expand_dims(dropped).assign_coords(
+        {
+            name: (dim, np.atleast_1d(fits[name].values))
+            for dim in dropped
+            for name in described_by.get(dim, ())
+            if name in fits.coords
+        }
+    )
+    return validate(whole, mixed_protocols=True)
+
+
+def require(fits: xr.Dataset, *names: str) -> xr.Dataset:
+    """Return valid fits that hold these variables.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`.
+    *names : str
+        Variables that are needed.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `weibnb.dataset.validate` mends it.
+
+    Raises
+    ------
+    TypeError
+        If it is no Dataset.
+    ValueError
+        If it is not one of fits, or a variable is missing; the message names the remedy.
+
+    Examples
+    --------
+    >>> import weibnb as wb
+    >>> weights = {"model.layers.0.mlp.up_proj.weight": np.ones((20, 20))}
+    >>> require(wb.scan({"tiny": weights}, keep_counts=False), "counts")
+    Traceback (most recent call last):
+    ValueError: `fits` must hold counts; scan with keep_counts=True (the default).
+    """
+    fits = validate(fits)
+    missing = [name for name in names if name not in fits]
+    if missing:
+        counted = {"counts", "counts_exact"} & set(missing)
+        remedy = "scan with keep_counts=True (the default)" if counted else "scan again"
+        raise ValueError(f"`fits` must hold {', '.join(missing)}; {remedy}.")
+    return fits
+
+
+def protocol_of(fits: xr.Dataset) -> tuple[Estimator, Trim]:
+    """Estimator and trim that fits were made by.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits, or anything with their attrs.
+
+    Returns
+    -------
+    tuple
+        The estimator, and the trim as a pair of probabilities.
+
+    Raises
+    ------
+    ValueError
+        If the attrs hold no valid protocol.
+    """
+    lower, upper = (float(fits.attrs.get(f"trim_{end}", np.nan)) for end in ("lower", "upper"))
+    trim, estimator = check_protocol((lower, upper), str(fits.attrs["estimator"]))
+    return estimator, trim
+
+
+def gaussian_anchor(fits: xr.Dataset) -> Anchor:
+    """Return what an untrained Gaussian matrix gives by the protocol of some fits.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits, or anything with their attrs.
+
+    Returns
+    -------
+    Anchor
+        See `weibnb.anchor`.
+    """
+    estimator, trim = protocol_of(fits)
+    return anchor("gaussian", trim=trim, estimator=estimator)
+
+
 def _single_counts(fits: xr.Dataset) -> xr.Dataset:
     """Undo the copies that joining with a mixture of experts makes of a dense model's counts."""
     counts = fits.get("counts")
@@ -622,7 +736,7 @@ def not_fitted(fits: xr.Dataset) -> pd.DataFrame:
     >>> not_fitted(fits)[["tensor", "reason"]].values.tolist()
     [['model.layers.0.mlp.up_proj.weight', 'constant'], ['model.norm.weight', 'norm']]
     """
-    fits = validate(fits)
+    fits = with_all_dims(validate(fits))
     rows: list[dict[str, Any]] = []
     bad = np.argwhere(~np.isin(fits["status"].values.astype(str), ["ok", "absent"]))
     dims = fits["status"].dims

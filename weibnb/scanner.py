@@ -185,7 +185,7 @@ def scan(
     if experts not in ("median", "each"):
         raise ValueError(f"`experts` must be 'median' or 'each', got {experts!r}.")
     workers = usable_cores() if workers is None else _check_workers(workers)
-    plan = list(_resolve(source))
+    plan = list(resolve_sources(source))
     scanner = _Scanner(device=resolve_device(device), workers=workers)
     interrupted = False
     with _progress_bar(progress=progress) as bar:
@@ -322,8 +322,18 @@ def _check_workers(workers: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Planned:
-    """One checkpoint to scan, or the reason why it cannot be."""
+class Planned:
+    """One checkpoint to scan.
+
+    Attributes
+    ----------
+    model, step
+        Where it belongs.
+    checkpoint : path, module, state dict or CheckpointError
+        What `weibnb.open_checkpoint` takes, or the reason why it cannot be found.
+    note : str
+        What was left out beside it.
+    """
 
     model: str
     step: int
@@ -331,15 +341,33 @@ class _Planned:
     note: str = ""
 
 
-def _resolve(source: Any) -> Iterator[_Planned]:
-    """Yield every checkpoint that a source means."""
+def resolve_sources(source: Any) -> Iterator[Planned]:
+    """Yield every checkpoint that a source of `scan` means.
+
+    Parameters
+    ----------
+    source : path, torch.nn.Module or Mapping
+        As in `scan`.
+
+    Yields
+    ------
+    Planned
+        In the order of the models as given, steps ascending.
+
+    Raises
+    ------
+    CheckpointError
+        If a directory of steps names one twice.
+    TypeError, ValueError
+        If a model name or a step is not valid.
+    """
     if not isinstance(source, Mapping):
         yield from _resolve_one(_name_of(source), source)
         return
     if not source:
         raise ValueError("`source` must name at least one checkpoint, got an empty mapping.")
     if _is_state_dict(source):
-        yield _Planned("model", 0, source)
+        yield Planned("model", 0, source)
         return
     for model, entry in source.items():
         if not isinstance(model, str):
@@ -353,10 +381,10 @@ def _resolve(source: Any) -> Iterator[_Planned]:
             try:
                 yield from _resolve_one(model, entry)
             except CheckpointError as err:
-                yield _Planned(model, 0, err)
+                yield Planned(model, 0, err)
 
 
-def _resolve_run(model: str, steps: Mapping[Any, Any], note: str = "") -> Iterator[_Planned]:
+def _resolve_run(model: str, steps: Mapping[Any, Any], note: str = "") -> Iterator[Planned]:
     seen: dict[int, Any] = {}
     for step, checkpoint in steps.items():
         if isinstance(step, (bool, np.bool_)) or not isinstance(step, (int, np.integer)):
@@ -369,12 +397,12 @@ def _resolve_run(model: str, steps: Mapping[Any, Any], note: str = "") -> Iterat
     if not seen:
         raise ValueError(f"Model {model!r} must have at least one step, got none.")
     for step in sorted(seen):
-        yield _Planned(model, step, seen[step], note if step == max(seen) else "")
+        yield Planned(model, step, seen[step], note if step == max(seen) else "")
 
 
-def _resolve_one(model: str, source: Any) -> Iterator[_Planned]:
+def _resolve_one(model: str, source: Any) -> Iterator[Planned]:
     if not isinstance(source, (str, os.PathLike)):
-        yield _Planned(model, 0, source)
+        yield Planned(model, 0, source)
         return
     path = Path(source)
     steps = find_steps(path) if path.is_dir() else {}
@@ -386,7 +414,7 @@ def _resolve_one(model: str, source: Any) -> Iterator[_Planned]:
         yield from _resolve_run(model, steps, note)
         return
     match = _STEP_IN_NAME.search(path.stem if path.suffix == ".safetensors" else path.name)
-    yield _Planned(model, int(match[1]) if match else 0, path)
+    yield Planned(model, int(match[1]) if match else 0, path)
 
 
 def _is_state_dict(source: Mapping[Any, Any]) -> bool:
@@ -437,7 +465,7 @@ class _Scanner:
         self.warnings: list[str] = []
         self.first_error: CheckpointError | None = None
 
-    def run(self, plan: list[_Planned], bar: tqdm[Any]) -> None:
+    def run(self, plan: list[Planned], bar: tqdm[Any]) -> None:
         with ThreadPoolExecutor(self.workers) as pool:
             for planned in plan:
                 try:
@@ -450,7 +478,7 @@ class _Scanner:
                         raise
                     self._note_failure(planned, err)
 
-    def _note_failure(self, planned: _Planned, err: CheckpointError) -> None:
+    def _note_failure(self, planned: Planned, err: CheckpointError) -> None:
         self.first_error = self.first_error or err
         given = planned.checkpoint
         path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else err.path
@@ -459,7 +487,7 @@ class _Scanner:
 
     def _scan_one(
         self,
-        planned: _Planned,
+        planned: Planned,
         opened: Checkpoint,
         fingerprint: str,
         pool: ThreadPoolExecutor,

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from scipy import optimize, special
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -162,6 +161,8 @@ def raw_moment(order: float, k: ArrayLike, lam: ArrayLike) -> Array:
     >>> float(raw_moment(2, 1.0, 1.0))
     2.0
     """
+    from scipy import special
+
     shape = np.asarray(k, float)
     return np.asarray(np.asarray(lam, float) ** order * special.gamma(1 + order / shape))
 
@@ -214,6 +215,8 @@ class Anchor:
 
 def _magnitude_quantile(name: str, parameter: float | None, p: Array, u: Array) -> Array:
     """Quantile of |w| at probability p = 1 - u; both are given so that neither end loses digits."""
+    from scipy import special
+
     if name == "gaussian":
         return np.where(p < 0.5, np.sqrt(2) * special.erfinv(p), -special.ndtri(u / 2))
     if name == "uniform":
@@ -237,6 +240,8 @@ def _exponential_quantile(p: Array, u: Array) -> Array:
 
 def _nodes(trim: Trim) -> tuple[Array, Array, Array]:
     """Tanh-sinh nodes p, their complements 1 - p and weights on the trim (sum = its length)."""
+    from scipy import special
+
     t = np.linspace(-3.6, 3.6, 1441)
     half = np.pi / 2 * np.sinh(t)
     below, above = special.expit(2 * half), special.expit(-2 * half)
@@ -348,6 +353,8 @@ def _solve_likelihood(
     x: Array, weight: Array, trim: Trim, k: float, log_lam: float
 ) -> tuple[float, float]:
     """Zero of the Weibull score for mass `weight` at log magnitudes `x`, censored outside trim."""
+    from scipy import optimize
+
     below, above = trim[0], 1 - trim[1]
 
     def score(theta: Array) -> Array:
