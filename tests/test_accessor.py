@@ -19,7 +19,8 @@ from safetensors.numpy import save_file
 
 import weibnb as wb
 from weibnb.accessor import WeibullAccessor
-from weibnb.bands import BANDS, drift, judge
+from weibnb.anchoring import drift
+from weibnb.bands import BANDS, judge
 from weibnb.cohorts import compare, qwen_cohort
 from weibnb.report import Summary
 
@@ -34,9 +35,9 @@ NAMES = [
 # Verb, the room of its function, and options to forward besides none.
 VERBS: list[tuple[str, str, dict[str, Any]]] = [
     ("refit", "scanner", {"trim": (0.05, 0.95)}),
-    ("drift", "bands", {"anchor": "student_t", "parameter": 5.0}),
+    ("drift", "anchoring", {"anchor": "student_t", "parameter": 5.0}),
     ("judge", "bands", {"band": "transmission-abstract", "by": "component"}),
-    ("selection", "bands", {}),
+    ("selection", "storage", {}),
     ("body_tail", "tails", {"workers": 1}),
     ("heaviness", "tails", {"workers": 1}),
     ("rank_families", "families", {"families": ["weibull", "half_normal"]}),

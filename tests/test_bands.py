@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import weibnb as wb
-from weibnb import bands
-from weibnb.bands import BANDS, Band, drift, judge, leaving, selection, storage_type, summarise
+from weibnb import anchoring, bands
+from weibnb.anchoring import drift
+from weibnb.bands import BANDS, Band, judge, leaving, summarise
 from weibnb.components import tower, weight_class
+from weibnb.storage import selection, storage_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,10 +72,10 @@ def scan_one(draw: Callable[[tuple[int, int]], NDArray[Any]], size: int = 384) -
 # --- drift -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(bands.NAMED_SHAPES))
+@pytest.mark.parametrize("name", list(anchoring.NAMED_SHAPES))
 def test_drift_names_the_shape_that_weights_were_drawn_from(name: str) -> None:
     rng = np.random.default_rng(1)
-    word, parameter = bands.NAMED_SHAPES[name]
+    word, parameter = anchoring.NAMED_SHAPES[name]
 
     def draw(shape: tuple[int, int]) -> NDArray[Any]:
         if word == "truncated_gaussian":
@@ -86,7 +88,7 @@ def test_drift_names_the_shape_that_weights_were_drawn_from(name: str) -> None:
 
     moved = drift(scan_one(draw)).squeeze()
     assert moved.nearest_shape.item() == name
-    assert moved.shape_distance.item() < bands.SHAPE_CLOSE
+    assert moved.shape_distance.item() < anchoring.SHAPE_CLOSE
     assert moved.shape_resolved.item()
 
 

@@ -9,8 +9,9 @@ import pytest
 import xarray as xr
 
 import weibnb as wb
-from weibnb.bands import coefficient_of_variation, judge, leaving, selection, storage_type
+from weibnb.bands import coefficient_of_variation, judge, leaving
 from weibnb.cohorts import CLOSE, cohort_entry, compare, qwen_cohort, reference_cohort
+from weibnb.storage import selection, storage_type
 from weibnb.testing import llama_shapes
 
 PYTHIA = ["pythia-70m", "pythia-160m", "pythia-410m", "pythia-1b", "pythia-6.9b"]

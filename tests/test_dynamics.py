@@ -11,16 +11,13 @@ import xarray as xr
 from scipy import integrate, special, stats
 
 import weibnb as wb
+from weibnb.budget import read_hyperparameters, state_words, timescale, training_budget
 from weibnb.dynamics import (
     first_departure,
     lambda_scaling,
     paired_growth,
-    read_hyperparameters,
     scaling,
     split_growth,
-    state_words,
-    timescale,
-    training_budget,
 )
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import pytest
 from safetensors.numpy import save_file
 
 import weibnb as wb
-from weibnb.bands import drift, judge
+from weibnb.anchoring import drift
+from weibnb.bands import judge
 from weibnb.cli import main
 from weibnb.cohorts import compare, reference_cohort
 from weibnb.report import Summary, component_table, summary, tidy, write_report
@@ -440,6 +441,14 @@ def test_a_planted_outlier_and_its_place(tmp_path: Path) -> None:
     assert (row["row"], row["col"], row["value"]) == (7, 11, -1.5)
 
 
+def test_looking_names_the_expert(tmp_path: Path) -> None:
+    state = mixture(0)
+    state[EXPERT.format(1, 2)][3, 4] = 2.0
+    save_file(state, tmp_path / "model.safetensors")
+    found = table(summary(wb.scan(tmp_path), look=True), "Outliers")
+    assert found[["layer", "expert", "row", "col"]].values.tolist() == [[1, 2, 3, 4]]
+
+
 def test_looking_needs_the_checkpoint() -> None:
     state = llama(layers=2)
     state[UP.format(1)][7, 11] = -1.5
@@ -468,6 +477,18 @@ def test_budget_that_is_not_known_says_what_is_missing(run: xr.Dataset) -> None:
     text = sentence(summary(run), "Training budget")
     assert "Not available" in text
     assert "learning_rate" in text
+
+
+def test_budget_of_one_model_is_not_hidden_by_another(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        save_file({UP.format(0): normal(40, 40)}, tmp_path / name / "model.safetensors")
+    known = {"learning_rate": 1e-3, "weight_decay": 0.1, "max_steps": 5000}
+    (tmp_path / "a" / "training_args.json").write_text(json.dumps(known))
+    report = summary(wb.scan({name: tmp_path / name for name in "ab"}))
+    rows = table(report, "Training budget").to_dict("records")
+    assert [row["budget"] for row in rows if row["model"] == "a"] == [pytest.approx(0.5)]
+    assert str(tmp_path / "b") in str(report)
 
 
 def test_budget_of_the_chosen_step(run: xr.Dataset) -> None:

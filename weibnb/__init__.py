@@ -11,31 +11,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from weibnb.bands import drift, judge, selection
-    from weibnb.checkpoint import CheckpointError, open_checkpoint
+    from weibnb.anchoring import drift
+    from weibnb.bands import judge
+    from weibnb.budget import training_budget
+    from weibnb.checkpoint import open_checkpoint
     from weibnb.cohorts import compare, qwen_cohort, reference_cohort
     from weibnb.dataset import not_fitted, open_fits, save_fits
-    from weibnb.dynamics import (
-        training_budget,
-    )
     from weibnb.families import find_populations, rank_families
     from weibnb.fit import WeibullFit, fit_weibull
     from weibnb.histogram import count_magnitudes
     from weibnb.outliers import find_outliers
     from weibnb.report import summary, tidy, write_report
+    from weibnb.safetensors_file import CheckpointError
     from weibnb.scanner import ScanInterrupted, refit, scan
+    from weibnb.storage import selection
     from weibnb.weibull import anchor
 
 # Public names and the rooms they live in; each room is imported when it is first needed, so that
 # `import weibnb` is quick and opening saved fits needs neither numba nor torch.
 _ROOMS = {
-    "CheckpointError": "checkpoint",
+    "CheckpointError": "safetensors_file",
     "ScanInterrupted": "scanner",
     "WeibullFit": "fit",
     "anchor": "weibull",
     "compare": "cohorts",
     "count_magnitudes": "histogram",
-    "drift": "bands",
+    "drift": "anchoring",
     "find_outliers": "outliers",
     "find_populations": "families",
     "fit_weibull": "fit",
@@ -49,14 +50,14 @@ _ROOMS = {
     "refit": "scanner",
     "save_fits": "dataset",
     "scan": "scanner",
-    "selection": "bands",
+    "selection": "storage",
     "summary": "report",
     "tidy": "report",
-    "training_budget": "dynamics",
+    "training_budget": "budget",
     "write_report": "report",
 }
 # Rooms that need no xarray; the others bring the accessor `fits.weibull` with them.
-_PLAIN = {"checkpoint", "fit", "histogram", "weibull"}
+_PLAIN = {"checkpoint", "fit", "histogram", "safetensors_file", "weibull"}
 
 __all__ = [
     "CheckpointError",

@@ -145,7 +145,7 @@ def _normal_tails(z: float) -> tuple[float, float]:
 
 @numba.njit(nogil=True, cache=True)
 def constant(family: int, shape: float) -> float:
-    """What `tails` needs of a shape, computed once."""
+    """Compute once what `tails` needs of a shape."""
     if family == STUDENT_T:
         return t_front(shape)
     if family == HALF_NORMAL:

@@ -44,8 +44,8 @@ class WeibullAccessor:
         return refit(self._fits, **options)
 
     def drift(self, **options: Any) -> xr.Dataset:
-        """Tell how far k has moved from its anchor: see `weibnb.bands.drift`."""
-        from weibnb.bands import drift
+        """Tell how far k has moved from its anchor: see `weibnb.anchoring.drift`."""
+        from weibnb.anchoring import drift
 
         return drift(self._fits, **options)
 
@@ -56,8 +56,8 @@ class WeibullAccessor:
         return judge(self._fits, band, **options)
 
     def selection(self) -> xr.Dataset:
-        """Tell how far queries and keys have moved: see `weibnb.bands.selection`."""
-        from weibnb.bands import selection
+        """Tell how far queries and keys have moved: see `weibnb.storage.selection`."""
+        from weibnb.storage import selection
 
         return selection(self._fits)
 

@@ -10,136 +10,61 @@ import difflib
 import hashlib
 import json
 import math
-import mmap
 import os
 import re
 import reprlib
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from weibnb.safetensors_file import (
+    AGAIN,
+    BITS,
+    PICKLES,
+    CheckpointError,
+    RawBits,
+    Shard,
+    TensorInfo,
+    map_bits,
+    not_safetensors,
+    read_json,
+    read_only,
+    read_shard,
+    sample,
+    unique_keys,
+    word_type,
+)
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Checkpoint", "CheckpointError", "TensorInfo", "find_steps", "open_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "TensorInfo",
+    "find_steps",
+    "open_checkpoint",
+    "step_of",
+]
 
-RawBits: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
-
-_MAX_HEADER = _MAX_INDEX = 100_000_000  # the limit of the safetensors library itself
-_MAX_CONFIG = 10_000_000
+_MAX_INDEX, _MAX_CONFIG = 100_000_000, 10_000_000
 _SUFFIX, _INDEX = ".safetensors", ".safetensors.index.json"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_FAMILIES = {
-    4: "F4",
-    6: "F6_E2M3 F6_E3M2",
-    8: "BOOL U8 I8 F8_E4M3 F8_E5M2 F8_E4M3FNUZ F8_E5M2FNUZ F8_E8M0",
-    16: "BF16 F16 U16 I16",
-    32: "F32 U32 I32",
-    64: "F64 U64 I64 C64",
-}
-_BITS = {dtype: bits for bits, family in _FAMILIES.items() for dtype in family.split()}
 _LIVE = (  # what torch and numpy call them
     "bool uint8 int8 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu "
     "bfloat16 float16 uint16 int16 float32 uint32 int32 float64 uint64 int64 complex64"
 )
-_SPELLING = dict(zip(_LIVE.split(), (t for t in _BITS if _BITS[t] >= 8), strict=True))
+_SPELLING = dict(zip(_LIVE.split(), (t for t in BITS if BITS[t] >= 8), strict=True))
 _STEP = re.compile(
     r"(?:.*[-_.])?(?:step|iter|iteration|checkpoint|ckpt)[-_=]?([0-9]+)(?:-(?:tokens\w+|unsharded))?",
     re.IGNORECASE,
 )
-_AGAIN = "Download or save it again."
-_CONVERT = (
-    "Pickles can run code and are never opened here. In an environment you trust, load it with "
-    "`torch.load(path, weights_only=True)` and write it with `safetensors.torch.save_file`."
-)
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, with one cause and the next step.
-
-    Parameters
-    ----------
-    path : path-like
-        The file or directory, or the class name of a module.
-    cause_text : str
-        What is wrong, without a full stop.
-    next_step : str, optional
-        What to do about it, a whole sentence.
-    tensor : str, optional
-        The tensor concerned.
-
-    Examples
-    --------
-    >>> print(CheckpointError("a.safetensors", "the file is empty", "Download it again."))
-    `a.safetensors`: the file is empty. Download it again.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        cause_text: str,
-        next_step: str = "",
-        tensor: str | None = None,
-    ) -> None:
-        super().__init__(path, cause_text, next_step, tensor)
-        self.path = os.fspath(path)
-        self.cause_text = cause_text
-        self.next_step = next_step
-        self.tensor = tensor
-
-    def __str__(self) -> str:
-        tensor = "" if self.tensor is None else f", tensor `{self.tensor}`"
-        return f"`{self.path}`{tensor}: {self.cause_text}. {self.next_step}".rstrip()
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """What a checkpoint says of one tensor, without its values.
-
-    Parameters
-    ----------
-    name : str
-        Name in the checkpoint.
-    dtype : str
-        Element type as safetensors spells it: ``"BF16"``, ``"F32"``, ``"F8_E4M3"`` ...
-    shape : tuple of int
-        Sizes in elements, also for types smaller than a byte.
-    nbytes : int
-        Size of the stored values.
-
-    Examples
-    --------
-    >>> TensorInfo("lm_head.weight", "BF16", (1000, 64), 128000).size
-    64000
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    nbytes: int
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shard:
-    path: Path
-    identity: tuple[int, ...]  # device, inode, size, modification time
-    data_start: int
-    header_digest: bytes
-    tensors: tuple[tuple[TensorInfo, int], ...]  # with the offset in the file
 
 
 class Checkpoint:
@@ -176,7 +101,7 @@ class Checkpoint:
         *,
         config: dict[str, Any],
         notes: Iterable[str] = (),
-        shards: tuple[_Shard, ...] = (),
+        shards: tuple[Shard, ...] = (),
     ) -> None:
         listed = sorted(tensors, key=lambda item: _natural(item[0].name))
         self.source = source
@@ -237,7 +162,7 @@ class Checkpoint:
         it covers names, types and shapes only.
         """
         if self._shards:
-            parts = sorted(_sample(shard) for shard in self._shards)
+            parts = sorted(sample(shard) for shard in self._shards)
         else:
             rows = [[t.name, t.dtype, t.shape] for t in self.tensors.values()]
             parts = [json.dumps(rows).encode()]
@@ -305,6 +230,28 @@ def open_checkpoint(
     raise TypeError(f"{message}{type(source).__name__}.")
 
 
+def step_of(name: str) -> int | None:
+    """Read the training step from the name of a checkpoint.
+
+    Parameters
+    ----------
+    name : str
+        Last word of a path.
+
+    Returns
+    -------
+    int or None
+        None if the name tells none.
+
+    Examples
+    --------
+    >>> step_of("pythia-step1000"), step_of("checkpoint-20.safetensors"), step_of("llama-3")
+    (1000, 20, None)
+    """
+    match = _STEP.fullmatch(name.removesuffix(_SUFFIX))
+    return int(match[1]) if match else None
+
+
 def find_steps(directory: str | os.PathLike[str]) -> dict[int, Path]:
     """Find the checkpoints of a training run by their names.
 
@@ -336,10 +283,9 @@ def find_steps(directory: str | os.PathLike[str]) -> dict[int, Path]:
     found: dict[int, Path] = {}
     for name in _listing(Path(directory)):
         path = Path(directory, name)
-        match = _STEP.fullmatch(name.removesuffix(_SUFFIX))
-        if match is None or not (path.is_dir() or name.endswith(_SUFFIX)):
+        step = step_of(name)
+        if step is None or not (path.is_dir() or name.endswith(_SUFFIX)):
             continue
-        step = int(match[1])
         if step in found:
             names = f"`{found[step].name}` and `{name}`"
             raise CheckpointError(directory, f"step {step} is there twice: {names}", "Remove one.")
@@ -363,22 +309,22 @@ def _open_path(source: str | os.PathLike[str]) -> Checkpoint:
     elif path.name.endswith(_INDEX):
         shards, notes = _open_directory(path.parent, path.name)
     else:
-        shards = (_read_shard(path),)
+        shards = (read_shard(path),)
     directory, config = path if is_directory else path.parent, {}
     if (directory / "config.json").exists():
         try:
-            config = _read_json(_contained(directory, "config.json"), _MAX_CONFIG, dict)
+            config = read_json(_contained(directory, "config.json"), _MAX_CONFIG, dict)
         except CheckpointError as err:
             notes.append(f"The configuration was not read: {err}")
     tensors = [
-        (info, partial(_map_bits, shard, info, offset) if info.dtype in _BITS else _unknown(info))
+        (info, partial(map_bits, shard, info, offset) if info.dtype in BITS else _unknown(info))
         for shard in shards
         for info, offset in shard.tensors
     ]
     return Checkpoint(os.fspath(source), tensors, config=config, notes=notes, shards=shards)
 
 
-def _open_directory(directory: Path, index: str | None) -> tuple[tuple[_Shard, ...], list[str]]:
+def _open_directory(directory: Path, index: str | None) -> tuple[tuple[Shard, ...], list[str]]:
     names = _listing(directory)
     files = [name for name in names if name.endswith(_SUFFIX)]
     indexes = [name for name in names if name.endswith(_INDEX)]
@@ -392,7 +338,7 @@ def _open_directory(directory: Path, index: str | None) -> tuple[tuple[_Shard, .
         used = [name for name in files if not name.startswith("consolidated")] or files
     else:
         raise _nothing_to_read(directory, names)
-    shards = tuple(_read_shard(_contained(directory, name)) for name in used)
+    shards = tuple(read_shard(_contained(directory, name)) for name in used)
     place: dict[str, str] = {}
     for name, shard in zip(used, shards, strict=True):
         for info, _ in shard.tensors:
@@ -404,7 +350,7 @@ def _open_directory(directory: Path, index: str | None) -> tuple[tuple[_Shard, .
     for tensor, name in weight_map.items():
         if place.get(tensor) != name:
             cause = f"`{index}` places it in `{name}`, which does not hold it"
-            raise CheckpointError(directory, cause, _AGAIN, tensor)
+            raise CheckpointError(directory, cause, AGAIN, tensor)
     left = ", ".join(f"`{n}`" for n in files + indexes if n not in used and n != index)
     note = f"Left out in favour of `{index or used[0]}`: {left}. Pass a file itself to read it."
     return shards, [note] if left else []
@@ -412,23 +358,23 @@ def _open_directory(directory: Path, index: str | None) -> tuple[tuple[_Shard, .
 
 def _read_index(directory: Path, index: str, names: list[str]) -> dict[str, str]:
     path = _contained(directory, index)
-    weight_map = _read_json(path, _MAX_INDEX, _unique_keys).get("weight_map")
+    weight_map = read_json(path, _MAX_INDEX, unique_keys).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(path, "the index has no `weight_map` of tensor to file", _AGAIN)
+        raise CheckpointError(path, "the index has no `weight_map` of tensor to file", AGAIN)
     for tensor, name in weight_map.items():
         if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\:\0"):
             cause = f"an index must name plain files beside it, got {reprlib.repr(name)}"
             raise CheckpointError(path, cause, "Do not trust this checkpoint.", tensor)
     if missing := sorted(set(weight_map.values()) - set(names)):
-        raise CheckpointError(path, f"the index names `{missing[0]}`, which is missing", _AGAIN)
+        raise CheckpointError(path, f"the index names `{missing[0]}`, which is missing", AGAIN)
     return weight_map
 
 
 def _nothing_to_read(directory: Path, names: list[str]) -> CheckpointError:
     for name in names:
-        if name.endswith((*_PICKLES, ".gguf")):
-            return _not_safetensors(directory / name, b"", "the directory has no safetensors file")
-    steps = [name for name in names if _STEP.fullmatch(name)]
+        if name.endswith((*PICKLES, ".gguf")):
+            return not_safetensors(directory / name, b"", "the directory has no safetensors file")
+    steps = [name for name in names if step_of(name) is not None]
     hint = f"Pass one step, such as `{steps[0]}`." if steps else "Pass the folder of the weights."
     return CheckpointError(directory, "the directory has no .safetensors file", hint)
 
@@ -453,167 +399,6 @@ def _contained(directory: Path, name: str) -> Path:
         cause = f"a link must stay in its directory or lead to `models--*/blobs`, got {real}"
         raise CheckpointError(path, cause, "Copy the file there if you trust it.")
     return path
-
-
-@contextmanager
-def _reading(path: Path, identity: tuple[int, ...] | None = None) -> Iterator[BinaryIO]:
-    """Open a regular file, unchanged since `identity` was taken; errors become ours."""
-    try:
-        file = path.open("rb") if stat.S_ISREG(path.stat().st_mode) else None
-    except (OSError, ValueError) as err:
-        raise CheckpointError(path, f"the file cannot be opened: {err}") from err
-    if file is None:
-        raise CheckpointError(path, "it is not a regular file", "Pass a .safetensors file.")
-    with file:
-        if identity not in (None, _identity(file)):
-            raise CheckpointError(path, "the file changed after it was opened", "Open it again.")
-        try:
-            yield file
-        except OSError as err:
-            raise CheckpointError(path, f"the file cannot be read: {err}") from err
-
-
-def _read_json(path: Path, limit: int, pairs: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    with _reading(path) as file:
-        if (size := os.fstat(file.fileno()).st_size) > limit:
-            raise CheckpointError(path, f"at most {limit:,} bytes are read, it has {size:,}")
-        text = file.read(limit)
-    try:
-        return _parse(text, pairs)
-    except ValueError as err:
-        raise CheckpointError(path, f"it is not a valid JSON object: {err}", _AGAIN) from err
-
-
-def _parse(text: bytes, pairs: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    try:
-        value = json.loads(text.decode(), object_pairs_hook=pairs)
-    except RecursionError as err:
-        raise ValueError("it is nested too deeply") from err
-    if not isinstance(value, dict):
-        raise ValueError(f"it holds a {type(value).__name__}")  # noqa: TRY004 - a value of a file
-    return value
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"the key {key!r} appears twice")
-        key.encode()
-        result[key] = value
-    return result
-
-
-def _read_shard(path: Path) -> _Shard:
-    with _reading(path) as file:
-        identity = _identity(file)
-        size = identity[2]
-        head = file.read(64)
-        length = int.from_bytes(head[:8], "little")
-        cause = ""
-        if size < 8:
-            cause = "the file is empty" if size == 0 else f"{size} bytes are too few for a header"
-        elif length > min(size - 8, _MAX_HEADER):
-            cause = f"the header takes {length:,} bytes of {size:,}, at most {_MAX_HEADER:,} may be"
-        elif head[8:9] != b"{":
-            cause = "the header does not start with `{`"
-        if cause:
-            raise _not_safetensors(path, head, cause)
-        file.seek(8)
-        header = file.read(length)
-    try:
-        entries = _parse(header, _unique_keys)
-    except ValueError as err:
-        raise CheckpointError(path, f"the header is not valid JSON: {err}", _AGAIN) from err
-    start = 8 + length
-    tensors = _check_entries(path, entries, size - start)
-    placed = tuple((info, start + begin) for info, begin in tensors)
-    return _Shard(path, identity, start, hashlib.sha256(header).digest(), placed)
-
-
-def _not_safetensors(path: Path, head: bytes, cause: str) -> CheckpointError:
-    if head.startswith((b"PK", b"\x80")) or path.name.endswith(_PICKLES):
-        return CheckpointError(path, f"this is a pickle, not safetensors ({cause})", _CONVERT)
-    if head.startswith(b"GGUF") or path.name.endswith(".gguf"):
-        step = "Scan the safetensors that it was made from."
-        return CheckpointError(path, f"this is GGUF, not safetensors ({cause})", step)
-    if head.startswith(b"version https://git-lfs"):
-        return CheckpointError(path, "this is a Git LFS pointer", "Run `git lfs pull`.")
-    return CheckpointError(path, cause, _AGAIN)
-
-
-def _check_entries(
-    path: Path, entries: dict[str, Any], available: int
-) -> list[tuple[TensorInfo, int]]:
-    """Hold the header to the rules of the format: the tensors tile the data, without gaps."""
-    metadata = entries.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise CheckpointError(path, "`__metadata__` must map strings to strings", _AGAIN)
-    found = [_check_entry(path, name, entry, available) for name, entry in entries.items()]
-    found.sort(key=lambda item: (item[1], item[0].nbytes))
-    end = 0
-    for info, begin in found:
-        if begin != end:
-            what = "overlaps another tensor" if begin < end else "leaves a hole before it"
-            cause = f"its data starts at byte {begin:,}, not at {end:,}: it {what}"
-            raise CheckpointError(path, cause, _AGAIN, info.name)
-        end = begin + info.nbytes
-    if end != available:
-        cause = f"the tensors take {end:,} bytes of data, the file has {available:,}"
-        raise CheckpointError(path, cause, _AGAIN)
-    return found
-
-
-def _check_entry(path: Path, name: str, entry: Any, available: int) -> tuple[TensorInfo, int]:
-    match entry:
-        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]} if all(
-            type(number) is int and 0 <= number < 2**63 for number in (*shape, begin, end)
-        ):
-            pass
-        case _:
-            cause = "the header must give `dtype`, `shape` and two `data_offsets`, all natural"
-            raise CheckpointError(path, f"{cause}, got {reprlib.repr(entry)}", _AGAIN, name)
-    info = TensorInfo(name, dtype, tuple(shape), end - begin)
-    if not begin <= end <= available:
-        cause = f"its data would lie at bytes {begin:,} to {end:,} of {available:,}: truncated?"
-        raise CheckpointError(path, cause, _AGAIN, name)
-    bits = _BITS.get(dtype)
-    size = 1
-    for length in shape:
-        size *= length
-        if size >= 2**63:
-            raise CheckpointError(path, "its shape overflows 63 bits", _AGAIN, name)
-    if bits is not None and size * bits != 8 * info.nbytes:
-        got = f"{size * bits} bits, the offsets give {8 * info.nbytes}"
-        cause = f"{dtype} of shape {reprlib.repr(shape)} takes {got}"
-        raise CheckpointError(path, cause, _AGAIN, name)
-    return info, begin
-
-
-def _identity(file: BinaryIO) -> tuple[int, ...]:
-    status = os.fstat(file.fileno())
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _map_bits(shard: _Shard, info: TensorInfo, offset: int) -> RawBits:
-    word = _word(info.dtype)
-    if not info.nbytes:
-        return _read_only(np.empty(0, word))
-    inside = offset % mmap.ALLOCATIONGRANULARITY
-    length, start = inside + info.nbytes, offset - inside
-    with _reading(shard.path, shard.identity) as file:
-        area = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=start)
-    return np.frombuffer(area, word, info.nbytes // word.itemsize, inside)
-
-
-def _sample(shard: _Shard) -> bytes:
-    with _reading(shard.path, shard.identity) as file:
-        size, digest = shard.identity[2], hashlib.sha256(shard.header_digest)
-        digest.update(str(size).encode())
-        for part in range(4):
-            file.seek(shard.data_start + (size - shard.data_start) * part // 4)
-            digest.update(file.read(4096))
-    return digest.digest()
 
 
 def _open_live(source: Any, items: Iterable[tuple[str, Any]]) -> Checkpoint:
@@ -643,7 +428,7 @@ def _describe_live(
         return TensorInfo(name, dtype, (0,), 0), "the lazy module has not set its shape yet"
     shape = tuple(int(length) for length in tensor.shape)
     info = TensorInfo(name, dtype, shape, math.prod(shape) * tensor.dtype.itemsize)
-    if dtype not in _BITS:
+    if dtype not in BITS:
         return info, _unknown(info)
     if is_numpy:
         return info, partial(_array_bits, info, tensor)
@@ -656,7 +441,7 @@ def _describe_live(
 
 def _array_bits(info: TensorInfo, array: npt.NDArray[Any]) -> RawBits:
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return _read_only(little.reshape(-1).view(_word(info.dtype)))
+    return read_only(little.reshape(-1).view(word_type(info.dtype)))
 
 
 def _tensor_bits(info: TensorInfo, kind: str, tensor: Any) -> RawBits:
@@ -666,20 +451,11 @@ def _tensor_bits(info: TensorInfo, kind: str, tensor: Any) -> RawBits:
     except RuntimeError as err:
         cause = f"torch cannot give its bytes: {err}"
         raise CheckpointError(kind, cause, tensor=info.name) from err
-    return _read_only(octets.view(_word(info.dtype)))
-
-
-def _word(dtype: str) -> np.dtype[np.unsignedinteger[Any]]:
-    return np.dtype(f"<u{max(_BITS[dtype] // 8, 1)}")
-
-
-def _read_only(bits: RawBits) -> RawBits:
-    bits.flags.writeable = False
-    return bits
+    return read_only(octets.view(word_type(info.dtype)))
 
 
 def _unknown(info: TensorInfo) -> str:
-    return f"its type {info.dtype} is not known; the known ones are {', '.join(sorted(_BITS))}"
+    return f"its type {info.dtype} is not known; the known ones are {', '.join(sorted(BITS))}"
 
 
 def _natural(name: str) -> tuple[tuple[tuple[int, str], ...], str]:

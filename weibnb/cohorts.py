@@ -10,8 +10,9 @@ import pandas as pd
 import xarray as xr
 
 from weibnb import weibull
-from weibnb.bands import require_protocol, summarise, unknown_name
+from weibnb.bands import summarise
 from weibnb.dataset import VARIABLES, protocol_of, validate
+from weibnb.verdicts import require_protocol, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from weibnb.bands import drift, judge
+from weibnb.anchoring import drift
+from weibnb.bands import judge
+from weibnb.budget import training_budget
 from weibnb.cohorts import compare
 from weibnb.dataset import (
     gaussian_anchor,
@@ -21,12 +23,12 @@ from weibnb.dataset import (
     require,
     with_all_dims,
 )
-from weibnb.dynamics import training_budget
 from weibnb.outliers import find_outliers, outlier_strength
 from weibnb.weibull import protocol_text
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     import xarray as xr
 
@@ -37,6 +39,7 @@ _LAYERS_FOR_SPREAD = 5
 # Smallest r2 of a Weibull plot that passes for straight; the paper counts layers below it.
 _LOW_R2 = 0.95
 _ROWS_SHOWN = 20
+_DISTANCE = "Distance in k over shared components, in units of the spread between entries."
 _DIGITS = {"Δk %": "{:+.2f}"} | dict.fromkeys(
     ["k", "k_se", "k_min", "k_max", "r2", "standard_error"], "{:.4f}"
 )
@@ -298,6 +301,7 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
         f"{', '.join(map(str, fits['model'].values))}; step {chosen}{among}.",
         f"{matrices:,} matrices, {weights:,} weights; {len(listed):,} tensors in no sound fit.",
         f"{protocol_text(trim, estimator)}; an untrained Gaussian matrix: {ideal}. {made}.",
+        *_missing(fits, chosen),
     )
     sections: dict[str, tuple[pd.DataFrame | str, str]] = {
         "By class": (_classes(cells, reference.k), ""),
@@ -308,14 +312,31 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
         "Layers that stand out": _standouts(fits, cells),
         "Outliers": _outliers(fits, look=look),
         "Transmission band": _guarded(lambda: _band(fits)),
-        "Training budget": _guarded(lambda: _budget(fits)),
-        "Nearest published models": _guarded(lambda: _nearest(fits)),
+        "Training budget": _guarded(
+            lambda: _by_model(fits, _budget, "τ = 1/(η·wd) in steps; budget is T/τ.")
+        ),
+        "Nearest published models": _guarded(
+            lambda: _by_model(fits, lambda one: compare(one).head(3), _DISTANCE)
+        ),
         "Not fitted": _left_out(listed),
     }
     return Summary(headline, sections, _maps(fits), reference.k)
 
 
-def _guarded(section: Any) -> tuple[pd.DataFrame | str, str]:
+def _missing(fits: xr.Dataset, step: int) -> list[str]:
+    """Name the models that have no checkpoint at a step, or one that could not be read."""
+    lines = []
+    for model in fits["model"].values:
+        cell = fits[["source", "problem"]].sel(model=model)
+        source, problem = (" ".join(cell[name].values.ravel()) for name in cell)
+        if problem:
+            lines.append(f"{model} could not be read: {problem}")
+        elif not source:
+            lines.append(f"{model} has no checkpoint at step {step}.")
+    return lines
+
+
+def _guarded(section: Callable[[], tuple[pd.DataFrame, str]]) -> tuple[pd.DataFrame | str, str]:
     """Give a section, or the sentence that says what it needs and does not have."""
     try:
         content: tuple[pd.DataFrame | str, str] = section()
@@ -360,8 +381,13 @@ def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> tuple[pd.DataFrame | st
     for i in np.flatnonzero(cells["r2"] < _LOW_R2):
         text = f"Weibull plot not straight: r2 {cells['r2'].iloc[i]:.3f}"
         reasons.setdefault(int(i), []).append(text)
+    rule = (
+        f"Rule: more than {_DEVIATIONS:g} robust deviations and {100 * _LEAST_SHARE:g} % from the "
+        f"median of its component over layers, or r2 below {_LOW_R2:g}. With fewer than "
+        f"{_LAYERS_FOR_SPREAD} layers k is measured by its standard error and λ is left out."
+    )
     if not reasons:
-        return "None.", ""
+        return f"None. {rule}", ""
     shapes = drift(fits)["nearest_shape"].to_dataframe().reset_index()
     labels = _labels(fits)
     found = cells.iloc[sorted(reasons)][[*labels, "k", "lam", "r2"]].copy()
@@ -369,11 +395,6 @@ def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> tuple[pd.DataFrame | st
     found = found.merge(shapes[[*labels, "nearest_shape"]], on=labels, how="left")
     distance = found["k"].sub(cells["k"].median()).abs()
     found = found.iloc[distance.argsort()[::-1]]
-    rule = (
-        f"Rule: more than {_DEVIATIONS:g} robust deviations and {100 * _LEAST_SHARE:g} % from the "
-        f"median of its component over layers, or r2 below {_LOW_R2:g}. With fewer than "
-        f"{_LAYERS_FOR_SPREAD} layers k is measured by its standard error and λ is left out."
-    )
     return _shortened(found, rule)
 
 
@@ -392,13 +413,17 @@ def _outliers(fits: xr.Dataset, *, look: bool) -> tuple[pd.DataFrame | str, str]
     strength = outlier_strength(fits)
     rule = f"Rule: {strength.attrs['rule']}."
     if look:
-        columns = [*_labels(fits), "row", "col", "value", "excess"]
-        table = find_outliers(fits)[columns]
+        labels = ["model", "layer", "expert", "component"]
+        table = find_outliers(fits)
+        kept = labels if (table["expert"] >= 0).any() else _labels(fits)
+        table = table[[*kept, "row", "col", "value", "excess"]]
+        rule += " excess: |w| over the maximum that the fitted Weibull leads to expect."
     else:
-        names = ["max_over_q99", "excess", "needs_look"]
-        table = strength[names].assign(max_abs=fits["max_abs"]).to_dataframe().reset_index()
-        table = table[table["needs_look"].astype(bool)].sort_values("excess", ascending=False)
-        table = table[[*_labels(fits), "max_abs", "max_over_q99", "excess"]]
+        ratio = fits["max_abs"] / strength["threshold"]
+        columns = strength[["max_over_q99"]].assign(max_abs=fits["max_abs"], times_the_rule=ratio)
+        table = columns.to_dataframe().reset_index().sort_values("times_the_rule", ascending=False)
+        table = table[table["times_the_rule"] > 1]
+        table = table[[*_labels(fits), "max_abs", "max_over_q99", "times_the_rule"]]
     return _shortened(table, rule) if len(table) else (f"None. {rule}", "")
 
 
@@ -411,24 +436,25 @@ def _band(fits: xr.Dataset) -> tuple[pd.DataFrame, str]:
     return table[["model", *names]], note
 
 
-def _budget(fits: xr.Dataset) -> tuple[pd.DataFrame, str]:
-    table = training_budget(fits).to_dataframe().reset_index()
-    names = ["learning_rate", "weight_decay", "steps", "timescale", "budget", "state"]
-    kept = [name for name in ("model", *names) if name in table]
-    return table[kept], "τ = 1/(η·wd) in steps; budget is T/τ."
-
-
-def _nearest(fits: xr.Dataset) -> tuple[pd.DataFrame, str]:
+def _by_model(
+    fits: xr.Dataset, section: Callable[[xr.Dataset], pd.DataFrame], note: str
+) -> tuple[pd.DataFrame, str]:
+    """Gather a table over models; one that has none is named with its reason."""
     tables, reasons = [], []
     for model in fits["model"].values:
         try:
-            tables.append(compare(fits.sel(model=[model])).head(3))
+            tables.append(section(fits.sel(model=[model])))
         except ValueError as err:
             reasons.append(f"{model}: {err}")
     if not tables:
         raise ValueError(" ".join(reasons))
-    note = "Distance in k over shared components, in units of the spread between entries."
     return pd.concat(tables), " ".join([note, *reasons])
+
+
+def _budget(fits: xr.Dataset) -> pd.DataFrame:
+    table = training_budget(fits).to_dataframe().reset_index()
+    names = ["model", "learning_rate", "weight_decay", "steps", "timescale", "budget", "state"]
+    return table[[name for name in names if name in table]]
 
 
 def _left_out(listed: pd.DataFrame) -> tuple[pd.DataFrame | str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import warnings
 from collections import deque
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from weibnb.checkpoint import CheckpointError, find_steps, open_checkpoint
+from weibnb.checkpoint import CheckpointError, find_steps, open_checkpoint, step_of
 from weibnb.components import Role, Skip, identify, tower, weight_class
 from weibnb.dataset import (
     NO_EXPERT,
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
 
     from weibnb.checkpoint import Checkpoint, TensorInfo
 
-_STEP_IN_NAME = re.compile(r"(?:global[_-]?)?(?:step|checkpoint|iter|ckpt)[_-]?0*(\d{1,9})$")
 # Pieces of matrices that may wait for a free core, for each core.
 _AHEAD = 4
 # Status words that no protocol changes.
@@ -413,8 +411,7 @@ def _resolve_one(model: str, source: Any) -> Iterator[Planned]:
         note = f"{names} beside the steps is no step and was left out" if beside else ""
         yield from _resolve_run(model, steps, note)
         return
-    match = _STEP_IN_NAME.search(path.stem if path.suffix == ".safetensors" else path.name)
-    yield Planned(model, int(match[1]) if match else 0, path)
+    yield Planned(model, step_of(path.name) or 0, path)
 
 
 def _is_state_dict(source: Mapping[Any, Any]) -> bool:
@@ -447,6 +444,27 @@ def _progress_bar(*, progress: bool | None) -> tqdm[Any]:
     return tqdm(total=0, unit="B", unit_scale=True, delay=0.5, disable=disable, dynamic_ncols=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A checkpoint whose headers were read: its weight matrices, and what is known of it."""
+
+    source: Source
+    opened: Checkpoint
+    chosen: list[tuple[TensorInfo, Role, str]]
+
+
+def _list(planned: Planned) -> _Listed:
+    if isinstance(planned.checkpoint, CheckpointError):
+        raise planned.checkpoint
+    opened = open_checkpoint(planned.checkpoint)
+    chosen, left = _choose(opened)
+    for note in (*opened.notes, planned.note):
+        if note:
+            left.append({"tensor": "", "shape": [], "dtype": "", "reason": note})
+    about = (opened.source, opened.fingerprint, opened.config, "", left)
+    return _Listed(Source(planned.model, planned.step, *about), opened, chosen)
+
+
 def _component_order(component: str) -> tuple[str, bool, int, str]:
     """Sort by tower, shared experts last, then in the order in which a layer applies them."""
     word = component.rpartition(".")[2]
@@ -466,17 +484,22 @@ class _Scanner:
         self.first_error: CheckpointError | None = None
 
     def run(self, plan: list[Planned], bar: tqdm[Any]) -> None:
+        """List every checkpoint, so that what is left is known, then count one after the other."""
+        listed: list[_Listed] = []
+        for planned in plan:
+            try:
+                listed.append(_list(planned))
+            except CheckpointError as err:
+                if len(plan) == 1:
+                    raise
+                self._note_failure(planned, err)
+        bar.total = sum(info.nbytes for one in listed for info, _, _ in one.chosen)
         with ThreadPoolExecutor(self.workers) as pool:
-            for planned in plan:
-                try:
-                    if isinstance(planned.checkpoint, CheckpointError):
-                        raise planned.checkpoint
-                    with open_checkpoint(planned.checkpoint) as opened:
-                        self._scan_one(planned, opened, opened.fingerprint, pool, bar)
-                except CheckpointError as err:
-                    if len(plan) == 1:
-                        raise
-                    self._note_failure(planned, err)
+            for one in listed:
+                with one.opened:
+                    self._scan_one(one, pool, bar)
+        order = {(planned.model, planned.step): i for i, planned in enumerate(plan)}
+        self.sources.sort(key=lambda source: order[source.model, source.step])
 
     def _note_failure(self, planned: Planned, err: CheckpointError) -> None:
         self.first_error = self.first_error or err
@@ -485,27 +508,13 @@ class _Scanner:
         self.sources.append(Source(planned.model, planned.step, path, "", {}, str(err), []))
         self.warnings.append(f"{planned.model}, step {planned.step} is left out: {err}")
 
-    def _scan_one(
-        self,
-        planned: Planned,
-        opened: Checkpoint,
-        fingerprint: str,
-        pool: ThreadPoolExecutor,
-        bar: tqdm[Any],
-    ) -> None:
-        model, step = planned.model, planned.step
-        chosen, left = _choose(opened)
-        for note in (*opened.notes, planned.note):
-            if note:
-                left.append({"tensor": "", "shape": [], "dtype": "", "reason": note})
-        self.sources.append(
-            Source(model, step, opened.source, fingerprint, opened.config, "", left)
-        )
-        bar.total = (bar.total or 0) + sum(info.nbytes for info, _, _ in chosen)
+    def _scan_one(self, listed: _Listed, pool: ThreadPoolExecutor, bar: tqdm[Any]) -> None:
+        model, step, opened = listed.source.model, listed.source.step, listed.opened
+        self.sources.append(listed.source)
         bar.set_description(model if step == 0 else f"{model} step {step}", refresh=False)
         waiting: deque[_Job] = deque()
         try:
-            for info, role, status in chosen:
+            for info, role, status in listed.chosen:
                 bar.set_postfix_str(info.name[-60:], refresh=False)
                 for job in self._jobs(opened, pool, info, role, status):
                     job.matrix = replace(job.matrix, model=model, step=step)

@@ -1,0 +1,48 @@
+"""Speed of the diagnostics on 10,000 matrices.
+
+Run with ``python -m pytest benchmarks --benchmark-only -s -p no:cacheprovider``.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING
+
+import pytest
+
+import weibnb as wb
+from benchmarks.conftest import seconds
+from benchmarks.test_refit import many
+from weibnb.tails import body_tail, closure, heaviness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import xarray as xr
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+
+@pytest.fixture(scope="module")
+def ten_thousand() -> xr.Dataset:
+    return many(10).load()
+
+
+def test_everything_on_ten_thousand(benchmark: BenchmarkFixture, ten_thousand: xr.Dataset) -> None:
+    jobs: dict[str, Callable[[xr.Dataset], object]] = {
+        "drift": wb.drift,
+        "judge": wb.judge,
+        "selection": wb.selection,
+        "body_tail": body_tail,
+        "closure": closure,
+        "heaviness": heaviness,
+        "rank_families": wb.rank_families,
+    }
+    figures = {}
+    for name, job in jobs.items():
+        job(ten_thousand.isel(layer=slice(2)))
+        runs = [seconds(lambda job=job: job(ten_thousand)) for _ in range(3)]  # type: ignore[misc]
+        figures[name] = round(statistics.median(runs), 3)
+    figures["all"] = round(sum(figures.values()), 3)
+    benchmark.extra_info["seconds"] = figures
+    print(f"\n{ten_thousand.k.size:,} matrices, seconds: {figures}")
+    benchmark.pedantic(lambda: body_tail(ten_thousand), rounds=1)
