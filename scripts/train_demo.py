@@ -5,7 +5,7 @@ every machine has, in about half an hour on two CPU cores. Checkpoints on a roug
 of steps are written as safetensors that transformers' ``LlamaForCausalLM`` loads as they are.
 
     python scripts/train_demo.py                       # the packaged run
-    python scripts/train_demo.py --out /tmp/run --wd 0 --seed 1
+    python scripts/train_demo.py --out run --wd 0 --seed 1
 
 A run that was cut short goes on from its last saved state when ``--work`` names its directory.
 Equal settings, corpus, torch version and kind of processor give equal weights, on one thread or
