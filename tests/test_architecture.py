@@ -46,6 +46,8 @@ ROOMS = {
     "budget": "numpy xarray",
     "dynamics": "numpy scipy xarray",
     "report": "numpy pandas",
+    "_marks": "altair numpy pandas scipy xarray",
+    "charts": "altair numpy pandas xarray",
     "accessor": "xarray",
     "testing": "numpy",
     "cli": "",

@@ -1,0 +1,136 @@
+"""Draw the gallery from the packaged demo: docs/gallery.md and a picture of each chart.
+
+Needs ``pip install 'weibnb[charts]' pillow``; run ``python scripts/gallery.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+import weibnb as wb
+from weibnb import charts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import xarray as xr
+
+    from weibnb._marks import Chart
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "images" / "gallery"
+PAGE = ROOT / "docs" / "gallery.md"
+HEAD = """# Gallery
+
+Every chart is a function of the fits: it returns an [Altair](https://altair-viz.github.io) chart,
+needs no network, and can be read on light and dark pages. The pictures come from the packaged
+demo, a small decoder at steps 0, 100, 500, 2000 and 7000: `python scripts/gallery.py`. In a
+notebook each mark has a tooltip with the numbers of its matrix.
+
+```python
+import weibnb as wb
+from weibnb import charts
+
+fits = wb.scan({"demo": "weibnb/data/demo"})
+```
+"""
+#: Name of the picture, the call, and what it shows.
+ENTRIES: dict[str, tuple[str, str]] = {
+    "weibull_plot": (
+        'charts.weibull_plot(fits.sel(component="o_proj", layer=0, step=[0, 7000]))',
+        "One matrix on Weibull paper before and after training, and what the lines leave over.",
+    ),
+    "density": (
+        'charts.density(fits.sel(component=["q_proj", "o_proj", "up_proj"], layer=0, step=7000))',
+        "Magnitudes as counted, with the fitted Weibull and a half-normal.",
+    ),
+    "layer_map": (
+        "charts.layer_map(fits.isel(step=[0, -1]))",
+        "k of every matrix; the colours diverge from an untrained Gaussian.",
+    ),
+    "layer_map_outlier": (
+        'charts.layer_map(fits.isel(step=-1), value="outlier")',
+        "The same for the largest weight over a Gaussian's expected maximum.",
+    ),
+    "difference": (
+        'charts.difference(fits, {"step": 0}, {"step": 7000})',
+        "What training changed, cell by cell; a dot is below two standard errors.",
+    ),
+    "class_bands": (
+        "charts.class_bands(fits)",
+        "Every matrix by component, with a published band and the published entries.",
+    ),
+    "trajectories": (
+        "charts.trajectories(fits)",
+        "k along training, a line a layer.",
+    ),
+    "trajectories_lam": (
+        'charts.trajectories(fits, value="lam", by="weight_class")',
+        "λ along training, by class.",
+    ),
+    "phase_portrait": (
+        "charts.phase_portrait(fits)",
+        "The path of every matrix in the plane of λ and k.",
+    ),
+    "cohort": (
+        "charts.cohort(fits)",
+        "Medians over layers among the 12 published entries.",
+    ),
+    "depth_profile": (
+        "charts.depth_profile(fits)",
+        "k along the layers, with standard errors.",
+    ),
+    "body_tail": (
+        "charts.body_tail_chart(fits)",
+        "k of the central 80 %, 90 % and all weights; steeper than the dashes: a heavier tail.",
+    ),
+    "outlier_strip": (
+        "charts.outlier_strip(fits)",
+        "The largest weight of every matrix over a Gaussian's expected maximum.",
+    ),
+}
+
+
+def drawn(fits: xr.Dataset) -> dict[str, Callable[[], Chart]]:
+    """Give the calls of the page, by the name of the picture."""
+    some = ["q_proj", "o_proj", "up_proj"]
+    return {
+        "weibull_plot": lambda: charts.weibull_plot(
+            fits.sel(component="o_proj", layer=0, step=[0, 7000])
+        ),
+        "density": lambda: charts.density(fits.sel(component=some, layer=0, step=7000)),
+        "layer_map": lambda: charts.layer_map(fits.isel(step=[0, -1])),
+        "layer_map_outlier": lambda: charts.layer_map(fits.isel(step=-1), value="outlier"),
+        "difference": lambda: charts.difference(fits, {"step": 0}, {"step": 7000}),
+        "class_bands": lambda: charts.class_bands(fits),
+        "trajectories": lambda: charts.trajectories(fits),
+        "trajectories_lam": lambda: charts.trajectories(fits, value="lam", by="weight_class"),
+        "phase_portrait": lambda: charts.phase_portrait(fits),
+        "cohort": lambda: charts.cohort(fits),
+        "depth_profile": lambda: charts.depth_profile(fits),
+        "body_tail": lambda: charts.body_tail_chart(fits),
+        "outlier_strip": lambda: charts.outlier_strip(fits),
+    }
+
+
+def main() -> None:
+    """Write the pictures and the page."""
+    fits = wb.scan({"demo": ROOT / "weibnb" / "data" / "demo"})
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    calls = drawn(fits)
+    page = [HEAD]
+    for name, (call, text) in ENTRIES.items():
+        picture = PICTURES / f"{name}.png"
+        calls[name]().save(str(picture), scale_factor=1.2)
+        with Image.open(picture) as image:
+            image.save(picture, optimize=True)
+        page.append(f"## {name}\n\n{text}\n\n```python\n{call}\n```\n")
+        page.append(f"![{text}](images/gallery/{name}.png)\n")
+    PAGE.write_text("\n".join(page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
