@@ -148,7 +148,7 @@ def _html_table(table: pd.DataFrame) -> str:
 
 
 def _html_map(name: str, table: pd.DataFrame, reference: float) -> str:
-    """Table of k by layer and component, orange below the anchor and blue above."""
+    """Table of k by layer and component, blue below the anchor and orange above."""
     head = "".join(f"<th>{html.escape(str(column))}</th>" for column in table.columns)
     rows = []
     for layer, values in zip(table.index, table.to_numpy(float), strict=True):
@@ -158,12 +158,12 @@ def _html_map(name: str, table: pd.DataFrame, reference: float) -> str:
                 cells.append("<td>–</td>")
                 continue
             share = k / reference - 1
-            colour = "230,97,0" if share < 0 else "26,133,255"
+            colour = "26,133,255" if share < 0 else "230,97,0"
             strength = min(abs(share) / 0.15, 1) * 0.75
             style = f"background: rgba({colour},{strength:.2f})"
             cells.append(f'<td style="{style}" title="{100 * share:+.1f} %">{k:.3f}</td>')
         rows.append(f"<tr><th>{int(layer)}</th>{''.join(cells)}</tr>")
-    caption = f"k of {name} by layer; orange below the anchor {reference:.4f}, blue above"
+    caption = f"k of {name} by layer; blue below the anchor {reference:.4f}, orange above"
     return (
         f'<div class="scroll"><table class="map"><caption>{html.escape(caption)}</caption>'
         f"<tr><th>layer</th>{head}</tr>{''.join(rows)}</table></div>"
