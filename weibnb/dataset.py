@@ -178,7 +178,7 @@ def model_attributes(config: Mapping[str, Any]) -> dict[str, Any]:
         kv_heads = 1.0 if inner.get("multi_query") is True else heads
     tied = inner.get("tie_word_embeddings", inner.get("weight_tying"))
     return {
-        "model_type": str(config.get("model_type", ""))[:200],
+        "model_type": _escape(str(config.get("model_type", "")))[:200],
         "tied_embeddings": "yes" if tied is True else "no" if tied is False else "",
         "n_heads": heads,
         "n_kv_heads": kv_heads,
@@ -300,6 +300,7 @@ def build(
         Dims (model, layer, component, step), and ``expert`` where an array has it.
     """
     coords: dict[str, Any] = {name: (name, list(keys)) for name, keys in grid.coords.items()}
+    coords["model"] = ("model", [_escape(model) for model in grid.coords["model"]])
     coords |= {
         "weight_class": ("component", list(weight_class)),
         "tower": ("component", list(tower)),
@@ -312,6 +313,7 @@ def build(
     for name, (long_name, units) in VARIABLES.items():
         if name in grid.arrays:
             array = grid.arrays[name]
+            array = _escape_all(array) if array.dtype == object else array
             tail = last.get(name, ())
             dims = (*DIMS, "expert")[: array.ndim - len(tail)] + tail
             described = {"long_name": long_name} | ({"units": units} if units else {})
@@ -326,7 +328,7 @@ def build(
     coords |= {name: ("model", [entry[name] for entry in known]) for name in model_attributes({})}
     table = _source_table(grid, sources)
     table["protocol"] = np.full_like(table["source"], protocol_text(trim, estimator))
-    variables |= {name: (("model", "step"), text) for name, text in table.items()}
+    variables |= {name: (("model", "step"), _escape_all(text)) for name, text in table.items()}
     return xr.Dataset(variables, coords, protocol_attributes(trim, estimator))
 
 
@@ -653,18 +655,24 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def _escape(text: str) -> str:
+    """Escape what neither Arrow nor HDF5 holds: NUL, and half characters of undecodable names."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def _escape_all(words: NDArray[Any]) -> NDArray[np.object_]:
+    text = np.array([_escape(str(word)) for word in words.ravel()], object)
+    return text.reshape(words.shape)
+
+
 def _storable(fits: xr.Dataset) -> xr.Dataset:
-    """Escape what HDF5 cannot store in a string: NUL, and half characters of undecodable names."""
-
-    def escape(text: str) -> str:
-        return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
-
+    """Escape what users may have put in since `build` did."""
     escaped = {}
     for name, variable in fits.variables.items():
         if variable.dtype.kind in "OUT":
-            text = np.array([escape(str(word)) for word in variable.values.ravel()], object)
-            if (text != variable.values.ravel()).any():
-                escaped[name] = (variable.dims, text.reshape(variable.shape), variable.attrs)
+            text = _escape_all(variable.values)
+            if (text != variable.values).any():
+                escaped[name] = (variable.dims, text, variable.attrs)
     return fits.assign(escaped) if escaped else fits
 
 
