@@ -129,15 +129,19 @@ def test_a_pruned_and_a_narrow_format_are_fitted_above_what_rounds_to_zero() -> 
 
 
 def test_a_trim_censors_the_tails() -> None:
-    # a seed at which the raw sample's likelihood prefers the Gaussian body too, by 11 in BIC
-    rng = np.random.default_rng(3)
-    x = rng.normal(size=100_000)
-    x[:500] *= 30  # outliers
-    whole = rank_families(x).set_index("family")
-    body = rank_families(x, trim=(0.0, 0.9)).set_index("family")
-    assert whole["rank"]["student_t"] == 1
-    assert body["rank"]["half_normal"] == 1
-    assert body["scale"]["half_normal"] == pytest.approx(1, abs=0.02)
+    firsts = []
+    for seed in range(6):
+        x = np.random.default_rng(seed).normal(size=100_000)
+        x[:500] *= 30  # outliers, a few of which stay in the body
+        whole = rank_families(x).set_index("family")
+        body = rank_families(x, trim=(0.0, 0.9)).set_index("family")
+        assert whole["rank"]["student_t"] == 1
+        assert whole["delta_bic"]["half_normal"] > 100_000
+        assert body["delta_bic"]["half_normal"] < 10
+        assert body["scale"]["half_normal"] == pytest.approx(1, abs=0.02)
+        firsts.append(body["rank"]["half_normal"])
+    # at one seed of these the body prefers Student t, by less than 4 in BIC
+    assert firsts.count(1) == 5
 
 
 @pytest.mark.parametrize("x", [1e-6, 0.3, 1.0, 5.0, 10.0, 20.0, 40.0])
