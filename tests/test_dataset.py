@@ -412,3 +412,30 @@ def test_every_tensor_of_a_checkpoint_is_in_a_cell_or_listed(tmp_path: Path) -> 
     assert found | listed == names
     assert not found & listed
     assert listed == {"model.embed_tokens.weight", "model.layers.0.input_layernorm.weight"}
+
+
+def test_fits_of_two_protocols_are_refused_until_refitted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weights = {"model.layers.0.mlp.up_proj.weight": rng.normal(size=(64, 64))}
+    narrow = wb.scan({"a": weights})
+    wide = wb.scan({"b": weights}, trim=(0.05, 0.95))
+    both = xr.concat(
+        [narrow, wide], "model", data_vars="all", coords="different", compat="equals", join="outer"
+    )
+    with pytest.raises(ValueError, match=r"one protocol, got .*10–90 % and .*5–95 %.*refit"):
+        wb.save_fits(both, tmp_path / "fits.nc")
+    assert not (tmp_path / "fits.nc").exists()
+    one = wb.refit(both, trim=(0.1, 0.9))
+    wb.save_fits(one, tmp_path / "fits.nc")
+    assert one["k"].sel(model="a").item() == one["k"].sel(model="b").item()
+    assert one["k"].sel(model="a").item() == narrow["k"].item()
+
+
+def test_undecodable_names_are_escaped_in_memory_too() -> None:
+    weights = {"model.layers.0.mlp.up_proj.weight": np.ones((20, 20))}
+    fits = wb.scan({"a\udcff": weights, "b": {**weights, "x\udcfe": np.ones(3)}})
+    assert fits["model"].values.tolist() == ["a\\udcff", "b"]
+    assert wb.not_fitted(fits)["tensor"].tolist()[-1].encode()
+    for variable in fits.variables.values():
+        if variable.dtype.kind in "OUT":
+            "".join(map(str, variable.values.ravel())).encode()
