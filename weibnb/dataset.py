@@ -343,7 +343,12 @@ def _source_table(grid: Grid, sources: Sequence[Source]) -> dict[str, NDArray[np
         table["source"][at] = source.path
         table["fingerprint"][at] = source.fingerprint
         table["problem"][at] = source.problem
-        table["not_fitted"][at] = json.dumps(source.not_fitted)
+        table["not_fitted"][at] = json.dumps(
+            [
+                {name: _escape(v) if isinstance(v, str) else v for name, v in entry.items()}
+                for entry in source.not_fitted
+            ]
+        )
     return table
 
 
