@@ -316,23 +316,17 @@ def dress(chart: Chart) -> Chart:
     altair chart
         The same kind.
     """
-    text: dict[str, Any] = {"labelColor": INK, "titleColor": INK}
-    dressed = (
-        chart.configure(background="transparent")
-        .configure_view(stroke=INK, strokeOpacity=0.4)
-        .configure_axis(
-            **text,
-            gridColor=INK,
-            gridOpacity=0.2,
-            domainColor=INK,
-            tickColor=INK,
-            titleFontWeight=400,
-        )
-        .configure_legend(**text, labelLimit=640, titleFontWeight=400, symbolOpacity=1)
-        .configure_header(**text, labelLimit=260)
-        .configure_title(
+    text: dict[str, Any] = {"labelColor": INK, "titleColor": INK, "titleFontWeight": 400}
+    # one call: each configure_* copies the whole chart again
+    dressed = chart.configure(
+        background="transparent",
+        view=alt.ViewConfig(stroke=INK, strokeOpacity=0.4),
+        axis=alt.AxisConfig(**text, gridColor=INK, gridOpacity=0.2, domainColor=INK, tickColor=INK),
+        legend=alt.LegendConfig(**text, labelLimit=640, symbolOpacity=1),
+        header=alt.HeaderConfig(labelColor=INK, titleColor=INK, labelLimit=260),
+        title=alt.TitleConfig(
             color=INK, subtitleColor=INK, anchor="start", frame="group", fontSize=13, offset=10
-        )
+        ),
     )
     return cast("Chart", dressed)
 
