@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from weibnb._marks import Chart
+    from weibnb._altair import Chart
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "images" / "gallery"
@@ -43,9 +43,16 @@ ENTRIES: dict[str, tuple[str, str]] = {
         'charts.weibull_plot(fits.sel(component="o_proj", layer=0, step=[0, 7000]))',
         "One matrix on Weibull paper before and after training, and what the lines leave over.",
     ),
+    "estimators": (
+        (
+            'one = fits.sel(component="o_proj", layer=0, step=7000)\n'
+            'charts.weibull_plot(one, estimators=["maximum_likelihood"])'
+        ),
+        "The lines of both estimators; rank regression looks at the body, likelihood at all.",
+    ),
     "density": (
         'charts.density(fits.sel(component=["q_proj", "o_proj", "up_proj"], layer=0, step=7000))',
-        "Magnitudes as counted, with the fitted Weibull and a half-normal.",
+        "Magnitudes as counted, with the fitted Weibull, a half-normal and the best family.",
     ),
     "layer_map": (
         "charts.layer_map(fits.isel(step=[0, -1]))",
@@ -100,6 +107,9 @@ def drawn(fits: xr.Dataset) -> dict[str, Callable[[], Chart]]:
     return {
         "weibull_plot": lambda: charts.weibull_plot(
             fits.sel(component="o_proj", layer=0, step=[0, 7000])
+        ),
+        "estimators": lambda: charts.weibull_plot(
+            fits.sel(component="o_proj", layer=0, step=7000), estimators=["maximum_likelihood"]
         ),
         "density": lambda: charts.density(fits.sel(component=some, layer=0, step=7000)),
         "layer_map": lambda: charts.layer_map(fits.isel(step=[0, -1])),
