@@ -106,7 +106,7 @@ def test_the_outlier_and_its_place_come_through(fits: xr.Dataset) -> None:
 
 def test_every_verb_is_in_this_file_and_in_dir(fits: xr.Dataset) -> None:
     shown = [name for name in dir(fits.weibull) if not name.startswith("_")]
-    assert sorted(shown) == sorted(verb for verb, *_ in VERBS)
+    assert sorted(shown) == sorted(["explore", *(verb for verb, *_ in VERBS)])  # in test_explorer
     assert len(shown) <= 12
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 if TYPE_CHECKING:
     import pandas as pd
 
+    from weibnb.explorer import Explorer
     from weibnb.report import Summary
 
 
@@ -36,6 +37,12 @@ class WeibullAccessor:
     def __repr__(self) -> str:
         verbs = ", ".join(name for name in dir(self) if not name.startswith("_"))
         return f"<weibull verbs: {verbs}>"
+
+    def explore(self, **options: Any) -> Explorer:
+        """Look at the fits with linked charts: see `weibnb.explore`."""
+        from weibnb.explorer import explore
+
+        return explore(self._fits, **options)
 
     def refit(self, **options: Any) -> xr.Dataset:
         """Estimate k and λ anew from the counts: see `weibnb.refit`."""

@@ -1,0 +1,147 @@
+"""A real browser before a real JupyterLab."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.ui.servers import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = os.environ.get("WEIBNB_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
+]
+# A command to run all cells is lost until the kernel's websocket is open.
+RUN_ALL = """async () => {
+  const app = window.jupyterapp;
+  await app.restored;
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
+  const notebook = () => [...app.shell.widgets('main')]
+    .find((widget) => widget.sessionContext && widget.content?.widgets);
+  for (let i = 0; i < 400 && !notebook(); i++) await pause();
+  const panel = notebook();
+  await panel.context.ready;
+  await panel.sessionContext.ready;
+  const kernel = () => panel.sessionContext.session?.kernel;
+  for (let i = 0; i < 1200 && kernel()?.connectionStatus !== 'connected'; i++) await pause();
+  await kernel().info;
+  app.shell.activateById(panel.id);
+  await app.commands.execute('notebook:run-all-cells');
+  const failed = (cell) => !cell.model.executionCount
+    || cell.model.outputs.toJSON().some((output) => output.output_type === 'error');
+  return panel.content.widgets
+    .filter((cell) => cell.model.type === 'code' && cell.model.sharedModel.getSource().trim())
+    .filter(failed)
+    .map((cell) => JSON.stringify(cell.model.outputs.toJSON()).slice(0, 2000));
+}"""
+
+
+@dataclass
+class Watched:
+    """A page, its console errors, the requests that left the machine, and bytes received."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    received: int = 0
+
+    def assert_clean(self) -> None:
+        assert self.errors == []
+        assert self.outside == []
+
+
+def watch(page: Page) -> Watched:
+    watched = Watched(page)
+
+    def on_console(message: Any) -> None:
+        if message.type == "error":
+            watched.errors.append(message.text)
+
+    def on_request(request: Any) -> None:
+        if re.match(r"https?://(?!127\.0\.0\.1)", request.url):
+            watched.outside.append(request.url)
+
+    def on_frame(payload: str | bytes) -> None:
+        watched.received += len(payload)
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: watched.errors.append(str(error)))
+    page.on("request", on_request)
+    page.on("websocket", lambda socket: socket.on("framereceived", on_frame))
+    return watched
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    api = pytest.importorskip("playwright.sync_api")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no browser at {CHROMIUM}: install chromium, or name one in WEIBNB_CHROMIUM")
+    with api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def watched(browser: Browser) -> Iterator[Watched]:
+    context = browser.new_context(viewport={"width": 1300, "height": 1400}, accept_downloads=True)
+    yield watch(context.new_page())
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def lab_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("notebooks")
+
+
+@pytest.fixture(scope="session")
+def lab(lab_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    pytest.importorskip("jupyterlab")
+    with serve("lab", lab_root, tmp_path_factory.mktemp("lab")) as url:
+        yield url
+
+
+def write_notebook(path: Path, *cells: str) -> Path:
+    """Write a notebook of code cells."""
+    import nbformat
+
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source, id=uuid.uuid4().hex[:8]) for source in cells],
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
+    )
+    path.write_text(json.dumps(notebook))
+    return path
+
+
+@pytest.fixture
+def run_notebook(lab: str, lab_root: Path, watched: Watched) -> Callable[..., Watched]:
+    """Open a notebook of these cells, or one by its path, and run it."""
+
+    def go(*cells: str, path: Path | None = None) -> Watched:
+        name = f"{uuid.uuid4().hex[:8]}.ipynb"
+        if path is None:
+            write_notebook(lab_root / name, *cells)
+        else:
+            shutil.copy(path, lab_root / name)
+        watched.page.goto(f"{lab}/lab/tree/{name}?reset")
+        watched.page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
+        assert watched.page.evaluate(RUN_ALL) == []
+        return watched
+
+    return go
