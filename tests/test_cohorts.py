@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,21 @@ import xarray as xr
 
 import weibnb as wb
 from weibnb.bands import coefficient_of_variation, judge, leaving
-from weibnb.cohorts import CLOSE, cohort_entry, compare, qwen_cohort, reference_cohort
+from weibnb.budget import training_budget
+from weibnb.cohorts import (
+    CLOSE,
+    cohort_entry,
+    compare,
+    load_cohort,
+    qwen_cohort,
+    reference_cohort,
+)
+from weibnb.dynamics import first_departure, lambda_scaling, paired_growth, split_growth
 from weibnb.storage import selection, storage_type
 from weibnb.testing import llama_shapes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PYTHIA = ["pythia-70m", "pythia-160m", "pythia-410m", "pythia-1b", "pythia-6.9b"]
 
@@ -315,3 +328,134 @@ def test_protocols_must_agree() -> None:
     fits = wb.refit(scanned(), trim=(0.05, 0.95))
     with pytest.raises(ValueError, match=r"The cohort must .*weibnb.refit\(fits, trim=\(0.1, 0.9"):
         compare(fits)
+
+
+# --- the packaged cohort -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stdlib() -> xr.Dataset:
+    return load_cohort("stdlib")
+
+
+def test_packaged_cohort_is_complete_and_small(stdlib: xr.Dataset) -> None:
+    file = resources.files("weibnb") / "data" / "cohort" / "stdlib.nc"
+    assert len(file.read_bytes()) < 5_000_000
+    assert stdlib.k.dims == ("model", "layer", "component", "step")
+    assert stdlib.sizes["model"] == 13
+    assert stdlib.step.values.tolist() == [0, 100, 500, 1500]
+    assert set(np.unique(stdlib.status)) == {"ok", "absent"}
+    assert (stdlib.k.notnull() == (stdlib.status == "ok")).all()
+    assert isinstance(stdlib.counts.variable._data, np.ndarray)
+    assert set(stdlib.attention.values) == {"separate", "gqa", "fused"}
+    assert set(stdlib.mlp.values) == {"gated", "gelu"}
+    assert set(stdlib.init.values) == {"normal", "uniform"}
+    assert set(stdlib.seed.values) == {0, 1}
+    assert set(stdlib.hidden_size.values) == {128, 192}
+    rates = zip(stdlib.learning_rate.values, stdlib.weight_decay.values, strict=True)
+    assert len({(lr, wd) for lr, wd in rates if wd}) == 6
+    assert stdlib.source.sel(model="gqa").values.tolist()[0] == "gqa/step0"
+
+
+def test_packaged_cohort_tells_its_storage(stdlib: xr.Dataset) -> None:
+    words = dict(zip(stdlib.model.values, storage_type(stdlib).values, strict=True))
+    assert words.pop("gqa") == "GQA 2:1"
+    assert words.pop("fused") == "fused"
+    assert set(words.values()) == {"separate MHA"}
+    assert set(selection(stdlib).component.values) == {"q_proj", "k_proj", "qkv_proj"}
+
+
+def test_losses_of_the_packaged_cohort_fall(stdlib: xr.Dataset) -> None:
+    for name in ("train_loss", "eval_loss"):
+        loss = stdlib[name]
+        assert loss.dims == ("model", "step")
+        assert loss.attrs["units"] == "nats per byte"
+        assert (loss.diff("step") < 0).all()
+        assert abs(loss.isel(step=0) - np.log(256)).max() < 0.25
+
+
+def test_first_weights_of_the_packaged_cohort_are_at_their_anchors(stdlib: xr.Dataset) -> None:
+    first = stdlib.isel(step=0)
+    for init, anchor in (("normal", wb.anchor()), ("uniform", wb.anchor("uniform"))):
+        kept = first.isel(model=first.init.values == init)
+        z = (kept.k - anchor.k) / kept.k_se
+        assert abs(z).max() < 4
+        assert abs(kept.rms / 0.02 - 1).max() < 0.04
+
+
+def test_counts_of_the_packaged_cohort_give_its_fits(stdlib: xr.Dataset) -> None:
+    again = wb.refit(stdlib)
+    xr.testing.assert_allclose(again[["k", "lam", "r2"]], stdlib[["k", "lam", "r2"]], rtol=1e-12)
+    assert (stdlib.counts.sum("bin") == stdlib.n).all()
+    assert {"attention", "learning_rate"} <= set(again.coords)
+    assert again.eval_loss.identical(stdlib.eval_loss)
+
+
+def test_a_fused_matrix_starts_as_its_three_parts(stdlib: xr.Dataset) -> None:
+    """Same draws: the fused run differs from its base in storage alone."""
+    counts = stdlib.counts.isel(step=0)
+    apart = counts.sel(model="lr0.004-wd0.5", component=["q_proj", "k_proj", "v_proj"])
+    fused = counts.sel(model="fused", component="qkv_proj")
+    np.testing.assert_array_equal(apart.sum("component"), fused)
+
+
+def test_settings_survive_saving_and_selection(stdlib: xr.Dataset, tmp_path: Path) -> None:
+    wide = stdlib.isel(model=stdlib.hidden_size.values == 192)
+    assert wide.model.values.tolist() == ["width192"]
+    wb.save_fits(stdlib, tmp_path / "again.nc")
+    again = wb.open_fits(tmp_path / "again.nc").load()
+    xr.testing.assert_identical(again, stdlib)
+    again.close()
+    assert {"attention", "init", "learning_rate"} <= set(wb.tidy(stdlib).columns)
+    one = stdlib.sel(model="gqa")
+    assert one.attention.item() == wb.refit(one).attention.item() == "gqa"
+    tau = 1 / (stdlib.learning_rate * stdlib.weight_decay).where(stdlib.weight_decay > 0)
+    budget = training_budget(stdlib).budget
+    np.testing.assert_allclose(budget, (1500 / tau).fillna(0))
+
+
+def test_packaged_cohort_to_compare_with(stdlib: xr.Dataset) -> None:
+    nearest = compare(stdlib, stdlib).groupby("model", sort=False).first()
+    assert nearest["entry"].tolist() == nearest.index.tolist()
+    table = compare(scanned(), stdlib)
+    assert set(table["entry"]) == set(stdlib.model.values)
+    assert np.isfinite(table["standard_error"]).all()
+    assert cohort_entry("GQA", cohort=stdlib).attention.item() == "gqa"
+
+
+def test_packaged_cohort_merged_with_a_scan(stdlib: xr.Dataset, tmp_path: Path) -> None:
+    both = xr.merge([stdlib, scanned()], join="outer", compat="no_conflicts")
+    with wb.open_fits(wb.save_fits(both, tmp_path / "both.nc")) as file:
+        again = wb.refit(file.load())
+    assert again.sizes["model"] == 14
+    assert again.attention.sel(model="fused").item() == "fused"
+    assert np.isnan(again.learning_rate.sel(model="tiny"))
+    known = again.k.sel({dim: stdlib[dim].values for dim in stdlib.k.dims})
+    np.testing.assert_allclose(known, stdlib.k, rtol=1e-12)
+    assert np.isfinite(again.k.sel(model="tiny", step=0, component="q_proj")).all()
+
+
+def test_scale_of_the_packaged_cohort_follows_the_optimiser(stdlib: xr.Dataset) -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        lambda_scaling(stdlib)
+    names = [name for name in stdlib.model.values if str(name).startswith("lr")]
+    line = lambda_scaling(stdlib.sel(model=names))
+    assert line.n_models == 6
+    assert line.r == pytest.approx(0.92, abs=0.005)
+    assert line.slope_origin == pytest.approx(0.342, abs=0.001)
+    # λ is no function of η/wd alone: the same ratio, four times the decay
+    twins = line.lam.sel(model=["lr0.002-wd0.5", "lr0.008-wd2"])
+    assert twins[0] / twins[1] == pytest.approx(1.86, abs=0.01)
+
+
+def test_trajectories_of_the_packaged_cohort(stdlib: xr.Dataset) -> None:
+    parts = split_growth(stdlib)
+    total = parts.from_lam + parts.from_k + parts.from_zeros + parts.residual
+    np.testing.assert_allclose(total, parts.growth, atol=1e-9)
+    assert set(np.unique(first_departure(stdlib, sigmas=4).fillna(0))) <= {0, 100, 500, 1500}
+    assert paired_growth(stdlib, "o_proj", "down_proj").n_pairs == 13 * 4
+
+
+def test_unknown_packaged_cohort() -> None:
+    with pytest.raises(ValueError, match=r"`name` must be one of 'stdlib', got 'stdlibs'. Did"):
+        load_cohort("stdlibs")

@@ -1,4 +1,4 @@
-"""Published entries to compare a scan with, and how near each of them is."""
+"""Published entries and packaged fits to compare a scan with, and how near each of them is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import xarray as xr
 
 from weibnb import weibull
 from weibnb.bands import summarise
-from weibnb.dataset import VARIABLES, protocol_of, validate
+from weibnb.dataset import VARIABLES, open_fits, protocol_of, validate
 from weibnb.verdicts import require_protocol, unknown_name
 
 if TYPE_CHECKING:
@@ -105,6 +105,51 @@ def qwen_cohort() -> xr.Dataset:
     'B'
     """
     return _load("qwen_cohort")
+
+
+def load_cohort(name: str) -> xr.Dataset:
+    """Load the fits of a packaged cohort of small models, with the counts of every matrix.
+
+    Parameters
+    ----------
+    name : str
+        ``"stdlib"``: byte-level decoders that learned the Python standard library's source.
+
+    Returns
+    -------
+    xarray.Dataset
+        As from `weibnb.scan`, in memory. Further coords of model: ``learning_rate,
+        weight_decay, steps, batch, context, attention`` ("separate", "gqa" or "fused"), ``mlp``
+        ("gated" or "gelu"), ``init`` ("normal" or "uniform") and ``seed``. Variables over
+        (model, step): ``train_loss`` and ``eval_loss``, in nats per byte.
+
+    Raises
+    ------
+    ValueError
+        If there is no such cohort; the message names those there are.
+
+    Notes
+    -----
+    The models are small and undertrained beside published ones: see ``README.md`` in the
+    package's ``data/cohort`` for how they were made and which findings they show. The weights
+    are not shipped; ``scripts/train_cohort.py`` trains them again. `compare` takes the cohort as
+    it is; one Dataset of it and of fits of your own comes from ``xarray.merge([cohort, fits],
+    join="outer", compat="no_conflicts")``, since ``xarray.concat`` wants all coords on both sides.
+
+    Examples
+    --------
+    >>> cohort = load_cohort("stdlib")
+    >>> fused = cohort.isel(model=cohort.attention.values == "fused")
+    >>> bool((fused.eval_loss.diff("step") < 0).all())
+    True
+    """
+    folder = resources.files("weibnb") / "data" / "cohort"
+    names = (path.name for path in folder.iterdir())
+    known = sorted(file.removesuffix(".nc") for file in names if file.endswith(".nc"))
+    if name not in known:
+        raise unknown_name("name", name, known)
+    with resources.as_file(folder / f"{name}.nc") as path, open_fits(path) as fits:
+        return fits.load()
 
 
 def cohort_entry(name: str, *, cohort: xr.Dataset | None = None) -> xr.Dataset:

@@ -1,26 +1,33 @@
-"""Train the small model whose checkpoints `weibnb demo` shows.
+"""Train the small models that weibnb ships: the demo's checkpoints and the fits of a cohort.
 
-A byte-level Llama of 0.63 M parameters learns the source of the Python standard library, which
-every machine has, in about half an hour on two CPU cores. Checkpoints on a rough logarithmic grid
-of steps are written as safetensors that transformers' ``LlamaForCausalLM`` loads as they are.
+Byte-level decoders learn the source of the Python standard library, which every machine has.
+Checkpoints on a rough logarithmic grid of steps are written as safetensors; those of the plain
+layout are Llama's, which transformers' ``LlamaForCausalLM`` loads as they are.
 
-    python scripts/train_demo.py                       # the packaged run
-    python scripts/train_demo.py --out run --wd 0 --seed 1
+    python scripts/train_cohort.py demo       # the packaged run, half an hour on two CPU cores
+    python scripts/train_cohort.py cohort     # the grid of small runs, then their packaged fits
+    python scripts/train_cohort.py cohort --large --device cuda --jobs 1
+    python scripts/train_cohort.py pack       # the fits alone, of the runs that are complete
 
-A run that was cut short goes on from its last saved state when ``--work`` names its directory.
-Equal settings, corpus, torch version and kind of processor give equal weights, on one thread or
-two; where other programs keep the cores busy, one is faster.
+A run that was cut short goes on from its last saved state, and one that is complete is left out.
+On a CPU, equal settings, corpus, torch version and kind of processor give equal weights, on one
+thread or two; where other programs keep the cores busy, one is faster. The large half is defined
+for one GPU and has not been run.
 """
 
 import argparse
 import hashlib
 import json
 import math
+import multiprocessing
 import platform
 import sysconfig
 import time
-from dataclasses import asdict, dataclass, fields
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from safetensors import safe_open
@@ -29,6 +36,7 @@ from torch import Tensor
 from torch.nn import functional
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "weibnb" / "data"
 VOCAB, NORM_EPS, ROPE_THETA, INIT_STD = 256, 1e-5, 10_000.0, 0.02
 HELD_OUT_EVERY = 20  # of the sorted files, the 1st, the 21st, ... are held out
 EVALUATION_WINDOWS, EVALUATION_BATCH = 512, 16
@@ -63,6 +71,15 @@ class Run:
     batch: int = 8
     context: int = 256
     seed: int = 0
+    attention: Literal["separate", "fused"] = "separate"  # fused: queries, keys, values as one
+    mlp: Literal["gated", "gelu"] = "gated"
+    init: Literal["normal", "uniform"] = "normal"  # both with standard deviation 0.02
+
+    @property
+    def storage(self) -> str:
+        """How queries, keys and values are stored: separate, gqa or fused."""
+        shared = self.attention == "separate" and self.kv_heads < self.heads
+        return "gqa" if shared else self.attention
 
     def checkpoints(self) -> list[int]:
         """Return the steps that are written: a rough logarithmic grid and the last one."""
@@ -75,6 +92,46 @@ class Run:
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         cosine = (1 + math.cos(math.pi * progress)) / 2
         return self.lr * (self.final_lr_fraction + (1 - self.final_lr_fraction) * cosine)
+
+
+def variants(base: Run, rates: tuple[float, ...], decays: tuple[float, ...]) -> dict[str, Run]:
+    """Return learning rate by weight decay around a base, then one change at a time."""
+    wider = replace(base, width=base.width * 3 // 2, heads=base.heads * 3 // 2)
+    wider = replace(wider, kv_heads=wider.heads, ff=base.ff // 43 * 64)
+    grid = {f"lr{lr:g}-wd{wd:g}": replace(base, lr=lr, wd=wd) for wd in decays for lr in rates}
+    return grid | {
+        f"width{wider.width}": wider,
+        "gqa": replace(base, kv_heads=base.heads // 2),
+        "fused": replace(base, attention="fused"),
+        "gelu": replace(base, mlp="gelu", ff=base.ff * 3 // 2),  # as many weights as gated
+        "uniform": replace(base, init="uniform"),
+        "no-decay": replace(base, wd=0.0),
+        "seed1": replace(base, seed=1),
+    }
+
+
+# Rates and decays are such that most runs last several AdamW timescales, 1 / (lr · wd) steps.
+SMALL = variants(
+    Run(lr=4e-3, wd=0.5, steps=1_500, context=128), rates=(2e-3, 4e-3, 8e-3), decays=(0.5, 2.0)
+)
+_LARGE_BASE = Run(
+    width=512,
+    layers=8,
+    heads=8,
+    kv_heads=8,
+    ff=1_376,
+    lr=2e-3,
+    wd=0.5,
+    steps=5_000,
+    warmup=500,
+    batch=32,
+    context=512,
+)
+LARGE = {
+    f"large-{name}": run
+    for name, run in variants(_LARGE_BASE, rates=(1e-3, 2e-3, 4e-3), decays=(0.5, 2.0)).items()
+}
+GRID: dict[str, Run] = {"demo": Run()} | SMALL | LARGE
 
 
 @dataclass(frozen=True)
@@ -114,30 +171,39 @@ def read_corpus() -> Corpus:
 
 
 def initial_weights(run: Run) -> Weights:
-    """Draw every matrix from N(0, 0.02²), named as in ``LlamaForCausalLM``; norms are one."""
+    """Draw every matrix with standard deviation 0.02; norms are one.
+
+    Names are those of ``LlamaForCausalLM``, of Phi-3 where queries, keys and values are fused,
+    and of Nemotron where the feed-forward is not gated.
+    """
     kv_width = run.width // run.heads * run.kv_heads
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (VOCAB, run.width)}
     for layer in range(run.layers):
         prefix = f"model.layers.{layer}"
-        shapes |= {
-            f"{prefix}.input_layernorm.weight": (run.width,),
-            f"{prefix}.self_attn.q_proj.weight": (run.width, run.width),
-            f"{prefix}.self_attn.k_proj.weight": (kv_width, run.width),
-            f"{prefix}.self_attn.v_proj.weight": (kv_width, run.width),
-            f"{prefix}.self_attn.o_proj.weight": (run.width, run.width),
-            f"{prefix}.post_attention_layernorm.weight": (run.width,),
-            f"{prefix}.mlp.gate_proj.weight": (run.ff, run.width),
-            f"{prefix}.mlp.up_proj.weight": (run.ff, run.width),
-            f"{prefix}.mlp.down_proj.weight": (run.width, run.ff),
-        }
+        shapes[f"{prefix}.input_layernorm.weight"] = (run.width,)
+        if run.attention == "fused":
+            shapes[f"{prefix}.self_attn.qkv_proj.weight"] = (run.width + 2 * kv_width, run.width)
+        else:
+            shapes[f"{prefix}.self_attn.q_proj.weight"] = (run.width, run.width)
+            shapes[f"{prefix}.self_attn.k_proj.weight"] = (kv_width, run.width)
+            shapes[f"{prefix}.self_attn.v_proj.weight"] = (kv_width, run.width)
+        shapes[f"{prefix}.self_attn.o_proj.weight"] = (run.width, run.width)
+        shapes[f"{prefix}.post_attention_layernorm.weight"] = (run.width,)
+        if run.mlp == "gated":
+            shapes[f"{prefix}.mlp.gate_proj.weight"] = (run.ff, run.width)
+        shapes[f"{prefix}.mlp.up_proj.weight"] = (run.ff, run.width)
+        shapes[f"{prefix}.mlp.down_proj.weight"] = (run.width, run.ff)
     shapes["model.norm.weight"] = (run.width,)
     generator = torch.Generator().manual_seed(run.seed)
-    return {
-        name: torch.ones(shape)
-        if len(shape) == 1
-        else torch.randn(shape, generator=generator) * INIT_STD
-        for name, shape in shapes.items()
-    }
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        if len(shape) == 1:
+            return torch.ones(shape)
+        if run.init == "uniform":
+            return (torch.rand(shape, generator=generator) * 2 - 1) * (INIT_STD * math.sqrt(3))
+        return torch.randn(shape, generator=generator) * INIT_STD
+
+    return {name: draw(shape) for name, shape in shapes.items()}
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -150,8 +216,10 @@ def logits(weights: Weights, tokens: Tensor, run: Run) -> Tensor:
     """Return next-byte logits, shape (batch, length, 256), of tokens of shape (batch, length)."""
     batch, length = tokens.shape
     head = run.width // run.heads
-    frequencies = ROPE_THETA ** (-torch.arange(0, head, 2) / head)
-    angles = torch.outer(torch.arange(length), frequencies).repeat(1, 2)
+    kv_width = head * run.kv_heads
+    frequencies = ROPE_THETA ** (-torch.arange(0, head, 2, device=tokens.device) / head)
+    positions = torch.arange(length, device=tokens.device)
+    angles = torch.outer(positions, frequencies).repeat(1, 2)
     cosine, sine = angles.cos(), angles.sin()
 
     def norm(x: Tensor, name: str) -> Tensor:
@@ -167,7 +235,12 @@ def logits(weights: Weights, tokens: Tensor, run: Run) -> Tensor:
     for layer in range(run.layers):
         attention, mlp = f"model.layers.{layer}.self_attn", f"model.layers.{layer}.mlp"
         h = norm(x, f"model.layers.{layer}.input_layernorm")
-        query, key, value = (split_heads(project(h, f"{attention}.{p}_proj")) for p in "qkv")
+        if run.attention == "fused":
+            joined = project(h, f"{attention}.qkv_proj")
+            parts = torch.tensor_split(joined, (run.width, run.width + kv_width), dim=-1)
+        else:
+            parts = tuple(project(h, f"{attention}.{p}_proj") for p in "qkv")
+        query, key, value = (split_heads(part) for part in parts)
         mixed = functional.scaled_dot_product_attention(
             rotate(query, cosine, sine),
             rotate(key, cosine, sine),
@@ -177,14 +250,18 @@ def logits(weights: Weights, tokens: Tensor, run: Run) -> Tensor:
         )
         x = x + project(mixed.transpose(1, 2).reshape(batch, length, -1), f"{attention}.o_proj")
         h = norm(x, f"model.layers.{layer}.post_attention_layernorm")
-        gated = functional.silu(project(h, f"{mlp}.gate_proj")) * project(h, f"{mlp}.up_proj")
-        x = x + project(gated, f"{mlp}.down_proj")
+        if run.mlp == "gated":
+            h = functional.silu(project(h, f"{mlp}.gate_proj")) * project(h, f"{mlp}.up_proj")
+        else:
+            h = functional.gelu(project(h, f"{mlp}.up_proj"))
+        x = x + project(h, f"{mlp}.down_proj")
     return project(norm(x, "model.norm"), "model.embed_tokens")
 
 
 def loss_at(weights: Weights, data: Tensor, starts: Tensor, run: Run) -> Tensor:
     """Return the mean loss, in nats per byte, on the windows that begin at `starts`."""
-    windows = data[starts[:, None] + torch.arange(run.context + 1)].long()
+    offsets = torch.arange(run.context + 1)
+    windows = data[starts[:, None] + offsets].long().to(weights["model.norm.weight"].device)
     predicted = logits(weights, windows[:, :-1], run)
     return functional.cross_entropy(predicted.flatten(0, 1), windows[:, 1:].flatten())
 
@@ -208,16 +285,17 @@ def write_checkpoint(weights: Weights, run: Run, directory: Path) -> Weights:
     directory.mkdir(parents=True, exist_ok=True)
     rounded = {name: w.detach().to(torch.bfloat16) for name, w in weights.items()}
     save_file(rounded, directory / "model.safetensors", metadata={"format": "pt"})
-    config = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+    llama = run.attention == "separate" and run.mlp == "gated"
+    config: dict[str, object] = {"architectures": ["LlamaForCausalLM"]} if llama else {}
+    config |= {
+        "model_type": "llama" if llama else "weibnb_cohort",
         "vocab_size": VOCAB,
         "hidden_size": run.width,
         "intermediate_size": run.ff,
         "num_hidden_layers": run.layers,
         "num_attention_heads": run.heads,
         "num_key_value_heads": run.kv_heads,
-        "hidden_act": "silu",
+        "hidden_act": "silu" if run.mlp == "gated" else "gelu",
         "attention_bias": False,
         "mlp_bias": False,
         "rms_norm_eps": NORM_EPS,
@@ -249,6 +327,7 @@ def write_description(run: Run, corpus: Corpus, directory: Path) -> None:
         "optim": "adamw_torch",
         "torch_version": torch.__version__,
         "corpus": corpus.description,
+        "run": asdict(run),
     }
     write_json(directory / "training_args.json", content)
 
@@ -256,9 +335,10 @@ def write_description(run: Run, corpus: Corpus, directory: Path) -> None:
 class Trainer:
     """The state of one run: weights, AdamW moments, step, seconds and the losses so far."""
 
-    def __init__(self, run: Run, work: Path | None) -> None:
-        self.run, self.work = run, work
-        self.weights = {name: w.requires_grad_() for name, w in initial_weights(run).items()}
+    def __init__(self, run: Run, work: Path | None, device: str) -> None:
+        self.run, self.work, self.device = run, work, device
+        drawn = initial_weights(run)
+        self.weights = {name: w.to(device).requires_grad_() for name, w in drawn.items()}
         matrices = [w for w in self.weights.values() if w.ndim == 2]
         vectors = [w for w in self.weights.values() if w.ndim == 1]
         self.optimizer = torch.optim.AdamW(
@@ -313,7 +393,8 @@ class Trainer:
         for name, w in self.weights.items():
             w.data.copy_(tensors[f"weight/{name}"])
             self.optimizer.state[w] = {
-                key: tensors[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                key: tensors[f"{key}/{name}"].to(self.device)
+                for key in ("step", "exp_avg", "exp_avg_sq")
             }
 
 
@@ -328,13 +409,14 @@ def record(trainer: Trainer, corpus: Corpus, out: Path) -> None:
     }
     trainer.history.append(losses)
     state = {"global_step": step, "max_steps": run.steps, "log_history": trainer.history}
+    state |= {"seconds": round(trainer.seconds), "device": trainer.device}
     write_json(out / "trainer_state.json", state)
     print(losses, flush=True)
 
 
-def train(run: Run, out: Path, work: Path | None) -> None:
+def train(run: Run, out: Path, work: Path | None, device: str = "cpu") -> None:
     """Train one run from its first or last saved step to its end, writing its checkpoints."""
-    corpus, trainer = read_corpus(), Trainer(run, work)
+    corpus, trainer = read_corpus(), Trainer(run, work, device)
     trainer.restore()
     out.mkdir(parents=True, exist_ok=True)
     write_description(run, corpus, out)
@@ -363,20 +445,116 @@ def train(run: Run, out: Path, work: Path | None) -> None:
     print(f"{trainer.seconds:.0f} s in all")
 
 
-def main() -> None:
-    """Read the command line and train; the defaults are those of the packaged checkpoints."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    for field in fields(Run):
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default
+def is_complete(run: Run, directory: Path) -> bool:
+    """Tell whether a directory holds all checkpoints of a run of these settings."""
+    files = [directory / name for name in ("training_args.json", "trainer_state.json")]
+    if not all(file.exists() for file in files):
+        return False
+    settings, state = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    return bool(settings.get("run") == asdict(run) and state["global_step"] == run.steps)
+
+
+def train_quietly(name: str, out: Path, work: Path, device: str) -> str:
+    """Train one run of the grid on one thread, with its progress in a log file; return its name."""
+    torch.set_num_threads(1)
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "log.txt").open("a", encoding="utf-8", buffering=1) as log, redirect_stdout(log):
+        train(GRID[name], out, work, device)
+    return name
+
+
+def train_cohort(names: list[str], out: Path, work: Path, jobs: int, device: str) -> None:
+    """Train the runs that are not complete, several at a time, each in a process of its own."""
+    todo = [name for name in names if not is_complete(GRID[name], out / name)]
+    print(f"{len(names) - len(todo)} of {len(names)} runs are complete", flush=True)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        runs = [pool.submit(train_quietly, name, out / name, work / name, device) for name in todo]
+        for done in as_completed(runs):
+            print(f"{done.result()} is complete", flush=True)
+
+
+def pack(names: list[str], out: Path, target: Path) -> None:
+    """Scan the checkpoints of all complete runs and write their fits, settings and losses."""
+    import weibnb as wb
+
+    kept = [name for name in names if is_complete(GRID[name], out / name)]
+    if missing := [name for name in names if name not in kept]:
+        print(f"left out, not complete: {', '.join(missing)}")
+    fits = wb.scan({name: out / name for name in kept}, progress=False)
+    states = {
+        name: json.loads((out / name / "trainer_state.json").read_text(encoding="utf-8"))
+        for name in kept
+    }
+    for variable, key, words in (
+        ("train_loss", "loss", "Loss on windows of the training text"),
+        ("eval_loss", "eval_loss", "Loss on windows of held-out files"),
+    ):
+        known = [{e["step"]: e[key] for e in states[name]["log_history"]} for name in kept]
+        table = [[losses.get(int(s), math.nan) for s in fits["step"].values] for losses in known]
+        described = {"long_name": words, "units": "nats per byte"}
+        fits[variable] = (("model", "step"), table, described)
+    settings: dict[str, tuple[str, list[Any], dict[str, str]]] = {
+        label: ("model", [getattr(GRID[name], field) for name in kept], {"long_name": words})
+        for label, field, words in (
+            ("learning_rate", "lr", "Peak learning rate η"),
+            ("weight_decay", "wd", "Weight decay, of matrices only"),
+            ("steps", "steps", "Optimiser steps of the whole run"),
+            ("batch", "batch", "Windows in a step"),
+            ("context", "context", "Bytes in a window"),
+            ("attention", "storage", "Queries, keys and values: separate, gqa or fused"),
+            ("mlp", "mlp", "Feed-forward: gated (SiLU) or gelu"),
+            ("init", "init", "Distribution of the first weights, standard deviation 0.02"),
+            ("seed", "seed", "Seed of first weights and batches"),
         )
-    parser.add_argument("--out", type=Path, default=ROOT / "weibnb" / "data" / "demo")
-    parser.add_argument("--work", type=Path, help="where the state is saved (default: nowhere)")
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    run = Run(**{field.name: getattr(arguments, field.name) for field in fields(Run)})
-    train(run, arguments.out, arguments.work)
+    }
+    fits = fits.assign_coords(settings)
+    here = f"{out.resolve()}/"  # of the checkpoints, which are not shipped
+    fits["source"] = fits["source"].copy(
+        data=[[str(path).removeprefix(here) for path in row] for row in fits["source"].values]
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    wb.save_fits(fits, target)
+    matrices = int((fits["status"] != "absent").sum())
+    size = target.stat().st_size
+    print(f"{target}: {matrices} matrices, {size:,} bytes, {size / matrices:,.0f} a matrix")
+    print("| run | training loss | held-out loss | seconds |\n|---|---:|---:|---:|")
+    for name in kept:
+        last = states[name]["log_history"][-1]
+        print(f"| {name} | {last['loss']} | {last['eval_loss']} | {states[name]['seconds']:,} |")
+
+
+def main() -> None:
+    """Read the command line; train the demo, or a half of the grid, or pack its fits."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="the run whose checkpoints are packaged")
+    demo.add_argument("--out", type=Path, default=DATA / "demo")
+    demo.add_argument("--work", type=Path, help="where the state is saved (default: nowhere)")
+    demo.add_argument("--threads", type=int, default=2)
+    cohort = commands.add_parser("cohort", help="train the grid, then pack")
+    packing = commands.add_parser("pack", help="scan the complete runs of the grid")
+    for command in (cohort, packing):
+        command.add_argument("--out", type=Path, default=ROOT / "build" / "cohort")
+        command.add_argument("--fits", type=Path, help="the file (default: in the package)")
+        half = command.add_mutually_exclusive_group()
+        half.add_argument("--small", action="store_const", dest="half", const="small")
+        half.add_argument("--large", action="store_const", dest="half", const="large")
+        command.set_defaults(half="small")
+    cohort.add_argument("--work", type=Path, help="saved states and logs (default: under --out)")
+    cohort.add_argument("--jobs", type=int, default=2)
+    cohort.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    given = parser.parse_args()
+    if given.command == "demo":
+        torch.set_num_threads(given.threads)
+        train(GRID["demo"], given.out, given.work)
+        return
+    names = list(LARGE if given.half == "large" else SMALL)
+    if given.command == "cohort":
+        work = given.work or given.out / "work"
+        train_cohort(names, given.out, work, given.jobs, given.device)
+    file = "stdlib-large.nc" if given.half == "large" else "stdlib.nc"
+    pack(names, given.out, given.fits or DATA / "cohort" / file)
 
 
 if __name__ == "__main__":
