@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from weibnb.bands import judge
     from weibnb.budget import training_budget
     from weibnb.checkpoint import open_checkpoint
-    from weibnb.cohorts import compare, qwen_cohort, reference_cohort
+    from weibnb.cohorts import compare, load_cohort, qwen_cohort, reference_cohort
     from weibnb.dataset import not_fitted, open_fits, save_fits
+    from weibnb.explorer import explore
     from weibnb.families import find_populations, rank_families
     from weibnb.fit import WeibullFit, fit_weibull
     from weibnb.histogram import count_magnitudes
@@ -37,10 +38,12 @@ _ROOMS = {
     "compare": "cohorts",
     "count_magnitudes": "histogram",
     "drift": "anchoring",
+    "explore": "explorer",
     "find_outliers": "outliers",
     "find_populations": "families",
     "fit_weibull": "fit",
     "judge": "bands",
+    "load_cohort": "cohorts",
     "not_fitted": "dataset",
     "open_checkpoint": "checkpoint",
     "open_fits": "dataset",
@@ -67,10 +70,12 @@ __all__ = [
     "compare",
     "count_magnitudes",
     "drift",
+    "explore",
     "find_outliers",
     "find_populations",
     "fit_weibull",
     "judge",
+    "load_cohort",
     "not_fitted",
     "open_checkpoint",
     "open_fits",

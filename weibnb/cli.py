@@ -1,4 +1,4 @@
-"""The command line: ``weibnb scan``, ``show``, ``report`` and ``demo``."""
+"""The command line: ``weibnb scan``, ``show``, ``report``, ``demo`` and ``lab``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,18 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="scan the packaged training run")
     demo.add_argument("-o", "--output", type=Path, default=Path("weibnb-demo.nc"))
     demo.set_defaults(run=_demo)
+
+    lab = commands.add_parser("lab", help="copy the tutorials and open them in JupyterLab")
+    lab.add_argument(
+        "directory",
+        nargs="?",
+        type=Path,
+        default=Path("weibnb-tutorials"),
+        metavar="DIR",
+        help="where to; files that differ are kept (default: weibnb-tutorials)",
+    )
+    lab.add_argument("--no-browser", action="store_true", help="print the address instead")
+    lab.set_defaults(run=_lab)
     return parser
 
 
@@ -219,6 +232,61 @@ def _demo(options: argparse.Namespace) -> int:
         f"  python -c \"import weibnb as wb; print(wb.open_fits('{options.output}'))\""
     )
     return 0
+
+
+def _lab(options: argparse.Namespace) -> int:
+    if find_spec("jupyterlab") is None:
+        raise ImportError("JupyterLab is not installed: pip install 'weibnb[lab]'")
+    first, kept = copy_tutorials(options.directory)
+    for name in kept:
+        print(f"{name} kept: it differs from the packaged one")
+    address = f"--LabApp.default_url=/lab/tree/{first.name}"
+    command = [sys.executable, "-m", "jupyterlab", str(first), address]
+    if options.no_browser:
+        command.append("--no-browser")
+    sys.stdout.flush()
+    os.execv(sys.executable, command)  # noqa: S606  (no shell is wanted)
+
+
+def copy_tutorials(directory: Path) -> tuple[Path, list[str]]:
+    """Copy the tutorials into a directory; a file that is there already is never written to.
+
+    Parameters
+    ----------
+    directory : Path
+        Made if it is not there.
+
+    Returns
+    -------
+    first : Path
+        The copy to begin with.
+    kept : list of str
+        Names of the files that were there with other content.
+
+    Raises
+    ------
+    FileNotFoundError
+        If this installation has no tutorials.
+    OSError
+        If a file cannot be written.
+    """
+    package = Path(__file__).parent
+    places = (package / "data" / "notebooks", package.parent / "notebooks")  # wheel, clone
+    found = (sorted(place.glob("*.ipynb")) for place in places)
+    notebooks = next(filter(None, found), [])
+    if not notebooks:
+        raise FileNotFoundError(f"no tutorials in {places[0]}: install weibnb again")
+    directory.mkdir(parents=True, exist_ok=True)
+    kept = []
+    for notebook in notebooks:
+        target, content = directory / notebook.name, notebook.read_bytes()
+        try:
+            with target.open("xb") as file:
+                file.write(content)
+        except FileExistsError:
+            if not target.is_file() or target.read_bytes() != content:
+                kept.append(notebook.name)
+    return directory / notebooks[0].name, kept
 
 
 def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
