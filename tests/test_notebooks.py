@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BINDER = "https://mybinder.org/v2/gh/weibnb/weibnb/HEAD?urlpath=lab/tree/notebooks/"
-WITHOUT_TORCH = ("02_", "03_", "06_")
+WITHOUT_TORCH = ("03_", "07_")
 SECONDS_A_CELL = 240
 # Run first in a kernel: torch is then nowhere to be found, also for importlib.util.find_spec.
 HIDE_TORCH = """

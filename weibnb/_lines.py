@@ -84,7 +84,7 @@ def trajectories(
     if table[value].isna().any():
         layers.append(crosses(x, value))
     heads = heading(fits, text, words, note)
-    return facet(layers, table, heads, columns=4, width=200, height=150)
+    return facet(layers, table, heads, columns=4, width=180, height=150)
 
 
 def _track_backdrop(fits: xr.Dataset, table: pd.DataFrame) -> tuple[list[Spec], str]:

@@ -253,7 +253,7 @@ def _paper_panel(
             {"data": lines, "mark": cross, "encoding": at | {"tooltip": tip},
              "transform": only("kind", equal="scale")},
         ]  # fmt: skip
-    return {"layer": layers, "width": 560, "height": 330}
+    return {"layer": layers, "width": 520, "height": 330}
 
 
 def _line_layers(lines: pd.DataFrame, at: Spec, low: str, high: str) -> list[Spec]:
@@ -295,4 +295,4 @@ def _residual_panel(
                 {"data": lines, "mark": mark, "encoding": at | {"strokeDash": looks["strokeDash"]},
                  "transform": only("kind", equal="other")}
             )  # fmt: skip
-    return {"layer": layers, "width": 560, "height": 110}
+    return {"layer": layers, "width": 520, "height": 110}

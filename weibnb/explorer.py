@@ -418,7 +418,9 @@ class Explorer(anywidget.AnyWidget):
         k = self._light["k"]
         k = k.median("expert") if "expert" in k.dims else k
         fitted = np.isfinite(k.values[tuple(self._cells.at.T)]) & kept
-        return [self._cells.cell(int((fitted if fitted.any() else kept).argmax()))]
+        now = fitted & (self._cells.labels["step"][self._cells.at[:, 3]] == self.step)
+        best = next(mask for mask in (now, fitted, kept) if mask.any())
+        return [self._cells.cell(int(best.argmax()))]
 
     def _experts(self, chosen: list[Cell]) -> list[Any]:
         """Return as many experts of the selected cells as a chart has room for."""

@@ -230,7 +230,7 @@ def test_hostile_names_are_text(run_notebook: Callable[..., Watched]) -> None:
     page = watched.page
     drawn(page, "main")
     for tab in ("Classes", "Compare", "Table", "Weibull plot"):
-        page.get_by_role("tab", name=tab).click()
+        page.get_by_role("tab", name=tab, exact=True).click()
         page.locator(".wb [role=tab][aria-selected=true]", has_text=tab).wait_for(timeout=WAIT)
     page.locator(".wb-name", has_text="<img src=x").wait_for(timeout=WAIT)
     assert page.evaluate("window.pwned") is None

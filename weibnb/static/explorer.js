@@ -10,6 +10,8 @@ const FORMATS = { k: (v) => v.toFixed(4), r2: (v) => v.toFixed(4), ks: (v) => v.
   n: (v) => v.toLocaleString("en"), step: (v) => v.toLocaleString("en") };
 const KEYS = ["model", "layer", "component", "step"];
 const SLOTS = ["main", "detail", "side"];
+// Marks that stand for one matrix, by panel: the selected ones are outlined.
+const OUTLINED = { overview: ".mark-rect path", classes: ".mark-symbol path", trajectories: ".mark-symbol path" };
 const MOST_BRUSHED = 400;
 const SILENCE = 15000; // ms without an answer after which the kernel is taken for gone
 const FRAME = 700; // ms a step is shown while playing
@@ -398,22 +400,19 @@ async function render({ model, el }) {
   function outline(name) {
     const place = places[name];
     place.querySelectorAll(".wb-picked").forEach((element) => element.remove());
-    if (name !== "main") return;
+    const marks = OUTLINED[model.get("panel")];
+    if (name !== "main" || !marks) return;
     const picked = new Set(chosenNow().map((cell) => JSON.stringify(cell)));
     for (const element of cellsIn(place)) {
-      if (!picked.has(keyOf(element.__data__.datum)) || element.tagName === "text") continue;
-      const copyOf = element.cloneNode(false);
-      copyOf.setAttribute("class", "wb-picked");
-      copyOf.removeAttribute("aria-label");
-      copyOf.setAttribute("aria-hidden", "true");
-      element.parentNode.after(make2(element, copyOf));
+      if (!element.matches(marks) || !picked.has(keyOf(element.__data__.datum))) continue;
+      const outlined = element.cloneNode(false);
+      outlined.removeAttribute("aria-label");
+      const group = document.createElementNS("http://www.w3.org/2000/svg", "g");
+      group.setAttribute("class", "wb-picked");
+      group.setAttribute("aria-hidden", "true");
+      group.append(outlined);
+      element.parentNode.after(group);
     }
-  }
-  function make2(element, copyOf) {
-    const group = document.createElementNS("http://www.w3.org/2000/svg", "g");
-    group.setAttribute("class", "wb-picked");
-    group.append(copyOf);
-    return group;
   }
   async function draw(name) {
     const turn = turns[name] = (turns[name] ?? 0) + 1;
