@@ -212,6 +212,15 @@ def test_published_entries() -> None:
     assert "spec" in slot(explorer)
 
 
+def test_many_models_have_trajectories_by_class() -> None:
+    explorer = explore(wb.load_cohort("stdlib"), panel="trajectories")
+    assert "by='weight_class'" in explorer.code
+    assert "spec" in slot(explorer)
+    explorer.filters = {"model": ["gqa", "seed1"]}
+    assert "by=" not in explorer.code
+    assert "spec" in slot(explorer)
+
+
 def test_a_model_without_the_step_is_named(fits: xr.Dataset) -> None:
     both = wb.scan({"run": DEMO, "other": DEMO / "step0"})
     explorer = explore(both)

@@ -72,7 +72,7 @@ def class_bands(
     table["median"] = table.groupby(["model", "component"])["k"].transform("median")
     layers = _band_layers(names, band, reference=reference) if published else []
     layers += _cell_layers(table, names, gaussian_anchor(fits).k)
-    width = max(64 * len(names), 160)
+    width = max((64 if table["place"].nunique() < 2 else 47) * len(names), 160)
     return facet(layers, table, heads, columns=2, width=width, height=280)
 
 
@@ -91,7 +91,7 @@ def _band_layers(names: list[str], band: Band, *, reference: bool) -> list[Spec]
     held = [label for label in names if label.rpartition(".")[2] in band.components]
     box = pd.DataFrame({"component": held, "k": band.lower, "high": band.upper})
     tips = [name("component"), quantity("k", title="lower"), quantity("high", title="upper")]
-    shade = {"type": "bar", "color": INK, "opacity": 0.35, "size": 50, "orient": "vertical"}
+    shade = {"type": "bar", "color": INK, "opacity": 0.35, "size": 38, "orient": "vertical"}
     edges = {"y2": {"field": "high"}, "tooltip": tips}
     layers = [{"data": box, "mark": shade, "encoding": place | edges}] if held else []
     if not reference:
@@ -113,7 +113,7 @@ def _cell_layers(table: pd.DataFrame, names: list[str], anchor: float) -> list[S
     """Matrices, their medians, and crosses at the foot for those without k."""
     x = _component_axis(names)
     dot = {"type": "point", "size": 42, "filled": True, "opacity": 0.85, "strokeWidth": 0}
-    tick = {"type": "tick", "thickness": 2.5, "color": INK, "size": 40}
+    tick = {"type": "tick", "thickness": 2.5, "color": INK, "size": 36}
     middle = quantity("median", scale={"zero": False}, title="Weibull shape k")
     tips = [name("component"), quantity("median", format=".4f")]
     own = {"x": x, "y": k_axis(), "xOffset": _offset(), "tooltip": tooltips()}

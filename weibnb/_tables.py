@@ -332,7 +332,7 @@ def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     if len(unique) > limit:
         raise ValueError(
             f"`fits` must hold at most {limit} pairs of {' and '.join(names)} for small multiples, "
-            f"got {len(unique)}. Select some: fits.isel(step=-1)."
+            f"got {len(unique)}. Select some: fits.sel(model=[...])."
         )
     varies = [len({key[i] for key in unique}) > 1 for i in range(len(names))]
     words = {}

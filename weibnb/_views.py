@@ -156,6 +156,9 @@ def plan(
         }  # fmt: skip
     if state["panel"] == "trajectories":
         options = {"value": state["track"], "scale": state["step_scale"]}
+        lines = [len(query.get(dim, range(sizes[dim]))) for dim in ("model", "component")]
+        if lines[0] * lines[1] > 2 * MAX_PANELS:
+            options["by"] = "weight_class"
         return {
             "main": View(
                 "trajectories", f"{state['track']} along training", whole, options=options
