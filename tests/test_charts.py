@@ -339,7 +339,7 @@ def test_a_chart_is_an_altair_chart_like_any_other(fits: xr.Dataset) -> None:
     chart = charts.trajectories(fits.isel(component=[0]))
     wide = chart.properties(width=500)
     assert wide.to_dict()["width"] == 500
-    assert chart.to_dict()["width"] == 200
+    assert chart.to_dict()["width"] == 180
     assert "bind" in str(wide.interactive().to_dict()["params"])
     assert len(wide.to_dict()["datasets"]) == len(chart.to_dict()["datasets"]) > 1
     assert "rows0" in chart.to_json()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 _VEGA_LITE = "6.4"
-_IDLE = 1.0  # seconds without a change before the picture is drawn
+_IDLE = 2.0  # seconds without a change before the picture is drawn
 _MISSING = (
     "the explorer needs vl-convert-python, which is not installed: pip install 'weibnb[widgets]'"
 )
@@ -210,7 +210,7 @@ class LastView:
         self.changed()
 
     def changed(self) -> None:
-        """Draw the picture as soon as nothing has changed for a second."""
+        """Draw the picture as soon as nothing has changed for two seconds."""
         if not self._shown:
             return
         try:

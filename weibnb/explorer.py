@@ -250,11 +250,13 @@ class Explorer(anywidget.AnyWidget):
         if name == "trim":
             lower, upper = check_protocol(value, "rank_regression")[0]
             return round(lower, 6), round(upper, 6)
+        if name == "selected":
+            return [tuple(cell) for cell in value]
         if name == "step" and self._cells.steps and value not in self._cells.steps:
             raise ValueError(f"`step` must be one of {self._cells.steps}, got {value!r}.")
         return value
 
-    @traitlets.validate("filters", "trim", "step")
+    @traitlets.validate("filters", "trim", "step", "selected")
     def _check(self, proposal: Mapping[str, Any]) -> Any:
         try:
             return self._checked(proposal["trait"].name, proposal["value"])
