@@ -238,7 +238,7 @@ def read_json(path: Path, limit: int, pairs: Callable[[Any], dict[str, Any]]) ->
     with _reading(path) as file:
         if (size := os.fstat(file.fileno()).st_size) > limit:
             raise CheckpointError(path, f"at most {limit:,} bytes are read, it has {size:,}")
-        text = file.read(limit)
+        text = file.read(size)
     try:
         return _parse(text, pairs)
     except ValueError as err:

@@ -110,8 +110,7 @@ def test_keyboard(opened: Watched, fits: xr.Dataset) -> None:
     legend_has(page, "detail", k_of(fits, "v_proj", 0))
     page.locator(".wb-main").focus()
     page.keyboard.press("ArrowDown")
-    legend_has(page, "detail", k_of(fits, "o_proj", 0))
-    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")  # sooner than the answer to the first
     legend_has(page, "detail", k_of(fits, "o_proj", 1))
     page.locator(".wb-spoken", has_text="o_proj of layer 1").wait_for(state="attached")
     page.get_by_role("tab", name="Overview").focus()

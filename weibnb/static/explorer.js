@@ -331,14 +331,18 @@ async function render({ model, el }) {
   stop.push(line.stop);
   const send = line.set;
 
-  const chosenNow = () => JSON.parse(model.get("_words") || "{}").chosen ?? [];
+  let asked = null; // a selection that Python has not answered yet: the next key starts from it
+  const chosenNow = () => asked ?? JSON.parse(model.get("_words") || "{}").chosen ?? [];
   function choose(data, add) {
     const fresh = data.filter(isCell).map((datum) => KEYS.map((name) => datum[name]));
     const old = add ? chosenNow() : [];
     const keys = new Set(fresh.map((cell) => JSON.stringify(cell)));
     const kept = old.filter((cell) => !keys.has(JSON.stringify(cell)));
     const toggled = add && fresh.length === 1 && kept.length < old.length && kept.length;
-    if (fresh.length) send({ selected: toggled ? kept : [...kept, ...fresh].slice(0, MOST_BRUSHED) });
+    if (!fresh.length) return;
+    asked = toggled ? kept : [...kept, ...fresh].slice(0, MOST_BRUSHED);
+    outline("main");
+    send({ selected: asked });
   }
 
   // tabs
@@ -538,7 +542,10 @@ async function render({ model, el }) {
   }
   listen("change:_words", refresh);
   listen("change:_controls", refresh);
-  listen("change:_answered", refresh);
+  listen("change:_answered", () => {
+    if (!line.busy()) asked = null;
+    refresh();
+  });
   listen("change:_rows", () => table.draw(model.get("_rows")));
   listen("msg:custom", (content, buffers) => {
     files.classList.remove("wb-saving");
