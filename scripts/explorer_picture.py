@@ -21,7 +21,7 @@ SHOW = "wb.explore(fits, selected=[('demo', 0, 'o_proj', 7000)])"
 
 
 def main() -> None:
-    """Write docs/images/explorer.png and explorer-dark.png."""
+    """Write docs/images/explorer.png."""
     with (
         tempfile.TemporaryDirectory() as root,
         tempfile.TemporaryDirectory() as home,
@@ -36,14 +36,8 @@ def main() -> None:
         page.evaluate(RUN_ALL)
         page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
         page.locator(".wb-detail svg.marks").wait_for()
-        for theme, name in (("Light", "explorer.png"), ("Dark", "explorer-dark.png")):
-            page.evaluate(
-                "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})",
-                f"JupyterLab {theme}",
-            )
-            page.locator(f".wb[data-theme={theme.lower()}]").wait_for()
-            page.wait_for_timeout(500)
-            page.locator(".wb").screenshot(path=IMAGES / name)
+        page.wait_for_timeout(500)
+        page.locator(".wb").screenshot(path=IMAGES / "explorer.png")
         browser.close()
 
 
