@@ -9,16 +9,16 @@ from __future__ import annotations
 import statistics
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.ui.conftest import ARGUMENTS, CHROMIUM, RUN_ALL, Watched, watch, write_notebook
+from tests.ui.conftest import RUN_ALL, Watched, chromium, watch, write_notebook
 from tests.ui.servers import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -104,13 +104,8 @@ class Shown:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no browser at {CHROMIUM}: install chromium, or name one in WEIBNB_CHROMIUM")
-    with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as launched:
         yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
