@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import weibnb as wb
-from weibnb import cli, scanner
+from weibnb import cli, counting, scanner
 from weibnb.cli import copy_tutorials, main, table_text
 from weibnb.histogram import collect
 from weibnb.report import component_table
@@ -235,7 +235,7 @@ def test_interrupt(
             raise KeyboardInterrupt
         return collect(pieces)
 
-    monkeypatch.setattr(scanner, "collect", stop)
+    monkeypatch.setattr(counting, "collect", stop)
     model, file = write(tmp_path / "tiny"), tmp_path / "fits.nc"
     arguments = ["scan", str(model), *(["-o", str(file)] if output else [])]
     assert main(arguments) == 130
@@ -256,7 +256,7 @@ def test_interrupt_before_the_first_matrix(
     def stop(_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scanner, "collect", stop)
+    monkeypatch.setattr(counting, "collect", stop)
     file = tmp_path / "fits.nc"
     assert main(["scan", str(write(tmp_path / "tiny")), "-o", str(file)]) == 130
     assert "nothing was written" in capsys.readouterr().err

@@ -17,8 +17,9 @@ import weibnb as wb
 from weibnb import _distributions as loops
 from weibnb import _families as compiled
 from weibnb import families
+from weibnb.counting import count_magnitudes
 from weibnb.families import FAMILIES, find_populations, rank_families
-from weibnb.histogram import FORMATS, LABEL_SHIFT, Counts, _values, count_magnitudes, label_values
+from weibnb.histogram import FORMATS, LABEL_SHIFT, Counts, _values, label_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,6 +13,7 @@ from scipy import special
 
 from tests import oracle
 from weibnb import _kernels as kernels
+from weibnb.counting import count_magnitudes
 from weibnb.fit import (
     ESTIMATES,
     MINIMUM_WEIGHTS,
@@ -23,7 +24,7 @@ from weibnb.fit import (
     fit_counts,
     fit_weibull,
 )
-from weibnb.histogram import Counts, count_magnitudes
+from weibnb.histogram import Counts
 
 torch = pytest.importorskip("torch")
 

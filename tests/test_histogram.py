@@ -11,14 +11,12 @@ import pytest
 
 from tests import oracle
 from weibnb import histogram
+from weibnb.counting import count_magnitudes
 from weibnb.histogram import (
-    FORMATS,
     Counts,
     as_bits,
     collect,
-    count_magnitudes,
     label_values,
-    resolve_device,
     submit,
     tally,
 )
@@ -354,38 +352,6 @@ def test_parameters_that_require_a_gradient() -> None:
     assert layer.weight.requires_grad
 
 
-@pytest.mark.parametrize("dtype", oracle.DTYPES)
-def test_torch_counters_equal_the_compiled_ones(dtype: str) -> None:
-    for weights in (
-        every_pattern(dtype),
-        oracle.matrix("gaussian", dtype, 500),
-        np.zeros(0, oracle.DTYPES[dtype]),
-        np.zeros(5, oracle.DTYPES[dtype]),
-        read_only(oracle.matrix("gaussian", "bfloat16", 99).astype(oracle.DTYPES[dtype])),
-    ):
-        bits, name = as_bits(weights)
-        compiled, portable = tally(bits, name), histogram._tally_torch(bits, FORMATS[name], "cpu")
-        np.testing.assert_array_equal(portable.counters, compiled.counters)
-        assert portable.zeros == compiled.zeros
-        assert portable.infinities == compiled.infinities
-        assert portable.largest == compiled.largest
-        same(portable.finish(), compiled.finish())
-        both = tally(bits, name)
-        both += histogram._tally_torch(bits, FORMATS[name], "cpu")
-        same(both.finish(), Counts() + count_magnitudes(np.concatenate([weights, weights])))
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("dtype", oracle.DTYPES)
-def test_cuda_counters_equal_the_compiled_ones(dtype: str) -> None:
-    weights = every_pattern(dtype)
-    expected = count_magnitudes(weights, device="cpu")
-    same(count_magnitudes(weights, device="cuda"), expected)
-    same(count_magnitudes(to_torch(weights).to("cuda"), device="cuda"), expected)
-    same(count_magnitudes(to_torch(weights).to("cuda"), device="cpu"), expected)
-
-
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "bool"])
 def test_integer_arrays_count_as_float64(dtype: str) -> None:
     whole = np.array([[0, 1, 3], [1, 1, 0]], dtype)
@@ -420,33 +386,3 @@ def test_unsupported_float8_tensors_are_refused_by_name() -> None:
 def test_arrays_that_are_not_floating_point_are_refused(weights: Any, name: str) -> None:
     with pytest.raises(TypeError, match=f"`weights` must be of one of the formats .* got {name}"):
         count_magnitudes(weights)
-
-
-def test_devices() -> None:
-    assert resolve_device("cpu") == "cpu"
-    available = torch.cuda.is_available()
-    assert resolve_device("auto") == ("cuda" if available else "cpu")
-    for unknown in ("tpu", "", "CUDA", "cudax", "mps"):
-        with pytest.raises(ValueError, match=r"`device` must be 'auto', 'cpu' or 'cuda', got '"):
-            resolve_device(unknown)
-        with pytest.raises(ValueError, match="`device`"):
-            count_magnitudes([1.0], device=unknown)
-
-
-@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
-def test_missing_cuda_names_the_torch_that_was_asked(
-    monkeypatch: pytest.MonkeyPatch, device: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert resolve_device("auto") == "cpu"
-    with pytest.raises(RuntimeError, match="finds no CUDA device") as caught:
-        count_magnitudes([1.0], device=device)
-    assert f"torch {torch.__version__}" in str(caught.value)
-    assert repr(device) in str(caught.value)
-
-
-def test_missing_torch_is_named_with_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    assert resolve_device("auto") == "cpu"
-    with pytest.raises(ImportError, match=r"pip install 'weibnb\[torch\]'"):
-        resolve_device("cuda")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from scipy import optimize, stats
 
 from tests import oracle
+from weibnb.counting import count_magnitudes
 from weibnb.fit import fit_weibull
-from weibnb.histogram import Counts, count_magnitudes
+
+if TYPE_CHECKING:
+    from weibnb.histogram import Counts
 
 SMALL = (100, 101, 1005)
 LARGE = 512 * 512 - 8  # the eight weights that are left out fill the square

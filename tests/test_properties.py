@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests import oracle
+from weibnb.counting import count_magnitudes
 from weibnb.fit import ESTIMATES, QUANTILES, WeibullFit, describe_counts, fit_weibull
-from weibnb.histogram import Counts, count_magnitudes
 from weibnb.weibull import anchor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from weibnb.histogram import Counts
 
 SEEDS = st.integers(0, 2**32 - 1)
 TRIM = st.tuples(st.floats(0, 0.45), st.floats(0.55, 1))

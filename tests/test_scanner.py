@@ -15,7 +15,7 @@ from safetensors.torch import save_file as save_torch
 from torch import nn
 
 import weibnb as wb
-from weibnb import scanner
+from weibnb import counting
 from weibnb.fit import ESTIMATES, QUANTILES
 from weibnb.histogram import collect
 
@@ -564,7 +564,7 @@ def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
         time.sleep(0.25)
         return collect(pieces)
 
-    monkeypatch.setattr(scanner, "collect", slow)
+    monkeypatch.setattr(counting, "collect", slow)
     weights = {Q.format(layer): normal(30, 30) for layer in range(4)}
     wb.scan({"tiny": weights}, progress=True)
     shown = capsys.readouterr()
@@ -590,7 +590,7 @@ def test_interrupt_keeps_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
         return collect(pieces)
 
-    monkeypatch.setattr(scanner, "collect", stop)
+    monkeypatch.setattr(counting, "collect", stop)
     weights = llama(2)
     with pytest.raises(wb.ScanInterrupted, match="3 matrices") as caught:
         wb.scan({"tiny": weights})

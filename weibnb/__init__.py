@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from weibnb.budget import training_budget
     from weibnb.checkpoint import open_checkpoint
     from weibnb.cohorts import compare, load_cohort, qwen_cohort, reference_cohort
+    from weibnb.counting import count_magnitudes
     from weibnb.dataset import not_fitted, open_fits, save_fits
     from weibnb.explorer import explore
     from weibnb.families import find_populations, rank_families
     from weibnb.fit import WeibullFit, fit_weibull
-    from weibnb.histogram import count_magnitudes
     from weibnb.outliers import find_outliers
     from weibnb.report import summary, tidy, write_report
     from weibnb.safetensors_file import CheckpointError
@@ -36,7 +36,7 @@ _ROOMS = {
     "WeibullFit": "fit",
     "anchor": "weibull",
     "compare": "cohorts",
-    "count_magnitudes": "histogram",
+    "count_magnitudes": "counting",
     "drift": "anchoring",
     "explore": "explorer",
     "find_outliers": "outliers",

@@ -102,6 +102,7 @@ class Checkpoint:
         config: dict[str, Any],
         notes: Iterable[str] = (),
         shards: tuple[Shard, ...] = (),
+        live: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         listed = sorted(tensors, key=lambda item: _natural(item[0].name))
         self.source = source
@@ -111,6 +112,7 @@ class Checkpoint:
         self.notes = tuple(notes)
         self._readers = {info.name: how for info, how in listed}
         self._shards = shards
+        self._live = dict(live or {})
         self._closed = False
 
     def raw(self, name: str) -> RawBits:
@@ -152,6 +154,21 @@ class Checkpoint:
             raise CheckpointError(self.source, reader, tensor=name)
         return reader()
 
+    def tensor(self, name: str) -> torch.Tensor | None:
+        """Give the tensor itself, on whatever device, if the checkpoint is a live one.
+
+        Parameters
+        ----------
+        name : str
+            A key of `tensors`.
+
+        Returns
+        -------
+        torch.Tensor or None
+            None for what comes from a file or an array, and for what is in `problems`.
+        """
+        return self._live.get(name)
+
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the checkpoint, the same on every machine: a SHA-256 in hexadecimal.
@@ -172,6 +189,7 @@ class Checkpoint:
         """Let go of the source; arrays that `raw` returned stay valid."""
         self._closed = True
         self._readers.clear()
+        self._live.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -407,15 +425,19 @@ def _open_live(source: Any, items: Iterable[tuple[str, Any]]) -> Checkpoint:
     known = (np.ndarray, torch_module.Tensor) if torch_module else (np.ndarray,)
     tensors: list[tuple[TensorInfo, Callable[[], RawBits] | str]] = []
     notes: list[str] = []
+    live: dict[str, torch.Tensor] = {}
     for name, value in items:
         if not isinstance(name, str):
             raise TypeError(f"`source` must have str keys, got {name!r}.")
         if isinstance(value, known):
             tensors.append(_describe_live(kind, name, value))
+            if not isinstance(value, np.ndarray) and not isinstance(tensors[-1][1], str):
+                live[name] = value
         else:
             notes.append(f"Left out `{name}`: a {type(value).__name__} is not a tensor.")
     to_dict = getattr(getattr(source, "config", None), "to_dict", None)
-    return Checkpoint(kind, tensors, config=to_dict() if to_dict else {}, notes=notes)
+    config = to_dict() if to_dict else {}
+    return Checkpoint(kind, tensors, config=config, notes=notes, live=live)
 
 
 def _describe_live(
@@ -434,6 +456,10 @@ def _describe_live(
         return info, partial(_array_bits, info, tensor)
     if tensor.is_meta:
         return info, "it is on the meta device and has no values"
+    if hasattr(tensor, "device_mesh"):
+        if any(placement.is_partial() for placement in tensor.placements):
+            return info, "it is a DTensor of partial sums; redistribute it first"
+        return info, partial(_no_one_buffer, info, kind)
     if hasattr(tensor, "__tensor_flatten__") or str(tensor.layout) != "torch.strided":
         return info, f"a {type(tensor).__name__} ({tensor.layout}) has no one buffer"
     return info, partial(_tensor_bits, info, kind, tensor)
@@ -452,6 +478,11 @@ def _tensor_bits(info: TensorInfo, kind: str, tensor: Any) -> RawBits:
         cause = f"torch cannot give its bytes: {err}"
         raise CheckpointError(kind, cause, tensor=info.name) from err
     return read_only(octets.view(word_type(info.dtype)))
+
+
+def _no_one_buffer(info: TensorInfo, kind: str) -> RawBits:
+    cause = "it is spread over several processes, and has no one buffer"
+    raise CheckpointError(kind, cause, "Scan it in all of them.", info.name)
 
 
 def _unknown(info: TensorInfo) -> str:

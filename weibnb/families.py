@@ -12,13 +12,13 @@ import xarray as xr
 from weibnb import _mixture as loops
 from weibnb._distributions import WEIBULL, maximise
 from weibnb._families import DIVERGENCE, KS, LIKELIHOOD, LOG_SCALE, LOG_SHAPE, rank_rows, starts
+from weibnb.counting import count_magnitudes
 from weibnb.dataset import validate
 from weibnb.fit import MINIMUM_WEIGHTS
 from weibnb.histogram import (
     INTERVAL_MASK,
     INTERVAL_WIDTH,
     Counts,
-    count_magnitudes,
     label_values,
     usable_cores,
 )

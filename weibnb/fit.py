@@ -9,20 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb import _kernels as kernels
-from weibnb.histogram import (
-    INTERVAL_WIDTH,
-    Counts,
-    as_bits,
-    collect,
-    label_values,
-    resolve_device,
-    submit,
-    usable_cores,
-)
+from weibnb.counting import count_magnitudes
+from weibnb.histogram import INTERVAL_WIDTH, Counts, label_values, usable_cores
 from weibnb.weibull import Estimator, anchor, check_protocol, protocol_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -134,7 +126,7 @@ def fit_counts(
 
     Examples
     --------
-    >>> from weibnb.histogram import count_magnitudes
+    >>> from weibnb.counting import count_magnitudes
     >>> rng = np.random.default_rng(0)
     >>> c = count_magnitudes(rng.weibull(1.5, 100_000))
     >>> fitted = fit_counts(c.counts[None], c.labels, [c.exact])
@@ -191,7 +183,7 @@ def describe_counts(
 
     Examples
     --------
-    >>> from weibnb.histogram import count_magnitudes
+    >>> from weibnb.counting import count_magnitudes
     >>> c = count_magnitudes(np.array([3.0, -4.0, 0.0, 0.0]))
     >>> stats = describe_counts(c.counts[None], c.labels, [c.exact], [c.zeros])
     >>> float(stats["rms"][0]), float(stats["mean_abs"][0])
@@ -291,7 +283,7 @@ def fit_weibull(
     *,
     trim: tuple[float, float] | None = None,
     estimator: Estimator = "rank_regression",
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     workers: int | None = None,
 ) -> WeibullFit:
     """Fit a two-parameter Weibull to the magnitudes of one matrix.
@@ -302,8 +294,8 @@ def fit_weibull(
         Floating-point weights of any shape, or their magnitude counts.
     trim, estimator, workers
         As in `fit_counts`.
-    device : {"auto", "cpu", "cuda"}
-        Where to count.
+    device : str or sequence of str
+        Where to count, as in `count_magnitudes`.
 
     Returns
     -------
@@ -315,7 +307,9 @@ def fit_weibull(
     TypeError
         If the weights are not floating-point.
     ValueError
-        If the trim or the estimator is not valid.
+        If the trim, the estimator or the device is not valid.
+    RuntimeError
+        If the device is not there.
 
     Examples
     --------
@@ -328,10 +322,7 @@ def fit_weibull(
     if isinstance(weights, Counts):
         counted = weights
     else:
-        device = resolve_device(device)
-        bits, dtype = as_bits(weights)
-        with ThreadPoolExecutor(workers or usable_cores()) as pool:
-            counted = collect(submit(pool, bits, dtype, device=device))
+        counted = count_magnitudes(weights, device=device, workers=workers)
     fitted = fit_counts(
         counted.counts[None],
         counted.labels,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Executor, Future
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -113,6 +113,11 @@ class Format:
     first_nan: int
     shift: int = 0
 
+    @property
+    def finite(self) -> int:
+        """Number of counters of finite magnitudes; they come first."""
+        return min(self.infinity, self.first_nan)
+
 
 FORMATS: dict[str, Format] = {
     "BF16": Format("BF16", np.dtype(np.uint16), 1 << 15, 0x7F80, 0x7F81),
@@ -121,6 +126,17 @@ FORMATS: dict[str, Format] = {
     "F8_E5M2": Format("F8_E5M2", np.dtype(np.uint8), 1 << 7, 0x7C, 0x7D),
     "F32": Format("F32", np.dtype(np.uint32), 1 << 18, 255 << 10, 255 << 10, _SHIFT_32),
     "F64": Format("F64", np.dtype(np.uint64), LABELS, 2047 << 10, 2047 << 10, _SHIFT_64),
+}
+
+
+# What numpy and torch call the formats.
+NAMES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
 }
 
 
@@ -143,7 +159,7 @@ def _values(name: str, index: NDArray[np.int64]) -> NDArray[np.float64]:
 @lru_cache(maxsize=8)
 def _labels(name: str) -> NDArray[np.int32]:
     """Label of every finite counter of a format."""
-    values = _values(name, np.arange(min(FORMATS[name].infinity, FORMATS[name].first_nan)))
+    values = _values(name, np.arange(FORMATS[name].finite))
     if name == "F32":
         values[0] = values[1] / 2  # only the tiniest subnormals: zeros are counted apart
     return (values.view(np.int64) >> LABEL_SHIFT).astype(np.int32)
@@ -190,6 +206,7 @@ class Counts:
 
     Examples
     --------
+    >>> from weibnb import count_magnitudes
     >>> left, right = count_magnitudes([0.5, -0.5]), count_magnitudes([2.0, 0.0])
     >>> both = left + right
     >>> both.values.tolist(), both.counts.tolist(), both.zeros
@@ -264,32 +281,68 @@ class Tally:
     def finish(self) -> Counts:
         """Keep the occupied bins, zeros and non-finite patterns apart; uses the tally up."""
         form, bins = self.format, self.counters
-        zeros, infinities, exact = self.zeros, self.infinities, True
+        zeros, infinities, inexact = self.zeros, self.infinities, False
         if form.shift:
-            exact = self.union & ((1 << form.shift) - 1) == 0
+            inexact = self.union & ((1 << form.shift) - 1) != 0
         else:
             zeros = int(bins[0])
             infinities = int(bins[form.infinity : form.first_nan].sum())
         bins[0] -= bins.dtype.type(zeros)
-        finite = min(form.infinity, form.first_nan)
-        nonfinite = int(bins[finite:].sum())
-        occupied = np.flatnonzero(bins[:finite])
-        labels, counts = _labels(form.name)[occupied], bins[occupied].astype(np.int64)
-        if form.shift:
-            largest = float(np.array([self.largest], form.bits).view(f"f{form.bits.itemsize}")[0])
-        else:
-            largest = float(_values(form.name, occupied[-1:]).sum())
-        if labels.size and labels[0] < INTERVAL_WIDTH:
-            exact = False  # magnitudes below 1e-310 share an interval: the grid ends at zero
-        if not exact and labels.size:
-            labels = np.maximum(labels & INTERVAL_MASK, INTERVAL_WIDTH)
-            starts = np.flatnonzero(np.diff(labels, prepend=-1))
-            labels, counts = labels[starts], np.add.reduceat(counts, starts)
-        return Counts(labels, counts, zeros, nonfinite - infinities, infinities, largest, exact)
+        nonfinite = int(bins[form.finite :].sum())
+        occupied = np.flatnonzero(bins[: form.finite])
+        counts = bins[occupied].astype(np.int64)
+        apart = (zeros, nonfinite - infinities, infinities)
+        return from_counters(form, occupied, counts, apart, inexact=inexact, largest=self.largest)
 
 
-def tally(bits: Bits, dtype: str, *, device: str = "cpu") -> Tally:
-    """Count one piece of a matrix; on a CPU on this thread, with the interpreter lock released.
+def from_counters(
+    form: Format,
+    occupied: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    apart: tuple[int, int, int],
+    *,
+    inexact: bool,
+    largest: int,
+) -> Counts:
+    """Put the counters of a format on the common grid.
+
+    Parameters
+    ----------
+    form : Format
+        The format.
+    occupied : ndarray of int64, shape (bins,)
+        Counters of finite non-zero magnitudes that are not 0, in ascending order.
+    counts : ndarray of int64, shape (bins,)
+        What they hold.
+    apart : tuple of int
+        Zeros, NaNs and infinities.
+    inexact : bool
+        Whether a weight of a format with a `shift` has more mantissa bits than its counter.
+    largest : int
+        Pattern of the largest finite magnitude; read only where the format has a `shift`.
+
+    Returns
+    -------
+    Counts
+        The counts.
+    """
+    zeros, nans, infinities = apart
+    labels, exact = _labels(form.name)[occupied], not inexact
+    if form.shift:
+        top = float(np.array([largest], form.bits).view(f"f{form.bits.itemsize}")[0])
+    else:
+        top = float(_values(form.name, occupied[-1:]).sum())
+    if labels.size and labels[0] < INTERVAL_WIDTH:
+        exact = False  # magnitudes below 1e-310 share an interval: the grid ends at zero
+    if not exact and labels.size:
+        labels = np.maximum(labels & INTERVAL_MASK, INTERVAL_WIDTH)
+        starts = np.flatnonzero(np.diff(labels, prepend=-1))
+        labels, counts = labels[starts], np.add.reduceat(counts, starts)
+    return Counts(labels, counts, zeros, nans, infinities, top, exact)
+
+
+def tally(bits: Bits, dtype: str) -> Tally:
+    """Count one piece of a matrix on this thread, with the interpreter lock released.
 
     Parameters
     ----------
@@ -297,8 +350,6 @@ def tally(bits: Bits, dtype: str, *, device: str = "cpu") -> Tally:
         Bit patterns of the weights, at most `CHUNK` of them.
     dtype : str
         Their format: a key of `FORMATS`.
-    device : str
-        ``"cpu"``, or a device that torch knows.
 
     Returns
     -------
@@ -306,8 +357,6 @@ def tally(bits: Bits, dtype: str, *, device: str = "cpu") -> Tally:
         Its ``finish()`` gives the `Counts`.
     """
     form = FORMATS[dtype]
-    if device != "cpu":
-        return _tally_torch(bits, form, device)
     counters = np.zeros(form.bins, np.uint32)
     if form.bits.itemsize == 4:
         return Tally(form, counters, *_count_32(bits, counters))
@@ -324,71 +373,6 @@ def tally(bits: Bits, dtype: str, *, device: str = "cpu") -> Tally:
     return Tally(form, counters)
 
 
-def _tally_torch(bits: Bits, form: Format, device: str) -> Tally:
-    """Count with torch on any of its devices, equal to the CPU's counters to the last one."""
-    import torch
-
-    signed = np.dtype(f"i{form.bits.itemsize}")
-    pattern = torch.from_numpy(bits.view(signed).copy()).to(device).to(torch.int64)
-    magnitude = pattern & ((1 << (8 * form.bits.itemsize - 1)) - 1)
-    counters = torch.bincount(magnitude >> form.shift, minlength=form.bins)
-    result = Tally(form, counters.cpu().numpy().astype(np.uint64))
-    if form.shift and bits.size:
-        infinity = form.infinity << form.shift
-        result.zeros = int((magnitude == 0).sum())
-        result.infinities = int((magnitude == infinity).sum())
-        inexact = (magnitude & ((1 << form.shift) - 1)).any()
-        result.union = int(inexact)
-        result.largest = int(torch.where(magnitude < infinity, magnitude, 0).max())
-    return result
-
-
-def resolve_device(device: str) -> str:
-    """Turn ``"auto"`` into a device and check that a wanted one is there.
-
-    Parameters
-    ----------
-    device : {"auto", "cpu", "cuda"}
-        ``"auto"`` is CUDA where torch is already imported and finds a device, else the CPU.
-        ``"cuda:1"`` and the like choose one of several.
-
-    Returns
-    -------
-    str
-        ``"cpu"`` or a CUDA device.
-
-    Raises
-    ------
-    ValueError
-        If the device is unknown.
-    RuntimeError
-        If CUDA is wanted and not available.
-    ImportError
-        If CUDA is wanted and torch is not installed.
-    """
-    import sys
-
-    if device == "cpu":
-        return device
-    if device == "auto":
-        loaded = sys.modules.get("torch")
-        return "cuda" if loaded is not None and loaded.cuda.is_available() else "cpu"
-    if device != "cuda" and not device.startswith("cuda:"):
-        raise ValueError(f"`device` must be 'auto', 'cpu' or 'cuda', got {device!r}.")
-    try:
-        import torch
-    except ImportError as err:
-        raise ImportError(
-            "device 'cuda' needs torch, which is not installed: pip install 'weibnb[torch]'"
-        ) from err
-    if not torch.cuda.is_available():
-        raise RuntimeError(
-            f"device {device!r} is not available: torch {torch.__version__} finds no CUDA device. "
-            "Use device='cpu', or install a CUDA build of torch."
-        )
-    return device
-
-
 def usable_cores() -> int:
     """Cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
@@ -396,7 +380,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def submit(pool: Executor, bits: Bits, dtype: str, *, device: str = "cpu") -> list[Future[Tally]]:
+def submit(pool: Executor, bits: Bits, dtype: str) -> list[Future[Tally]]:
     """Hand one matrix to a pool in pieces of at most `CHUNK` weights.
 
     Parameters
@@ -405,8 +389,8 @@ def submit(pool: Executor, bits: Bits, dtype: str, *, device: str = "cpu") -> li
         Threads to count on.
     bits : ndarray of unsigned int, shape (n,)
         Bit patterns of the weights.
-    dtype, device : str
-        As in `tally`.
+    dtype : str
+        Their format: a key of `FORMATS`.
 
     Returns
     -------
@@ -414,7 +398,7 @@ def submit(pool: Executor, bits: Bits, dtype: str, *, device: str = "cpu") -> li
         The pieces, for `collect`.
     """
     starts = range(0, max(bits.size, 1), CHUNK)
-    return [pool.submit(tally, bits[at : at + CHUNK], dtype, device=device) for at in starts]
+    return [pool.submit(tally, bits[at : at + CHUNK], dtype) for at in starts]
 
 
 def collect(pieces: Sequence[Future[Tally]]) -> Counts:
@@ -434,16 +418,6 @@ def collect(pieces: Sequence[Future[Tally]]) -> Counts:
     for piece in pieces[1:]:
         total += piece.result()
     return total.finish()
-
-
-_NUMPY_FORMATS = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-}
 
 
 def as_bits(weights: Any) -> tuple[Bits, str]:
@@ -475,62 +449,39 @@ def as_bits(weights: Any) -> tuple[Bits, str]:
     if hasattr(weights, "detach") and hasattr(weights, "element_size"):
         import torch
 
-        name = str(weights.dtype).removeprefix("torch.")
+        form = format_of(str(weights.dtype).removeprefix("torch."))
         same_size = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-        if name in _NUMPY_FORMATS:
-            flat = weights.detach().cpu().contiguous().view(-1)
-            array = flat.view(same_size[weights.element_size()]).numpy()
-        else:
-            array = np.empty(0)
-    else:
-        array = np.asarray(weights)
-        if array.dtype == object or array.dtype.kind in "iub":
-            array = array.astype(np.float64)
-        name = array.dtype.name
-        array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(-1)
-    if name not in _NUMPY_FORMATS:
-        raise TypeError(
-            f"`weights` must be of one of the formats {', '.join(_NUMPY_FORMATS)}, got {name}. "
-            "Convert them, for example with .astype('float32')."
-        )
-    form = FORMATS[_NUMPY_FORMATS[name]]
+        flat = weights.detach().cpu().contiguous().view(-1)
+        return flat.view(same_size[weights.element_size()]).numpy().view(form.bits), form.name
+    array = np.asarray(weights)
+    if array.dtype == object or array.dtype.kind in "iub":
+        array = array.astype(np.float64)
+    form = format_of(array.dtype.name)
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(-1)
     return array.view(form.bits), form.name
 
 
-def count_magnitudes(weights: Any, *, device: str = "auto", workers: int | None = None) -> Counts:
-    """Count the magnitudes of an array or tensor, exactly, in one pass.
+def format_of(name: str) -> Format:
+    """Find the format of a data type.
 
     Parameters
     ----------
-    weights : array_like or torch.Tensor
-        Weights of any shape in float64, float32, float16, bfloat16 or float8.
-    device : {"auto", "cpu", "cuda"}
-        Where to count.
-    workers : int, optional
-        Threads; by default the cores that this process may use.
+    name : str
+        What numpy or torch call it.
 
     Returns
     -------
-    Counts
-        Every quantile, moment and fit follows from them; they merge by addition.
+    Format
+        One of `FORMATS`.
 
     Raises
     ------
     TypeError
-        If the weights are not floating-point.
-
-    Notes
-    -----
-    A 16-bit or 8-bit weight has at most 2^15 magnitudes: counting them loses nothing. The bit
-    patterns of float32 and float64 are a logarithmic grid; they are counted in 256 intervals an
-    octave, or by value where all of them fit ten mantissa bits (upcast 16-bit weights do).
-
-    Examples
-    --------
-    >>> count_magnitudes([1.0, -1.0, 0.25, 0.0, float("nan")])
-    <Counts of 3 non-zero weights in 2 values, 1 zeros, 1 not finite>
+        If weibnb does not count weights of this type.
     """
-    device = resolve_device(device)
-    bits, dtype = as_bits(weights)
-    with ThreadPoolExecutor(workers or usable_cores()) as pool:
-        return collect(submit(pool, bits, dtype, device=device))
+    if name not in NAMES:
+        raise TypeError(
+            f"`weights` must be of one of the formats {', '.join(NAMES)}, got {name}. "
+            "Convert them, for example with .astype('float32')."
+        )
+    return FORMATS[NAMES[name]]

@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +16,7 @@ import xarray as xr
 
 from weibnb.checkpoint import CheckpointError, find_steps, open_checkpoint, step_of
 from weibnb.components import Role, Skip, identify, tower, weight_class
+from weibnb.counting import Counting
 from weibnb.dataset import (
     NO_EXPERT,
     Grid,
@@ -28,28 +28,18 @@ from weibnb.dataset import (
     validate,
 )
 from weibnb.fit import ESTIMATES, QUANTILES, describe_counts, final_status, fit_counts
-from weibnb.histogram import (
-    FORMATS,
-    LABELS,
-    Tally,
-    collect,
-    label_values,
-    resolve_device,
-    submit,
-    usable_cores,
-)
+from weibnb.histogram import FORMATS, LABELS, label_values, usable_cores
 from weibnb.weibull import Estimator, check_protocol, protocol_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from tqdm import tqdm
 
     from weibnb.checkpoint import Checkpoint, TensorInfo
+    from weibnb.counting import Pending
 
-# Pieces of matrices that may wait for a free core, for each core.
-_AHEAD = 4
 # Status words that no protocol changes.
 _NEVER_FITTED = (
     "absent",
@@ -97,12 +87,43 @@ class ScanInterrupted(KeyboardInterrupt):
 
 
 @dataclass(slots=True)
-class _Job:
-    """One matrix that is being counted."""
+class Job:
+    """One matrix that is being counted, or cannot be.
+
+    Attributes
+    ----------
+    matrix : Matrix
+        What is known of it without its weights.
+    pending : Pending or None
+        Its counts, when they are there.
+    nbytes : int
+        Size of its weights, until the progress bar has them.
+    """
 
     matrix: Matrix
-    pieces: list[Future[Tally]]
+    pending: Pending | None
     nbytes: int
+
+    def finish(self) -> Matrix:
+        """Wait for the counts.
+
+        Returns
+        -------
+        Matrix
+            With the counts, if it has any.
+        """
+        if self.pending is None:
+            return self.matrix
+        counted = self.pending.result()
+        return replace(
+            self.matrix,
+            labels=counted.labels,
+            counts=counted.counts,
+            exact=counted.exact,
+            zeros=counted.zeros,
+            nonfinite=counted.nans + counted.infinities,
+            largest=counted.largest,
+        )
 
 
 def scan(
@@ -110,7 +131,7 @@ def scan(
     *,
     trim: tuple[float, float] | None = None,
     estimator: Estimator = "rank_regression",
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     experts: Literal["median", "each"] = "median",
     keep_counts: bool = True,
     workers: int | None = None,
@@ -129,8 +150,11 @@ def scan(
         regression, (0, 1) for maximum likelihood.
     estimator : {"rank_regression", "maximum_likelihood"}
         How k and λ are estimated.
-    device : {"auto", "cpu", "cuda"}
-        Where to count.
+    device : str or sequence of str
+        Where to count: ``"auto"`` (CUDA where torch is already imported and finds it, else the
+        CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or a list of CUDA devices, which
+        share the work. Tensors on a device of this kind are counted where they are; of DTensors
+        each process counts its shard, and all of them must call.
     experts : {"median", "each"}
         A cell of a mixture-of-experts layer holds the median over its experts, or there is a
         dim ``expert`` (-1 for matrices that are not experts).
@@ -155,6 +179,8 @@ def scan(
         the cause stands in ``fits.problem``, and a warning tells).
     TypeError, ValueError
         If an argument is not valid, or a matrix cannot be placed.
+    RuntimeError
+        If the device is not there.
     ScanInterrupted
         On Ctrl-C, with the fits so far.
 
@@ -184,11 +210,11 @@ def scan(
         raise ValueError(f"`experts` must be 'median' or 'each', got {experts!r}.")
     workers = usable_cores() if workers is None else _check_workers(workers)
     plan = list(resolve_sources(source))
-    scanner = _Scanner(device=resolve_device(device), workers=workers)
+    scanner = Scanner()
     interrupted = False
-    with _progress_bar(progress=progress) as bar:
+    with Counting(device, workers=workers) as counting, _progress_bar(progress=progress) as bar:
         try:
-            scanner.run(plan, bar)
+            scanner.run(plan, counting, bar)
         except KeyboardInterrupt:
             interrupted = True
     for text in scanner.warnings:
@@ -201,25 +227,9 @@ def scan(
             "no tensor in it is a weight matrix of a known layer",
             f"It holds {_examples(scanner.sources[0])}.",
         )
-    grid = scanner.grid()
-    _add_estimates(grid, trim=trim, estimator=estimator, workers=workers)
-    if experts == "median":
-        _reduce_experts(grid.arrays)
-    if not keep_counts:
-        del grid.arrays["counts"], grid.arrays["counts_exact"]
-    components = grid.coords["component"]
-    fits = build(
-        grid,
-        scanner.sources,
-        magnitude=label_values(grid.labels),
-        weight_class=[weight_class(name) for name in components],
-        tower=[tower(name) for name in components],
-        quantiles=QUANTILES,
-        trim=trim,
-        estimator=estimator,
+    fits = scanner.fits(
+        trim=trim, estimator=estimator, experts=experts, keep_counts=keep_counts, workers=workers
     )
-    if not keep_counts:
-        fits = fits.drop_dims("bin")
     if interrupted:
         raise ScanInterrupted(fits)
     return fits
@@ -445,15 +455,42 @@ def _progress_bar(*, progress: bool | None) -> tqdm[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Listed:
-    """A checkpoint whose headers were read: its weight matrices, and what is known of it."""
+class Listed:
+    """A checkpoint whose headers were read: its weight matrices, and what is known of it.
+
+    Attributes
+    ----------
+    source : Source
+        What is known of it.
+    opened : Checkpoint
+        To read its values.
+    chosen : list of (TensorInfo, Role, str)
+        Its weight matrices, what each is, and its status before it is counted.
+    """
 
     source: Source
     opened: Checkpoint
     chosen: list[tuple[TensorInfo, Role, str]]
 
 
-def _list(planned: Planned) -> _Listed:
+def list_matrices(planned: Planned) -> Listed:
+    """Tell the weight matrices of a checkpoint from the rest, without reading their values.
+
+    Parameters
+    ----------
+    planned : Planned
+        The checkpoint.
+
+    Returns
+    -------
+    Listed
+        Its weight matrices, and what is known of it.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be read.
+    """
     if isinstance(planned.checkpoint, CheckpointError):
         raise planned.checkpoint
     opened = open_checkpoint(planned.checkpoint)
@@ -462,7 +499,7 @@ def _list(planned: Planned) -> _Listed:
         if note:
             left.append({"tensor": "", "shape": [], "dtype": "", "reason": note})
     about = (opened.source, opened.fingerprint, opened.config, "", left)
-    return _Listed(Source(planned.model, planned.step, *about), opened, chosen)
+    return Listed(Source(planned.model, planned.step, *about), opened, chosen)
 
 
 def _component_order(component: str) -> tuple[str, bool, int, str]:
@@ -472,32 +509,51 @@ def _component_order(component: str) -> tuple[str, bool, int, str]:
     return tower(component), "shared_expert" in component, rank, component
 
 
-class _Scanner:
-    """Lists, counts and collects the matrices of a plan of checkpoints."""
+class Scanner:
+    """Lists, counts and collects the matrices of checkpoints.
 
-    def __init__(self, *, device: str, workers: int) -> None:
-        self.device = device
-        self.workers = workers
+    Attributes
+    ----------
+    matrices : list of Matrix
+        What was counted.
+    sources : list of Source
+        The checkpoints, and what of them is in no matrix.
+    warnings : list of str
+        What was left out.
+    first_error : CheckpointError or None
+        Of the first checkpoint that could not be read.
+    """
+
+    def __init__(self) -> None:
         self.matrices: list[Matrix] = []
         self.sources: list[Source] = []
         self.warnings: list[str] = []
         self.first_error: CheckpointError | None = None
 
-    def run(self, plan: list[Planned], bar: tqdm[Any]) -> None:
-        """List every checkpoint, so that what is left is known, then count one after the other."""
-        listed: list[_Listed] = []
+    def run(self, plan: list[Planned], counting: Counting, bar: tqdm[Any]) -> None:
+        """List every checkpoint, so that what is left is known, then count one after the other.
+
+        Parameters
+        ----------
+        plan : list of Planned
+            The checkpoints.
+        counting : Counting
+            Where they are counted.
+        bar : tqdm
+            Moves on with the bytes that were read.
+        """
+        listed: list[Listed] = []
         for planned in plan:
             try:
-                listed.append(_list(planned))
+                listed.append(list_matrices(planned))
             except CheckpointError as err:
                 if len(plan) == 1:
                     raise
                 self._note_failure(planned, err)
         bar.total = sum(info.nbytes for one in listed for info, _, _ in one.chosen)
-        with ThreadPoolExecutor(self.workers) as pool:
-            for one in listed:
-                with one.opened:
-                    self._scan_one(one, pool, bar)
+        for one in listed:
+            with one.opened:
+                self._scan_one(one, counting, bar)
         order = {(planned.model, planned.step): i for i, planned in enumerate(plan)}
         self.sources.sort(key=lambda source: order[source.model, source.step])
 
@@ -508,52 +564,80 @@ class _Scanner:
         self.sources.append(Source(planned.model, planned.step, path, "", {}, str(err), []))
         self.warnings.append(f"{planned.model}, step {planned.step} is left out: {err}")
 
-    def _scan_one(self, listed: _Listed, pool: ThreadPoolExecutor, bar: tqdm[Any]) -> None:
-        model, step, opened = listed.source.model, listed.source.step, listed.opened
-        self.sources.append(listed.source)
+    def _scan_one(self, listed: Listed, counting: Counting, bar: tqdm[Any]) -> None:
+        model, step = listed.source.model, listed.source.step
         bar.set_description(model if step == 0 else f"{model} step {step}", refresh=False)
-        waiting: deque[_Job] = deque()
+        waiting: deque[Job] = deque()
+        load = 0.0
         try:
-            for info, role, status in listed.chosen:
-                bar.set_postfix_str(info.name[-60:], refresh=False)
-                for job in self._jobs(opened, pool, info, role, status):
-                    job.matrix = replace(job.matrix, model=model, step=step)
-                    waiting.append(job)
-                    while sum(len(j.pieces) for j in waiting) > _AHEAD * self.workers:
-                        self._finish(waiting.popleft(), bar)
+            for job in self.jobs(listed, counting):
+                bar.set_postfix_str(job.matrix.parameter[-60:], refresh=False)
+                waiting.append(job)
+                if job.pending is not None:
+                    load += job.pending.load
+                    if job.pending.was_read:
+                        bar.update(job.nbytes)
+                        job.nbytes = 0
+                while load > 1:
+                    done = waiting.popleft()
+                    load -= 0.0 if done.pending is None else done.pending.load
+                    self._finish(done, bar)
             while waiting:
                 self._finish(waiting.popleft(), bar)
-        finally:
+        except KeyboardInterrupt:
             for job in waiting:
-                for piece in job.pieces:
-                    piece.cancel()
+                if job.pending is not None and job.pending.abandon():
+                    self._finish(job, bar)
+            raise
+
+    def jobs(self, listed: Listed, counting: Counting) -> Iterator[Job]:
+        """Begin to count the matrices of a checkpoint, one by one.
+
+        Parameters
+        ----------
+        listed : Listed
+            The checkpoint.
+        counting : Counting
+            Where they are counted.
+
+        Yields
+        ------
+        Job
+            A matrix; of a stack of experts each.
+        """
+        self.sources.append(listed.source)
+        for info, role, status in listed.chosen:
+            for job in self._jobs(listed.opened, counting, info, role, status):
+                job.matrix = replace(job.matrix, model=listed.source.model, step=listed.source.step)
+                yield job
 
     def _jobs(
-        self,
-        opened: Checkpoint,
-        pool: ThreadPoolExecutor,
-        info: TensorInfo,
-        role: Role,
-        status: str,
-    ) -> Iterator[_Job]:
-        """Start counting a tensor, expert by expert if it is a stack of them."""
+        self, opened: Checkpoint, counting: Counting, info: TensorInfo, role: Role, status: str
+    ) -> Iterator[Job]:
+        """Begin to count a tensor, expert by expert if it is a stack of them."""
         rows, cols = info.shape[-2:]
         if role.transposed:
             rows, cols = cols, rows
         number = info.shape[0] if role.stacked else 1
         expert = NO_EXPERT if role.expert is None else role.expert
-        bits = None
+        bits, live = None, None
         if status in ("ok", "scaled"):
             try:
-                bits = opened.raw(info.name)
+                live = opened.tensor(info.name)
+                if not counting.stays(live):
+                    bits, live = opened.raw(info.name), None
+                elif role.stacked:
+                    _check_on_one_device(live, opened.source, info.name)
             except CheckpointError as err:
-                status = "unreadable"
+                status, live = "unreadable", None
                 self.warnings.append(str(err))
         for i in range(number):
-            pieces = []
-            if bits is not None:
+            pending = None
+            if live is not None:
+                pending = counting.submit(live[i] if role.stacked else live)
+            elif bits is not None:
                 part = bits[i * rows * cols : (i + 1) * rows * cols]
-                pieces = submit(pool, part, info.dtype, device=self.device)
+                pending = counting.submit_bits(part, info.dtype)
             nothing: NDArray[Any] = np.empty(0, np.int32)
             matrix = Matrix(
                 model="",
@@ -569,31 +653,61 @@ class _Scanner:
                 labels=nothing,
                 counts=nothing.astype(np.int64),
             )
-            yield _Job(matrix, pieces, info.nbytes // number)
+            yield Job(matrix, pending, info.nbytes // number)
 
-    def _finish(self, job: _Job, bar: tqdm[Any]) -> None:
-        if job.pieces:
-            counted = collect(job.pieces)
-            job.matrix = replace(
-                job.matrix,
-                labels=counted.labels,
-                counts=counted.counts,
-                exact=counted.exact,
-                zeros=counted.zeros,
-                nonfinite=counted.nans + counted.infinities,
-                largest=counted.largest,
-            )
-        self.matrices.append(job.matrix)
+    def _finish(self, job: Job, bar: tqdm[Any]) -> None:
+        self.matrices.append(job.finish())
         bar.update(job.nbytes)
 
-    def grid(self) -> Grid:
-        """Lay out what was counted."""
+    def fits(
+        self,
+        *,
+        trim: tuple[float, float],
+        estimator: Estimator,
+        experts: Literal["median", "each"],
+        keep_counts: bool,
+        workers: int,
+    ) -> xr.Dataset:
+        """Fit what was counted.
+
+        Parameters
+        ----------
+        trim, estimator, experts, keep_counts, workers
+            As in `scan`.
+
+        Returns
+        -------
+        xarray.Dataset
+            The fits.
+        """
         occupied = np.zeros(LABELS, bool)
         for matrix in self.matrices:
             occupied[matrix.labels] = True
         labels = np.flatnonzero(occupied).astype(np.int32)
         components = sorted({matrix.component for matrix in self.matrices}, key=_component_order)
-        return lay_out(self.matrices, self.sources, components, labels)
+        grid = lay_out(self.matrices, self.sources, components, labels)
+        _add_estimates(grid, trim=trim, estimator=estimator, workers=workers)
+        if experts == "median":
+            _reduce_experts(grid.arrays)
+        if not keep_counts:
+            del grid.arrays["counts"], grid.arrays["counts_exact"]
+        fits = build(
+            grid,
+            self.sources,
+            magnitude=label_values(grid.labels),
+            weight_class=[weight_class(name) for name in components],
+            tower=[tower(name) for name in components],
+            quantiles=QUANTILES,
+            trim=trim,
+            estimator=estimator,
+        )
+        return fits if keep_counts else fits.drop_dims("bin")
+
+
+def _check_on_one_device(stack: Any, source: str, name: str) -> None:
+    if hasattr(stack, "device_mesh"):
+        cause = "a stack of experts that is spread over processes is not counted"
+        raise CheckpointError(source, cause, "Scan a checkpoint of it.", name)
 
 
 def _choose(
