@@ -357,7 +357,7 @@ class Trainer:
         starts = torch.randint(limit, (run.batch,), generator=generator)
         loss = loss_at(self.weights, corpus.train, starts, run)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights.values(), run.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = run.learning_rate(self.step)

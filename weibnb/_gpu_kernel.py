@@ -7,6 +7,7 @@ stragglers) is looked for only in tiles that have any, and counted straight into
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,6 @@ import numpy as np
 import torch
 import triton
 import triton.language as tl
-
-from weibnb.histogram import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,16 +38,16 @@ _WINDOWS = {
 _WORDS = {1: tl.int8, 2: tl.int16, 4: tl.int32, 8: tl.int64}
 
 
-def problem(device: torch.device) -> str:
-    """Say why the kernel cannot be used on a device; nothing if it can."""
-    if tuple(int(word) for word in triton.__version__.split(".")[:2]) < (3, 8):
+def problem(device: torch.device, form: Format) -> str:
+    """Say why the kernel cannot count a format on a device; nothing if it can."""
+    if tuple(int(word) for word in re.findall(r"\d+", triton.__version__)[:2]) < (3, 8):
         return f"Triton {triton.__version__} does not count in shared memory (3.8 does)"
-    form = FORMATS["F8_E5M2"]
+    word = getattr(torch, f"int{8 * form.bits.itemsize}")
     table = torch.zeros(1, form.bins + 5, dtype=torch.int64, device=device)
     try:
-        launch([(torch.ones(16, dtype=torch.int8, device=device), 0)], table, form, form.bins + 4)
+        launch([(torch.zeros(16, dtype=word, device=device), 0)], table, form, form.bins + 4)
     except (OSError, RuntimeError, subprocess.SubprocessError, triton.TritonError) as err:
-        return f"Triton cannot compile for {device} ({err})"
+        return f"Triton cannot count {form.name} on {device} ({err})"
     return ""
 
 
@@ -94,6 +93,7 @@ def launch(
                 TILE=TILE * 4 // max(width, 4),
                 VECTOR=vector,
                 num_warps=WARPS,
+                enable_fp_fusion=False,
             )
 
 
@@ -122,7 +122,7 @@ def count_pieces(
     """
     piece = pieces + 3 * tl.program_id(0)
     words = tl.multiple_of(tl.load(piece).to(tl.pointer_type(WORD)), VECTOR)
-    n = tl.load(piece + 1)
+    n = tl.load(piece + 1).to(tl.int32)
     row = table + tl.load(piece + 2) * columns
     lanes = tl.arange(0, TILE)
 

@@ -7,6 +7,7 @@ stripped of its empty columns and copied back once.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import warnings
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     Kernel: TypeAlias = Callable[[Items, torch.Tensor, Format, int], None]
     _T = TypeVar("_T")
 
-# Bytes of a table, and of each of the two pairs of buffers through which files reach a device.
-TABLE = 1 << 26
+# Bytes of a table, and how many of them a format may have before they are fetched.
+TABLE, TABLES = 1 << 26, 4
+# Bytes of each of the two pairs of buffers through which files reach a device.
 STAGE = 1 << 26
 _LEAST = 1 << 20
 # Bytes that a thread copies at once, and where a matrix starts in a buffer.
@@ -68,6 +70,7 @@ class _Table:
             least=1,
             what=f"rows of counters on {where.device}",
         )
+        self.rows = self.buffer.shape[0]
         self.takers: list[Pending] = []
         cuda = where.device.type == "cuda"
         self._used = torch.cuda.Event() if cuda else None
@@ -76,10 +79,11 @@ class _Table:
 
     @property
     def full(self) -> bool:
-        return len(self.takers) == len(self.buffer)
+        return len(self.takers) == self.rows
 
     def take(self, taker: Pending) -> int:
         self.takers.append(taker)
+        taker.rows += 1
         return len(self.takers) - 1
 
     def enter(self) -> None:
@@ -148,10 +152,12 @@ class Pending:
     def __init__(self, counter: DeviceCounter) -> None:
         self._counter = counter
         self._parts: list[_Part] = []
+        self.rows = 0  # on devices
 
     def add(self, part: _Part) -> None:
         """Take over what a table held of this matrix."""
         self._parts.append(part)
+        self.rows -= 1
 
     def result(self) -> Counts:
         """Wait for the counts.
@@ -160,8 +166,16 @@ class Pending:
         -------
         Counts
             Of the whole matrix.
+
+        Raises
+        ------
+        RuntimeError
+            If the counter was closed before.
         """
-        self._counter.fetch(self)
+        if self.rows:
+            self._counter.fetch(self)
+        if self.rows or not self._parts:
+            raise RuntimeError("The counter was closed before the counts were fetched from it.")
         total = self._parts[0].finish()
         for part in self._parts[1:]:
             total += part.finish()
@@ -176,7 +190,7 @@ class _Stage:
     twin: torch.Tensor
     stream: torch.cuda.Stream | None = None
     done: torch.cuda.Event | None = None
-    work: list[tuple[_Where, int, int, int]] = field(default_factory=list)
+    work: list[tuple[_Table, int, int, int]] = field(default_factory=list)
     copies: list[Future[None]] = field(default_factory=list)
     filled: int = 0
 
@@ -221,7 +235,8 @@ class DeviceCounter:
     Tensors are counted on the current stream of their device, in order with what else runs there,
     and are neither copied (except those whose memory has gaps, a part at a time) nor waited for.
     Arrays pass through two buffers of fixed size a device, on a stream of its own. A device
-    needs these buffers, `STAGE` bytes each, and a table of `TABLE` bytes for each format.
+    needs these buffers, `STAGE` bytes each, and for each format a table of `TABLE` bytes, or up to
+    `TABLES` of them where many matrices are submitted at once.
 
     Examples
     --------
@@ -234,11 +249,11 @@ class DeviceCounter:
     def __init__(self, devices: Sequence[torch.device], *, workers: int = 1) -> None:
         self._devices = list(devices)
         self._copiers = ThreadPoolExecutor(workers)
-        self._tables: dict[_Where, _Table] = {}
-        self._queue: dict[_Where, list[tuple[torch.Tensor, int]]] = {}
+        self._tables: dict[_Where, list[_Table]] = {}
+        self._queue: dict[_Table, list[tuple[torch.Tensor, int]]] = {}
         self._stages: list[_Stage] = []
         self._filling: _Stage | None = None
-        self._kernels: dict[torch.device, Kernel] = {}
+        self._kernels: dict[_Where, Kernel] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -288,8 +303,8 @@ class DeviceCounter:
         """Start counting what was submitted; waits for nothing where the kernel counts."""
         with torch.inference_mode(mode=False), torch.no_grad():
             self._send()
-            for where, items in self._queue.items():
-                self._count(self._tables[where], items)
+            for table, items in self._queue.items():
+                self._count(table, items)
             self._queue.clear()
 
     def fetch(self, pending: Pending | None = None) -> None:
@@ -300,29 +315,30 @@ class DeviceCounter:
         pending : Pending, optional
             Only the tables that hold a part of it. By default all.
         """
-        tables = [t for t in self._tables.values() if pending is None or pending in t.takers]
-        if tables:
-            self.launch()
+        self.launch()
         with torch.inference_mode(mode=False), torch.no_grad():
-            for table in tables:
-                table.fetch()
+            for table in itertools.chain.from_iterable(self._tables.values()):
+                if table.takers and (pending is None or pending in table.takers):
+                    table.fetch()
 
-    def _row(self, where: _Where, pending: Pending) -> int:
-        """Give a matrix a row; a full table is emptied first."""
-        if where not in self._tables:
-            self._tables[where] = _Table(where)
-        table = self._tables[where]
-        if table.full:
-            self.launch()
-            table.fetch()
-        return table.take(pending)
+    def _row(self, where: _Where, pending: Pending) -> tuple[_Table, int]:
+        """Give a matrix a row; where all tables are full they are emptied first."""
+        tables = self._tables.setdefault(where, [])
+        if all(table.full for table in tables):
+            if len(tables) < TABLES:
+                tables.append(_Table(where))
+            else:
+                self.launch()
+                for table in tables:
+                    table.fetch()
+        table = next(table for table in tables if not table.full)
+        return table, table.take(pending)
 
     def _count(self, table: _Table, items: list[tuple[torch.Tensor, int]]) -> None:
-        device = table.where.device
-        if device not in self._kernels:
-            self._kernels[device] = choose_kernel(device)
+        if table.where not in self._kernels:
+            self._kernels[table.where] = choose_kernel(table.where.device, table.where.format)
         table.enter()
-        self._kernels[device](items, table.buffer, table.where.format, table.slot)
+        self._kernels[table.where](items, table.buffer, table.where.format, table.slot)
         table.leave()
 
     def _enqueue(self, tensor: torch.Tensor, pending: Pending) -> None:
@@ -330,22 +346,20 @@ class DeviceCounter:
         local, groups = _local(tensor.detach())
         name = str(local.dtype).removeprefix("torch.")
         where = _Where(local.device, format_of(name), groups)
-        row = self._row(where, pending)
+        table, row = self._row(where, pending)
         word = _SIGNED[local.element_size()]
         flat = _without_gaps(local)
         if flat is not None:
-            self._queue.setdefault(where, []).append((flat.view(word), row))
+            self._queue.setdefault(table, []).append((flat.view(word), row))
             return
-        self._queue.setdefault(where, [])
+        self.launch()
         for part in _packed(local):
-            self._queue[where].append((part.view(word), row))
-            self.launch()
-            self._queue[where] = []
+            self._count(table, [(part.view(word), row)])
 
     def _feed(self, bits: Bits, form: Format, pending: Pending) -> None:
         """Copy patterns into the buffers, and send each that is full on its way."""
         octets, width = bits.reshape(-1).view(np.uint8), form.bits.itemsize
-        rows: dict[_Where, int] = {}
+        rows: dict[_Where, tuple[_Table, int]] = {}
         at = 0
         while at < octets.size or not rows:
             stage = self._filling = self._filling or self._free_stage()
@@ -355,7 +369,7 @@ class DeviceCounter:
                 continue  # to empty the table, what was filled may have been sent
             length = min(octets.size - at, stage.room)
             stage.copy(octets[at : at + length], self._copiers)
-            stage.work.append((where, rows[where], stage.filled, length // width))
+            stage.work.append((*rows[where], stage.filled, length // width))
             stage.filled += -(-length // _ALIGN) * _ALIGN
             at += length
             if not stage.room:
@@ -370,13 +384,13 @@ class DeviceCounter:
             copy.result()
         with torch.cuda.stream(stage.stream):
             stage.twin[: stage.filled].copy_(stage.host[: stage.filled], non_blocking=True)
-            for where in dict.fromkeys(where for where, *_ in stage.work):
+            for table in dict.fromkeys(table for table, *_ in stage.work):
                 items = [
-                    (stage.words(start, n, where.format), row)
+                    (stage.words(start, n, table.where.format), row)
                     for owner, row, start, n in stage.work
-                    if owner == where
+                    if owner is table
                 ]
-                self._count(self._tables[where], items)
+                self._count(table, items)
             if stage.done is not None:
                 stage.done.record()
         stage.work, stage.copies, stage.filled = [], [], 0
@@ -393,13 +407,15 @@ class DeviceCounter:
         return stage
 
 
-def choose_kernel(device: torch.device) -> Kernel:
+def choose_kernel(device: torch.device, form: Format) -> Kernel:
     """Choose what counts on a device: the Triton kernel on CUDA, else `torch.bincount`.
 
     Parameters
     ----------
     device : torch.device
         The device.
+    form : Format
+        What it will count.
 
     Returns
     -------
@@ -418,7 +434,7 @@ def choose_kernel(device: torch.device) -> Kernel:
         from weibnb import _gpu_kernel
     except ImportError:
         return count_by_bincount
-    if problem := _gpu_kernel.problem(device):
+    if problem := _gpu_kernel.problem(device, form):
         warnings.warn(f"{problem}; torch.bincount counts instead, more slowly.", stacklevel=2)
         return count_by_bincount
     return _gpu_kernel.launch

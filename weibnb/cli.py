@@ -69,7 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     scan.add_argument("-o", "--output", type=Path, help="netCDF file for the fits")
     _add_protocol(scan)
-    scan.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    scan.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, cuda:1, mps, or several: cuda:0,cuda:1 (default: auto)",
+    )
     scan.add_argument("--experts", choices=["median", "each"], default="median")
     scan.add_argument("--quiet", action="store_true", help="no progress bar")
     scan.set_defaults(run=_scan)
@@ -143,7 +147,7 @@ def _scan(options: argparse.Namespace) -> int:
             source,
             trim=options.trim,
             estimator=options.estimator,
-            device=options.device,
+            device=options.device.split(","),
             experts=options.experts,
             progress=False if options.quiet else None,
         )

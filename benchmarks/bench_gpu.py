@@ -1,0 +1,659 @@
+"""Counting on a GPU, each speed beside something that runs on the same device.
+
+Run with ``python benchmarks/bench_gpu.py``; ``--device cpu --small`` only tries the script out.
+The exit status is 1 if a measurement failed or a count is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import operator
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import partial, reduce
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+import weibnb as wb
+from weibnb.accelerator import STAGE, TABLE, DeviceCounter, choose_kernel, count_by_bincount
+from weibnb.histogram import FORMATS, usable_cores
+from weibnb.testing import llama_shapes, write_safetensors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from weibnb.accelerator import Kernel, Pending
+    from weibnb.histogram import Counts
+
+REPEATS, WARM_UPS, SCANS, BLOCK = 7, 2, 5, 5
+SIGMA = 0.02
+DTYPES = {
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp32": torch.float32,
+    "fp64": torch.float64,
+    "fp8_e4m3": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
+# Weights that are compared bin by bin, that are drawn at once, and that rivals take at once.
+SLICE, DRAWN, PART = 1 << 22, 1 << 26, 1 << 28
+COPIED = 1 << 22
+FILES = 5
+INDEX = "model.safetensors.index.json"
+
+
+class WrongCountError(Exception):
+    """A device counted something else than the CPU."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured value, or why there is none; `seconds` are the repeats behind it."""
+
+    name: str
+    aim: str = ""
+    value: float | None = None
+    unit: str = ""
+    seconds: list[float] = field(default_factory=list)
+    note: str = ""
+    failed: bool = False
+
+    def __str__(self) -> str:
+        value = "" if self.value is None else f"{self.value:.4g} {self.unit} "
+        return f"{self.name:<71} | {self.aim:<18} | {value}{'FAILED: ' * self.failed}{self.note}"
+
+
+def rate(name: str, octets: int, times: list[float]) -> Row:
+    return Row(name, "", octets / median(times) / 1e9, "GB/s", times)
+
+
+def duration(name: str, times: list[float]) -> Row:
+    return Row(name, "", median(times) * 1e3, "ms", times)
+
+
+def ratio(name: str, over: list[float], under: list[float], aim: str = "") -> Row:
+    return Row(name, aim, median(over) / median(under), "x")
+
+
+def share(name: str, yardstick: list[float], ours: list[float], aim: str = "") -> Row:
+    return Row(name, aim, 100 * median(yardstick) / median(ours), "%")
+
+
+class Bench:
+    """The device, the sizes, and how time is taken."""
+
+    def __init__(self, device: torch.device, directory: Path, *, small: bool) -> None:
+        self.device, self.directory, self.small = device, directory, small
+        self.cuda = device.type == "cuda"
+        self.octets = 1 << 20 if small else 1 << 30
+        self.matrices = (32, 64) if small else (1000, 256)
+        self._other = torch.ones(1 << 27 if self.cuda else 1, device=device)
+
+    def wait(self) -> None:
+        if self.cuda:
+            torch.cuda.synchronize(self.device)
+
+    def lead(self) -> None:
+        """Read other memory: the L2 cache forgets the inputs, and the host runs ahead."""
+        for _ in range(4 if self.cuda else 0):
+            self._other.sum()
+
+    def device_seconds(
+        self, job: Callable[[], object], after: Callable[[], object] = lambda: None
+    ) -> list[float]:
+        """Time of the device between two events around a job, `after` not included."""
+        times = []
+        for _ in range(WARM_UPS + REPEATS):
+            self.lead()
+            times.append(between_events(job) if self.cuda else seconds(job))
+            after()
+        return times[WARM_UPS:]
+
+    def wall_seconds(self, job: Callable[[], object], repeats: int = REPEATS) -> list[float]:
+        """Wall time of a job until the device has done with it."""
+        times = []
+        for _ in range(WARM_UPS + repeats):
+            self.lead()
+            self.wait()
+            times.append(seconds(job, self.wait))
+        return times[WARM_UPS:]
+
+    def counter(self) -> DeviceCounter:
+        return DeviceCounter([self.device], workers=usable_cores())
+
+    def gaussian(self, n: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+        made = torch.empty(n, dtype=dtype, device=self.device)
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        for part in made.split(DRAWN):
+            part.copy_(torch.empty(len(part), dtype=wide, device=self.device).normal_(0, SIGMA))
+        return made
+
+
+def between_events(job: Callable[[], object]) -> float:
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    job()
+    end.record()
+    end.synchronize()
+    return float(begin.elapsed_time(end)) / 1e3
+
+
+def seconds(*jobs: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    for job in jobs:
+        job()
+    return time.perf_counter() - begin
+
+
+def find_kernel(device: torch.device) -> tuple[Kernel, str]:
+    """Find what counts on a device, and the warning that came with it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kernel = choose_kernel(device, FORMATS["BF16"])
+    return kernel, " ".join(str(one.message) for one in caught)
+
+
+def start(counter: DeviceCounter, tensors: Sequence[torch.Tensor]) -> list[Pending]:
+    waiting = [counter.submit(tensor) for tensor in tensors]
+    counter.launch()
+    return waiting
+
+
+def results(counter: DeviceCounter, tensors: Sequence[torch.Tensor]) -> list[Counts]:
+    return [pending.result() for pending in start(counter, tensors)]
+
+
+def compare(ours: Counts, theirs: Counts, what: str) -> None:
+    for name in ("labels", "counts", "zeros", "nans", "infinities", "largest", "exact"):
+        if not np.array_equal(getattr(ours, name), getattr(theirs, name)):
+            raise WrongCountError(f"{what}: expected {theirs!r}, got {ours!r}; {name} differ")
+
+
+def check(counter: DeviceCounter, weights: torch.Tensor, what: str) -> None:
+    """Compare a slice with the CPU's counts, that of bf16 with numpy's, and the total."""
+    part = weights[:SLICE]
+    ours, whole = results(counter, [part, weights])
+    compare(ours, wb.count_magnitudes(part.cpu(), device="cpu"), what)
+    if weights.dtype == torch.bfloat16:
+        magnitudes = part.cpu().view(torch.int16).numpy() & 0x7FFF
+        expected = np.bincount(magnitudes, minlength=1 << 15)[1:0x7F80]
+        if not np.array_equal(ours.counts, expected[expected > 0]):
+            raise WrongCountError(f"{what}: numpy counts otherwise than {ours!r}")
+    if whole.n + whole.zeros + whole.nans + whole.infinities != weights.numel():
+        raise WrongCountError(f"{what}: {weights.numel():,} weights, got {whole!r}")
+
+
+def count(bench: Bench, weights: torch.Tensor, what: str) -> list[float]:
+    """Time the count of a tensor where it is, and check it."""
+    with bench.counter() as counter:
+        times = bench.device_seconds(lambda: start(counter, [weights]), counter.fetch)
+        check(counter, weights, what)
+    return times
+
+
+def copy(bench: Bench, weights: torch.Tensor) -> list[float]:
+    target = torch.empty_like(weights)
+    return bench.device_seconds(lambda: target.copy_(weights))
+
+
+def measure_kernel(bench: Bench) -> Iterator[Row]:
+    kernel, problem = find_kernel(bench.device)
+    missing = bench.cuda and kernel is count_by_bincount
+    note = problem or ("Triton is missing" if missing else kernel.__module__)
+    yield Row("what counts", "the Triton kernel", note=note, failed=missing)
+
+
+def measure_format(bench: Bench, name: str) -> Iterator[Row]:
+    weights = bench.gaussian(bench.octets // DTYPES[name].itemsize, DTYPES[name])
+    ours, copied = count(bench, weights, name), copy(bench, weights)
+    yield rate(f"{name}: counted on the device", bench.octets, ours)
+    yield rate(f"{name}: copied on the device, (read + written) / 2", bench.octets, copied)
+    yield share(f"{name}: share of the copy", copied, ours, "≥ 50 %" * (name == "bf16"))
+
+
+def bincount(weights: torch.Tensor) -> None:
+    for part in weights.view(torch.int16).split(PART):
+        torch.bincount(part.int() & 0x7FFF, minlength=1 << 15)
+
+
+def histc(weights: torch.Tensor) -> None:
+    for part in weights.split(PART):
+        torch.histc(part.float(), 2048, min=-10 * SIGMA, max=10 * SIGMA)
+
+
+def measure_rivals(bench: Bench) -> Iterator[Row]:
+    weights = bench.gaussian(bench.octets // 2)
+    ours = count(bench, weights, "bf16")
+    for name, rival, aim in (("bincount", bincount, "≥ 10 x"), ("histc, 2048 bins", histc, "")):
+        theirs = bench.device_seconds(partial(rival, weights))
+        yield rate(f"bf16: torch.{name}, conversion included", bench.octets, theirs)
+        yield ratio(f"bf16: torch.{name}, its time over ours", theirs, ours, aim)
+
+
+def measure_inputs(bench: Bench) -> Iterator[Row]:
+    weights = bench.gaussian(bench.octets // 2)
+    patterns = torch.empty_like(weights, dtype=torch.int16).random_(-(1 << 15), 1 << 15)
+    usual = count(bench, weights, "bf16")
+    inputs = {
+        "constant": torch.full_like(weights, SIGMA),
+        "all zero": torch.zeros_like(weights),
+        "half of them zero": torch.empty_like(weights).bernoulli_(0.5).mul_(weights),
+        "uniform bit patterns": patterns.view(torch.bfloat16),
+    }
+    for name, tensor in inputs.items():
+        ours = count(bench, tensor, name)
+        yield rate(f"bf16, {name}: counted on the device", bench.octets, ours)
+        yield ratio(f"bf16, {name}: time over Gaussian", ours, usual, "must not collapse")
+
+
+def launches(bench: Bench, tensors: Sequence[torch.Tensor]) -> list[float]:
+    """Time of the kernel alone, without submits and without emptying tables."""
+    kernel, form, rows = find_kernel(bench.device)[0], FORMATS["BF16"], 256
+    table = torch.zeros(rows, form.bins + 5, dtype=torch.int64, device=bench.device)
+    items = [(one.view(torch.int16).view(-1), i % rows) for i, one in enumerate(tensors)]
+
+    def launch() -> None:
+        for at in range(0, len(items), rows):
+            kernel(items[at : at + rows], table, form, form.bins + 4)
+
+    return bench.device_seconds(launch)
+
+
+def measure_small_matrices(bench: Bench) -> Iterator[Row]:
+    number, side = bench.matrices
+    whole = bench.gaussian(number * side**2)
+    what = f"{number:,} matrices {side} x {side}"
+    cases = (list(whole.view(number, side, side).unbind()), [whole])
+    with bench.counter() as counter:
+        compare(
+            reduce(operator.add, results(counter, cases[0])), results(counter, cases[1])[0], what
+        )
+        around = [
+            bench.device_seconds(partial(start, counter, tensors), counter.fetch)
+            for tensors in cases
+        ]
+        wall = [bench.wall_seconds(partial(results, counter, tensors)) for tensors in cases]
+    alone = [launches(bench, tensors) for tensors in cases]
+    for name, (many, one), aim in (
+        ("events around submits and launch", around, "≤ 2 x"),
+        ("launches alone", alone, "≤ 2 x"),
+        ("wall time to all counts", wall, ""),
+    ):
+        yield duration(f"{what}: {name}", many)
+        yield ratio(f"{what}: {name}, over one tensor", many, one, aim)
+
+
+def pinned_copy(bench: Bench, octets: int) -> list[float]:
+    """Time to copy bytes to the device through one pinned buffer."""
+    size = min(STAGE, octets)
+    host = torch.empty(size, dtype=torch.uint8, pin_memory=bench.cuda).random_()
+    twin = torch.empty(size, dtype=torch.uint8, device=bench.device)
+
+    def copy() -> None:
+        for at in range(0, octets, size):
+            length = min(size, octets - at)
+            twin[:length].copy_(host[:length], non_blocking=True)
+
+    return bench.device_seconds(copy)
+
+
+def fill_pinned(bench: Bench, source: NDArray[np.uint16]) -> list[float]:
+    """Time to copy pageable memory to a pinned buffer, on as many threads as weibnb does."""
+    octets = source.view(np.uint8)
+    size = min(STAGE, octets.size)
+    buffer = torch.empty(size, dtype=torch.uint8, pin_memory=bench.cuda).numpy()
+
+    def fill(at: int) -> None:
+        part = octets[at : at + COPIED]
+        np.copyto(buffer[at % size :][: part.size], part)
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return bench.wall_seconds(lambda: list(pool.map(fill, range(0, octets.size, COPIED))))
+
+
+def host_patterns(bench: Bench, n: int) -> NDArray[np.uint16]:
+    """Bit patterns of Gaussian bf16 weights in pageable memory."""
+    return bench.gaussian(n).cpu().view(torch.int16).numpy().view(np.uint16)
+
+
+def measure_host(bench: Bench) -> Iterator[Row]:
+    bits = host_patterns(bench, (1 << 22 if bench.small else 1 << 30) // 2)
+    part = bits[:SLICE]
+    with bench.counter() as counter:
+        expected = wb.count_magnitudes(torch.from_numpy(part).view(torch.bfloat16), device="cpu")
+        compare(counter.submit(part, "BF16").result(), expected, "bf16 on the host")
+        ours = bench.wall_seconds(lambda: counter.submit(bits, "BF16").result())
+    pinned, filled = pinned_copy(bench, bits.nbytes), fill_pinned(bench, bits)
+    yield rate("bf16 on the host: to the counts, wall time", bits.nbytes, ours)
+    yield rate("pinned memory copied to the device", bits.nbytes, pinned)
+    yield rate("pageable memory copied to pinned, on weibnb's threads", bits.nbytes, filled)
+    yield share("bf16 on the host: share of the pinned copy to the device", pinned, ours)
+    yield share("bf16 on the host: share of the copy to pinned memory", filled, ours)
+
+
+def write_checkpoint(bench: Bench) -> None:
+    """Write names and shapes of Llama-3-8B, or something tiny like it, unless it is there."""
+    if (bench.directory / INDEX).exists():
+        return
+    bench.directory.mkdir(parents=True, exist_ok=True)
+    layers, hidden, wide, words = (2, 128, 448, 1000) if bench.small else (32, 4096, 14336, 128256)
+    shapes = llama_shapes(
+        layers=layers, hidden=hidden, intermediate=wide, kv_share=4, vocabulary=words
+    )
+    for layer in range(layers):
+        shapes[f"model.layers.{layer}.post_attention_layernorm.weight"] = (hidden,)
+    shapes |= {"model.norm.weight": (hidden,), "lm_head.weight": (words, hidden)}
+    names, index = list(shapes), dict[str, str]()
+    length = math.ceil(len(names) / FILES)
+    for i in range(FILES):
+        part = names[i * length : (i + 1) * length]
+        file = f"model-{i + 1:05d}-of-{FILES:05d}.safetensors"
+        weights = (host_patterns(bench, math.prod(shapes[name])) for name in part)
+        about = {name: ("BF16", shapes[name]) for name in part}
+        write_safetensors(bench.directory / file, about, weights)
+        index |= dict.fromkeys(part, file)
+    (bench.directory / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": index}))
+
+
+def read_files(directory: Path) -> int:
+    """Read a checkpoint's files through one buffer; return their bytes."""
+    buffer, octets = bytearray(1 << 24), 0
+    for path in sorted(directory.glob("*.safetensors")):
+        with path.open("rb", buffering=0) as file:
+            while length := file.readinto(buffer):
+                octets += length
+    return octets
+
+
+def measure_checkpoint(bench: Bench) -> Iterator[Row]:
+    write_checkpoint(bench)
+    octets = read_files(bench.directory)
+    scan = partial(wb.scan, bench.directory, progress=False)
+    fits = scan(device=str(bench.device))
+    weights = fits["rows"].astype(np.int64) * fits["cols"] * (fits["n_matrices"] > 0)
+    scanned = 2 * int(weights.sum())
+    left = wb.not_fitted(fits)["reason"].value_counts().to_dict()
+    note = f"of {octets / 1e9:.4g} GB; the figures below are of these; not scanned: {left}"
+    yield Row("checkpoint: scanned matrices", "", scanned / 1e9, "GB", note=note)
+    ours = bench.wall_seconds(partial(scan, device=str(bench.device)), SCANS)
+    pinned = pinned_copy(bench, scanned)
+    yield duration("checkpoint: scan on the device", ours)
+    yield duration("checkpoint: pinned copy of the scanned bytes to the device", pinned)
+    yield ratio("checkpoint: scan over this copy", ours, pinned, "≤ 1.3 x")
+    jobs: dict[str, Callable[[], object]] = {
+        "scan on the CPU": partial(scan, device="cpu"),
+        "plain read of the whole files, one thread": partial(read_files, bench.directory),
+        "the fits alone (refit)": partial(wb.refit, fits),
+    }
+    for name, job in jobs.items():
+        yield duration(f"checkpoint: {name}", bench.wall_seconds(job, SCANS))
+
+
+def measure_memory(bench: Bench) -> Iterator[Row]:
+    if not bench.cuda:
+        yield Row("memory", note="only CUDA keeps account of it")
+        return
+
+    def reset() -> Callable[[], float]:
+        bench.wait()
+        torch.cuda.reset_peak_memory_stats(bench.device)
+        before = torch.cuda.memory_allocated(bench.device)
+        return lambda: (torch.cuda.max_memory_allocated(bench.device) - before) / 2**20
+
+    number, side = bench.matrices
+    many = list(bench.gaussian(number * side**2).view(number, side, side).unbind())
+    cases = {"one tensor": [bench.gaussian(bench.octets // 2)], f"{number:,} matrices": many}
+    for name, tensors in cases.items():
+        with bench.counter() as counter:
+            peak = reset()
+            start(counter, tensors)
+            started = peak()
+            counter.fetch()
+        aim = f"≤ {TABLE >> 20} MiB + fetch"
+        yield Row(f"memory above the weights, {name}: before the fetch", aim, started, "MiB")
+        yield Row(f"memory above the weights, {name}: fetch included", aim, peak(), "MiB")
+    write_checkpoint(bench)
+    peak = reset()
+    wb.scan(bench.directory, device=str(bench.device), progress=False)
+    yield Row("memory of the checkpoint's scan", "< 954 MiB (1 GB)", peak(), "MiB")
+
+
+class Layer(nn.Module):
+    """A layer of a Llama-style decoder, without positions, which its speed does not need."""
+
+    def __init__(self, hidden: int, wide: int, heads: int) -> None:
+        super().__init__()
+        self.width = hidden // heads
+        narrow = hidden // 4
+        attention = {"q": (hidden, hidden), "k": (hidden, narrow), "v": (hidden, narrow)}
+        feed_forward = {"gate": (hidden, wide), "up": (hidden, wide), "down": (wide, hidden)}
+        self.self_attn, self.mlp = (
+            nn.ModuleDict(
+                {f"{name}_proj": nn.Linear(*size, bias=False) for name, size in of.items()}
+            )
+            for of in (attention | {"o": (hidden, hidden)}, feed_forward)
+        )
+        self.input_layernorm = nn.RMSNorm(hidden)
+        self.post_attention_layernorm = nn.RMSNorm(hidden)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        attention, feed, normed = self.self_attn, self.mlp, self.input_layernorm(x)
+        q, k, v = (
+            attention[name](normed).unflatten(-1, (-1, self.width)).transpose(1, 2)
+            for name in ("q_proj", "k_proj", "v_proj")
+        )
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        x = x + attention["o_proj"](mixed.transpose(1, 2).flatten(2))
+        normed = self.post_attention_layernorm(x)
+        gated = functional.silu(feed["gate_proj"](normed)) * feed["up_proj"](normed)
+        out: torch.Tensor = x + feed["down_proj"](gated)
+        return out
+
+
+def training(bench: Bench) -> tuple[nn.Module, Callable[[], None]]:
+    """Build a decoder of a billion weights and what trains it by one step."""
+    layers, hidden, wide, heads, words = 16, 2048, 8192, 32, 32000
+    batch, length = 4, 1024
+    if bench.small:
+        layers, hidden, wide, heads, words, batch, length = 2, 128, 448, 4, 1000, 2, 32
+    with bench.device:
+        body = nn.Sequential()
+        body.add_module("embed_tokens", nn.Embedding(words, hidden))
+        stack = nn.Sequential(*(Layer(hidden, wide, heads) for _ in range(layers)))
+        body.add_module("layers", stack)
+        body.add_module("norm", nn.RMSNorm(hidden))
+        head = nn.Linear(hidden, words, bias=False)
+        model = nn.Sequential(OrderedDict(model=body, lm_head=head)).to(torch.bfloat16)
+        tokens = torch.randint(words, (batch, length + 1))
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, 0, SIGMA)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+
+    def step() -> None:
+        logits = model(tokens[:, :-1]).flatten(0, 1)
+        functional.cross_entropy(logits, tokens[:, 1:].flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return model, step
+
+
+def measure_recording(bench: Bench) -> Iterator[Row]:
+    from weibnb.monitor import Recorder
+
+    model, step = training(bench)
+    numbers = itertools.count()
+    with Recorder(model) as recorder:
+
+        def record() -> None:
+            recorder.record(next(numbers))
+
+        def block(*jobs: Callable[[], None]) -> float:
+            bench.wait()
+            return seconds(*jobs * BLOCK, bench.wait) / BLOCK
+
+        pairs = [(block(step), block(step, record)) for _ in range(WARM_UPS + REPEATS)][WARM_UPS:]
+        returned = []
+        for _ in range(REPEATS):
+            bench.wait()
+            returned.append(seconds(record))
+        done = bench.wall_seconds(record)
+        matrices = int((recorder.fits()["n_matrices"].isel(step=0) > 0).sum())
+    plain, recorded = (list(times) for times in zip(*pairs, strict=True))
+    added = 100 * median([b - a for a, b in pairs]) / median(plain)
+    weights = sum(parameter.numel() for parameter in model.parameters()) / 1e9
+    note = f"({weights:.3g} billion weights, {matrices} matrices)"
+    yield duration("training: a step", plain)
+    yield duration("training: a step and a record", recorded)
+    yield Row("training: share of a step that a record adds", "", added, "%", note=note)
+    yield duration("training: record() alone, until it returns", returned)
+    yield duration("training: record() alone, until the device is done", done)
+
+
+def need_triton(bench: Bench) -> None:
+    kernel, problem = find_kernel(bench.device)
+    if kernel is count_by_bincount:
+        raise RuntimeError(problem or "the Triton kernel does not count here")
+
+
+def sweep(bench: Bench) -> Iterator[Row]:
+    """Try constants of the kernel; a combination that fails is passed over."""
+    from weibnb import _gpu_kernel
+
+    need_triton(bench)
+    weights = bench.gaussian(bench.octets // 2)
+    copied = copy(bench, weights)
+    for warps, tile, piece in itertools.product((8, 16, 32), (13, 14, 15), (16, 18, 20)):
+        name = f"WARPS = {warps}, TILE = 1 << {tile}, PIECE = 1 << {piece}: share of the copy"
+        log(name)
+        with patch.multiple(_gpu_kernel, WARPS=warps, TILE=1 << tile, PIECE=1 << piece):
+            try:
+                need_triton(bench)
+                yield share(name, copied, count(bench, weights, name))
+            except WrongCountError:
+                raise
+            except Exception as err:  # noqa: BLE001  (the reason is a row of the table)
+                yield Row(name, note=f"passed over: {reason(err)}")
+
+
+def log(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def reason(err: Exception) -> str:
+    return f"{type(err).__name__}: {' '.join(str(err).split())[:300]}"
+
+
+def ask_driver(device: torch.device) -> dict[str, str | None]:
+    """What nvidia-smi says of a device: its driver, and its clocks as found."""
+    fields = ["driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem"]
+    if device.type != "cuda":
+        return dict.fromkeys(fields)
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    which = str(device.index or 0) if uuid is None else f"GPU-{uuid}"
+    query = f"--query-gpu={','.join(fields)}"
+    command = ["nvidia-smi", "-i", which, query, "--format=csv,noheader"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return dict.fromkeys(fields)
+    return dict(zip(fields, (word.strip() for word in said.split(",")), strict=False))
+
+
+def describe(bench: Bench) -> dict[str, Any]:
+    """What the figures were measured on and with."""
+    properties = torch.cuda.get_device_properties(bench.device) if bench.cuda else None
+    kernel: Any = find_kernel(bench.device)[0]
+    return {
+        "device": getattr(properties, "name", "CPU"),
+        "compute_capability": properties and [properties.major, properties.minor],
+        "nvidia_smi_before": ask_driver(bench.device),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "triton": version("triton") if find_spec("triton") else None,
+        "kernel": f"{kernel.__module__}.{kernel.__name__}",
+        "weibnb": wb.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "small": bench.small,
+    }
+
+
+def measure(bench: Bench, *, kernels: bool) -> Iterator[Row]:
+    """Run one measurement after the other; a failed one leaves a row, a wrong count ends all."""
+    jobs: dict[str, Callable[[Bench], Iterator[Row]]] = {"what counts": measure_kernel}
+    jobs |= {f"counting {name}": partial(measure_format, name=name) for name in DTYPES}
+    jobs |= {
+        "rivals": measure_rivals,
+        "harder inputs": measure_inputs,
+        "small matrices": measure_small_matrices,
+        "host to counts": measure_host,
+        "checkpoint": measure_checkpoint,
+        "memory": measure_memory,
+        "recording": measure_recording,
+    }
+    if kernels:
+        jobs["kernel constants"] = sweep
+    for name, job in jobs.items():
+        log(name)
+        try:
+            yield from job(bench)
+        except WrongCountError as err:
+            yield Row(name, "exact counts", note=reason(err), failed=True)
+            return
+        except Exception as err:  # noqa: BLE001  (the reason is a row of the table)
+            yield Row(name, note=reason(err), failed=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", type=torch.device, default="cuda:0")
+    parser.add_argument("--small", action="store_true", help="tiny sizes, to try the script out")
+    parser.add_argument("--json", type=Path, default=Path("bench_gpu.json"))
+    parser.add_argument("--checkpoint", type=Path, help="keep the checkpoint here, use it again")
+    parser.add_argument("--kernels", action="store_true", help="also sweep the kernel's constants")
+    given = parser.parse_args()
+    if given.device.type == "cuda":
+        torch.cuda.set_device(given.device)
+    torch.manual_seed(0)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        bench = Bench(given.device, given.checkpoint or Path(temporary), small=given.small)
+        about = describe(bench)
+        for row in measure(bench, kernels=given.kernels):
+            rows.append(row)
+            about["rows"] = [asdict(one) for one in rows]
+            given.json.write_text(json.dumps(about, indent=1))
+    about["nvidia_smi_after"] = ask_driver(bench.device)
+    given.json.write_text(json.dumps(about, indent=1))
+    print("weibnb {weibnb} on {device}, torch {torch}, {kernel}".format_map(about))
+    if bench.small or not bench.cuda:
+        print("A trial of the script: these figures mean nothing.")
+    print(f"{'what':<71} | {'aim':<18} | measured", *rows, sep="\n")
+    return int(any(row.failed for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
