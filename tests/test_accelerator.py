@@ -304,6 +304,7 @@ def test_a_large_array_passes_through_every_buffer_of_every_device(
         count_by_bincount(items, *rest)
 
     monkeypatch.setattr(accelerator, "choose_kernel", lambda *_: note)
+    monkeypatch.setattr(accelerator._Stage, "free", property(lambda stage: False))
     weights = oracle.matrix("gaussian", "bfloat16", 15 * 2048 - 8)
     same(counted(weights, devices=[CPU, CPU])[0], reference(weights))
     assert len(buffers) == 15
@@ -408,6 +409,47 @@ def test_buffers_that_do_not_fit_are_halved(monkeypatch: pytest.MonkeyPatch) -> 
     text = r"too little memory for 8,388,608 bytes of a buffer for cpu: 2,097,152 must do"
     with pytest.warns(UserWarning, match=text):
         same(counted(weights)[0], reference(weights))
+
+
+def test_a_buffer_that_is_free_is_used_before_another_is_made(small_stage: None) -> None:
+    with DeviceCounter([CPU, CPU]) as counter:
+        for _ in range(5):
+            submit(counter, oracle.matrix("gaussian", "float32", 5_000))
+        assert len(counter._stages) == 1
+
+
+def test_a_further_table_that_does_not_fit_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    few_rows(monkeypatch, 2, 3)
+    arrays = [oracle.matrix("gaussian", "float8_e4m3fn", 100, seed) for seed in range(9)]
+    with DeviceCounter([CPU]) as counter:
+        pending = [submit(counter, to_torch(array)) for array in arrays[:4]]
+        short_of_memory(monkeypatch, "zeros", 0)
+        pending += [submit(counter, to_torch(array)) for array in arrays[4:]]
+        assert len(tables_of(counter)) == 2
+        for one, array in zip(pending, arrays, strict=True):
+            same(one.result(), reference(array))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_bincount_that_does_not_fit_takes_less_at_once(
+    monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    bincount = torch.bincount
+
+    def limited(places: Any, *, minlength: int) -> Any:
+        if places.numel() > 500:
+            raise torch.OutOfMemoryError("no room")
+        return bincount(places, minlength=minlength)
+
+    monkeypatch.setattr(torch, "bincount", limited)
+    monkeypatch.setattr(accelerator, "_PART", 1000)
+    monkeypatch.setattr(accelerator, "_LEAST", 500)
+    weights = oracle.matrix("gaussian", dtype, 1_500)
+    with pytest.warns(UserWarning, match=r"memory for 1,000 weights at once on cpu: 500 must"):
+        same(counted(to_torch(weights))[0], reference(weights))
+    monkeypatch.setattr(accelerator, "_LEAST", 1000)
+    with pytest.raises(torch.OutOfMemoryError, match="no room"):
+        counted(to_torch(weights))
 
 
 @pytest.mark.parametrize(

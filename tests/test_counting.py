@@ -119,10 +119,22 @@ def test_tensors_are_counted_in_place_and_arrays_are_fed(submitted: list[str]) -
     weights = oracle.matrix("gaussian", "float32", 5000)
     expected, _ = np.unique(np.abs(weights[np.isfinite(weights)]), return_counts=True)
     for given in (weights, torch.from_numpy(weights), weights.tolist()):
-        counts = count_magnitudes(given)
+        counts = count_magnitudes(given, device="cuda")
         assert counts.largest == expected[-1]
         assert counts.n + counts.zeros + counts.nans + counts.infinities == weights.size
     assert submitted == ["ndarray", "Tensor", "ndarray"]
+
+
+@pytest.mark.usefixtures("as_if_a_device")
+def test_auto_leaves_small_arrays_to_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, submitted: list[str]
+) -> None:
+    monkeypatch.setattr(counting, "_WORTH_IT", 400)
+    for n in (99, 100, 101):
+        assert count_magnitudes(np.ones(n, np.float32)).counts.tolist() == [n]
+    assert submitted == ["ndarray", "ndarray"]
+    count_magnitudes(torch.ones(3))
+    assert submitted == ["ndarray", "ndarray", "Tensor"]
 
 
 @pytest.mark.usefixtures("as_if_a_device")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 
 from tests import oracle
 from weibnb.counting import count_magnitudes
@@ -16,6 +17,8 @@ from weibnb.fit import ESTIMATES, QUANTILES, WeibullFit, describe_counts, fit_we
 from weibnb.weibull import anchor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from weibnb.histogram import Counts
@@ -214,14 +217,23 @@ def test_a_weibull_is_recovered(
     assert fit.ks < 0.02
 
 
+QUANTILE: dict[Any, Callable[[oracle.Array], oracle.Array]] = {
+    "gaussian": stats.halfnorm.ppf,
+    "uniform": lambda p: p,
+    "laplace": stats.expon.ppf,
+    "truncated_gaussian": lambda p: stats.halfnorm.ppf(p * stats.halfnorm.cdf(2)),
+    "student_t": lambda p: stats.t.ppf((1 + p) / 2, 5),
+}
+
+
 @settings(max_examples=25, deadline=None)
-@given(
-    st.sampled_from(["gaussian", "uniform", "laplace", "truncated_gaussian", "student_t"]),
-    TRIM,
-    ESTIMATOR,
-)
-def test_anchors_lie_in_their_bounds(name: Any, trim: tuple[float, float], estimator: Any) -> None:
+@given(st.sampled_from(sorted(QUANTILE)), TRIM, ESTIMATOR)
+def test_anchors_lie_between_the_slopes_of_their_plot(
+    name: Any, trim: tuple[float, float], estimator: Any
+) -> None:
     found = anchor(name, trim=trim, estimator=estimator)
-    assert 0.9 < found.k < 2
+    p = np.linspace(max(trim[0], 1e-9), min(trim[1], 1 - 1e-12), 20_001)
+    slope = np.diff(np.log(-np.log1p(-p))) / np.diff(np.log(QUANTILE[name](p)))
+    assert slope.min() - 1e-6 <= found.k <= slope.max() + 1e-6
     assert 0.5 < found.lam_over_rms < 2
     assert 0.8 < found.r2 <= 1 + 1e-12

@@ -324,13 +324,16 @@ class DeviceCounter:
     def _row(self, where: _Where, pending: Pending) -> tuple[_Table, int]:
         """Give a matrix a row; where all tables are full they are emptied first."""
         tables = self._tables.setdefault(where, [])
-        if all(table.full for table in tables):
-            if len(tables) < TABLES:
+        if len(tables) < TABLES and all(table.full for table in tables):
+            try:
                 tables.append(_Table(where))
-            else:
-                self.launch()
-                for table in tables:
-                    table.fetch()
+            except MemoryError:
+                if not tables:
+                    raise
+        if all(table.full for table in tables):
+            self.launch()
+            for table in tables:
+                table.fetch()
         table = next(table for table in tables if not table.full)
         return table, table.take(pending)
 
@@ -396,12 +399,14 @@ class DeviceCounter:
         stage.work, stage.copies, stage.filled = [], [], 0
 
     def _free_stage(self) -> _Stage:
-        """Choose a buffer that its device has counted; if there is none, wait for the oldest."""
-        if not self._stages:
-            for device in self._devices * 2:
-                self._stages.append(_new_stage(device))
-        stage = next((stage for stage in self._stages if stage.free), self._stages[0])
-        stage.wait()
+        """Choose a buffer that its device has counted, make one, or wait for the oldest."""
+        stage = next((stage for stage in self._stages if stage.free), None)
+        if stage is None and len(self._stages) < 2 * len(self._devices):
+            stage = _new_stage(self._devices[len(self._stages) % len(self._devices)])
+            self._stages.append(stage)
+        if stage is None:
+            stage = self._stages[0]
+            stage.wait()
         self._stages.remove(stage)
         self._stages.append(stage)
         return stage
@@ -456,22 +461,35 @@ def count_by_bincount(
     slot : int
         Column of the largest.
     """
-    infinity, finite = form.infinity << form.shift, form.finite << form.shift
-    low = (1 << form.shift) - 1
     for words, row in items:
-        for part in words.split(_PART):
-            if not part.numel():
+        size, at = _PART, 0
+        while at < words.numel():
+            try:
+                counted, largest = _bincount(words[at : at + size], form)
+            except torch.OutOfMemoryError:
+                if size <= _LEAST:
+                    raise
+                size //= 2
+                told = f"{2 * size:,} weights at once on {words.device}: {size:,} must do."
+                warnings.warn(f"There is too little memory for {told}", stacklevel=2)
                 continue
-            magnitude = part.to(torch.int64) & ((1 << 8 * part.element_size() - 1) - 1)
-            place = torch.where(magnitude < finite, magnitude >> form.shift, form.bins + 2)
-            place = torch.where(magnitude == infinity, form.bins + 1, place)
-            place = torch.where(magnitude == 0, form.bins, place)
-            counted = torch.bincount(place, minlength=form.bins + 3)
-            table[row, : form.bins + 3] += counted
-            if form.shift:
-                table[row, form.bins + 3] += ((magnitude & low) != 0).sum()
-                largest = torch.where(magnitude < finite, magnitude, 0).max()
-                table[row, slot] = torch.maximum(table[row, slot], largest)
+            table[row, : counted.numel()] += counted
+            table[row, slot] = torch.maximum(table[row, slot], largest)
+            at += size
+
+
+def _bincount(words: torch.Tensor, form: Format) -> tuple[torch.Tensor, torch.Tensor]:
+    """Count words as a row of a table does; give the largest apart."""
+    infinity, finite = form.infinity << form.shift, form.finite << form.shift
+    magnitude = words.to(torch.int64) & ((1 << 8 * words.element_size() - 1) - 1)
+    place = torch.where(magnitude < finite, magnitude >> form.shift, form.bins + 2)
+    place = torch.where(magnitude == infinity, form.bins + 1, place)
+    place = torch.where(magnitude == 0, form.bins, place)
+    counted = torch.bincount(place, minlength=form.bins + _TOTALS)
+    if not form.shift:
+        return counted, magnitude.new_zeros(())
+    counted[form.bins + 3] = ((magnitude & ((1 << form.shift) - 1)) != 0).sum()
+    return counted, torch.where(magnitude < finite, magnitude, 0).max()
 
 
 def _new_stage(device: torch.device) -> _Stage:

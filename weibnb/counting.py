@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Pieces of matrices that may wait for a core, for each core; matrices that may wait on devices.
 _AHEAD, _AHEAD_ON_DEVICES = 4, 4096
+# Bytes of a single array of the host that "auto" brings to a device.
+_WORTH_IT = 1 << 26
 
 
 class Pending(Protocol):
@@ -93,6 +95,7 @@ class Counting:
 
     def __init__(self, device: str | Sequence[str], *, workers: int | None = None) -> None:
         self._devices = resolve_devices(device)
+        self._auto = device == "auto"
         self._workers = workers or usable_cores()
         self._pool = ThreadPoolExecutor(self._workers)
         self._counter: DeviceCounter | None = None
@@ -149,7 +152,10 @@ class Counting:
         """
         if self.stays(weights):
             return _OnDevice(self._device_counter().submit(weights))
-        return self.submit_bits(*as_bits(weights))
+        bits, dtype = as_bits(weights)
+        if self._auto and bits.nbytes < _WORTH_IT:
+            return self._on_threads(bits, dtype)
+        return self.submit_bits(bits, dtype)
 
     def submit_bits(self, bits: Bits, dtype: str) -> Pending:
         """Begin to count bit patterns.
@@ -168,6 +174,9 @@ class Counting:
         """
         if self._devices:
             return _OnDevice(self._device_counter().submit(bits, dtype))
+        return self._on_threads(bits, dtype)
+
+    def _on_threads(self, bits: Bits, dtype: str) -> Pending:
         pieces = submit(self._pool, bits, dtype)
         return _OnThreads(pieces, len(pieces) / (_AHEAD * self._workers))
 
@@ -276,7 +285,8 @@ def count_magnitudes(
         process counts its shard; all of them must call.
     device : str or sequence of str
         Where to count: ``"auto"`` (the default), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``,
-        or a list of CUDA devices. Tensors on a device of this kind are counted where they are.
+        or a list of CUDA devices. Tensors on a device of this kind are counted where they are,
+        and ``"auto"`` leaves arrays below 64 MiB to the CPU.
     workers : int, optional
         Threads; by default the cores that this process may use.
 
