@@ -106,9 +106,7 @@ LAYOUTS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("part", [100, 1 << 22])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layout_does_not_matter(
-    kernel: str, monkeypatch: pytest.MonkeyPatch, layout: str, part: int
-) -> None:
+def test_layout_does_not_matter(monkeypatch: pytest.MonkeyPatch, layout: str, part: int) -> None:
     monkeypatch.setattr(accelerator, "_PART", part)
     tensors = [
         LAYOUTS[layout](to_torch(oracle.matrix("gaussian", dtype, 492)))
@@ -116,6 +114,14 @@ def test_layout_does_not_matter(
     ]
     for counts, tensor in zip(counted(*tensors), tensors, strict=True):
         same(counts, reference(to_numpy(tensor)))
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layout_does_not_matter_to_the_kernel(monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
+    use_interpreter(monkeypatch)
+    tensor = LAYOUTS[layout](to_torch(oracle.matrix("gaussian", "bfloat16", 492)))
+    same(counted(tensor)[0], reference(to_numpy(tensor)))
 
 
 @pytest.mark.parametrize("dtype", oracle.DTYPES)

@@ -230,7 +230,7 @@ def test_kernel_counts_what_a_full_sort_finds(kernel: Any, case: str, dtype: str
     same(count(kernel, weights)[0], reference(weights))
 
 
-@pytest.mark.parametrize("dtype", oracle.DTYPES)
+@pytest.mark.parametrize("dtype", ["float8_e5m2", "bfloat16", "float64"])
 @pytest.mark.parametrize("first", [0, 1])
 def test_no_weight_is_lost_at_the_edges_of_pieces_tiles_and_looks(
     kernel: Any, monkeypatch: pytest.MonkeyPatch, first: int, dtype: str

@@ -41,7 +41,7 @@ _WORDS = {1: tl.int8, 2: tl.int16, 4: tl.int32, 8: tl.int64}
 def problem(device: torch.device, form: Format) -> str:
     """Say why the kernel cannot count a format on a device; nothing if it can."""
     if tuple(int(word) for word in re.findall(r"\d+", triton.__version__)[:2]) < (3, 8):
-        return f"Triton {triton.__version__} does not count in shared memory (3.8 does)"
+        return f"Triton {triton.__version__} does not count in shared memory; 3.8 (torch 2.14) does"
     word = getattr(torch, f"int{8 * form.bits.itemsize}")
     table = torch.zeros(1, form.bins + 5, dtype=torch.int64, device=device)
     try:

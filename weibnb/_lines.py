@@ -70,7 +70,7 @@ def trajectories(
     title = VARIABLES[value][0] + (" (units of the weights)" if value == "lam" else "")
     y = quantity(
         value,
-        scale={"zero": False, "type": "log" if value == "lam" else "linear"},
+        scale={"type": "log", "nice": False, "padding": 6} if value == "lam" else {"zero": False},
         title=title,
         axis={"tickCount": 5},
     )
