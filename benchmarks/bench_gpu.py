@@ -34,7 +34,9 @@ from torch import nn
 from torch.nn import functional
 
 import weibnb as wb
-from weibnb.accelerator import STAGE, TABLE, DeviceCounter, choose_kernel, count_by_bincount
+from weibnb._counters import TABLE, choose_kernel, count_by_bincount
+from weibnb._staging import STAGE
+from weibnb.accelerator import DeviceCounter
 from weibnb.histogram import FORMATS, usable_cores
 from weibnb.testing import llama_shapes, write_safetensors
 
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from weibnb.accelerator import Kernel, Pending
+    from weibnb._counters import Kernel
+    from weibnb.accelerator import Pending
     from weibnb.histogram import Counts
 
 REPEATS, WARM_UPS, SCANS, BLOCK = 7, 2, 5, 5

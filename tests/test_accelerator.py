@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 torch = pytest.importorskip("torch")
 
-from weibnb import accelerator, count_magnitudes  # noqa: E402
-from weibnb.accelerator import DeviceCounter, choose_kernel, count_by_bincount  # noqa: E402
+from weibnb import _counters, _staging, accelerator, count_magnitudes  # noqa: E402
+from weibnb._counters import choose_kernel, count_by_bincount  # noqa: E402
+from weibnb.accelerator import DeviceCounter  # noqa: E402
 
 CPU, F32 = torch.device("cpu"), FORMATS["F32"]
 
@@ -58,8 +59,8 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 @pytest.fixture
 def small_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerator, "STAGE", 4096)
-    monkeypatch.setattr(accelerator, "_COPY", 1000)
+    monkeypatch.setattr(_staging, "STAGE", 4096)
+    monkeypatch.setattr(_staging, "COPY", 1000)
 
 
 def submit(counter: DeviceCounter, weights: Any) -> Any:
@@ -107,7 +108,7 @@ LAYOUTS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("part", [100, 1 << 22])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layout_does_not_matter(monkeypatch: pytest.MonkeyPatch, layout: str, part: int) -> None:
-    monkeypatch.setattr(accelerator, "_PART", part)
+    monkeypatch.setattr(accelerator, "_PACKED", part)
     tensors = [
         LAYOUTS[layout](to_torch(oracle.matrix("gaussian", dtype, 492)))
         for dtype in ("float8_e5m2", "bfloat16", "float32")
@@ -145,7 +146,7 @@ def test_tensors_are_counted_in_place_and_left_alone() -> None:
 
 
 def test_parts_of_a_tensor_with_gaps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerator, "_PART", 100)
+    monkeypatch.setattr(accelerator, "_PACKED", 100)
     sizes: list[int] = []
 
     def note(items: Any, *rest: Any) -> None:
@@ -231,7 +232,7 @@ def test_nothing_is_counted_before_the_launch(monkeypatch: pytest.MonkeyPatch) -
 
 def few_rows(monkeypatch: pytest.MonkeyPatch, rows: int, tables: int = 1) -> None:
     """Leave room for `rows` matrices in a table of float8, and for one in any other."""
-    monkeypatch.setattr(accelerator, "TABLE", rows * 8 * (FORMATS["F8_E4M3"].bins + 5))
+    monkeypatch.setattr(_counters, "TABLE", rows * 8 * (FORMATS["F8_E4M3"].bins + 5))
     monkeypatch.setattr(accelerator, "TABLES", tables)
 
 
@@ -310,7 +311,7 @@ def test_a_large_array_passes_through_every_buffer_of_every_device(
         count_by_bincount(items, *rest)
 
     monkeypatch.setattr(accelerator, "choose_kernel", lambda *_: note)
-    monkeypatch.setattr(accelerator._Stage, "free", property(lambda stage: False))
+    monkeypatch.setattr(_staging.Stage, "free", property(lambda stage: False))
     weights = oracle.matrix("gaussian", "bfloat16", 15 * 2048 - 8)
     same(counted(weights, devices=[CPU, CPU])[0], reference(weights))
     assert len(buffers) == 15
@@ -321,12 +322,12 @@ def test_parts_of_a_matrix_on_different_devices_add_up(
     monkeypatch: pytest.MonkeyPatch, small_stage: None
 ) -> None:
     """The second "device" is the CPU again, with a table of its own."""
-    where, calls = accelerator._Where, itertools.count()
+    where, calls = _counters.Where, itertools.count()
 
     def pretend(device: Any, form: Any) -> Any:
         return where(device, form, ("another",) if next(calls) % 2 else ())
 
-    monkeypatch.setattr(accelerator, "_Where", pretend)
+    monkeypatch.setattr(accelerator, "Where", pretend)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda *_, **__: None)
@@ -371,9 +372,9 @@ def test_pieces_in_any_interleaving_add_up(data: st.DataObject, dtype: str) -> N
         for part in np.split(whole, data.draw(cuts))
     ]
     with pytest.MonkeyPatch.context() as patch, DeviceCounter([CPU]) as counter:
-        patch.setattr(accelerator, "STAGE", 512 * data.draw(st.integers(1, 9)))
-        patch.setattr(accelerator, "_COPY", data.draw(st.integers(1, 5_000)))
-        patch.setattr(accelerator, "TABLE", data.draw(st.sampled_from([1, 1 << 20])))
+        patch.setattr(_staging, "STAGE", 512 * data.draw(st.integers(1, 9)))
+        patch.setattr(_staging, "COPY", data.draw(st.integers(1, 5_000)))
+        patch.setattr(_counters, "TABLE", data.draw(st.sampled_from([1, 1 << 20])))
         patch.setattr(accelerator, "TABLES", data.draw(st.integers(1, 3)))
         pending = [
             (number, submit(counter, part.copy() if fed else to_torch(part.copy())))
@@ -410,7 +411,7 @@ def test_a_table_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_buffers_that_do_not_fit_are_halved(monkeypatch: pytest.MonkeyPatch) -> None:
     short_of_memory(monkeypatch, "empty", 3 << 20)
-    monkeypatch.setattr(accelerator, "STAGE", 8 << 20)
+    monkeypatch.setattr(_staging, "STAGE", 8 << 20)
     weights = np.resize(oracle.matrix("gaussian", "float32", 9_000), 2_000_003)
     text = r"too little memory for 8,388,608 bytes of a buffer for cpu: 2,097,152 must do"
     with pytest.warns(UserWarning, match=text):
@@ -448,12 +449,12 @@ def test_bincount_that_does_not_fit_takes_less_at_once(
         return bincount(places, minlength=minlength)
 
     monkeypatch.setattr(torch, "bincount", limited)
-    monkeypatch.setattr(accelerator, "_PART", 1000)
-    monkeypatch.setattr(accelerator, "_LEAST", 500)
+    monkeypatch.setattr(_counters, "PART", 1000)
+    monkeypatch.setattr(_counters, "LEAST", 500)
     weights = oracle.matrix("gaussian", dtype, 1_500)
     with pytest.warns(UserWarning, match=r"memory for 1,000 weights at once on cpu: 500 must"):
         same(counted(to_torch(weights))[0], reference(weights))
-    monkeypatch.setattr(accelerator, "_LEAST", 1000)
+    monkeypatch.setattr(_counters, "LEAST", 1000)
     with pytest.raises(torch.OutOfMemoryError, match="no room"):
         counted(to_torch(weights))
 
@@ -619,7 +620,7 @@ def test_cuda_counts_with_the_kernel_where_triton_is_there(gpu: Any) -> None:
 def test_layout_does_not_matter_on_cuda(
     gpu: Any, monkeypatch: pytest.MonkeyPatch, layout: str, part: int
 ) -> None:
-    monkeypatch.setattr(accelerator, "_PART", part)
+    monkeypatch.setattr(accelerator, "_PACKED", part)
     for dtype in oracle.DTYPES:
         tensor = LAYOUTS[layout](to_torch(oracle.matrix("gaussian", dtype, 492)).to(gpu))
         same(counted(tensor, devices=[gpu])[0], reference(to_numpy(tensor)))
@@ -630,8 +631,8 @@ def test_layout_does_not_matter_on_cuda(
 def test_cuda_counts_arrays_larger_than_its_buffers(
     gpu: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accelerator, "STAGE", 1 << 16)
-    monkeypatch.setattr(accelerator, "_COPY", 10_000)
+    monkeypatch.setattr(_staging, "STAGE", 1 << 16)
+    monkeypatch.setattr(_staging, "COPY", 10_000)
     names = [*oracle.DTYPES] * 3
     arrays = [oracle.matrix("gaussian", dtype, 99_999, i) for i, dtype in enumerate(names)]
     matrices = [to_torch(a).to(gpu) if i % 3 == 2 else a for i, a in enumerate(arrays)]
@@ -642,7 +643,7 @@ def test_cuda_counts_arrays_larger_than_its_buffers(
 @pytest.mark.cuda
 @NEEDS_CUDA
 def test_all_cuda_devices_share_one_array(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerator, "STAGE", 1 << 20)
+    monkeypatch.setattr(_staging, "STAGE", 1 << 20)
     devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     array = oracle.matrix("gaussian", "float32", 5_000_001)
     expected = reference(array)

@@ -33,7 +33,7 @@ from torch.distributed.tensor import (  # noqa: E402
     distribute_tensor,
 )
 
-from weibnb import accelerator, count_magnitudes, scan  # noqa: E402
+from weibnb import _counters, accelerator, count_magnitudes, scan  # noqa: E402
 from weibnb.accelerator import DeviceCounter  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -113,7 +113,7 @@ def one_sum_over_processes_for_each_table(mesh: Any) -> None:
 def more_matrices_than_rows(mesh: Any) -> None:
     arrays = [whole(7, 50, DTYPES[seed % 3 == 1], seed) for seed in range(12)]
     with pytest.MonkeyPatch.context() as patch, DeviceCounter([CPU]) as counter:
-        patch.setattr(accelerator, "TABLE", 2 * 8 * ((1 << 15) + 8))
+        patch.setattr(_counters, "TABLE", 2 * 8 * ((1 << 15) + 8))
         patch.setattr(accelerator, "TABLES", 2)
         spread = [distribute_tensor(to_torch(array), mesh, [Shard(0)]) for array in arrays]
         pending = [counter.submit(tensor) for tensor in spread]

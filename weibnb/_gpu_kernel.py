@@ -56,7 +56,7 @@ def launch(
 ) -> None:
     """Add words to their rows of a table, in one launch; those not aligned to 16 bytes in another.
 
-    See `weibnb.accelerator.count_by_bincount` for the parameters.
+    See `weibnb._counters.count_by_bincount` for the parameters.
     """
     about = np.array(
         [(words.data_ptr(), words.numel(), row) for words, row in items], np.int64
