@@ -27,6 +27,7 @@ ROOMS = {
     "components": "",
     "safetensors_file": "numpy safetensors",
     "checkpoint": "numpy",
+    "sources": "numpy",
     "histogram": "numba numpy (torch)",
     "_gpu_kernel": "numpy torch triton",
     "_counters": "numpy torch",
@@ -76,6 +77,7 @@ ROOMS = {
 SEES = {
     "safetensors_file": set(),
     "checkpoint": {"components", "safetensors_file"},
+    "sources": {"checkpoint"},
     "histogram": set(),
     "_gpu_kernel": {"histogram"},
     "_counters": {"histogram", "_gpu_kernel"},

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Self
 from weibnb.checkpoint import CheckpointError
 from weibnb.counting import Counting
 from weibnb.histogram import usable_cores
-from weibnb.scanner import Planned, Scanner, list_matrices
+from weibnb.scanner import Scanner, list_matrices
+from weibnb.sources import Planned
 from weibnb.weibull import check_protocol
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from weibnb.checkpoint import CheckpointError, open_checkpoint
 from weibnb.components import Role, identify
 from weibnb.dataset import DIMS, NO_EXPERT, gaussian_anchor, require
 from weibnb.histogram import FORMATS, INTERVAL_WIDTH, label_values
-from weibnb.scanner import resolve_sources
+from weibnb.sources import resolve_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
