@@ -38,7 +38,7 @@ ROOMS = {
     "fit": "numpy",
     "dataset": "numpy pandas xarray",
     "scanner": "numpy xarray (tqdm)",
-    "monitor": "",
+    "monitor": "xarray",
     "verdicts": "numpy xarray",
     "anchoring": "numpy xarray",
     "bands": "numpy xarray",

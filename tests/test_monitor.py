@@ -30,10 +30,11 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 
 @pytest.mark.usefixtures("where")
-def test_a_record_equals_a_scan_at_that_step(model: Any) -> None:
+@pytest.mark.parametrize("keep_counts", [True, False])
+def test_a_record_equals_a_scan_at_that_step(model: Any, keep_counts: bool) -> None:
     scans = []
-    with Recorder(model, name="tiny") as recorder:
-        for step in (0, 7, 10):
+    with Recorder(model, name="tiny", keep_counts=keep_counts) as recorder:
+        for step in (0, 10, 7):
             recorder.record(step)
             scans.append(scan({"tiny": {step: model}}, device="cpu"))
             with torch.no_grad():
@@ -43,9 +44,11 @@ def test_a_record_equals_a_scan_at_that_step(model: Any) -> None:
     together = xr.merge(scans, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
     xr.testing.assert_identical(fits.k, together.k.transpose(*fits.k.dims))
     xr.testing.assert_identical(fits.lam, together.lam.transpose(*fits.k.dims))
+    assert ("counts" in fits) == keep_counts
     assert fits.step.values.tolist() == [0, 7, 10]
     assert fits.model.values.tolist() == ["tiny"]
-    assert (fits.lam.isel(step=1) < fits.lam.isel(step=0)).all()
+    assert (fits.lam.sel(step=10) < fits.lam.sel(step=0)).all()
+    assert (fits.status == "ok").all()
 
 
 @pytest.mark.usefixtures("where")
@@ -54,11 +57,10 @@ def test_fits_can_be_asked_for_while_recording(model: Any) -> None:
         recorder.record(1)
         first = recorder.fits()
         recorder.record(2)
-        second = recorder.fits(trim=(0.2, 0.8))
+        second = recorder.fits()
         assert repr(recorder) == "<Recorder of TransformerEncoder: 2 steps>"
     assert first.step.values.tolist() == [1]
     assert second.step.values.tolist() == [1, 2]
-    assert second.attrs["trim_lower"] == 0.2
     assert recorder.fits().step.values.tolist() == [1, 2]
 
 
@@ -73,6 +75,30 @@ def test_bad_steps_are_refused_and_recorded_nowhere(
         with pytest.raises(error, match=f"`step` must .* got {step!r}"):
             recorder.record(step)
         assert recorder.steps == [3]
+
+
+def test_the_protocol_is_that_of_the_recorder(model: Any) -> None:
+    with Recorder(model, trim=(0.2, 0.8), keep_counts=False) as recorder:
+        recorder.record(0)
+        narrow = recorder.fits()
+    expected = scan({"TransformerEncoder": model}, device="cpu", trim=(0.2, 0.8))
+    xr.testing.assert_identical(narrow.k, expected.k)
+    assert narrow.attrs["trim_lower"] == 0.2
+    with pytest.raises(ValueError, match="`trim` must"):
+        Recorder(model, trim=(0.8, 0.2))
+
+
+def test_a_model_that_grows_is_recorded_with_counts_only(model: Any) -> None:
+    with Recorder(model) as whole, Recorder(model, keep_counts=False) as reduced:
+        for step in range(2):
+            whole.record(step)
+            reduced.record(step)
+            model.layers.append(torch.nn.TransformerEncoderLayer(32, 4, 64, batch_first=True))
+        assert whole.fits().status.sel(layer=2, component="up_proj").values.tolist() == [
+            ["absent", "ok"]
+        ]
+        with pytest.raises(ValueError, match="same weight matrices in every record"):
+            reduced.fits()
 
 
 def test_nothing_to_record() -> None:
