@@ -90,7 +90,7 @@ def launch(
                 BINS=form.bins,
                 OCTAVE=octave,
                 WINDOW=window,
-                TILE=TILE * 4 // max(width, 4),
+                TILE=TILE * 2 // max(width, 2),
                 VECTOR=vector,
                 num_warps=WARPS,
                 enable_fp_fusion=False,
@@ -175,6 +175,10 @@ def _count_others(
     WINDOW: tl.constexpr,
 ) -> None:
     """Read a tile again and count what its window does not hold."""
+    zeros = tl.zeros((LANES,), tl.int32)
+    infinities = tl.zeros((LANES,), tl.int32)
+    nans = tl.zeros((LANES,), tl.int32)
+    one = tl.full((LANES,), 1, tl.int64)
     for at in range(start, stop, LANES):
         lanes = at + tl.arange(0, LANES)
         magnitude = tl.load(words + lanes, mask=lanes < stop, other=0) & MAGNITUDE
@@ -182,16 +186,13 @@ def _count_others(
         other = (lanes < stop) & ((place < low) | (place >= low + WINDOW))
         zero, infinite = magnitude == 0, magnitude == INFINITY
         finite = (magnitude < FINITE) & ~zero
-        nan = ~(finite | zero | infinite)
-        one = tl.full((LANES,), 1, tl.int64)
         tl.atomic_add(row + place, one, mask=other & finite, sem="relaxed")
-        tl.atomic_add(row + BINS, tl.sum((other & zero).to(tl.int32)).to(tl.int64), sem="relaxed")
-        tl.atomic_add(
-            row + BINS + 1, tl.sum((other & infinite).to(tl.int32)).to(tl.int64), sem="relaxed"
-        )
-        tl.atomic_add(
-            row + BINS + 2, tl.sum((other & nan).to(tl.int32)).to(tl.int64), sem="relaxed"
-        )
+        zeros += (other & zero).to(tl.int32)
+        infinities += (other & infinite).to(tl.int32)
+        nans += (other & ~finite & ~zero & ~infinite).to(tl.int32)
+    tl.atomic_add(row + BINS, tl.sum(zeros).to(tl.int64), sem="relaxed")
+    tl.atomic_add(row + BINS + 1, tl.sum(infinities).to(tl.int64), sem="relaxed")
+    tl.atomic_add(row + BINS + 2, tl.sum(nans).to(tl.int64), sem="relaxed")
 
 
 @triton.jit
