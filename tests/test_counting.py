@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import oracle
-from weibnb import accelerator, counting
+from weibnb import accelerator, counting, histogram
 from weibnb.counting import Counting, count_magnitudes, resolve_devices
 from weibnb.scanner import scan
 
@@ -173,6 +173,34 @@ def test_an_interrupted_scan_keeps_what_the_device_has(monkeypatch: pytest.Monke
         scan({"m": weights})
     assert caught.value.fits is not None
     assert caught.value.fits.layer.values.tolist() == [0, 1, 2]
+
+
+def test_tensors_elsewhere_are_brought_to_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "resolve_devices", lambda device: [torch.device("cuda:0")])
+    with Counting("cuda") as on_cuda:
+        assert not on_cuda.stays(torch.ones(3))
+
+
+def test_few_matrices_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "_AHEAD", 3)
+    waiting, most = 0, 0
+
+    def one_more(*given: Any) -> Any:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        return histogram.submit(*given)
+
+    def one_less(pieces: Any) -> Any:
+        nonlocal waiting
+        waiting -= 1
+        return histogram.collect(pieces)
+
+    monkeypatch.setattr(counting, "submit", one_more)
+    monkeypatch.setattr(counting, "collect", one_less)
+    names = [f"model.layers.{i}.mlp.up_proj.weight" for i in range(20)]
+    scan({"m": {name: np.ones((16, 16)) for name in names}}, workers=1)
+    assert (waiting, most) == (0, 4)
 
 
 def test_what_stays_where_it_is() -> None:

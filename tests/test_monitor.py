@@ -10,6 +10,7 @@ import xarray as xr
 from weibnb import counting, scan
 from weibnb.checkpoint import CheckpointError
 from weibnb.monitor import Recorder
+from weibnb.scanner import Job
 
 torch = pytest.importorskip("torch")
 
@@ -49,6 +50,24 @@ def test_a_record_equals_a_scan_at_that_step(model: Any, keep_counts: bool) -> N
     assert fits.model.values.tolist() == ["tiny"]
     assert (fits.lam.sel(step=10) < fits.lam.sel(step=0)).all()
     assert (fits.status == "ok").all()
+
+
+def test_only_a_device_is_left_to_count_alone(
+    model: Any, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On threads the weights must not change before they are counted."""
+    done: list[Any] = []
+    finish = Job.finish
+
+    def note(job: Job) -> Any:
+        done.append(job)
+        return finish(job)
+
+    monkeypatch.setattr(Job, "finish", note)
+    with Recorder(model) as recorder:
+        recorder.record(0)
+        assert len(done) == (8 if where == "threads" else 0)
+    assert len(done) == 8
 
 
 @pytest.mark.usefixtures("where")
