@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from weibnb.histogram import Counts
+
     Array = NDArray[np.float64]
 
 #: Every storage format, by the name of its numpy dtype.
@@ -30,6 +32,22 @@ DTYPES: dict[str, np.dtype[Any]] = {
 EXACT = ("bfloat16", "float16", "float8_e4m3fn", "float8_e5m2")
 DISTRIBUTIONS = ("gaussian", "uniform", "laplace", "student_t", "lognormal", "weibull")
 TRIMS = ((0.1, 0.9), (0.05, 0.95), (0.0, 1.0), (0.3, 0.6), (0.0, 0.5))
+
+
+def same_counts(left: Counts, right: Counts) -> None:
+    """Hold two counts equal in all that they say."""
+    np.testing.assert_array_equal(left.labels, right.labels)
+    np.testing.assert_array_equal(left.counts, right.counts)
+    for name in ("zeros", "nans", "infinities", "largest", "exact", "n"):
+        assert getattr(left, name) == getattr(right, name), name
+
+
+def to_torch(weights: NDArray[Any]) -> Any:
+    """View an array of any of the formats as a tensor."""
+    import torch
+
+    signed = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}[weights.itemsize]
+    return torch.from_numpy(weights.view(signed)).view(getattr(torch, weights.dtype.name))
 
 
 def sample(distribution: str, size: int, seed: int) -> Array:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 import weibnb
 from tests import oracle
+from tests.oracle import same_counts as same
+from tests.oracle import to_torch
 from tests.test_gpu_kernel import (
     KERNEL,
     SIGNED,
@@ -22,10 +24,8 @@ from tests.test_gpu_kernel import (
     lognormal,
     not_finite,
     reference,
-    same,
     stored,
     subnormals,
-    to_torch,
     use_interpreter,
 )
 from weibnb.histogram import FORMATS, NAMES, Counts

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from tests import oracle
-from tests.test_gpu_kernel import reference, same, to_torch
+from tests.oracle import same_counts as same
+from tests.oracle import to_torch
+from tests.test_gpu_kernel import reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable

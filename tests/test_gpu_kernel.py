@@ -15,6 +15,8 @@ import pytest
 
 import weibnb
 from tests import oracle
+from tests.oracle import same_counts as same
+from tests.oracle import to_torch
 from weibnb.histogram import FORMATS, NAMES, Counts, Format, from_counters
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ pytestmark = pytest.mark.triton
 
 NO_TRITON = "Triton is not installed"
 KERNEL = "weibnb._gpu_kernel"
-TORCH_DTYPES = {name: getattr(torch, name) for name in oracle.DTYPES}
 UNSIGNED: dict[int, Any] = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 SIGNED: dict[int, Any] = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 # Bits of a pattern below its counter.
@@ -67,19 +68,6 @@ def edges(value: oracle.Array, dtype: np.dtype[Any]) -> oracle.Array:
     mantissa, exponent = np.frexp(value[normal])
     value[normal] = np.ldexp(np.floor(mantissa * 512) / 512, exponent)
     return value
-
-
-def same(left: Counts, right: Counts) -> None:
-    np.testing.assert_array_equal(left.labels, right.labels)
-    np.testing.assert_array_equal(left.counts, right.counts)
-    for name in ("zeros", "nans", "infinities", "largest", "exact", "n"):
-        assert getattr(left, name) == getattr(right, name), name
-
-
-def to_torch(weights: NDArray[Any]) -> Any:
-    return torch.from_numpy(weights.view(SIGNED[weights.itemsize])).view(
-        TORCH_DTYPES[weights.dtype.name]
-    )
 
 
 def of_patterns(bits: Iterable[int] | NDArray[Any], dtype: str) -> NDArray[Any]:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from tests import oracle
+from tests.oracle import same_counts as same
+from tests.oracle import to_torch
 from weibnb import histogram
 from weibnb.counting import count_magnitudes
 from weibnb.histogram import (
@@ -28,28 +30,8 @@ if TYPE_CHECKING:
 
 torch = pytest.importorskip("torch")
 
-TORCH_DTYPES = {
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float8_e4m3fn": torch.float8_e4m3fn,
-    "float8_e5m2": torch.float8_e5m2,
-    "float32": torch.float32,
-    "float64": torch.float64,
-}
 FINFO: Any = ml_dtypes.finfo
 UNSIGNED: dict[int, Any] = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
-
-
-def same(left: Counts, right: Counts) -> None:
-    np.testing.assert_array_equal(left.labels, right.labels)
-    np.testing.assert_array_equal(left.counts, right.counts)
-    for name in ("zeros", "nans", "infinities", "largest", "exact", "n"):
-        assert getattr(left, name) == getattr(right, name), name
-
-
-def to_torch(weights: NDArray[Any]) -> Any:
-    signed = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}[weights.itemsize]
-    return torch.from_numpy(weights.view(signed)).view(TORCH_DTYPES[weights.dtype.name])
 
 
 def every_pattern(dtype: str) -> NDArray[Any]:
@@ -195,7 +177,7 @@ def test_empty_input(dtype: str) -> None:
     for shape in ((0,), (3, 0), (0, 4, 5)):
         counts = count_magnitudes(np.empty(shape, oracle.DTYPES[dtype]))
         same(counts, Counts())
-    same(count_magnitudes(torch.empty(0, 3, dtype=TORCH_DTYPES[dtype])), Counts())
+    same(count_magnitudes(torch.empty(0, 3, dtype=getattr(torch, dtype))), Counts())
     same(count_magnitudes([]), Counts())
 
 

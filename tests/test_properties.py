@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from tests import oracle
+from tests.oracle import same_counts
 from weibnb.counting import count_magnitudes
 from weibnb.fit import ESTIMATES, QUANTILES, WeibullFit, describe_counts, fit_weibull
 from weibnb.weibull import anchor
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from weibnb.histogram import Counts
 
 SEEDS = st.integers(0, 2**32 - 1)
 TRIM = st.tuples(st.floats(0, 0.45), st.floats(0.55, 1))
@@ -44,13 +44,6 @@ def patterns(dtype: str) -> st.SearchStrategy[NDArray[Any]]:
     unsigned = np.dtype(f"u{stored.itemsize}")
     sizes = st.integers(0, 60)
     return hnp.arrays(unsigned, sizes).map(lambda bits: bits.view(stored))
-
-
-def same_counts(left: Counts, right: Counts) -> None:
-    np.testing.assert_array_equal(left.labels, right.labels)
-    np.testing.assert_array_equal(left.counts, right.counts)
-    for name in ("zeros", "nans", "infinities", "largest", "exact"):
-        assert getattr(left, name) == getattr(right, name), name
 
 
 def estimates(fit: WeibullFit) -> list[float]:
