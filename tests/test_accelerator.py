@@ -524,6 +524,15 @@ def test_counts_that_were_not_fetched_are_lost_in_words() -> None:
         pending.result()
 
 
+def test_half_of_the_counts_are_not_passed_off_as_all() -> None:
+    with DeviceCounter([CPU]) as counter:
+        pending = counter.submit(torch.ones(3))
+        counter.fetch()
+        pending.rows += 1  # as if another device held the rest
+    with pytest.raises(RuntimeError, match="was closed before the counts were fetched"):
+        pending.result()
+
+
 @pytest.mark.triton
 def test_old_triton_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     module = use_interpreter(monkeypatch)
