@@ -34,10 +34,11 @@ from torch import nn
 from torch.nn import functional
 
 import weibnb as wb
-from weibnb._counters import TABLE, choose_kernel, count_by_bincount
-from weibnb._staging import STAGE
-from weibnb.accelerator import DeviceCounter
-from weibnb.histogram import FORMATS, usable_cores
+from weibnb.counting.cpu import usable_cores
+from weibnb.counting.device import DeviceCounter
+from weibnb.counting.formats import FORMATS
+from weibnb.counting.staging import STAGE
+from weibnb.counting.tables import TABLE, choose_kernel, count_by_bincount
 from weibnb.testing import llama_shapes, write_safetensors
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from weibnb._counters import Kernel
-    from weibnb.accelerator import Pending
-    from weibnb.histogram import Counts
+    from weibnb.counting.counts import Counts
+    from weibnb.counting.device import Pending
+    from weibnb.counting.tables import Kernel
 
 REPEATS, WARM_UPS, SCANS, BLOCK = 7, 2, 5, 5
 SIGMA = 0.02
@@ -504,7 +505,7 @@ def training(bench: Bench) -> tuple[nn.Module, Callable[[], None]]:
 
 
 def measure_recording(bench: Bench) -> Iterator[Row]:
-    from weibnb.monitor import Recorder
+    from weibnb.scanning.recorder import Recorder
 
     model, step = training(bench)
     numbers = itertools.count()
@@ -543,7 +544,7 @@ def need_triton(bench: Bench) -> None:
 
 def sweep(bench: Bench) -> Iterator[Row]:
     """Try constants of the kernel; a combination that fails is passed over."""
-    from weibnb import _gpu_kernel
+    from weibnb.counting import triton_kernel
 
     need_triton(bench)
     weights = bench.gaussian(bench.octets // 2)
@@ -551,7 +552,7 @@ def sweep(bench: Bench) -> Iterator[Row]:
     for warps, tile, piece in itertools.product((8, 16, 32), (13, 14, 15), (16, 18, 20)):
         name = f"WARPS = {warps}, TILE = 1 << {tile}, PIECE = 1 << {piece}: share of the copy"
         log(name)
-        with patch.multiple(_gpu_kernel, WARPS=warps, TILE=1 << tile, PIECE=1 << piece):
+        with patch.multiple(triton_kernel, WARPS=warps, TILE=1 << tile, PIECE=1 << piece):
             try:
                 need_triton(bench)
                 yield share(name, copied, count(bench, weights, name))

@@ -13,7 +13,7 @@ import pytest
 import weibnb as wb
 from benchmarks.conftest import seconds
 from benchmarks.test_refit import many
-from weibnb.tails import body_tail, closure, heaviness
+from weibnb.diagnostics.tails import body_tail, closure, heaviness
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,14 +14,15 @@ import pytest
 
 import weibnb as wb
 from benchmarks.conftest import seconds
-from weibnb.families import find_populations, rank_families
+from weibnb.families.populations import find_populations
+from weibnb.families.rank import rank_families
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from weibnb.histogram import Counts
+    from weibnb.counting.counts import Counts
 
 VERBS: dict[str, Callable[..., Any]] = {"rank": rank_families, "populations": find_populations}
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 import weibnb as wb
-from weibnb.weibull import ordinate, quantile
+from weibnb.fitting.weibull import ordinate, quantile
 
 if TYPE_CHECKING:
     import xarray as xr

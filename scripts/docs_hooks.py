@@ -122,7 +122,7 @@ def on_post_build(config: Any) -> None:
             LOG.warning("%s loads from another server", style.relative_to(site))
     listed = set().union(*(page.anchors for path, page in pages.items() if "api" in path.parts))
     gallery = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
-    for public in {*weibnb.__all__, *re.findall(r"\bcharts\.\w+(?=\()", gallery)}:
+    for public in {*dir(weibnb), *re.findall(r"\bcharts\.\w+(?=\()", gallery)}:
         if f"weibnb.{public}" not in listed:
             LOG.warning("weibnb.%s is not in the API pages", public)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from weibnb.histogram import Counts
+    from weibnb.counting.counts import Counts
 
     Array = NDArray[np.float64]
 

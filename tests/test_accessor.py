@@ -19,9 +19,9 @@ from safetensors.numpy import save_file
 
 import weibnb as wb
 from weibnb.accessor import WeibullAccessor
-from weibnb.anchoring import drift
-from weibnb.bands import BANDS, judge
-from weibnb.cohorts import compare, qwen_cohort
+from weibnb.diagnostics.bands import BANDS, judge
+from weibnb.diagnostics.cohorts import compare, qwen_cohort
+from weibnb.diagnostics.drift import drift
 from weibnb.report import Summary
 
 if TYPE_CHECKING:
@@ -34,16 +34,16 @@ NAMES = [
 ]
 # Verb, the room of its function, and options to forward besides none.
 VERBS: list[tuple[str, str, dict[str, Any]]] = [
-    ("refit", "scanner", {"trim": (0.05, 0.95)}),
-    ("drift", "anchoring", {"anchor": "student_t", "parameter": 5.0}),
-    ("judge", "bands", {"band": "transmission-abstract", "by": "component"}),
-    ("selection", "storage", {}),
-    ("body_tail", "tails", {"workers": 1}),
-    ("heaviness", "tails", {"workers": 1}),
-    ("rank_families", "families", {"families": ["weibull", "half_normal"]}),
-    ("find_populations", "families", {"workers": 1}),
-    ("find_outliers", "outliers", {"top": 1}),
-    ("compare", "cohorts", {"step": 0}),
+    ("refit", "fits.refit", {"trim": (0.05, 0.95)}),
+    ("drift", "diagnostics.drift", {"anchor": "student_t", "parameter": 5.0}),
+    ("judge", "diagnostics.bands", {"band": "transmission-abstract", "by": "component"}),
+    ("selection", "diagnostics.attention", {}),
+    ("body_tail", "diagnostics.tails", {"workers": 1}),
+    ("heaviness", "diagnostics.tails", {"workers": 1}),
+    ("rank_families", "families.rank", {"families": ["weibull", "half_normal"]}),
+    ("find_populations", "families.populations", {"workers": 1}),
+    ("find_outliers", "scanning.locate", {"top": 1}),
+    ("compare", "diagnostics.cohorts", {"step": 0}),
     ("summary", "report", {"look": True}),
 ]
 

@@ -16,7 +16,7 @@ from safetensors.numpy import save, save_file
 
 import weibnb as wb
 from weibnb import CheckpointError
-from weibnb.checkpoint import Checkpoint
+from weibnb.io.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,10 +14,12 @@ import pytest
 from safetensors.numpy import save_file
 
 import weibnb as wb
-from weibnb import cli, counting, scanner
+from weibnb import cli
 from weibnb.cli import copy_tutorials, main, table_text
-from weibnb.histogram import collect
+from weibnb.counting import dispatch as counting
+from weibnb.counting.cpu import collect
 from weibnb.report import component_table
+from weibnb.scanning import scan as scanner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,11 +10,11 @@ import pytest
 from scipy import optimize, stats
 
 from tests import oracle
-from weibnb.counting import count_magnitudes
-from weibnb.fit import fit_weibull
+from weibnb.counting.dispatch import count_magnitudes
+from weibnb.fitting.estimates import fit_weibull
 
 if TYPE_CHECKING:
-    from weibnb.histogram import Counts
+    from weibnb.counting.counts import Counts
 
 SMALL = (100, 101, 1005)
 LARGE = 512 * 512 - 8  # the eight weights that are left out fill the square

@@ -13,9 +13,9 @@ from scipy import stats
 
 from tests import oracle
 from tests.oracle import same_counts
-from weibnb.counting import count_magnitudes
-from weibnb.fit import ESTIMATES, QUANTILES, WeibullFit, describe_counts, fit_weibull
-from weibnb.weibull import anchor
+from weibnb.counting.dispatch import count_magnitudes
+from weibnb.fitting.estimates import ESTIMATES, QUANTILES, WeibullFit, describe_counts, fit_weibull
+from weibnb.fitting.weibull import anchor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

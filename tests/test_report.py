@@ -15,10 +15,10 @@ import pytest
 from safetensors.numpy import save_file
 
 import weibnb as wb
-from weibnb.anchoring import drift
-from weibnb.bands import judge
 from weibnb.cli import main
-from weibnb.cohorts import compare, reference_cohort
+from weibnb.diagnostics.bands import judge
+from weibnb.diagnostics.cohorts import compare, reference_cohort
+from weibnb.diagnostics.drift import drift
 from weibnb.report import Summary, component_table, summary, tidy, write_report
 
 if TYPE_CHECKING:

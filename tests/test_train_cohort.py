@@ -23,7 +23,7 @@ from scripts.train_cohort import (
     pack,
     train,
 )
-from weibnb.cohorts import load_cohort
+from weibnb.diagnostics.cohorts import load_cohort
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from weibnb.dataset import package_version
+    from weibnb.fits.schema import package_version
 
     parser = argparse.ArgumentParser(
         prog="weibnb", description="A microscope for trained weights: Weibull fits of |w|."
@@ -133,8 +133,8 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
 
 
 def _scan(options: argparse.Namespace) -> int:
-    from weibnb.dataset import check_target, save_fits
-    from weibnb.scanner import ScanInterrupted, scan
+    from weibnb.fits.files import check_target, save_fits
+    from weibnb.scanning.scan import ScanInterrupted, scan
 
     if options.output is not None:
         check_target(options.output)
@@ -183,7 +183,7 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
 
 def _left_out(fits: xr.Dataset) -> str:
     """Count the tensors that are not fitted by their reason; name the checkpoints left out."""
-    from weibnb.dataset import not_fitted
+    from weibnb.fits.select import not_fitted
 
     listed = not_fitted(fits)
     tensors = listed[listed["tensor"] != ""]
@@ -198,7 +198,7 @@ def _left_out(fits: xr.Dataset) -> str:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from weibnb.dataset import open_fits
+    from weibnb.fits.files import open_fits
 
     with open_fits(options.file) as fits:
         print(table_text(fits, each=options.all))
@@ -207,7 +207,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from weibnb.dataset import open_fits
+    from weibnb.fits.files import open_fits
     from weibnb.report import write_report
 
     with open_fits(options.file) as fits:
@@ -219,8 +219,8 @@ def _report(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from importlib.resources import as_file, files
 
-    from weibnb.dataset import check_target, save_fits
-    from weibnb.scanner import scan
+    from weibnb.fits.files import check_target, save_fits
+    from weibnb.scanning.scan import scan
 
     check_target(options.output)
     print("A small decoder trained on the Python standard library's source, step by step.\n")
@@ -308,9 +308,9 @@ def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
     str
         Several lines.
     """
-    from weibnb.dataset import gaussian_anchor, protocol_of
+    from weibnb.fits.schema import gaussian_anchor, protocol_of
+    from weibnb.fitting.weibull import protocol_text
     from weibnb.report import component_table
-    from weibnb.weibull import protocol_text
 
     estimator, trim = protocol_of(fits)
     reference = gaussian_anchor(fits)

@@ -12,19 +12,15 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from weibnb.anchoring import drift
-from weibnb.bands import judge
-from weibnb.budget import training_budget
-from weibnb.cohorts import compare
-from weibnb.dataset import (
-    gaussian_anchor,
-    not_fitted,
-    protocol_of,
-    require,
-    with_all_dims,
-)
-from weibnb.outliers import find_outliers, outlier_strength
-from weibnb.weibull import protocol_text
+from weibnb.diagnostics.bands import judge
+from weibnb.diagnostics.budget import training_budget
+from weibnb.diagnostics.cohorts import compare
+from weibnb.diagnostics.drift import drift
+from weibnb.diagnostics.outliers import outlier_strength
+from weibnb.fits.schema import gaussian_anchor, protocol_of, require, with_all_dims
+from weibnb.fits.select import not_fitted
+from weibnb.fitting.weibull import protocol_text
+from weibnb.scanning.locate import find_outliers
 
 if TYPE_CHECKING:
     import os

@@ -1,0 +1,753 @@
+"""Counts that devices make, of tensors where they are and of arrays that are fed to them."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import oracle
+from tests.counting.test_triton_kernel import (
+    KERNEL,
+    SIGNED,
+    UNSIGNED,
+    all_nan,
+    any_pattern,
+    lognormal,
+    not_finite,
+    reference,
+    stored,
+    subnormals,
+    use_interpreter,
+)
+from tests.oracle import same_counts as same
+from tests.oracle import to_torch
+from weibnb import counting
+from weibnb.counting.counts import Counts
+from weibnb.counting.formats import FORMATS, NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch")
+
+from weibnb import count_magnitudes
+from weibnb.counting import device as accelerator
+from weibnb.counting import staging as _staging
+from weibnb.counting import tables as _counters
+from weibnb.counting.device import DeviceCounter
+from weibnb.counting.tables import choose_kernel, count_by_bincount
+
+CPU, F32 = torch.device("cpu"), FORMATS["F32"]
+
+
+@pytest.fixture(params=["bincount", pytest.param("kernel", marks=pytest.mark.triton)])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Count by `torch.bincount`, then by the Triton kernel in Triton's interpreter."""
+    if request.param == "kernel":
+        module = use_interpreter(monkeypatch)
+        assert all(choose_kernel(CPU, form) is module.launch for form in FORMATS.values())
+    else:
+        monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+        assert choose_kernel(CPU, F32) is count_by_bincount
+    return str(request.param)
+
+
+@pytest.fixture
+def small_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_staging, "STAGE", 4096)
+    monkeypatch.setattr(_staging, "COPY", 1000)
+
+
+def submit(counter: DeviceCounter, weights: Any) -> Any:
+    if isinstance(weights, np.ndarray):
+        name = weights.dtype.name
+        return counter.submit(weights.view(UNSIGNED[weights.itemsize]), NAMES[name])
+    return counter.submit(weights)
+
+
+def counted(*matrices: Any, devices: Sequence[Any] = (CPU,)) -> list[Counts]:
+    """Count tensors and arrays in one counter."""
+    with DeviceCounter(devices, workers=2) as counter:
+        pending = [submit(counter, weights) for weights in matrices]
+        return [one.result() for one in pending]
+
+
+def to_numpy(tensor: Any) -> NDArray[Any]:
+    word = getattr(torch, SIGNED[tensor.element_size()].__name__)
+    dense: NDArray[Any] = tensor.detach().cpu().contiguous().view(word).numpy()
+    return dense.view(oracle.DTYPES[str(tensor.dtype).removeprefix("torch.")])
+
+
+LAYOUTS: dict[str, Callable[[Any], Any]] = {
+    "flat": lambda flat: flat,
+    "shifted by one": lambda flat: flat[1:],
+    "transposed": lambda flat: flat.view(20, 25).t(),
+    "three dimensions": lambda flat: flat.view(5, 10, 10),
+    "permuted": lambda flat: flat.view(5, 10, 10).permute(2, 0, 1),
+    "row of a matrix": lambda flat: flat.view(20, 25)[3],
+    "column of a matrix": lambda flat: flat.view(20, 25)[:, 3],
+    "every second": lambda flat: flat[::2],
+    "every second row": lambda flat: flat.view(5, 10, 10)[::2],
+    "inner view": lambda flat: flat.view(5, 10, 10)[1:4, 2:9, 3:],
+    "expanded": lambda flat: flat[:100, None].expand(100, 3),
+    "expanded in front": lambda flat: flat.expand(2, 500),
+    "one weight, expanded": lambda flat: flat[7].expand(15, 20),
+    "overlapping": lambda flat: flat.as_strided((15, 20), (2, 1)),
+    "lengths of one": lambda flat: flat.view(500, 1).t()[None, :, :, None],
+    "no dimensions": lambda flat: flat[7],
+    "no columns": lambda flat: flat.view(20, 25)[:, 3:3],
+    "no rows of many": lambda flat: flat.view(20, 25)[:0].t(),
+}
+
+
+@pytest.mark.parametrize("part", [100, 1 << 22])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layout_does_not_matter(monkeypatch: pytest.MonkeyPatch, layout: str, part: int) -> None:
+    monkeypatch.setattr(accelerator, "_PACKED", part)
+    tensors = [
+        LAYOUTS[layout](to_torch(oracle.matrix("gaussian", dtype, 492)))
+        for dtype in ("float8_e5m2", "bfloat16", "float32")
+    ]
+    for counts, tensor in zip(counted(*tensors), tensors, strict=True):
+        same(counts, reference(to_numpy(tensor)))
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layout_does_not_matter_to_the_kernel(monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
+    use_interpreter(monkeypatch)
+    tensor = LAYOUTS[layout](to_torch(oracle.matrix("gaussian", "bfloat16", 492)))
+    same(counted(tensor)[0], reference(to_numpy(tensor)))
+
+
+@pytest.mark.parametrize("dtype", oracle.DTYPES)
+def test_every_format_is_counted_as_tensor_and_as_array(kernel: str, dtype: str) -> None:
+    arrays = [make(dtype) for make in (any_pattern, lognormal, not_finite, all_nan, subnormals)]
+    arrays += [stored(np.empty(0), dtype), stored(np.zeros(3), dtype)]
+    tensors = [to_torch(array) for array in arrays]
+    for counts, array in zip(counted(*tensors, *arrays), arrays + arrays, strict=True):
+        same(counts, reference(array))
+
+
+def test_tensors_are_counted_in_place_and_left_alone() -> None:
+    weights = to_torch(oracle.matrix("gaussian", "bfloat16", 992)).view(20, 50).t()
+    before = weights.clone()
+    with DeviceCounter([CPU]) as counter:
+        pending = counter.submit(weights)
+        ((queued, _),) = next(iter(counter._queue.values()))
+        assert (queued.data_ptr(), queued.numel()) == (weights.data_ptr(), weights.numel())
+        pending.result()
+    assert torch.equal(weights.view(torch.int16), before.view(torch.int16))
+
+
+def test_parts_of_a_tensor_with_gaps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerator, "_PACKED", 100)
+    sizes: list[int] = []
+
+    def note(items: Any, *rest: Any) -> None:
+        sizes.extend(words.numel() for words, _ in items)
+        count_by_bincount(items, *rest)
+
+    monkeypatch.setattr(accelerator, "choose_kernel", lambda *_: note)
+    weights = to_torch(oracle.matrix("gaussian", "bfloat16", 5_992)).view(3, 2, 1000)[:, :, ::2]
+    same(counted(weights)[0], reference(to_numpy(weights)))
+    assert sum(sizes) == 3_000
+    assert max(sizes) <= 100
+
+
+def test_a_tensor_may_change_once_it_was_launched(kernel: str) -> None:
+    dense = to_torch(oracle.matrix("gaussian", "float16", 492))
+    gaps = torch.stack([dense, dense], 1)[:, 0]
+    expected = reference(to_numpy(dense))
+    with DeviceCounter([CPU]) as counter:
+        pending = [counter.submit(dense), counter.submit(gaps)]
+        counter.launch()
+        dense.zero_()
+        gaps.zero_()
+        for one in pending:
+            same(one.result(), expected)
+
+
+def test_parameters_and_inference_tensors(kernel: str) -> None:
+    layer = torch.nn.Linear(30, 40, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        made = layer.weight.t()[:, ::2] * 2
+        inside = counted(layer.weight, layer.weight.t()[::2], made)
+    outside = counted(layer.weight, layer.weight.t()[::2], made)
+    for tensor, left, right in zip(
+        (layer.weight, layer.weight.t()[::2], made), inside, outside, strict=True
+    ):
+        same(left, reference(to_numpy(tensor)))
+        same(right, left)
+    assert layer.weight.requires_grad
+    assert layer.weight.grad is None
+
+
+def test_results_may_be_asked_for_in_inference_mode_and_out_of_it(small_stage: None) -> None:
+    arrays = [oracle.matrix("gaussian", "float16", 4_992, seed) for seed in range(4)]
+    with DeviceCounter([CPU]) as counter:
+        with torch.inference_mode():
+            first = submit(counter, arrays[0])
+            same(first.result(), reference(arrays[0]))
+            second = submit(counter, arrays[1])
+        third = submit(counter, arrays[2])
+        same(second.result(), reference(arrays[1]))
+        with torch.inference_mode():
+            same(third.result(), reference(arrays[2]))
+
+
+def test_many_small_matrices_are_one_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    launches: list[int] = []
+
+    def note(items: Any, *rest: Any) -> None:
+        launches.append(len(items))
+        count_by_bincount(items, *rest)
+
+    monkeypatch.setattr(accelerator, "choose_kernel", lambda *_: note)
+    arrays = [oracle.matrix("gaussian", "bfloat16", 50, seed) for seed in range(40)]
+    for matrices in (arrays, [to_torch(array) for array in arrays]):
+        launches.clear()
+        for counts, array in zip(counted(*matrices), arrays, strict=True):
+            same(counts, reference(array))
+        assert launches == [40]
+
+
+def test_nothing_is_counted_before_the_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    launches: list[int] = []
+    monkeypatch.setattr(
+        accelerator, "choose_kernel", lambda *_: lambda items, *_: launches.append(len(items))
+    )
+    with DeviceCounter([CPU]) as counter:
+        counter.submit(torch.ones(5))
+        assert launches == []
+        counter.launch()
+        counter.launch()
+        assert launches == [1]
+
+
+def few_rows(monkeypatch: pytest.MonkeyPatch, rows: int, tables: int = 1) -> None:
+    """Leave room for `rows` matrices in a table of float8, and for one in any other."""
+    monkeypatch.setattr(_counters, "TABLE", rows * 8 * (FORMATS["F8_E4M3"].bins + 5))
+    monkeypatch.setattr(accelerator, "TABLES", tables)
+
+
+@pytest.mark.parametrize("tables", [1, 2])
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("fed", [False, True])
+def test_more_matrices_than_rows(
+    kernel: str,
+    monkeypatch: pytest.MonkeyPatch,
+    small_stage: None,
+    fed: bool,
+    rows: int,
+    tables: int,
+) -> None:
+    few_rows(monkeypatch, rows, tables)
+    dtypes = ["float8_e4m3fn", "float8_e4m3fn", "bfloat16", "float8_e5m2"]
+    arrays = [oracle.matrix("gaussian", dtypes[i % 4], 60 + 300 * i, i) for i in range(14)]
+    matrices = [a if fed or i % 3 == 2 else to_torch(a) for i, a in enumerate(arrays)]
+    for counts, array in zip(counted(*matrices), arrays, strict=True):
+        same(counts, reference(array))
+
+
+def tables_of(counter: DeviceCounter) -> list[Any]:
+    return [table for tables in counter._tables.values() for table in tables]
+
+
+def test_tables_hold_as_many_rows_as_fit_and_are_emptied_when_all_are_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few_rows(monkeypatch, 7, 2)
+    weights = torch.ones(3).to(torch.float8_e4m3fn)
+    with DeviceCounter([CPU]) as counter:
+        for filled in ([1], *([7, i] for i in (1, 7)), [1, 0]):
+            while [len(table.takers) for table in tables_of(counter)] != filled:
+                counter.submit(weights)
+            assert all(len(table.buffer) == 7 for table in tables_of(counter))
+
+
+SIZES = [0, 1, 511, 512, 513, 2047, 2048, 2049, 4095, 4096, 4097, 8192, 8193, 20_000, 1, 0, 3]
+
+
+@pytest.mark.parametrize("dtype", oracle.DTYPES)
+def test_arrays_of_any_size_pass_through_the_buffers(
+    kernel: str, small_stage: None, dtype: str
+) -> None:
+    drawn = oracle.matrix("gaussian", dtype, 20_000)
+    width = drawn.itemsize
+    arrays = [drawn[at : at + size // width] for at, size in enumerate(SIZES)]
+    for counts, array in zip(counted(*arrays), arrays, strict=True):
+        same(counts, reference(array))
+
+
+def test_arrays_of_several_formats_share_the_buffers(kernel: str, small_stage: None) -> None:
+    names = [*oracle.DTYPES, *reversed(oracle.DTYPES)]
+    arrays = [oracle.matrix("gaussian", name, 99 + 200 * i, i) for i, name in enumerate(names)]
+    for counts, array in zip(counted(*arrays), arrays, strict=True):
+        same(counts, reference(array))
+
+
+def test_unaligned_read_only_memory_maps(kernel: str, small_stage: None, tmp_path: Path) -> None:
+    weights = oracle.matrix("gaussian", "float32", 5_000)
+    (tmp_path / "weights").write_bytes(b"\0" + weights.tobytes())
+    mapped = np.memmap(tmp_path / "weights", np.uint8, "r", offset=1).view(np.float32)
+    assert not mapped.flags.aligned
+    assert not mapped.flags.writeable
+    same(counted(mapped)[0], reference(weights))
+
+
+def test_a_large_array_passes_through_every_buffer_of_every_device(
+    monkeypatch: pytest.MonkeyPatch, small_stage: None
+) -> None:
+    buffers: list[int] = []
+
+    def note(items: Any, *rest: Any) -> None:
+        buffers.extend(words.data_ptr() for words, _ in items)
+        count_by_bincount(items, *rest)
+
+    monkeypatch.setattr(accelerator, "choose_kernel", lambda *_: note)
+    monkeypatch.setattr(_staging.Stage, "free", property(lambda stage: False))
+    weights = oracle.matrix("gaussian", "bfloat16", 15 * 2048 - 8)
+    same(counted(weights, devices=[CPU, CPU])[0], reference(weights))
+    assert len(buffers) == 15
+    assert sorted(buffers.count(buffer) for buffer in set(buffers)) == [3, 4, 4, 4]
+
+
+def test_parts_of_a_matrix_on_different_devices_add_up(
+    monkeypatch: pytest.MonkeyPatch, small_stage: None
+) -> None:
+    """The second "device" is the CPU again, with a table of its own."""
+    where, calls = _counters.Where, itertools.count()
+
+    def pretend(device: Any, form: Any) -> Any:
+        return where(device, form, ("another",) if next(calls) % 2 else ())
+
+    monkeypatch.setattr(accelerator, "Where", pretend)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda *_, **__: None)
+    arrays = [oracle.matrix("gaussian", "float32", size) for size in (5_000, 10, 9_000)]
+    with DeviceCounter([CPU]) as counter:
+        pending = [submit(counter, array) for array in arrays]
+        assert len(counter._tables) == 2
+        for one, array in zip(pending, arrays, strict=True):
+            same(one.result(), reference(array))
+
+
+def test_results_in_any_order_and_twice(small_stage: None) -> None:
+    dtypes = ["float32", "bfloat16", "float8_e5m2"] * 3
+    arrays = [oracle.matrix("gaussian", dtype, 3_000, i) for i, dtype in enumerate(dtypes)]
+    with DeviceCounter([CPU]) as counter:
+        pending = [submit(counter, a if i % 2 else to_torch(a)) for i, a in enumerate(arrays)]
+        for i in (4, 0, 8, 4, 1, 7, 3, 2, 6, 5, 0):
+            same(pending[i].result(), reference(arrays[i]))
+        late = submit(counter, arrays[0])
+        same(pending[0].result(), reference(arrays[0]))
+        same(late.result(), reference(arrays[0]))
+
+
+def test_fetch_takes_back_every_table() -> None:
+    arrays = [oracle.matrix("gaussian", dtype, 100) for dtype in oracle.DTYPES]
+    with DeviceCounter([CPU]) as counter:
+        pending = [submit(counter, array) for array in arrays]
+        counter.fetch()
+        assert not any(table.takers or table.buffer.any() for table in tables_of(counter))
+        for one, array in zip(pending, arrays, strict=True):
+            same(one.result(), reference(array))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data(), st.sampled_from(sorted(oracle.DTYPES)))
+def test_pieces_in_any_interleaving_add_up(data: st.DataObject, dtype: str) -> None:
+    first, second = (oracle.matrix("gaussian", dtype, 2_000, seed) for seed in (1, 2))
+    cuts = st.lists(st.integers(0, first.size), max_size=6).map(sorted)
+    pieces = [
+        (number, part, data.draw(st.booleans()))
+        for number, whole in enumerate((first, second))
+        for part in np.split(whole, data.draw(cuts))
+    ]
+    with pytest.MonkeyPatch.context() as patch, DeviceCounter([CPU]) as counter:
+        patch.setattr(_staging, "STAGE", 512 * data.draw(st.integers(1, 9)))
+        patch.setattr(_staging, "COPY", data.draw(st.integers(1, 5_000)))
+        patch.setattr(_counters, "TABLE", data.draw(st.sampled_from([1, 1 << 20])))
+        patch.setattr(accelerator, "TABLES", data.draw(st.integers(1, 3)))
+        pending = [
+            (number, submit(counter, part.copy() if fed else to_torch(part.copy())))
+            for number, part, fed in data.draw(st.permutations(pieces))
+        ]
+        total = [Counts(), Counts()]
+        for number, one in data.draw(st.permutations(pending)):
+            total[number] += one.result()
+    same(total[0], reference(first))
+    same(total[1], reference(second))
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> None:
+    """Let `torch.zeros` or `torch.empty` fail for more than `most` bytes."""
+    real = getattr(torch, name)
+
+    def limited(*shape: int, dtype: Any, **rest: Any) -> Any:
+        if np.prod(shape) * dtype.itemsize > most:
+            raise torch.OutOfMemoryError("no room")
+        return real(*shape, dtype=dtype, **rest)
+
+    monkeypatch.setattr(torch, name, limited)
+
+
+def test_a_table_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    short_of_memory(monkeypatch, "zeros", 8 * 20 * (FORMATS["F8_E5M2"].bins + 5))
+    arrays = [oracle.matrix("gaussian", "float8_e5m2", 100, seed) for seed in range(40)]
+    text = r"too little memory for 1,024 rows of counters on cpu: 16 must do"
+    with pytest.warns(UserWarning, match=text):
+        found = counted(*arrays[:20], *map(to_torch, arrays[20:]))
+    for counts, array in zip(found, arrays, strict=True):
+        same(counts, reference(array))
+
+
+def test_buffers_that_do_not_fit_are_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    short_of_memory(monkeypatch, "empty", 3 << 20)
+    monkeypatch.setattr(_staging, "STAGE", 8 << 20)
+    weights = np.resize(oracle.matrix("gaussian", "float32", 9_000), 2_000_003)
+    text = r"too little memory for 8,388,608 bytes of a buffer for cpu: 2,097,152 must do"
+    with pytest.warns(UserWarning, match=text):
+        same(counted(weights)[0], reference(weights))
+
+
+def test_a_buffer_that_is_free_is_used_before_another_is_made(small_stage: None) -> None:
+    with DeviceCounter([CPU, CPU]) as counter:
+        for _ in range(5):
+            submit(counter, oracle.matrix("gaussian", "float32", 5_000))
+        assert len(counter._stages) == 1
+
+
+def test_a_further_table_that_does_not_fit_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    few_rows(monkeypatch, 2, 3)
+    arrays = [oracle.matrix("gaussian", "float8_e4m3fn", 100, seed) for seed in range(9)]
+    with DeviceCounter([CPU]) as counter:
+        pending = [submit(counter, to_torch(array)) for array in arrays[:4]]
+        short_of_memory(monkeypatch, "zeros", 0)
+        pending += [submit(counter, to_torch(array)) for array in arrays[4:]]
+        assert len(tables_of(counter)) == 2
+        for one, array in zip(pending, arrays, strict=True):
+            same(one.result(), reference(array))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_bincount_that_does_not_fit_takes_less_at_once(
+    monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    bincount = torch.bincount
+
+    def limited(places: Any, *, minlength: int) -> Any:
+        if places.numel() > 500:
+            raise torch.OutOfMemoryError("no room")
+        return bincount(places, minlength=minlength)
+
+    monkeypatch.setattr(torch, "bincount", limited)
+    monkeypatch.setattr(_counters, "PART", 1000)
+    monkeypatch.setattr(_counters, "LEAST", 500)
+    weights = oracle.matrix("gaussian", dtype, 1_500)
+    with pytest.warns(UserWarning, match=r"memory for 1,000 weights at once on cpu: 500 must"):
+        same(counted(to_torch(weights))[0], reference(weights))
+    monkeypatch.setattr(_counters, "LEAST", 1000)
+    with pytest.raises(torch.OutOfMemoryError, match="no room"):
+        counted(to_torch(weights))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("zeros", r"no memory for 1 rows of counters on cpu: no room"),
+        ("empty", r"no memory for 1,048,576 bytes of a buffer for cpu: no room"),
+    ],
+)
+def test_no_room_for_the_least_is_a_memory_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    short_of_memory(monkeypatch, name, 100)
+    with pytest.raises(MemoryError, match=text):
+        counted(np.ones(5, np.float16))
+
+
+@pytest.mark.parametrize("dtype", oracle.DTYPES)
+def test_counters_do_not_wrap(kernel: str, dtype: str) -> None:
+    ones = stored(np.ones(20), dtype)
+    form = FORMATS[NAMES[dtype]]
+    place = int(ones.view(UNSIGNED[ones.itemsize])[0]) >> form.shift
+    with DeviceCounter([CPU]) as counter:
+        pending = counter.submit(to_torch(ones))
+        (table,) = tables_of(counter)
+        for column in (place, form.bins, form.bins + 1, form.bins + 2):
+            table.buffer[0, column] = 2**32 - 3 + 2**40
+        counts = pending.result()
+    assert counts.counts.tolist() == [2**40 + 2**32 + 17]
+    assert counts.zeros == counts.infinities == counts.nans == 2**40 + 2**32 - 3
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "bool", "complex64", "float8_e4m3fnuz"])
+def test_tensors_of_other_types_are_refused_and_leave_no_row(dtype: str) -> None:
+    with DeviceCounter([CPU]) as counter:
+        with pytest.raises(TypeError, match=f"`weights` must be of one of .* got {dtype}"):
+            counter.submit(torch.zeros(3, dtype=getattr(torch, dtype)))
+        assert not counter._tables
+        same(counter.submit(torch.ones(3)).result(), reference(np.ones(3, np.float32)))
+
+
+def test_closing_twice_and_without_work_is_fine() -> None:
+    DeviceCounter([]).close()
+    with DeviceCounter([CPU]) as counter:
+        counter.launch()
+        counter.fetch()
+        counter.submit(np.zeros(5, np.uint16), "F16")
+        counter.submit(torch.ones(3))
+        counter.close()
+        counter.close()
+    assert not counter._tables
+
+
+def test_counts_are_there_after_closing() -> None:
+    with DeviceCounter([CPU]) as counter:
+        pending = counter.submit(torch.ones(3))
+        counter.fetch()
+    same(pending.result(), reference(np.ones(3, np.float32)))
+
+
+def test_counts_that_were_not_fetched_are_lost_in_words() -> None:
+    with DeviceCounter([CPU]) as counter:
+        pending = counter.submit(torch.ones(3))
+    with pytest.raises(RuntimeError, match="was closed before the counts were fetched"):
+        pending.result()
+
+
+def test_half_of_the_counts_are_not_passed_off_as_all() -> None:
+    with DeviceCounter([CPU]) as counter:
+        pending = counter.submit(torch.ones(3))
+        counter.fetch()
+        pending.rows += 1  # as if another device held the rest
+    with pytest.raises(RuntimeError, match="was closed before the counts were fetched"):
+        pending.result()
+
+
+@pytest.mark.triton
+def test_old_triton_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = use_interpreter(monkeypatch)
+    monkeypatch.setattr(module.triton, "__version__", "3.7.1")
+    with pytest.warns(UserWarning, match=r"^Triton 3\.7\.1 does not count.*3\.8.*bincount"):
+        assert choose_kernel(CPU, F32) is count_by_bincount
+    for newer in ("3.8.0", "3.10rc1", "4.0.0+git1234"):
+        monkeypatch.setattr(module.triton, "__version__", newer)
+        assert choose_kernel(CPU, F32) is module.launch
+
+
+@pytest.mark.triton
+@pytest.mark.parametrize("error", [RuntimeError, OSError])
+def test_triton_that_cannot_compile_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error("no C compiler")
+
+    monkeypatch.setattr(use_interpreter(monkeypatch), "launch", fail)
+    with pytest.warns(UserWarning, match=r"cannot count F32 on cpu \(no C compiler\); torch.binc"):
+        assert choose_kernel(CPU, F32) is count_by_bincount
+    with pytest.warns(UserWarning, match=r"cannot count F32 on cpu"):
+        same(counted(torch.ones(3))[0], reference(np.ones(3, np.float32)))
+
+
+def test_missing_triton_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.setitem(sys.modules, KERNEL, None)
+    monkeypatch.setattr(counting, "triton_kernel", None, raising=False)
+    monkeypatch.delattr(counting, "triton_kernel")
+    assert choose_kernel(CPU, F32) is count_by_bincount
+
+
+def test_the_kernel_is_chosen_once_a_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[Any] = []
+
+    def choose(*about: Any) -> Any:
+        chosen.append(about)
+        return count_by_bincount
+
+    monkeypatch.setattr(accelerator, "choose_kernel", choose)
+    counted(torch.ones(3), np.ones(3, np.float16), torch.ones(3)[::2])
+    assert sorted(form.name for _, form in chosen) == ["F16", "F32"]
+
+
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+COUNTED_ON_CUDA: dict[str, Callable[[str], NDArray[Any]]] = {
+    "gaussian": lambda dtype: oracle.matrix("gaussian", dtype, 1_000_003),
+    "lognormal": lognormal,
+    "any pattern": any_pattern,
+    "constant": lambda dtype: stored(np.full(300_000, 1 / 3), dtype),
+    "zero": lambda dtype: stored(np.resize([0.0, -0.0], 300_001), dtype),
+    "not finite": not_finite,
+    "all nan": all_nan,
+    "subnormal": subnormals,
+    "empty": lambda dtype: stored(np.empty(0), dtype),
+    "one": lambda dtype: stored(np.array([2.5]), dtype),
+}
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The first CUDA device, with none of the memory that earlier tests left in torch's cache."""
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    yield torch.device("cuda", 0)
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+@pytest.mark.parametrize("dtype", oracle.DTYPES)
+@pytest.mark.parametrize("case", COUNTED_ON_CUDA)
+def test_cuda_counts_what_a_full_sort_finds(gpu: Any, case: str, dtype: str) -> None:
+    array = COUNTED_ON_CUDA[case](dtype)
+    tensor = to_torch(array).to(gpu)
+    for counts in counted(tensor, array, devices=[gpu]):
+        same(counts, reference(array))
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+def test_cuda_counts_with_the_kernel_where_triton_is_there(gpu: Any) -> None:
+    pytest.importorskip("triton")
+    assert all(choose_kernel(gpu, form) is not count_by_bincount for form in FORMATS.values())
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+@pytest.mark.parametrize("part", [64, 1 << 22])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layout_does_not_matter_on_cuda(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch, layout: str, part: int
+) -> None:
+    monkeypatch.setattr(accelerator, "_PACKED", part)
+    for dtype in oracle.DTYPES:
+        tensor = LAYOUTS[layout](to_torch(oracle.matrix("gaussian", dtype, 492)).to(gpu))
+        same(counted(tensor, devices=[gpu])[0], reference(to_numpy(tensor)))
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+def test_cuda_counts_arrays_larger_than_its_buffers(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_staging, "STAGE", 1 << 16)
+    monkeypatch.setattr(_staging, "COPY", 10_000)
+    names = [*oracle.DTYPES] * 3
+    arrays = [oracle.matrix("gaussian", dtype, 99_999, i) for i, dtype in enumerate(names)]
+    matrices = [to_torch(a).to(gpu) if i % 3 == 2 else a for i, a in enumerate(arrays)]
+    for counts, array in zip(counted(*matrices, devices=[gpu]), arrays, strict=True):
+        same(counts, reference(array))
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+def test_all_cuda_devices_share_one_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_staging, "STAGE", 1 << 20)
+    devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    array = oracle.matrix("gaussian", "float32", 5_000_001)
+    expected = reference(array)
+    same(count_magnitudes(array, device=devices), expected)
+    for device in devices:
+        same(count_magnitudes(to_torch(array).to(device), device=devices), expected)
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+def test_more_weights_on_cuda_than_32_bits_count(gpu: Any) -> None:
+    n = (1 << 31) + 256
+    if torch.cuda.mem_get_info(gpu)[0] < 2 * n + (1 << 30):
+        pytest.skip("the CUDA device has less than 5.3 GB free")
+    once = reference(any_pattern("float8_e4m3fn"))
+    patterns = torch.arange(256, device=gpu).to(torch.uint8).repeat(n // 256)
+    counts = counted(patterns.view(torch.float8_e4m3fn), devices=[gpu])[0]
+    np.testing.assert_array_equal(counts.labels, once.labels)
+    np.testing.assert_array_equal(counts.counts, once.counts * (n // 256))
+    assert (counts.zeros, counts.nans) == (2 * (n // 256), 2 * (n // 256))
+    patterns.fill_(0x38)
+    counts = counted(patterns.view(torch.float8_e4m3fn)[5:], devices=[gpu])[0]
+    assert (counts.values.tolist(), counts.counts.tolist()) == ([1.0], [n - 5])
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+def test_cuda_is_not_waited_for_before_a_result_is_asked_for(gpu: Any) -> None:
+    pytest.importorskip("triton")
+    array = oracle.matrix("gaussian", "bfloat16", 9_992)
+    tensor = to_torch(array).to(gpu).view(100, 100)
+    views = [tensor, tensor.t(), tensor[:, ::2]]
+    expected = [reference(to_numpy(view)) for view in views]
+    with DeviceCounter([gpu]) as counter:
+        submit(counter, tensor).result()  # compiles, and allocates the table
+        try:
+            torch.cuda.set_sync_debug_mode("error")
+            pending = [submit(counter, view) for view in views]
+            counter.launch()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        for one, counts in zip(pending, expected, strict=True):
+            same(one.result(), counts)
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+def test_cuda_counts_in_the_order_of_the_current_stream(gpu: Any) -> None:
+    new = oracle.matrix("gaussian", "bfloat16", 499_992)
+    source, weights = to_torch(new).to(gpu), torch.zeros(500_000, dtype=torch.bfloat16, device=gpu)
+    side = torch.cuda.Stream(gpu)
+    with DeviceCounter([gpu]) as counter:
+        first = submit(counter, weights).result()
+        side.wait_stream(torch.cuda.current_stream(gpu))
+        with torch.cuda.stream(side):
+            torch.cuda._sleep(100_000_000)  # cycles that the stream is busy for
+            weights.copy_(source)
+            pending = [submit(counter, weights), submit(counter, weights[::2])]
+            counter.launch()
+            weights.fill_(3)
+        assert first.zeros == 500_000
+        same(pending[0].result(), reference(new))
+        same(pending[1].result(), reference(new[::2]))
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+def test_cuda_counts_in_inference_mode(gpu: Any) -> None:
+    array = oracle.matrix("gaussian", "bfloat16", 9_992)
+    with torch.inference_mode():
+        weights = to_torch(array).to(gpu).view(100, 100)
+        for counts in counted(weights, weights.t(), array, devices=[gpu]):
+            same(counts, reference(array))
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+def test_cuda_that_runs_out_of_memory_takes_less(gpu: Any) -> None:
+    array = oracle.matrix("gaussian", "bfloat16", 9_992)
+    tensor = to_torch(array).to(gpu)
+    choose_kernel(gpu, FORMATS["BF16"])
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(gpu).total_memory
+    try:
+        torch.cuda.set_per_process_memory_fraction(
+            (torch.cuda.memory_reserved(gpu) + (80 << 20)) / total, gpu
+        )
+        with pytest.warns(UserWarning, match=r"There is too little memory for [\d,]+ bytes"):
+            left, right = counted(tensor, array, devices=[gpu])
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, gpu)
+    same(left, reference(array))
+    same(right, reference(array))

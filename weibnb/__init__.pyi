@@ -1,0 +1,42 @@
+# Public names and where they live: read by type checkers, and by lazy_loader at run time.
+from . import charts as charts
+from . import counting as counting
+from . import diagnostics as diagnostics
+from . import explorer as explorer
+from . import families as families
+from . import fits as fits
+from . import fitting as fitting
+from . import io as io
+from . import report as report
+from . import scanning as scanning
+from . import testing as testing
+from .counting.dispatch import count_magnitudes as count_magnitudes
+from .diagnostics.attention import selection as selection
+from .diagnostics.bands import judge as judge
+from .diagnostics.budget import training_budget as training_budget
+from .diagnostics.cohorts import compare as compare
+from .diagnostics.cohorts import load_cohort as load_cohort
+from .diagnostics.cohorts import qwen_cohort as qwen_cohort
+from .diagnostics.cohorts import reference_cohort as reference_cohort
+from .diagnostics.drift import drift as drift
+from .explorer.widget import explore as explore
+from .families.populations import find_populations as find_populations
+from .families.rank import rank_families as rank_families
+from .fits.files import open_fits as open_fits
+from .fits.files import save_fits as save_fits
+from .fits.refit import refit as refit
+from .fits.select import not_fitted as not_fitted
+from .fitting.estimates import WeibullFit as WeibullFit
+from .fitting.estimates import fit_weibull as fit_weibull
+from .fitting.weibull import anchor as anchor
+from .io.checkpoint import open_checkpoint as open_checkpoint
+from .io.safetensors import CheckpointError as CheckpointError
+from .report import summary as summary
+from .report import tidy as tidy
+from .report import write_report as write_report
+from .scanning.locate import find_outliers as find_outliers
+from .scanning.recorder import Recorder as Recorder
+from .scanning.scan import ScanInterrupted as ScanInterrupted
+from .scanning.scan import scan as scan
+
+__version__: str

@@ -1,0 +1,434 @@
+"""Tables of the matrices that a chart draws: read, thinned, reduced, and why they are empty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from weibnb.diagnostics.verdicts import unknown_name
+from weibnb.fits.schema import DIMS, validate, with_all_dims
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+#: Weight classes, in the order of a legend.
+CLASSES = ("selection", "value", "transmission", "fused", "other")
+#: Thirds of a model.
+DEPTHS = ("shallow", "middle", "deep")
+#: Most rows of data in a chart.
+MAX_ROWS = 4_500
+#: Most matrices, or small multiples, in a chart.
+MAX_PANELS = 12
+_DESCRIPTIVE = ("weight_class", "status", "parameter", "n", "k", "k_se", "lam", "lam_se", "r2")
+
+
+def clean(name: object) -> str:
+    r"""Write a name from data so that nothing in it is invisible or breaks a line.
+
+    Parameters
+    ----------
+    name : object
+        A model, component or status.
+
+    Returns
+    -------
+    str
+        The same with its control characters escaped.
+
+    Examples
+    --------
+    >>> clean("a\nb")
+    'a\\nb'
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(name)
+    )
+
+
+def short(name: object, length: int = 48) -> str:
+    """Cut a clean name to `length` characters.
+
+    Parameters
+    ----------
+    name : object
+        What to write.
+    length : int
+        Most characters.
+
+    Returns
+    -------
+    str
+        The name, with an ellipsis where it was cut.
+
+    Examples
+    --------
+    >>> short("abcdef", 4)
+    'abc…'
+    """
+    text = clean(name)
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def one_of(argument: str, value: object, valid: Iterable[str]) -> None:
+    """Raise unless a value is one of the valid words.
+
+    Parameters
+    ----------
+    argument : str
+        The parameter.
+    value : object
+        What was given.
+    valid : iterable of str
+        What may be given.
+
+    Raises
+    ------
+    ValueError
+        If it is not; the message names the closest.
+    """
+    names = list(valid)
+    if value not in names:
+        raise unknown_name(argument, value, names)
+
+
+def ready(fits: xr.Dataset) -> xr.Dataset:
+    """Check fits, leave their counts behind and give them all dims.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`.
+
+    Returns
+    -------
+    xarray.Dataset
+        On (model, layer, component, step), and expert where k has it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits by one protocol.
+    """
+    if isinstance(fits, xr.Dataset):
+        fits = fits.drop_dims("bin", errors="ignore")
+    return with_all_dims(validate(fits))
+
+
+def optional(fits: xr.Dataset, name: str) -> xr.DataArray:
+    """Return a variable, or NaN on the dims of k where the fits do not hold it.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits.
+    name : str
+        The variable.
+
+    Returns
+    -------
+    xarray.DataArray
+        On the dims of k.
+    """
+    found: xr.DataArray = fits[name] if name in fits else xr.full_like(fits["k"], np.nan)
+    return found
+
+
+def choose(fits: xr.Dataset, labels_: Mapping[str, Any], argument: str) -> xr.Dataset:
+    """Select one model and one step.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        From `ready`.
+    labels_ : Mapping
+        As for ``fits.sel``.
+    argument : str
+        The parameter, for the message.
+
+    Returns
+    -------
+    xarray.Dataset
+        With all dims.
+
+    Raises
+    ------
+    ValueError
+        If a label is not there, or more than one model or step is left.
+    """
+    try:
+        chosen: xr.Dataset = with_all_dims(fits.sel(dict(labels_)))
+    except (KeyError, ValueError) as err:
+        raise ValueError(f"`{argument}` must be labels of `fits`, got {dict(labels_)!r}.") from err
+    for dim in ("model", "step"):
+        if chosen.sizes[dim] != 1:
+            known = ", ".join(map(repr, chosen[dim].values.tolist()[:6]))
+            raise ValueError(f"`{argument}` must choose one {dim}, got {dict(labels_)!r}: {known}.")
+    return chosen
+
+
+def cells(fits: xr.Dataset, extra: Mapping[str, xr.DataArray] | None = None) -> pd.DataFrame:
+    """List the matrices that are there, a row each, in columns of fixed names.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        From `ready`.
+    extra : Mapping of DataArray, optional
+        Further columns.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The coordinates, `weight_class`, `status`, `parameter`, `n`, the estimates and `extra`;
+        `reason` is empty where k is known, else the status.
+    """
+    dims = [str(dim) for dim in fits["k"].dims]
+    arrays = {name: fits[name] for name in _DESCRIPTIVE if name in fits} | dict(extra or {})
+    columns: dict[str, Any] = {
+        dim: array.ravel()
+        for dim, array in zip(
+            dims, np.meshgrid(*(fits[dim].values for dim in dims), indexing="ij"), strict=True
+        )
+    }
+    for name, array in arrays.items():
+        whole = array.reset_coords(drop=True).broadcast_like(fits["k"]).transpose(*dims)
+        columns[name] = whole.values.ravel()
+    table = pd.DataFrame(columns).reindex(
+        columns=[*columns, *(name for name in _DESCRIPTIVE if name not in columns)]
+    )
+    table["weight_class"] = table["weight_class"].where(
+        table["weight_class"].isin(CLASSES), "other"
+    )
+    for name in ("model", "component", "status", "parameter", "weight_class"):
+        table[name] = table[name].map(clean).astype(object)
+    unfitted = table["k"].isna()
+    table["reason"] = table["status"].where(unfitted, "").replace("ok", "not fitted")
+    return table[table["status"] != "absent"].reset_index(drop=True)
+
+
+def last_step(fits: xr.Dataset) -> xr.Dataset:
+    """Keep each model's last step that has fits.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        From `ready`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Every other step of a model is absent; steps that no model needs are left out.
+    """
+    if fits.sizes["step"] < 2 or 0 in fits["k"].shape:
+        return fits
+    others = [dim for dim in fits["k"].dims if dim not in ("model", "step")]
+    there = (fits["status"] != "absent").any(others)
+    fitted = fits["k"].notnull().any(others)
+    known = fitted.where(fitted.any("step"), there).transpose("model", "step").values.astype(bool)
+    last = known.shape[1] - 1 - known[:, ::-1].argmax(1)
+    kept = xr.DataArray(last, dims="model") == xr.DataArray(np.arange(known.shape[1]), dims="step")
+    fits = fits.assign(status=fits["status"].where(kept, "absent"), k=fits["k"].where(kept))
+    return fits.isel(step=np.unique(last))
+
+
+def thinned(table: pd.DataFrame, *names: str, rows: int = MAX_ROWS) -> tuple[pd.DataFrame, str]:
+    """Keep evenly spaced values of one column after another until a table has few rows.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `cells`.
+    *names : str
+        Columns to thin, in this order.
+    rows : int
+        Most rows.
+
+    Returns
+    -------
+    tuple
+        The table, and words that say what was left out (empty if nothing was).
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"layer": range(100)})
+    >>> kept, note = thinned(table, "layer", rows=10)
+    >>> len(kept), note
+    (10, '10 of 100 layers drawn')
+    """
+    notes = []
+    for name in names:
+        values = np.sort(table[name].unique())
+        if len(table) <= rows or values.size < 3:
+            continue
+        share = max(int(values.size * rows / len(table)), 2)
+        while True:
+            at = np.unique(np.linspace(0, values.size - 1, share).round().astype(int))
+            kept = table[table[name].isin(values[at])]
+            if len(kept) <= rows or share <= 2:
+                break
+            share -= max(share // 20, 1)
+        table = kept
+        notes.append(f"{at.size} of {values.size} {name}s drawn")
+    if len(table) > rows:
+        notes.append(f"the first {rows:,} of {len(table):,} rows drawn")
+        table = table.head(rows)
+    return table.reset_index(drop=True), ", ".join(notes)
+
+
+def excluded(fits: xr.Dataset, table: pd.DataFrame) -> list[str]:
+    """Say why there is nothing to draw.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        The selection.
+    table : pandas.DataFrame
+        Its matrices, from `cells`.
+
+    Returns
+    -------
+    list of str
+        Lines.
+    """
+    empty = [dim for dim in (*DIMS, "expert") if fits.sizes.get(dim, 1) == 0]
+    if empty:
+        return [f"The selection has no {' and no '.join(empty)}."]
+    if table.empty:
+        number = fits["k"].size
+        what = "the one selected cell is" if number == 1 else f"all {number:,} selected cells are"
+        return ["Nothing to draw: no such matrix,", f"{what} absent from the model."]
+    counts = table["reason"].value_counts()
+    lines = [f"None of the {len(table):,} selected matrices is fitted:"]
+    return lines + [f"{short(reason)}: {count:,}" for reason, count in counts.head(6).items()]
+
+
+def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """Give every row the small multiple that it belongs to.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `cells`.
+    *names : str
+        What a small multiple is made of.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With columns ``panel``, named by what differs, a line each, and ``place``, the order.
+
+    Raises
+    ------
+    ValueError
+        If there are more than `MAX_PANELS`; components only are limited by twice that.
+    """
+    table = table.copy()
+    keys = list(table[list(names)].itertuples(index=False, name=None))
+    unique = list(dict.fromkeys(keys))
+    limit = MAX_PANELS if names[-1] in ("model", "step") else 2 * MAX_PANELS
+    if len(unique) > limit:
+        raise ValueError(
+            f"`fits` must hold at most {limit} pairs of {' and '.join(names)} for small multiples, "
+            f"got {len(unique)}. Select some: fits.sel(model=[...])."
+        )
+    varies = [len({key[i] for key in unique}) > 1 for i in range(len(names))]
+    words = {}
+    for key in unique:
+        parts = [
+            f"step {part}" if name == "step" else clean(part)
+            for name, part, differs in zip(names, key, varies, strict=True)
+            if differs
+        ]
+        words[key] = "\n".join(parts) or clean(key[-1])
+    places = {key: i for i, key in enumerate(unique)}
+    table["panel"] = [words[key] for key in keys]
+    table["place"] = [places[key] for key in keys]
+    return table
+
+
+def layer_medians(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Reduce experts, and layers in bins where a map has too many cells, to medians.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `panels`, with column ``value``.
+
+    Returns
+    -------
+    tuple
+        The table with ``band``, the label of its layers, and ``order``; and words that say what
+        was reduced (empty if nothing was).
+    """
+    layers = np.unique(table["layer"])
+    numbers, components = table["place"].nunique(), table["component"].nunique()
+    most = max(min(2_000, MAX_ROWS // numbers) // components, 1)
+    width = -(-layers.size // most)
+    order = np.searchsorted(layers, table["layer"].to_numpy()) // width
+    ends = [
+        (layers[i], layers[min(i + width, layers.size) - 1]) for i in range(0, layers.size, width)
+    ]
+    names = [str(a) if a == b else f"{a}–{b}" for a, b in ends]
+    table = table.assign(order=order, band=[names[i] for i in order])
+    experts = "expert" in table and len(set(table["expert"])) > 1
+    if width == 1 and not experts:
+        return table, ""
+    keys = ["place", "order", "component"]
+    numeric = [c for c in table.columns if c not in keys and table[c].dtype.kind in "iuf"]
+    rest = [c for c in table.columns if c not in (*keys, *numeric)]
+    table = table.groupby(keys, sort=False, as_index=False).agg(
+        dict.fromkeys(numeric, "median") | dict.fromkeys(rest, "first")
+    )
+    table["reason"] = table["reason"].where(table["value"].isna(), "")
+    notes = [f"medians over bins of {width} layers"] if width > 1 else []
+    return table, ", ".join([*notes, *(["medians over experts"] if experts else [])])
+
+
+def depth_words(table: pd.DataFrame) -> pd.Series[Any]:
+    """Third of the model that each layer lies in.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With column layer.
+
+    Returns
+    -------
+    pandas.Series
+        ``shallow``, ``middle`` or ``deep``.
+
+    Examples
+    --------
+    >>> depth_words(pd.DataFrame({"layer": range(6)})).tolist()
+    ['shallow', 'shallow', 'middle', 'middle', 'deep', 'deep']
+    """
+    layers = list(np.unique(table["layer"]))
+    words = {layer: DEPTHS[3 * i // len(layers)] for i, layer in enumerate(layers)}
+    return table["layer"].map(words)
+
+
+def joined(parts: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Stack columns that are arrays or one value; those that a part lacks are NaN in it.
+
+    Parameters
+    ----------
+    parts : iterable of dict
+        Columns by name; ``y`` is an array.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of one part after those of another.
+    """
+    sized = [(len(part["y"]), part) for part in parts]
+    names = dict.fromkeys(column for _, part in sized for column in part)
+    columns = {}
+    for column in names:
+        values = [np.broadcast_to(part.get(column, np.nan), size) for size, part in sized]
+        kinds = {value.dtype.kind for value in values if value.size}
+        mixed = len(kinds) > 1 and not kinds <= set("iuf")
+        columns[column] = np.concatenate([v.astype(object) for v in values] if mixed else values)
+    return pd.DataFrame(columns)

@@ -1,0 +1,21 @@
+"""Raw weights -> how often each magnitude occurs: one pass, exact integers.
+
+`formats` knows the bits of each storage format, `counts` holds the result, `cpu` has the loops of
+the CPU, `device`, `tables`, `staging` and `triton_kernel` those of a GPU; `dispatch` chooses.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "counts",
+        "cpu",
+        "device",
+        "dispatch",
+        "formats",
+        "staging",
+        "tables",
+        "triton_kernel",
+    ],
+)

@@ -1,0 +1,322 @@
+"""Weights, wherever they are -> counts: on threads of the CPU, or on the devices of torch."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from weibnb.counting.cpu import collect, submit, usable_cores
+from weibnb.counting.formats import as_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Future
+
+    import torch
+
+    from weibnb.counting.counts import Counts
+    from weibnb.counting.cpu import Bits, Tally
+    from weibnb.counting.device import DeviceCounter
+    from weibnb.counting.device import Pending as OnDevice
+
+# Pieces of matrices that may wait for a core, for each core; matrices that may wait on devices.
+_AHEAD, _AHEAD_ON_DEVICES = 4, 4096
+# Bytes of a single array of the host that "auto" brings to a device.
+_WORTH_IT = 1 << 26
+
+
+class Pending(Protocol):
+    """Counts of a matrix that are being made.
+
+    Attributes
+    ----------
+    load : float
+        Its share of the work that may wait.
+    was_read : bool
+        Whether its weights were read when it was submitted.
+    """
+
+    load: float
+    was_read: bool
+
+    def result(self) -> Counts:
+        """Wait for the counts."""
+
+    def abandon(self) -> bool:
+        """Give up what was not begun; True if the counts will come all the same."""
+
+
+class _OnThreads:
+    was_read = False
+
+    def __init__(self, pieces: list[Future[Tally]], load: float) -> None:
+        self._pieces = pieces
+        self.load = load
+
+    def result(self) -> Counts:
+        return collect(self._pieces)
+
+    def abandon(self) -> bool:
+        for piece in self._pieces:
+            piece.cancel()
+        return False
+
+
+class _OnDevice:
+    was_read = True
+    load = 1 / _AHEAD_ON_DEVICES
+
+    def __init__(self, pending: OnDevice) -> None:
+        self._pending = pending
+
+    def result(self) -> Counts:
+        return self._pending.result()
+
+    def abandon(self) -> bool:
+        return True
+
+
+class Counting:
+    """Counts matrices in the background; best used in a ``with`` block.
+
+    Parameters
+    ----------
+    device : str or sequence of str
+        As in `resolve_devices`.
+    workers : int, optional
+        Threads; by default the cores that this process may use.
+
+    Examples
+    --------
+    >>> with Counting("cpu") as counting:
+    ...     pending = counting.submit([1.0, -1.0, 0.0])
+    ...     pending.result()
+    <Counts of 2 non-zero weights in 1 values, 1 zeros, 0 not finite>
+    """
+
+    def __init__(self, device: str | Sequence[str], *, workers: int | None = None) -> None:
+        self._devices = resolve_devices(device)
+        self._auto = device == "auto"
+        self._workers = workers or usable_cores()
+        self._pool = ThreadPoolExecutor(self._workers)
+        self._counter: DeviceCounter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the threads, and let go of memory on devices."""
+        self._pool.shutdown(cancel_futures=True)
+        if self._counter is not None:
+            self._counter.close()
+
+    def stays(self, weights: Any) -> bool:
+        """Whether weights are counted where they are: tensors on a device, shards of DTensors.
+
+        Parameters
+        ----------
+        weights : object
+            A tensor, or anything.
+
+        Returns
+        -------
+        bool
+            False for what is first brought to the memory of the host.
+        """
+        torch = sys.modules.get("torch")
+        if torch is None or not isinstance(weights, torch.Tensor):
+            return False
+        return hasattr(weights, "device_mesh") or bool(
+            self._devices and weights.device.type == self._devices[0].type
+        )
+
+    def submit(self, weights: Any) -> Pending:
+        """Begin to count a matrix.
+
+        Parameters
+        ----------
+        weights : array_like or torch.Tensor
+            Weights of any shape in float64, float32, float16, bfloat16 or float8.
+
+        Returns
+        -------
+        Pending
+            Its ``result()`` gives the counts.
+
+        Raises
+        ------
+        TypeError
+            If the weights are not floating-point.
+        """
+        if self.stays(weights):
+            return _OnDevice(self._device_counter().submit(weights))
+        bits, dtype = as_bits(weights)
+        if self._auto and bits.nbytes < _WORTH_IT:
+            return self._on_threads(bits, dtype)
+        return self.submit_bits(bits, dtype)
+
+    def submit_bits(self, bits: Bits, dtype: str) -> Pending:
+        """Begin to count bit patterns.
+
+        Parameters
+        ----------
+        bits : ndarray of unsigned int, shape (n,)
+            The patterns.
+        dtype : str
+            Their format: a key of `FORMATS`.
+
+        Returns
+        -------
+        Pending
+            Its ``result()`` gives the counts.
+        """
+        if self._devices:
+            return _OnDevice(self._device_counter().submit(bits, dtype))
+        return self._on_threads(bits, dtype)
+
+    def _on_threads(self, bits: Bits, dtype: str) -> Pending:
+        pieces = submit(self._pool, bits, dtype)
+        return _OnThreads(pieces, len(pieces) / (_AHEAD * self._workers))
+
+    def launch(self) -> None:
+        """Let the devices begin, without waiting for them."""
+        if self._counter is not None:
+            self._counter.launch()
+
+    def _device_counter(self) -> DeviceCounter:
+        if self._counter is None:
+            from weibnb.counting.device import DeviceCounter
+
+            self._counter = DeviceCounter(self._devices, workers=self._workers)
+        return self._counter
+
+
+def resolve_devices(device: str | Sequence[str]) -> list[torch.device]:
+    """Find the devices that are asked for, and check that they are there.
+
+    Parameters
+    ----------
+    device : str or sequence of str
+        ``"cpu"``; ``"cuda"`` or ``"cuda:1"``; several CUDA devices; ``"mps"``; or ``"auto"``:
+        CUDA where torch is already imported and finds a device, else the CPU.
+
+    Returns
+    -------
+    list of torch.device
+        Empty for the CPU, which needs no torch.
+
+    Raises
+    ------
+    ValueError
+        If a device is unknown, or several are not CUDA devices.
+    RuntimeError
+        If a device is not there.
+    ImportError
+        If torch is not installed.
+
+    Examples
+    --------
+    >>> resolve_devices("cpu")
+    []
+    """
+    names = [device] if isinstance(device, str) else list(device)
+    if names == ["cpu"]:
+        return []
+    if names == ["auto"]:
+        loaded = sys.modules.get("torch")
+        if loaded is None or not loaded.cuda.is_available():
+            return []
+        names = ["cuda"]
+    several = len(names) > 1
+    if not names or not all(_is_known(name, several=several) for name in names):
+        raise ValueError(
+            "`device` must be 'auto', 'cpu', 'cuda', 'cuda:0' (or another number), 'mps' or a "
+            f"list of CUDA devices, got {device!r}."
+        )
+    try:
+        import torch
+    except ImportError as err:
+        raise ImportError(
+            f"device {names[0]!r} needs torch, which is not installed: pip install 'weibnb[torch]'"
+        ) from err
+    return list(dict.fromkeys(_check_there(torch.device(name)) for name in names))
+
+
+def _is_known(name: object, *, several: bool) -> bool:
+    if not isinstance(name, str):
+        return False
+    kind, colon, number = name.partition(":")
+    if kind == "cuda":
+        return not colon or (number.isascii() and number.isdigit())
+    return name == "mps" and not several
+
+
+def _check_there(device: torch.device) -> torch.device:
+    import torch
+
+    if device.type == "mps":
+        there, found = torch.backends.mps.is_available(), "finds no Metal device"
+    else:
+        number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        there = (device.index or 0) < number
+        found = f"finds {number} CUDA devices" if number else "finds no CUDA device"
+    if not there:
+        built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
+        raise RuntimeError(
+            f"device {str(device)!r} is not available: torch {torch.__version__} (built for "
+            f"{built}) {found}. Use device='cpu', or install a build of torch for your device."
+        )
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device(device.type, device.index or 0)
+
+
+def count_magnitudes(
+    weights: Any, *, device: str | Sequence[str] = "auto", workers: int | None = None
+) -> Counts:
+    """Count the magnitudes of an array or tensor, exactly, in one pass.
+
+    Parameters
+    ----------
+    weights : array_like or torch.Tensor
+        Weights of any shape in float64, float32, float16, bfloat16 or float8. Of a DTensor each
+        process counts its shard; all of them must call.
+    device : str or sequence of str
+        Where to count: ``"auto"`` (the default), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``,
+        or a list of CUDA devices. Tensors on a device of this kind are counted where they are,
+        and ``"auto"`` leaves arrays below 64 MiB to the CPU.
+    workers : int, optional
+        Threads; by default the cores that this process may use.
+
+    Returns
+    -------
+    Counts
+        Every quantile, moment and fit follows from them; they merge by addition.
+
+    Raises
+    ------
+    TypeError
+        If the weights are not floating-point.
+    ValueError
+        If the device is unknown.
+    RuntimeError
+        If the device is not there.
+
+    Notes
+    -----
+    A 16-bit or 8-bit weight has at most 2^15 magnitudes: counting them loses nothing. The bit
+    patterns of float32 and float64 are a logarithmic grid; they are counted in 256 intervals an
+    octave, or by value where all of them fit ten mantissa bits (upcast 16-bit weights do).
+    Every device gives the same counts.
+
+    Examples
+    --------
+    >>> count_magnitudes([1.0, -1.0, 0.25, 0.0, float("nan")])
+    <Counts of 3 non-zero weights in 2 values, 1 zeros, 1 not finite>
+    """
+    with Counting(device, workers=workers) as counting:
+        return counting.submit(weights).result()

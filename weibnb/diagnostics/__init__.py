@@ -1,0 +1,22 @@
+"""What fits mean: rules that take fits and return verdicts with their errors.
+
+`drift` and `bands` judge k, `attention` the queries and keys, `tails` and `outliers` the large
+weights, `cohorts` the nearest published models, `budget` and `dynamics` the training.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "attention",
+        "bands",
+        "budget",
+        "cohorts",
+        "drift",
+        "dynamics",
+        "outliers",
+        "tails",
+        "verdicts",
+    ],
+)

@@ -1,0 +1,165 @@
+"""How models store queries, keys and values, and how severe selection is by k.
+
+Verdicts are given and withheld as `weibnb.diagnostics.verdicts` says.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from weibnb.diagnostics.verdicts import (
+    errors_of,
+    interval_words,
+    margin,
+    require_protocol,
+    tabular,
+    unfitted,
+)
+
+#: Severity of selection by k, set in the gaps of the published ranges: separately stored MHA
+#: 0.76-0.99, GQA 1.10-1.16, fused 1.05-1.18; 1.204 is the upper edge of the transmission band.
+SELECTION_CONVENTION = "weibnb selection 1: deep < 1.0, mild < 1.15, near-transmission <= 1.204"
+SELECTION_EDGES = (1.0, 1.15, float(np.nextafter(1.204, np.inf)))
+SELECTION_WORDS = ("deep", "mild", "near-transmission", "above transmission")
+
+
+def storage_type(fits: xr.Dataset) -> xr.DataArray:
+    """Tell how each model stores queries, keys and values.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`.
+
+    Returns
+    -------
+    xarray.DataArray
+        On dim model: ``"MLA"`` (multi-head latent attention: low-rank factors), ``"fused"`` (one
+        matrix), ``"separate MHA"``, ``"GQA n:1"``, ``"MQA"``, ``"mixed"`` where layers differ, or
+        ``"unknown"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits.
+
+    Notes
+    -----
+    Query heads per key-value head are those of config.json where it tells of more than one, else
+    the rows of ``q_proj`` over those of ``k_proj``. Where there is a tower without a prefix it
+    decides. A single key-value head is known from config.json only: from shapes it is GQA.
+
+    Examples
+    --------
+    >>> import tempfile, weibnb as wb
+    >>> from weibnb.testing import write_checkpoint
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     file = write_checkpoint(f"{place}/tiny", hidden=512, kv_share=4)
+    ...     storage_type(wb.scan(file)).item()
+    'GQA 4:1'
+    """
+    fits = tabular(fits)
+    others = [dim for dim in fits["status"].dims if dim not in ("model", "component")]
+    present = (fits["status"] != "absent").any(others).transpose("model", "component").values
+    names = [str(name) for name in fits["component"].values]
+    plain = np.array(["." not in name for name in names])
+    words = []
+    for index, row in enumerate(present):
+        chosen = row & plain if (row & plain).any() else row
+        parts = {name.rpartition(".")[2] for name in np.array(names)[chosen]}
+        at = [name for name, here in zip(names, chosen, strict=True) if here]
+        words.append(_storage_word(fits.isel(model=index), parts, at))
+    return xr.DataArray(
+        words,
+        {"model": fits["model"]},
+        "model",
+        name="storage_type",
+        attrs={"long_name": "Storage of queries, keys and values"},
+    )
+
+
+def selection(fits: xr.Dataset) -> xr.Dataset:
+    """Tell how far queries and keys have moved away from transmission.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits by rank regression at trim 10-90 %.
+
+    Returns
+    -------
+    xarray.Dataset
+        For every cell of class selection or fused: ``k``, ``standard_error`` and ``severity``:
+        ``"deep"`` (k < 1.0), ``"mild"`` (1.0 to 1.15), ``"near-transmission"`` (1.15 to 1.204),
+        ``"above transmission"`` (a Gaussian, 1.2054, is there); ``"not resolved"`` less than one
+        standard error from one of these edges; the cell's status where k is NaN. `storage_type`
+        is a coord: severities of different storage are not comparable.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits by this protocol, or has no such component.
+
+    References
+    ----------
+    T. Ding, arXiv:2605.18898: separately stored MHA 0.76-0.99, GQA 1.10-1.16, fused 1.05-1.18.
+    The edges between them: `SELECTION_CONVENTION`.
+
+    Examples
+    --------
+    >>> from weibnb.diagnostics.cohorts import reference_cohort
+    >>> selection(reference_cohort()).severity.sel(model="olmo-1-7b", component="q_proj").item()
+    'deep'
+    """
+    fits = tabular(fits)
+    require_protocol(fits, "Selection severity")
+    if "weight_class" not in fits.coords:
+        raise ValueError("`fits` must have the coordinate weight_class, as weibnb.scan gives it.")
+    kept = np.isin(fits["weight_class"].values.astype(str), ("selection", "fused"))
+    if not kept.any():
+        raise ValueError(
+            "`fits` must hold queries or keys (q_proj, k_proj, qkv_proj, ...), got "
+            f"{', '.join(map(str, fits['component'].values))}."
+        )
+    fits = fits.assign_coords(storage_type=storage_type(fits)).isel(component=kept)
+    k, error = fits["k"], errors_of(fits)
+    words = interval_words(k.values, margin(fits, error).values, SELECTION_EDGES, SELECTION_WORDS)
+    return xr.Dataset(
+        {
+            "k": k,
+            "standard_error": error,
+            "severity": (k.dims, unfitted(words, k, fits["status"])),
+        },
+        attrs=fits.attrs | {"convention": SELECTION_CONVENTION},
+    )
+
+
+def _storage_word(model: xr.Dataset, parts: set[str], components: list[str]) -> str:
+    """Storage of one model, from the words of its components, its heads and its shapes."""
+    if parts & {"kv_a_proj", "kv_b_proj", "q_a_proj", "q_b_proj"}:
+        return "MLA"
+    if "qkv_proj" in parts:
+        return "fused"
+    heads, shared = (float(model.get(name, np.nan)) for name in ("n_heads", "n_kv_heads"))
+    if heads > shared > 0:
+        return "MQA" if shared == 1 else _share_word(heads / shared)
+    stems = [name.removesuffix("q_proj") for name in components if name.endswith("q_proj")]
+    pairs = [(f"{stem}q_proj", f"{stem}k_proj") for stem in stems if f"{stem}k_proj" in components]
+    if not pairs or "rows" not in model:
+        return (
+            "separate MHA" if heads == shared > 0 and {"q_proj", "k_proj"} <= parts else "unknown"
+        )
+    rows = model["rows"]
+    wide, narrow = (rows.sel(component=list(names)).values for names in zip(*pairs, strict=True))
+    both = (wide > 0) & (narrow > 0)
+    shares = np.unique(wide[both] / narrow[both])
+    if shares.size > 1:
+        return "mixed"
+    return _share_word(float(shares[0])) if shares.size else "unknown"
+
+
+def _share_word(share: float) -> str:
+    if share == 1:
+        return "separate MHA"
+    return f"GQA {share:.0f}:1" if share > 1 and share.is_integer() else "unknown"

@@ -1,0 +1,456 @@
+"""Published bands of k: what lies in them, what leaves them, and how far models spread.
+
+Verdicts are given and withheld as `weibnb.diagnostics.verdicts` says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import xarray as xr
+
+from weibnb.diagnostics.verdicts import (
+    NOT_FITTED,
+    errors_of,
+    interval_words,
+    margin,
+    require_protocol,
+    tabular,
+    unknown_name,
+)
+from weibnb.fitting import weibull
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+By = Literal["cell", "layer", "component", "model"]
+
+#: A verdict is "far above" where k - 5 standard errors exceeds the Gaussian anchor by 1 %.
+FAR_ABOVE = (5.0, 1.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A published interval of k.
+
+    Attributes
+    ----------
+    name, version : str
+        What it is called, and the release that defines it.
+    lower, upper : float
+        Edges of k; both belong to the band.
+    statistic : str
+        What the interval was published for.
+    components : tuple of str
+        Components it applies to, in any tower.
+    source : str
+        Where it was published.
+
+    Raises
+    ------
+    ValueError
+        If the edges do not satisfy ``0 < lower < upper`` or no component is named.
+
+    Examples
+    --------
+    >>> BANDS["transmission-feed-forward"].upper
+    1.204
+    """
+
+    name: str
+    version: str
+    lower: float
+    upper: float
+    statistic: str
+    components: tuple[str, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lower < self.upper < np.inf:
+            raise ValueError(
+                f"A band must satisfy 0 < lower < upper, got {(self.lower, self.upper)}."
+            )
+        if isinstance(self.components, str) or not self.components:
+            raise ValueError(
+                f"`components` must be a tuple of component names, got {self.components!r}."
+            )
+
+
+def _published(
+    name: str, version: str, lower: float, upper: float, components: str, statistic: str
+) -> Band:
+    return Band(name, version, lower, upper, statistic, tuple(components.split()), _PAPER)
+
+
+_PAPER = "T. Ding, arXiv:2605.18898, and its database v9.1"
+_MEDIANS, _ENTRY = "median over the layers of each matrix", "median of the feed-forward medians"
+_RELEASE, _ABSTRACT, _DATABASE = "August 2026 release", "arXiv abstract", "database v9.1"
+_FEED_FORWARD = "gate_proj up_proj down_proj"
+#: Published bands by name.
+BANDS = MappingProxyType(
+    {
+        band.name: band
+        for band in (
+            _published("transmission-feed-forward", _RELEASE, 1.186, 1.204, _FEED_FORWARD, _ENTRY),
+            _published(
+                "transmission-abstract",
+                _ABSTRACT,
+                1.186,
+                1.204,
+                f"o_proj {_FEED_FORWARD}",
+                _MEDIANS,
+            ),
+            _published("selection-separate-mha", _DATABASE, 0.76, 0.99, "q_proj k_proj", _MEDIANS),
+            _published("selection-gqa", _DATABASE, 1.10, 1.16, "q_proj k_proj", _MEDIANS),
+            _published("selection-fused", _DATABASE, 1.05, 1.18, "qkv_proj", _MEDIANS),
+        )
+    }
+)
+
+
+def summarise(
+    fits: xr.Dataset,
+    *,
+    by: By = "component",
+    components: Iterable[str] | None = None,
+    layers: tuple[int, int] | None = None,
+) -> xr.Dataset:
+    """Reduce k to one value a cell, layer, component or model, with a standard error.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`.
+    by : {"cell", "layer", "component", "model"}
+        Every cell; the median over the components of each layer; the median over the layers of
+        each component; or the median over components of these.
+    components : iterable of str, optional
+        Components to keep, without their tower; all by default.
+    layers : tuple of int, optional
+        First and last layer, both kept.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``k`` and ``standard_error``, both dimensionless. What has no fit is left out of a median.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, an argument is not valid, nothing is left, or
+        components of several towers would be reduced to one value.
+
+    Notes
+    -----
+    The standard error of a median over components (or experts) is that of the one or two cells
+    in its middle: the matrices are these and no others. A median over layers takes the larger of
+    that and half the distance between the order statistics at 1/2 ± 1/(2 sqrt(m)) of m layers
+    (Hazen positions), a distribution-free standard error of a median: it tells how much another
+    draw of layers would change it. Cost: a sort.
+
+    Examples
+    --------
+    >>> import weibnb as wb
+    >>> rng = np.random.default_rng(0)
+    >>> name = "model.layers.{}.mlp.up_proj.weight"
+    >>> fits = wb.scan({"new": {name.format(i): rng.normal(size=(256, 256)) for i in range(4)}})
+    >>> middle = summarise(fits, by="model")
+    >>> dict(middle.k.sizes), bool(abs(middle.k.item() - 1.2054) < 4 * middle.standard_error.item())
+    ({'model': 1, 'step': 1}, True)
+    """
+    if by not in get_args(By):
+        raise unknown_name("by", by, get_args(By))
+    fits = _restrict(tabular(fits), components, layers)
+    k, error = fits["k"], errors_of(fits)
+    if by in ("layer", "model") and "tower" in fits.coords:
+        towers = sorted(set(map(str, np.atleast_1d(fits["tower"].values))))
+        if len(towers) > 1:
+            raise ValueError(
+                f"`fits` must hold one tower for by={by!r}, got {', '.join(map(repr, towers))}. "
+                f"Select one: fits.sel(component=fits.tower == {towers[0]!r})."
+            )
+    if by != "cell":
+        k, error = _median(k, error, "expert")
+    if by in ("component", "model"):
+        k, error = _median_over_layers(k, error)
+    if by in ("layer", "model"):
+        k, error = _median(k, error, "component")
+    result = xr.Dataset({"k": k, "standard_error": error}, attrs=fits.attrs | {"by": by})
+    result["k"].attrs = {"long_name": "Weibull shape k", "units": "1"}
+    result["standard_error"].attrs = {"long_name": "Standard error of k", "units": "1"}
+    return result
+
+
+def judge(
+    fits: xr.Dataset,
+    band: str | Band = "transmission-feed-forward",
+    *,
+    by: By = "cell",
+    layers: tuple[int, int] | None = None,
+) -> xr.Dataset:
+    """Tell whether k lies in a band.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits by rank regression at trim 10-90 %, the protocol of the bands.
+    band : str or Band
+        A name of `BANDS`, or a band of your own.
+    by : {"cell", "layer", "component", "model"}
+        What is judged, as in `summarise`. The feed-forward band was published for ``"model"``,
+        the others for ``"component"``.
+    layers : tuple of int, optional
+        First and last layer to judge.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``k`` and ``standard_error`` as in `summarise`; ``distance``, how far k lies outside the
+        band (negative below it, 0 inside); and ``verdict``:
+
+        - ``"in"``, ``"below"``, ``"above"``: at least one standard error from both edges;
+        - ``"far above"``: k less 5 standard errors is above 1.01 times the Gaussian anchor
+          (1.2175): tails lighter than any Gaussian's, as of a uniform initialisation or of
+          clipped weights. A Gaussian, 1.2054, is ``"above"``;
+        - ``"not resolved"``: less than one standard error from an edge;
+        - ``"not fitted"``: k is NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not valid, no component of the band is there, or the protocol is not
+        the bands'.
+
+    References
+    ----------
+    T. Ding, arXiv:2605.18898: transmission band [1.186, 1.204].
+
+    Examples
+    --------
+    >>> from weibnb.diagnostics.cohorts import reference_cohort
+    >>> judge(reference_cohort(), by="model").verdict.sel(model="llama-3-8b").item()
+    'in'
+    """
+    chosen = _find_band(band)
+    summary = summarise(fits, by=by, components=chosen.components, layers=layers)
+    require_protocol(summary, f"Band {chosen.name!r}")
+    k, error = summary["k"].values, margin(fits, summary["standard_error"]).values
+    edges = (chosen.lower, float(np.nextafter(chosen.upper, np.inf)))
+    words = interval_words(k, error, edges, ("below", "in", "above"))
+    errors, factor = FAR_ABOVE
+    far = (words == "above") & (k - errors * error > factor * weibull.anchor().k)
+    words = np.where(far, "far above", words)
+    outside = k - np.clip(k, chosen.lower, chosen.upper)
+    dims = summary["k"].dims
+    result = summary.assign(
+        distance=(dims, outside, {"long_name": "Distance of k from the band", "units": "1"}),
+        verdict=(dims, np.where(np.isnan(k), NOT_FITTED, words)),
+    )
+    result.attrs |= {
+        "band": chosen.name,
+        "band_version": chosen.version,
+        "band_lower": chosen.lower,
+        "band_upper": chosen.upper,
+        "band_statistic": chosen.statistic,
+        "band_source": chosen.source,
+    }
+    return result
+
+
+def leaving(
+    fits: xr.Dataset,
+    band: str | Band = "transmission-feed-forward",
+    *,
+    by: By = "cell",
+    layers: tuple[int, int] | None = None,
+) -> pd.DataFrame:
+    """List what lies outside a band for certain, the farthest first.
+
+    Parameters
+    ----------
+    fits, band, by, layers
+        As in `judge`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each verdict ``"below"``, ``"above"`` or ``"far above"``: the coordinates of
+        the dims, then ``k``, ``standard_error``, ``distance`` (in k) and ``verdict``. What is not
+        resolved or not fitted is not listed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `judge`.
+
+    Examples
+    --------
+    >>> from weibnb.diagnostics.cohorts import reference_cohort
+    >>> table = leaving(reference_cohort(), "transmission-abstract", by="component")
+    >>> table.query("component == 'o_proj'").model.tolist()[:2]
+    ['olmo-1-7b', 'qwen2.5-7b']
+    """
+    judged = judge(fits, band, by=by, layers=layers)
+    verdict = judged["verdict"]
+    columns = [*map(str, verdict.dims), "k", "standard_error", "distance", "verdict"]
+    table = judged.reset_coords(drop=True).to_dataframe(dim_order=list(verdict.dims)).reset_index()
+    table = table.loc[table["verdict"].isin(["below", "above", "far above"]), columns]
+    order = table["distance"].abs().sort_values(ascending=False, kind="stable").index
+    return table.loc[order].reset_index(drop=True)
+
+
+def coefficient_of_variation(
+    fits: xr.Dataset,
+    band: str | Band = "transmission-feed-forward",
+    *,
+    layers: tuple[int, int] | None = None,
+) -> xr.Dataset:
+    """Spread of a band's statistic across models, relative to its mean.
+
+    Parameters
+    ----------
+    fits, band, layers
+        As in `judge`; at least two models.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``coefficient_of_variation`` (%), the sample standard deviation over the mean of the
+        models' k as ``judge(..., by="model")`` has it; its ``standard_error`` (%); ``models``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `judge`, and where there are fewer than two models.
+
+    Notes
+    -----
+    The standard error is that of normally distributed models, ``CV / sqrt(2 (models - 1))``.
+
+    Examples
+    --------
+    >>> from weibnb.diagnostics.cohorts import reference_cohort
+    >>> coefficient_of_variation(reference_cohort()).coefficient_of_variation.round(2).item()
+    0.48
+    """
+    k = judge(fits, band, by="model", layers=layers)["k"]
+    if k.sizes["model"] < 2:
+        raise ValueError(
+            "`fits` must hold at least two models for a spread across models, got "
+            f"{k.sizes['model']}. Scan several, or concatenate with weibnb.reference_cohort()."
+        )
+    models = k.count("model")
+    enough = models > 1
+    value = 100 * (k.where(enough).std("model", ddof=1) / k.mean("model"))
+    return xr.Dataset(
+        {
+            "coefficient_of_variation": value.assign_attrs(units="%"),
+            "standard_error": (value / np.sqrt(2 * (models.where(enough) - 1))).assign_attrs(
+                units="%"
+            ),
+            "models": models,
+        }
+    )
+
+
+def _restrict(
+    fits: xr.Dataset, components: Iterable[str] | None, layers: tuple[int, int] | None
+) -> xr.Dataset:
+    """Keep some components, whatever their tower, and a range of layers."""
+    if components is not None:
+        names, wanted = [str(name) for name in fits["component"].values], tuple(components)
+        kept = [name.rpartition(".")[2] in wanted for name in names]
+        if not any(kept):
+            raise ValueError(
+                f"`fits` must hold one of {', '.join(map(repr, wanted))}, got {', '.join(names)}."
+            )
+        fits = fits.isel(component=np.array(kept))
+    if layers is None:
+        return fits
+    try:
+        first, last = layers
+        valid = bool(first <= last)
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise ValueError(f"`layers` must satisfy first <= last, got {layers!r}.")
+    if "layer" not in fits["k"].dims:
+        raise ValueError("`layers` must be omitted where `fits` has no dim layer.")
+    known = fits["layer"].values
+    kept_layers = (known >= first) & (known <= last)
+    if not kept_layers.any():
+        raise ValueError(
+            f"`layers` must lie within {int(known.min())} to {int(known.max())}, got {layers!r}."
+        )
+    return fits.isel(layer=kept_layers)
+
+
+def _find_band(band: str | Band) -> Band:
+    if isinstance(band, Band):
+        return band
+    if band not in BANDS:
+        raise unknown_name("band", band, BANDS)
+    return BANDS[band]
+
+
+def _median(k: xr.DataArray, error: xr.DataArray, dim: str) -> tuple[xr.DataArray, xr.DataArray]:
+    """Median over a dim, with the standard error of the one or two cells in the middle."""
+    if dim not in k.dims:
+        return k, error
+
+    def middle(values: Array, errors: Array) -> tuple[Array, Array]:
+        order = np.argsort(values, -1)
+        count = np.isfinite(values).sum(-1, keepdims=True)
+        pair = np.concatenate([np.maximum(count - 1, 0) // 2, count // 2], -1)
+        pair = np.minimum(pair, values.shape[-1] - 1)
+        chosen = np.take_along_axis(order, pair, -1)
+        two = np.take_along_axis(errors, chosen, -1)
+        mean = np.take_along_axis(values, chosen, -1).mean(-1)
+        single = pair[..., 0] == pair[..., 1]
+        return mean, np.where(single, two[..., 0], np.hypot(two[..., 0], two[..., 1]) / 2)
+
+    return _reduce(middle, k, error, dim)
+
+
+def _median_over_layers(k: xr.DataArray, error: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Median over layers, with the larger of the middle's standard error and the layers' spread."""
+    if "layer" not in k.dims:
+        return k, error
+    median, sampling = _median(k, error, "layer")
+
+    def spread(values: Array, errors: Array) -> tuple[Array, Array]:
+        ordered = np.sort(values, -1)
+        count = np.isfinite(values).sum(-1)
+        reach = np.sqrt(count) / 2
+        ends = [_between(ordered, (count - 1) / 2 + side * reach, count) for side in (1, -1)]
+        return (ends[0] - ends[1]) / 2, errors[..., 0]
+
+    half, _ = _reduce(spread, k, error, "layer")
+    return median, xr.DataArray(np.fmax(half, sampling))
+
+
+def _between(ordered: Array, position: Array, count: NDArray[np.int_]) -> Array:
+    """Value at a fractional rank of sorted rows of which the first `count` are numbers."""
+    position = np.clip(position, 0, np.maximum(count - 1, 0))
+    low = np.floor(position).astype(int)
+    high = np.minimum(low + 1, np.maximum(count - 1, 0))
+    values = [np.take_along_axis(ordered, rank[..., None], -1)[..., 0] for rank in (low, high)]
+    between = values[0] + (position - low) * (values[1] - values[0])
+    return np.where(count > 1, between, np.nan)
+
+
+def _reduce(
+    function: Any, k: xr.DataArray, error: xr.DataArray, dim: str
+) -> tuple[xr.DataArray, xr.DataArray]:
+    first, second = xr.apply_ufunc(
+        function, k, error, input_core_dims=[[dim], [dim]], output_core_dims=[[], []]
+    )
+    return first, second

@@ -1,0 +1,390 @@
+"""Published entries and packaged fits to compare a scan with, and how near each of them is."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from weibnb.diagnostics.bands import summarise
+from weibnb.diagnostics.verdicts import require_protocol, unknown_name
+from weibnb.fits.files import open_fits
+from weibnb.fits.schema import VARIABLES, protocol_of, validate
+from weibnb.fitting import weibull
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+#: Distance, in spreads between entries, beyond which nothing is close.
+CLOSE = 2.0
+CITATION = (
+    'T. Ding, "A Two-Parameter Weibull Framework for Diagnosing Transformer Weight '
+    'Distributions", arXiv:2605.18898, database v9.1 (CC BY 4.0)'
+)
+_CLASSES = {
+    "qkv_proj": "fused",
+    "q_proj": "selection",
+    "k_proj": "selection",
+    "v_proj": "value",
+    "o_proj": "transmission",
+    "gate_proj": "transmission",
+    "up_proj": "transmission",
+    "down_proj": "transmission",
+}
+# Columns that stay variables; the others describe the model and become coords.
+_MEASURED = (
+    "k",
+    "lam",
+    "status",
+    "protocol",
+    "low_r2_layers",
+    "shallow_median_k_gate",
+    "shallow_min_k",
+    "deep_median_k_gate",
+)
+_DESCRIPTIONS = {
+    "learning_rate": "Peak learning rate η",
+    "tau": "AdamW timescale τ = 1/(η·weight decay), in steps",
+    "t_over_tau": "Length of the run in timescales, T/τ",
+    "low_r2_layers": "Layers with r2 < 0.95 in q_proj (qkv_proj where fused)",
+    "hyperparameter_source": "Whether learning rate, weight decay and steps were published",
+}
+
+
+def reference_cohort() -> xr.Dataset:
+    """Load the 12 published entries of 7 families: median k and λ of every matrix.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims (model, component). ``k`` and ``lam`` are medians over layers of terminal
+        checkpoints, without standard errors; ``low_r2_layers`` on model. Coords of model:
+        ``family, size, storage, n_heads, n_kv_heads, n_layers, qk_norm, tokens, learning_rate,
+        weight_decay, steps, tau, t_over_tau, hyperparameter_source``. It passes for fits:
+        ``judge(reference_cohort(), by="component")`` works.
+
+    References
+    ----------
+    T. Ding, arXiv:2605.18898, database v9.1 (CC BY 4.0). τ = 1/(η·weight decay): Wang and
+    Aitchison, arXiv:2405.13698.
+
+    Examples
+    --------
+    >>> cohort = reference_cohort()
+    >>> cohort.k.sel(model="olmo-1-7b", component="q_proj").item()
+    0.8123
+    >>> cohort.t_over_tau.sel(model="pythia-70m").item()
+    1.43
+    """
+    return _load("reference_cohort")
+
+
+def qwen_cohort() -> xr.Dataset:
+    """Load the 11 published Qwen entries; in regime B shallow feed-forward layers are bimodal.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `reference_cohort`. Coords of model: ``n_layers, tokens, maths_continued_pretraining,
+        regime``; variables on model: ``shallow_median_k_gate, shallow_min_k,
+        deep_median_k_gate``.
+
+    References
+    ----------
+    T. Ding, arXiv:2605.18898, database v9.1 (CC BY 4.0).
+
+    Examples
+    --------
+    >>> qwen_cohort().regime.sel(model="Qwen2.5-14B").item()
+    'B'
+    """
+    return _load("qwen_cohort")
+
+
+def load_cohort(name: str) -> xr.Dataset:
+    """Load the fits of a packaged cohort of small models, with the counts of every matrix.
+
+    Parameters
+    ----------
+    name : str
+        ``"stdlib"``: byte-level decoders that learned the Python standard library's source.
+
+    Returns
+    -------
+    xarray.Dataset
+        As from `weibnb.scan`, in memory. Further coords of model: ``learning_rate,
+        weight_decay, steps, batch, context, attention`` ("separate", "gqa" or "fused"), ``mlp``
+        ("gated" or "gelu"), ``init`` ("normal" or "uniform") and ``seed``. Variables over
+        (model, step): ``train_loss`` and ``eval_loss``, in nats per byte.
+
+    Raises
+    ------
+    ValueError
+        If there is no such cohort; the message names those there are.
+
+    Notes
+    -----
+    The models are small and undertrained beside published ones: see ``README.md`` in the
+    package's ``data/cohort`` for how they were made and which findings they show. The weights
+    are not shipped; ``scripts/train_cohort.py`` trains them again. `compare` takes the cohort as
+    it is; one Dataset of it and of fits of your own comes from ``xarray.merge([cohort, fits],
+    join="outer", compat="no_conflicts")``, since ``xarray.concat`` wants all coords on both sides.
+
+    Examples
+    --------
+    >>> cohort = load_cohort("stdlib")
+    >>> fused = cohort.isel(model=cohort.attention.values == "fused")
+    >>> bool((fused.eval_loss.diff("step") < 0).all())
+    True
+    """
+    folder = resources.files("weibnb") / "data" / "cohort"
+    names = (path.name for path in folder.iterdir())
+    known = sorted(file.removesuffix(".nc") for file in names if file.endswith(".nc"))
+    if name not in known:
+        raise unknown_name("name", name, known)
+    with resources.as_file(folder / f"{name}.nc") as path, open_fits(path) as fits:
+        return fits.load()
+
+
+def cohort_entry(name: str, *, cohort: xr.Dataset | None = None) -> xr.Dataset:
+    """Return one entry of a cohort.
+
+    Parameters
+    ----------
+    name : str
+        Its name, upper or lower case.
+    cohort : xarray.Dataset, optional
+        Where to look; `reference_cohort` by default.
+
+    Returns
+    -------
+    xarray.Dataset
+        The entry, without dim model.
+
+    Raises
+    ------
+    ValueError
+        If there is no such entry; the message names the closest.
+
+    Examples
+    --------
+    >>> cohort_entry("Llama-3-8B").storage.item()
+    'GQA 4:1'
+    """
+    entries = reference_cohort() if cohort is None else cohort
+    known = [str(entry) for entry in entries["model"].values]
+    found = [entry for entry in known if entry.lower() == str(name).lower()]
+    if not found:
+        raise unknown_name("name", name, known)
+    return entries.sel(model=name if name in known else found[0])
+
+
+def compare(
+    fits: xr.Dataset, cohort: xr.Dataset | None = None, *, step: int | None = None
+) -> pd.DataFrame:
+    """Rank the entries of a cohort by their distance from each model.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits by the protocol of the cohort.
+    cohort : xarray.Dataset, optional
+        Entries: `reference_cohort` by default, `qwen_cohort`, or fits of your own models.
+    step : int, optional
+        Step to compare; by default the last one with fits, for each model.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each model and entry, nearest first:
+
+        - ``model``, ``entry``;
+        - ``distance``: root mean square over the shared components of the difference in median
+          k, in units of the spread between the entries;
+        - ``standard_error`` of the distance, NaN where neither side has one;
+        - ``shared_components``: how many, and thus what the distance is about;
+        - ``note``: ``"tied"`` with the nearest entry, where the two distances differ by less
+          than the standard error of their difference; ``"no shared selection component"``; in
+          the first row of a model also ``"nothing close"``, where the distance less its standard
+          error is above 2 (`CLOSE`), and ``"untrained is closer"``, where the Gaussian anchor is
+          nearer than that entry.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, a protocol differs, there is no such step, the cohort
+        has fewer than two entries, or a model shares no component with it.
+
+    Notes
+    -----
+    ``d² = mean over c of ((k_c - k_c,entry) / s_c)²`` with s_c the standard deviation of k_c
+    across the entries that have the component. λ is left out: it follows the width of the model
+    and the optimiser's budget. Components count only where both sides store them, so that
+    ``qkv_proj`` meets only ``qkv_proj``; entries that share no query, key or fused matrix say
+    nothing of selection and come after those that do. Standard errors follow to first order
+    from those of `summarise`; the noise itself makes a distance larger, never smaller.
+
+    References
+    ----------
+    T. Ding, arXiv:2605.18898 (the entries). The distance is weibnb's own.
+
+    Examples
+    --------
+    >>> table = compare(reference_cohort())
+    >>> table.query("model == 'mistral-7b'").entry.tolist()[:2]
+    ['mistral-7b', 'qwen2.5-14b']
+    """
+    entries = summarise(reference_cohort() if cohort is None else cohort)
+    own = summarise(fits)
+    require_protocol(own, "The cohort", like=protocol_of(entries))
+    entries, own = _at_step(entries, None), _at_step(own, step)
+    spread = entries["k"].std("model", ddof=1).where(entries["k"].count("model") > 1)
+    entries = entries.isel(component=(spread > 0).values)
+    if not entries.sizes["component"]:
+        raise ValueError(
+            "`cohort` must hold at least two entries that differ in a component, got "
+            f"{', '.join(map(str, entries['model'].values))}."
+        )
+    known = ", ".join(map(str, entries["component"].values))
+    entries = entries.isel(component=entries["component"].isin(own["component"]).values)
+    own, spread = (
+        own.sel(component=entries["component"]),
+        spread.sel(component=entries["component"]),
+    )
+    shared = own["k"].notnull() & entries["k"].notnull().any("model")
+    lonely = own["model"].values[~shared.any("component").values]
+    if lonely.size:
+        raise ValueError(
+            f"`fits` must share a fitted component with the cohort ({known}); "
+            f"{', '.join(map(str, lonely))} does not. Leave it out: fits.sel(model=[...])."
+        )
+    tables = [_rank(own.isel(model=i), entries, spread.values) for i in range(own.sizes["model"])]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _rank(own: xr.Dataset, entries: xr.Dataset, spread: Array) -> pd.DataFrame:
+    """Distances of one model from every entry, nearest first."""
+    k, words = own["k"].values, [""] * entries.sizes["model"]
+    z = (k - entries["k"].values) / spread
+    shared = np.isfinite(z)
+    count, z = shared.sum(-1), np.where(shared, z, 0.0)
+    distance = np.sqrt((z**2).sum(-1) / np.maximum(count, 1))
+    blind = ~(shared & _selects(entries)).any(-1)
+    order = np.lexsort((distance, blind))
+    order = order[count[order] > 0]
+    first = order[0]
+    error, tied = _uncertainty(own, entries, spread, z, first)
+    tied &= shared.any(-1) & (blind == blind[first])
+    estimator, trim = protocol_of(own)
+    gaussian = (k - weibull.anchor(estimator=estimator, trim=trim).k) / spread
+    untrained = np.sqrt((gaussian[shared[first]] ** 2).mean())
+    notes: list[list[str]] = [[] for _ in words]
+    for i in order:
+        flags = {
+            "tied": tied[i] and tied.sum() > 1,
+            "nothing close": i == first and distance[i] - np.nan_to_num(error[i]) > CLOSE,
+            "untrained is closer": i == first and untrained < distance[i],
+            "no shared selection component": blind[i],
+        }
+        notes[i] = [note for note, flag in flags.items() if flag]
+    return pd.DataFrame(
+        {
+            "model": str(own["model"].item()),
+            "entry": entries["model"].values.astype(str)[order],
+            "distance": distance[order],
+            "standard_error": error[order],
+            "shared_components": count[order],
+            "note": ["; ".join(notes[i]) for i in order],
+        }
+    )
+
+
+def _uncertainty(
+    own: xr.Dataset, entries: xr.Dataset, spread: Array, z: Array, first: int
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Return standard errors of the distances, and which do not surely exceed the first's."""
+
+    def root(terms: Array) -> Array:
+        return np.asarray(np.sqrt((terms**2).sum(-1)))
+
+    errors = [part["standard_error"].values / spread for part in (own, entries)]
+    shared = np.isfinite(own["k"].values + entries["k"].values)
+    known = (shared & (np.isfinite(errors[0]) | np.isfinite(errors[1]))).any(-1)
+    ours, theirs = (np.where(shared, np.nan_to_num(part), 0.0) for part in errors)
+    count = np.maximum(shared.sum(-1), 1)
+    distance = root(z) / np.sqrt(count)
+    slope = z / np.where(distance > 0, distance * count, 1.0)[:, None]
+    error = np.hypot(root(slope * ours), root(slope * theirs))
+    error = np.where(distance > 0, error, np.hypot(root(ours), root(theirs)) / count)
+    part = root(slope * theirs)
+    gap = np.hypot(root((slope - slope[first]) * ours.max(0)), np.hypot(part, part[first]))
+    return np.where(known, error, np.nan), distance - distance[first] <= gap
+
+
+def _selects(entries: xr.Dataset) -> NDArray[np.bool_]:
+    """Which components are queries, keys or both with values."""
+    if "weight_class" not in entries.coords:
+        return np.zeros(entries.sizes["component"], bool)
+    return np.isin(entries["weight_class"].values.astype(str), ("selection", "fused"))
+
+
+def _at_step(summary: xr.Dataset, step: int | None) -> xr.Dataset:
+    """Keep one step: the given one, or the last with fits for each model."""
+    known = np.atleast_1d(summary["step"].values).tolist()
+    if step is not None and step not in known:
+        raise ValueError(f"`step` must be one of {', '.join(map(str, known))}, got {step!r}.")
+    if "step" not in summary.dims:
+        return summary
+    if step is not None:
+        return summary.sel(step=step).transpose("model", "component")
+    fitted = summary["k"].notnull().any("component").transpose("model", "step").values
+    last = fitted.shape[1] - 1 - fitted[:, ::-1].argmax(1)
+    return summary.isel(step=xr.DataArray(last, dims="model")).transpose("model", "component")
+
+
+def _load(name: str) -> xr.Dataset:
+    """Read a packaged table: k and λ by (model, component), the rest by model."""
+    file = resources.files("weibnb") / "data" / "published" / f"{name}.csv"
+    with file.open(encoding="utf-8") as text:
+        table = pd.read_csv(text, comment="#")
+    components = [column[2:] for column in table.columns if column.startswith("k.")]
+    variables: dict[Hashable, Any] = {}
+    for short in ("k", "lam"):
+        medians = table[[f"{short}.{component}" for component in components]].to_numpy(float)
+        long_name, units = VARIABLES[short]
+        described = {"long_name": f"{long_name}, median over layers", "units": units}
+        variables[short] = (("model", "component"), medians, described)
+    stored = np.isfinite(variables["k"][1])
+    variables["status"] = (("model", "component"), np.where(stored, "ok", "absent").astype(object))
+    words = weibull.protocol_text((0.1, 0.9), "rank_regression")
+    variables["protocol"] = ("model", np.full(len(table), words, object))
+    for column in table.columns.drop("entry"):
+        if "." not in column:
+            values = table[column].to_numpy()
+            values = values if values.dtype.kind in "bif" else values.astype(str)
+            described = {"long_name": _DESCRIPTIONS[column]} if column in _DESCRIPTIONS else {}
+            variables[column] = ("model", values, described)
+    coords: dict[Hashable, Any] = {
+        "model": table["entry"].to_numpy().astype(str),
+        "component": components,
+        "weight_class": ("component", [_CLASSES[component] for component in components]),
+        "layer": "median",
+        "step": "last",
+    }
+    attributes = {
+        "title": "Published medians over layers of Weibull fits of weight matrices",
+        "estimator": "rank_regression",
+        "trim_lower": 0.1,
+        "trim_upper": 0.9,
+        "citation": CITATION,
+        "version": "9.1",
+    }
+    result = xr.Dataset(variables, coords, attributes)
+    return validate(result.set_coords([name for name in variables if name not in _MEASURED]))

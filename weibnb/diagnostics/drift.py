@@ -1,0 +1,222 @@
+"""How far fits have drifted from where an untrained matrix stands, and which shape is nearest.
+
+Verdicts are given and withheld as `weibnb.diagnostics.verdicts` says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+import numpy as np
+import xarray as xr
+
+from weibnb.diagnostics.verdicts import (
+    RESOLUTION,
+    errors_of,
+    interval_words,
+    margin,
+    ready,
+    require_protocol,
+    unfitted,
+    unknown_name,
+)
+from weibnb.fits.schema import protocol_of
+from weibnb.fitting import weibull
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+#: Severity of drift by \|Δk\| in percent of the anchor.
+DRIFT_CONVENTION = "weibnb drift 1: invariant < 1 %, mild 1-30 %, strong > 30 %"
+DRIFT_EDGES = (1.0, float(np.nextafter(30.0, np.inf)))
+DRIFT_WORDS = ("invariant", "mild", "strong")
+
+#: Shapes that `drift` knows by name.
+NAMED_SHAPES: dict[str, tuple[weibull.Initialisation, float | None]] = {
+    "gaussian": ("gaussian", None),
+    "uniform": ("uniform", None),
+    "laplace": ("laplace", None),
+    "truncated_gaussian(2)": ("truncated_gaussian", 2.0),
+    "truncated_gaussian(3)": ("truncated_gaussian", 3.0),
+    "student_t(3)": ("student_t", 3.0),
+    "student_t(5)": ("student_t", 5.0),
+    "student_t(10)": ("student_t", 10.0),
+    "student_t(30)": ("student_t", 30.0),
+}
+#: Tolerances in k, λ/rms and r2 that make one unit of `shape_distance`, before sampling noise.
+SHAPE_TOLERANCES = (0.0075, 0.015, 0.0004)
+#: Distance beyond which no named shape is close.
+SHAPE_CLOSE = 3.0
+# Standard deviation of r2 times sqrt(n): 0.06 for Gaussian, 0.15 for uniform weights (simulated).
+_R2_NOISE = 0.1
+
+
+def drift(
+    fits: xr.Dataset,
+    *,
+    anchor: str | weibull.Anchor = "gaussian",
+    parameter: float | None = None,
+) -> xr.Dataset:
+    """Tell how far k has moved from where an untrained matrix stands.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`, by any protocol: the anchor is computed for the same one.
+    anchor : str or Anchor
+        A distribution that `weibnb.anchor` knows (``"gaussian"``, ``"uniform"``,
+        ``"truncated_gaussian"``, ...), an `Anchor` of the same protocol, or ``"step0"``: the
+        same cell at step 0.
+    parameter : float, optional
+        As in `weibnb.anchor`: where the Gaussian is cut (in σ), or the degrees of freedom.
+
+    Returns
+    -------
+    xarray.Dataset
+        On the dims of k:
+
+        - ``delta_k``, ``delta_k_percent``: distance from the anchor, in k and in % of it;
+        - ``z``: the distance in its standard errors (NaN at step 0 itself);
+        - ``severity``: ``"invariant"`` below 1 %, ``"mild"`` from 1 % to 30 %, ``"strong"``
+          above; ``"not resolved"`` where ``|Δk %|`` lies less than one standard error from 1 %
+          or from 30 %; ``"no anchor"`` where step 0 has no fit; the cell's status, or
+          ``"not fitted"``, where k is NaN;
+        - ``lam_over_rms``: λ over the root mean square of the non-zero weights,
+          ``rms / sqrt(1 - zero_fraction)``;
+        - ``nearest_shape``: the closest of `NAMED_SHAPES`; ``"none"`` beyond `SHAPE_CLOSE`,
+          ``"unknown"`` where λ/rms or r2 is not known;
+        - ``shape_distance``: how close, in the units below;
+        - ``shape_resolved``: whether the second closest shape is at least one standard error
+          farther, measured along the line between both in (k, λ/rms).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, the anchor is unknown or of another protocol, or
+        there is no step 0 or no other step.
+
+    Notes
+    -----
+    ``shape_distance`` is Euclidean in (k, λ/rms, r2), each divided by its tolerance (0.0075,
+    0.015 and 0.0004) and its sampling noise added in quadrature (``k_se``, ``lam_se / rms`` and
+    ``0.1 / sqrt(n)``). On large matrices 1 is thus a difference of 0.0075 in k. The standard error
+    against ``"step0"`` takes both fits as independent; they are not soon after initialisation,
+    so that ``z`` is too small there.
+
+    References
+    ----------
+    T. Ding, arXiv:2605.18898 (k0 = 1.2054). The edges: `DRIFT_CONVENTION`.
+
+    Examples
+    --------
+    >>> import weibnb as wb
+    >>> rng = np.random.default_rng(0)
+    >>> weights = {"model.layers.0.mlp.up_proj.weight": rng.normal(0, 0.02, (512, 512))}
+    >>> moved = drift(wb.scan({"new": weights}))
+    >>> moved.severity.item(), moved.nearest_shape.item(), bool(abs(moved.z.item()) < 4)
+    ('invariant', 'gaussian', True)
+    """
+    fits = ready(fits)
+    k, error = fits["k"], errors_of(fits)
+    start, start_error, label = _start(fits, error, anchor, parameter)
+    delta = k - start
+    total = np.hypot(error, start_error)
+    percent = 100 * delta / start
+    percent_error = 100 / start * np.hypot(error, k / start * start_error)
+    if label == "step0":
+        total = total.where(total["step"] != 0, 0.0)
+        percent_error = percent_error.where(percent_error["step"] != 0, 0.0)
+    words = interval_words(
+        abs(percent).values, margin(fits, percent_error).values, DRIFT_EDGES, DRIFT_WORDS
+    )
+    words = np.where(np.isnan(delta.values), "no anchor", words)
+    result = xr.Dataset(
+        {
+            "delta_k": delta,
+            "delta_k_percent": percent.assign_attrs(units="%"),
+            "z": delta / total,
+            "severity": (k.dims, unfitted(words, k, fits["status"])),
+            **_shapes(fits, error),
+        },
+        attrs=fits.attrs | {"anchor": label, "convention": DRIFT_CONVENTION},
+    )
+    result["delta_k"].attrs = {"long_name": "Distance of k from the anchor", "units": "1"}
+    result["delta_k_percent"].attrs["long_name"] = "Distance of k from the anchor"
+    result["z"].attrs = {"long_name": "Distance of k in standard errors", "units": "1"}
+    return result
+
+
+def _start(
+    fits: xr.Dataset, error: xr.DataArray, anchor: str | weibull.Anchor, parameter: float | None
+) -> tuple[Any, Any, str]:
+    """Return k of the anchor, its standard error and its name."""
+    estimator, trim = protocol_of(fits)
+    if parameter is not None and (anchor == "step0" or isinstance(anchor, weibull.Anchor)):
+        raise ValueError(f"`parameter` must be omitted for this anchor, got {parameter!r}.")
+    if isinstance(anchor, weibull.Anchor):
+        require_protocol(fits, "`anchor`", like=(anchor.estimator, anchor.trim))
+        return anchor.k, 0.0, anchor.initialisation
+    if anchor != "step0":
+        valid = (*get_args(weibull.Initialisation), "step0")
+        if anchor not in valid:
+            raise unknown_name("anchor", anchor, valid)
+        name = cast("weibull.Initialisation", anchor)
+        found = weibull.anchor(name, trim=trim, estimator=estimator, parameter=parameter)
+        return found.k, 0.0, anchor if parameter is None else f"{anchor}({parameter:g})"
+    steps = np.atleast_1d(fits["step"].values).tolist()
+    if "step" not in fits["k"].dims or len(steps) < 2 or 0 not in steps:
+        raise ValueError(
+            f"`fits` must hold step 0 and another one for anchor='step0', got {steps}. "
+            "Scan the run with its initial checkpoint, or use anchor='gaussian'."
+        )
+    return fits["k"].sel(step=0, drop=True), error.sel(step=0, drop=True), "step0"
+
+
+def _shapes(fits: xr.Dataset, error: xr.DataArray) -> dict[str, Any]:
+    """Compare every cell with the named shapes, in (k, λ/rms, r2)."""
+    k, nan = fits["k"], xr.full_like(fits["k"], np.nan)
+    rms = fits.get("rms", nan) / np.sqrt(1 - fits.get("zero_fraction", xr.zeros_like(nan)))
+    ratio = (fits["lam"] / rms).transpose(*k.dims)
+    n = fits.get("n", nan).transpose(*k.dims)
+    point = np.stack([k.values, ratio.values, fits.get("r2", nan).values], -1)
+    noise = np.stack(
+        [
+            error.values,
+            (fits.get("lam_se", nan) / rms).transpose(*k.dims).values,
+            (_R2_NOISE * n.where(n > 0) ** -0.5).values,
+        ],
+        -1,
+    )
+    estimator, trim = protocol_of(fits)
+    known = [
+        weibull.anchor(name, trim=trim, estimator=estimator, parameter=value)
+        for name, value in NAMED_SHAPES.values()
+    ]
+    shapes = np.array([(shape.k, shape.lam_over_rms, shape.r2) for shape in known])
+    unit = np.hypot(SHAPE_TOLERANCES, np.nan_to_num(noise))
+    away = (point[..., None, :] - shapes) / unit[..., None, :]
+    distance = np.sqrt((away**2).sum(-1))
+    order = np.argsort(distance, -1)
+    nearest = np.take_along_axis(distance, order[..., :1], -1)[..., 0]
+    words = np.array(list(NAMED_SHAPES))[order[..., 0]]
+    words = np.where(nearest > SHAPE_CLOSE, "none", words)
+    words = np.where(np.isnan(nearest), "unknown", words)
+    first, second = shapes[order[..., 0]], shapes[order[..., 1]]
+    resolved = _lead(point, noise, first, second) >= RESOLUTION
+    return {
+        "lam_over_rms": ratio.assign_attrs(long_name="λ over rms of non-zero weights", units="1"),
+        "nearest_shape": (k.dims, unfitted(words, k, fits["status"])),
+        "shape_distance": (k.dims, nearest, {"long_name": "Distance to the nearest shape"}),
+        "shape_resolved": (k.dims, resolved & (nearest <= SHAPE_CLOSE)),
+    }
+
+
+def _lead(point: Array, noise: Array, first: Array, second: Array) -> Array:
+    """Distance from the bisector of two shapes in (k, λ/rms), in standard errors of the point."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, a, b = ((array / noise)[..., :2] for array in (point, first, second))
+        gap = np.sqrt(((a - b) ** 2).sum(-1))
+        lead = (((x - b) ** 2).sum(-1) - ((x - a) ** 2).sum(-1)) / (2 * gap)
+    return np.asarray(lead)

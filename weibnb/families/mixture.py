@@ -1,0 +1,193 @@
+"""Compiled loops behind `find_populations`: grouping, mixtures of two Weibulls, notches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+
+from weibnb.families.distributions import WEIBULL, log_masses
+
+# A group is at least this wide in ln|w| (a sixteenth of an octave) ...
+_GROUP = math.log(2) / 16
+# ... and below the first decile holds this share of the weights, or is an octave wide.
+_GROUP_SHARE = 0.002
+# The largest values, each in a group by itself.
+_SINGLE = 24
+_TINY = 1e-300
+
+
+@numba.njit(nogil=True, cache=True)
+def group(low: Any, high: Any, counts: Any) -> Any:
+    """Merge bins [low, high) into groups; return the edges (ln|w|) and the weights in between.
+
+    Between two neighbouring edges lies a group, or an empty gap that no weight fell into.
+    """
+    bins = counts.size
+    edges, mass = np.empty(2 * bins + 1), np.zeros(2 * bins)
+    total = counts.sum()
+    size, seen, end = 0, 0.0, low[0]
+    edges[0] = math.log(max(low[0], _TINY))
+    for i in range(bins):
+        width = math.log(high[i]) - edges[size]
+        sparse = seen < 0.1 * total and mass[size] < _GROUP_SHARE * total and width < math.log(2)
+        full = i >= bins - _SINGLE or (width > _GROUP * (1 + 1e-9) and not sparse)
+        if full and mass[size] > 0.0:
+            gap = math.log(low[i] / end)
+            size += 1
+            edges[size] = math.log(end)
+            if gap > _GROUP or (gap > 1e-9 and i >= bins - _SINGLE):
+                size += 1
+                edges[size] = math.log(low[i])
+            elif gap > 1e-9:
+                edges[size] = math.log(low[i])
+        mass[size] += counts[i]
+        seen += counts[i]
+        end = high[i]
+    size += 1
+    edges[size] = math.log(end)
+    return edges[: size + 1].copy(), mass[:size].copy()
+
+
+@numba.njit(nogil=True, cache=True)
+def _solve_shape(x: Any, weight: Any, k: float, rounds: int) -> tuple[float, float]:
+    """Weighted maximum-likelihood Weibull at log magnitudes x: a few Newton steps on k, and ln λ.
+
+    The score 1/k = Σ w e^{kx} x / Σ w e^{kx} - Σ w x / Σ w is monotone in k.
+    """
+    top, total, mean = x[-1], 0.0, 0.0
+    for j in range(x.size):
+        total += weight[j]
+        mean += weight[j] * x[j]
+    mean /= total
+    for j in range(x.size):
+        if weight[j] > 1e-14 * total:
+            top = x[j]
+    s0 = total
+    for turn in range(rounds + 1):
+        s0, s1, s2 = _TINY, 0.0, 0.0
+        for j in range(x.size):
+            d = x[j] - top
+            if abs(k * d) > 60.0:
+                continue
+            e = weight[j] * math.exp(k * d)
+            s0 += e
+            s1 += e * d
+            s2 += e * d * d
+        if turn == rounds:
+            break
+        score = 1.0 / k - s1 / s0 + mean - top
+        slope = -1.0 / k**2 - (s2 / s0 - (s1 / s0) ** 2)
+        k = min(max(k - score / slope, 0.5 * k), 2.0 * k)
+        k = min(max(k, 0.02), 200.0)
+    return k, top + math.log(s0 / total) / k
+
+
+@numba.njit(nogil=True, cache=True)
+def mixture(x: Any, share: Any, split: float, rounds: int, tolerance: float) -> Any:
+    """Two-component Weibull mixture by EM at log magnitudes x, first parted at `split`.
+
+    Returns share, k, ln λ of each component: (2, 3), the one of smaller median first.
+    """
+    result = np.empty((2, 3))
+    weight = np.zeros((2, x.size))
+    for j in range(x.size):
+        weight[0 if x[j] < split else 1, j] = share[j]
+    for i in range(2):
+        result[i, 0] = weight[i].sum()
+        result[i, 1], result[i, 2] = _solve_shape(x, weight[i], 1.0, 30)
+    before = -np.inf
+    for _ in range(rounds):
+        likelihood = 0.0
+        offset = np.log(np.maximum(result[:, 0], _TINY) * result[:, 1])
+        for j in range(x.size):
+            if share[j] == 0.0:
+                continue
+            d0, d1 = x[j] - result[0, 2], x[j] - result[1, 2]
+            f0 = offset[0] + result[0, 1] * d0 - math.exp(min(result[0, 1] * d0, 600.0))
+            f1 = offset[1] + result[1, 1] * d1 - math.exp(min(result[1, 1] * d1, 600.0))
+            high = max(f0, f1)
+            total = high + math.log1p(math.exp(min(f0, f1) - high))
+            likelihood += share[j] * total
+            weight[0, j] = share[j] * math.exp(f0 - total)
+            weight[1, j] = share[j] - weight[0, j]
+        if likelihood - before < tolerance:
+            break
+        before = likelihood
+        if min(weight[0].sum(), weight[1].sum()) < 1e-9:
+            break
+        for i in range(2):
+            result[i, 0] = weight[i].sum()
+            result[i, 1], result[i, 2] = _solve_shape(x, weight[i], result[i, 1], 1)
+    middle = result[:, 2] + math.log(math.log(2.0)) / result[:, 1]
+    return result if middle[0] <= middle[1] else result[::-1].copy()
+
+
+@numba.njit(nogil=True, cache=True)
+def mixture_likelihood(parts: Any, edges: Any, share: Any) -> float:
+    """Log-likelihood per weight of a mixture of Weibulls, from exact group masses."""
+    v, amount = np.log(parts[:, 1]), np.log(np.maximum(parts[:, 0], _TINY))
+    first = amount[0] + log_masses(WEIBULL, v[0], parts[0, 2], edges)
+    second = amount[1] + log_masses(WEIBULL, v[1], parts[1, 2], edges)
+    total = 0.0
+    for j in range(share.size):
+        if share[j] > 0.0:
+            total += share[j] * np.logaddexp(first[j], second[j])
+    return float(total)
+
+
+@numba.njit(nogil=True, cache=True)
+def windows(edges: Any, counts: Any, width: float, skip: float) -> Any:
+    """Cut whole bins (edges in ln|w|) into windows of at least `width`; centre, width, weights.
+
+    The lowest share `skip` of the weights is left out: too few in too many windows.
+    """
+    total = counts.sum()
+    table = np.zeros((counts.size, 3))
+    size, seen, begin, mass = 0, 0.0, edges[0], 0.0
+    for i in range(counts.size):
+        seen += counts[i]
+        if seen < skip * total:
+            begin = edges[i + 1]
+            continue
+        mass += counts[i]
+        span = edges[i + 1] - begin
+        if span >= width or (i == counts.size - 1 and span > 0.5 * width):
+            table[size] = 0.5 * (begin + edges[i + 1]), span, mass
+            size, begin, mass = size + 1, edges[i + 1], 0.0
+    return table[:size].copy()
+
+
+@numba.njit(nogil=True, cache=True)
+def notch(table: Any, total: float, least: float, errors: float) -> tuple[float, float]:
+    """Deepest significant notch of a log density: (depth less `errors` standard errors, place).
+
+    The depth is that of a window below the chord from a window on its left to one on its right,
+    in nats; at least the share `least` of the `total` weights lies on either side of it. No notch:
+    (-inf, nan).
+    """
+    size = table.shape[0]
+    level, variance = np.empty(size), np.empty(size)
+    for i in range(size):
+        level[i] = math.log((table[i, 2] + 0.5) / table[i, 1])
+        variance[i] = 1.0 / (table[i, 2] + 0.5)
+    best, place = -np.inf, np.nan
+    right = table[:, 2].sum()
+    for m in range(size):
+        right -= table[m, 2]
+        left = total - right - table[m, 2]
+        if left < least * total or right < least * total:
+            continue
+        for i in range(m):
+            for j in range(m + 1, size):
+                t = (table[m, 0] - table[i, 0]) / (table[j, 0] - table[i, 0])
+                depth = (1.0 - t) * level[i] + t * level[j] - level[m]
+                if depth <= best:
+                    continue
+                spread = (1.0 - t) ** 2 * variance[i] + t**2 * variance[j] + variance[m]
+                depth -= errors * math.sqrt(spread)
+                if depth > best:
+                    best, place = depth, table[m, 0]
+    return best, place

@@ -1,0 +1,349 @@
+"""The schema of a Dataset of fits: assemble, check, save and open."""
+
+from __future__ import annotations
+
+import datetime as dt
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from weibnb.fitting.weibull import Anchor, Estimator, Trim, anchor, check_protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+
+#: Dimensions of every estimate; ``scan(..., experts="each")`` adds ``expert``.
+DIMS = ("model", "layer", "component", "step")
+#: Expert coordinate of a matrix that is not an expert.
+NO_EXPERT = -1
+#: Variables and what they mean: long name, units.
+VARIABLES: dict[str, tuple[str, str]] = {
+    "k": ("Weibull shape k", "1"),
+    "lam": ("Weibull scale λ", "units of the weights"),
+    "r2": ("Coefficient of determination of the Weibull plot over the trim", "1"),
+    "ks": ("Kolmogorov-Smirnov distance over the trim", "1"),
+    "ks_full": ("Kolmogorov-Smirnov distance over all weights", "1"),
+    "k_se": ("Standard error of k under independent sampling", "1"),
+    "lam_se": ("Standard error of λ under independent sampling", "units of the weights"),
+    "k_lam_correlation": ("Correlation of the estimates of k and ln λ", "1"),
+    "n": ("Non-zero finite weights, those that are fitted", "1"),
+    "n_matrices": ("Matrices in the cell: more than one for experts", "1"),
+    "zero_fraction": ("Share of finite weights that are exactly zero", "1"),
+    "nonfinite": ("NaN and infinite weights", "1"),
+    "rms": ("Root mean square of the finite weights", "units of the weights"),
+    "mean_abs": ("Mean magnitude of the finite weights", "units of the weights"),
+    "max_abs": ("Largest finite magnitude", "units of the weights"),
+    "kurtosis": ("Kurtosis about zero, E[w^4]/E[w^2]^2", "1"),
+    "magnitude_quantile": ("Quantile of |w| of the finite weights", "units of the weights"),
+    "status": ("ok, or why the cell is not fitted or not to be trusted", ""),
+    "parameter": ("Name of the tensor; * stands for the expert", ""),
+    "dtype": ("Storage format", ""),
+    "rows": ("Output features", "1"),
+    "cols": ("Input features", "1"),
+    "scaled": ("Whether a scale tensor lies beside the stored weights", "1"),
+    "counts": ("Weights in each magnitude bin", "1"),
+    "counts_exact": ("Whether a bin is one value (else an interval of relative width 1/256)", "1"),
+}
+_TEXT = (
+    "status",
+    "parameter",
+    "dtype",
+    "source",
+    "fingerprint",
+    "problem",
+    "not_fitted",
+    "protocol",
+    "weight_class",
+    "tower",
+    "model_type",
+    "tied_embeddings",
+)
+_EMPTY_TEXT = {"status": "absent", "not_fitted": "[]"}
+
+
+def package_version() -> str:
+    """Version of weibnb that is running."""
+    try:
+        return version("weibnb")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def model_attributes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what a config.json says of the architecture, under one name for all families.
+
+    Parameters
+    ----------
+    config : Mapping
+        The parsed file; a multimodal model's ``text_config`` is used where there is one.
+
+    Returns
+    -------
+    dict
+        ``model_type`` and ``tied_embeddings`` ("yes", "no" or ""), and the numbers ``n_heads``,
+        ``n_kv_heads``, ``n_layers``, ``hidden_size``: NaN where the file does not say.
+
+    Examples
+    --------
+    >>> model_attributes({"model_type": "gpt2", "n_head": 12})["n_heads"]
+    12.0
+    """
+    text = config.get("text_config")
+    inner = {**config, **text} if isinstance(text, dict) else dict(config)
+
+    def number(*names: str) -> float:
+        for name in names:
+            value = inner.get(name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                return float(value) if abs(value) < 1e300 else float("nan")
+        return float("nan")
+
+    heads = number("num_attention_heads", "n_head", "n_heads", "num_heads")
+    kv_heads = number("num_key_value_heads", "n_kv_heads", "num_kv_heads")
+    if np.isnan(kv_heads):
+        kv_heads = 1.0 if inner.get("multi_query") is True else heads
+    tied = inner.get("tie_word_embeddings", inner.get("weight_tying"))
+    return {
+        "model_type": escape(str(config.get("model_type", "")))[:200],
+        "tied_embeddings": "yes" if tied is True else "no" if tied is False else "",
+        "n_heads": heads,
+        "n_kv_heads": kv_heads,
+        "n_layers": number("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
+        "hidden_size": number("hidden_size", "n_embd", "d_model", "dim"),
+    }
+
+
+def protocol_attributes(trim: tuple[float, float], estimator: str) -> dict[str, Any]:
+    """Attributes that say when, by what and by which protocol fits were made.
+
+    Parameters
+    ----------
+    trim : tuple of float
+        Probability interval.
+    estimator : str
+        Name of the estimator.
+
+    Returns
+    -------
+    dict
+        For ``Dataset.attrs``.
+    """
+    return {
+        "title": "Weibull fits of weight matrices",
+        "weibnb_version": package_version(),
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "estimator": estimator,
+        "trim_lower": float(trim[0]),
+        "trim_upper": float(trim[1]),
+        "plotting_position": "(i - 1/2) / n",
+        "regression": "y on x, equal mass per weight" if estimator == "rank_regression" else "none",
+    }
+
+
+def validate(fits: xr.Dataset, *, mixed_protocols: bool = False) -> xr.Dataset:
+    """Check that a Dataset is one of fits, and mend what an outer join leaves in it.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        From `weibnb.scan`, or concatenated or merged from several.
+    mixed_protocols : bool
+        Accept estimates that were made by different protocols.
+
+    Returns
+    -------
+    xarray.Dataset
+        With text in every text variable, integers in counts, and dims in the order of `DIMS`.
+
+    Raises
+    ------
+    TypeError
+        If it is no Dataset.
+    ValueError
+        If a dimension or an estimate is missing, the protocol is not recorded, or it is not the
+        same for all.
+    """
+    if not isinstance(fits, xr.Dataset):
+        raise TypeError(f"`fits` must be an xarray.Dataset of fits, got {type(fits).__name__}.")
+    missing = [name for name in ("k", "lam", "status") if name not in fits]
+    missing += [dim for dim in DIMS if dim not in fits.dims and dim not in fits.coords]
+    missing += [name for name in ("estimator", "trim_lower") if name not in fits.attrs]
+    if missing:
+        raise ValueError(
+            f"`fits` must be a Dataset of fits as weibnb.scan returns; it lacks "
+            f"{', '.join(missing)}."
+        )
+    mended = {
+        name: fits[name].astype(object).fillna(_EMPTY_TEXT.get(name, ""))
+        for name in _TEXT
+        if name in fits and pd.isna(fits[name].values).any()
+    }
+    for name in ("n", "n_matrices", "nonfinite", "rows", "cols"):
+        if name in fits and fits[name].dtype.kind == "f":
+            mended[name] = fits[name].fillna(0).astype(np.int64)
+    if "counts" in fits and fits["counts"].dtype.kind == "f":
+        filled = fits["counts"].fillna(0)
+        wide = filled.size > 0 and float(filled.max()) > np.iinfo(np.uint32).max
+        mended["counts"] = filled.astype(np.uint64 if wide else np.uint32)
+    for name, value in (("counts_exact", True), ("scaled", False)):
+        if name in fits and fits[name].dtype != bool:
+            mended[name] = fits[name].where(fits[name].notnull(), value).astype(bool)
+    fits = _single_counts(fits.assign(mended) if mended else fits)
+    made_by: list[str] = list(fits["protocol"].values.ravel()) if "protocol" in fits else []
+    protocols = set(made_by) - {""}
+    if len(protocols) > 1 and not mixed_protocols:
+        raise ValueError(
+            f"`fits` must be made by one protocol, got {' and '.join(sorted(protocols))}. "
+            "Bring them to one with weibnb.refit(fits, trim=...)."
+        )
+    order = [dim for dim in (*DIMS, "expert", "quantile", "bin") if dim in fits.dims]
+    ordered = all(
+        variable.dims == tuple(dim for dim in order if dim in variable.dims)
+        for variable in fits.data_vars.values()
+    )
+    return fits if ordered else fits.transpose(*order, ...)
+
+
+def with_all_dims(fits: xr.Dataset) -> xr.Dataset:
+    """Give back the dims of `DIMS` that a selection of one label dropped.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Valid fits, such as ``fits.sel(model="a")``.
+
+    Returns
+    -------
+    xarray.Dataset
+        The same with every dim, of size 1 where it was dropped.
+
+    Examples
+    --------
+    >>> import weibnb as wb
+    >>> fits = wb.scan({"tiny": {"model.layers.0.mlp.up_proj.weight": np.ones((20, 20))}})
+    >>> with_all_dims(fits.sel(model="tiny"))["k"].dims
+    ('model', 'layer', 'component', 'step')
+    """
+    dropped = [dim for dim in DIMS if dim not in fits["k"].dims]
+    if not dropped:
+        return fits
+    described_by = {"model": tuple(model_attributes({})), "component": ("weight_class", "tower")}
+    whole = fits.expand_dims(dropped).assign_coords(
+        {
+            name: (dim, np.atleast_1d(fits[name].values))
+            for dim in dropped
+            for name in described_by.get(dim, ())
+            if name in fits.coords
+        }
+    )
+    return validate(whole, mixed_protocols=True)
+
+
+def require(fits: xr.Dataset, *names: str) -> xr.Dataset:
+    """Return valid fits that hold these variables.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`.
+    *names : str
+        Variables that are needed.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `weibnb.fits.schema.validate` mends it.
+
+    Raises
+    ------
+    TypeError
+        If it is no Dataset.
+    ValueError
+        If it is not one of fits, or a variable is missing; the message names the remedy.
+
+    Examples
+    --------
+    >>> import weibnb as wb
+    >>> weights = {"model.layers.0.mlp.up_proj.weight": np.ones((20, 20))}
+    >>> require(wb.scan({"tiny": weights}, keep_counts=False), "counts")
+    Traceback (most recent call last):
+    ValueError: `fits` must hold counts; scan with keep_counts=True (the default).
+    """
+    fits = validate(fits)
+    missing = [name for name in names if name not in fits]
+    if missing:
+        counted = {"counts", "counts_exact"} & set(missing)
+        remedy = "scan with keep_counts=True (the default)" if counted else "scan again"
+        raise ValueError(f"`fits` must hold {', '.join(missing)}; {remedy}.")
+    return fits
+
+
+def protocol_of(fits: xr.Dataset) -> tuple[Estimator, Trim]:
+    """Estimator and trim that fits were made by.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits, or anything with their attrs.
+
+    Returns
+    -------
+    tuple
+        The estimator, and the trim as a pair of probabilities.
+
+    Raises
+    ------
+    ValueError
+        If the attrs hold no valid protocol.
+    """
+    lower, upper = (float(fits.attrs.get(f"trim_{end}", np.nan)) for end in ("lower", "upper"))
+    trim, estimator = check_protocol((lower, upper), str(fits.attrs["estimator"]))
+    return estimator, trim
+
+
+def gaussian_anchor(fits: xr.Dataset) -> Anchor:
+    """Return what an untrained Gaussian matrix gives by the protocol of some fits.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits, or anything with their attrs.
+
+    Returns
+    -------
+    Anchor
+        See `weibnb.anchor`.
+    """
+    estimator, trim = protocol_of(fits)
+    return anchor("gaussian", trim=trim, estimator=estimator)
+
+
+def _single_counts(fits: xr.Dataset) -> xr.Dataset:
+    """Undo the copies that joining with a mixture of experts makes of a dense model's counts."""
+    counts = fits.get("counts")
+    if counts is None or "expert" not in counts.dims or "expert" in fits["k"].dims:
+        return fits
+    if not isinstance(counts.variable._data, np.ndarray):  # noqa: SLF001  (no public way)
+        return fits
+    alone = (fits["n_matrices"] <= 1) & counts.sel(expert=NO_EXPERT).any("bin")
+    copied = alone & (fits["expert"] != NO_EXPERT)
+    if not bool((counts.any("bin") & copied).any()):
+        return fits
+    return fits.assign(counts=counts.where(~copied, 0).astype(counts.dtype))
+
+
+def escape(text: str) -> str:
+    """Escape what neither Arrow nor HDF5 holds: NUL, and half characters of undecodable names."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def escape_all(words: NDArray[Any]) -> NDArray[np.object_]:
+    """Escape every text of an array."""
+    text = np.array([escape(str(word)) for word in words.ravel()], object)
+    return text.reshape(words.shape)

@@ -1,0 +1,176 @@
+"""Parts of fits that are no box of labels: some cells, or the cells of some status."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from weibnb.fits.schema import DIMS, validate, with_all_dims
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+#: What a cell that was left out no longer has.
+_ESTIMATES = ("k", "lam", "r2", "ks", "ks_full", "k_se", "lam_se", "k_lam_correlation")
+
+
+def keep_status(fits: xr.Dataset, statuses: Iterable[str]) -> xr.Dataset:
+    """Keep the cells of some status; every other becomes absent.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`.
+    statuses : iterable of str
+        Words of ``fits.status``.
+
+    Returns
+    -------
+    xarray.Dataset
+        The same shape; what was left out has status ``"absent"`` and no estimates.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, or `statuses` is one word instead of several.
+
+    Examples
+    --------
+    >>> import weibnb as wb
+    >>> name = "model.layers.0.mlp.up_proj.weight"
+    >>> fits = wb.scan({"tiny": {name: np.zeros((16, 16), np.float32)}})
+    >>> fits.status.item(), keep_status(fits, ["ok"]).status.item()
+    ('all_zero', 'absent')
+    """
+    if isinstance(statuses, str):
+        raise TypeError(
+            f"`statuses` must be several words, got {statuses!r}: write [{statuses!r}]."
+        )
+    fits = with_all_dims(validate(fits))
+    return _keep(fits, fits["status"].isin(list(statuses)))
+
+
+def keep_cells(fits: xr.Dataset, cells: Sequence[tuple[Any, Any, Any, Any]]) -> xr.Dataset:
+    """Keep some cells, given by their labels.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`.
+    cells : sequence of tuple
+        ``(model, layer, component, step)`` of each.
+
+    Returns
+    -------
+    xarray.Dataset
+        The smallest box of labels that holds the cells, in the order of `fits`; what else lies in
+        it has status ``"absent"`` and no estimates.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, or a cell is not in it.
+
+    Examples
+    --------
+    >>> import weibnb as wb
+    >>> rng = np.random.default_rng(0)
+    >>> weights = {f"model.layers.{i}.mlp.{name}_proj.weight": rng.normal(size=(16, 16))
+    ...            for i in range(2) for name in ("up", "down")}
+    >>> fits = wb.scan({"tiny": weights})
+    >>> kept = keep_cells(fits, [("tiny", 0, "up_proj", 0), ("tiny", 1, "down_proj", 0)])
+    >>> int(kept.k.count()), kept.k.size
+    (2, 4)
+    """
+    fits = with_all_dims(validate(fits))
+    places = np.array([_place(fits, cell) for cell in cells], int).reshape(len(cells), len(DIMS))
+    box = {dim: np.unique(places[:, i]) for i, dim in enumerate(DIMS)}
+    kept = np.zeros([len(at) for at in box.values()], bool)
+    kept[tuple(np.searchsorted(at, places[:, i]) for i, at in enumerate(box.values()))] = True
+    return _keep(fits.isel(box), xr.DataArray(kept, dims=DIMS))
+
+
+def _place(fits: xr.Dataset, cell: Sequence[Any]) -> list[int]:
+    if len(cell) != len(DIMS):
+        raise ValueError(f"A cell must be ({', '.join(DIMS)}), got {tuple(cell)!r}.")
+    place = []
+    for dim, label in zip(DIMS, cell, strict=True):
+        at = np.flatnonzero(fits[dim].values == label)
+        if not at.size:
+            raise ValueError(f"A cell must lie in `fits`, got {tuple(cell)!r}: no {dim} {label!r}.")
+        place.append(int(at[0]))
+    return place
+
+
+def _keep(fits: xr.Dataset, kept: xr.DataArray) -> xr.Dataset:
+    status = fits["status"].where(kept, "absent").transpose(*fits["status"].dims)
+    masked = {name: fits[name].where(kept) for name in _ESTIMATES if name in fits}
+    masked = {name: array.transpose(*fits[name].dims) for name, array in masked.items()}
+    return fits.assign(masked | {"status": status})
+
+
+def not_fitted(fits: xr.Dataset) -> pd.DataFrame:
+    """List every tensor that has no estimate, or one not to be trusted, with the reason.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``model, step, tensor, shape, dtype, reason``; a checkpoint that could not be read
+        at all has one row with an empty tensor.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits.
+
+    Examples
+    --------
+    >>> import weibnb as wb
+    >>> fits = wb.scan({"tiny": {"model.layers.0.mlp.up_proj.weight": np.ones((20, 20)),
+    ...                          "model.norm.weight": np.ones(20)}})
+    >>> not_fitted(fits)[["tensor", "reason"]].values.tolist()
+    [['model.layers.0.mlp.up_proj.weight', 'constant'], ['model.norm.weight', 'norm']]
+    """
+    fits = with_all_dims(validate(fits))
+    rows: list[dict[str, Any]] = []
+    bad = np.argwhere(~np.isin(fits["status"].values.astype(str), ["ok", "absent"]))
+    dims = fits["status"].dims
+    for position in bad:
+        cell = fits[["status", "parameter", "dtype", "rows", "cols"]].isel(
+            dict(zip(dims, position, strict=True))
+        )
+        rows.append(
+            {
+                "model": str(cell["model"].item()),
+                "step": int(cell["step"].item()),
+                "tensor": str(cell["parameter"].item()),
+                "shape": (int(cell["rows"].item()), int(cell["cols"].item())),
+                "dtype": str(cell["dtype"].item()),
+                "reason": str(cell["status"].item()),
+            }
+        )
+    for index in np.ndindex(fits["problem"].shape):
+        checkpoint = fits[["problem", "not_fitted"]].isel(
+            dict(zip(fits["problem"].dims, index, strict=True))
+        )
+        where = {
+            "model": str(checkpoint["model"].item()),
+            "step": int(checkpoint["step"].item()),
+        }
+        problem = str(checkpoint["problem"].item())
+        if problem:
+            rows.append(where | {"tensor": "", "shape": (), "dtype": "", "reason": problem})
+        rows += [
+            where | entry | {"shape": tuple(entry["shape"])}
+            for entry in json.loads(str(checkpoint["not_fitted"].item()))
+        ]
+    return pd.DataFrame(rows, columns=["model", "step", "tensor", "shape", "dtype", "reason"])

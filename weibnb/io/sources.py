@@ -1,0 +1,128 @@
+"""What a source of `scan` means: which checkpoints, and the model and step of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weibnb.io.checkpoint import find_steps, step_of
+from weibnb.io.safetensors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One checkpoint to scan.
+
+    Attributes
+    ----------
+    model, step
+        Where it belongs.
+    checkpoint : path, module, state dict or CheckpointError
+        What `weibnb.open_checkpoint` takes, or the reason why it cannot be found.
+    note : str
+        What was left out beside it.
+    """
+
+    model: str
+    step: int
+    checkpoint: Any
+    note: str = ""
+
+
+def resolve_sources(source: Any) -> Iterator[Planned]:
+    """Yield every checkpoint that a source of `scan` means.
+
+    Parameters
+    ----------
+    source : path, torch.nn.Module or Mapping
+        As in `scan`.
+
+    Yields
+    ------
+    Planned
+        In the order of the models as given, steps ascending.
+
+    Raises
+    ------
+    CheckpointError
+        If a directory of steps names one twice.
+    TypeError, ValueError
+        If a model name or a step is not valid.
+    """
+    if not isinstance(source, Mapping):
+        yield from _resolve_one(_name_of(source), source)
+        return
+    if not source:
+        raise ValueError("`source` must name at least one checkpoint, got an empty mapping.")
+    if _is_state_dict(source):
+        yield Planned("model", 0, source)
+        return
+    for model, entry in source.items():
+        if not isinstance(model, str):
+            raise TypeError(
+                f"`source` must map model names to checkpoints, got the key {model!r}. "
+                "A run is {'name': {step: checkpoint}}."
+            )
+        if isinstance(entry, Mapping) and not _is_state_dict(entry):
+            yield from _resolve_run(model, entry)
+        else:
+            try:
+                yield from _resolve_one(model, entry)
+            except CheckpointError as err:
+                yield Planned(model, 0, err)
+
+
+def _resolve_run(model: str, steps: Mapping[Any, Any], note: str = "") -> Iterator[Planned]:
+    seen: dict[int, Any] = {}
+    for step, checkpoint in steps.items():
+        if isinstance(step, (bool, np.bool_)) or not isinstance(step, (int, np.integer)):
+            raise TypeError(f"A step must be an integer, got {step!r} for model {model!r}.")
+        if step < 0:
+            raise ValueError(f"A step must be at least 0, got {step} for model {model!r}.")
+        if step >= 2**63:
+            raise ValueError(f"A step must be less than 2^63, got {step} for model {model!r}.")
+        seen[int(step)] = checkpoint
+    if not seen:
+        raise ValueError(f"Model {model!r} must have at least one step, got none.")
+    for step in sorted(seen):
+        yield Planned(model, step, seen[step], note if step == max(seen) else "")
+
+
+def _resolve_one(model: str, source: Any) -> Iterator[Planned]:
+    if not isinstance(source, (str, os.PathLike)):
+        yield Planned(model, 0, source)
+        return
+    path = Path(source)
+    steps = find_steps(path) if path.is_dir() else {}
+    if steps:
+        taken = {checkpoint.resolve() for checkpoint in steps.values()}
+        beside = [file for file in path.glob("*.safetensors") if file.resolve() not in taken]
+        names = ", ".join(sorted(file.name for file in beside))
+        note = f"{names} beside the steps is no step and was left out" if beside else ""
+        yield from _resolve_run(model, steps, note)
+        return
+    yield Planned(model, step_of(path.name) or 0, path)
+
+
+def _is_state_dict(source: Mapping[Any, Any]) -> bool:
+    return bool(source) and all(
+        isinstance(name, str) and hasattr(value, "dtype") and hasattr(value, "shape")
+        for name, value in source.items()
+    )
+
+
+def _name_of(source: Any) -> str:
+    if not isinstance(source, (str, os.PathLike)):
+        return type(source).__name__
+    path = Path(os.path.abspath(source))  # noqa: PTH100  (resolve() would follow a cache's links)
+    if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
+        return path.parent.parent.name.removeprefix("models--").replace("--", "/")
+    return path.stem if path.suffix == ".safetensors" else path.name

@@ -1,0 +1,408 @@
+"""Weights beyond what their matrix's body explains: how far, and in which row and column."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weibnb.counting.formats import FORMATS, INTERVAL_WIDTH, label_values
+from weibnb.diagnostics.outliers import _VARIABLES, Rule, _exceedance, outlier_strength
+from weibnb.fits.schema import DIMS, NO_EXPERT, require
+from weibnb.io.checkpoint import open_checkpoint
+from weibnb.io.naming import Role, identify
+from weibnb.io.safetensors import CheckpointError
+from weibnb.io.sources import resolve_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import pandas as pd
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from weibnb.io.checkpoint import Checkpoint
+    from weibnb.io.safetensors import TensorInfo
+
+    Array = NDArray[np.float64]
+
+
+_KEY = ["model", "step", "layer", "component", "expert", "parameter"]
+_OUTLIER_COLUMNS = [
+    *_KEY, "row", "col", "value", "magnitude", "expected_max", "excess", "exceedance", "rule",
+]  # fmt: skip
+_DEAD_COLUMNS = [*_KEY, "axis", "index"]
+#: Weights that are looked at together: they and their copies stay in a core's cache.
+PIECE = 1 << 18
+
+
+def find_outliers(
+    fits: xr.Dataset,
+    *,
+    source: Any = None,
+    top: int = 8,
+    rule: Rule = "gaussian",
+    factor: float | None = None,
+) -> pd.DataFrame:
+    """List the outlying weights of every matrix with their row, column and value.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits of checkpoints that are still there.
+    source : path, torch.nn.Module or Mapping, optional
+        What `weibnb.scan` was given, where the weights were live or have moved; by default the
+        paths in ``fits.source``.
+    top : int
+        At most this many weights of each matrix, the largest.
+    rule : {"gaussian", "weibull"}
+        Whose expected maximum an outlier exceeds `factor` times: that of a Gaussian with the
+        same body (σ = λ over the Gaussian anchor's λ/σ), or that of the fitted Weibull.
+    factor : float, optional
+        3 for the Gaussian, 1.5 for the Weibull. 0 reads every matrix and lists its largest.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a weight, the largest excess first: ``model, step, layer, component, expert``
+        (-1: none), ``parameter, row`` (output feature), ``col`` (input feature), ``value``
+        (signed) and ``magnitude`` (units of the weights), ``expected_max`` of the fitted Weibull,
+        ``excess`` = magnitude / expected_max, ``exceedance`` (probability that the Weibull's
+        largest of n is as large) and ``rule``.
+
+    Raises
+    ------
+    CheckpointError
+        If a checkpoint cannot be read.
+    TypeError, ValueError
+        If `fits` is no Dataset of fits or an argument is not valid, or the weights are not those
+        that were scanned (their largest magnitude differs).
+
+    Notes
+    -----
+    Only matrices whose largest magnitude, which the fits hold, exceeds the threshold are read
+    again, in pieces that fit the cache: the bit patterns of magnitudes are in the order of
+    magnitudes, so nothing is converted. A Gaussian matrix is silent under both rules. Student's t
+    is heavier than a Gaussian: with 2^24 weights 30 degrees of freedom are silent, 5 are not, by
+    either rule; Laplace is silent. Experts of a cell share its k, λ and n.
+
+    References
+    ----------
+    M. Yu et al., "The Super Weight in Large Language Models", arXiv:2411.07191: single weights,
+    mostly in an early ``down_proj``, on which a model depends.
+
+    Examples
+    --------
+    >>> weights = np.random.default_rng(0).normal(0, 0.02, (512, 512))
+    >>> weights[3, 5] = -1.0
+    >>> run = {"tiny": {"model.layers.0.mlp.down_proj.weight": weights}}
+    >>> import weibnb as wb
+    >>> find_outliers(wb.scan(run), source=run)[["row", "col", "value"]].values.tolist()
+    [[3.0, 5.0, -1.0]]
+    """
+    import pandas as pd
+
+    if not isinstance(top, (int, np.integer)) or isinstance(top, bool) or top < 1:
+        raise ValueError(f"`top` must be an integer of at least 1, got {top!r}.")
+    strength = outlier_strength(fits, rule=rule, factor=factor)
+    fits = require(fits, *_VARIABLES, "source")
+    known = strength[["expected_max", "threshold"]].assign(fits[["n", "k", "lam", "max_abs"]])
+    rows: list[dict[str, Any]] = []
+    for look, matrices in _second_look(fits, source, _beyond(fits, strength)):
+        cell = {str(name): float(known[name].sel(look.place).item()) for name in known.data_vars}
+        found = [largest_weights(matrix.bits, matrix.dtype, top=top) for matrix in matrices]
+        _verify(look, cell["max_abs"], [value for _, value in found])
+        for matrix, (index, value) in zip(matrices, found, strict=True):
+            keep = np.abs(value) > cell["threshold"]
+            for flat, weight in zip(index[keep].tolist(), value[keep].tolist(), strict=True):
+                rows.append(matrix.key | _describe(matrix, flat, weight, cell))
+    table = pd.DataFrame(rows, columns=_OUTLIER_COLUMNS)
+    table["rule"] = strength.attrs["rule"]
+    return table.sort_values("excess", ascending=False, kind="stable", ignore_index=True)
+
+
+def _describe(matrix: _Matrix, flat: int, weight: float, cell: dict[str, float]) -> dict[str, Any]:
+    """Fill the columns of one outlier."""
+    row, col = divmod(flat, matrix.stored_cols)
+    if matrix.transposed:
+        row, col = col, row
+    exceedance = _exceedance(abs(weight), cell["n"], cell["k"], cell["lam"])
+    return {
+        "row": row,
+        "col": col,
+        "value": weight,
+        "magnitude": abs(weight),
+        "expected_max": cell["expected_max"],
+        "excess": abs(weight) / cell["expected_max"],
+        "exceedance": float(exceedance),
+    }
+
+
+def dead_lines(fits: xr.Dataset, *, source: Any = None) -> pd.DataFrame:
+    """List the rows and columns of weight matrices that are zero throughout.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits of checkpoints that are still there. Experts need counts or ``experts="each"``.
+    source : path, torch.nn.Module or Mapping, optional
+        As in `find_outliers`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a line: ``model, step, layer, component, expert`` (-1: none), ``parameter``,
+        ``axis`` ("row": an output feature, "col": an input feature) and ``index``.
+
+    Raises
+    ------
+    CheckpointError
+        If a checkpoint cannot be read.
+    TypeError, ValueError
+        If `fits` is no Dataset of fits, or the weights are not those that were scanned.
+
+    Notes
+    -----
+    A dead line takes min(rows, cols) zeros at least; matrices with fewer, by the fits, are not
+    read again. Negative zeros are zeros.
+
+    Examples
+    --------
+    >>> weights = np.random.default_rng(0).normal(0, 0.02, (64, 64))
+    >>> weights[:, 7] = 0
+    >>> run = {"tiny": {"model.layers.0.mlp.down_proj.weight": weights}}
+    >>> import weibnb as wb
+    >>> dead_lines(wb.scan(run), source=run)[["axis", "index"]].values.tolist()
+    [['col', 7]]
+    """
+    import pandas as pd
+
+    fits = require(fits, "n", "n_matrices", "nonfinite", "rows", "cols", "max_abs", "source")
+    rows: list[dict[str, Any]] = []
+    for look, matrices in _second_look(fits, source, _enough_zeros(fits)):
+        largest = float(fits["max_abs"].sel(look.place).item())
+        _verify(look, largest, [largest_weights(m.bits, m.dtype, top=1)[1] for m in matrices])
+        for matrix in matrices:
+            for axis, lines in zip(("row", "col"), _zero_lines(matrix), strict=True):
+                rows += [matrix.key | {"axis": axis, "index": int(line)} for line in lines]
+    return pd.DataFrame(rows, columns=_DEAD_COLUMNS)
+
+
+def largest_weights(bits: NDArray[Any], dtype: str, *, top: int) -> tuple[NDArray[np.int64], Array]:
+    """Give the largest finite magnitudes of a buffer, in pieces.
+
+    Parameters
+    ----------
+    bits : ndarray of unsigned int, shape (n,)
+        Bit patterns.
+    dtype : str
+        Their format: a key of `weibnb.counting.formats.FORMATS`.
+    top : int
+        How many.
+
+    Returns
+    -------
+    index : ndarray of int64
+        Positions, the largest first; of equal magnitudes the earlier first.
+    value : ndarray of float64
+        The signed weights.
+
+    Examples
+    --------
+    >>> index, value = largest_weights(np.array([1.0, -3.0, 2.0]).view("u8"), "F64", top=2)
+    >>> index.tolist(), value.tolist()
+    ([1, 2], [-3.0, 2.0])
+    """
+    form = FORMATS[dtype]
+    sign = bits.dtype.type(1 << (8 * bits.dtype.itemsize - 1))
+    limit = bits.dtype.type(min(min(form.infinity, form.first_nan) << form.shift, int(sign)))
+    index, pattern = np.empty(0, np.int64), np.empty(0, bits.dtype)
+    for start in range(0, bits.size, PIECE):
+        magnitude = bits[start : start + PIECE] & (sign - bits.dtype.type(1))
+        magnitude[magnitude >= limit] = 0
+        floor = pattern[-1] if pattern.size == top else bits.dtype.type(0)
+        found = np.flatnonzero(magnitude > floor)
+        if found.size > top:
+            heads = magnitude[found]
+            edge = heads[np.argpartition(heads, found.size - top)[found.size - top]]
+            ties = np.flatnonzero(heads == edge)[: top - np.count_nonzero(heads > edge)]
+            found = found[np.sort(np.concatenate([np.flatnonzero(heads > edge), ties]))]
+        index = np.concatenate([index, found + start])
+        pattern = np.concatenate([pattern, magnitude[found]])
+        order = np.argsort(~pattern, kind="stable")[:top]
+        index, pattern = index[order], pattern[order]
+    return index, _decode(bits[index], dtype)
+
+
+def _decode(bits: NDArray[Any], dtype: str) -> Array:
+    """Turn bit patterns into signed values."""
+    width = 8 * bits.dtype.itemsize
+    if dtype == "BF16":
+        return np.asarray((bits.astype(np.uint32) << 16).view(np.float32), np.float64)
+    if width > 8:
+        return np.asarray(np.ascontiguousarray(bits).view(f"f{width // 8}"), np.float64)
+    mantissa_bits, bias = (3, 7) if dtype == "F8_E4M3" else (2, 15)
+    magnitude = (bits & 0x7F).astype(np.int64)
+    exponent, mantissa = magnitude >> mantissa_bits, magnitude & ((1 << mantissa_bits) - 1)
+    share = mantissa / 2.0**mantissa_bits
+    value = np.ldexp(share + (exponent > 0), np.maximum(exponent, 1) - bias)
+    return np.asarray(np.where(bits >> 7, -value, value))
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A cell to be read again: where it is, and which of its experts (None: all)."""
+
+    place: dict[str, Any]
+    key: dict[str, Any]
+    experts: frozenset[int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Matrix:
+    """One matrix that is read again, its bits in the order of storage."""
+
+    key: dict[str, Any]
+    bits: NDArray[Any]
+    dtype: str
+    stored_cols: int
+    transposed: bool
+
+
+def _zero_lines(matrix: _Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give the all-zero output features and input features of a matrix, in pieces."""
+    width, bits = matrix.stored_cols, matrix.bits
+    mask = bits.dtype.type((1 << (8 * bits.dtype.itemsize - 1)) - 1)
+    dead_rows: list[NDArray[np.int64]] = []
+    dead_cols = np.ones(width, bool)
+    step = max(PIECE // width, 1)
+    table = bits.reshape(-1, width)
+    for start in range(0, len(table), step):
+        zero = (table[start : start + step] & mask) == 0
+        dead_rows.append(np.flatnonzero(zero.all(axis=1)) + start)
+        dead_cols &= zero.all(axis=0)
+    rows, cols = np.concatenate(dead_rows), np.flatnonzero(dead_cols)
+    return (cols, rows) if matrix.transposed else (rows, cols)
+
+
+def _looks(flagged: xr.DataArray) -> Iterator[_Look]:
+    """Turn flagged cells into looks; an `expert` dim makes each expert a look."""
+    for position in np.argwhere(flagged.values):
+        cell = flagged[tuple(position)]
+        place = {str(dim): cell[dim].item() for dim in flagged.dims}
+        key = {name: cell[name].item() for name in DIMS}
+        experts = frozenset([int(place["expert"])]) if "expert" in place else None
+        yield _Look(place, key, experts)
+
+
+def _beyond(fits: xr.Dataset, strength: xr.Dataset) -> Iterator[_Look]:
+    """Give the matrices with an outlier; of merged experts those whose last bin is beyond."""
+    for look in _looks(strength["needs_look"]):
+        apart = look.experts is None and "counts" in fits and "expert" in fits["counts"].dims
+        if apart:
+            counts = fits["counts"].sel(look.place).transpose("expert", "bin").values
+            edges = label_values(fits["bin"].values.astype(np.int64) + INTERVAL_WIDTH)
+            upper = np.where(counts > 0, edges, 0.0).max(axis=1)
+            threshold = float(strength["threshold"].sel(look.place).item())
+            found = fits["expert"].values[upper > threshold]
+            look = _Look(look.place, look.key, frozenset(found.tolist()))
+        yield look
+
+
+def _enough_zeros(fits: xr.Dataset) -> Iterator[_Look]:
+    """Give the cells whose zeros suffice for a dead line; of merged experts by the most zeros."""
+    size = fits["rows"].astype(np.int64) * fits["cols"]
+    zeros = size - fits["n"] - fits["nonfinite"]
+    several = fits["n_matrices"] > 1
+    if bool(several.any()):
+        n = require(fits, "counts")["counts"].astype(np.int64).sum("bin")
+        fewest = n.where(n > 0, n.max()).min("expert")
+        complete = (n > 0).sum("expert") == fits["n_matrices"]
+        zeros = zeros.where(~several, (size - fewest).where(complete, size))
+    lines = np.minimum(fits["rows"], fits["cols"])
+    yield from _looks(fits["max_abs"].notnull() & (lines > 0) & (zeros >= lines))
+
+
+def _second_look(
+    fits: xr.Dataset, source: Any, looks: Iterable[_Look]
+) -> Iterator[tuple[_Look, list[_Matrix]]]:
+    """Open the checkpoints that hold wanted cells, and give their matrices cell by cell."""
+    wanted: dict[tuple[str, int], list[_Look]] = defaultdict(list)
+    for look in looks:
+        wanted[str(look.key["model"]), int(look.key["step"])].append(look)
+    places = _places(fits, source, list(wanted))
+    for key, cells in wanted.items():
+        if isinstance(places[key], CheckpointError):
+            raise places[key]
+        with open_checkpoint(places[key]) as opened:
+            tensors = _tensors(opened)
+            for look in cells:
+                found = tensors.get((look.key["layer"], look.key["component"]), [])
+                yield look, [m for info, role in found for m in _read(opened, info, role, look)]
+
+
+def _places(
+    fits: xr.Dataset, source: Any, wanted: list[tuple[str, int]]
+) -> dict[tuple[str, int], Any]:
+    """Tell where the weights of each wanted checkpoint are."""
+    if source is None:
+        return {key: _path(fits, *key) for key in wanted}
+    given = {(plan.model, plan.step): plan.checkpoint for plan in resolve_sources(source)}
+    if len(wanted) == len(given) == 1:
+        return dict(zip(wanted, given.values(), strict=True))
+    for model, step in wanted:
+        if (model, step) not in given:
+            held = ", ".join(f"{name!r} step {number}" for name, number in list(given)[:5])
+            raise ValueError(f"`source` must hold model {model!r}, step {step}; it holds {held}.")
+    return given
+
+
+def _path(fits: xr.Dataset, model: str, step: int) -> str:
+    """Give the path that a checkpoint was scanned from, if it is still there."""
+    at = {d: v for d, v in (("model", model), ("step", step)) if d in fits["source"].dims}
+    path = str(fits["source"].sel(at).item())
+    if not Path(path).exists():
+        cause = f"the weights of model {model!r}, step {step} are not there"
+        raise CheckpointError(path, cause, "Pass `source=`, the same that weibnb.scan was given.")
+    return path
+
+
+def _tensors(opened: Checkpoint) -> dict[tuple[int, str], list[tuple[TensorInfo, Role]]]:
+    """List the tensors of each cell; the first to take a place keeps it, as in a scan."""
+    cells: dict[tuple[int, str], dict[Any, tuple[TensorInfo, Role]]] = defaultdict(dict)
+    for info in opened.tensors.values():
+        role = identify(info.name, info.shape)
+        if isinstance(role, Role):
+            number = "stack" if role.stacked else role.expert
+            cells[role.layer, role.component].setdefault(number, (info, role))
+    return {cell: list(found.values()) for cell, found in cells.items()}
+
+
+def _read(opened: Checkpoint, info: TensorInfo, role: Role, look: _Look) -> Iterator[_Matrix]:
+    """Give the wanted matrices of one tensor: itself, or the experts stacked in it."""
+    rows, cols = info.shape[-2:]
+    single = NO_EXPERT if role.expert is None else role.expert
+    experts = range(info.shape[0]) if role.stacked else [single]
+    chosen = [e for e in experts if look.experts is None or e in look.experts]
+    if not chosen or info.dtype not in FORMATS:
+        return
+    bits = opened.raw(info.name)
+    for expert in chosen:
+        start = expert * rows * cols if role.stacked else 0
+        key = look.key | {"expert": expert, "parameter": info.name}
+        part = bits[start : start + rows * cols]
+        yield _Matrix(key, part, info.dtype, cols, role.transposed)
+
+
+def _verify(look: _Look, scanned: float, largest: list[Array]) -> None:
+    """Refuse weights that are not the scanned ones: the largest magnitude tells."""
+    found = max((float(np.abs(values[0])) for values in largest if values.size), default=0.0)
+    if found != scanned or not largest:
+        where = ", ".join(f"{name} {value}" for name, value in look.key.items())
+        raise ValueError(
+            f"The weights must be those that were scanned: the largest |w| of {where} was "
+            f"{scanned:g}, now it is {found:g}. Scan again, or pass the right `source`."
+        )
