@@ -34,11 +34,11 @@ from torch import nn
 from torch.nn import functional
 
 import weibnb as wb
-from weibnb.counting.cpu import usable_cores
 from weibnb.counting.device import DeviceCounter
 from weibnb.counting.formats import FORMATS
 from weibnb.counting.staging import STAGE
 from weibnb.counting.tables import TABLE, choose_kernel, count_by_bincount
+from weibnb.parallel import usable_cores
 from weibnb.testing import llama_shapes, write_safetensors
 
 if TYPE_CHECKING:

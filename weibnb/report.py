@@ -17,7 +17,7 @@ from weibnb.diagnostics.budget import training_budget
 from weibnb.diagnostics.cohorts import compare
 from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.outliers import outlier_strength
-from weibnb.fits.schema import gaussian_anchor, protocol_of, require, with_all_dims
+from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import not_fitted
 from weibnb.fitting.weibull import protocol_text
 from weibnb.scanning.locate import find_outliers
@@ -233,7 +233,7 @@ def tidy(fits: xr.Dataset) -> pd.DataFrame:
     >>> tidy(wb.scan({"tiny": weights}))[["layer", "component", "status"]].values.tolist()
     [[4, 'up_proj', 'constant']]
     """
-    fits = with_all_dims(require(fits, "n", "n_matrices"))
+    fits = prepare(fits, "n", "n_matrices", dims=DIMS)
     dims = fits["k"].dims
     names = [name for name, variable in fits.data_vars.items() if variable.dims == dims]
     plain = fits[names].drop_vars(
@@ -278,7 +278,7 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
     >>> text.sections["Layers that stand out"][0]["layer"].tolist()
     [2]
     """
-    fits = with_all_dims(require(fits, "n", "n_matrices"))
+    fits = prepare(fits, "n", "n_matrices", dims=DIMS)
     steps = fits["step"].values.tolist()
     if step is not None and step not in steps:
         raise ValueError(f"`step` must be one of {steps}, got {step!r}.")

@@ -290,7 +290,7 @@ def test_wrong_arguments_are_named(fits: xr.Dataset) -> None:
     with pytest.raises(ValueError, match="`level` must satisfy"):
         charts.weibull_plot(fits.isel(layer=0, step=0), level=95)
     with pytest.raises(ValueError, match="`value` must be one of"):
-        charts.layer_map(fits, value="lambda")  # type: ignore[arg-type]
+        charts.layer_map(fits, value="lambda")
     with pytest.raises(ValueError, match="you mean 'selection-gqa'"):
         charts.class_bands(fits, band="selection-gq")
     with pytest.raises(ValueError, match="`first` must choose one step"):
@@ -298,7 +298,7 @@ def test_wrong_arguments_are_named(fits: xr.Dataset) -> None:
     with pytest.raises(ValueError, match="`second` must be labels"):
         charts.difference(fits, {"step": 0}, {"step": 1})
     with pytest.raises(TypeError, match="must be an xarray"):
-        charts.layer_map(3)  # type: ignore[arg-type]
+        charts.layer_map(3)
     with pytest.raises(ValueError, match="The cohort must be compared"):
         charts.cohort(wb.refit(fits, trim=(0.05, 0.95)))
     other = wb.refit(fits.isel(layer=0, step=0), trim=(0.05, 0.95))
@@ -367,7 +367,7 @@ def test_estimators_stand_side_by_side(fits: xr.Dataset) -> None:
     with pytest.raises(ValueError, match="at most 4 matrices to compare estimators, got 7"):
         charts.weibull_plot(fits.isel(layer=0, step=-1), estimators=["maximum_likelihood"])
     with pytest.raises(ValueError, match="`estimators` must be one of"):
-        charts.weibull_plot(some, estimators=["mle"])  # type: ignore[list-item]
+        charts.weibull_plot(some, estimators=["mle"])
 
 
 def test_estimators_of_matrices_without_fit(holes: xr.Dataset) -> None:

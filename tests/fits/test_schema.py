@@ -10,7 +10,7 @@ import xarray as xr
 
 import weibnb as wb
 from weibnb.counting.formats import label_values
-from weibnb.fits.schema import NO_EXPERT, validate
+from weibnb.fits.schema import NO_EXPERT, prepare
 from weibnb.fitting.estimates import ESTIMATES
 from weibnb.testing import encode, write_checkpoint, write_safetensors
 
@@ -252,7 +252,7 @@ def test_concatenated_models_are_one_scan(tmp_path: Path) -> None:
     first, second = dense(2), {UP.format(i): normal(20, 28, seed=i) * 3 for i in (1, 3)}
     parts = [wb.scan({"a": first}), wb.scan({"b": second})]
     together = wb.scan({"a": first, "b": second})
-    joined = validate(xr.concat(parts, dim="model", **CONCAT))
+    joined = prepare(xr.concat(parts, dim="model", **CONCAT))
     same_fits(joined, together)
     assert joined["counts"].dtype == np.uint32
     assert joined["n"].dtype.kind == "i"
@@ -280,14 +280,14 @@ def test_concatenated_from_files(tmp_path: Path) -> None:
 
 def test_concatenated_steps_are_one_run() -> None:
     parts = [wb.scan({"run": {step: dense(1, seed=step)}}) for step in (0, 10)]
-    joined = validate(xr.concat(parts, dim="step", **CONCAT))
+    joined = prepare(xr.concat(parts, dim="step", **CONCAT))
     same_fits(joined, wb.scan({"run": {step: dense(1, seed=step) for step in (0, 10)}}))
 
 
 def test_merged_models_are_one_scan(tmp_path: Path) -> None:
     sources: dict[str, Weights] = {"a": dense(2), "b": dense(3, seed=9)}
     parts = [wb.scan({name: weights}) for name, weights in sources.items()]
-    merged = validate(xr.merge(parts, **JOIN))
+    merged = prepare(xr.merge(parts, **JOIN))
     same_fits(merged, wb.scan(sources))
     same_fits(round_trip(merged, tmp_path / "fits.nc"), wb.scan(sources))
 
@@ -298,7 +298,7 @@ def test_model_with_experts_joins_one_without(tmp_path: Path, how: str) -> None:
     parts = [wb.scan({name: weights}) for name, weights in sources.items()]
     joined = xr.merge(parts, **JOIN) if how == "merge" else xr.concat(parts, "model", **CONCAT)
     together = wb.scan(sources)
-    fits = validate(joined)
+    fits = prepare(joined)
     # each weight is counted once: the dense matrix is not repeated for every expert
     assert fits["counts"].sum() == together["counts"].sum()
     same_counts(fits, together)
@@ -312,18 +312,18 @@ def test_models_with_other_numbers_of_experts_join() -> None:
     fewer = {name: array for name, array in experts(seed=7).items() if ".experts.2." not in name}
     parts = [wb.scan({"a": experts()}), wb.scan({"b": fewer})]
     same_fits(
-        validate(xr.concat(parts, dim="model", **CONCAT)), wb.scan({"a": experts(), "b": fewer})
+        prepare(xr.concat(parts, dim="model", **CONCAT)), wb.scan({"a": experts(), "b": fewer})
     )
 
 
 def test_joined_flags_stay_flags() -> None:
     exact = wb.scan({"a": dense(1)})
     grid = wb.scan({"b": {UP.format(2): normal(30, 30, dtype="f4")}})
-    joined = validate(xr.concat([exact, grid], dim="model", **CONCAT))
+    joined = prepare(xr.concat([exact, grid], dim="model", **CONCAT))
     assert joined["counts_exact"].dtype == bool
     cell = joined["counts_exact"].sel(model="b", layer=2, component="up_proj")
     assert not cell.item()
-    wide = validate(joined.assign(counts=joined["counts"].astype(float) * 2.0**33))
+    wide = prepare(joined.assign(counts=joined["counts"].astype(float) * 2.0**33))
     assert wide["counts"].dtype == np.uint64
 
 
@@ -341,8 +341,8 @@ def test_counts_too_large_for_32_bits_survive(tmp_path: Path) -> None:
 def test_validate_orders_dims_and_keeps_what_is_right() -> None:
     fits = wb.scan({"moe": experts()}, experts="each")
     turned = fits.transpose(*reversed(list(fits.dims)))
-    xr.testing.assert_identical(validate(turned), fits)
-    xr.testing.assert_identical(validate(fits), fits)
+    xr.testing.assert_identical(prepare(turned), fits)
+    xr.testing.assert_identical(prepare(fits), fits)
     assert NO_EXPERT in fits["expert"].values
 
 
@@ -353,14 +353,14 @@ def test_validate_names_what_is_missing(missing: str) -> None:
     if missing in ("model", "layer"):
         broken = fits.isel({missing: 0}, drop=True)
     with pytest.raises(ValueError, match=rf"lacks .*{missing}"):
-        validate(broken)
+        prepare(broken)
 
 
 def test_validate_wants_the_protocol() -> None:
     fits = wb.scan({"a": dense(1)})
     fits.attrs.clear()
     with pytest.raises(ValueError, match="estimator"):
-        validate(fits)
+        prepare(fits)
 
 
 # --- not_fitted

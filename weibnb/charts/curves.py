@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
-from weibnb.charts.tables import MAX_PANELS, clean, short
+from weibnb.charts.tables import MAX_PANELS
 from weibnb.counting.formats import INTERVAL_WIDTH
-from weibnb.fits.schema import DIMS, require, with_all_dims
+from weibnb.fits.schema import DIMS, prepare
 from weibnb.fitting.weibull import ordinate
+from weibnb.messages import printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,7 +112,7 @@ def curves(fits: xr.Dataset) -> list[Curve]:
     TypeError, ValueError
         If `fits` is not a Dataset of fits with counts, or holds too many matrices.
     """
-    fits = with_all_dims(require(fits, "counts", "counts_exact"))
+    fits = prepare(fits, "counts", "counts_exact", dims=DIMS)
     dims = fits["k"].dims
     present = fits["status"].broadcast_like(fits["k"]).transpose(*dims).values != "absent"
     number = int(present.sum())
@@ -135,14 +136,16 @@ def _curve(cell: xr.Dataset) -> Curve:
     total = counts.sum()
     return Curve(
         place={
-            name: clean(cell[name].item()) if name in ("model", "component") else cell[name].item()
+            name: printable(cell[name].item())
+            if name in ("model", "component")
+            else cell[name].item()
             for name in (*DIMS, "expert")
             if name in cell.coords and cell[name].ndim == 0
         },
         numbers={
             name: float(cell[name].item()) if name in cell else float("nan") for name in _NUMBERS
         },
-        status=clean(cell["status"].item()),
+        status=printable(cell["status"].item()),
         magnitude=magnitude,
         share=(counts.cumsum() - counts / 2) / total if total else counts,
     )
@@ -172,10 +175,10 @@ def labels(places: Sequence[Mapping[str, Any]]) -> list[str]:
 
     found = []
     for place in places:
-        text = f"{short(place['component'])} of layer {place['layer']}"
+        text = f"{shortened(place['component'])} of layer {place['layer']}"
         text += f", step {place['step']}" if differs("step") else ""
         text += f", expert {place.get('expert')}" if differs("expert") else ""
-        found.append(f"{short(place['model'])}: {text}" if differs("model") else text)
+        found.append(f"{shortened(place['model'])}: {text}" if differs("model") else text)
     seen: dict[str, int] = {}
     for i, text in enumerate(found):
         seen[text] = seen.get(text, 0) + 1

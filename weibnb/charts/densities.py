@@ -13,7 +13,8 @@ from weibnb.charts.marks import COLOURS, counted, facet, heading, name, notice, 
 from weibnb.charts.tables import cells
 from weibnb.charts.vega import INK, Scale
 from weibnb.families.rank import rank_families
-from weibnb.fits.schema import gaussian_anchor, with_all_dims
+from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
+from weibnb.messages import check_choice, printable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,11 +33,11 @@ _WORDS = {
 
 def density(fits: xr.Dataset, *, scale: Scale = "log", rival: bool = True) -> Spec:
     """Specify `weibnb.charts.doors.density`: its parameters, and what it raises."""
-    _tables.one_of("scale", scale, get_args(Scale))
+    check_choice("scale", scale, get_args(Scale))
     every = _curves.curves(fits)
     curves = [curve for curve in every if curve.share.size > 1]
     lost = pd.Series([curve.status for curve in every if curve.share.size <= 1], dtype=object)
-    light = _tables.ready(fits)
+    light = prepare(fits, light=True, dims=DIMS)
     what = "ln |w|" if scale == "log" else "|w|"
     if not curves:
         title = heading(light, f"Density of {what}")
@@ -89,11 +90,11 @@ def _density_layers(table: pd.DataFrame, scale: Scale) -> list[Spec]:
 
 def _best_families(fits: xr.Dataset) -> dict[tuple[Any, ...], pd.Series[Any]]:
     """Row of the family with the lowest BIC, by the place of its matrix."""
-    table = rank_families(with_all_dims(fits))
+    table = rank_families(prepare(fits, dims=DIMS, mixed_protocols=True))
     table = table[table["rank"] == 1]
     dims = [dim for dim in ("model", "layer", "component", "step", "expert") if dim in table]
     return {
-        tuple(_tables.clean(row[dim]) if dim in ("model", "component") else row[dim]
+        tuple(printable(row[dim]) if dim in ("model", "component") else row[dim]
               for dim in dims): row
         for _, row in table.iterrows()
     }  # fmt: skip

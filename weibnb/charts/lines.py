@@ -28,8 +28,10 @@ from weibnb.charts.tables import cells
 from weibnb.charts.vega import INK, Scale
 from weibnb.diagnostics.bands import BANDS
 from weibnb.diagnostics.tails import body_tail
-from weibnb.fits.schema import VARIABLES, gaussian_anchor, protocol_of, require, with_all_dims
+from weibnb.fits.schema import DIMS, VARIABLES, gaussian_anchor, prepare, protocol_of
+from weibnb.fits.select import last_step
 from weibnb.fitting.weibull import DEFAULT_TRIM
+from weibnb.messages import check_choice, printable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -56,8 +58,8 @@ def trajectories(
         ("by", by, By),
         ("scale", scale, Scale),
     ):
-        _tables.one_of(argument, given, get_args(valid))
-    fits = _tables.ready(fits)
+        check_choice(argument, given, get_args(valid))
+    fits = prepare(fits, light=True, dims=DIMS)
     table = cells(fits)
     text = f"{VARIABLES[value][0]} along training, a line a layer"
     if table.empty or table[value].isna().all():
@@ -123,7 +125,7 @@ def _step_axis(steps: Array, scale: Scale) -> tuple[Spec, Array]:
 
 def phase_portrait(fits: xr.Dataset) -> Spec:
     """Specify `weibnb.charts.doors.phase_portrait`: its parameters, and what it raises."""
-    fits = _tables.ready(fits)
+    fits = prepare(fits, light=True, dims=DIMS)
     table, text = cells(fits), "Paths in the plane of λ and k"
     if table.empty or table["k"].isna().all():
         return notice(heading(fits, text), _tables.excluded(fits, table))
@@ -178,7 +180,7 @@ def _path_layers(table: pd.DataFrame, key: list[str], anchor: float) -> list[Spe
 
 def depth_profile(fits: xr.Dataset) -> Spec:
     """Specify `weibnb.charts.doors.depth_profile`: its parameters, and what it raises."""
-    fits = _tables.last_step(_tables.ready(fits))
+    fits = last_step(prepare(fits, light=True, dims=DIMS))
     table, text = cells(fits), "Weibull shape k along the layers, ± one standard error"
     if table.empty or table["k"].isna().all():
         return notice(heading(fits, text), _tables.excluded(fits, table))
@@ -208,8 +210,8 @@ def _profile_layers(table: pd.DataFrame, anchor: float) -> list[Spec]:
 
 def body_tail_chart(fits: xr.Dataset) -> Spec:
     """Specify `weibnb.charts.doors.body_tail_chart`: its parameters, and what it raises."""
-    whole = with_all_dims(require(fits, "counts", "counts_exact"))
-    light = _tables.last_step(_tables.ready(fits))
+    whole = prepare(fits, "counts", "counts_exact", dims=DIMS)
+    light = last_step(prepare(fits, light=True, dims=DIMS))
     table, text = cells(light), "k by the share of weights that is fitted"
     if table.empty or table["k"].isna().all():
         return notice(heading(light, text), _tables.excluded(light, table))
@@ -221,7 +223,7 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
     dims = [*light["k"].dims, "trim"]
     values = tail[["k", "k_se"]].reset_coords(drop=True).to_dataframe(dim_order=dims).reset_index()
     for column in ("model", "component"):
-        values[column] = values[column].map(_tables.clean)
+        values[column] = values[column].map(printable)
     joined = table.drop(columns=["k", "k_se"]).merge(values, on=[str(dim) for dim in dims[:-1]])
     joined["share"], joined["depth"] = 100 * joined["trim"], _tables.depth_words(joined)
     layers = _tail_layers(joined, tail)

@@ -11,7 +11,8 @@ from weibnb.charts.marks import facet, heading, name, notice, only, quantity, to
 from weibnb.charts.tables import cells
 from weibnb.charts.vega import INK
 from weibnb.diagnostics.outliers import outlier_strength
-from weibnb.fits.schema import gaussian_anchor
+from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
+from weibnb.messages import check_choice, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,8 +41,8 @@ _FULL = 500
 
 def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
     """Specify `weibnb.charts.doors.layer_map`: its parameters, and what it raises."""
-    _tables.one_of("value", value, get_args(MapValue))
-    fits = _tables.ready(fits)
+    check_choice("value", value, get_args(MapValue))
+    fits = prepare(fits, light=True, dims=DIMS)
     table = cells(fits, {"value": map_values(fits, value)})
     title = TITLES[value]
     if table.empty or table["value"].isna().all():
@@ -75,7 +76,7 @@ def _axis_title(value: str) -> str:
 
 def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, Any]) -> Spec:
     """Specify `weibnb.charts.doors.difference`: its parameters, and what it raises."""
-    fits = _tables.ready(fits)
+    fits = prepare(fits, light=True, dims=DIMS)
     a, b = (
         _tables.choose(fits, pick, name) for pick, name in ((first, "first"), (second, "second"))
     )
@@ -92,9 +93,7 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     table = cells(joined, extra)
     lost = table["value"].isna() & (table["reason"] == "")
     table["reason"] = table["reason"].mask(lost, "not fitted in `first`")
-    names = [
-        ", ".join(f"{d} {_tables.short(s[d].item())}" for d in ("model", "step")) for s in (a, b)
-    ]
+    names = [", ".join(f"{d} {shortened(s[d].item())}" for d in ("model", "step")) for s in (a, b)]
     title = heading(
         joined, "Difference of k", f"{names[1]} less {names[0]}", "dot: below two standard errors"
     )

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from weibnb.charts import tables as _tables
-from weibnb.charts.tables import DEPTHS, short
+from weibnb.charts.tables import DEPTHS
 from weibnb.charts.vega import INK
 from weibnb.fits.schema import protocol_of
 from weibnb.fitting.weibull import protocol_text
+from weibnb.messages import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +78,7 @@ def heading(fits: xr.Dataset, text: str, *notes: str) -> Spec:
     dict
         For ``title``.
     """
-    models = [short(label, 40) for label in np.atleast_1d(fits["model"].values)]
+    models = [shortened(label, 40) for label in np.atleast_1d(fits["model"].values)]
     named = ", ".join(models[:3]) + (f" and {len(models) - 3} more" if len(models) > 3 else "")
     estimator, trim = protocol_of(fits)
     first = f"{named or 'no model'} · {protocol_text(trim, estimator)}"
@@ -351,7 +352,7 @@ def counted(reasons: pd.Series[Any]) -> str:
     """
     lost = reasons[reasons != ""].value_counts().sort_index()
     lost = lost.sort_values(ascending=False, kind="stable")
-    words = [f"{count:,} {short(word)}" for word, count in lost.head(4).items()]
+    words = [f"{count:,} {shortened(word)}" for word, count in lost.head(4).items()]
     rest = int(lost.iloc[4:].sum())
     words += [f"{rest:,} other"] if rest else []
     return f"not fitted, not drawn: {', '.join(words)}" if words else ""

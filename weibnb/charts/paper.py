@@ -24,8 +24,9 @@ from weibnb.charts.tables import cells
 from weibnb.charts.vega import INK
 from weibnb.diagnostics.outliers import FACTORS, expected_gaussian_maximum
 from weibnb.fits.refit import refit
-from weibnb.fits.schema import gaussian_anchor, protocol_of
+from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fitting.weibull import Estimator, ordinate, protocol_text
+from weibnb.messages import check_choice, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,7 @@ def weibull_plot(
     more = " · broken: other estimators" if estimators else ""
     title = heading(fits, "Weibull plot", f"shaded: the trim · dotted: a Gaussian{more}")
     if not any(curve.share.size for curve in curves):
-        light = _tables.ready(fits)
+        light = prepare(fits, light=True, dims=DIMS)
         return notice(title, _tables.excluded(light, cells(light)))
     anchor = gaussian_anchor(fits)
     labels = _curves.labels([curve.place for curve in curves])
@@ -86,7 +87,7 @@ def weibull_plot(
 def _both(fits: xr.Dataset, compare: xr.Dataset | None) -> list[Curve]:
     curves = _curves.curves(fits)
     if compare is not None:
-        if protocol_of(fits) != protocol_of(_tables.ready(compare)):
+        if protocol_of(fits) != protocol_of(prepare(compare, light=True, dims=DIMS)):
             raise ValueError(
                 f"`compare` must have the protocol of `fits`, {protocol_of(fits)}, got "
                 f"{protocol_of(compare)}. Fit again: weibnb.refit."
@@ -103,7 +104,7 @@ def _both(fits: xr.Dataset, compare: xr.Dataset | None) -> list[Curve]:
 def _legend_name(curve: Curve, label: str) -> str:
     n = curve.numbers
     if not curve.fitted:
-        return f"{label}: not fitted ({_tables.short(curve.status)})"
+        return f"{label}: not fitted ({shortened(curve.status)})"
     text = f"{label}:  k {n['k']:.4f} ± {n['k_se']:.2g}   λ {n['lam']:.4g}   r² {n['r2']:.4f}"
     experts = f"   median of {n['n_matrices']:.0f} experts" if n["n_matrices"] > 1 else ""
     return f"{text}   KS {n['ks']:.3f}   n {n['n']:,.0f}{experts}"
@@ -151,7 +152,7 @@ def _others(
 ) -> list[tuple[str, int, dict[str, Any]]]:
     """Give the lines of further estimators: words for the legend, which matrix, and the line."""
     for estimator in estimators:
-        _tables.one_of("estimators", estimator, get_args(Estimator))
+        check_choice("estimators", estimator, get_args(Estimator))
     if estimators and len(curves) > _COMPARED:
         raise ValueError(
             f"`fits` must hold at most {_COMPARED} matrices to compare estimators, got "

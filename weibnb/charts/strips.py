@@ -30,8 +30,10 @@ from weibnb.diagnostics.cohorts import compare as rank_entries
 from weibnb.diagnostics.cohorts import reference_cohort
 from weibnb.diagnostics.outliers import FACTORS
 from weibnb.diagnostics.verdicts import require_protocol
-from weibnb.fits.schema import gaussian_anchor, protocol_of
+from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
+from weibnb.fits.select import last_step
 from weibnb.fitting.weibull import DEFAULT_TRIM
+from weibnb.messages import check_choice, printable, shortened
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -50,17 +52,15 @@ def class_bands(
 ) -> Spec:
     """Specify `weibnb.charts.doors.class_bands`: its parameters, and what it raises."""
     if isinstance(band, str):
-        _tables.one_of("band", band, BANDS)
+        check_choice("band", band, BANDS)
         band = BANDS[band]
-    fits = _tables.last_step(_tables.ready(fits))
+    fits = last_step(prepare(fits, light=True, dims=DIMS))
     table, note = _tables.thinned(cells(fits), "layer", rows=_tables.MAX_ROWS - 500)
     title = "Weibull shape k by component"
     if table.empty or table["k"].isna().all():
         return notice(heading(fits, title), _tables.excluded(fits, table))
     published = protocol_of(fits) == ("rank_regression", DEFAULT_TRIM["rank_regression"])
-    words = (
-        f"shaded: {_tables.short(band.name)}, {band.lower:g} to {band.upper:g} · dashed: a Gaussian"
-    )
+    words = f"shaded: {shortened(band.name)}, {band.lower:g} to {band.upper:g} · dashed: a Gaussian"
     bar = "bar: median over layers" + (" · diamonds: published entries" if reference else "")
     notes = [words, bar] if published else ["no band: published for another protocol", bar[:23]]
     heads = heading(fits, title, *notes, note)
@@ -105,7 +105,7 @@ def _band_layers(names: list[str], band: Band, *, reference: bool) -> list[Spec]
 
 def _entries(names: list[str]) -> pd.DataFrame:
     """Medians of the published entries for these components."""
-    entries = cells(_tables.ready(reference_cohort()))
+    entries = cells(prepare(reference_cohort(), light=True, dims=DIMS))
     return entries.loc[entries["component"].isin(names), ["model", "component", "k"]]
 
 
@@ -130,21 +130,21 @@ def _cell_layers(table: pd.DataFrame, names: list[str], anchor: float) -> list[S
 
 def cohort(fits: xr.Dataset) -> Spec:
     """Specify `weibnb.charts.doors.cohort`: its parameters, and what it raises."""
-    fits = _tables.ready(fits)
+    fits = prepare(fits, light=True, dims=DIMS)
     text = "Medians of k among the published entries"
     require_protocol(fits, "The cohort")
     if fits["k"].size == 0 or not bool(fits["k"].notnull().any()):
         return notice(heading(fits, text), _tables.excluded(fits, cells(fits)))
     parts, notes = [], []
     for label in fits["model"].values:
-        model = _tables.last_step(fits.sel(model=[label]))
+        model = last_step(fits.sel(model=[label]))
         own = summarise(model).isel(model=0, step=-1)
         columns = {"component": own["component"].values, "k": own["k"].values}
         table = pd.DataFrame(columns | {"se": own["standard_error"].values})
-        parts.append(table.dropna(subset="k").assign(model=_tables.clean(label)))
-        notes.append(_nearest(model, _tables.short(label)))
+        parts.append(table.dropna(subset="k").assign(model=printable(label)))
+        notes.append(_nearest(model, shortened(label)))
     own_table = pd.concat(parts, ignore_index=True)
-    own_table["component"] = own_table["component"].map(_tables.clean)
+    own_table["component"] = own_table["component"].map(printable)
     names = list(dict.fromkeys(own_table["component"]))
     own_table["low"] = own_table["k"] - own_table["se"].fillna(0)
     own_table["high"] = own_table["k"] + own_table["se"].fillna(0)
@@ -195,7 +195,7 @@ def _cohort_layers(own: pd.DataFrame, names: list[str], anchor: float) -> list[S
 
 def outlier_strip(fits: xr.Dataset) -> Spec:
     """Specify `weibnb.charts.doors.outlier_strip`: its parameters, and what it raises."""
-    fits = _tables.last_step(_tables.ready(fits))
+    fits = last_step(prepare(fits, light=True, dims=DIMS))
     table, text = cells(fits, {"value": map_values(fits, "outlier")}), TITLES["outlier"]
     if table.empty or table["value"].isna().all():
         return notice(heading(fits, text), _tables.excluded(fits, table))
@@ -206,7 +206,7 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
     far = table["value"].rank(ascending=False) > 12
     table.loc[far, "flag"] = ""
     table, note = _tables.thinned(table.sort_values("value", ascending=False), "layer")
-    names = [label for label in map(_tables.clean, fits["component"].values)
+    names = [label for label in map(printable, fits["component"].values)
              if label in set(table["component"])]  # fmt: skip
     scale = {"type": "log", "nice": False, "padding": 24}
     place: Spec = {

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from weibnb.diagnostics.verdicts import unknown_name
-from weibnb.fits.schema import DIMS, validate, with_all_dims
+from weibnb.fits.schema import DIMS, prepare
+from weibnb.messages import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,98 +23,6 @@ MAX_ROWS = 4_500
 #: Most matrices, or small multiples, in a chart.
 MAX_PANELS = 12
 _DESCRIPTIVE = ("weight_class", "status", "parameter", "n", "k", "k_se", "lam", "lam_se", "r2")
-
-
-def clean(name: object) -> str:
-    r"""Write a name from data so that nothing in it is invisible or breaks a line.
-
-    Parameters
-    ----------
-    name : object
-        A model, component or status.
-
-    Returns
-    -------
-    str
-        The same with its control characters escaped.
-
-    Examples
-    --------
-    >>> clean("a\nb")
-    'a\\nb'
-    """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(name)
-    )
-
-
-def short(name: object, length: int = 48) -> str:
-    """Cut a clean name to `length` characters.
-
-    Parameters
-    ----------
-    name : object
-        What to write.
-    length : int
-        Most characters.
-
-    Returns
-    -------
-    str
-        The name, with an ellipsis where it was cut.
-
-    Examples
-    --------
-    >>> short("abcdef", 4)
-    'abc…'
-    """
-    text = clean(name)
-    return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def one_of(argument: str, value: object, valid: Iterable[str]) -> None:
-    """Raise unless a value is one of the valid words.
-
-    Parameters
-    ----------
-    argument : str
-        The parameter.
-    value : object
-        What was given.
-    valid : iterable of str
-        What may be given.
-
-    Raises
-    ------
-    ValueError
-        If it is not; the message names the closest.
-    """
-    names = list(valid)
-    if value not in names:
-        raise unknown_name(argument, value, names)
-
-
-def ready(fits: xr.Dataset) -> xr.Dataset:
-    """Check fits, leave their counts behind and give them all dims.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Fits from `weibnb.scan`.
-
-    Returns
-    -------
-    xarray.Dataset
-        On (model, layer, component, step), and expert where k has it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `fits` is not a Dataset of fits by one protocol.
-    """
-    if isinstance(fits, xr.Dataset):
-        fits = fits.drop_dims("bin", errors="ignore")
-    return with_all_dims(validate(fits))
 
 
 def optional(fits: xr.Dataset, name: str) -> xr.DataArray:
@@ -159,7 +67,7 @@ def choose(fits: xr.Dataset, labels_: Mapping[str, Any], argument: str) -> xr.Da
         If a label is not there, or more than one model or step is left.
     """
     try:
-        chosen: xr.Dataset = with_all_dims(fits.sel(dict(labels_)))
+        chosen: xr.Dataset = prepare(fits.sel(dict(labels_)), dims=DIMS, mixed_protocols=True)
     except (KeyError, ValueError) as err:
         raise ValueError(f"`{argument}` must be labels of `fits`, got {dict(labels_)!r}.") from err
     for dim in ("model", "step"):
@@ -203,35 +111,10 @@ def cells(fits: xr.Dataset, extra: Mapping[str, xr.DataArray] | None = None) -> 
         table["weight_class"].isin(CLASSES), "other"
     )
     for name in ("model", "component", "status", "parameter", "weight_class"):
-        table[name] = table[name].map(clean).astype(object)
+        table[name] = table[name].map(printable).astype(object)
     unfitted = table["k"].isna()
     table["reason"] = table["status"].where(unfitted, "").replace("ok", "not fitted")
     return table[table["status"] != "absent"].reset_index(drop=True)
-
-
-def last_step(fits: xr.Dataset) -> xr.Dataset:
-    """Keep each model's last step that has fits.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        From `ready`.
-
-    Returns
-    -------
-    xarray.Dataset
-        Every other step of a model is absent; steps that no model needs are left out.
-    """
-    if fits.sizes["step"] < 2 or 0 in fits["k"].shape:
-        return fits
-    others = [dim for dim in fits["k"].dims if dim not in ("model", "step")]
-    there = (fits["status"] != "absent").any(others)
-    fitted = fits["k"].notnull().any(others)
-    known = fitted.where(fitted.any("step"), there).transpose("model", "step").values.astype(bool)
-    last = known.shape[1] - 1 - known[:, ::-1].argmax(1)
-    kept = xr.DataArray(last, dims="model") == xr.DataArray(np.arange(known.shape[1]), dims="step")
-    fits = fits.assign(status=fits["status"].where(kept, "absent"), k=fits["k"].where(kept))
-    return fits.isel(step=np.unique(last))
 
 
 def thinned(table: pd.DataFrame, *names: str, rows: int = MAX_ROWS) -> tuple[pd.DataFrame, str]:
@@ -302,7 +185,7 @@ def excluded(fits: xr.Dataset, table: pd.DataFrame) -> list[str]:
         return ["Nothing to draw: no such matrix,", f"{what} absent from the model."]
     counts = table["reason"].value_counts()
     lines = [f"None of the {len(table):,} selected matrices is fitted:"]
-    return lines + [f"{short(reason)}: {count:,}" for reason, count in counts.head(6).items()]
+    return lines + [f"{shortened(reason)}: {count:,}" for reason, count in counts.head(6).items()]
 
 
 def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
@@ -338,11 +221,11 @@ def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     words = {}
     for key in unique:
         parts = [
-            f"step {part}" if name == "step" else clean(part)
+            f"step {part}" if name == "step" else printable(part)
             for name, part, differs in zip(names, key, varies, strict=True)
             if differs
         ]
-        words[key] = "\n".join(parts) or clean(key[-1])
+        words[key] = "\n".join(parts) or printable(key[-1])
     places = {key: i for i, key in enumerate(unique)}
     table["panel"] = [words[key] for key in keys]
     table["place"] = [places[key] for key in keys]

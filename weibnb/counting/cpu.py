@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -150,13 +149,6 @@ def tally(bits: Bits, dtype: str) -> Tally:
     else:
         _count_16(bits, counters)
     return Tally(form, counters)
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def submit(pool: Executor, bits: Bits, dtype: str) -> list[Future[Tally]]:

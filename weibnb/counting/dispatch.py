@@ -6,8 +6,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from weibnb.counting.cpu import collect, submit, usable_cores
+from weibnb.counting.cpu import collect, submit
 from weibnb.counting.formats import as_bits
+from weibnb.parallel import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

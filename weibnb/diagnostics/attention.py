@@ -13,9 +13,9 @@ from weibnb.diagnostics.verdicts import (
     interval_words,
     margin,
     require_protocol,
-    tabular,
     unfitted,
 )
+from weibnb.fits.schema import prepare
 
 #: Severity of selection by k, set in the gaps of the published ranges: separately stored MHA
 #: 0.76-0.99, GQA 1.10-1.16, fused 1.05-1.18; 1.204 is the upper edge of the transmission band.
@@ -59,7 +59,7 @@ def storage_type(fits: xr.Dataset) -> xr.DataArray:
     ...     storage_type(wb.scan(file)).item()
     'GQA 4:1'
     """
-    fits = tabular(fits)
+    fits = prepare(fits, light=True, dims=("model", "component"))
     others = [dim for dim in fits["status"].dims if dim not in ("model", "component")]
     present = (fits["status"] != "absent").any(others).transpose("model", "component").values
     names = [str(name) for name in fits["component"].values]
@@ -112,7 +112,7 @@ def selection(fits: xr.Dataset) -> xr.Dataset:
     >>> selection(reference_cohort()).severity.sel(model="olmo-1-7b", component="q_proj").item()
     'deep'
     """
-    fits = tabular(fits)
+    fits = prepare(fits, light=True, dims=("model", "component"))
     require_protocol(fits, "Selection severity")
     if "weight_class" not in fits.coords:
         raise ValueError("`fits` must have the coordinate weight_class, as weibnb.scan gives it.")

@@ -18,10 +18,10 @@ from weibnb.diagnostics.verdicts import (
     interval_words,
     margin,
     require_protocol,
-    tabular,
-    unknown_name,
 )
+from weibnb.fits.schema import prepare
 from weibnb.fitting import weibull
+from weibnb.messages import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -168,7 +168,7 @@ def summarise(
     """
     if by not in get_args(By):
         raise unknown_name("by", by, get_args(By))
-    fits = _restrict(tabular(fits), components, layers)
+    fits = _restrict(prepare(fits, light=True, dims=("model", "component")), components, layers)
     k, error = fits["k"], errors_of(fits)
     if by in ("layer", "model") and "tower" in fits.coords:
         towers = sorted(set(map(str, np.atleast_1d(fits["tower"].values))))

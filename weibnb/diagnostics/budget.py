@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 import xarray as xr
 
-from weibnb.fits.schema import require
+from weibnb.fits.schema import prepare
 from weibnb.io.hyperparameters import how_to_give, read_hyperparameters
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ def _hyperparameters(fits: xr.Dataset | None, given: dict[str, Any]) -> dict[str
     if fits is None:
         known = {name: _as_array(name, value, None) for name, value in given.items()}
     else:
-        fits = require(fits)
+        fits = prepare(fits)
         known = {
             name: _as_array(name, fits.coords.get(name) if value is None else value, fits)
             for name, value in given.items()
@@ -300,7 +300,7 @@ def _as_array(name: str, value: Any, fits: xr.Dataset | None) -> xr.DataArray | 
 
 def _from_files(fits: xr.Dataset, name: str) -> xr.DataArray:
     """Read a hyperparameter beside each checkpoint."""
-    source = require(fits, "source")["source"]
+    source = prepare(fits, "source")["source"]
     values = np.empty(source.shape)
     for position in np.ndindex(source.shape):
         path = str(source.values[position])

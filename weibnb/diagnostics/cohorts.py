@@ -10,10 +10,11 @@ import pandas as pd
 import xarray as xr
 
 from weibnb.diagnostics.bands import summarise
-from weibnb.diagnostics.verdicts import require_protocol, unknown_name
+from weibnb.diagnostics.verdicts import require_protocol
 from weibnb.fits.files import open_fits
-from weibnb.fits.schema import VARIABLES, protocol_of, validate
+from weibnb.fits.schema import VARIABLES, prepare, protocol_of
 from weibnb.fitting import weibull
+from weibnb.messages import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -387,4 +388,4 @@ def _load(name: str) -> xr.Dataset:
         "version": "9.1",
     }
     result = xr.Dataset(variables, coords, attributes)
-    return validate(result.set_coords([name for name in variables if name not in _MEASURED]))
+    return prepare(result.set_coords([name for name in variables if name not in _MEASURED]))

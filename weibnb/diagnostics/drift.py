@@ -15,13 +15,12 @@ from weibnb.diagnostics.verdicts import (
     errors_of,
     interval_words,
     margin,
-    ready,
     require_protocol,
     unfitted,
-    unknown_name,
 )
-from weibnb.fits.schema import protocol_of
+from weibnb.fits.schema import prepare, protocol_of
 from weibnb.fitting import weibull
+from weibnb.messages import unknown_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,7 +117,7 @@ def drift(
     >>> moved.severity.item(), moved.nearest_shape.item(), bool(abs(moved.z.item()) < 4)
     ('invariant', 'gaussian', True)
     """
-    fits = ready(fits)
+    fits = prepare(fits, light=True)
     k, error = fits["k"], errors_of(fits)
     start, start_error, label = _start(fits, error, anchor, parameter)
     delta = k - start

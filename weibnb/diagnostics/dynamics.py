@@ -10,7 +10,7 @@ import xarray as xr
 from scipy import special, stats
 
 from weibnb.diagnostics.budget import at_least_zero
-from weibnb.fits.schema import gaussian_anchor, require
+from weibnb.fits.schema import gaussian_anchor, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -60,7 +60,7 @@ def split_growth(fits: xr.Dataset) -> xr.Dataset:
     >>> float(parts.from_lam.round(6)), abs(float(parts.residual)) < 1e-4
     (0.693147, True)
     """
-    fits = require(fits, "rms", "zero_fraction")
+    fits = prepare(fits, "rms", "zero_fraction")
     kept = fits["k"].notnull() & (fits["rms"] > 0)
     k, lam, rms = (fits[name].where(kept) for name in ("k", "lam", "rms"))
     share = (1 - fits["zero_fraction"]).where(kept)
@@ -140,7 +140,7 @@ def first_departure(
         raise ValueError(f"`sigmas` must be at least 0, got {sigmas!r}.")
     if reference not in ("own", "gaussian"):
         raise ValueError(f"`reference` must be 'own' or 'gaussian', got {reference!r}.")
-    fits = require(fits, "k_se")
+    fits = prepare(fits, "k_se")
     if "step" not in fits.dims:
         fits = fits.expand_dims("step")
     k, error = fits["k"], fits["k_se"].where(fits["k"].notnull())
@@ -211,7 +211,7 @@ def paired_growth(
     (1.0, 0.5, 5)
     """
     _check_confidence(confidence)
-    fits = require(fits)
+    fits = prepare(fits)
     pair = [_level(fits, np.atleast_1d(names).tolist()) for names in (first, second)]
     x, y = (np.ravel(array) for array in xr.broadcast(*pair))
     both = np.isfinite(x) & np.isfinite(y)

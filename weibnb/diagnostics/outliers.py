@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy import special
 
-from weibnb.fits.schema import gaussian_anchor, require
+from weibnb.fits.schema import gaussian_anchor, prepare
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,7 +143,7 @@ def outlier_strength(
     (True, 19.0)
     """
     rule, factor = _rule(rule, factor)
-    fits = require(fits, *_VARIABLES)
+    fits = prepare(fits, *_VARIABLES)
     largest, q99 = fits["max_abs"], fits["magnitude_quantile"].sel(quantile=0.99, drop=True)
     n, k, lam = fits["n"].where(fits["n"] > 0), fits["k"], fits["lam"]
     weibull = xr.apply_ufunc(expected_maximum, n, k, lam)

@@ -9,12 +9,12 @@ import numba
 import numpy as np
 import xarray as xr
 
-from weibnb.counting.cpu import usable_cores
 from weibnb.counting.formats import INTERVAL_WIDTH, label_values
 from weibnb.fits.refit import refit
-from weibnb.fits.schema import gaussian_anchor, protocol_of, require
+from weibnb.fits.schema import gaussian_anchor, prepare, protocol_of
 from weibnb.fitting.estimates import as_count_rows
 from weibnb.fitting.weibull import anchor, raw_moment
+from weibnb.parallel import usable_cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     >>> abs(float(tail.gap_excess.squeeze())) < 0.01
     True
     """
-    fits = require(fits, "counts", "counts_exact")
+    fits = prepare(fits, "counts", "counts_exact")
     estimator = fits.attrs["estimator"]
     own = protocol_of(fits)[1]
     parts = [
@@ -144,7 +144,7 @@ def closure(fits: xr.Dataset) -> xr.Dataset:
     >>> round(float(closed.gaussian_ratio), 4), abs(float(closed.excess.squeeze())) < 1
     (1.1781, True)
     """
-    fits = require(fits, "rms", "zero_fraction")
+    fits = prepare(fits, "rms", "zero_fraction")
     ideal = gaussian_anchor(fits)
     expected = float(raw_moment(2, ideal.k, ideal.lam_over_rms))
     k, lam = fits["k"], fits["lam"]
@@ -208,7 +208,7 @@ def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     >>> round(float(tail.gini.squeeze()), 2), round(float(tail.q90_over_q10.squeeze()))
     (0.5, 22)
     """
-    fits = require(fits, "counts", "counts_exact", "max_abs")
+    fits = prepare(fits, "counts", "counts_exact", "max_abs")
     counts = fits["counts"].transpose(..., "bin")
     dims, shape = counts.dims[:-1], counts.shape[:-1]
     table = np.full((*shape, _LARGEST + 1), np.nan)

@@ -8,16 +8,15 @@ the value alone and the standard error is NaN.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from weibnb.fits.schema import DIMS, protocol_of, validate
+from weibnb.fits.schema import protocol_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -29,36 +28,6 @@ RESOLUTION = 1.0
 NOT_RESOLVED, NOT_FITTED = "not resolved", "not fitted"
 #: Estimator and trim of every published figure.
 PUBLISHED_PROTOCOL = ("rank_regression", (0.1, 0.9))
-
-
-def unknown_name(argument: str, value: object, valid: Iterable[str]) -> ValueError:
-    """Error for a name that is none of the valid ones, with the closest of them.
-
-    Parameters
-    ----------
-    argument : str
-        The parameter.
-    value : object
-        What was given.
-    valid : iterable of str
-        What may be given.
-
-    Returns
-    -------
-    ValueError
-        To be raised.
-
-    Examples
-    --------
-    >>> unknown_name("by", "modell", ("layer", "model"))
-    ValueError("`by` must be one of 'layer', 'model', got 'modell'. Did you mean 'model'?")
-    """
-    names = {name.lower(): name for name in valid}
-    close = get_close_matches(str(value).lower(), names, n=1, cutoff=0.4)
-    hint = f" Did you mean {names[close[0]]!r}?" if close else ""
-    return ValueError(
-        f"`{argument}` must be one of {', '.join(map(repr, names.values()))}, got {value!r}.{hint}"
-    )
 
 
 def require_protocol(
@@ -86,22 +55,6 @@ def require_protocol(
             f"{what} must be compared with fits by {like[0]} at trim {like[1]}, got {own[0]} at "
             f"trim {own[1]}. Fit again: weibnb.refit(fits, trim={like[1]}, estimator={like[0]!r})."
         )
-
-
-def ready(fits: xr.Dataset) -> xr.Dataset:
-    """Check fits and leave their counts behind."""
-    if isinstance(fits, xr.Dataset):
-        fits = fits.drop_dims(("bin", "quantile"), errors="ignore")
-    return validate(fits)
-
-
-def tabular(fits: xr.Dataset) -> xr.Dataset:
-    """Check fits and give `model` and `component` a dim where one of them was selected."""
-    fits = ready(fits)
-    scalar = [name for name in ("model", "component") if name not in fits["k"].dims]
-    if not scalar:
-        return fits
-    return fits.expand_dims(scalar).transpose(*DIMS, ..., missing_dims="ignore")
 
 
 def errors_of(fits: xr.Dataset) -> xr.DataArray:

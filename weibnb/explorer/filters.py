@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.charts.tables import clean
-from weibnb.diagnostics.verdicts import unknown_name
 from weibnb.fits.schema import DIMS, VARIABLES
+from weibnb.messages import printable, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +32,7 @@ _TITLES = {
 
 def key_of(cell: Iterable[Any]) -> tuple[str, ...]:
     """Write a cell's labels as the charts and the page do."""
-    return tuple(clean(label) for label in cell)
+    return tuple(printable(label) for label in cell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +174,7 @@ class Cells:
         shape = [len(self.labels[dim]) for dim in DIMS]
         flat = np.ravel_multi_index(tuple(self.at[kept].T), shape)
         there = dict(zip(flat.tolist(), np.flatnonzero(kept).tolist(), strict=True))
-        places = [{clean(label): i for i, label in enumerate(self.labels[dim].tolist())}
+        places = [{printable(label): i for i, label in enumerate(self.labels[dim].tolist())}
                   for dim in DIMS]  # fmt: skip
         found: dict[int, None] = {}
         for cell in selected:

@@ -11,9 +11,10 @@ from weibnb.charts import lines as _lines
 from weibnb.charts import maps as _maps
 from weibnb.charts import paper as _paper
 from weibnb.charts import strips as _strips
-from weibnb.charts.tables import MAX_PANELS, short
+from weibnb.charts.tables import MAX_PANELS
 from weibnb.fits.schema import DIMS
 from weibnb.fits.select import keep_cells
+from weibnb.messages import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -225,7 +226,7 @@ def _close(
     query, ragged = box(kept, sizes)
     if experts:
         query["expert"] = list(experts)
-    names = ", ".join(f"{short(cell[2])} of layer {cell[1]}" for cell in kept[:4])
+    names = ", ".join(f"{shortened(cell[2])} of layer {cell[1]}" for cell in kept[:4])
     label = f"{words} of {names}"
     return View(function, label, query, kept if ragged else (), dict(options), of_status=False)
 
@@ -233,4 +234,6 @@ def _close(
 def _profile(query: dict[str, Any], chosen: Sequence[Cell], sizes: Mapping[str, int]) -> View:
     own = {"component": list(dict.fromkeys(cell[2] for cell in chosen))[:4]}
     narrowed = query | (own if sizes["component"] > 1 else {})
-    return View("depth_profile", f"k of {short(own['component'][0])} along the layers", narrowed)
+    return View(
+        "depth_profile", f"k of {shortened(own['component'][0])} along the layers", narrowed
+    )

@@ -20,16 +20,17 @@ except ImportError as err:
 
 from weibnb.charts.lines import TrackValue
 from weibnb.charts.maps import MapValue
-from weibnb.charts.tables import MAX_PANELS, cells, clean
+from weibnb.charts.tables import MAX_PANELS, cells
 from weibnb.charts.vega import Scale, vega_lite
 from weibnb.diagnostics.bands import BANDS
 from weibnb.explorer import export as _still
 from weibnb.explorer.filters import Cells, Choice, key_of
 from weibnb.explorer.panels import PANELS, Slot, View, box, plan
 from weibnb.fits.refit import refit
-from weibnb.fits.schema import DIMS, protocol_of, validate, with_all_dims
+from weibnb.fits.schema import DIMS, prepare, protocol_of
 from weibnb.fits.select import keep_cells, keep_status
 from weibnb.fitting.weibull import Estimator, check_protocol
+from weibnb.messages import printable
 from weibnb.report import tidy
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class Explorer(anywidget.AnyWidget):
             raise TypeError(
                 f"`Explorer` has no trait {unknown[0]!r}; it takes {', '.join(_STATE)}."
             )
-        self._fits = with_all_dims(validate(fits))
+        self._fits = prepare(fits, dims=DIMS)
         self._light = self._fits.drop_dims("bin", errors="ignore")
         self._cells = Cells.of(self._light)
         self._protocol = protocol_of(self._fits)
@@ -342,7 +343,7 @@ class Explorer(anywidget.AnyWidget):
         if not specs and form != "html":
             raise ValueError("The panel `table` has no chart to save: choose .csv, or a panel.")
         if form == "html":
-            models = ", ".join(clean(name) for name in self.fits["model"].values[:3])
+            models = ", ".join(printable(name) for name in self.fits["model"].values[:3])
             return _still.page(
                 f"Weibull fits of {models}", self._summary(), self.code, specs
             ).encode()
@@ -475,7 +476,9 @@ class Explorer(anywidget.AnyWidget):
             "count": self._summary(),
             "empty": empty,
             "code": self.code,
-            "chosen": [[clean(cell[0]), cell[1], clean(cell[2]), cell[3]] for cell in chosen],
+            "chosen": [
+                [printable(cell[0]), cell[1], printable(cell[2]), cell[3]] for cell in chosen
+            ],
             "no_refit": self._no_refit(),
             "left_out": " · ".join(filter(None, (self._models_without_step(), crowd))),
         }
@@ -513,7 +516,7 @@ class Explorer(anywidget.AnyWidget):
         there = set(at[steps[at[:, 3]] == self.step, 0].tolist())
         kept = self.filters.get("model")
         gone = [
-            clean(name)
+            printable(name)
             for i, name in enumerate(self._cells.labels["model"].tolist())
             if i not in there and (kept is None or str(name) in kept)
         ]
@@ -530,7 +533,7 @@ class Explorer(anywidget.AnyWidget):
             {
                 "name": name,
                 "title": facet.title,
-                "labels": [clean(label) for label in facet.labels],
+                "labels": [printable(label) for label in facet.labels],
                 "values": facet.labels,
                 "counts": counts[name],
             }
@@ -559,7 +562,7 @@ class Explorer(anywidget.AnyWidget):
             query, ragged = box(chosen, self._sizes)
             part = self._subset(query, of_status=False)
             part = keep_cells(part, chosen) if ragged else part
-        part = with_all_dims(part.drop_dims("bin", errors="ignore"))
+        part = prepare(part.drop_dims("bin", errors="ignore"), dims=DIMS, mixed_protocols=True)
         table = cells(part, {"ks": part["ks"]} if "ks" in part else None)
         columns = [name for name in _COLUMNS if name in table]
         marks = {key_of(cell) for cell in chosen}

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from weibnb.counting.counts import Counts
-from weibnb.counting.cpu import usable_cores
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import INTERVAL_MASK, INTERVAL_WIDTH, label_values
 from weibnb.families import mixture as loops
 from weibnb.fitting.status import MINIMUM_WEIGHTS
+from weibnb.parallel import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

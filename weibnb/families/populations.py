@@ -14,7 +14,7 @@ from weibnb.families.groups import _Grouped, _map_rows, _of_one
 from weibnb.families.likelihood import (
     starts,
 )
-from weibnb.fits.schema import validate
+from weibnb.fits.schema import prepare
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,7 +135,7 @@ def find_populations(fits: Any, *, workers: int | None = None) -> xr.Dataset:
         found = None if grouped is None else _two_populations(grouped)
         word = "too_few" if grouped is None else "ok"
         return _population_dataset((), {}, [((), word, found)], {})
-    fits = validate(fits)
+    fits = prepare(fits)
     cells = [
         (row.place, row.status, found) for row, found in _map_rows(fits, _two_populations, workers)
     ]

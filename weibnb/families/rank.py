@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 
 from weibnb.counting.counts import Counts
-from weibnb.counting.cpu import usable_cores
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import INTERVAL_MASK, INTERVAL_WIDTH, label_values
 from weibnb.families.groups import _BATCH, _LEAST, _MANTISSA_BITS, _chunks, _counts_of, _places
@@ -22,9 +21,10 @@ from weibnb.families.likelihood import (
     LOG_SHAPE,
     rank_rows,
 )
-from weibnb.fits.schema import validate
+from weibnb.fits.schema import prepare
 from weibnb.fitting.status import MINIMUM_WEIGHTS
 from weibnb.fitting.weibull import check_protocol
+from weibnb.parallel import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -160,7 +160,7 @@ def rank_families(
         ranker = _Ranker(counted.labels.astype(np.int64), chosen, limits, (0.1, 0.9))
         one = ranker.rank(counted.counts[None].astype(np.uint64), np.array([counted.exact]))
         return _table(*one, chosen, {}).dropna(subset=["family"])
-    fits = validate(fits)
+    fits = prepare(fits)
     found, n = _rank_dataset(fits, chosen, limits, workers)
     table = _table(found, n, chosen, _places(fits, n))
     table = table[table["status"] != "absent"].reset_index(drop=True)

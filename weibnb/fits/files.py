@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from weibnb.fits.schema import escape_all, validate
+from weibnb.fits.schema import escape_all, prepare
 
 
 def save_fits(fits: xr.Dataset, path: str | os.PathLike[str]) -> Path:
@@ -44,7 +44,7 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     'constant'
     """
     target = check_target(path)
-    fits = _storable(validate(fits))
+    fits = _storable(prepare(fits))
     encoding: dict[str, Any] = {}
     for name, variable in fits.data_vars.items():
         if variable.size == 0:
@@ -146,7 +146,7 @@ def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
         for name, variable in fits.variables.items():
             if name != "counts":
                 variable.load()
-        fits = validate(fits)
+        fits = prepare(fits)
     except ValueError as err:
         fits.close()
         raise ValueError(f"{str(source)!r} is no file of fits: {err}") from err

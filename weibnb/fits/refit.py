@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 
 from weibnb.fits.build import median_present
-from weibnb.fits.schema import protocol_attributes, validate
-from weibnb.fitting.estimates import ESTIMATES, check_workers, fit_counts
+from weibnb.fits.schema import prepare, protocol_attributes
+from weibnb.fitting.estimates import ESTIMATES, fit_counts
 from weibnb.fitting.weibull import Estimator, check_protocol, protocol_text
+from weibnb.parallel import check_workers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,8 +71,8 @@ def refit(
     >>> bool(wider.k.item() < fits.k.item()), wider.attrs["trim_lower"]
     (True, 0.05)
     """
-    fits = validate(fits, mixed_protocols=True)
-    workers = None if workers is None else check_workers(workers)
+    fits = prepare(fits, mixed_protocols=True)
+    workers = check_workers(workers)
     if "counts" not in fits:
         raise ValueError(
             "`fits` must hold the magnitude counts to be fitted again; "

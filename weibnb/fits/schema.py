@@ -13,7 +13,7 @@ import xarray as xr
 from weibnb.fitting.weibull import Anchor, Estimator, Trim, anchor, check_protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -146,13 +146,25 @@ def protocol_attributes(trim: tuple[float, float], estimator: str) -> dict[str, 
     }
 
 
-def validate(fits: xr.Dataset, *, mixed_protocols: bool = False) -> xr.Dataset:
-    """Check that a Dataset is one of fits, and mend what an outer join leaves in it.
+def prepare(
+    fits: xr.Dataset,
+    *needed: str,
+    light: bool = False,
+    dims: Sequence[str] = (),
+    mixed_protocols: bool = False,
+) -> xr.Dataset:
+    """Check that a Dataset is one of fits and bring it into the form that every function expects.
 
     Parameters
     ----------
     fits : xarray.Dataset
-        From `weibnb.scan`, or concatenated or merged from several.
+        From `weibnb.scan`, or concatenated, merged or selected from several.
+    *needed : str
+        Variables that must be there.
+    light : bool
+        Leave the counts behind.
+    dims : sequence of str
+        Dims of `DIMS` to give back, of size 1, where a selection of one label dropped them.
     mixed_protocols : bool
         Accept estimates that were made by different protocols.
 
@@ -166,11 +178,24 @@ def validate(fits: xr.Dataset, *, mixed_protocols: bool = False) -> xr.Dataset:
     TypeError
         If it is no Dataset.
     ValueError
-        If a dimension or an estimate is missing, the protocol is not recorded, or it is not the
-        same for all.
+        If a dimension or a variable is missing (the message names the remedy), the protocol is
+        not recorded, or it is not the same for all.
+
+    Examples
+    --------
+    >>> import weibnb as wb
+    >>> weights = {"model.layers.0.mlp.up_proj.weight": np.ones((20, 20))}
+    >>> fits = wb.scan({"tiny": weights}, keep_counts=False)
+    >>> prepare(fits.sel(model="tiny"), dims=DIMS)["k"].dims
+    ('model', 'layer', 'component', 'step')
+    >>> prepare(fits, "counts")
+    Traceback (most recent call last):
+    ValueError: `fits` must hold counts; scan with keep_counts=True (the default).
     """
     if not isinstance(fits, xr.Dataset):
         raise TypeError(f"`fits` must be an xarray.Dataset of fits, got {type(fits).__name__}.")
+    if light:
+        fits = fits.drop_dims("bin", errors="ignore")
     missing = [name for name in ("k", "lam", "status") if name not in fits]
     missing += [dim for dim in DIMS if dim not in fits.dims and dim not in fits.coords]
     missing += [name for name in ("estimator", "trim_lower") if name not in fits.attrs]
@@ -179,6 +204,44 @@ def validate(fits: xr.Dataset, *, mixed_protocols: bool = False) -> xr.Dataset:
             f"`fits` must be a Dataset of fits as weibnb.scan returns; it lacks "
             f"{', '.join(missing)}."
         )
+    fits = _single_counts(_mend(_with_dims(fits, dims)))
+    made_by: list[str] = list(fits["protocol"].values.ravel()) if "protocol" in fits else []
+    protocols = set(made_by) - {""}
+    if len(protocols) > 1 and not mixed_protocols:
+        raise ValueError(
+            f"`fits` must be made by one protocol, got {' and '.join(sorted(protocols))}. "
+            "Bring them to one with weibnb.refit(fits, trim=...)."
+        )
+    if absent := [name for name in needed if name not in fits]:
+        counted = {"counts", "counts_exact"} & set(absent)
+        remedy = "scan with keep_counts=True (the default)" if counted else "scan again"
+        raise ValueError(f"`fits` must hold {', '.join(absent)}; {remedy}.")
+    order = [dim for dim in (*DIMS, "expert", "quantile", "bin") if dim in fits.dims]
+    ordered = all(
+        variable.dims == tuple(dim for dim in order if dim in variable.dims)
+        for variable in fits.data_vars.values()
+    )
+    return fits if ordered else fits.transpose(*order, ...)
+
+
+def _with_dims(fits: xr.Dataset, dims: Sequence[str]) -> xr.Dataset:
+    """Give back dropped dims, and the coordinates that lie on them."""
+    dropped = [dim for dim in dims if dim not in fits["k"].dims]
+    if not dropped:
+        return fits
+    described_by = {"model": tuple(model_attributes({})), "component": ("weight_class", "tower")}
+    return fits.expand_dims(dropped).assign_coords(
+        {
+            name: (dim, np.atleast_1d(fits[name].values))
+            for dim in dropped
+            for name in described_by.get(dim, ())
+            if name in fits.coords
+        }
+    )
+
+
+def _mend(fits: xr.Dataset) -> xr.Dataset:
+    """Restore the types that an outer join of Datasets turns into floats."""
     mended = {
         name: fits[name].astype(object).fillna(_EMPTY_TEXT.get(name, ""))
         for name in _TEXT
@@ -194,94 +257,7 @@ def validate(fits: xr.Dataset, *, mixed_protocols: bool = False) -> xr.Dataset:
     for name, value in (("counts_exact", True), ("scaled", False)):
         if name in fits and fits[name].dtype != bool:
             mended[name] = fits[name].where(fits[name].notnull(), value).astype(bool)
-    fits = _single_counts(fits.assign(mended) if mended else fits)
-    made_by: list[str] = list(fits["protocol"].values.ravel()) if "protocol" in fits else []
-    protocols = set(made_by) - {""}
-    if len(protocols) > 1 and not mixed_protocols:
-        raise ValueError(
-            f"`fits` must be made by one protocol, got {' and '.join(sorted(protocols))}. "
-            "Bring them to one with weibnb.refit(fits, trim=...)."
-        )
-    order = [dim for dim in (*DIMS, "expert", "quantile", "bin") if dim in fits.dims]
-    ordered = all(
-        variable.dims == tuple(dim for dim in order if dim in variable.dims)
-        for variable in fits.data_vars.values()
-    )
-    return fits if ordered else fits.transpose(*order, ...)
-
-
-def with_all_dims(fits: xr.Dataset) -> xr.Dataset:
-    """Give back the dims of `DIMS` that a selection of one label dropped.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Valid fits, such as ``fits.sel(model="a")``.
-
-    Returns
-    -------
-    xarray.Dataset
-        The same with every dim, of size 1 where it was dropped.
-
-    Examples
-    --------
-    >>> import weibnb as wb
-    >>> fits = wb.scan({"tiny": {"model.layers.0.mlp.up_proj.weight": np.ones((20, 20))}})
-    >>> with_all_dims(fits.sel(model="tiny"))["k"].dims
-    ('model', 'layer', 'component', 'step')
-    """
-    dropped = [dim for dim in DIMS if dim not in fits["k"].dims]
-    if not dropped:
-        return fits
-    described_by = {"model": tuple(model_attributes({})), "component": ("weight_class", "tower")}
-    whole = fits.expand_dims(dropped).assign_coords(
-        {
-            name: (dim, np.atleast_1d(fits[name].values))
-            for dim in dropped
-            for name in described_by.get(dim, ())
-            if name in fits.coords
-        }
-    )
-    return validate(whole, mixed_protocols=True)
-
-
-def require(fits: xr.Dataset, *names: str) -> xr.Dataset:
-    """Return valid fits that hold these variables.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Fits from `weibnb.scan`.
-    *names : str
-        Variables that are needed.
-
-    Returns
-    -------
-    xarray.Dataset
-        As `weibnb.fits.schema.validate` mends it.
-
-    Raises
-    ------
-    TypeError
-        If it is no Dataset.
-    ValueError
-        If it is not one of fits, or a variable is missing; the message names the remedy.
-
-    Examples
-    --------
-    >>> import weibnb as wb
-    >>> weights = {"model.layers.0.mlp.up_proj.weight": np.ones((20, 20))}
-    >>> require(wb.scan({"tiny": weights}, keep_counts=False), "counts")
-    Traceback (most recent call last):
-    ValueError: `fits` must hold counts; scan with keep_counts=True (the default).
-    """
-    fits = validate(fits)
-    missing = [name for name in names if name not in fits]
-    if missing:
-        counted = {"counts", "counts_exact"} & set(missing)
-        remedy = "scan with keep_counts=True (the default)" if counted else "scan again"
-        raise ValueError(f"`fits` must hold {', '.join(missing)}; {remedy}.")
-    return fits
+    return fits.assign(mended) if mended else fits
 
 
 def protocol_of(fits: xr.Dataset) -> tuple[Estimator, Trim]:

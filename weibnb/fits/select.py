@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from weibnb.fits.schema import DIMS, validate, with_all_dims
+from weibnb.fits.schema import DIMS, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,7 +50,7 @@ def keep_status(fits: xr.Dataset, statuses: Iterable[str]) -> xr.Dataset:
         raise TypeError(
             f"`statuses` must be several words, got {statuses!r}: write [{statuses!r}]."
         )
-    fits = with_all_dims(validate(fits))
+    fits = prepare(fits, dims=DIMS)
     return _keep(fits, fits["status"].isin(list(statuses)))
 
 
@@ -86,7 +86,7 @@ def keep_cells(fits: xr.Dataset, cells: Sequence[tuple[Any, Any, Any, Any]]) -> 
     >>> int(kept.k.count()), kept.k.size
     (2, 4)
     """
-    fits = with_all_dims(validate(fits))
+    fits = prepare(fits, dims=DIMS)
     places = np.array([_place(fits, cell) for cell in cells], int).reshape(len(cells), len(DIMS))
     box = {dim: np.unique(places[:, i]) for i, dim in enumerate(DIMS)}
     kept = np.zeros([len(at) for at in box.values()], bool)
@@ -140,7 +140,7 @@ def not_fitted(fits: xr.Dataset) -> pd.DataFrame:
     >>> not_fitted(fits)[["tensor", "reason"]].values.tolist()
     [['model.layers.0.mlp.up_proj.weight', 'constant'], ['model.norm.weight', 'norm']]
     """
-    fits = with_all_dims(validate(fits))
+    fits = prepare(fits, dims=DIMS)
     rows: list[dict[str, Any]] = []
     bad = np.argwhere(~np.isin(fits["status"].values.astype(str), ["ok", "absent"]))
     dims = fits["status"].dims
@@ -174,3 +174,28 @@ def not_fitted(fits: xr.Dataset) -> pd.DataFrame:
             for entry in json.loads(str(checkpoint["not_fitted"].item()))
         ]
     return pd.DataFrame(rows, columns=["model", "step", "tensor", "shape", "dtype", "reason"])
+
+
+def last_step(fits: xr.Dataset) -> xr.Dataset:
+    """Keep each model's last step that has fits.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        With all dims.
+
+    Returns
+    -------
+    xarray.Dataset
+        Every other step of a model is absent; steps that no model needs are left out.
+    """
+    if fits.sizes["step"] < 2 or 0 in fits["k"].shape:
+        return fits
+    others = [dim for dim in fits["k"].dims if dim not in ("model", "step")]
+    there = (fits["status"] != "absent").any(others)
+    fitted = fits["k"].notnull().any(others)
+    known = fitted.where(fitted.any("step"), there).transpose("model", "step").values.astype(bool)
+    last = known.shape[1] - 1 - known[:, ::-1].argmax(1)
+    kept = xr.DataArray(last, dims="model") == xr.DataArray(np.arange(known.shape[1]), dims="step")
+    fits = fits.assign(status=fits["status"].where(kept, "absent"), k=fits["k"].where(kept))
+    return fits.isel(step=np.unique(last))

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.counting.counts import Counts
-from weibnb.counting.cpu import usable_cores
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import INTERVAL_WIDTH, label_values
 from weibnb.fitting import kernels
 from weibnb.fitting.status import _STATUS_WORDS, MINIMUM_WEIGHTS, final_status
 from weibnb.fitting.weibull import Estimator, anchor, check_protocol, protocol_text
+from weibnb.parallel import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -339,12 +339,3 @@ def fit_weibull(
         estimator=estimator,
         counts=counted,
     )
-
-
-def check_workers(workers: int) -> int:
-    """Check a number of threads."""
-    if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)):
-        raise TypeError(f"`workers` must be an integer, got {workers!r}.")
-    if workers < 1:
-        raise ValueError(f"`workers` must be at least 1, got {workers}.")
-    return int(workers)

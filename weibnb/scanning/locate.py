@@ -11,7 +11,7 @@ import numpy as np
 
 from weibnb.counting.formats import FORMATS, INTERVAL_WIDTH, label_values
 from weibnb.diagnostics.outliers import _VARIABLES, Rule, _exceedance, outlier_strength
-from weibnb.fits.schema import DIMS, NO_EXPERT, require
+from weibnb.fits.schema import DIMS, NO_EXPERT, prepare
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.naming import Role, identify
 from weibnb.io.safetensors import CheckpointError
@@ -108,7 +108,7 @@ def find_outliers(
     if not isinstance(top, (int, np.integer)) or isinstance(top, bool) or top < 1:
         raise ValueError(f"`top` must be an integer of at least 1, got {top!r}.")
     strength = outlier_strength(fits, rule=rule, factor=factor)
-    fits = require(fits, *_VARIABLES, "source")
+    fits = prepare(fits, *_VARIABLES, "source")
     known = strength[["expected_max", "threshold"]].assign(fits[["n", "k", "lam", "max_abs"]])
     rows: list[dict[str, Any]] = []
     for look, matrices in _second_look(fits, source, _beyond(fits, strength)):
@@ -180,7 +180,7 @@ def dead_lines(fits: xr.Dataset, *, source: Any = None) -> pd.DataFrame:
     """
     import pandas as pd
 
-    fits = require(fits, "n", "n_matrices", "nonfinite", "rows", "cols", "max_abs", "source")
+    fits = prepare(fits, "n", "n_matrices", "nonfinite", "rows", "cols", "max_abs", "source")
     rows: list[dict[str, Any]] = []
     for look, matrices in _second_look(fits, source, _enough_zeros(fits)):
         largest = float(fits["max_abs"].sel(look.place).item())
@@ -318,7 +318,7 @@ def _enough_zeros(fits: xr.Dataset) -> Iterator[_Look]:
     zeros = size - fits["n"] - fits["nonfinite"]
     several = fits["n_matrices"] > 1
     if bool(several.any()):
-        n = require(fits, "counts")["counts"].astype(np.int64).sum("bin")
+        n = prepare(fits, "counts")["counts"].astype(np.int64).sum("bin")
         fewest = n.where(n > 0, n.max()).min("expert")
         complete = (n > 0).sum("expert") == fits["n_matrices"]
         zeros = zeros.where(~several, (size - fewest).where(complete, size))

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Self
 
 import xarray as xr
 
-from weibnb.counting.cpu import usable_cores
 from weibnb.counting.dispatch import Counting
 from weibnb.fitting.weibull import check_protocol
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import Planned
+from weibnb.parallel import usable_cores
 from weibnb.scanning.matrices import list_matrices
 from weibnb.scanning.scan import Scanner
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from weibnb.counting.cpu import usable_cores
 from weibnb.counting.dispatch import Counting
 from weibnb.counting.formats import LABELS, label_values
 from weibnb.fits.build import Grid, Matrix, Source, build, lay_out
 from weibnb.fits.schema import NO_EXPERT
-from weibnb.fitting.estimates import QUANTILES, check_workers, describe_counts, fit_counts
+from weibnb.fitting.estimates import QUANTILES, describe_counts, fit_counts
 from weibnb.fitting.status import final_status
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.io.naming import Role, tower, weight_class
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import Planned, resolve_sources
+from weibnb.parallel import check_workers
 from weibnb.scanning.experts import _reduce_experts
 from weibnb.scanning.matrices import Job, Listed, _check_on_one_device, list_matrices
 
@@ -152,7 +152,7 @@ def scan(
     trim, estimator = check_protocol(trim, estimator)
     if experts not in ("median", "each"):
         raise ValueError(f"`experts` must be 'median' or 'each', got {experts!r}.")
-    workers = usable_cores() if workers is None else check_workers(workers)
+    workers = check_workers(workers)
     plan = list(resolve_sources(source))
     scanner = Scanner()
     interrupted = False

@@ -1,0 +1,62 @@
+"""Words for people: errors that name the closest valid name, and names that are safe to print."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def did_you_mean(value: object, valid: Iterable[str]) -> str:
+    """Write " Did you mean 'layer'?", or nothing where no valid name is close."""
+    names = {name.lower(): name for name in valid}
+    close = get_close_matches(str(value).lower(), names, n=1, cutoff=0.4)
+    return f" Did you mean {names[close[0]]!r}?" if close else ""
+
+
+def unknown_name(argument: str, value: object, valid: Iterable[str]) -> ValueError:
+    """Make the error for a value that is none of the valid names.
+
+    Examples
+    --------
+    >>> unknown_name("by", "modell", ("layer", "model"))
+    ValueError("`by` must be one of 'layer', 'model', got 'modell'. Did you mean 'model'?")
+    """
+    names = list(valid)
+    choices = ", ".join(map(repr, names))
+    hint = did_you_mean(value, names)
+    return ValueError(f"`{argument}` must be one of {choices}, got {value!r}.{hint}")
+
+
+def check_choice(argument: str, value: object, valid: Iterable[str]) -> None:
+    """Raise unless a value is one of the valid names."""
+    names = list(valid)
+    if not isinstance(value, str) or value not in names:
+        raise unknown_name(argument, value, names)
+
+
+def printable(name: object) -> str:
+    r"""Write a name from data with its control characters escaped.
+
+    Examples
+    --------
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(name)
+    )
+
+
+def shortened(name: object, length: int = 48) -> str:
+    """Write a printable name in at most `length` characters, with an ellipsis where it was cut.
+
+    Examples
+    --------
+    >>> shortened("abcdef", 4)
+    'abc…'
+    """
+    text = printable(name)
+    return text if len(text) <= length else f"{text[: length - 1]}…"
