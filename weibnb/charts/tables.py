@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from weibnb.fits.schema import DIMS, prepare
-from weibnb.messages import printable
+from weibnb.messages import printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
