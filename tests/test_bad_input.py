@@ -361,7 +361,7 @@ def test_trim_that_is_no_pair(trim: Any) -> None:
 def test_unknown_words() -> None:
     with pytest.raises(ValueError, match="Did you mean 'maximum_likelihood'"):
         wb.scan(good(), estimator="maximum_likelyhood")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="`experts` must be 'median' or 'each', got 'all'"):
+    with pytest.raises(ValueError, match="`experts` must be one of 'median', 'each', got 'all'"):
         wb.scan(good(), experts="all")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"`device` must be .*got 'gpu'"):
         wb.scan(good(), device="gpu")

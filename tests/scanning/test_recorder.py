@@ -10,7 +10,7 @@ import xarray as xr
 from weibnb import scan
 from weibnb.counting import dispatch as counting
 from weibnb.io.safetensors import CheckpointError
-from weibnb.scanning.matrices import Job
+from weibnb.scanning.matrices import MatrixInCounting
 from weibnb.scanning.recorder import Recorder
 
 torch = pytest.importorskip("torch")
@@ -58,13 +58,13 @@ def test_only_a_device_is_left_to_count_alone(
 ) -> None:
     """On threads the weights must not change before they are counted."""
     done: list[Any] = []
-    finish = Job.finish
+    finish = MatrixInCounting.finish
 
-    def note(job: Job) -> Any:
-        done.append(job)
-        return finish(job)
+    def note(item: MatrixInCounting, model: str, step: int) -> Any:
+        done.append(item)
+        return finish(item, model, step)
 
-    monkeypatch.setattr(Job, "finish", note)
+    monkeypatch.setattr(MatrixInCounting, "finish", note)
     with Recorder(model) as recorder:
         recorder.record(0)
         assert len(done) == (8 if where == "threads" else 0)

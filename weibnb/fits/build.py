@@ -1,18 +1,19 @@
-"""The schema of a Dataset of fits: assemble, check, save and open."""
+"""Counted matrices -> the Dataset: place them, fit them, describe them."""
 
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
+from weibnb.counting.formats import LABELS, label_values
+from weibnb.fits.experts import merge_experts
 from weibnb.fits.schema import (
-    _EMPTY_TEXT,
     DIMS,
+    EMPTY_TEXT,
     NO_EXPERT,
     VARIABLES,
     escape,
@@ -20,30 +21,40 @@ from weibnb.fits.schema import (
     model_attributes,
     protocol_attributes,
 )
+from weibnb.fitting.estimates import QUANTILES, describe_counts, fit_counts
+from weibnb.fitting.status import COUNTED, status_after_fit
 from weibnb.fitting.weibull import protocol_text
+from weibnb.io.naming import component_order, tower, weight_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from weibnb.counting.counts import Counts
+    from weibnb.fitting.status import Status
+    from weibnb.fitting.weibull import Estimator
 
-@dataclass(slots=True)
+    Arrays = dict[str, NDArray[Any]]
+
+_CELL = (*DIMS, "expert")
+_LAST_DIM = {"counts": ("bin",), "magnitude_quantile": ("quantile",)}
+
+
+@dataclass(frozen=True, slots=True)
 class Matrix:
-    """One weight matrix on its way into the Dataset.
+    """One weight matrix, counted or not.
 
     Attributes
     ----------
     model, layer, component, step, expert
         Its cell; `expert` is `NO_EXPERT` for a matrix that is not one.
     parameter, dtype, rows, cols
-        Its tensor.
+        Its tensor, by output and input features.
     status : str
-        ``"ok"`` if it was counted, else why it was not.
-    labels, counts
-        Occupied bins and the weights in them.
-    exact, zeros, nonfinite, largest
-        What else the counting told.
+        ``"ok"`` or ``"scaled"`` if it was counted, else why it was not.
+    counts : Counts or None
+        How often each magnitude occurs.
     """
 
     model: str
@@ -55,13 +66,8 @@ class Matrix:
     dtype: str
     rows: int
     cols: int
-    status: str
-    labels: NDArray[np.int32]
-    counts: NDArray[np.int64]
-    exact: bool = True
-    zeros: int = 0
-    nonfinite: int = 0
-    largest: float = float("nan")
+    status: Status
+    counts: Counts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,174 +97,173 @@ class Source:
     not_fitted: list[dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Matrices laid out on (model, layer, component, step, expert), as plain arrays.
-
-    Attributes
-    ----------
-    coords : dict
-        Labels along each dim.
-    arrays : dict of ndarray
-        One value a cell; ``counts`` has the bins as a last axis.
-    labels : ndarray of int32
-        The bins.
-    """
-
-    coords: dict[str, list[Any]]
-    arrays: dict[str, NDArray[Any]]
-    labels: NDArray[np.int32]
-
-
-def lay_out(
+def build(
     matrices: Sequence[Matrix],
     sources: Sequence[Source],
-    components: Sequence[str],
-    labels: NDArray[np.int32],
-) -> Grid:
-    """Place matrices in their cells; a cell without one is absent, with zero counts.
+    *,
+    trim: tuple[float, float],
+    estimator: Estimator,
+    experts: Literal["median", "each"],
+    keep_counts: bool,
+    workers: int,
+) -> xr.Dataset:
+    """Fit counted matrices and lay the fits out on (model, layer, component, step).
 
-    Parameters
-    ----------
-    matrices : sequence of Matrix
-        At most one for each (model, layer, component, step, expert).
-    sources : sequence of Source
-        The checkpoints: they give the models and steps.
-    components : sequence of str
-        The components, in the order that the coordinate shall have.
-    labels : ndarray of int32, shape (bins,)
-        Union of the matrices' bins, ascending.
-
-    Returns
-    -------
-    Grid
-        Its ``expert`` axis is of size 1 where no matrix is an expert.
+    `matrices` has at most one for each cell and expert; `sources` give the models and steps. The
+    other parameters are those of `weibnb.scan`.
     """
+    labels = _occupied_labels(matrices)
     coords: dict[str, list[Any]] = {
         "model": list(dict.fromkeys(source.model for source in sources)),
         "layer": sorted({matrix.layer for matrix in matrices}),
-        "component": list(components),
+        "component": sorted({matrix.component for matrix in matrices}, key=component_order),
         "step": sorted({source.step for source in sources}),
         "expert": sorted({matrix.expert for matrix in matrices} | {NO_EXPERT}),
     }
+    cells = _place(matrices, coords, labels)
+    cells |= _estimate(cells, labels, trim=trim, estimator=estimator, workers=workers)
+    del cells["zeros"]
+    if not keep_counts:
+        del cells["counts"], cells["counts_exact"]
+    if experts == "median":
+        cells = merge_experts(cells)
+    variables = _described(cells)
+    variables |= _checkpoint_table(coords, sources, protocol_text(trim, estimator))
+    coordinates = _coordinates(coords, sources)
+    if keep_counts:
+        coordinates["bin"] = ("bin", labels)
+        coordinates["magnitude"] = ("bin", label_values(labels), {"long_name": "Magnitude |w|"})
+    if not any("expert" in dims for dims, *_ in variables.values()):
+        del coordinates["expert"]
+    return xr.Dataset(variables, coordinates, protocol_attributes(trim, estimator))
+
+
+def _occupied_labels(matrices: Sequence[Matrix]) -> NDArray[np.int32]:
+    """Union of the bins of all matrices, ascending."""
+    occupied = np.zeros(LABELS, bool)
+    for matrix in matrices:
+        if matrix.counts is not None:
+            occupied[matrix.counts.labels] = True
+    return np.flatnonzero(occupied).astype(np.int32)
+
+
+def _place(
+    matrices: Sequence[Matrix], coords: dict[str, list[Any]], labels: NDArray[np.int32]
+) -> Arrays:
+    """Put matrices into arrays of cells and experts; where there is none the cell is absent."""
     place = {name: {key: i for i, key in enumerate(keys)} for name, keys in coords.items()}
     shape = tuple(len(keys) for keys in coords.values())
-    wide = any(m.counts.size and m.counts.max() > np.iinfo(np.uint32).max for m in matrices)
-    arrays: dict[str, NDArray[Any]] = {
+    most = max((int(m.counts.counts.max(initial=0)) for m in matrices if m.counts), default=0)
+    cells: Arrays = {
         "status": np.full(shape, "absent", object),
         "parameter": np.full(shape, "", object),
         "dtype": np.full(shape, "", object),
         "rows": np.zeros(shape, np.int32),
         "cols": np.zeros(shape, np.int32),
+        "n_matrices": np.zeros(shape, np.int32),
         "zeros": np.zeros(shape, np.int64),
         "nonfinite": np.zeros(shape, np.int64),
         "max_abs": np.full(shape, np.nan),
-        "n_matrices": np.zeros(shape, np.int32),
         "counts_exact": np.ones(shape, bool),
-        "counts": np.zeros((*shape, labels.size), np.uint64 if wide else np.uint32),
+        "counts": np.zeros((*shape, labels.size), np.uint64 if most >> 32 else np.uint32),
     }
     column = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
     column[labels] = np.arange(labels.size, dtype=np.int32)
-    for m in matrices:
-        cell = tuple(place[name][getattr(m, name)] for name in coords)
-        for name in ("status", "parameter", "dtype", "rows", "cols", "zeros", "nonfinite"):
-            arrays[name][cell] = getattr(m, name)
-        arrays["max_abs"][cell] = m.largest
-        arrays["counts_exact"][cell] = m.exact
-        arrays["n_matrices"][cell] = 1
-        arrays["counts"][cell][column[m.labels]] = m.counts
-    return Grid(coords, arrays, labels)
+    for matrix in matrices:
+        cell = tuple(place[name][getattr(matrix, name)] for name in _CELL)
+        for name in ("status", "parameter", "dtype", "rows", "cols"):
+            cells[name][cell] = getattr(matrix, name)
+        cells["n_matrices"][cell] = 1
+        counts = matrix.counts
+        if counts is not None:
+            cells["zeros"][cell] = counts.zeros
+            cells["nonfinite"][cell] = counts.nans + counts.infinities
+            cells["max_abs"][cell] = counts.largest
+            cells["counts_exact"][cell] = counts.exact
+            cells["counts"][cell][column[counts.labels]] = counts.counts
+    return cells
 
 
-def build(
-    grid: Grid,
-    sources: Sequence[Source],
+def _estimate(
+    cells: Arrays,
+    labels: NDArray[np.int32],
     *,
-    magnitude: NDArray[np.float64],
-    weight_class: Sequence[str],
-    tower: Sequence[str],
-    quantiles: Sequence[float],
     trim: tuple[float, float],
-    estimator: str,
-) -> xr.Dataset:
-    """Turn a grid of estimates into the Dataset that users hold.
+    estimator: Estimator,
+    workers: int,
+) -> Arrays:
+    """Give the estimates, plain statistics and final status of every cell."""
+    shape = cells["status"].shape
+    counts = cells["counts"].reshape(cells["status"].size, labels.size)
+    exact, zeros = cells["counts_exact"].ravel(), cells["zeros"].ravel()
+    before, nonfinite = cells["status"].ravel(), cells["nonfinite"].ravel()
+    found = describe_counts(counts, labels, exact, zeros, workers=workers)
+    found["magnitude_quantile"] = found.pop("quantile")
+    finite = found["n"] + zeros
+    found["zero_fraction"] = np.where(finite > 0, zeros / np.maximum(finite, 1), np.nan)
+    counted = np.isin(before, COUNTED)
+    for column in found.values():
+        if column.dtype.kind == "f":
+            column[~counted] = np.nan
+    found |= fit_counts(counts, labels, exact, trim=trim, estimator=estimator, workers=workers)
+    scaled = before == "scaled"
+    settled = status_after_fit(
+        before, found["status"], zeros=zeros, nonfinite=nonfinite, scaled=scaled
+    )
+    found |= {"status": settled, "scaled": scaled}
+    return {name: column.reshape((*shape, *column.shape[1:])) for name, column in found.items()}
 
-    Parameters
-    ----------
-    grid : Grid
-        With the estimates among its arrays. An array without an expert axis is one value a cell.
-    sources : sequence of Source
-        The checkpoints.
-    magnitude : ndarray, shape (bins,)
-        What the bins stand for.
-    weight_class, tower : sequence of str
-        Class and tower of each component.
-    quantiles : sequence of float
-        Probabilities of ``magnitude_quantile``.
-    trim, estimator
-        The protocol.
 
-    Returns
-    -------
-    xarray.Dataset
-        Dims (model, layer, component, step), and ``expert`` where an array has it.
-    """
-    coords: dict[str, Any] = {name: (name, list(keys)) for name, keys in grid.coords.items()}
-    coords["model"] = ("model", [escape(model) for model in grid.coords["model"]])
-    coords |= {
-        "weight_class": ("component", list(weight_class)),
-        "tower": ("component", list(tower)),
-        "quantile": ("quantile", list(quantiles)),
-        "bin": ("bin", grid.labels),
-        "magnitude": ("bin", magnitude, {"long_name": "Magnitude |w|"}),
-    }
+def _described(cells: Arrays) -> dict[str, Any]:
+    """Give the variables of the cells their dims, long names and units."""
     variables: dict[str, Any] = {}
-    last = {"counts": ("bin",), "magnitude_quantile": ("quantile",)}
     for name, (long_name, units) in VARIABLES.items():
-        if name in grid.arrays:
-            array = grid.arrays[name]
-            array = escape_all(array) if array.dtype == object else array
-            tail = last.get(name, ())
-            dims = (*DIMS, "expert")[: array.ndim - len(tail)] + tail
+        if name in cells:
+            array = escape_all(cells[name]) if cells[name].dtype == object else cells[name]
+            last = _LAST_DIM.get(name, ())
+            dims = _CELL[: array.ndim - len(last)] + last
             described = {"long_name": long_name} | ({"units": units} if units else {})
             variables[name] = (dims, array, described)
-    if not any("expert" in dims for dims, *_ in variables.values()):
-        del coords["expert"]
+    return variables
+
+
+def _coordinates(coords: dict[str, list[Any]], sources: Sequence[Source]) -> dict[str, Any]:
+    """Give the coordinates of the Dataset; a model is described by its first readable config."""
     configs: dict[str, Mapping[str, Any]] = {}
     for source in sources:
         if not source.problem:
             configs.setdefault(source.model, source.config)
-    known = [model_attributes(configs.get(model, {})) for model in grid.coords["model"]]
-    coords |= {name: ("model", [entry[name] for entry in known]) for name in model_attributes({})}
-    table = _source_table(grid, sources)
-    table["protocol"] = np.full_like(table["source"], protocol_text(trim, estimator))
-    variables |= {name: (("model", "step"), escape_all(text)) for name, text in table.items()}
-    return xr.Dataset(variables, coords, protocol_attributes(trim, estimator))
-
-
-def _source_table(grid: Grid, sources: Sequence[Source]) -> dict[str, NDArray[np.object_]]:
-    models, steps = grid.coords["model"], grid.coords["step"]
-    table: dict[str, NDArray[np.object_]] = {
-        name: np.full((len(models), len(steps)), _EMPTY_TEXT.get(name, ""), object)
-        for name in ("source", "fingerprint", "problem", "not_fitted")
+    known = [model_attributes(configs.get(model, {})) for model in coords["model"]]
+    components = coords["component"]
+    return {
+        **{name: (name, keys) for name, keys in coords.items()},
+        "model": ("model", [escape(model) for model in coords["model"]]),
+        "weight_class": ("component", [weight_class(name) for name in components]),
+        "tower": ("component", [tower(name) for name in components]),
+        "quantile": ("quantile", list(QUANTILES)),
+        **{name: ("model", [entry[name] for entry in known]) for name in model_attributes({})},
     }
+
+
+def _checkpoint_table(
+    coords: dict[str, list[Any]], sources: Sequence[Source], protocol: str
+) -> dict[str, Any]:
+    """Give the variables of (model, step): what was scanned, and what of it is in no cell."""
+    models, steps = coords["model"], coords["step"]
+    table: dict[str, NDArray[np.object_]] = {
+        name: np.full((len(models), len(steps)), EMPTY_TEXT.get(name, ""), object)
+        for name in ("source", "fingerprint", "problem", "not_fitted", "protocol")
+    }
+    table["protocol"][...] = protocol
     for source in sources:
         at = models.index(source.model), steps.index(source.step)
+        for name in ("fingerprint", "problem"):
+            table[name][at] = getattr(source, name)
         table["source"][at] = source.path
-        table["fingerprint"][at] = source.fingerprint
-        table["problem"][at] = source.problem
         table["not_fitted"][at] = json.dumps(
             [
                 {name: escape(v) if isinstance(v, str) else v for name, v in entry.items()}
                 for entry in source.not_fitted
             ]
         )
-    return table
-
-
-def median_present(array: NDArray[Any], axis: int = -1) -> NDArray[Any]:
-    """Median of what is not NaN, and NaN where nothing is."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN slice encountered", RuntimeWarning)
-        middle: NDArray[Any] = np.nanmedian(array, axis=axis)
-    return middle
+    return {name: (("model", "step"), escape_all(text)) for name, text in table.items()}

@@ -1,4 +1,4 @@
-"""The schema of a Dataset of fits: assemble, check, save and open."""
+"""The schema of a Dataset of fits: what it holds, and whether a Dataset is one."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _TEXT = (
     "model_type",
     "tied_embeddings",
 )
-_EMPTY_TEXT = {"status": "absent", "not_fitted": "[]"}
+EMPTY_TEXT = {"status": "absent", "not_fitted": "[]"}
 
 
 def package_version() -> str:
@@ -243,7 +243,7 @@ def _with_dims(fits: xr.Dataset, dims: Sequence[str]) -> xr.Dataset:
 def _mend(fits: xr.Dataset) -> xr.Dataset:
     """Restore the types that an outer join of Datasets turns into floats."""
     mended = {
-        name: fits[name].astype(object).fillna(_EMPTY_TEXT.get(name, ""))
+        name: fits[name].astype(object).fillna(EMPTY_TEXT.get(name, ""))
         for name in _TEXT
         if name in fits and pd.isna(fits[name].values).any()
     }

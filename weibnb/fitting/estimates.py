@@ -12,7 +12,7 @@ from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import INTERVAL_WIDTH, label_values
 from weibnb.fitting import kernels
-from weibnb.fitting.status import _STATUS_WORDS, MINIMUM_WEIGHTS, final_status
+from weibnb.fitting.status import FIT_WORDS, MINIMUM_WEIGHTS, status_after_fit
 from weibnb.fitting.weibull import Estimator, anchor, check_protocol, protocol_text
 from weibnb.parallel import usable_cores
 
@@ -147,7 +147,7 @@ def fit_counts(
 
     columns = _in_tasks(job, len(rows), workers).T
     fitted: dict[str, NDArray[Any]] = dict(zip(ESTIMATES, columns, strict=False))
-    fitted["status"] = _STATUS_WORDS[columns[kernels.STATUS].astype(int)]
+    fitted["status"] = FIT_WORDS[columns[kernels.STATUS].astype(int)]
     return fitted
 
 
@@ -334,7 +334,9 @@ def fit_weibull(
     return WeibullFit(
         **{name: float(fitted[name][0]) for name in ESTIMATES},
         n=counted.n,
-        status=str(final_status(fitted["status"], counted.zeros, nonfinite)[0]),
+        status=str(
+            status_after_fit("ok", fitted["status"], zeros=counted.zeros, nonfinite=nonfinite)[0]
+        ),
         trim=trim,
         estimator=estimator,
         counts=counted,

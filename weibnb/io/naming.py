@@ -441,3 +441,16 @@ def _reason_from_words(path: list[str], shape: tuple[int, ...], *, inside_layer:
         patches = len(shape) > 2 and any("patch_embed" in word for word in path)
         return "convolution" if patches else "embedding"
     return "unrecognised" if len(shape) in (2, 3) else "not_a_matrix"
+
+
+_ORDER = (
+    "qkv_proj", "q_proj", "q_a_proj", "q_b_proj", "k_proj", "kv_proj", "kv_a_proj", "kv_b_proj",
+    "v_proj", "o_proj", "router", "gate_proj", "gate_up_proj", "up_proj", "down_proj",
+)  # fmt: skip
+
+
+def component_order(component: str) -> tuple[str, bool, int, str]:
+    """Sort by tower, shared experts last, then in the order in which a layer applies them."""
+    word = component.rpartition(".")[2]
+    rank = _ORDER.index(word) if word in _ORDER else len(_ORDER)
+    return tower(component), "shared_expert" in component, rank, component

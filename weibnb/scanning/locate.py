@@ -1,4 +1,4 @@
-"""Weights beyond what their matrix's body explains: how far, and in which row and column."""
+"""A second look at the weights: outliers with their places, dead rows and columns."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from weibnb.counting.formats import FORMATS, INTERVAL_WIDTH, label_values
 from weibnb.diagnostics.outliers import _VARIABLES, Rule, _exceedance, outlier_strength
-from weibnb.fits.schema import DIMS, NO_EXPERT, prepare
+from weibnb.fits.schema import DIMS, prepare
+from weibnb.fitting.status import COUNTED
 from weibnb.io.checkpoint import open_checkpoint
-from weibnb.io.naming import Role, identify
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
+from weibnb.scanning.matrices import choose_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from weibnb.io.checkpoint import Checkpoint
-    from weibnb.io.safetensors import TensorInfo
+    from weibnb.scanning.matrices import WeightTensor
 
     Array = NDArray[np.float64]
 
@@ -111,32 +112,32 @@ def find_outliers(
     fits = prepare(fits, *_VARIABLES, "source")
     known = strength[["expected_max", "threshold"]].assign(fits[["n", "k", "lam", "max_abs"]])
     rows: list[dict[str, Any]] = []
-    for look, matrices in _second_look(fits, source, _beyond(fits, strength)):
-        cell = {str(name): float(known[name].sel(look.place).item()) for name in known.data_vars}
+    for cell, matrices in _second_look(fits, source, _beyond(fits, strength)):
+        fit = {str(name): float(known[name].sel(cell.place).item()) for name in known.data_vars}
         found = [largest_weights(matrix.bits, matrix.dtype, top=top) for matrix in matrices]
-        _verify(look, cell["max_abs"], [value for _, value in found])
+        _verify(cell, fit["max_abs"], [value for _, value in found])
         for matrix, (index, value) in zip(matrices, found, strict=True):
-            keep = np.abs(value) > cell["threshold"]
+            keep = np.abs(value) > fit["threshold"]
             for flat, weight in zip(index[keep].tolist(), value[keep].tolist(), strict=True):
-                rows.append(matrix.key | _describe(matrix, flat, weight, cell))
+                rows.append(matrix.key | _describe(matrix, flat, weight, fit))
     table = pd.DataFrame(rows, columns=_OUTLIER_COLUMNS)
     table["rule"] = strength.attrs["rule"]
     return table.sort_values("excess", ascending=False, kind="stable", ignore_index=True)
 
 
-def _describe(matrix: _Matrix, flat: int, weight: float, cell: dict[str, float]) -> dict[str, Any]:
+def _describe(matrix: _Matrix, flat: int, weight: float, fit: dict[str, float]) -> dict[str, Any]:
     """Fill the columns of one outlier."""
     row, col = divmod(flat, matrix.stored_cols)
     if matrix.transposed:
         row, col = col, row
-    exceedance = _exceedance(abs(weight), cell["n"], cell["k"], cell["lam"])
+    exceedance = _exceedance(abs(weight), fit["n"], fit["k"], fit["lam"])
     return {
         "row": row,
         "col": col,
         "value": weight,
         "magnitude": abs(weight),
-        "expected_max": cell["expected_max"],
-        "excess": abs(weight) / cell["expected_max"],
+        "expected_max": fit["expected_max"],
+        "excess": abs(weight) / fit["expected_max"],
         "exceedance": float(exceedance),
     }
 
@@ -182,9 +183,9 @@ def dead_lines(fits: xr.Dataset, *, source: Any = None) -> pd.DataFrame:
 
     fits = prepare(fits, "n", "n_matrices", "nonfinite", "rows", "cols", "max_abs", "source")
     rows: list[dict[str, Any]] = []
-    for look, matrices in _second_look(fits, source, _enough_zeros(fits)):
-        largest = float(fits["max_abs"].sel(look.place).item())
-        _verify(look, largest, [largest_weights(m.bits, m.dtype, top=1)[1] for m in matrices])
+    for cell, matrices in _second_look(fits, source, _enough_zeros(fits)):
+        largest = float(fits["max_abs"].sel(cell.place).item())
+        _verify(cell, largest, [largest_weights(m.bits, m.dtype, top=1)[1] for m in matrices])
         for matrix in matrices:
             for axis, lines in zip(("row", "col"), _zero_lines(matrix), strict=True):
                 rows += [matrix.key | {"axis": axis, "index": int(line)} for line in lines]
@@ -192,23 +193,9 @@ def dead_lines(fits: xr.Dataset, *, source: Any = None) -> pd.DataFrame:
 
 
 def largest_weights(bits: NDArray[Any], dtype: str, *, top: int) -> tuple[NDArray[np.int64], Array]:
-    """Give the largest finite magnitudes of a buffer, in pieces.
+    """Give the places and signed values of the `top` largest finite magnitudes, largest first.
 
-    Parameters
-    ----------
-    bits : ndarray of unsigned int, shape (n,)
-        Bit patterns.
-    dtype : str
-        Their format: a key of `weibnb.counting.formats.FORMATS`.
-    top : int
-        How many.
-
-    Returns
-    -------
-    index : ndarray of int64
-        Positions, the largest first; of equal magnitudes the earlier first.
-    value : ndarray of float64
-        The signed weights.
+    Of equal magnitudes the earlier comes first.
 
     Examples
     --------
@@ -253,7 +240,7 @@ def _decode(bits: NDArray[Any], dtype: str) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Cell:
     """A cell to be read again: where it is, and which of its experts (None: all)."""
 
     place: dict[str, Any]
@@ -288,31 +275,31 @@ def _zero_lines(matrix: _Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return (cols, rows) if matrix.transposed else (rows, cols)
 
 
-def _looks(flagged: xr.DataArray) -> Iterator[_Look]:
-    """Turn flagged cells into looks; an `expert` dim makes each expert a look."""
+def _cells(flagged: xr.DataArray) -> Iterator[_Cell]:
+    """Give the flagged cells, expert by expert where there is an `expert` dim."""
     for position in np.argwhere(flagged.values):
-        cell = flagged[tuple(position)]
-        place = {str(dim): cell[dim].item() for dim in flagged.dims}
-        key = {name: cell[name].item() for name in DIMS}
+        flag = flagged[tuple(position)]
+        place = {str(dim): flag[dim].item() for dim in flagged.dims}
+        key = {name: flag[name].item() for name in DIMS}
         experts = frozenset([int(place["expert"])]) if "expert" in place else None
-        yield _Look(place, key, experts)
+        yield _Cell(place, key, experts)
 
 
-def _beyond(fits: xr.Dataset, strength: xr.Dataset) -> Iterator[_Look]:
+def _beyond(fits: xr.Dataset, strength: xr.Dataset) -> Iterator[_Cell]:
     """Give the matrices with an outlier; of merged experts those whose last bin is beyond."""
-    for look in _looks(strength["needs_look"]):
-        apart = look.experts is None and "counts" in fits and "expert" in fits["counts"].dims
+    for cell in _cells(strength["needs_look"]):
+        apart = cell.experts is None and "counts" in fits and "expert" in fits["counts"].dims
         if apart:
-            counts = fits["counts"].sel(look.place).transpose("expert", "bin").values
+            counts = fits["counts"].sel(cell.place).transpose("expert", "bin").values
             edges = label_values(fits["bin"].values.astype(np.int64) + INTERVAL_WIDTH)
             upper = np.where(counts > 0, edges, 0.0).max(axis=1)
-            threshold = float(strength["threshold"].sel(look.place).item())
+            threshold = float(strength["threshold"].sel(cell.place).item())
             found = fits["expert"].values[upper > threshold]
-            look = _Look(look.place, look.key, frozenset(found.tolist()))
-        yield look
+            cell = _Cell(cell.place, cell.key, frozenset(found.tolist()))
+        yield cell
 
 
-def _enough_zeros(fits: xr.Dataset) -> Iterator[_Look]:
+def _enough_zeros(fits: xr.Dataset) -> Iterator[_Cell]:
     """Give the cells whose zeros suffice for a dead line; of merged experts by the most zeros."""
     size = fits["rows"].astype(np.int64) * fits["cols"]
     zeros = size - fits["n"] - fits["nonfinite"]
@@ -323,25 +310,25 @@ def _enough_zeros(fits: xr.Dataset) -> Iterator[_Look]:
         complete = (n > 0).sum("expert") == fits["n_matrices"]
         zeros = zeros.where(~several, (size - fewest).where(complete, size))
     lines = np.minimum(fits["rows"], fits["cols"])
-    yield from _looks(fits["max_abs"].notnull() & (lines > 0) & (zeros >= lines))
+    yield from _cells(fits["max_abs"].notnull() & (lines > 0) & (zeros >= lines))
 
 
 def _second_look(
-    fits: xr.Dataset, source: Any, looks: Iterable[_Look]
-) -> Iterator[tuple[_Look, list[_Matrix]]]:
+    fits: xr.Dataset, source: Any, cells: Iterable[_Cell]
+) -> Iterator[tuple[_Cell, list[_Matrix]]]:
     """Open the checkpoints that hold wanted cells, and give their matrices cell by cell."""
-    wanted: dict[tuple[str, int], list[_Look]] = defaultdict(list)
-    for look in looks:
-        wanted[str(look.key["model"]), int(look.key["step"])].append(look)
+    wanted: dict[tuple[str, int], list[_Cell]] = defaultdict(list)
+    for cell in cells:
+        wanted[str(cell.key["model"]), int(cell.key["step"])].append(cell)
     places = _places(fits, source, list(wanted))
-    for key, cells in wanted.items():
+    for key, cells_there in wanted.items():
         if isinstance(places[key], CheckpointError):
             raise places[key]
         with open_checkpoint(places[key]) as opened:
-            tensors = _tensors(opened)
-            for look in cells:
-                found = tensors.get((look.key["layer"], look.key["component"]), [])
-                yield look, [m for info, role in found for m in _read(opened, info, role, look)]
+            tensors = _by_cell(opened)
+            for cell in cells_there:
+                found = tensors.get((cell.key["layer"], cell.key["component"]), [])
+                yield cell, [matrix for tensor in found for matrix in _read(opened, tensor, cell)]
 
 
 def _places(
@@ -370,38 +357,31 @@ def _path(fits: xr.Dataset, model: str, step: int) -> str:
     return path
 
 
-def _tensors(opened: Checkpoint) -> dict[tuple[int, str], list[tuple[TensorInfo, Role]]]:
-    """List the tensors of each cell; the first to take a place keeps it, as in a scan."""
-    cells: dict[tuple[int, str], dict[Any, tuple[TensorInfo, Role]]] = defaultdict(dict)
-    for info in opened.tensors.values():
-        role = identify(info.name, info.shape)
-        if isinstance(role, Role):
-            number = "stack" if role.stacked else role.expert
-            cells[role.layer, role.component].setdefault(number, (info, role))
-    return {cell: list(found.values()) for cell, found in cells.items()}
+def _by_cell(checkpoint: Checkpoint) -> dict[tuple[int, str], list[WeightTensor]]:
+    """Group the weight tensors of a checkpoint by layer and component."""
+    cells: dict[tuple[int, str], list[WeightTensor]] = defaultdict(list)
+    for tensor in choose_tensors(checkpoint)[0]:
+        cells[tensor.role.layer, tensor.role.component].append(tensor)
+    return cells
 
 
-def _read(opened: Checkpoint, info: TensorInfo, role: Role, look: _Look) -> Iterator[_Matrix]:
+def _read(checkpoint: Checkpoint, tensor: WeightTensor, cell: _Cell) -> Iterator[_Matrix]:
     """Give the wanted matrices of one tensor: itself, or the experts stacked in it."""
-    rows, cols = info.shape[-2:]
-    single = NO_EXPERT if role.expert is None else role.expert
-    experts = range(info.shape[0]) if role.stacked else [single]
-    chosen = [e for e in experts if look.experts is None or e in look.experts]
-    if not chosen or info.dtype not in FORMATS:
+    wanted = [e for e in tensor.experts if cell.experts is None or e in cell.experts]
+    if not wanted or tensor.status not in COUNTED:
         return
-    bits = opened.raw(info.name)
-    for expert in chosen:
-        start = expert * rows * cols if role.stacked else 0
-        key = look.key | {"expert": expert, "parameter": info.name}
-        part = bits[start : start + rows * cols]
-        yield _Matrix(key, part, info.dtype, cols, role.transposed)
+    info, bits = tensor.info, checkpoint.raw(tensor.info.name)
+    for expert in wanted:
+        key = cell.key | {"expert": expert, "parameter": info.name}
+        part = tensor.one_expert(bits, expert)
+        yield _Matrix(key, part, info.dtype, info.shape[-1], tensor.role.transposed)
 
 
-def _verify(look: _Look, scanned: float, largest: list[Array]) -> None:
+def _verify(cell: _Cell, scanned: float, largest: list[Array]) -> None:
     """Refuse weights that are not the scanned ones: the largest magnitude tells."""
     found = max((float(np.abs(values[0])) for values in largest if values.size), default=0.0)
     if found != scanned or not largest:
-        where = ", ".join(f"{name} {value}" for name, value in look.key.items())
+        where = ", ".join(f"{name} {value}" for name, value in cell.key.items())
         raise ValueError(
             f"The weights must be those that were scanned: the largest |w| of {where} was "
             f"{scanned:g}, now it is {found:g}. Scan again, or pass the right `source`."

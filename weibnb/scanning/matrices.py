@@ -1,149 +1,228 @@
-"""Checkpoints -> a Dataset of fits: the one place that joins reading, counting and fitting."""
+"""Which tensors of a checkpoint are weight matrices, and their bits matrix by matrix."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from weibnb.counting.formats import FORMATS
 from weibnb.fits.build import Matrix, Source
+from weibnb.fits.schema import NO_EXPERT
+from weibnb.fitting.status import COUNTED
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.naming import Role, Skip, identify, tower
 from weibnb.io.safetensors import CheckpointError
 
 if TYPE_CHECKING:
-    from weibnb.counting.dispatch import Pending
+    from collections.abc import Iterator
+
+    from weibnb.counting.counts import Counts
+    from weibnb.counting.dispatch import Counting, Pending
+    from weibnb.fitting.status import Status
     from weibnb.io.checkpoint import Checkpoint
     from weibnb.io.safetensors import TensorInfo
     from weibnb.io.sources import Planned
 
-
-@dataclass(slots=True)
-class Job:
-    """One matrix that is being counted, or cannot be.
-
-    Attributes
-    ----------
-    matrix : Matrix
-        What is known of it without its weights.
-    pending : Pending or None
-        Its counts, when they are there.
-    nbytes : int
-        Size of its weights, until the progress bar has them.
-    """
-
-    matrix: Matrix
-    pending: Pending | None
-    nbytes: int
-
-    def finish(self) -> Matrix:
-        """Wait for the counts.
-
-        Returns
-        -------
-        Matrix
-            With the counts, if it has any.
-        """
-        if self.pending is None:
-            return self.matrix
-        counted = self.pending.result()
-        return replace(
-            self.matrix,
-            labels=counted.labels,
-            counts=counted.counts,
-            exact=counted.exact,
-            zeros=counted.zeros,
-            nonfinite=counted.nans + counted.infinities,
-            largest=counted.largest,
-        )
+_INTEGERS = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "F4", "BOOL"}
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A checkpoint whose headers were read: its weight matrices, and what is known of it.
+class WeightTensor:
+    """A tensor that holds a weight matrix, or the matrices of several experts.
+
+    Attributes
+    ----------
+    info : TensorInfo
+        Its name, format and shape as stored.
+    role : Role
+        What its name says.
+    status : Status
+        A word of `COUNTED`, or why it is not counted.
+    """
+
+    info: TensorInfo
+    role: Role
+    status: Status
+
+    @property
+    def experts(self) -> range:
+        """Numbers of the experts in it; `NO_EXPERT` alone for a matrix that is not one."""
+        if self.role.stacked:
+            return range(self.info.shape[0])
+        number = NO_EXPERT if self.role.expert is None else self.role.expert
+        return range(number, number + 1)
+
+    @property
+    def features(self) -> tuple[int, int]:
+        """Output and input features of each matrix."""
+        rows, cols = self.info.shape[-2:]
+        return (cols, rows) if self.role.transposed else (rows, cols)
+
+    def one_expert(self, weights: Any, expert: int) -> Any:
+        """Take the matrix of one expert from the tensor, or from its bits in one dimension."""
+        if not self.role.stacked:
+            return weights
+        if weights.ndim > 1:
+            return weights[expert]
+        size = self.info.shape[-2] * self.info.shape[-1]
+        return weights[expert * size : (expert + 1) * size]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A checkpoint whose headers were read, or could not be.
 
     Attributes
     ----------
     source : Source
         What is known of it.
-    opened : Checkpoint
+    checkpoint : Checkpoint or None
         To read its values.
-    chosen : list of (TensorInfo, Role, str)
-        Its weight matrices, what each is, and its status before it is counted.
+    tensors : list of WeightTensor
+        Its weight matrices.
+    error : CheckpointError or None
+        Why it could not be read.
     """
 
     source: Source
-    opened: Checkpoint
-    chosen: list[tuple[TensorInfo, Role, str]]
+    checkpoint: Checkpoint | None
+    tensors: list[WeightTensor]
+    error: CheckpointError | None = None
 
 
-def list_matrices(planned: Planned) -> Listed:
-    """Tell the weight matrices of a checkpoint from the rest, without reading their values.
+@dataclass(slots=True)
+class MatrixInCounting:
+    """A matrix whose counts are being made, or that has none.
 
-    Parameters
+    Attributes
     ----------
-    planned : Planned
-        The checkpoint.
-
-    Returns
-    -------
-    Listed
-        Its weight matrices, and what is known of it.
-
-    Raises
-    ------
-    CheckpointError
-        If it cannot be read.
+    tensor, expert
+        Which matrix.
+    pending : Pending or None
+        Its counts, when they are there.
+    problem : str
+        Why its tensor could not be read.
     """
-    if isinstance(planned.checkpoint, CheckpointError):
-        raise planned.checkpoint
-    opened = open_checkpoint(planned.checkpoint)
-    chosen, left = _choose(opened)
-    for note in (*opened.notes, planned.note):
-        if note:
-            left.append({"tensor": "", "shape": [], "dtype": "", "reason": note})
-    about = (opened.source, opened.fingerprint, opened.config, "", left)
-    return Listed(Source(planned.model, planned.step, *about), opened, chosen)
+
+    tensor: WeightTensor
+    expert: int
+    pending: Pending | None
+    problem: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the matrix."""
+        return self.tensor.info.nbytes // len(self.tensor.experts)
+
+    def finish(self, model: str, step: int) -> Matrix:
+        """Wait for the counts."""
+        role, info = self.tensor.role, self.tensor.info
+        rows, cols = self.tensor.features
+        counts: Counts | None = None if self.pending is None else self.pending.result()
+        return Matrix(
+            model=model,
+            layer=role.layer,
+            component=role.component,
+            step=step,
+            expert=self.expert,
+            parameter=info.name,
+            dtype=info.dtype,
+            rows=rows,
+            cols=cols,
+            status="unreadable" if self.problem else self.tensor.status,
+            counts=counts,
+        )
 
 
-def _check_on_one_device(stack: Any, source: str, name: str) -> None:
-    if hasattr(stack, "device_mesh"):
-        cause = "a stack of experts that is spread over processes is not counted"
-        raise CheckpointError(source, cause, "Scan a checkpoint of it.", name)
+def list_matrices(planned: Planned) -> Listing:
+    """Open a checkpoint and tell its weight matrices from the rest, without reading values.
+
+    What is wrong with the checkpoint becomes the `error` of the listing.
+    """
+    try:
+        if isinstance(planned.checkpoint, CheckpointError):
+            raise planned.checkpoint
+        checkpoint = open_checkpoint(planned.checkpoint)
+        fingerprint = checkpoint.fingerprint
+    except CheckpointError as err:
+        given = planned.checkpoint
+        path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else err.path
+        source = Source(planned.model, planned.step, path, "", {}, str(err), [])
+        return Listing(source, None, [], err)
+    tensors, left = choose_tensors(checkpoint)
+    left += [
+        {"tensor": "", "shape": [], "dtype": "", "reason": note}
+        for note in (*checkpoint.notes, planned.note)
+        if note
+    ]
+    about = (checkpoint.source, fingerprint, checkpoint.config, "", left)
+    return Listing(Source(planned.model, planned.step, *about), checkpoint, tensors)
 
 
-def _choose(
-    opened: Checkpoint,
-) -> tuple[list[tuple[TensorInfo, Role, str]], list[dict[str, Any]]]:
-    """Split a checkpoint into weight matrices with their status, and the rest with its reason."""
-    problems = dict(opened.problems)
+def choose_tensors(checkpoint: Checkpoint) -> tuple[list[WeightTensor], list[dict[str, Any]]]:
+    """Split the tensors of a checkpoint into weight matrices, and the rest with its reason.
+
+    A cell holds one matrix, one stack of experts, or experts of different numbers; the first
+    tensor to take a place keeps it.
+    """
+    unreadable = dict(checkpoint.problems)
     roles = _one_tower_needs_no_prefix(
-        {name: identify(name, info.shape) for name, info in opened.tensors.items()}
+        {name: identify(name, info.shape) for name, info in checkpoint.tensors.items()}
     )
-    chosen: list[tuple[TensorInfo, Role, str]] = []
-    seen: dict[tuple[int, str], set[int | None]] = {}
+    chosen: list[WeightTensor] = []
     left: list[dict[str, Any]] = []
-    taken: dict[tuple[int, str], tuple[str, int | None]] = {}
-    for name, info in opened.tensors.items():
+    taken: dict[tuple[int, str], dict[int | None, str]] = {}
+    for name, info in checkpoint.tensors.items():
         role = roles[name]
         if isinstance(role, Role):
-            # a cell is one matrix, one stack, or experts of different numbers
-            cell, expert = (role.layer, role.component), role.expert
-            first, number = taken.get(cell, (name, expert))
-            if cell not in taken or (None not in (expert, number) and expert not in seen[cell]):
-                taken.setdefault(cell, (name, expert))
-                seen.setdefault(cell, set()).add(expert)
-                unreadable = name in problems
-                status = "unreadable" if unreadable else _initial_status(info, opened)
-                chosen.append((info, role, status))
+            there = taken.setdefault((role.layer, role.component), {})
+            new_expert = role.expert is not None and role.expert not in there and None not in there
+            if not there or new_expert:
+                there[role.expert] = name
+                status = "unreadable" if name in unreadable else _initial_status(info, checkpoint)
+                chosen.append(WeightTensor(info, role, status))
                 continue
-            reason = f"its cell is taken by {first}"
+            reason = f"its cell is taken by {next(iter(there.values()))}"
         else:
             reason = "quantized" if role.reason == "packed" else role.reason
         left.append(
             {"tensor": name, "shape": list(info.shape), "dtype": info.dtype, "reason": reason}
         )
     return chosen, left
+
+
+def begin_counting(listing: Listing, counting: Counting) -> Iterator[MatrixInCounting]:
+    """Begin to count the matrices of a checkpoint, one by one, experts one after the other."""
+    checkpoint = listing.checkpoint
+    for tensor in listing.tensors:
+        weights, problem = None, ""
+        if checkpoint is not None and tensor.status in COUNTED:
+            try:
+                weights = _weights(checkpoint, tensor, counting)
+            except CheckpointError as err:
+                problem = str(err)
+        for expert in tensor.experts:
+            pending = None
+            if weights is not None:
+                part = tensor.one_expert(weights, expert)
+                if counting.stays(weights):
+                    pending = counting.submit(part)
+                else:
+                    pending = counting.submit_bits(part, tensor.info.dtype)
+            yield MatrixInCounting(tensor, expert, pending, problem)
+
+
+def _weights(checkpoint: Checkpoint, tensor: WeightTensor, counting: Counting) -> Any:
+    """Give a live tensor that is counted where it is, else its bits on the host."""
+    name = tensor.info.name
+    live = checkpoint.tensor(name)
+    if not counting.stays(live):
+        return checkpoint.raw(name)
+    if tensor.role.stacked and hasattr(live, "device_mesh"):
+        cause = "a stack of experts that is spread over processes is not counted"
+        raise CheckpointError(checkpoint.source, cause, "Scan a checkpoint of it.", name)
+    return live
 
 
 def _one_tower_needs_no_prefix(roles: dict[str, Role | Skip]) -> dict[str, Role | Skip]:
@@ -160,10 +239,10 @@ def _one_tower_needs_no_prefix(roles: dict[str, Role | Skip]) -> dict[str, Role 
     }
 
 
-def _initial_status(info: TensorInfo, opened: Checkpoint) -> str:
+def _initial_status(info: TensorInfo, checkpoint: Checkpoint) -> Status:
+    """Tell from its format whether a tensor can be counted."""
     if info.dtype in FORMATS:
         stem = info.name.removesuffix(".weight")
         scales = (f"{info.name}_scale_inv", f"{info.name}_scale", f"{stem}.scale")
-        return "scaled" if any(name in opened.tensors for name in scales) else "ok"
-    integers = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "F4", "BOOL"}
-    return "quantized" if info.dtype in integers else "unsupported_dtype"
+        return "scaled" if any(name in checkpoint.tensors for name in scales) else "ok"
+    return "quantized" if info.dtype in _INTEGERS else "unsupported_dtype"

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Self
 
 import xarray as xr
 
 from weibnb.counting.dispatch import Counting
+from weibnb.fits.build import build
 from weibnb.fitting.weibull import check_protocol
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import Planned
 from weibnb.parallel import usable_cores
-from weibnb.scanning.matrices import list_matrices
-from weibnb.scanning.scan import Scanner
+from weibnb.scanning.matrices import begin_counting, list_matrices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
 
+    from weibnb.fits.build import Matrix, Source
     from weibnb.fitting.weibull import Estimator
-    from weibnb.scanning.matrices import Job
+    from weibnb.scanning.matrices import MatrixInCounting
 
 
 class Recorder:
@@ -87,9 +89,10 @@ class Recorder:
         self._model = model
         self._name = type(model).__name__ if name is None else name
         self._counting = Counting(device)
-        self._recorded = Scanner()
+        self._matrices: list[Matrix] = []
+        self._sources: list[Source] = []
         self._fitted: list[xr.Dataset] = []
-        self._last: tuple[Scanner, list[Job]] | None = None
+        self._last: tuple[Source, list[MatrixInCounting]] | None = None
         self.steps: list[int] = []
 
     def record(self, step: int) -> None:
@@ -112,16 +115,19 @@ class Recorder:
         if step < 0 or step in self.steps:
             raise ValueError(f"`step` must be at least 0 and not recorded before, got {step}.")
         self._collect()
-        listed = list_matrices(Planned(self._name, step, self._model))
-        if not listed.chosen:
+        listing = list_matrices(Planned(self._name, step, self._model))
+        if listing.error is not None:
+            raise listing.error
+        if not listing.tensors:
             cause = "no parameter is a weight matrix of a known layer"
-            raise CheckpointError(listed.opened.source, cause)
-        scanner = Scanner()
-        jobs = list(scanner.jobs(listed, self._counting))
+            raise CheckpointError(listing.source.path, cause)
+        counting = list(begin_counting(listing, self._counting))
         self._counting.launch()
-        self._last = scanner, jobs
+        for problem in dict.fromkeys(item.problem for item in counting if item.problem):
+            warnings.warn(problem, stacklevel=2)
+        self._last = listing.source, counting
         self.steps.append(step)
-        if not all(job.pending is None or job.pending.was_read for job in jobs):
+        if not all(item.pending is None or item.pending.was_read for item in counting):
             self._collect()
 
     def fits(self) -> xr.Dataset:
@@ -141,7 +147,7 @@ class Recorder:
             raise ValueError("Nothing was recorded: call .record(step) while the model trains.")
         self._collect()
         if self._keep_counts:
-            return self._fit(self._recorded)
+            return self._fit(self._matrices, self._sources)
         try:
             whole = xr.concat(
                 self._fitted,
@@ -177,16 +183,18 @@ class Recorder:
         """Take over the counts of the last record."""
         if self._last is None:
             return
-        (scanner, jobs), self._last = self._last, None
-        scanner.matrices.extend(job.finish() for job in jobs)
+        (source, counting), self._last = self._last, None
+        matrices = [item.finish(source.model, source.step) for item in counting]
         if self._keep_counts:
-            self._recorded.matrices.extend(scanner.matrices)
-            self._recorded.sources.extend(scanner.sources)
+            self._matrices += matrices
+            self._sources.append(source)
         else:
-            self._fitted.append(self._fit(scanner))
+            self._fitted.append(self._fit(matrices, [source]))
 
-    def _fit(self, scanner: Scanner) -> xr.Dataset:
-        return scanner.fits(
+    def _fit(self, matrices: list[Matrix], sources: list[Source]) -> xr.Dataset:
+        return build(
+            matrices,
+            sources,
             trim=self._trim,
             estimator=self._estimator,
             experts="median",

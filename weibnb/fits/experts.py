@@ -1,0 +1,69 @@
+"""Experts of a cell -> one value: medians, and sums where due."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weibnb.fitting.estimates import ESTIMATES
+from weibnb.fitting.status import FITTED
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = dict[str, NDArray[Any]]
+
+_KEPT_BY_EXPERT = ("counts", "counts_exact")
+
+
+def median_present(array: NDArray[Any], axis: int = -1) -> NDArray[Any]:
+    """Take the median of what is not NaN, NaN where nothing is."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice encountered", RuntimeWarning)
+        middle: NDArray[Any] = np.nanmedian(array, axis=axis)
+    return middle
+
+
+def merge_experts(cells: Arrays) -> Arrays:
+    """Take the expert axis, the fifth, out of everything but the counts."""
+    present = cells["n_matrices"] > 0
+    if present.shape[-1] == 1:
+        return {name: array[:, :, :, :, 0] for name, array in cells.items()}
+    first = present.argmax(-1)[..., None]
+    merged: Arrays = {}
+    for name, array in cells.items():
+        if name in _KEPT_BY_EXPERT:
+            merged[name] = array
+        elif name in ("n_matrices", "nonfinite"):
+            merged[name] = array.sum(-1)
+        elif name == "max_abs":
+            merged[name] = np.fmax.reduce(array, -1)
+        elif name == "n":
+            middle = median_present(np.where(present, array, np.nan))
+            merged[name] = np.nan_to_num(middle).astype(int)
+        elif array.dtype.kind == "f":
+            merged[name] = median_present(array, axis=4)
+        else:
+            merged[name] = np.take_along_axis(array, first, -1)[..., 0]
+    for cell in map(tuple, np.argwhere(present.sum(-1) > 1)):
+        there = present[cell]
+        words = set(cells["status"][cell][there])
+        if len(words) > 1:
+            merged["status"][cell] = "partial" if words & set(FITTED) else min(words)
+        merged["parameter"][cell] = _pattern(list(cells["parameter"][cell][there]))
+    return merged
+
+
+def merge_expert_fits(fit: Arrays) -> Arrays:
+    """Reduce fresh fits of experts, on the last axis, to one fit of each cell."""
+    fitted = (fit["status"] == "ok").argmax(-1)[..., None]
+    medians = {name: median_present(fit[name]) for name in ESTIMATES}
+    return medians | {"status": np.take_along_axis(fit["status"], fitted, -1)[..., 0]}
+
+
+def _pattern(names: list[str]) -> str:
+    """Write several names as one, with * for the words that differ."""
+    words = zip(*(name.split(".") for name in names), strict=False)
+    return ".".join(word[0] if len(set(word)) == 1 else "*" for word in words)
