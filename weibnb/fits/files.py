@@ -69,25 +69,7 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str]) -> Path:
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
-    """Check that a file of fits can be written, before the work that fills it.
-
-    Parameters
-    ----------
-    path : path
-        The file to be.
-
-    Returns
-    -------
-    pathlib.Path
-        The same.
-
-    Raises
-    ------
-    ValueError
-        If it names a Zarr store.
-    FileNotFoundError, IsADirectoryError
-        If its directory does not exist, or it is one itself.
-    """
+    """Check that a file of fits can be written, before the work that fills it."""
     target = Path(path)
     if target.is_dir():
         raise IsADirectoryError(f"`path` must name a file, such as fits.nc, got {str(target)!r}.")

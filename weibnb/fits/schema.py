@@ -76,24 +76,7 @@ def package_version() -> str:
 
 
 def model_attributes(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what a config.json says of the architecture, under one name for all families.
-
-    Parameters
-    ----------
-    config : Mapping
-        The parsed file; a multimodal model's ``text_config`` is used where there is one.
-
-    Returns
-    -------
-    dict
-        ``model_type`` and ``tied_embeddings`` ("yes", "no" or ""), and the numbers ``n_heads``,
-        ``n_kv_heads``, ``n_layers``, ``hidden_size``: NaN where the file does not say.
-
-    Examples
-    --------
-    >>> model_attributes({"model_type": "gpt2", "n_head": 12})["n_heads"]
-    12.0
-    """
+    """Read what a config.json says of the architecture, under one name for all families."""
     text = config.get("text_config")
     inner = {**config, **text} if isinstance(text, dict) else dict(config)
 
@@ -120,20 +103,7 @@ def model_attributes(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def protocol_attributes(trim: tuple[float, float], estimator: str) -> dict[str, Any]:
-    """Attributes that say when, by what and by which protocol fits were made.
-
-    Parameters
-    ----------
-    trim : tuple of float
-        Probability interval.
-    estimator : str
-        Name of the estimator.
-
-    Returns
-    -------
-    dict
-        For ``Dataset.attrs``.
-    """
+    """Attributes that say when, by what and by which protocol fits were made."""
     return {
         "title": "Weibull fits of weight matrices",
         "weibnb_version": package_version(),
@@ -261,41 +231,14 @@ def _mend(fits: xr.Dataset) -> xr.Dataset:
 
 
 def protocol_of(fits: xr.Dataset) -> tuple[Estimator, Trim]:
-    """Estimator and trim that fits were made by.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Fits, or anything with their attrs.
-
-    Returns
-    -------
-    tuple
-        The estimator, and the trim as a pair of probabilities.
-
-    Raises
-    ------
-    ValueError
-        If the attrs hold no valid protocol.
-    """
+    """Estimator and trim that fits were made by."""
     lower, upper = (float(fits.attrs.get(f"trim_{end}", np.nan)) for end in ("lower", "upper"))
     trim, estimator = check_protocol((lower, upper), str(fits.attrs["estimator"]))
     return estimator, trim
 
 
 def gaussian_anchor(fits: xr.Dataset) -> Anchor:
-    """Return what an untrained Gaussian matrix gives by the protocol of some fits.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Fits, or anything with their attrs.
-
-    Returns
-    -------
-    Anchor
-        See `weibnb.anchor`.
-    """
+    """Return what an untrained Gaussian matrix gives by the protocol of some fits."""
     estimator, trim = protocol_of(fits)
     return anchor("gaussian", trim=trim, estimator=estimator)
 

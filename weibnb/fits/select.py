@@ -1,4 +1,4 @@
-"""Parts of fits that are no box of labels: some cells, or the cells of some status."""
+"""Select cells that `.sel` cannot express, and list what was not fitted."""
 
 from __future__ import annotations
 
@@ -177,18 +177,7 @@ def not_fitted(fits: xr.Dataset) -> pd.DataFrame:
 
 
 def last_step(fits: xr.Dataset) -> xr.Dataset:
-    """Keep each model's last step that has fits.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        With all dims.
-
-    Returns
-    -------
-    xarray.Dataset
-        Every other step of a model is absent; steps that no model needs are left out.
-    """
+    """Keep each model's last step that has fits."""
     if fits.sizes["step"] < 2 or 0 in fits["k"].shape:
         return fits
     others = [dim for dim in fits["k"].dims if dim not in ("model", "step")]
