@@ -1,0 +1,124 @@
+"""Fits by another protocol are those of a scan by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import weibnb as wb
+from tests.scanning.helpers import Q, llama, moe, normal, same_estimates
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Weights = dict[str, NDArray[Any]]
+
+PROTOCOLS: list[tuple[tuple[float, float] | None, Any]] = [
+    ((0.05, 0.95), "rank_regression"),
+    ((0.0, 1.0), "rank_regression"),
+    (None, "maximum_likelihood"),
+    ((0.1, 0.9), "maximum_likelihood"),
+]
+
+
+def odd_weights() -> Weights:
+    """Give matrices of every status beside experts."""
+    strange = normal(40, 40, seed=3)
+    strange[0, :2] = np.nan, np.inf
+    return moe(3) | {
+        Q.format(1): strange,
+        Q.format(2): np.zeros((20, 20), "f2"),
+        Q.format(3): np.full((20, 20), 0.5, "f2"),
+        Q.format(4): normal(9, 9),
+        Q.format(5): np.ones((20, 20), "i1"),
+        Q.format(6): np.full((20, 20), np.nan, "f2"),
+        Q.format(7): normal(40, 40, dtype="f4"),
+        Q.format(8): normal(40, 40, seed=8),
+        Q.format(8) + "_scale_inv": np.ones(1, "f4"),
+    }
+
+
+SOURCE: dict[str, Any] = {
+    "a": odd_weights(),
+    "b": {0: {Q.format(0): normal(30, 30)}, 10: {Q.format(1): normal(30, 30, seed=4)}},
+}
+WORDS = "ok nonfinite all_zero constant too_few quantized no_finite ok scaled"
+
+
+@pytest.fixture(scope="module", params=["median", "each"])
+def scanned(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[xr.Dataset, Path, Literal["median", "each"]]:
+    experts: Literal["median", "each"] = request.param
+    fits = wb.scan(SOURCE, experts=experts)
+    file = wb.save_fits(fits, tmp_path_factory.mktemp(experts) / "fits.nc")
+    return fits, file, experts
+
+
+@pytest.mark.parametrize(("trim", "estimator"), PROTOCOLS)
+def test_refit_is_a_scan_by_that_protocol(
+    scanned: tuple[xr.Dataset, Path, Literal["median", "each"]], trim: Any, estimator: Any
+) -> None:
+    fits, file, experts = scanned
+    before = fits.copy(deep=True)
+    expected = wb.scan(SOURCE, trim=trim, estimator=estimator, experts=experts)
+    with wb.open_fits(file) as lazy:
+        for start in (fits, lazy):
+            again = wb.refit(start, trim=trim, estimator=estimator)
+            same_estimates(again, expected)
+            assert {**again.attrs, "created": ""} == {**expected.attrs, "created": ""}
+            assert again["k"].dims == expected["k"].dims
+            assert again["k"].attrs == fits["k"].attrs
+    assert not fits["k"].equals(expected["k"])
+    xr.testing.assert_identical(fits, before)
+    where: dict[str, Any] = {"model": "a", "component": "q_proj", "step": 0}
+    where |= {"expert": -1} if experts == "each" else {}
+    assert expected["status"].sel(where).values.tolist() == WORDS.split()
+
+
+def test_refit_of_the_same_protocol_changes_nothing() -> None:
+    fits = wb.scan({"a": odd_weights()})
+    same_estimates(wb.refit(fits), fits)
+
+
+def test_refit_keeps_the_estimator_of_the_fits() -> None:
+    fits = wb.scan({"a": llama(1)}, estimator="maximum_likelihood")
+    assert fits.attrs["trim_lower"] == 0
+    assert wb.refit(fits, trim=(0.1, 0.9)).attrs["estimator"] == "maximum_likelihood"
+
+
+@pytest.mark.parametrize("reservation", ["nonfinite", "scaled"])
+def test_refit_remembers_a_reservation_that_the_first_protocol_hid(reservation: str) -> None:
+    array = normal(40, 40)
+    array[:16] = 0.015625  # 40 % of the weights share one value
+    weights = {Q.format(0): array}
+    if reservation == "nonfinite":
+        array[20, 0] = np.nan
+    else:
+        weights[Q.format(0) + "_scale_inv"] = np.ones(1, "f4")
+    narrow = wb.scan({"a": weights}, trim=(0.6, 0.62))
+    assert narrow["status"].item() == "degenerate"
+    same_estimates(wb.refit(narrow, trim=(0.1, 0.9)), wb.scan({"a": weights}))
+
+
+def test_refit_of_a_selection() -> None:
+    fits = wb.scan({"a": llama(3), "b": llama(3, seed=3)})
+    expected = wb.refit(fits, trim=(0.2, 0.8))
+    part = fits.sel(layer=[2, 1], component=["o_proj", "q_proj"], model=["b"])
+    again = wb.refit(part, trim=(0.2, 0.8))
+    same_estimates(again, expected.sel(layer=[2, 1], component=["o_proj", "q_proj"], model=["b"]))
+
+
+def test_refit_refuses_what_it_cannot_use() -> None:
+    fits = wb.scan({"a": {Q.format(0): normal(20, 20)}})
+    with pytest.raises(TypeError, match=r"xarray\.Dataset"):
+        wb.refit(fits["k"])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="lower < upper"):
+        wb.refit(fits, trim=(0.9, 0.1))
+    with pytest.raises(ValueError, match="rank_regression"):
+        wb.refit(fits, estimator="rank_regresion")  # type: ignore[arg-type]
