@@ -133,11 +133,11 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
 
 
 def _scan(options: argparse.Namespace) -> int:
-    from weibnb.fits.files import check_target, save_fits
+    from weibnb.fits.files import check_fits_target, save_fits
     from weibnb.scanning.scan import ScanInterrupted, scan
 
     if options.output is not None:
-        check_target(options.output)
+        check_fits_target(options.output)
     source: Any = options.paths[0]
     if len(options.paths) > 1:
         source = _named(options.paths)
@@ -219,10 +219,10 @@ def _report(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from importlib.resources import as_file, files
 
-    from weibnb.fits.files import check_target, save_fits
+    from weibnb.fits.files import check_fits_target, save_fits
     from weibnb.scanning.scan import scan
 
-    check_target(options.output)
+    check_fits_target(options.output)
     print("A small decoder trained on the Python standard library's source, step by step.\n")
     with as_file(files("weibnb") / "data" / "demo") as run:
         fits = scan({"demo": run})

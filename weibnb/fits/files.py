@@ -1,18 +1,23 @@
-"""The schema of a Dataset of fits: assemble, check, save and open."""
+"""Files of fits: save, check, open."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from weibnb.fits.schema import escape_all, prepare
+from weibnb.writing import check_target, write_whole
+
+if TYPE_CHECKING:
+    import os
+
+#: Endings of a file of fits.
+SUFFIXES = (".nc", ".nc4", ".h5", ".hdf5")
 
 
-def save_fits(fits: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+def save_fits(fits: xr.Dataset, path: str | os.PathLike[str], *, force: bool = False) -> Path:
     """Write fits to one netCDF file that any netCDF-4 or HDF5 reader opens.
 
     Parameters
@@ -20,7 +25,10 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     fits : xarray.Dataset
         Fits from `weibnb.scan`, also concatenated or merged.
     path : path
-        The file; it appears whole or not at all, and replaces an older one.
+        The file, ending in ``.nc`` (or ``.nc4``, ``.h5``, ``.hdf5``). It appears whole or not at
+        all, and replaces an older file of fits.
+    force : bool
+        Replace a file that is no file of fits as well; never one that was scanned.
 
     Returns
     -------
@@ -30,9 +38,16 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     TypeError, ValueError
-        If `fits` is not a Dataset of fits.
+        If `fits` is not a Dataset of fits, or the name ends otherwise.
+    FileExistsError
+        If the file is there and is no file of fits, or is one of those that were scanned.
     OSError
-        If the file cannot be written.
+        If the file cannot be written; what was there before is untouched.
+
+    Notes
+    -----
+    The file is made in memory, some 3-10 kB a matrix, and written at once, so that a full disk
+    is an error and not the end of the process.
 
     Examples
     --------
@@ -43,8 +58,10 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     ...     str(open_fits(file).status.item())
     'constant'
     """
-    target = check_target(path)
-    fits = _storable(prepare(fits))
+    fits = prepare(fits)
+    target = check_fits_target(path, force=force)
+    _refuse_inputs(target, fits)
+    fits = _storable(fits)
     encoding: dict[str, Any] = {}
     for name, variable in fits.data_vars.items():
         if variable.size == 0:
@@ -54,33 +71,44 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str]) -> Path:
             encoding[name] = {"zlib": True, "complevel": 4, "shuffle": True, "chunksizes": chunk}
         elif variable.dtype.kind in "fiub" and variable.ndim:
             encoding[str(name)] = {"zlib": True, "complevel": 4, "shuffle": True}
-    handle, temporary = tempfile.mkstemp(suffix=".nc", dir=target.parent)
-    os.close(handle)
-    try:
-        plain = fits.drop_encoding()
-        plain.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(target)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return target
+    content = fits.drop_encoding().to_netcdf(engine="h5netcdf", encoding=encoding)
+    return write_whole(target, content)
 
 
-def check_target(path: str | os.PathLike[str]) -> Path:
-    """Check that a file of fits can be written, before the work that fills it."""
-    target = Path(path)
-    if target.is_dir():
-        raise IsADirectoryError(f"`path` must name a file, such as fits.nc, got {str(target)!r}.")
-    if target.suffix == ".zarr":
-        raise ValueError(f"`path` must name a netCDF file, such as fits.nc, got {str(target)!r}.")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"`path` must lie in a directory that exists, got {str(target)!r}: "
-            f"make {str(target.parent)!r} first."
+def check_fits_target(path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Check that a file of fits can be written here, before the work that fills it."""
+    target = check_target(path, SUFFIXES, "fits")
+    if not force and target.exists() and not is_fits_file(target):
+        raise FileExistsError(
+            f"`path` must not replace a file that is no file of fits, got {str(target)!r}. "
+            "Choose another name, or replace it with force=True (--force in a shell)."
         )
     return target
+
+
+def is_fits_file(path: Path) -> bool:
+    """Tell whether a file is one that `save_fits` wrote."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return "weibnb_version" in file.attrs and "k" in file
+    except OSError:
+        return False
+
+
+def _refuse_inputs(target: Path, fits: xr.Dataset) -> None:
+    """Raise if the target is a file that was scanned, by whatever name."""
+    if not target.exists() or "source" not in fits:
+        return
+    for name in dict.fromkeys(fits["source"].values.ravel()):
+        source = Path(str(name))
+        files = sorted(source.glob("*")) if source.is_dir() else [source]
+        if any(file.is_file() and file.samefile(target) for file in files):
+            raise FileExistsError(
+                f"`path` must not be a file that was scanned, got {str(target)!r}: "
+                "its weights would be lost. Choose another name."
+            )
 
 
 def _storable(fits: xr.Dataset) -> xr.Dataset:

@@ -1,0 +1,94 @@
+"""Files that appear whole or not at all, and never in the place of something else."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def check_target(path: str | os.PathLike[str], suffixes: Sequence[str], what: str) -> Path:
+    """Check that a file can be written, before the work that fills it.
+
+    Raises
+    ------
+    ValueError
+        If its name does not end in one of `suffixes`.
+    FileNotFoundError, IsADirectoryError, PermissionError
+        If its directory does not exist, it is one itself, or it is something else than a file.
+    """
+    target = Path(path)
+    example = f"such as {what}{suffixes[0]}"
+    if target.is_dir():
+        raise IsADirectoryError(f"`path` must name a file, {example}, got {str(target)!r}.")
+    if target.suffix.lower() not in suffixes:
+        endings = " or ".join(suffixes)
+        raise ValueError(f"`path` must end in {endings}, {example}, got {str(target)!r}.")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"`path` must lie in a directory that exists, got {str(target)!r}: "
+            f"make {str(target.parent)!r} first."
+        )
+    if target.exists() and not target.is_file():
+        raise PermissionError(f"`path` must name a regular file, got {str(target)!r}.")
+    return target
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes | memoryview | str) -> Path:
+    """Write a file beside its target, flush it to the disk and move it over in one step.
+
+    A target that is there keeps its mode, and a link keeps leading to it. Text is UTF-8.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there before is untouched.
+    """
+    target = Path(path)
+    place = Path(os.path.realpath(target))
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(file.fileno(), _mode(place))
+                os.fsync(file.fileno())
+            temporary.replace(place)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_directory(place.parent)
+    except OSError as err:
+        was = "; the file that was there is untouched" if place.exists() else ""
+        raise type(err)(
+            err.errno, f"{len(data):,} bytes could not be written: {err.strerror}{was}", str(target)
+        ) from err
+    return target
+
+
+def _mode(place: Path) -> int:
+    """Permissions of the file that is there, or of a new one."""
+    with suppress(FileNotFoundError):
+        return stat.S_IMODE(place.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _flush_directory(directory: Path) -> None:
+    """Make a new name durable, where directories can be flushed."""
+    if os.name != "posix":
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
