@@ -24,9 +24,7 @@ def scanned(place: Path) -> Path:
     return place / "model.safetensors"
 
 
-def run(
-    code: str, *arguments: object, limit: int | None = None
-) -> subprocess.CompletedProcess[str]:
+def run(code: str, *arguments: object, limit: int) -> subprocess.CompletedProcess[str]:
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import xarray as xr
 
+from weibnb.fits.inspection import FitsError, check_layout, check_variables
 from weibnb.fits.schema import escape_all, prepare
 from weibnb.writing import check_target, write_whole
 
-if TYPE_CHECKING:
-    import os
-
+# What the readers below raise for a damaged file.
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError,
+    OverflowError, MemoryError, NotImplementedError,
+)  # fmt: skip
 #: Endings of a file of fits.
 SUFFIXES = (".nc", ".nc4", ".h5", ".hdf5")
 
@@ -47,7 +51,7 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str], *, force: bool = F
     Notes
     -----
     The file is made in memory, some 3-10 kB a matrix, and written at once, so that a full disk
-    is an error and not the end of the process.
+    is an error and not the end of the process. Numbers carry checksums (HDF5's fletcher32).
 
     Examples
     --------
@@ -63,14 +67,12 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str], *, force: bool = F
     _refuse_inputs(target, fits)
     fits = _storable(fits)
     encoding: dict[str, Any] = {}
-    for name, variable in fits.data_vars.items():
-        if variable.size == 0:
-            continue
-        if name == "counts":
+    packed = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
+    for name, variable in fits.variables.items():
+        if variable.dtype.kind in "fiub" and variable.size:
             chunk = tuple(1 if dim != "bin" else size for dim, size in variable.sizes.items())
-            encoding[name] = {"zlib": True, "complevel": 4, "shuffle": True, "chunksizes": chunk}
-        elif variable.dtype.kind in "fiub" and variable.ndim:
-            encoding[str(name)] = {"zlib": True, "complevel": 4, "shuffle": True}
+            chunks = {"chunksizes": chunk} if name == "counts" else {}
+            encoding[str(name)] = packed | chunks
     content = fits.drop_encoding().to_netcdf(engine="h5netcdf", encoding=encoding)
     return write_whole(target, content)
 
@@ -137,27 +139,46 @@ def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not a file of fits.
+    FileNotFoundError, PermissionError
+        If there is no such file, or it may not be read.
+    FitsError
+        If it is not a file of fits, or is damaged: a ValueError with the path, the variable and
+        one cause.
+
+    Notes
+    -----
+    Every variable but the counts is loaded, after the file was looked over: one whose values lie
+    in other files, or are out of proportion to its size, is refused.
     """
     source = Path(path)
     if not source.exists():
         raise FileNotFoundError(f"`path` must name a file of fits, got {str(source)!r}: not found.")
+    if not source.is_file():
+        raise FitsError(source, "it is not a regular file")
+    if not os.access(source, os.R_OK):
+        raise PermissionError(f"`path` must name a file that may be read, got {str(source)!r}.")
+    variable = ""
     try:
-        fits = xr.open_dataset(source, engine="h5netcdf")
-    except (OSError, ValueError) as err:
-        raise ValueError(
-            f"`path` must name a netCDF file that weibnb.save_fits wrote, got {str(source)!r}: "
-            "it is no netCDF file."
-        ) from err
-    try:
-        for name, variable in fits.variables.items():
-            if name != "counts":
-                variable.load()
-        fits = prepare(fits)
-    except ValueError as err:
-        fits.close()
-        raise ValueError(f"{str(source)!r} is no file of fits: {err}") from err
-    return fits
+        check_layout(source)
+        fits = xr.open_dataset(source, engine="h5netcdf", decode_times=False)
+        try:
+            for name, array in fits.variables.items():
+                variable = str(name)
+                if name != "counts":
+                    array.load()
+            variable = ""
+            check_variables(source, fits)
+            return prepare(fits)
+        except BaseException:
+            fits.close()
+            raise
+    except FitsError:
+        raise
+    except _DAMAGE as err:
+        raise FitsError(source, _cause(err), variable) from err
+
+
+def _cause(err: BaseException) -> str:
+    """Say in one line why a file could not be read."""
+    text = " ".join(str(err).split()).rstrip(".")
+    return f"it is no file of fits, or is damaged ({text or type(err).__name__})"

@@ -50,7 +50,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "counts": ("Weights in each magnitude bin", "1"),
     "counts_exact": ("Whether a bin is one value (else an interval of relative width 1/256)", "1"),
 }
-_TEXT = (
+TEXT = (
     "status",
     "parameter",
     "dtype",
@@ -214,7 +214,7 @@ def _mend(fits: xr.Dataset) -> xr.Dataset:
     """Restore the types that an outer join of Datasets turns into floats."""
     mended = {
         name: fits[name].astype(object).fillna(EMPTY_TEXT.get(name, ""))
-        for name in _TEXT
+        for name in TEXT
         if name in fits and pd.isna(fits[name].values).any()
     }
     for name in ("n", "n_matrices", "nonfinite", "rows", "cols"):

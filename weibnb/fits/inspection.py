@@ -1,0 +1,160 @@
+"""A file of fits from a stranger: looked over before any value of it is read.
+
+HDF5 can lead to other files (external storage, links, virtual datasets), load plug-ins (filters)
+and promise arrays of any size in a few bytes. Nothing of the kind is in a file that `save_fits`
+wrote, so whatever has it is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weibnb.fits.schema import DIMS, TEXT, VARIABLES, protocol_of
+from weibnb.messages import shortened
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+
+#: Bytes of values that may be loaded from a file of any size, and more for each byte of it.
+ALWAYS_ALLOWED, ALLOWED_PER_BYTE = 1 << 28, 100
+_CELL = (*DIMS, "expert")
+_LAST = {"counts": ("bin",), "magnitude_quantile": ("quantile",)}
+_CHECKPOINT = ("source", "fingerprint", "problem", "not_fitted", "protocol")
+_DIMS_OF = {
+    **{name: (*_CELL, *_LAST.get(name, ())) for name in VARIABLES},
+    **dict.fromkeys(_CHECKPOINT, ("model", "step")),
+    **dict.fromkeys(("weight_class", "tower"), ("component",)),
+    "magnitude": ("bin",),
+}
+_INTEGERS = {"layer", "step", "expert", "bin", "n", "n_matrices", "nonfinite", "rows", "cols"}
+# zlib, shuffle, fletcher32: part of every HDF5 library
+_FILTERS = {1, 2, 3}
+
+
+class FitsError(ValueError):
+    """A file of fits that cannot be read, with one cause.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    cause : str
+        What is wrong, without a full stop.
+    variable : str, optional
+        The variable concerned.
+
+    Examples
+    --------
+    >>> print(FitsError("fits.nc", "its values lie elsewhere", "k"))
+    `fits.nc`, variable `k`: its values lie elsewhere. Pass a file that weibnb.save_fits wrote.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], cause: str, variable: str = "") -> None:
+        super().__init__(path, cause, variable)
+        self.path = os.fspath(path)
+        self.cause = cause
+        self.variable = variable
+
+    def __str__(self) -> str:
+        variable = f", variable `{shortened(self.variable)}`" if self.variable else ""
+        return (
+            f"`{self.path}`{variable}: {shortened(self.cause, 400)}. "
+            "Pass a file that weibnb.save_fits wrote."
+        )
+
+
+def check_layout(path: Path) -> None:
+    """Refuse a file whose values lie elsewhere, or are out of proportion to its size.
+
+    Raises
+    ------
+    FitsError
+        With the cause.
+    """
+    import h5py
+
+    allowed = ALWAYS_ALLOWED + ALLOWED_PER_BYTE * path.stat().st_size
+    with h5py.File(path, "r") as file:
+        for name in file:
+            link = file.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise FitsError(path, "it is a link to another place", name)
+            item = file[name]
+            if not isinstance(item, h5py.Dataset):
+                raise FitsError(path, "it is a group, where variables are expected", name)
+            if item.external or item.is_virtual:
+                raise FitsError(path, "its values lie in another file", name)
+            plan = item.id.get_create_plist()
+            filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}
+            if not filters <= _FILTERS:
+                raise FitsError(path, "it is packed by a filter that is not part of HDF5", name)
+            if item.dtype.kind not in "fiubOSU":
+                raise FitsError(path, f"values of type {item.dtype} are not expected", name)
+            if name != "counts" or item.chunks is None:
+                allowed -= math.prod(item.shape) * max(item.dtype.itemsize, 1)
+            elif math.prod(item.chunks) * item.dtype.itemsize > ALWAYS_ALLOWED:
+                raise FitsError(path, "its chunks are too large", name)
+            if allowed < 0:
+                raise FitsError(path, "it holds more values than its size explains", name)
+
+
+def check_variables(path: Path, fits: xr.Dataset) -> None:
+    """Refuse variables and attributes of other types or dims than those that `build` makes.
+
+    Raises
+    ------
+    ValueError
+        With the cause.
+    """
+    for name, variable in fits.variables.items():
+        known = _DIMS_OF.get(str(name), (str(name),) if name in (*_CELL, "bin") else None)
+        if known is not None and not set(variable.dims) <= set(known):
+            raise FitsError(path, f"its dims must be of {known}, got {variable.dims}", str(name))
+        if problem := _type_problem(str(name), variable.dtype):
+            raise FitsError(path, problem, str(name))
+        if variable.dtype.kind == "O" and not all(isinstance(v, str) for v in variable.values.flat):
+            raise FitsError(path, "text is expected", str(name))
+    for text in fits["not_fitted"].values.flat if "not_fitted" in fits else ():
+        if not _is_list_of_tensors(text):
+            raise FitsError(path, "a JSON list of tensors is expected", "not_fitted")
+    for name in ("trim_lower", "trim_upper"):
+        if not isinstance(fits.attrs.get(name, 0.0), (float, int, np.floating, np.integer)):
+            raise FitsError(path, f"the attribute `{name}` must be a number")
+    if "estimator" in fits.attrs and "trim_lower" in fits.attrs:
+        protocol_of(fits)
+
+
+def _type_problem(name: str, dtype: np.dtype[Any]) -> str:
+    """Say why a type is not that of a variable of the schema; nothing if it is."""
+    if name in TEXT or name in ("model", "component"):
+        return "" if dtype.kind in "OUT" else f"text is expected, got {dtype}"
+    if name in _INTEGERS:
+        return "" if dtype.kind in "iu" else f"integers are expected, got {dtype}"
+    if name == "counts":
+        return "" if dtype.kind == "u" else f"unsigned integers are expected, got {dtype}"
+    if name in ("scaled", "counts_exact"):
+        return "" if dtype.kind == "b" else f"flags are expected, got {dtype}"
+    if name in VARIABLES:
+        return "" if dtype.kind == "f" else f"floating-point numbers are expected, got {dtype}"
+    return ""
+
+
+def _is_list_of_tensors(text: str) -> bool:
+    """Whether a text is JSON as `build` writes it: tensors with shape, dtype and reason."""
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(entries, list) and all(
+        isinstance(entry, dict)
+        and set(entry) == {"tensor", "shape", "dtype", "reason"}
+        and isinstance(entry["shape"], list)
+        for entry in entries
+    )
