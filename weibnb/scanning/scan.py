@@ -18,7 +18,7 @@ from weibnb.fits.schema import NO_EXPERT
 from weibnb.fitting.estimates import QUANTILES, describe_counts, fit_counts
 from weibnb.fitting.status import final_status
 from weibnb.fitting.weibull import Estimator, check_protocol
-from weibnb.io.naming import Role, tower, weight_class
+from weibnb.io.naming import Role, component_order, tower, weight_class
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import Planned, resolve_sources
 from weibnb.parallel import check_workers
@@ -34,25 +34,6 @@ if TYPE_CHECKING:
 
     from weibnb.io.checkpoint import Checkpoint
     from weibnb.io.safetensors import TensorInfo
-
-
-_ORDER = (
-    "qkv_proj",
-    "q_proj",
-    "q_a_proj",
-    "q_b_proj",
-    "k_proj",
-    "kv_proj",
-    "kv_a_proj",
-    "kv_b_proj",
-    "v_proj",
-    "o_proj",
-    "router",
-    "gate_proj",
-    "gate_up_proj",
-    "up_proj",
-    "down_proj",
-)
 
 
 class ScanInterrupted(KeyboardInterrupt):
@@ -191,13 +172,6 @@ def _progress_bar(*, progress: bool | None) -> tqdm[Any]:
     if progress is None and "ipykernel" in sys.modules:
         disable = False
     return tqdm(total=0, unit="B", unit_scale=True, delay=0.5, disable=disable, dynamic_ncols=True)
-
-
-def _component_order(component: str) -> tuple[str, bool, int, str]:
-    """Sort by tower, shared experts last, then in the order in which a layer applies them."""
-    word = component.rpartition(".")[2]
-    rank = _ORDER.index(word) if word in _ORDER else len(_ORDER)
-    return tower(component), "shared_expert" in component, rank, component
 
 
 class Scanner:
@@ -375,7 +349,7 @@ class Scanner:
         for matrix in self.matrices:
             occupied[matrix.labels] = True
         labels = np.flatnonzero(occupied).astype(np.int32)
-        components = sorted({matrix.component for matrix in self.matrices}, key=_component_order)
+        components = sorted({matrix.component for matrix in self.matrices}, key=component_order)
         grid = lay_out(self.matrices, self.sources, components, labels)
         _add_estimates(grid, trim=trim, estimator=estimator, workers=workers)
         if experts == "median":
