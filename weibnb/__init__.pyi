@@ -30,7 +30,7 @@ from .fitting.estimates import WeibullFit as WeibullFit
 from .fitting.estimates import fit_weibull as fit_weibull
 from .fitting.weibull import anchor as anchor
 from .io.checkpoint import open_checkpoint as open_checkpoint
-from .io.safetensors import CheckpointError as CheckpointError
+from .io.files import CheckpointError as CheckpointError
 from .report import summary as summary
 from .report import tidy as tidy
 from .report import write_report as write_report

@@ -173,6 +173,7 @@ _TOWERS: tuple[tuple[str, str], ...] = (
     ("encoder", "encoder"),
 )
 
+
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
