@@ -17,18 +17,20 @@ from weibnb.io.safetensors import BITS, RawBits, TensorInfo, read_only, unknown_
 #: Reads the bits of a tensor, or says why that cannot be done.
 Reader: TypeAlias = Callable[[], RawBits] | str
 
-_NAMES = (  # what torch and numpy call the types
+# What torch and numpy call the types of whole bytes.
+_NAMES = (
     "bool uint8 int8 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu "
     "bfloat16 float16 uint16 int16 float32 uint32 int32 float64 uint64 int64 complex64"
 )
-_SPELLING = dict(zip(_NAMES.split(), (t for t in BITS if BITS[t] >= 8), strict=True))
+#: Their spelling in safetensors.
+SPELLING = dict(zip(_NAMES.split(), (t for t in BITS if BITS[t] >= 8), strict=True))
 
 
 def describe(source: str, name: str, tensor: Any) -> tuple[TensorInfo, Reader]:
     """Say what a tensor or array is, and how its bits are read; errors name `source`."""
     is_numpy = isinstance(tensor, np.ndarray)
     type_name = tensor.dtype.name if is_numpy else str(tensor.dtype).removeprefix("torch.")
-    dtype = _SPELLING.get(type_name, type_name)
+    dtype = SPELLING.get(type_name, type_name)
     if hasattr(tensor, "cls_to_become"):
         return TensorInfo(name, dtype, (0,), 0), "the lazy module has not set its shape yet"
     shape = tuple(int(length) for length in tensor.shape)
