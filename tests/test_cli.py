@@ -18,7 +18,7 @@ from weibnb import cli
 from weibnb.cli import copy_tutorials, main, table_text
 from weibnb.counting import dispatch as counting
 from weibnb.counting.cpu import collect
-from weibnb.report import component_table
+from weibnb.fits.tables import component_table
 from weibnb.scanning import scan as scanner
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from weibnb.cli import main
 from weibnb.diagnostics.bands import judge
 from weibnb.diagnostics.cohorts import compare, reference_cohort
 from weibnb.diagnostics.drift import drift
-from weibnb.report import Summary, component_table, summary, tidy, write_report
+from weibnb.fits.tables import component_table, tidy
+from weibnb.report import Summary, summary, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -309,8 +309,8 @@ def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
         Several lines.
     """
     from weibnb.fits.schema import gaussian_anchor, protocol_of
+    from weibnb.fits.tables import component_table
     from weibnb.fitting.weibull import protocol_text
-    from weibnb.report import component_table
 
     estimator, trim = protocol_of(fits)
     reference = gaussian_anchor(fits)

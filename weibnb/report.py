@@ -1,8 +1,9 @@
-"""What a colleague wants to read in two minutes, as text, as HTML and as a tidy table."""
+"""What a colleague wants to read in two minutes, as text and as HTML; fits as CSV or Parquet."""
 
 from __future__ import annotations
 
 import html
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import not_fitted
+from weibnb.fits.tables import NUMBER_FORMATS, component_table, tidy
 from weibnb.fitting.weibull import protocol_text
 from weibnb.scanning.locate import find_outliers
 
@@ -36,9 +38,6 @@ _LAYERS_FOR_SPREAD = 5
 _LOW_R2 = 0.95
 _ROWS_SHOWN = 20
 _DISTANCE = "Distance in k over shared components, in units of the spread between entries."
-_DIGITS = {"Δk %": "{:+.2f}"} | dict.fromkeys(
-    ["k", "k_se", "k_min", "k_max", "r2", "standard_error"], "{:.4f}"
-)
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --line: #ccc; --soft: #555; }
@@ -59,7 +58,7 @@ td.word { white-space: normal; overflow-wrap: break-word; max-width: 24rem; }
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
-    """Tables on a scan, one a section; prints as text and shows as HTML in a notebook.
+    """Tables on a scan, one per section; prints as text and shows as HTML in a notebook.
 
     Attributes
     ----------
@@ -128,7 +127,7 @@ class Summary:
 def _word(column: str, value: Any) -> str:
     """Write one value of a table; a figure has the digits that its column deserves."""
     if isinstance(value, float):
-        return "–" if np.isnan(value) else _DIGITS.get(column, "{:.4g}").format(value)
+        return "–" if np.isnan(value) else NUMBER_FORMATS.get(column, "{:.4g}").format(value)
     return f"{value:,}" if isinstance(value, int) and column != "layer" else str(value)
 
 
@@ -144,21 +143,12 @@ def _html_table(table: pd.DataFrame) -> str:
 
 
 def _html_map(name: str, table: pd.DataFrame, reference: float) -> str:
-    """Table of k by layer and component, blue below the anchor and orange above."""
+    """Write k by layer and component as HTML, blue below the anchor and orange above."""
     head = "".join(f"<th>{html.escape(str(column))}</th>" for column in table.columns)
     rows = []
     for layer, values in zip(table.index, table.to_numpy(float), strict=True):
-        cells = []
-        for k in values:
-            if np.isnan(k):
-                cells.append("<td>–</td>")
-                continue
-            share = k / reference - 1
-            colour = "26,133,255" if share < 0 else "230,97,0"
-            strength = min(abs(share) / 0.15, 1) * 0.75
-            style = f"background: rgba({colour},{strength:.2f})"
-            cells.append(f'<td style="{style}" title="{100 * share:+.1f} %">{k:.3f}</td>')
-        rows.append(f"<tr><th>{int(layer)}</th>{''.join(cells)}</tr>")
+        cells = "".join(_map_cell(k, k / reference - 1) for k in values)
+        rows.append(f"<tr><th>{int(layer)}</th>{cells}</tr>")
     caption = f"k of {name} by layer; blue below the anchor {reference:.4f}, orange above"
     return (
         f'<div class="scroll"><table class="map"><caption>{html.escape(caption)}</caption>'
@@ -166,81 +156,12 @@ def _html_map(name: str, table: pd.DataFrame, reference: float) -> str:
     )
 
 
-def component_table(fits: xr.Dataset) -> pd.DataFrame:
-    """Summarise fits by model, step and component.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Fits from `weibnb.scan`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each model, component and step that has a matrix: ``matrices``, the medians
-        over layers of k, λ and r2, the smallest and largest k, and the median standard error of
-        k of one cell.
-
-    Examples
-    --------
-    >>> import weibnb as wb
-    >>> weights = {"model.layers.0.mlp.up_proj.weight": np.ones((20, 20))}
-    >>> component_table(wb.scan({"tiny": weights})).matrices.tolist()
-    [1]
-    """
-    table = tidy(fits)
-    grouped = table.groupby(["model", "step", "component"], sort=False, observed=True)
-    summary = pd.DataFrame(
-        {
-            "class": grouped["weight_class"].first(),
-            "matrices": grouped["n_matrices"].sum(),
-            "k": grouped["k"].median(),
-            "k_se": grouped["k_se"].median(),
-            "k_min": grouped["k"].min(),
-            "k_max": grouped["k"].max(),
-            "lam": grouped["lam"].median(),
-            "r2": grouped["r2"].median(),
-        }
-    )
-    order = {name: i for i, name in enumerate(fits["component"].values)}
-    rank = summary.index.get_level_values("component").map(order)
-    return summary.assign(_rank=rank).sort_values(["model", "_rank", "step"]).drop(columns="_rank")
-
-
-def tidy(fits: xr.Dataset) -> pd.DataFrame:
-    """Turn fits into a table with a row for each matrix, for CSV, Parquet or pandas.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Fits from `weibnb.scan`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The labels (model, layer, component, step and, where there is one, expert), what is known
-        of the component and the model, and every variable that is one value a matrix.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `fits` is not a Dataset of fits.
-
-    Examples
-    --------
-    >>> import weibnb as wb
-    >>> weights = {"model.layers.4.mlp.up_proj.weight": np.ones((20, 20))}
-    >>> tidy(wb.scan({"tiny": weights}))[["layer", "component", "status"]].values.tolist()
-    [[4, 'up_proj', 'constant']]
-    """
-    fits = prepare(fits, "n", "n_matrices", dims=DIMS)
-    dims = fits["k"].dims
-    names = [name for name, variable in fits.data_vars.items() if variable.dims == dims]
-    plain = fits[names].drop_vars(
-        [name for name, coord in fits[names].coords.items() if not set(coord.dims) <= set(dims)]
-    )
-    table = plain.to_dataframe().reset_index()
-    return table[table["status"] != "absent"].reset_index(drop=True)
+def _map_cell(k: float, share: float) -> str:
+    if np.isnan(k):
+        return "<td>–</td>"
+    colour = "26,133,255" if share < 0 else "230,97,0"
+    style = f"background: rgba({colour},{0.75 * min(abs(share) / 0.15, 1):.2f})"
+    return f'<td style="{style}" title="{100 * share:+.1f} %">{k:.3f}</td>'
 
 
 def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) -> Summary:
@@ -356,42 +277,40 @@ def _classes(cells: pd.DataFrame, reference: float) -> pd.DataFrame:
 
 def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> tuple[pd.DataFrame | str, str]:
     """Cells far from the others of their component, or with a bad plot, and the reason."""
-    keys = ["model", "component"]
-    reasons: dict[int, list[str]] = {}
-    for name, error, word in (("k", "k_se", "k"), ("lam", "lam_se", "λ")):
-        value = cells[name]
-        by = [cells[key] for key in keys]
-        middle, layers = (value.groupby(by).transform(how) for how in ("median", "count"))
-        away = value - middle
-        spread = 1.4826 * away.abs().groupby(by).transform("median")
-        if name == "k":  # of few layers the spread says little, and chance is the only yardstick
-            spread = spread.where(layers >= _LAYERS_FOR_SPREAD, 0)
-        else:
-            spread = spread.where(layers >= _LAYERS_FOR_SPREAD)
-        scale = np.hypot(spread, cells[error].fillna(0))
-        far = (away.abs() > _DEVIATIONS * scale) & (away.abs() > _LEAST_SHARE * middle)
-        for i in np.flatnonzero(far):
-            side = "low" if away.iloc[i] < 0 else "high"
-            text = f"{word} {side}: {value.iloc[i]:.4g}, its component {middle.iloc[i]:.4g}"
-            reasons.setdefault(int(i), []).append(text)
-    for i in np.flatnonzero(cells["r2"] < _LOW_R2):
-        text = f"Weibull plot not straight: r2 {cells['r2'].iloc[i]:.3f}"
-        reasons.setdefault(int(i), []).append(text)
     rule = (
         f"Rule: more than {_DEVIATIONS:g} robust deviations and {100 * _LEAST_SHARE:g} % from the "
         f"median of its component over layers, or r2 below {_LOW_R2:g}. With fewer than "
         f"{_LAYERS_FOR_SPREAD} layers k is measured by its standard error and λ is left out."
     )
+    reasons: defaultdict[Any, list[str]] = defaultdict(list)
+    for name, symbol in (("k", "k"), ("lam", "λ")):
+        for cell, value, middle in _far(cells, name).itertuples():
+            side = "low" if value < middle else "high"
+            reasons[cell].append(f"{symbol} {side}: {value:.4g}, its component {middle:.4g}")
+    for cell, r2 in cells.loc[cells["r2"] < _LOW_R2, "r2"].items():
+        reasons[cell].append(f"Weibull plot not straight: r2 {r2:.3f}")
     if not reasons:
         return f"None. {rule}", ""
-    shapes = drift(fits)["nearest_shape"].to_dataframe().reset_index()
     labels = _labels(fits)
-    found = cells.iloc[sorted(reasons)][[*labels, "k", "lam", "r2"]].copy()
-    found["why"] = ["; ".join(reasons[i]) for i in sorted(reasons)]
+    found = cells.loc[sorted(reasons), [*labels, "k", "lam", "r2"]]
+    found["why"] = ["; ".join(reasons[cell]) for cell in found.index]
+    shapes = drift(fits)["nearest_shape"].to_dataframe().reset_index()
     found = found.merge(shapes[[*labels, "nearest_shape"]], on=labels, how="left")
     distance = found["k"].sub(cells["k"].median()).abs()
-    found = found.iloc[distance.argsort()[::-1]]
-    return _shortened(found, rule)
+    return _first_rows(found.iloc[distance.argsort()[::-1]], rule)
+
+
+def _far(cells: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Value and median of its component, of the cells whose k or λ lies far from that median."""
+    by, value = [cells["model"], cells["component"]], cells[name]
+    middle, layers = (value.groupby(by).transform(how) for how in ("median", "count"))
+    away = (value - middle).abs()
+    spread = 1.4826 * away.groupby(by).transform("median")
+    # of few layers the spread says little, and chance is the only yardstick, which λ does not have
+    spread = spread.where(layers >= _LAYERS_FOR_SPREAD, 0 if name == "k" else np.nan)
+    scale = np.hypot(spread, cells[f"{name}_se"].fillna(0))
+    far = (away > _DEVIATIONS * scale) & (away > _LEAST_SHARE * middle)
+    return pd.DataFrame({"value": value, "middle": middle})[far]
 
 
 def _labels(fits: xr.Dataset) -> list[str]:
@@ -399,7 +318,7 @@ def _labels(fits: xr.Dataset) -> list[str]:
     return [name for name in labels if name in fits["k"].dims]
 
 
-def _shortened(table: pd.DataFrame, note: str) -> tuple[pd.DataFrame, str]:
+def _first_rows(table: pd.DataFrame, note: str) -> tuple[pd.DataFrame, str]:
     hidden = len(table) - _ROWS_SHOWN
     more = f" {hidden:,} more are not shown." if hidden > 0 else ""
     return table.head(_ROWS_SHOWN), note + more
@@ -420,7 +339,7 @@ def _outliers(fits: xr.Dataset, *, look: bool) -> tuple[pd.DataFrame | str, str]
         table = columns.to_dataframe().reset_index().sort_values("times_the_rule", ascending=False)
         table = table[table["times_the_rule"] > 1]
         table = table[[*_labels(fits), "max_abs", "max_over_q99", "times_the_rule"]]
-    return _shortened(table, rule) if len(table) else (f"None. {rule}", "")
+    return _first_rows(table, rule) if len(table) else (f"None. {rule}", "")
 
 
 def _band(fits: xr.Dataset) -> tuple[pd.DataFrame, str]:
@@ -458,7 +377,7 @@ def _left_out(listed: pd.DataFrame) -> tuple[pd.DataFrame | str, str]:
         return "Nothing was left out.", ""
     grouped = listed.groupby(["model", "reason"], sort=False)["tensor"]
     table = pd.DataFrame({"tensors": grouped.size(), "for example": grouped.first()})
-    return _shortened(table.reset_index(), "All of them: weibnb.not_fitted(fits).")
+    return _first_rows(table.reset_index(), "All of them: weibnb.not_fitted(fits).")
 
 
 def _maps(fits: xr.Dataset) -> dict[str, pd.DataFrame]:
