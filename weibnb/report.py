@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import xarray as xr
+
+    from weibnb.fitting.weibull import Anchor
+
+#: A table, or a sentence where there is none, and a note below it.
+Section: TypeAlias = tuple[pd.DataFrame | str, str]
 
 # A layer stands out if it lies this many robust deviations and this share from its component.
 _DEVIATIONS, _LEAST_SHARE = 5.0, 0.02
@@ -73,7 +78,7 @@ class Summary:
     """
 
     headline: tuple[str, ...]
-    sections: dict[str, tuple[pd.DataFrame | str, str]]
+    sections: dict[str, Section]
     maps: dict[str, pd.DataFrame]
     reference: float
 
@@ -205,22 +210,17 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
         raise ValueError(f"`step` must be one of {steps}, got {step!r}.")
     chosen = steps[-1] if step is None else step
     fits = fits.sel(step=[chosen])
-    estimator, trim = protocol_of(fits)
     reference = gaussian_anchor(fits)
     listed = not_fitted(fits)
     cells = tidy(fits)
     among = f" of {', '.join(map(str, steps))}" if len(steps) > 1 else ""
-    matrices = int(cells["n_matrices"].sum())
-    weights = int((cells["n"] * cells["n_matrices"]).sum())
-    made = f"weibnb {fits.attrs.get('weibnb_version', '')}, {fits.attrs.get('created', '')}"
-    ideal = f"k = {reference.k:.4f}, r2 = {reference.r2:.4f}"
     headline = (
         f"{', '.join(map(str, fits['model'].values))}; step {chosen}{among}.",
-        f"{matrices:,} matrices, {weights:,} weights; {len(listed):,} tensors in no sound fit.",
-        f"{protocol_text(trim, estimator)}; an untrained Gaussian matrix: {ideal}. {made}.",
+        f"{_sizes(cells)}; {len(listed):,} tensors in no sound fit.",
+        f"{_protocol(fits, reference)}.",
         *_missing(fits, chosen),
     )
-    sections: dict[str, tuple[pd.DataFrame | str, str]] = {
+    sections: dict[str, Section] = {
         "By class": (_classes(cells, reference.k), ""),
         "By component": (
             component_table(fits).reset_index().drop(columns="step"),
@@ -228,16 +228,29 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
         ),
         "Layers that stand out": _standouts(fits, cells),
         "Outliers": _outliers(fits, look=look),
-        "Transmission band": _guarded(lambda: _band(fits)),
-        "Training budget": _guarded(
+        "Transmission band": _if_available(lambda: _band(fits)),
+        "Training budget": _if_available(
             lambda: _by_model(fits, _budget, "τ = 1/(η·wd) in steps; budget is T/τ.")
         ),
-        "Nearest published models": _guarded(
+        "Nearest published models": _if_available(
             lambda: _by_model(fits, lambda one: compare(one).head(3), _DISTANCE)
         ),
         "Not fitted": _left_out(listed),
     }
     return Summary(headline, sections, _maps(fits), reference.k)
+
+
+def _sizes(cells: pd.DataFrame) -> str:
+    matrices = int(cells["n_matrices"].sum())
+    weights = int((cells["n"] * cells["n_matrices"]).sum())
+    return f"{matrices:,} matrices, {weights:,} weights"
+
+
+def _protocol(fits: xr.Dataset, reference: Anchor) -> str:
+    estimator, trim = protocol_of(fits)
+    ideal = f"an untrained Gaussian matrix: k = {reference.k:.4f}, r2 = {reference.r2:.4f}"
+    made = f"weibnb {fits.attrs.get('weibnb_version', '')}, {fits.attrs.get('created', '')}"
+    return f"{protocol_text(trim, estimator)}; {ideal}. {made}"
 
 
 def _missing(fits: xr.Dataset, step: int) -> list[str]:
@@ -253,13 +266,12 @@ def _missing(fits: xr.Dataset, step: int) -> list[str]:
     return lines
 
 
-def _guarded(section: Callable[[], tuple[pd.DataFrame, str]]) -> tuple[pd.DataFrame | str, str]:
+def _if_available(section: Callable[[], Section]) -> Section:
     """Give a section, or the sentence that says what it needs and does not have."""
     try:
-        content: tuple[pd.DataFrame | str, str] = section()
+        return section()
     except ValueError as err:
         return f"Not available: {err}", ""
-    return content
 
 
 def _classes(cells: pd.DataFrame, reference: float) -> pd.DataFrame:
@@ -275,7 +287,7 @@ def _classes(cells: pd.DataFrame, reference: float) -> pd.DataFrame:
     return table
 
 
-def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> tuple[pd.DataFrame | str, str]:
+def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> Section:
     """Cells far from the others of their component, or with a bad plot, and the reason."""
     rule = (
         f"Rule: more than {_DEVIATIONS:g} robust deviations and {100 * _LEAST_SHARE:g} % from the "
@@ -324,7 +336,7 @@ def _first_rows(table: pd.DataFrame, note: str) -> tuple[pd.DataFrame, str]:
     return table.head(_ROWS_SHOWN), note + more
 
 
-def _outliers(fits: xr.Dataset, *, look: bool) -> tuple[pd.DataFrame | str, str]:
+def _outliers(fits: xr.Dataset, *, look: bool) -> Section:
     strength = outlier_strength(fits)
     rule = f"Rule: {strength.attrs['rule']}."
     if look:
@@ -372,7 +384,7 @@ def _budget(fits: xr.Dataset) -> pd.DataFrame:
     return table[[name for name in names if name in table]]
 
 
-def _left_out(listed: pd.DataFrame) -> tuple[pd.DataFrame | str, str]:
+def _left_out(listed: pd.DataFrame) -> Section:
     if listed.empty:
         return "Nothing was left out.", ""
     grouped = listed.groupby(["model", "reason"], sort=False)["tensor"]
