@@ -6,7 +6,9 @@ import html
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -20,7 +22,7 @@ from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import not_fitted
-from weibnb.fits.tables import NUMBER_FORMATS, component_table, tidy
+from weibnb.fits.tables import NUMBER_FORMATS, component_table, medians, tidy
 from weibnb.fitting.weibull import protocol_text
 from weibnb.scanning.locate import find_outliers
 
@@ -43,22 +45,6 @@ _LAYERS_FOR_SPREAD = 5
 _LOW_R2 = 0.95
 _ROWS_SHOWN = 20
 _DISTANCE = "Distance in k over shared components, in units of the spread between entries."
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --line: #ccc; --soft: #555; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e6e6; --paper: #16181c; --line: #444; --soft: #aaa; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { border-bottom: 1px solid var(--line); padding: .2rem .6rem; text-align: right; }
-th { font-weight: 600; } .word, .map th { text-align: left; }
-td { white-space: nowrap; }
-td.word { white-space: normal; overflow-wrap: break-word; max-width: 24rem; }
-.scroll { overflow-x: auto; } p.note, caption { color: var(--soft); font-size: .9rem; }
-.map td { min-width: 3.5rem; } caption { text-align: left; padding-bottom: .3rem; }
-"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,9 +81,6 @@ class Summary:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return "\n".join(self._body())
-
-    def _body(self) -> list[str]:
         parts = [f"<p>{html.escape(line)}</p>" for line in self.headline]
         for title, (content, note) in self.sections.items():
             parts.append(f"<h2>{html.escape(title)}</h2>")
@@ -109,7 +92,7 @@ class Summary:
                 parts.append(f'<p class="note">{html.escape(note)}</p>')
             if title == "By component":
                 parts += [_html_map(*item, self.reference) for item in self.maps.items()]
-        return parts
+        return "\n".join(parts)
 
     def to_html(self) -> str:
         """Write the summary as one page that needs no network.
@@ -119,14 +102,8 @@ class Summary:
         str
             HTML; every name from a checkpoint is escaped.
         """
-        return (
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>weibnb report</title><style>{_STYLE}</style></head><body>"
-            "<h1>Weibull fits of weight matrices</h1>\n"
-            + "\n".join(self._body())
-            + "</body></html>\n"
-        )
+        page = files("weibnb").joinpath("data/report.html").read_text(encoding="utf-8")
+        return Template(page).substitute(tables=self._repr_html_())
 
 
 def _word(column: str, value: Any) -> str:
@@ -144,21 +121,23 @@ def _html_table(table: pd.DataFrame) -> str:
         texts = [_word(str(name), value) for name, value in record.items()]
         cells = zip(texts, sides, strict=True)
         rows.append([f"<td{side}>{html.escape(text)}</td>" for text, side in cells])
-    return "<table>" + "".join(f"<tr>{''.join(row)}</tr>" for row in rows) + "</table>"
+    return f"<table>{_html_rows(rows)}</table>"
 
 
 def _html_map(name: str, table: pd.DataFrame, reference: float) -> str:
     """Write k by layer and component as HTML, blue below the anchor and orange above."""
-    head = "".join(f"<th>{html.escape(str(column))}</th>" for column in table.columns)
-    rows = []
+    rows = [["<th>layer</th>", *(f"<th>{html.escape(str(column))}</th>" for column in table)]]
     for layer, values in zip(table.index, table.to_numpy(float), strict=True):
-        cells = "".join(_map_cell(k, k / reference - 1) for k in values)
-        rows.append(f"<tr><th>{int(layer)}</th>{cells}</tr>")
+        rows.append([f"<th>{int(layer)}</th>", *(_map_cell(k, k / reference - 1) for k in values)])
     caption = f"k of {name} by layer; blue below the anchor {reference:.4f}, orange above"
     return (
         f'<div class="scroll"><table class="map"><caption>{html.escape(caption)}</caption>'
-        f"<tr><th>layer</th>{head}</tr>{''.join(rows)}</table></div>"
+        f"{_html_rows(rows)}</table></div>"
     )
+
+
+def _html_rows(rows: list[list[str]]) -> str:
+    return "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
 
 
 def _map_cell(k: float, share: float) -> str:
@@ -275,16 +254,9 @@ def _if_available(section: Callable[[], Section]) -> Section:
 
 
 def _classes(cells: pd.DataFrame, reference: float) -> pd.DataFrame:
-    grouped = cells.groupby(["model", "weight_class"], sort=False, observed=True)
-    table = grouped.agg(
-        matrices=("n_matrices", "sum"),
-        k=("k", "median"),
-        k_min=("k", "min"),
-        k_max=("k", "max"),
-        lam=("lam", "median"),
-    ).reset_index()
-    table.insert(4, "Δk %", 100 * (table["k"] / reference - 1))
-    return table
+    table = medians(cells, ["model", "weight_class"])[["matrices", "k", "k_min", "k_max", "lam"]]
+    table.insert(2, "Δk %", 100 * (table["k"] / reference - 1))
+    return table.reset_index()
 
 
 def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> Section:
@@ -394,16 +366,9 @@ def _left_out(listed: pd.DataFrame) -> Section:
 
 def _maps(fits: xr.Dataset) -> dict[str, pd.DataFrame]:
     k = fits["k"].isel(step=0)
-    if "expert" in k.dims:
-        k = k.median("expert")
-    return {
-        str(model): pd.DataFrame(
-            k.sel(model=model).transpose("layer", "component").values,
-            index=k["layer"].values,
-            columns=k["component"].values,
-        )
-        for model in fits["model"].values
-    }
+    k = k.median("expert") if "expert" in k.dims else k
+    tables = k.transpose("model", "layer", "component")
+    return {str(one["model"].item()): pd.DataFrame(one.to_pandas()) for one in tables}
 
 
 def write_report(

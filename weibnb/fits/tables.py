@@ -64,9 +64,20 @@ def component_table(fits: xr.Dataset) -> pd.DataFrame:
     >>> component_table(wb.scan({"tiny": weights})).matrices.tolist()
     [1]
     """
-    grouped = tidy(fits).groupby(["model", "step", "component"], sort=False, observed=True)
-    table = grouped.agg(
-        weight_class=("weight_class", "first"),
+    cells = tidy(fits)
+    keys = ["model", "step", "component"]
+    table = medians(cells, keys)
+    table.insert(0, "class", cells.groupby(keys)["weight_class"].first())
+    rank = {name: i for i, name in enumerate(np.atleast_1d(fits["component"].values))}
+    return table.sort_values(
+        ["model", "component", "step"],
+        key=lambda labels: labels.map(rank) if labels.name == "component" else labels,
+    )
+
+
+def medians(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Summarise the cells of groups: number of matrices, medians, and the range of k."""
+    return cells.groupby(by, sort=False).agg(
         matrices=("n_matrices", "sum"),
         k=("k", "median"),
         k_se=("k_se", "median"),
@@ -74,9 +85,4 @@ def component_table(fits: xr.Dataset) -> pd.DataFrame:
         k_max=("k", "max"),
         lam=("lam", "median"),
         r2=("r2", "median"),
-    ).rename(columns={"weight_class": "class"})
-    rank = {name: i for i, name in enumerate(np.atleast_1d(fits["component"].values))}
-    return table.sort_values(
-        ["model", "component", "step"],
-        key=lambda labels: labels.map(rank) if labels.name == "component" else labels,
     )

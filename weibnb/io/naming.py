@@ -10,17 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = [
-    "SKIP_REASONS",
-    "WEIGHT_CLASSES",
-    "Role",
-    "Skip",
-    "component_order",
-    "identify",
-    "tower",
-    "weight_class",
-]
-
 WEIGHT_CLASSES: tuple[str, ...] = ("selection", "transmission", "value", "fused", "other")
 
 SKIP_REASONS: tuple[str, ...] = (
