@@ -116,15 +116,7 @@ class Checkpoint:
     def tensor(self, name: str) -> torch.Tensor | None:
         """Give the tensor itself, on whatever device, if the checkpoint is a live one.
 
-        Parameters
-        ----------
-        name : str
-            A key of `tensors`.
-
-        Returns
-        -------
-        torch.Tensor or None
-            None for what comes from a file or an array, and for what is in `problems`.
+        None for what comes from a file or an array, and for what is in `problems`.
         """
         return self._live.get(name)
 

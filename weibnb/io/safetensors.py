@@ -54,17 +54,6 @@ _CONVERT = (
 class TensorInfo:
     """What a checkpoint says of one tensor, without its values.
 
-    Parameters
-    ----------
-    name : str
-        Name in the checkpoint.
-    dtype : str
-        Element type as safetensors spells it: ``"BF16"``, ``"F32"``, ``"F8_E4M3"`` ...
-    shape : tuple of int
-        Sizes in elements, also for types smaller than a byte.
-    nbytes : int
-        Size of the stored values.
-
     Examples
     --------
     >>> TensorInfo("lm_head.weight", "BF16", (1000, 64), 128000).size
@@ -72,8 +61,8 @@ class TensorInfo:
     """
 
     name: str
-    dtype: str
-    shape: tuple[int, ...]
+    dtype: str  # as safetensors spells it: BF16, F32, F8_E4M3, ...
+    shape: tuple[int, ...]  # in elements, also for types smaller than a byte
     nbytes: int
 
     @property
