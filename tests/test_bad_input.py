@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import save, save_file
 
 import weibnb as wb
+from tests.io.handmade import entry, index, pack
 from weibnb import CheckpointError
 from weibnb.io.checkpoint import Checkpoint
 
@@ -40,20 +41,6 @@ def whole() -> bytes:
     return save(good())
 
 
-def packed(header: Any, data: bytes = b"") -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
-
-
-def entry(shape: list[int], begin: int, end: int) -> dict[str, Any]:
-    return {"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}
-
-
-def index(directory: Path, weight_map: dict[str, str]) -> None:
-    text = json.dumps({"metadata": {}, "weight_map": weight_map})
-    (directory / "model.safetensors.index.json").write_text(text)
-
-
 def refused(source: Any, *words: str) -> str:
     """Scan what must be refused; the message names the place and every word."""
     with pytest.raises(CheckpointError) as caught:
@@ -75,18 +62,20 @@ BROKEN: dict[str, bytes] = {
     "truncated data": whole()[:-100],
     "trailing bytes": whole() + b"\0" * 8,
     "2^60 bytes": struct.pack("<Q", 2**60) + b"{}",
-    "not JSON": packed(b'{"a": nonsense}'),
-    "not text": packed(b"{\xff\xfe}"),
-    "a list": packed(b"[]"),
-    "nested": packed(b'{"a":' * 30_000 + b"1" + b"}" * 30_000),
-    "longer than the file": packed({"a": entry([2, 2**40], 0, 2**42)}, b"\0" * 8),
-    "shape and offsets differ": packed({"a": entry([2, 2], 0, 6)}, b"\0" * 6),
-    "overlap": packed({"a": entry([2], 0, 4), "b": entry([2], 2, 6)}, b"\0" * 6),
-    "hole": packed({"a": entry([2], 0, 4), "b": entry([2], 6, 10)}, b"\0" * 10),
-    "negative": packed({"a": entry([-2, 2], 0, 4)}, b"\0" * 4),
-    "backwards": packed({"a": entry([2], 4, 0)}, b"\0" * 4),
-    "overflow": packed({"a": entry([2**62, 2**62], 0, 0)}),
-    "twice": packed(b'{"a":%b,"a":%b}' % ((json.dumps(entry([2], 0, 4)).encode(),) * 2), b"\0" * 4),
+    "not JSON": pack(b'{"a": nonsense}'),
+    "not text": pack(b"{\xff\xfe}"),
+    "a list": pack(b"[]"),
+    "nested": pack(b'{"a":' * 30_000 + b"1" + b"}" * 30_000),
+    "longer than the file": pack({"a": entry("F16", [2, 2**40], 0, 2**42)}, b"\0" * 8),
+    "shape and offsets differ": pack({"a": entry("F16", [2, 2], 0, 6)}, b"\0" * 6),
+    "overlap": pack({"a": entry("F16", [2], 0, 4), "b": entry("F16", [2], 2, 6)}, b"\0" * 6),
+    "hole": pack({"a": entry("F16", [2], 0, 4), "b": entry("F16", [2], 6, 10)}, b"\0" * 10),
+    "negative": pack({"a": entry("F16", [-2, 2], 0, 4)}, b"\0" * 4),
+    "backwards": pack({"a": entry("F16", [2], 4, 0)}, b"\0" * 4),
+    "overflow": pack({"a": entry("F16", [2**62, 2**62], 0, 0)}),
+    "twice": pack(
+        b'{"a":%b,"a":%b}' % ((json.dumps(entry("F16", [2], 0, 4)).encode(),) * 2), b"\0" * 4
+    ),
 }
 
 

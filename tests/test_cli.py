@@ -18,7 +18,6 @@ from weibnb import cli
 from weibnb.cli import copy_tutorials, main, table_text
 from weibnb.counting import dispatch as counting
 from weibnb.counting.cpu import collect
-from weibnb.report import component_table
 from weibnb.scanning import scan as scanner
 
 if TYPE_CHECKING:
@@ -213,16 +212,6 @@ def test_cells_without_a_fit_are_shown(tmp_path: Path, capsys: Capture) -> None:
     assert len(rows(text, "tiny", "all_zero")) == 1
     assert "nan" not in text.lower()
     assert "Not fitted: 1 all_zero." in text
-
-
-def test_component_table_is_in_the_order_of_a_layer(tmp_path: Path) -> None:
-    fits = wb.scan(write(tmp_path / "tiny"))
-    table = component_table(fits)
-    assert table.index.get_level_values("component").tolist() == ["q_proj", "up_proj"]
-    assert table["matrices"].tolist() == [3, 3]
-    k = fits["k"].sel(component="up_proj")
-    expected = [k.min().item(), k.median().item(), k.max().item()]
-    assert table[["k_min", "k", "k_max"]].iloc[1].tolist() == expected
 
 
 @pytest.mark.parametrize("output", [True, False])

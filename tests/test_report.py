@@ -15,14 +15,15 @@ import pytest
 from safetensors.numpy import save_file
 
 import weibnb as wb
+from tests.hostile import EXPERT, IMAGE, SCRIPT, UP, Q, hostile, mixture, normal
 from weibnb.cli import main
 from weibnb.diagnostics.bands import judge
 from weibnb.diagnostics.cohorts import compare, reference_cohort
 from weibnb.diagnostics.drift import drift
-from weibnb.report import Summary, component_table, summary, tidy, write_report
+from weibnb.fits.tables import tidy
+from weibnb.report import Summary, summary, write_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import xarray as xr
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 
     State = dict[str, NDArray[Any]]
 
-SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'
-Q = "model.layers.{}.self_attn.q_proj.weight"
-UP = "model.layers.{}.mlp.up_proj.weight"
-EXPERT = "model.layers.{}.mlp.experts.{}.down_proj.weight"
 LLAMA = [
     *(f"model.layers.{{}}.self_attn.{name}_proj.weight" for name in "qkvo"),
     *(f"model.layers.{{}}.mlp.{name}_proj.weight" for name in ("gate", "up", "down")),
@@ -49,29 +46,6 @@ TITLES = [
     "Not fitted",
 ]
 Capture = pytest.CaptureFixture[str]
-
-
-def normal(*shape: int, seed: int = 0) -> NDArray[np.float32]:
-    return np.random.default_rng([seed, *shape]).normal(0, 0.02, shape).astype("f4")
-
-
-def mixture(seed: int) -> State:
-    state = {Q.format(i): normal(40, 40, seed=seed + i) for i in range(4)}
-    state |= {UP.format(i): normal(64, 40, seed=seed + 10 + i) for i in range(4)}
-    for i in range(4):
-        state |= {EXPERT.format(i, e): normal(40, 30, seed=seed + 20 + 3 * i + e) for e in range(3)}
-    return state
-
-
-def hostile() -> dict[str, dict[int, State]]:
-    """Two models, one with two steps: experts, quantised, NaN, zeros, and names that attack."""
-    late = mixture(0)
-    late[UP.format(0)][0, 0] = np.nan
-    late[UP.format(1)][:] = 0
-    late[Q.format(2)] = np.ones((40, 40), "i1")
-    late |= {IMAGE: normal(30, 30), f"model.{SCRIPT}.weight": normal(30, 30)}
-    late["model.norm.weight"] = normal(30)
-    return {SCRIPT: {0: mixture(100), 10: late}, IMAGE: {10: mixture(200)}}
 
 
 def llama(*, layers: int = 6) -> State:
@@ -280,15 +254,6 @@ def test_numbers_by_class_are_medians_over_cells(run: xr.Dataset) -> None:
         assert row["lam"] == cells["lam"].median().item()
         assert row["Δk %"] == pytest.approx(100 * (row["k"] / wb.anchor().k - 1))
         assert row["matrices"] == cells["n_matrices"].sum().item()
-
-
-def test_component_table_has_a_row_for_each_step(run: xr.Dataset) -> None:
-    every = component_table(run)
-    assert every.index.names == ["model", "step", "component"]
-    assert every.loc[SCRIPT].index.get_level_values("step").unique().tolist() == [0, 10]
-    one = component_table(run.sel(step=[0]))
-    kept = every[every.index.get_level_values("step") == 0]
-    pd.testing.assert_frame_equal(kept, one)
 
 
 def test_a_step_that_is_not_there(run: xr.Dataset) -> None:
@@ -592,48 +557,20 @@ def test_a_selection_is_reported_like_a_whole(run: xr.Dataset, chosen: dict[str,
     other = summary(run.sel({dim: [label] for dim, label in chosen.items()}))
     assert str(one) == str(other)
     assert one.to_html() == other.to_html()
-    pd.testing.assert_frame_equal(
-        tidy(run.sel(chosen)),
-        tidy(run.sel({dim: [label] for dim, label in chosen.items()})),
-        check_like=True,
-    )
 
 
-def test_one_cell_is_a_row(run: xr.Dataset) -> None:
-    cell = run.sel(model=SCRIPT, step=10, layer=0, component="q_proj")
-    assert tidy(cell)["k"].tolist() == [cell["k"].item()]
-
-
-@pytest.mark.parametrize("function", [summary, tidy, component_table])
-def test_what_is_no_fits_is_refused(run: xr.Dataset, function: Callable[[Any], object]) -> None:
+def test_what_is_no_fits_is_refused(run: xr.Dataset) -> None:
     others: list[Any] = [None, {}, run["k"], tidy(run)]
     for wrong in others:
         with pytest.raises(TypeError, match="Dataset of fits"):
-            function(wrong)
+            summary(wrong)
     with pytest.raises(ValueError, match="lacks lam, status"):
-        function(run[["k"]])
+        summary(run[["k"]])
 
 
 def test_published_medians_are_no_scan() -> None:
     with pytest.raises(ValueError, match="must hold"):
         summary(reference_cohort())
-
-
-# --- the tidy table
-
-
-@pytest.mark.parametrize("experts", ["median", "each"])
-def test_tidy_has_a_row_for_each_present_matrix(experts: Any) -> None:
-    fits = wb.scan(hostile(), experts=experts)
-    rows = tidy(fits)
-    assert len(rows) == int((fits["status"] != "absent").sum())
-    assert not rows.duplicated(list(map(str, fits["k"].dims))).any()
-    assert not {"counts", "bin", "magnitude", "quantile", "magnitude_quantile"} & set(rows.columns)
-    names = ["k", "k_se", "lam", "r2", "n", "rms", "status", "dtype", "parameter", "weight_class"]
-    for row in rows.to_dict("records"):
-        cell = fits.sel({str(dim): row[str(dim)] for dim in fits["k"].dims})
-        for name in names:
-            np.testing.assert_equal(row[name], cell[name].item())
 
 
 def test_csv_there_and_back(run: xr.Dataset, tmp_path: Path) -> None:

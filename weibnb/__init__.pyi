@@ -26,13 +26,13 @@ from .fits.files import open_fits as open_fits
 from .fits.files import save_fits as save_fits
 from .fits.refit import refit as refit
 from .fits.select import not_fitted as not_fitted
+from .fits.tables import tidy as tidy
 from .fitting.estimates import WeibullFit as WeibullFit
 from .fitting.estimates import fit_weibull as fit_weibull
 from .fitting.weibull import anchor as anchor
 from .io.checkpoint import open_checkpoint as open_checkpoint
-from .io.safetensors import CheckpointError as CheckpointError
+from .io.files import CheckpointError as CheckpointError
 from .report import summary as summary
-from .report import tidy as tidy
 from .report import write_report as write_report
 from .scanning.locate import find_outliers as find_outliers
 from .scanning.recorder import Recorder as Recorder

@@ -9,28 +9,22 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import xarray as xr
+
+    AddCommand = Callable[..., argparse.ArgumentParser]
 
 _INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line; ``sys.argv`` by default, without the program's name.
 
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Without the program's name; ``sys.argv`` by default.
-
-    Returns
-    -------
-    int
-        Exit status: 0, 1 for bad input, 2 for bad usage, 130 after Ctrl-C.
+    Returns the exit status: 0, 1 for bad input, 2 for bad usage, 130 after Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -58,8 +52,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"weibnb {package_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for describe in (
+        _describe_scan,
+        _describe_show,
+        _describe_report,
+        _describe_demo,
+        _describe_lab,
+    ):
+        describe(commands.add_parser)
+    return parser
 
-    scan = commands.add_parser("scan", help="fit every weight matrix of checkpoints")
+
+def _describe_scan(add: AddCommand) -> None:
+    scan = add("scan", help="fit every weight matrix of checkpoints")
     scan.add_argument(
         "paths",
         nargs="+",
@@ -68,7 +73,19 @@ def _parser() -> argparse.ArgumentParser:
         help="safetensors file, directory of them, or directory of step directories",
     )
     scan.add_argument("-o", "--output", type=Path, help="netCDF file for the fits")
-    _add_protocol(scan)
+    scan.add_argument(
+        "--trim",
+        nargs=2,
+        type=float,
+        metavar=("LOWER", "UPPER"),
+        help="probability interval that is fitted (default: 0.1 0.9; likelihood: 0 1)",
+    )
+    scan.add_argument(
+        "--estimator",
+        choices=["rank_regression", "maximum_likelihood"],
+        default="rank_regression",
+        help="default: rank_regression",
+    )
     scan.add_argument(
         "--device",
         default="auto",
@@ -78,97 +95,40 @@ def _parser() -> argparse.ArgumentParser:
     scan.add_argument("--quiet", action="store_true", help="no progress bar")
     scan.set_defaults(run=_scan)
 
-    show = commands.add_parser("show", help="print the table of a file of fits")
-    show.add_argument("file", type=Path, metavar="FITS", help="a file that scan wrote")
-    show.add_argument("--all", action="store_true", help="a row for each matrix")
-    show.set_defaults(run=_show)
-
-    report = commands.add_parser("report", help="write what a colleague reads in two minutes")
-    report.add_argument("file", type=Path, metavar="FITS", help="a file that scan wrote")
-    report.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("report.html"),
-        help=".html, or .csv and .parquet for the table of all matrices (default: report.html)",
-    )
-    report.add_argument("--step", type=int, help="step of a run (default: the last)")
-    report.add_argument(
-        "--look", action="store_true", help="open the checkpoints again to place outlying weights"
-    )
-    report.set_defaults(run=_report)
-
-    demo = commands.add_parser("demo", help="scan the packaged training run")
-    demo.add_argument("-o", "--output", type=Path, default=Path("weibnb-demo.nc"))
-    demo.set_defaults(run=_demo)
-
-    lab = commands.add_parser("lab", help="copy the tutorials and open them in JupyterLab")
-    lab.add_argument(
-        "directory",
-        nargs="?",
-        type=Path,
-        default=Path("weibnb-tutorials"),
-        metavar="DIR",
-        help="where to; files that differ are kept (default: weibnb-tutorials)",
-    )
-    lab.add_argument("--no-browser", action="store_true", help="print the address instead")
-    lab.set_defaults(run=_lab)
-    return parser
-
-
-def _add_protocol(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--trim",
-        nargs=2,
-        type=float,
-        metavar=("LOWER", "UPPER"),
-        help="probability interval that is fitted (default: 0.1 0.9; likelihood: 0 1)",
-    )
-    parser.add_argument(
-        "--estimator",
-        choices=["rank_regression", "maximum_likelihood"],
-        default="rank_regression",
-        help="default: rank_regression",
-    )
-
 
 def _scan(options: argparse.Namespace) -> int:
     from weibnb.fits.files import check_fits_target, save_fits
     from weibnb.scanning.scan import ScanInterrupted, scan
 
-    if options.output is not None:
-        check_fits_target(options.output)
-    source: Any = options.paths[0]
-    if len(options.paths) > 1:
-        source = _named(options.paths)
-    started = time.perf_counter()
+    output: Path | None = options.output
+    if output is not None:
+        check_fits_target(output)
+    started, interrupted = time.perf_counter(), False
     try:
         fits = scan(
-            source,
+            options.paths[0] if len(options.paths) == 1 else _named(options.paths),
             trim=options.trim,
             estimator=options.estimator,
             device=options.device.split(","),
             experts=options.experts,
             progress=False if options.quiet else None,
         )
-        interrupted = False
     except ScanInterrupted as stop:
         if stop.fits is None:
             raise
         fits, interrupted = stop.fits, True
     elapsed = time.perf_counter() - started
-    if options.output is not None:
-        save_fits(fits, options.output)
+    if output is not None:
+        save_fits(fits, output)
+    done = int(fits["n_matrices"].sum())
     print(table_text(fits))
-    done = int((fits["n_matrices"]).sum())
     print(f"\n{done:,} matrices in {elapsed:.2f} s.{_left_out(fits)}")
-    if options.output is not None:
-        print(f"Wrote {options.output}. See it again with: weibnb show {options.output}")
+    if output is not None:
+        print(f"Wrote {output}. See it again with: weibnb show {output}")
     if interrupted:
-        where = f"kept in {options.output}" if options.output else "shown above, not saved"
+        where = f"kept in {output}" if output else "shown above, not saved"
         print(f"weibnb: interrupted; the {done:,} matrices so far are {where}", file=sys.stderr)
-        return _INTERRUPTED
-    return 0
+    return _INTERRUPTED if interrupted else 0
 
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:
@@ -197,6 +157,13 @@ def _left_out(fits: xr.Dataset) -> str:
     return "\n".join(lines)
 
 
+def _describe_show(add: AddCommand) -> None:
+    show = add("show", help="print the table of a file of fits")
+    show.add_argument("file", type=Path, metavar="FITS", help="a file that scan wrote")
+    show.add_argument("--all", action="store_true", help="one row per matrix")
+    show.set_defaults(run=_show)
+
+
 def _show(options: argparse.Namespace) -> int:
     from weibnb.fits.files import open_fits
 
@@ -204,6 +171,23 @@ def _show(options: argparse.Namespace) -> int:
         print(table_text(fits, each=options.all))
         print(_left_out(fits).strip())
     return 0
+
+
+def _describe_report(add: AddCommand) -> None:
+    report = add("report", help="write what a colleague reads in two minutes")
+    report.add_argument("file", type=Path, metavar="FITS", help="a file that scan wrote")
+    report.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("report.html"),
+        help=".html, or .csv and .parquet for the table of all matrices (default: report.html)",
+    )
+    report.add_argument("--step", type=int, help="step of a run (default: the last)")
+    report.add_argument(
+        "--look", action="store_true", help="open the checkpoints again to place outlying weights"
+    )
+    report.set_defaults(run=_report)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -214,6 +198,12 @@ def _report(options: argparse.Namespace) -> int:
         write_report(fits, options.output, step=options.step, look=options.look)
     print(f"Wrote {options.output}.")
     return 0
+
+
+def _describe_demo(add: AddCommand) -> None:
+    demo = add("demo", help="scan the packaged training run")
+    demo.add_argument("-o", "--output", type=Path, default=Path("weibnb-demo.nc"))
+    demo.set_defaults(run=_demo)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -238,6 +228,20 @@ def _demo(options: argparse.Namespace) -> int:
     return 0
 
 
+def _describe_lab(add: AddCommand) -> None:
+    lab = add("lab", help="copy the tutorials and open them in JupyterLab")
+    lab.add_argument(
+        "directory",
+        nargs="?",
+        type=Path,
+        default=Path("weibnb-tutorials"),
+        metavar="DIR",
+        help="where to; files that differ are kept (default: weibnb-tutorials)",
+    )
+    lab.add_argument("--no-browser", action="store_true", help="print the address instead")
+    lab.set_defaults(run=_lab)
+
+
 def _lab(options: argparse.Namespace) -> int:
     if find_spec("jupyterlab") is None:
         raise ImportError("JupyterLab is not installed: pip install 'weibnb[lab]'")
@@ -255,24 +259,7 @@ def _lab(options: argparse.Namespace) -> int:
 def copy_tutorials(directory: Path) -> tuple[Path, list[str]]:
     """Copy the tutorials into a directory; a file that is there already is never written to.
 
-    Parameters
-    ----------
-    directory : Path
-        Made if it is not there.
-
-    Returns
-    -------
-    first : Path
-        The copy to begin with.
-    kept : list of str
-        Names of the files that were there with other content.
-
-    Raises
-    ------
-    FileNotFoundError
-        If this installation has no tutorials.
-    OSError
-        If a file cannot be written.
+    Returns the copy to begin with, and the names of the files that were there with other content.
     """
     package = Path(__file__).parent
     places = (package / "data" / "notebooks", package.parent / "notebooks")  # wheel, clone
@@ -294,34 +281,13 @@ def copy_tutorials(directory: Path) -> tuple[Path, list[str]]:
 
 
 def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
-    """Write fits as text: a table by component, or by matrix, and what the numbers are.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Fits from `weibnb.scan`.
-    each : bool
-        A row for each cell instead of each component.
-
-    Returns
-    -------
-    str
-        Several lines.
-    """
+    """Write fits as text: a table by component, or of each cell, and what the numbers are."""
     from weibnb.fits.schema import gaussian_anchor, protocol_of
+    from weibnb.fits.tables import NUMBER_FORMATS, component_table
     from weibnb.fitting.weibull import protocol_text
-    from weibnb.report import component_table
 
     estimator, trim = protocol_of(fits)
     reference = gaussian_anchor(fits)
-    formats = {
-        "k": "{:.4f}",
-        "k_se": "{:.4f}",
-        "k_min": "{:.4f}",
-        "k_max": "{:.4f}",
-        "lam": "{:.5g}",
-        "r2": "{:.4f}",
-    }
     if each:
         columns = ["k", "k_se", "lam", "r2", "n", "status"]
         table = fits[columns].to_dataframe()[columns].reset_index()
@@ -329,11 +295,11 @@ def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
     else:
         table = component_table(fits).reset_index()
         table["Δk %"] = 100 * (table["k"] / reference.k - 1)
-        formats["Δk %"] = "{:+.2f}"
     if fits.sizes["step"] == 1:
         table = table.drop(columns="step")
+    formats = NUMBER_FORMATS | {"lam": "{:.5g}"}
     text = table.to_string(
-        index=False, na_rep="–", formatters={key: form.format for key, form in formats.items()}
+        index=False, na_rep="–", formatters={name: form.format for name, form in formats.items()}
     )
     return (
         f"{text}\n\n"

@@ -1,12 +1,15 @@
-"""What a colleague wants to read in two minutes, as text, as HTML and as a tidy table."""
+"""What a colleague wants to read in two minutes, as text and as HTML; fits as CSV or Parquet."""
 
 from __future__ import annotations
 
 import html
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from string import Template
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,6 +22,7 @@ from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import not_fitted
+from weibnb.fits.tables import NUMBER_FORMATS, component_table, medians, tidy
 from weibnb.fitting.weibull import protocol_text
 from weibnb.scanning.locate import find_outliers
 
@@ -28,6 +32,11 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from weibnb.fitting.weibull import Anchor
+
+#: A table, or a sentence where there is none, and a note below it.
+Section: TypeAlias = tuple[pd.DataFrame | str, str]
+
 # A layer stands out if it lies this many robust deviations and this share from its component.
 _DEVIATIONS, _LEAST_SHARE = 5.0, 0.02
 # Fewest layers whose spread is a yardstick.
@@ -36,30 +45,11 @@ _LAYERS_FOR_SPREAD = 5
 _LOW_R2 = 0.95
 _ROWS_SHOWN = 20
 _DISTANCE = "Distance in k over shared components, in units of the spread between entries."
-_DIGITS = {"Δk %": "{:+.2f}"} | dict.fromkeys(
-    ["k", "k_se", "k_min", "k_max", "r2", "standard_error"], "{:.4f}"
-)
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --line: #ccc; --soft: #555; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e6e6; --paper: #16181c; --line: #444; --soft: #aaa; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { border-bottom: 1px solid var(--line); padding: .2rem .6rem; text-align: right; }
-th { font-weight: 600; } .word, .map th { text-align: left; }
-td { white-space: nowrap; }
-td.word { white-space: normal; overflow-wrap: break-word; max-width: 24rem; }
-.scroll { overflow-x: auto; } p.note, caption { color: var(--soft); font-size: .9rem; }
-.map td { min-width: 3.5rem; } caption { text-align: left; padding-bottom: .3rem; }
-"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
-    """Tables on a scan, one a section; prints as text and shows as HTML in a notebook.
+    """Tables on a scan, one per section; prints as text and shows as HTML in a notebook.
 
     Attributes
     ----------
@@ -74,7 +64,7 @@ class Summary:
     """
 
     headline: tuple[str, ...]
-    sections: dict[str, tuple[pd.DataFrame | str, str]]
+    sections: dict[str, Section]
     maps: dict[str, pd.DataFrame]
     reference: float
 
@@ -91,9 +81,6 @@ class Summary:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return "\n".join(self._body())
-
-    def _body(self) -> list[str]:
         parts = [f"<p>{html.escape(line)}</p>" for line in self.headline]
         for title, (content, note) in self.sections.items():
             parts.append(f"<h2>{html.escape(title)}</h2>")
@@ -105,7 +92,7 @@ class Summary:
                 parts.append(f'<p class="note">{html.escape(note)}</p>')
             if title == "By component":
                 parts += [_html_map(*item, self.reference) for item in self.maps.items()]
-        return parts
+        return "\n".join(parts)
 
     def to_html(self) -> str:
         """Write the summary as one page that needs no network.
@@ -115,20 +102,14 @@ class Summary:
         str
             HTML; every name from a checkpoint is escaped.
         """
-        return (
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>weibnb report</title><style>{_STYLE}</style></head><body>"
-            "<h1>Weibull fits of weight matrices</h1>\n"
-            + "\n".join(self._body())
-            + "</body></html>\n"
-        )
+        page = files("weibnb").joinpath("data/report.html").read_text(encoding="utf-8")
+        return Template(page).substitute(tables=self._repr_html_())
 
 
 def _word(column: str, value: Any) -> str:
     """Write one value of a table; a figure has the digits that its column deserves."""
     if isinstance(value, float):
-        return "–" if np.isnan(value) else _DIGITS.get(column, "{:.4g}").format(value)
+        return "–" if np.isnan(value) else NUMBER_FORMATS.get(column, "{:.4g}").format(value)
     return f"{value:,}" if isinstance(value, int) and column != "layer" else str(value)
 
 
@@ -140,107 +121,31 @@ def _html_table(table: pd.DataFrame) -> str:
         texts = [_word(str(name), value) for name, value in record.items()]
         cells = zip(texts, sides, strict=True)
         rows.append([f"<td{side}>{html.escape(text)}</td>" for text, side in cells])
-    return "<table>" + "".join(f"<tr>{''.join(row)}</tr>" for row in rows) + "</table>"
+    return f"<table>{_html_rows(rows)}</table>"
 
 
 def _html_map(name: str, table: pd.DataFrame, reference: float) -> str:
-    """Table of k by layer and component, blue below the anchor and orange above."""
-    head = "".join(f"<th>{html.escape(str(column))}</th>" for column in table.columns)
-    rows = []
+    """Write k by layer and component as HTML, blue below the anchor and orange above."""
+    rows = [["<th>layer</th>", *(f"<th>{html.escape(str(column))}</th>" for column in table)]]
     for layer, values in zip(table.index, table.to_numpy(float), strict=True):
-        cells = []
-        for k in values:
-            if np.isnan(k):
-                cells.append("<td>–</td>")
-                continue
-            share = k / reference - 1
-            colour = "26,133,255" if share < 0 else "230,97,0"
-            strength = min(abs(share) / 0.15, 1) * 0.75
-            style = f"background: rgba({colour},{strength:.2f})"
-            cells.append(f'<td style="{style}" title="{100 * share:+.1f} %">{k:.3f}</td>')
-        rows.append(f"<tr><th>{int(layer)}</th>{''.join(cells)}</tr>")
+        rows.append([f"<th>{int(layer)}</th>", *(_map_cell(k, k / reference - 1) for k in values)])
     caption = f"k of {name} by layer; blue below the anchor {reference:.4f}, orange above"
     return (
         f'<div class="scroll"><table class="map"><caption>{html.escape(caption)}</caption>'
-        f"<tr><th>layer</th>{head}</tr>{''.join(rows)}</table></div>"
+        f"{_html_rows(rows)}</table></div>"
     )
 
 
-def component_table(fits: xr.Dataset) -> pd.DataFrame:
-    """Summarise fits by model, step and component.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Fits from `weibnb.scan`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each model, component and step that has a matrix: ``matrices``, the medians
-        over layers of k, λ and r2, the smallest and largest k, and the median standard error of
-        k of one cell.
-
-    Examples
-    --------
-    >>> import weibnb as wb
-    >>> weights = {"model.layers.0.mlp.up_proj.weight": np.ones((20, 20))}
-    >>> component_table(wb.scan({"tiny": weights})).matrices.tolist()
-    [1]
-    """
-    table = tidy(fits)
-    grouped = table.groupby(["model", "step", "component"], sort=False, observed=True)
-    summary = pd.DataFrame(
-        {
-            "class": grouped["weight_class"].first(),
-            "matrices": grouped["n_matrices"].sum(),
-            "k": grouped["k"].median(),
-            "k_se": grouped["k_se"].median(),
-            "k_min": grouped["k"].min(),
-            "k_max": grouped["k"].max(),
-            "lam": grouped["lam"].median(),
-            "r2": grouped["r2"].median(),
-        }
-    )
-    order = {name: i for i, name in enumerate(fits["component"].values)}
-    rank = summary.index.get_level_values("component").map(order)
-    return summary.assign(_rank=rank).sort_values(["model", "_rank", "step"]).drop(columns="_rank")
+def _html_rows(rows: list[list[str]]) -> str:
+    return "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
 
 
-def tidy(fits: xr.Dataset) -> pd.DataFrame:
-    """Turn fits into a table with a row for each matrix, for CSV, Parquet or pandas.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Fits from `weibnb.scan`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The labels (model, layer, component, step and, where there is one, expert), what is known
-        of the component and the model, and every variable that is one value a matrix.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `fits` is not a Dataset of fits.
-
-    Examples
-    --------
-    >>> import weibnb as wb
-    >>> weights = {"model.layers.4.mlp.up_proj.weight": np.ones((20, 20))}
-    >>> tidy(wb.scan({"tiny": weights}))[["layer", "component", "status"]].values.tolist()
-    [[4, 'up_proj', 'constant']]
-    """
-    fits = prepare(fits, "n", "n_matrices", dims=DIMS)
-    dims = fits["k"].dims
-    names = [name for name, variable in fits.data_vars.items() if variable.dims == dims]
-    plain = fits[names].drop_vars(
-        [name for name, coord in fits[names].coords.items() if not set(coord.dims) <= set(dims)]
-    )
-    table = plain.to_dataframe().reset_index()
-    return table[table["status"] != "absent"].reset_index(drop=True)
+def _map_cell(k: float, share: float) -> str:
+    if np.isnan(k):
+        return "<td>–</td>"
+    colour = "26,133,255" if share < 0 else "230,97,0"
+    style = f"background: rgba({colour},{0.75 * min(abs(share) / 0.15, 1):.2f})"
+    return f'<td style="{style}" title="{100 * share:+.1f} %">{k:.3f}</td>'
 
 
 def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) -> Summary:
@@ -284,22 +189,17 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
         raise ValueError(f"`step` must be one of {steps}, got {step!r}.")
     chosen = steps[-1] if step is None else step
     fits = fits.sel(step=[chosen])
-    estimator, trim = protocol_of(fits)
     reference = gaussian_anchor(fits)
     listed = not_fitted(fits)
     cells = tidy(fits)
     among = f" of {', '.join(map(str, steps))}" if len(steps) > 1 else ""
-    matrices = int(cells["n_matrices"].sum())
-    weights = int((cells["n"] * cells["n_matrices"]).sum())
-    made = f"weibnb {fits.attrs.get('weibnb_version', '')}, {fits.attrs.get('created', '')}"
-    ideal = f"k = {reference.k:.4f}, r2 = {reference.r2:.4f}"
     headline = (
         f"{', '.join(map(str, fits['model'].values))}; step {chosen}{among}.",
-        f"{matrices:,} matrices, {weights:,} weights; {len(listed):,} tensors in no sound fit.",
-        f"{protocol_text(trim, estimator)}; an untrained Gaussian matrix: {ideal}. {made}.",
+        f"{_sizes(cells)}; {len(listed):,} tensors in no sound fit.",
+        f"{_protocol(fits, reference)}.",
         *_missing(fits, chosen),
     )
-    sections: dict[str, tuple[pd.DataFrame | str, str]] = {
+    sections: dict[str, Section] = {
         "By class": (_classes(cells, reference.k), ""),
         "By component": (
             component_table(fits).reset_index().drop(columns="step"),
@@ -307,16 +207,29 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
         ),
         "Layers that stand out": _standouts(fits, cells),
         "Outliers": _outliers(fits, look=look),
-        "Transmission band": _guarded(lambda: _band(fits)),
-        "Training budget": _guarded(
+        "Transmission band": _if_available(lambda: _band(fits)),
+        "Training budget": _if_available(
             lambda: _by_model(fits, _budget, "τ = 1/(η·wd) in steps; budget is T/τ.")
         ),
-        "Nearest published models": _guarded(
+        "Nearest published models": _if_available(
             lambda: _by_model(fits, lambda one: compare(one).head(3), _DISTANCE)
         ),
         "Not fitted": _left_out(listed),
     }
     return Summary(headline, sections, _maps(fits), reference.k)
+
+
+def _sizes(cells: pd.DataFrame) -> str:
+    matrices = int(cells["n_matrices"].sum())
+    weights = int((cells["n"] * cells["n_matrices"]).sum())
+    return f"{matrices:,} matrices, {weights:,} weights"
+
+
+def _protocol(fits: xr.Dataset, reference: Anchor) -> str:
+    estimator, trim = protocol_of(fits)
+    ideal = f"an untrained Gaussian matrix: k = {reference.k:.4f}, r2 = {reference.r2:.4f}"
+    made = f"weibnb {fits.attrs.get('weibnb_version', '')}, {fits.attrs.get('created', '')}"
+    return f"{protocol_text(trim, estimator)}; {ideal}. {made}"
 
 
 def _missing(fits: xr.Dataset, step: int) -> list[str]:
@@ -332,66 +245,56 @@ def _missing(fits: xr.Dataset, step: int) -> list[str]:
     return lines
 
 
-def _guarded(section: Callable[[], tuple[pd.DataFrame, str]]) -> tuple[pd.DataFrame | str, str]:
+def _if_available(section: Callable[[], Section]) -> Section:
     """Give a section, or the sentence that says what it needs and does not have."""
     try:
-        content: tuple[pd.DataFrame | str, str] = section()
+        return section()
     except ValueError as err:
         return f"Not available: {err}", ""
-    return content
 
 
 def _classes(cells: pd.DataFrame, reference: float) -> pd.DataFrame:
-    grouped = cells.groupby(["model", "weight_class"], sort=False, observed=True)
-    table = grouped.agg(
-        matrices=("n_matrices", "sum"),
-        k=("k", "median"),
-        k_min=("k", "min"),
-        k_max=("k", "max"),
-        lam=("lam", "median"),
-    ).reset_index()
-    table.insert(4, "Δk %", 100 * (table["k"] / reference - 1))
-    return table
+    table = medians(cells, ["model", "weight_class"])[["matrices", "k", "k_min", "k_max", "lam"]]
+    table.insert(2, "Δk %", 100 * (table["k"] / reference - 1))
+    return table.reset_index()
 
 
-def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> tuple[pd.DataFrame | str, str]:
+def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> Section:
     """Cells far from the others of their component, or with a bad plot, and the reason."""
-    keys = ["model", "component"]
-    reasons: dict[int, list[str]] = {}
-    for name, error, word in (("k", "k_se", "k"), ("lam", "lam_se", "λ")):
-        value = cells[name]
-        by = [cells[key] for key in keys]
-        middle, layers = (value.groupby(by).transform(how) for how in ("median", "count"))
-        away = value - middle
-        spread = 1.4826 * away.abs().groupby(by).transform("median")
-        if name == "k":  # of few layers the spread says little, and chance is the only yardstick
-            spread = spread.where(layers >= _LAYERS_FOR_SPREAD, 0)
-        else:
-            spread = spread.where(layers >= _LAYERS_FOR_SPREAD)
-        scale = np.hypot(spread, cells[error].fillna(0))
-        far = (away.abs() > _DEVIATIONS * scale) & (away.abs() > _LEAST_SHARE * middle)
-        for i in np.flatnonzero(far):
-            side = "low" if away.iloc[i] < 0 else "high"
-            text = f"{word} {side}: {value.iloc[i]:.4g}, its component {middle.iloc[i]:.4g}"
-            reasons.setdefault(int(i), []).append(text)
-    for i in np.flatnonzero(cells["r2"] < _LOW_R2):
-        text = f"Weibull plot not straight: r2 {cells['r2'].iloc[i]:.3f}"
-        reasons.setdefault(int(i), []).append(text)
     rule = (
         f"Rule: more than {_DEVIATIONS:g} robust deviations and {100 * _LEAST_SHARE:g} % from the "
         f"median of its component over layers, or r2 below {_LOW_R2:g}. With fewer than "
         f"{_LAYERS_FOR_SPREAD} layers k is measured by its standard error and λ is left out."
     )
+    reasons: defaultdict[Any, list[str]] = defaultdict(list)
+    for name, symbol in (("k", "k"), ("lam", "λ")):
+        for cell, value, middle in _far(cells, name).itertuples():
+            side = "low" if value < middle else "high"
+            reasons[cell].append(f"{symbol} {side}: {value:.4g}, its component {middle:.4g}")
+    for cell, r2 in cells.loc[cells["r2"] < _LOW_R2, "r2"].items():
+        reasons[cell].append(f"Weibull plot not straight: r2 {r2:.3f}")
     if not reasons:
         return f"None. {rule}", ""
-    shapes = drift(fits)["nearest_shape"].to_dataframe().reset_index()
     labels = _labels(fits)
-    found = cells.iloc[sorted(reasons)][[*labels, "k", "lam", "r2"]].copy()
-    found["why"] = ["; ".join(reasons[i]) for i in sorted(reasons)]
+    found = cells.loc[sorted(reasons), [*labels, "k", "lam", "r2"]]
+    found["why"] = ["; ".join(reasons[cell]) for cell in found.index]
+    shapes = drift(fits)["nearest_shape"].to_dataframe().reset_index()
     found = found.merge(shapes[[*labels, "nearest_shape"]], on=labels, how="left")
     distance = found["k"].sub(cells["k"].median()).abs()
-    found = found.iloc[distance.argsort()[::-1]]
-    return _shortened(found, rule)
+    return _first_rows(found.iloc[distance.argsort()[::-1]], rule)
+
+
+def _far(cells: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Value and median of its component, of the cells whose k or λ lies far from that median."""
+    by, value = [cells["model"], cells["component"]], cells[name]
+    middle, layers = (value.groupby(by).transform(how) for how in ("median", "count"))
+    away = (value - middle).abs()
+    spread = 1.4826 * away.groupby(by).transform("median")
+    # of few layers the spread says little, and chance is the only yardstick, which λ does not have
+    spread = spread.where(layers >= _LAYERS_FOR_SPREAD, 0 if name == "k" else np.nan)
+    scale = np.hypot(spread, cells[f"{name}_se"].fillna(0))
+    far = (away > _DEVIATIONS * scale) & (away > _LEAST_SHARE * middle)
+    return pd.DataFrame({"value": value, "middle": middle})[far]
 
 
 def _labels(fits: xr.Dataset) -> list[str]:
@@ -399,13 +302,13 @@ def _labels(fits: xr.Dataset) -> list[str]:
     return [name for name in labels if name in fits["k"].dims]
 
 
-def _shortened(table: pd.DataFrame, note: str) -> tuple[pd.DataFrame, str]:
+def _first_rows(table: pd.DataFrame, note: str) -> tuple[pd.DataFrame, str]:
     hidden = len(table) - _ROWS_SHOWN
     more = f" {hidden:,} more are not shown." if hidden > 0 else ""
     return table.head(_ROWS_SHOWN), note + more
 
 
-def _outliers(fits: xr.Dataset, *, look: bool) -> tuple[pd.DataFrame | str, str]:
+def _outliers(fits: xr.Dataset, *, look: bool) -> Section:
     strength = outlier_strength(fits)
     rule = f"Rule: {strength.attrs['rule']}."
     if look:
@@ -420,7 +323,7 @@ def _outliers(fits: xr.Dataset, *, look: bool) -> tuple[pd.DataFrame | str, str]
         table = columns.to_dataframe().reset_index().sort_values("times_the_rule", ascending=False)
         table = table[table["times_the_rule"] > 1]
         table = table[[*_labels(fits), "max_abs", "max_over_q99", "times_the_rule"]]
-    return _shortened(table, rule) if len(table) else (f"None. {rule}", "")
+    return _first_rows(table, rule) if len(table) else (f"None. {rule}", "")
 
 
 def _band(fits: xr.Dataset) -> tuple[pd.DataFrame, str]:
@@ -453,26 +356,19 @@ def _budget(fits: xr.Dataset) -> pd.DataFrame:
     return table[[name for name in names if name in table]]
 
 
-def _left_out(listed: pd.DataFrame) -> tuple[pd.DataFrame | str, str]:
+def _left_out(listed: pd.DataFrame) -> Section:
     if listed.empty:
         return "Nothing was left out.", ""
     grouped = listed.groupby(["model", "reason"], sort=False)["tensor"]
     table = pd.DataFrame({"tensors": grouped.size(), "for example": grouped.first()})
-    return _shortened(table.reset_index(), "All of them: weibnb.not_fitted(fits).")
+    return _first_rows(table.reset_index(), "All of them: weibnb.not_fitted(fits).")
 
 
 def _maps(fits: xr.Dataset) -> dict[str, pd.DataFrame]:
     k = fits["k"].isel(step=0)
-    if "expert" in k.dims:
-        k = k.median("expert")
-    return {
-        str(model): pd.DataFrame(
-            k.sel(model=model).transpose("layer", "component").values,
-            index=k["layer"].values,
-            columns=k["component"].values,
-        )
-        for model in fits["model"].values
-    }
+    k = k.median("expert") if "expert" in k.dims else k
+    tables = k.transpose("model", "layer", "component")
+    return {str(one["model"].item()): pd.DataFrame(one.to_pandas()) for one in tables}
 
 
 def write_report(

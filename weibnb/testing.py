@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-import struct
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weibnb.io.live import SPELLING
+from weibnb.io.safetensors import BITS
+
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
-_ITEM = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+# The formats by the names that numpy and torch give them.
+_NAMES = {dtype: name for name, dtype in SPELLING.items()}
 # Normal deviates that are drawn once and cut at another place for each matrix.
 _POOL = 1 << 22
 
@@ -95,16 +99,16 @@ def write_safetensors(
     tensors: Mapping[str, tuple[str, tuple[int, ...]]],
     data: Iterable[NDArray[Any]],
 ) -> Path:
-    """Write a safetensors file one tensor at a time.
+    """Write a safetensors file of tensors in any format, also one that numpy does not know.
 
     Parameters
     ----------
     path : path
         The file.
     tensors : Mapping
-        (format, shape) of each tensor, by name.
+        (format, shape) of each tensor, by name; formats as safetensors spells them.
     data : iterable of ndarray
-        The tensors' memory, in the same order.
+        The tensors' memory, in the same order; all of it is held until the file is written.
 
     Returns
     -------
@@ -115,23 +119,29 @@ def write_safetensors(
     ------
     ValueError
         If an array has not the size that was announced.
+
+    Examples
+    --------
+    >>> import tempfile, weibnb as wb
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     about = {"w": ("F8_E4M3", (2, 3))}
+    ...     file = write_safetensors(f"{place}/a.safetensors", about, [np.arange(6, dtype="u1")])
+    ...     wb.open_checkpoint(file).raw("w").tolist()
+    [0, 1, 2, 3, 4, 5]
     """
-    header: dict[str, Any] = {}
-    offset = 0
-    for name, (dtype, shape) in tensors.items():
-        end = offset + _ITEM[dtype] * int(np.prod(shape, dtype=np.int64))
-        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    from safetensors import TensorSpec, serialize_file
+
+    arrays = [np.ascontiguousarray(array) for array in data]
+    described = {}
+    for (name, (dtype, shape)), array in zip(tensors.items(), arrays, strict=True):
+        size = math.prod(shape) * BITS[dtype] // 8
+        if array.nbytes != size:
+            raise ValueError(f"{name!r} must have {size} bytes, got {array.nbytes}.")
+        described[name] = TensorSpec(
+            dtype=_NAMES[dtype], shape=shape, data_ptr=array.ctypes.data, data_len=size
+        )
     target = Path(path)
-    with target.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for (name, entry), array in zip(header.items(), data, strict=True):
-            start, end = entry["data_offsets"]
-            if array.nbytes != end - start:
-                raise ValueError(f"{name!r} must have {end - start} bytes, got {array.nbytes}.")
-            file.write(np.ascontiguousarray(array).data)
+    serialize_file(described, target)
     return target
 
 
@@ -182,25 +192,16 @@ def write_checkpoint(
     shapes = llama_shapes(
         layers=layers, hidden=hidden, intermediate=wide, kv_share=kv_share, vocabulary=64
     )
-    pool = encode(np.random.default_rng(seed).normal(0, scale, _POOL), dtype)
-
-    def weights(names: list[str]) -> Iterator[NDArray[Any]]:
-        for name in names:
-            size = int(np.prod(shapes[name]))
-            start = sum(map(ord, name)) * 7919 % _POOL
-            yield np.resize(np.roll(pool, -start)[: min(size, _POOL)], size)
-
-    names = list(shapes)
-    parts = [names[i::shards] for i in range(shards)]
+    deviates = encode(np.random.default_rng(seed).normal(0, scale, _POOL), dtype)
+    endless = np.resize(deviates, _POOL + max(map(math.prod, shapes.values())))
     index: dict[str, str] = {}
-    for i, part in enumerate(parts):
-        file = "model.safetensors"
-        if shards > 1:
-            file = f"model-{i + 1:05d}-of-{shards:05d}.safetensors"
-        write_safetensors(
-            target / file, {name: (dtype, shapes[name]) for name in part}, weights(part)
-        )
-        index |= dict.fromkeys(part, file)
+    for i in range(shards):
+        number = f"-{i + 1:05d}-of-{shards:05d}" if shards > 1 else ""
+        part = {name: (dtype, shapes[name]) for name in list(shapes)[i::shards]}
+        starts = {name: sum(map(ord, name)) * 7919 % _POOL for name in part}
+        weights = (endless[at : at + math.prod(shapes[name])] for name, at in starts.items())
+        file = write_safetensors(target / f"model{number}.safetensors", part, weights)
+        index |= dict.fromkeys(part, file.name)
     if shards > 1:
         (target / "model.safetensors.index.json").write_text(
             json.dumps({"metadata": {}, "weight_map": index})

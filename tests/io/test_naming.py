@@ -21,6 +21,7 @@ from weibnb.io.naming import (
     WEIGHT_CLASSES,
     Role,
     Skip,
+    component_order,
     identify,
     tower,
     weight_class,
@@ -683,7 +684,8 @@ def test_table_does_not_contradict_itself() -> None:
 def test_every_component_of_the_table_has_a_class() -> None:
     components = {word for row in _TABLE for word in row[2].split()}
     assert {word for word in components if weight_class(word) == "other"} == {"router"}
-    assert set(_CLASSES.values()) | {"other"} == set(WEIGHT_CLASSES)
+    assert {word.rpartition(".")[2] for word in components} == set(_CLASSES)
+    assert set(_CLASSES.values()) == set(WEIGHT_CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -714,6 +716,16 @@ def test_weight_class(components: str, expected: str) -> None:
 )
 def test_tower(component: str, expected: str) -> None:
     assert tower(component) == expected
+
+
+def test_order_is_that_of_a_layer_tower_by_tower() -> None:
+    text = (
+        "qkv_proj q_proj q_a_proj q_b_proj k_proj kv_proj kv_a_proj kv_b_proj cross.v_proj v_proj "
+        "o_proj router gate_proj gate_up_proj up_proj down_proj my_proj shared_expert.gate_proj "
+        "shared_expert.down_proj decoder.cross.q_proj decoder.k_proj encoder.q_proj vision.o_proj"
+    )
+    ordered = text.split()
+    assert sorted(sorted(ordered), key=component_order) == ordered
 
 
 @pytest.mark.parametrize(
@@ -764,7 +776,7 @@ def test_any_name_has_a_role_or_a_reason(name: str, shape: tuple[int, ...]) -> N
     assert len(shape) == (3 if found.stacked else 2)
     assert found.expert is None or (found.expert >= 0 and not found.stacked)
     assert weight_class(found.component) in WEIGHT_CLASSES
-    assert found.component.rpartition(".")[2] in _CLASSES.keys() | {"router"}
+    assert found.component.rpartition(".")[2] in _CLASSES
 
 
 @UNHURRIED

@@ -29,9 +29,9 @@ from weibnb.explorer.panels import PANELS, Slot, View, box, plan
 from weibnb.fits.refit import refit
 from weibnb.fits.schema import DIMS, prepare, protocol_of
 from weibnb.fits.select import keep_cells, keep_status
+from weibnb.fits.tables import tidy
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.messages import printable
-from weibnb.report import tidy
 
 if TYPE_CHECKING:
     import os

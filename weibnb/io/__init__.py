@@ -1,12 +1,22 @@
 """Where weights come from.
 
 Names of tensors become tower, layer and component (`naming`); files, directories and live modules
-become tensors whose raw bits can be read (`safetensors`, `checkpoint`); what people pass to `scan`
-becomes a list of checkpoints (`sources`). Knows nothing of Weibull.
+become tensors whose raw bits can be read (`checkpoint`, from `safetensors`, `directory`, `live`);
+what people pass to `scan` becomes a list of checkpoints (`sources`). Knows nothing of Weibull.
 """
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["checkpoint", "hyperparameters", "naming", "safetensors", "sources"]
+    __name__,
+    submodules=[
+        "checkpoint",
+        "directory",
+        "files",
+        "hyperparameters",
+        "live",
+        "naming",
+        "safetensors",
+        "sources",
+    ],
 )

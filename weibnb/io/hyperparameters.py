@@ -1,22 +1,16 @@
-"""How long a training run was: its budget in AdamW timescales, from the user or its JSON files."""
+"""Learning rate, weight decay and steps of a training run, from the JSON files beside weights."""
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from weibnb.io.checkpoint import step_of
+from weibnb.io.files import read_json
+from weibnb.io.sources import step_of
 
 if TYPE_CHECKING:
     import os
-
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
-
 
 _KEYS = {
     "learning_rate": ("learning_rate", "peak_learning_rate", "max_lr", "lr"),
@@ -24,8 +18,8 @@ _KEYS = {
     "steps": ("global_step", "steps", "train_steps", "train_iters", "max_iters", "max_steps"),
 }
 _SECTIONS = ("optimizer", "params", "training", "train")
+# What was logged counts before what was asked for, and both before what the model carries.
 _FILES = ("trainer_state.json", "training_args.json", "config.json")
-_LARGEST_FILE = 100_000_000
 
 
 def how_to_give(names: str, path: Path) -> str:
@@ -38,18 +32,11 @@ def how_to_give(names: str, path: Path) -> str:
 
 
 def read_hyperparameters(path: str | os.PathLike[str]) -> dict[str, float]:
-    """Read learning rate, weight decay and steps from the JSON files of a training run.
+    """Read learning rate (the peak), weight decay and steps from the JSON files of a training run.
 
-    Parameters
-    ----------
-    path : path
-        A checkpoint's directory, or a file in it.
-
-    Returns
-    -------
-    dict
-        Those of ``learning_rate`` (the peak), ``weight_decay`` and ``steps`` (done until this
-        checkpoint if known, else planned) that were found.
+    `path` is a checkpoint's directory or a file in it; a step's directory lies in that of its run.
+    ``steps`` are those done until this checkpoint if known, else those planned. The peak is the
+    largest logged rate: of a checkpoint from within the warm-up it is the largest so far.
 
     Raises
     ------
@@ -58,21 +45,6 @@ def read_hyperparameters(path: str | os.PathLike[str]) -> dict[str, float]:
     ValueError
         If no file tells anything, or one is not valid JSON. Pickles (``training_args.bin``) are
         never opened.
-
-    Notes
-    -----
-    ``trainer_state.json`` (the log of what happened) comes before ``training_args.json``, and that
-    before ``config.json``. The peak is the largest logged rate: of a checkpoint from within the
-    warm-up it is the largest so far.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as run:
-    ...     text = '{"learning_rate": 0.001, "weight_decay": 0.01, "max_steps": 500}'
-    ...     _ = Path(run, "training_args.json").write_text(text)
-    ...     read_hyperparameters(run)
-    {'learning_rate': 0.001, 'weight_decay': 0.01, 'steps': 500.0}
     """
     place = Path(path)
     if not place.exists():
@@ -92,30 +64,15 @@ def _read_directory(directory: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     for file in (directory / name for name in _FILES):
         if file.is_file():
-            content = _read_json(file)
+            content = read_json(file)
             logged = _logged(content) if file.name == "trainer_state.json" else {}
             found = _named(content) | logged | found
     return found
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    size = file.stat().st_size
-    if size > _LARGEST_FILE:
-        raise ValueError(
-            f"{str(file)!r}: at most {_LARGEST_FILE:,} bytes are read, it has {size:,}."
-        )
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as err:
-        raise ValueError(f"{str(file)!r} must be valid JSON: {err}.") from err
-    if not isinstance(content, dict):
-        raise ValueError(f"{str(file)!r} must hold a JSON object.")  # noqa: TRY004
-    return content
-
-
 def _number(value: Any) -> float | None:
     usable = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if usable and np.isfinite(value) and value >= 0 else None
+    return float(value) if usable and math.isfinite(value) and value >= 0 else None
 
 
 def _logged(state: dict[str, Any]) -> dict[str, float]:

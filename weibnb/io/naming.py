@@ -1,24 +1,14 @@
 """What a tensor is, from its name and shape: tower, layer, component, expert and class.
 
-One table, `_TABLE`, knows the names inside a layer, a row a naming family; `_TOWERS` knows the
-words before the layer number. `identify` finds the layer number, looks up what follows it, and
-otherwise gives the reason why the tensor is no projection. To teach weibnb a new architecture,
-add a row.
+To teach weibnb a new architecture, add a row to `_TABLE`: the names inside a layer, one row per
+naming family. The tables around it know the rest: `_CLASSES` the components, their weight class
+and their order in a layer, `_TOWERS` the words before the layer number, `_STORED_IN_OUT` who
+stores matrices transposed, and the sets of words below them what is no projection, and why.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-__all__ = [
-    "SKIP_REASONS",
-    "WEIGHT_CLASSES",
-    "Role",
-    "Skip",
-    "identify",
-    "tower",
-    "weight_class",
-]
 
 WEIGHT_CLASSES: tuple[str, ...] = ("selection", "transmission", "value", "fused", "other")
 
@@ -36,6 +26,29 @@ SKIP_REASONS: tuple[str, ...] = (
     "not_a_matrix",  # a known name or a stranger, but not 2-D (or 3-D experts), or empty
     "unrecognised",  # no row of the table knows the name, or it has no layer number
 )
+
+# Every component, in the order in which a layer applies them, and its class: queries and keys
+# select, the output projection and the feed-forward transmit; in multi-head latent attention the
+# query's two factors select, and a matrix that holds keys and values is fused.
+_CLASSES: dict[str, str] = {
+    "qkv_proj": "fused",
+    "q_proj": "selection",
+    "q_a_proj": "selection",
+    "q_b_proj": "selection",
+    "k_proj": "selection",
+    "kv_proj": "fused",
+    "kv_a_proj": "fused",
+    "kv_b_proj": "fused",
+    "v_proj": "value",
+    "o_proj": "transmission",
+    "router": "other",
+    "gate_proj": "transmission",
+    "gate_up_proj": "transmission",
+    "up_proj": "transmission",
+    "down_proj": "transmission",
+}
+_ORDER = list(_CLASSES)
+_WITHIN_A_LAYER = ("cross", "shared_expert")  # prefixes of components that are no towers
 
 _QKVO = "q_proj k_proj v_proj o_proj"
 _CROSS_QKVO = "cross.q_proj cross.k_proj cross.v_proj cross.o_proj"
@@ -128,7 +141,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("mlp", "linear_fc1 linear_fc2", "up_proj down_proj"),
 )
 
-_COMPONENTS: dict[str, str] = {
+_COMPONENT_OF_PATH: dict[str, str] = {
     f"{parent}.{leaf}".lstrip("."): component
     for parents, leaves, components in _TABLE
     for parent in parents.split()
@@ -149,17 +162,6 @@ _TOWERS: tuple[tuple[str, str], ...] = (
     ("encoder", "encoder"),
 )
 
-_CLASSES: dict[str, str] = {
-    component: name
-    for name, components in (
-        ("selection", "q_proj k_proj q_a_proj q_b_proj"),
-        ("transmission", "o_proj gate_proj up_proj down_proj gate_up_proj"),
-        ("value", "v_proj"),
-        ("fused", "qkv_proj kv_proj kv_a_proj kv_b_proj"),
-    )
-    for component in components.split()
-}
-
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -167,6 +169,14 @@ def _words(text: str) -> frozenset[str]:
 
 _CONTAINERS = _words("layers layer h blocks block resblocks")
 _WRAPPERS = _words("module _orig_mod _fsdp_wrapped_module _checkpoint_wrapped_module base_layer")
+
+# GPT-2's `Conv1D` stores (in, out), nanoGPT under the same names (out, in), and Llama 4 its stacks
+# of experts (experts, in, out): the wider side tells. It cannot for GPT-2's square `o_proj` and
+# for gpt-oss, whose experts are named as Mixtral's; these pass for (out, in).
+_STORED_IN_OUT = _words("c_attn c_fc c_proj")
+_STACKED_IN_OUT = "feed_forward"
+_WIDENING = _words("qkv_proj cross.kv_proj gate_proj up_proj gate_up_proj")
+
 _BUFFERS = _words(
     "inv_freq original_inv_freq freqs freqs_cis cos_cached sin_cached masked_bias position_ids "
     "token_type_ids relative_position_index running_mean running_var num_batches_tracked"
@@ -176,6 +186,8 @@ _QUANTISATION = _words(
     "v_scale input_scale output_scale weight_scale weight_scale_2 weight_global_scale "
     "input_global_scale weight_zero_point input_zero_point weight_shape"
 )
+_PACKED = _words("qweight weight_packed blocks")
+_NORMS = _words("ln ln1 ln2 q_ln k_ln")
 _EMBEDDINGS = _words(
     "wte wpe shared cls_token mask_token relative_attention_bias relative_position_bias_table"
 )
@@ -184,7 +196,6 @@ _HEADS = _words(
     "proj_out qa_outputs visual_projection text_projection"
 )
 _FINAL_HEADS = _words("output decoder ff_out")
-_WIDENING = _words("qkv_proj cross.kv_proj gate_proj up_proj gate_up_proj")
 
 _LONGEST_NAME = 1_000  # also bounds the digits that `int` has to read
 _LARGEST_INDEX = 2**31 - 1
@@ -192,67 +203,27 @@ _LARGEST_INDEX = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a projection is and where it stands.
+    """What a projection is and where it stands."""
 
-    Parameters
-    ----------
-    component : str
-        ``q_proj``, ``encoder.q_proj``, ``decoder.cross.q_proj``, ``shared_expert.up_proj``,
-        ``router``, ...
-    layer : int
-        The layer number that the name carries, at most ``2**31 - 1``.
-    expert : int, optional
-        Number of the expert that the name carries.
-    stacked : bool
-        True for a 3-D tensor whose leading dimension is the experts.
-    transposed : bool
-        True if stored (in, out), as GPT-2's ``Conv1D``, or (experts, in, out), as Llama 4.
-        False if stored (out, in), and also where name and shape cannot tell: GPT-2's square
-        ``o_proj``, and gpt-oss, whose experts are named as Mixtral's.
-    """
-
-    component: str
+    component: str  # q_proj, encoder.q_proj, decoder.cross.q_proj, shared_expert.up_proj, ...
     layer: int
-    expert: int | None = None
-    stacked: bool = False
-    transposed: bool = False
+    expert: int | None = None  # the number that the name carries
+    stacked: bool = False  # 3-D, its leading dimension is the experts
+    transposed: bool = False  # stored (in, out) or (experts, in, out); False where nothing tells
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Why a tensor is not taken for a projection.
-
-    Parameters
-    ----------
-    reason : str
-        One of `SKIP_REASONS`.
-    """
+    """Why a tensor is not taken for a projection: one of `SKIP_REASONS`."""
 
     reason: str
 
 
 def identify(name: str, shape: tuple[int, ...]) -> Role | Skip:
-    """Tell what a tensor of a checkpoint is.
+    """Tell what a tensor of a checkpoint is; what cannot be told is ``Skip("unrecognised")``.
 
-    Parameters
-    ----------
-    name : str
-        Name as in the checkpoint; wrappers such as ``module.``, ``_orig_mod.``,
-        ``base_model.model.`` and ``.base_layer`` may be present.
-    shape : tuple of int
-        Shape as stored.
-
-    Returns
-    -------
-    Role or Skip
-        No name or shape raises: what cannot be told is ``Skip("unrecognised")``.
-
-    Notes
-    -----
-    One name is seen at a time, so a tower is named by the word in the name. OPT, which calls its
-    only tower ``decoder`` and cannot be told from BART's decoder, gets ``decoder.q_proj``; CLIP's
-    image tower on its own gets ``vision.q_proj``. `tower` lets a caller that knows all names drop
-    a prefix that they all share. Cost: a few microseconds.
+    One name is seen at a time: OPT, which calls its only tower ``decoder`` and cannot be told from
+    BART's, gets ``decoder.q_proj``. A caller that knows all names may drop the prefix.
 
     Examples
     --------
@@ -260,8 +231,6 @@ def identify(name: str, shape: tuple[int, ...]) -> Role | Skip:
     Role(component='q_proj', layer=7, expert=None, stacked=False, transposed=False)
     >>> identify("decoder.block.0.layer.1.EncDecAttention.k.weight", (64, 64)).component
     'decoder.cross.k_proj'
-    >>> identify("model.layers.0.block_sparse_moe.experts.5.w2.weight", (64, 96)).expert
-    5
     >>> identify("model.embed_tokens.weight", (99, 64))
     Skip(reason='embedding')
     """
@@ -275,7 +244,7 @@ def identify(name: str, shape: tuple[int, ...]) -> Role | Skip:
         words.pop()
     position, layer = _find_layer(words)
     path, expert = _take_expert(words[position + 1 :])
-    component = _COMPONENTS.get(".".join(path))
+    component = _COMPONENT_OF_PATH.get(".".join(path))
     if layer is None or component is None or _is_stranger(path, shape):
         return Skip(_reason_from_words(path, shape, inside_layer=layer is not None))
     stacked = len(shape) == 3 and expert is None and _may_stack(path, component)
@@ -291,51 +260,21 @@ def identify(name: str, shape: tuple[int, ...]) -> Role | Skip:
 
 
 def tower(component: str) -> str:
-    """Return the tower of a component, or "" if it names none.
-
-    Parameters
-    ----------
-    component : str
-        As in `Role`.
-
-    Returns
-    -------
-    str
-        ``encoder``, ``decoder``, ``vision``, ``text``, ``audio``, ``mtp``, ... or "".
-
-    Examples
-    --------
-    >>> tower("decoder.cross.q_proj"), tower("shared_expert.up_proj"), tower("q_proj")
-    ('decoder', '', '')
-    """
+    """Return the tower of a component (``encoder``, ``vision``, ...), or "" if it names none."""
     first, dot, _ = component.partition(".")
-    return first if dot and first not in ("cross", "shared_expert") else ""
+    return first if dot and first not in _WITHIN_A_LAYER else ""
 
 
 def weight_class(component: str) -> str:
-    """Return the class of a component, whatever its tower.
-
-    Parameters
-    ----------
-    component : str
-        As in `Role`; tower, ``cross`` and ``shared_expert`` do not change the class.
-
-    Returns
-    -------
-    str
-        ``selection`` for queries and keys, with the two factors of the query in multi-head
-        latent attention; ``value``; ``transmission`` for the output projection and the
-        feed-forward matrices; ``fused`` where one matrix holds keys and values (``qkv_proj``,
-        ``kv_proj``, ``kv_a_proj``, ``kv_b_proj``); ``other`` for routers and unknown words.
-
-    Examples
-    --------
-    >>> weight_class("decoder.cross.k_proj"), weight_class("shared_expert.gate_proj")
-    ('selection', 'transmission')
-    >>> weight_class("kv_b_proj"), weight_class("router")
-    ('fused', 'other')
-    """
+    """Return the class of a component, whatever its tower; ``other`` for unknown words."""
     return _CLASSES.get(component.rpartition(".")[2], "other")
+
+
+def component_order(component: str) -> tuple[str, bool, int, str]:
+    """Sort by tower, shared experts last, then in the order in which a layer applies them."""
+    word = component.rpartition(".")[2]
+    rank = _ORDER.index(word) if word in _CLASSES else len(_ORDER)
+    return tower(component), "shared_expert" in component, rank, component
 
 
 def _as_index(word: str) -> int | None:
@@ -397,8 +336,7 @@ def _is_transposed(
     path: list[str], component: str, shape: tuple[int, ...], *, stacked: bool
 ) -> bool:
     """Tell the orientation, for names that exist in both, from which side is the wider."""
-    llama_4 = stacked and path[0] == "feed_forward"
-    if not llama_4 and path[-1] not in ("c_attn", "c_fc", "c_proj"):
+    if path[-1] not in _STORED_IN_OUT and not (stacked and path[0] == _STACKED_IN_OUT):
         return False
     rows, columns = shape[-2:]
     return rows < columns if component in _WIDENING else rows > columns
@@ -406,7 +344,7 @@ def _is_transposed(
 
 def _is_norm(word: str) -> bool:
     word = word.lower()
-    return "norm" in word or word.startswith("ln_") or word in ("ln", "ln1", "ln2", "q_ln", "k_ln")
+    return "norm" in word or word.startswith("ln_") or word in _NORMS
 
 
 def _reason_from_ending(words: list[str], shape: tuple[int, ...]) -> str | None:
@@ -421,7 +359,7 @@ def _reason_from_ending(words: list[str], shape: tuple[int, ...]) -> str | None:
         return "bias"
     if _is_norm(last) or _is_norm(parent):
         return "norm"
-    if last in ("qweight", "weight_packed", "blocks") or last.endswith("_blocks"):
+    if last in _PACKED or last.endswith("_blocks"):
         return "packed"
     if last in _QUANTISATION or last.endswith(("_scales", "_scale_inv")) or parent == "quant_state":
         return "quantisation"
@@ -441,16 +379,3 @@ def _reason_from_words(path: list[str], shape: tuple[int, ...], *, inside_layer:
         patches = len(shape) > 2 and any("patch_embed" in word for word in path)
         return "convolution" if patches else "embedding"
     return "unrecognised" if len(shape) in (2, 3) else "not_a_matrix"
-
-
-_ORDER = (
-    "qkv_proj", "q_proj", "q_a_proj", "q_b_proj", "k_proj", "kv_proj", "kv_a_proj", "kv_b_proj",
-    "v_proj", "o_proj", "router", "gate_proj", "gate_up_proj", "up_proj", "down_proj",
-)  # fmt: skip
-
-
-def component_order(component: str) -> tuple[str, bool, int, str]:
-    """Sort by tower, shared experts last, then in the order in which a layer applies them."""
-    word = component.rpartition(".")[2]
-    rank = _ORDER.index(word) if word in _ORDER else len(_ORDER)
-    return tower(component), "shared_expert" in component, rank, component

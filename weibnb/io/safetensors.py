@@ -1,32 +1,38 @@
 """One safetensors file: hold its header to the format, map the raw bits of a tensor.
 
-Files are memory-mapped a tensor at a time, never loaded whole and never converted. Pickles are
+Files are memory-mapped one tensor at a time, never loaded whole and never converted. Pickles are
 never opened as pickles.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import mmap
-import os
 import reprlib
-import stat
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from weibnb.io.files import (
+    AGAIN,
+    LARGEST_JSON,
+    CheckpointError,
+    identity_of,
+    parse_json,
+    reading,
+    unique_keys,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+__all__ = ["BITS", "CheckpointError", "Shard", "TensorInfo", "map_bits", "read_shard"]
 
 RawBits: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
-_MAX_HEADER = 100_000_000  # the limit of the safetensors library itself
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _FAMILIES = {
     4: "F4",
@@ -38,65 +44,15 @@ _FAMILIES = {
 }
 #: Bits of an element by its type, as safetensors spells it.
 BITS = {dtype: bits for bits, family in _FAMILIES.items() for dtype in family.split()}
-AGAIN = "Download or save it again."
 _CONVERT = (
     "Pickles can run code and are never opened here. In an environment you trust, load it with "
     "`torch.load(path, weights_only=True)` and write it with `safetensors.torch.save_file`."
 )
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, with one cause and the next step.
-
-    Parameters
-    ----------
-    path : path-like
-        The file or directory, or the class name of a module.
-    cause_text : str
-        What is wrong, without a full stop.
-    next_step : str, optional
-        What to do about it, a whole sentence.
-    tensor : str, optional
-        The tensor concerned.
-
-    Examples
-    --------
-    >>> print(CheckpointError("a.safetensors", "the file is empty", "Download it again."))
-    `a.safetensors`: the file is empty. Download it again.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        cause_text: str,
-        next_step: str = "",
-        tensor: str | None = None,
-    ) -> None:
-        super().__init__(path, cause_text, next_step, tensor)
-        self.path = os.fspath(path)
-        self.cause_text = cause_text
-        self.next_step = next_step
-        self.tensor = tensor
-
-    def __str__(self) -> str:
-        tensor = "" if self.tensor is None else f", tensor `{self.tensor}`"
-        return f"`{self.path}`{tensor}: {self.cause_text}. {self.next_step}".rstrip()
-
-
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
     """What a checkpoint says of one tensor, without its values.
-
-    Parameters
-    ----------
-    name : str
-        Name in the checkpoint.
-    dtype : str
-        Element type as safetensors spells it: ``"BF16"``, ``"F32"``, ``"F8_E4M3"`` ...
-    shape : tuple of int
-        Sizes in elements, also for types smaller than a byte.
-    nbytes : int
-        Size of the stored values.
 
     Examples
     --------
@@ -105,8 +61,8 @@ class TensorInfo:
     """
 
     name: str
-    dtype: str
-    shape: tuple[int, ...]
+    dtype: str  # as safetensors spells it: BF16, F32, F8_E4M3, ...
+    shape: tuple[int, ...]  # in elements, also for types smaller than a byte
     nbytes: int
 
     @property
@@ -127,33 +83,19 @@ class Shard:
 
 
 def read_shard(path: Path) -> Shard:
-    """Read and check the header of a safetensors file.
-
-    Parameters
-    ----------
-    path : Path
-        A regular file.
-
-    Returns
-    -------
-    Shard
-        What the header says; no value is read.
-
-    Raises
-    ------
-    CheckpointError
-        The file cannot be read or breaks a rule of the format.
-    """
-    with _reading(path) as file:
-        identity = _identity(file)
+    """Read and check the header of a safetensors file; no value is read."""
+    with reading(path) as file:
+        identity = identity_of(file)
         size = identity[2]
         head = file.read(64)
         length = int.from_bytes(head[:8], "little")
         cause = ""
         if size < 8:
             cause = "the file is empty" if size == 0 else f"{size} bytes are too few for a header"
-        elif length > min(size - 8, _MAX_HEADER):
-            cause = f"the header takes {length:,} bytes of {size:,}, at most {_MAX_HEADER:,} may be"
+        elif length > min(size - 8, LARGEST_JSON):
+            cause = (
+                f"the header takes {length:,} bytes of {size:,}, at most {LARGEST_JSON:,} may be"
+            )
         elif head[8:9] != b"{":
             cause = "the header does not start with `{`"
         if cause:
@@ -161,7 +103,7 @@ def read_shard(path: Path) -> Shard:
         file.seek(8)
         header = file.read(length)
     try:
-        entries = _parse(header, unique_keys)
+        entries = parse_json(header, unique_keys)
     except ValueError as err:
         raise CheckpointError(path, f"the header is not valid JSON: {err}", AGAIN) from err
     start = 8 + length
@@ -173,87 +115,27 @@ def read_shard(path: Path) -> Shard:
 def map_bits(shard: Shard, info: TensorInfo, offset: int) -> RawBits:
     """Map the bit patterns of one tensor, by item size; packed bytes below a byte.
 
-    Parameters
-    ----------
-    shard : Shard
-        Its file, unchanged since it was read.
-    info : TensorInfo
-        One of its tensors, of a type in `BITS`.
-    offset : int
-        Where in the file its values start.
-
-    Returns
-    -------
-    ndarray of unsigned integers, one-dimensional, read-only
-        A view of a map that lives as long as the array.
-
-    Raises
-    ------
-    CheckpointError
-        The file went away or changed.
+    The array is one-dimensional and read-only; the map lives as long as the array.
     """
     word = word_type(info.dtype)
     if not info.nbytes:
         return read_only(np.empty(0, word))
     inside = offset % mmap.ALLOCATIONGRANULARITY
     length, start = inside + info.nbytes, offset - inside
-    with _reading(shard.path, shard.identity) as file:
+    with reading(shard.path, shard.identity) as file:
         area = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=start)
     return np.frombuffer(area, word, info.nbytes // word.itemsize, inside)
 
 
 def sample(shard: Shard) -> bytes:
     """Digest the header, the size and four blocks of 4 KiB of a file."""
-    with _reading(shard.path, shard.identity) as file:
+    with reading(shard.path, shard.identity) as file:
         size, digest = shard.identity[2], hashlib.sha256(shard.header_digest)
         digest.update(str(size).encode())
         for part in range(4):
             file.seek(shard.data_start + (size - shard.data_start) * part // 4)
             digest.update(file.read(4096))
     return digest.digest()
-
-
-def read_json(path: Path, limit: int, pairs: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Parameters
-    ----------
-    path : Path
-        A regular file.
-    limit : int
-        Most bytes it may have.
-    pairs : callable
-        Makes a dict of key-value pairs: ``dict``, or `unique_keys`.
-
-    Returns
-    -------
-    dict
-        What it holds.
-
-    Raises
-    ------
-    CheckpointError
-        The file cannot be read, is too large, or holds something else.
-    """
-    with _reading(path) as file:
-        if (size := os.fstat(file.fileno()).st_size) > limit:
-            raise CheckpointError(path, f"at most {limit:,} bytes are read, it has {size:,}")
-        text = file.read(size)
-    try:
-        return _parse(text, pairs)
-    except ValueError as err:
-        raise CheckpointError(path, f"it is not a valid JSON object: {err}", AGAIN) from err
-
-
-def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a dict of key-value pairs, none of which may repeat a key."""
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"the key {key!r} appears twice")
-        key.encode()
-        result[key] = value
-    return result
 
 
 def not_safetensors(path: Path, head: bytes, cause: str) -> CheckpointError:
@@ -268,6 +150,11 @@ def not_safetensors(path: Path, head: bytes, cause: str) -> CheckpointError:
     return CheckpointError(path, cause, AGAIN)
 
 
+def unknown_type(dtype: str) -> str:
+    """Say why the values of a tensor of another type cannot be read."""
+    return f"its type {dtype} is not known; the known ones are {', '.join(sorted(BITS))}"
+
+
 def word_type(dtype: str) -> np.dtype[np.unsignedinteger[Any]]:
     """Give the unsigned integer that an element of this type is read as."""
     return np.dtype(f"<u{max(BITS[dtype] // 8, 1)}")
@@ -277,16 +164,6 @@ def read_only(bits: RawBits) -> RawBits:
     """Give the same bits, locked against writing."""
     bits.flags.writeable = False
     return bits
-
-
-def _parse(text: bytes, pairs: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    try:
-        value = json.loads(text.decode(), object_pairs_hook=pairs)
-    except RecursionError as err:
-        raise ValueError("it is nested too deeply") from err
-    if not isinstance(value, dict):
-        raise ValueError(f"it holds a {type(value).__name__}")  # noqa: TRY004 - a value of a file
-    return value
 
 
 def _check_entries(
@@ -335,26 +212,3 @@ def _check_entry(path: Path, name: str, entry: Any, available: int) -> tuple[Ten
         cause = f"{dtype} of shape {reprlib.repr(shape)} takes {got}"
         raise CheckpointError(path, cause, AGAIN, name)
     return info, begin
-
-
-@contextmanager
-def _reading(path: Path, identity: tuple[int, ...] | None = None) -> Iterator[BinaryIO]:
-    """Open a regular file, unchanged since `identity` was taken; errors become ours."""
-    try:
-        file = path.open("rb") if stat.S_ISREG(path.stat().st_mode) else None
-    except (OSError, ValueError) as err:
-        raise CheckpointError(path, f"the file cannot be opened: {err}") from err
-    if file is None:
-        raise CheckpointError(path, "it is not a regular file", "Pass a .safetensors file.")
-    with file:
-        if identity not in (None, _identity(file)):
-            raise CheckpointError(path, "the file changed after it was opened", "Open it again.")
-        try:
-            yield file
-        except OSError as err:
-            raise CheckpointError(path, f"the file cannot be read: {err}") from err
-
-
-def _identity(file: BinaryIO) -> tuple[int, ...]:
-    status = os.fstat(file.fileno())
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,53 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.io.checkpoint import find_steps, step_of
-from weibnb.io.safetensors import CheckpointError
+from weibnb.io.files import CheckpointError, list_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_STEP = re.compile(
+    r"(?:.*[-_.])?(?:step|iter|iteration|checkpoint|ckpt)[-_=]?([0-9]+)(?:-(?:tokens\w+|unsharded))?",
+    re.IGNORECASE,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One checkpoint to scan.
-
-    Attributes
-    ----------
-    model, step
-        Where it belongs.
-    checkpoint : path, module, state dict or CheckpointError
-        What `weibnb.open_checkpoint` takes, or the reason why it cannot be found.
-    note : str
-        What was left out beside it.
-    """
+    """One checkpoint to scan, of a model at a step."""
 
     model: str
     step: int
-    checkpoint: Any
-    note: str = ""
+    checkpoint: Any  # what `weibnb.open_checkpoint` takes, or why it cannot be found
+    note: str = ""  # what was left out beside it
 
 
 def resolve_sources(source: Any) -> Iterator[Planned]:
-    """Yield every checkpoint that a source of `scan` means.
-
-    Parameters
-    ----------
-    source : path, torch.nn.Module or Mapping
-        As in `scan`.
-
-    Yields
-    ------
-    Planned
-        In the order of the models as given, steps ascending.
-
-    Raises
-    ------
-    CheckpointError
-        If a directory of steps names one twice.
-    TypeError, ValueError
-        If a model name or a step is not valid.
-    """
+    """Yield every checkpoint that a source of `scan` means, models as given, steps ascending."""
     if not isinstance(source, Mapping):
         yield from _resolve_one(_name_of(source), source)
         return
@@ -126,3 +103,28 @@ def _name_of(source: Any) -> str:
     if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
         return path.parent.parent.name.removeprefix("models--").replace("--", "/")
     return path.stem if path.suffix == ".safetensors" else path.name
+
+
+def step_of(name: str) -> int | None:
+    """Read the training step from the name of a checkpoint: 1000 from `pythia-step1000`."""
+    match = _STEP.fullmatch(name.removesuffix(".safetensors"))
+    return int(match[1]) if match else None
+
+
+def find_steps(directory: str | os.PathLike[str]) -> dict[int, Path]:
+    """Find the checkpoints of a training run by their names, in the order of steps.
+
+    There is one directory or ``.safetensors`` file per step, named like ``step1000``,
+    ``step_1000``, ``global_step1000``, ``checkpoint-1000``, ``ckpt-5`` or ``iter_0001000``.
+    """
+    found: dict[int, Path] = {}
+    for name in list_directory(Path(directory)):
+        path = Path(directory, name)
+        step = step_of(name)
+        if step is None or not (path.is_dir() or name.endswith(".safetensors")):
+            continue
+        if step in found:
+            names = f"`{found[step].name}` and `{name}`"
+            raise CheckpointError(directory, f"step {step} is there twice: {names}", "Remove one.")
+        found[step] = path
+    return dict(sorted(found.items()))

@@ -1,0 +1,129 @@
+"""The safetensors files of a checkpoint: which of a directory belong together, and where they lie.
+
+A directory's index decides which files are read. Without one, all are, except ``consolidated*``
+next to others. Files must lie in the directory; a link may lead within it or, in a Hugging Face
+cache, to its ``models--*/blobs``.
+"""
+
+from __future__ import annotations
+
+import reprlib
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weibnb.io.files import (
+    AGAIN,
+    CheckpointError,
+    list_directory,
+    natural_order,
+    read_json,
+    unique_keys,
+)
+from weibnb.io.safetensors import PICKLES, Shard, not_safetensors, read_shard
+from weibnb.io.sources import step_of
+
+if TYPE_CHECKING:
+    import os
+
+_SUFFIX, _INDEX = ".safetensors", ".safetensors.index.json"
+_LARGEST_CONFIG = 10_000_000
+
+
+def read_files(
+    source: str | os.PathLike[str],
+) -> tuple[tuple[Shard, ...], dict[str, Any], list[str]]:
+    """Read the headers of a checkpoint's files and its configuration, with notes on the rest."""
+    given = Path(source)
+    hint = "For a Hugging Face repository, download it and pass the folder."
+    try:
+        path = given.expanduser().absolute()
+        is_directory = stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError) as err:
+        raise CheckpointError(given, "there is no such file or directory", hint) from err
+    except (OSError, ValueError, RuntimeError) as err:
+        raise CheckpointError(given, f"the path cannot be used: {err}") from err
+    notes: list[str] = []
+    if is_directory:
+        shards, notes = _open_directory(path, None)
+    elif path.name.endswith(_INDEX):
+        shards, notes = _open_directory(path.parent, path.name)
+    else:
+        shards = (read_shard(path),)
+    directory = path if is_directory else path.parent
+    config: dict[str, Any] = {}
+    if (directory / "config.json").exists():
+        try:
+            config = read_json(_contained(directory, "config.json"), limit=_LARGEST_CONFIG)
+        except CheckpointError as err:
+            notes.append(f"The configuration was not read: {err}")
+    return shards, config, notes
+
+
+def _open_directory(directory: Path, index: str | None) -> tuple[tuple[Shard, ...], list[str]]:
+    names = list_directory(directory)
+    files = [name for name in names if name.endswith(_SUFFIX)]
+    indexes = [name for name in names if name.endswith(_INDEX)]
+    weight_map: dict[str, str] = {}
+    if index or indexes:
+        default = f"model{_INDEX}"
+        index = index or (default if default in indexes else min(indexes, key=len))
+        weight_map = _read_index(directory, index, names)
+        used = sorted(set(weight_map.values()), key=natural_order)
+    elif files:
+        used = [name for name in files if not name.startswith("consolidated")] or files
+    else:
+        raise _nothing_to_read(directory, names)
+    shards = tuple(read_shard(_contained(directory, name)) for name in used)
+    place: dict[str, str] = {}
+    for name, shard in zip(used, shards, strict=True):
+        for info, _ in shard.tensors:
+            if info.name in place:
+                cause = f"two files hold this tensor: `{place[info.name]}` and `{name}`"
+                step = "Pass the file that you mean, or remove the other."
+                raise CheckpointError(directory, cause, step, info.name)
+            place[info.name] = name
+    for tensor, name in weight_map.items():
+        if place.get(tensor) != name:
+            cause = f"`{index}` places it in `{name}`, which does not hold it"
+            raise CheckpointError(directory, cause, AGAIN, tensor)
+    left = ", ".join(f"`{n}`" for n in files + indexes if n not in used and n != index)
+    note = f"Left out in favour of `{index or used[0]}`: {left}. Pass a file itself to read it."
+    return shards, [note] if left else []
+
+
+def _read_index(directory: Path, index: str, names: list[str]) -> dict[str, str]:
+    path = _contained(directory, index)
+    weight_map = read_json(path, pairs=unique_keys).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(path, "the index has no `weight_map` of tensor to file", AGAIN)
+    for tensor, name in weight_map.items():
+        if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\:\0"):
+            cause = f"an index must name plain files beside it, got {reprlib.repr(name)}"
+            raise CheckpointError(path, cause, "Do not trust this checkpoint.", tensor)
+    if missing := sorted(set(weight_map.values()) - set(names)):
+        raise CheckpointError(path, f"the index names `{missing[0]}`, which is missing", AGAIN)
+    return weight_map
+
+
+def _nothing_to_read(directory: Path, names: list[str]) -> CheckpointError:
+    for name in names:
+        if name.endswith((*PICKLES, ".gguf")):
+            return not_safetensors(directory / name, b"", "the directory has no safetensors file")
+    steps = [name for name in names if step_of(name) is not None]
+    hint = f"Pass one step, such as `{steps[0]}`." if steps else "Pass the folder of the weights."
+    return CheckpointError(directory, "the directory has no .safetensors file", hint)
+
+
+def _contained(directory: Path, name: str) -> Path:
+    """Refuse a link out of the directory, unless into the blobs of its Hugging Face cache."""
+    path = directory / name
+    try:
+        real, root = path.resolve(), directory.resolve()
+    except (OSError, RuntimeError) as err:
+        raise CheckpointError(path, f"the link leads nowhere: {err}") from err
+    blobs = [p / "blobs" for p in root.parents if p.name.startswith("models--")]
+    if not any(real.is_relative_to(allowed) for allowed in (root, *blobs[:1])):
+        cause = f"a link must stay in its directory or lead to `models--*/blobs`, got {real}"
+        raise CheckpointError(path, cause, "Copy the file there if you trust it.")
+    return path
