@@ -81,7 +81,7 @@ def thinned(table: pd.DataFrame, *names: str, rows: int = MAX_ROWS) -> tuple[pd.
 
 
 def excluded(fits: xr.Dataset, table: pd.DataFrame) -> list[str]:
-    """Say why there is nothing to draw, of a selection and its `cells`."""
+    """Say why nothing of a selection can be drawn; `table` holds its `cells`."""
     empty = [dim for dim in (*DIMS, "expert") if fits.sizes.get(dim, 1) == 0]
     if empty:
         return [f"The selection has no {' and no '.join(empty)}."]

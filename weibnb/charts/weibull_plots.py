@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _PERCENT = np.array([0.01, 0.1, 1, 10, 30, 63.2, 90, 99, 99.99, 99.9999])
 # Points of a curve, most matrices with a dotted Gaussian, most that estimators are compared for.
 _POINTS, _DOTTED, _COMPARED = 200, 4, 4
+_DOT: Spec = {"filled": True, "opacity": 0.75, "clip": True}
+_LINE: Spec = {"strokeWidth": 1.5, "clip": True}
 # A bar that stands for a line in a legend of filled symbols, broken.
 _BAR = "M-1.4,-0.2H-0.3V0.2H-1.4ZM0.3,-0.2H1.4V0.2H0.3Z"
 
@@ -281,11 +283,11 @@ def _paper_panel(
     ]
     told = at | {"tooltip": tips}
     shade = {"y": quantity("low"), "y2": {"field": "high"}}
-    dot: Spec = {"size": 11, "filled": True, "opacity": 0.75, "clip": True}
+    dashed = {"strokeDash": looks["strokeDash"]}
     layers = [
         layer("rect", shade, data=trim, opacity=0.12, color=INK),
         rule_at(0.0, words="63.2 %: λ"),
-        layer("point", told | {"shape": looks["shape"]}, data=points, **dot),
+        layer("point", told | {"shape": looks["shape"]}, data=points, size=11, **_DOT),
     ]
     beyond = {"field": "detached", "equal": "yes"}
     if (points["detached"] == "yes").any():
@@ -293,9 +295,8 @@ def _paper_panel(
         layers.append(layer("point", told, data=points, where=beyond, **ring))
     if lines is not None:
         layers += _bands_and_gaussians(lines, at, "low", "high")
-        dashed = at | {"strokeDash": looks["strokeDash"]}
-        fits = {"field": "kind", "oneOf": ["line", "other"]}
-        layers.append(layer("line", dashed, data=lines, where=fits, strokeWidth=1.5, clip=True))
+        fitted = {"field": "kind", "oneOf": ["line", "other"]}
+        layers.append(layer("line", at | dashed, data=lines, where=fitted, **_LINE))
         tip = [nominal("matrix"), quantity("magnitude", title="λ")]
         at_scale = {"field": "kind", "equal": "scale"}
         cross: Spec = {"shape": "cross", "size": 130, "filled": True}
@@ -325,17 +326,12 @@ def _residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spe
     }
     tips = [nominal("matrix"), quantity("magnitude"), quantity("residual")]
     told = at | {"shape": looks["shape"], "tooltip": tips}
-    dot: Spec = {"size": 9, "filled": True, "opacity": 0.75, "clip": True}
-    layers = [
-        rule_at(0.0, words="the fitted line"),
-        layer("point", told, data=points, **dot),
-    ]
+    dashed = {"strokeDash": looks["strokeDash"]}
+    dots = layer("point", told, data=points, size=9, **_DOT)
+    layers = [rule_at(0.0, words="the fitted line"), dots]
     if lines is not None:
         layers += _bands_and_gaussians(lines, at, "under", "spread")
         if (lines["kind"] == "other").any():
-            dashed = at | {"strokeDash": looks["strokeDash"]}
             other = {"field": "kind", "equal": "other"}
-            layers.append(
-                layer("line", dashed, data=lines, where=other, strokeWidth=1.5, clip=True)
-            )
+            layers.append(layer("line", at | dashed, data=lines, where=other, **_LINE))
     return {"layer": layers, "width": 520, "height": 110}
