@@ -17,11 +17,11 @@ from weibnb.charts.marks import (
     heading,
     layer,
     nominal,
-    notice,
+    nothing_drawn,
     quantity,
     scales,
 )
-from weibnb.charts.tables import cells, excluded, joined
+from weibnb.charts.tables import cells, joined
 from weibnb.charts.vega import INK, Scale, as_chart
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
 from weibnb.messages import check_choice, printable
@@ -86,7 +86,7 @@ def density(fits: xr.Dataset, *, scale: Scale = "log", rival: bool = True) -> Sp
     light = prepare(fits, light=True, dims=DIMS)
     what = "ln |w|" if scale == "log" else "|w|"
     if not drawn:
-        return notice(heading(light, f"Density of {what}"), excluded(light, cells(light)))
+        return nothing_drawn(light, cells(light), f"Density of {what}")
     best = _best_families(fits) if rival else {}
     ratio = gaussian_anchor(fits).lam_over_rms
     parts, panels = [], []

@@ -18,12 +18,11 @@ from weibnb.charts.marks import (
     model_scales,
     nominal,
     nothing_drawn,
-    notice,
     ordinal,
     quantity,
     tooltips,
 )
-from weibnb.charts.tables import MAX_PANELS, cells, excluded, layer_medians, panels, thinned
+from weibnb.charts.tables import MAX_PANELS, cells, layer_medians, panels, thinned
 from weibnb.charts.vega import INK, as_chart
 from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
@@ -163,7 +162,7 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     names = [", ".join(f"{d} {shortened(s[d].item())}" for d in ("model", "step")) for s in (a, b)]
     notes = f"{names[1]} less {names[0]}", "dot: below two standard errors"
     if not table["value"].notna().any():
-        return notice(heading(joined, "Difference of k", *notes), excluded(joined, table))
+        return nothing_drawn(joined, table, "Difference of k", *notes)
     table, _ = layer_medians(panels(table, "model"))
     tips = ("value=difference", "noise=two standard errors", "first_k", "second_k")
     title = heading(joined, "Difference of k", *notes)

@@ -84,9 +84,9 @@ def notice(title: Spec, lines: Sequence[str]) -> Spec:
     return words | {"title": title, "width": 420, "height": 22 * len(lines)}
 
 
-def nothing_drawn(fits: xr.Dataset, table: pd.DataFrame, text: str) -> Spec:
+def nothing_drawn(fits: xr.Dataset, table: pd.DataFrame, text: str, *notes: str) -> Spec:
     """Make the chart that says why none of the selected matrices can be drawn."""
-    return notice(heading(fits, text), excluded(fits, table))
+    return notice(heading(fits, text, *notes), excluded(fits, table))
 
 
 def facet(

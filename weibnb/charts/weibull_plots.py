@@ -16,12 +16,12 @@ from weibnb.charts.marks import (
     heading,
     layer,
     nominal,
-    notice,
+    nothing_drawn,
     quantity,
     rule_at,
     scales,
 )
-from weibnb.charts.tables import MAX_PANELS, cells, excluded, joined
+from weibnb.charts.tables import MAX_PANELS, cells, joined
 from weibnb.charts.vega import INK, as_chart
 from weibnb.diagnostics.outliers import FACTORS, expected_gaussian_maximum
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
@@ -103,10 +103,10 @@ def weibull_plot(
     factor = float(special.ndtri(0.5 + level / 2))
     drawn = _both(fits, compare)
     more = " · broken: other estimators" if estimators else ""
-    title = heading(fits, "Weibull plot", f"shaded: the trim · dotted: a Gaussian{more}")
+    text, note = "Weibull plot", f"shaded: the trim · dotted: a Gaussian{more}"
     if not any(curve.share.size for curve in drawn):
         light = prepare(fits, light=True, dims=DIMS)
-        return notice(title, excluded(light, cells(light)))
+        return nothing_drawn(light, cells(light), text, note)
     ratio = gaussian_anchor(fits).lam_over_rms
     short = labels([curve.place for curve in drawn])
     names = [_legend_name(curve, label) for curve, label in zip(drawn, short, strict=True)]
@@ -129,7 +129,7 @@ def weibull_plot(
     encodings = _matrix_scales(names, looks)
     upper = _paper_panel(table, line, encodings, _trim(fits))
     lower = _residual_panel(table, line, encodings)
-    return {"vconcat": [upper | {"title": title}, lower], "spacing": 8}
+    return {"vconcat": [upper | {"title": heading(fits, text, note)}, lower], "spacing": 8}
 
 
 def _both(fits: xr.Dataset, compare: xr.Dataset | None) -> list[Curve]:
