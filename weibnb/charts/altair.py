@@ -1,6 +1,7 @@
-"""The altair chart made of a specification.
+"""The altair chart made of Vega-Lite in dicts.
 
-Altair copies its own objects again with every call and layer; dicts make a chart ten times sooner.
+Altair copies and checks its own objects with every call and layer. Channels that stay dicts, and
+records that it does not look into, make a chart ten times sooner.
 """
 
 from __future__ import annotations
@@ -10,16 +11,42 @@ from typing import TYPE_CHECKING, Any
 try:
     import altair as alt
 except ImportError as err:
-    raise ImportError(
-        "charts need altair, which is not installed: pip install 'weibnb[charts]'"
-    ) from err
+    raise ImportError("`altair` is not installed: pip install altair") from err
 
-from weibnb.charts.vega import CONFIG, columns_of, records
+from weibnb.charts.vega import CONFIG, vega_lite
 
 if TYPE_CHECKING:
     from weibnb.charts.vega import Spec
 
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.VConcatChart
+
+
+def chart_of(spec: Spec) -> Chart:
+    """Make an altair chart, with its data as named records at the top."""
+    written = vega_lite(spec)
+    del written["$schema"], written["config"]
+    rows = {label: _Rows(label, rows) for label, rows in written.pop("datasets").items()}
+    chart: Chart = _build(written, rows)
+    chart.config = CONFIG
+    return chart
+
+
+def _build(node: Spec, rows: dict[str, _Rows]) -> Any:
+    parts = dict(node)
+    if "data" in parts:
+        parts["data"] = rows[parts["data"]["name"]]
+    for key, kind in (("vconcat", alt.VConcatChart), ("layer", alt.LayerChart)):
+        if key in parts:
+            parts[key] = [_build(child, rows) for child in parts[key]]
+            return kind(**parts)
+    if "spec" in parts:
+        return alt.FacetChart(spec=_build(parts.pop("spec"), rows), **parts)
+    return alt.Chart(**parts | {"encoding": _Encoding(**parts["encoding"])})
+
+
+# The two classes below are all that uses private parts of altair: VegaLiteSchema.__init__, _kwds,
+# _class_is_valid_at_instantiation and the `context` of to_dict. Tested with altair
+# 5.5.0, 6.0.0 and 6.3.0.
 
 
 class _Encoding(alt.FacetedEncoding):
@@ -33,17 +60,11 @@ class _Encoding(alt.FacetedEncoding):
     def __deepcopy__(self, memo: object = None) -> _Encoding:
         return self
 
-    def to_dict(
-        self,
-        validate: bool = True,  # noqa: FBT001, FBT002  (altair's signature)
-        *,
-        ignore: list[str] | None = None,
-        context: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
+    def to_dict(self, *args: Any, **options: Any) -> dict[str, Any]:
         """Channels as they are, unless some have been replaced by altair's own objects."""
         if all(isinstance(channel, dict | list) for channel in self._kwds.values()):
             return dict(self._kwds)
-        return dict(super().to_dict(validate, ignore=ignore, context=context))
+        return dict(super().to_dict(*args, **options))
 
 
 class _Rows(alt.NamedData):
@@ -56,48 +77,8 @@ class _Rows(alt.NamedData):
     def __deepcopy__(self, memo: object = None) -> _Rows:
         return self
 
-    def to_dict(
-        self,
-        validate: bool = True,  # noqa: ARG002, FBT001, FBT002  (altair's signature)
-        *,
-        ignore: list[str] | None = None,  # noqa: ARG002
-        context: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
+    def to_dict(self, *_: Any, **options: Any) -> dict[str, Any]:
         """Name of the records, which go to the top of the chart."""
-        if context is not None:
+        if (context := options.get("context")) is not None:
             context.setdefault("datasets", {})[self._kwds["name"]] = self.rows
         return {"name": self._kwds["name"]}
-
-
-def chart_of(spec: Spec) -> Chart:
-    """Make an altair chart of a specification, with its data as named records at the top.
-
-    Parameters
-    ----------
-    spec : dict
-        Vega-Lite, where ``data`` is a DataFrame; columns that no encoding names are left out.
-
-    Returns
-    -------
-    altair chart
-        Readable on light and dark pages.
-    """
-    chart: Chart = _build(spec, columns_of(spec), {})
-    chart.config = CONFIG
-    return chart
-
-
-def _build(spec: Spec, used: set[str], seen: dict[int, _Rows]) -> Any:
-    parts = dict(spec)
-    if "data" in parts:
-        table = parts["data"]
-        if id(table) not in seen:
-            seen[id(table)] = _Rows(f"rows{len(seen)}", records(table, used))
-        parts["data"] = seen[id(table)]
-    for key, kind in (("vconcat", alt.VConcatChart), ("layer", alt.LayerChart)):
-        if key in parts:
-            parts[key] = [_build(child, used, seen) for child in parts[key]]
-            return kind(**parts)
-    if "spec" in parts:
-        return alt.FacetChart(spec=_build(parts.pop("spec"), used, seen), **parts)
-    return alt.Chart(**parts | {"encoding": _Encoding(**parts["encoding"])})

@@ -1,4 +1,4 @@
-"""One matrix with its counts: the points and lines that Weibull paper and densities draw."""
+"""Matrices with their counts, as Weibull plots and densities draw them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special
 
 from weibnb.charts.tables import MAX_PANELS
 from weibnb.counting.formats import INTERVAL_WIDTH
 from weibnb.fits.schema import DIMS, prepare
-from weibnb.fitting.weibull import ordinate
 from weibnb.messages import printable, shortened
 
 if TYPE_CHECKING:
@@ -20,55 +18,17 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from weibnb.families.rank import Family
-
     Array = NDArray[np.float64]
 
 _NUMBERS = ("k", "lam", "k_se", "lam_se", "k_lam_correlation", "r2", "ks", "n", "n_matrices")
 
 
-def check_level(level: float) -> float:
-    """Two-sided normal quantile of a confidence level.
-
-    Parameters
-    ----------
-    level : float
-        Probability.
-
-    Returns
-    -------
-    float
-        Standard errors to either side.
-
-    Raises
-    ------
-    ValueError
-        If `level` does not lie between 0 and 1.
-
-    Examples
-    --------
-    >>> round(check_level(0.95), 2)
-    1.96
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"`level` must satisfy 0 < level < 1, got {level!r}.")
-    return float(special.ndtri(0.5 + level / 2))
-
-
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One matrix with its counts.
+    """One matrix: its coordinates, estimates and status, and the plotting position of each bin.
 
-    Attributes
-    ----------
-    place : dict
-        Its coordinates.
-    numbers : dict
-        Its estimates.
-    status : str
-        Why it may be without.
-    magnitude, share : ndarray
-        Middle of each occupied bin (units of the weights), and its plotting position.
+    `magnitude` is the middle of every occupied bin, in units of the weights, and `share` the
+    share of the weights below it.
     """
 
     place: dict[str, Any]
@@ -95,23 +55,7 @@ class Curve:
 
 
 def curves(fits: xr.Dataset) -> list[Curve]:
-    """Read the counts of at most `MAX_PANELS` matrices.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Fits with counts.
-
-    Returns
-    -------
-    list of Curve
-        Those that are there.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `fits` is not a Dataset of fits with counts, or holds too many matrices.
-    """
+    """Read the counts of all matrices that are there; raise for more than `MAX_PANELS`."""
     fits = prepare(fits, "counts", "counts_exact", dims=DIMS)
     dims = fits["k"].dims
     present = fits["status"].broadcast_like(fits["k"]).transpose(*dims).values != "absent"
@@ -152,22 +96,9 @@ def _curve(cell: xr.Dataset) -> Curve:
 
 
 def labels(places: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name matrices by the coordinates in which they differ, and by component and layer.
+    """Name matrices by component, layer and the coordinates in which they differ.
 
-    Parameters
-    ----------
-    places : sequence of Mapping
-        Coordinates of each.
-
-    Returns
-    -------
-    list of str
-        Names, all different if the places are.
-
-    Examples
-    --------
-    >>> labels([{"component": "q_proj", "layer": 0, "step": s} for s in (0, 10)])
-    ['q_proj of layer 0, step 0', 'q_proj of layer 0, step 10']
+    Names are all different if the places are.
     """
 
     def differs(name: str) -> bool:
@@ -184,90 +115,3 @@ def labels(places: Sequence[Mapping[str, Any]]) -> list[str]:
         seen[text] = seen.get(text, 0) + 1
         found[i] = text if seen[text] == 1 else f"{text} ({seen[text]})"
     return found
-
-
-def on_paper(curve: Curve, limit: int) -> dict[str, Array]:
-    """Choose points of a matrix, evenly along the ordinate of Weibull paper.
-
-    Parameters
-    ----------
-    curve : Curve
-        The matrix.
-    limit : int
-        Most points.
-
-    Returns
-    -------
-    dict
-        ``magnitude``, ``percent`` below it, ``y``; from 0.01 % on, and always the largest.
-    """
-    y = ordinate(curve.share)
-    inside = np.flatnonzero(curve.share >= 1e-4)
-    kept = inside
-    if inside.size:
-        targets = np.linspace(y[inside[0]], y[-1], limit)
-        kept = np.unique(np.minimum(np.searchsorted(y, targets), y.size - 1))
-    return {"magnitude": curve.magnitude[kept], "percent": 100 * curve.share[kept], "y": y[kept]}
-
-
-def half_normal(magnitude: Array, sigma: float) -> Array:
-    """Probability that a half-normal magnitude is at most `magnitude`.
-
-    Parameters
-    ----------
-    magnitude : ndarray
-        Where.
-    sigma : float
-        Its σ.
-
-    Returns
-    -------
-    ndarray
-        Probabilities.
-
-    Examples
-    --------
-    >>> half_normal(np.array([1.0]), 1.0).round(4).tolist()
-    [0.6827]
-    """
-    return np.asarray(special.erf(magnitude / (sigma * np.sqrt(2))))
-
-
-def density_of(family: Family, magnitude: Array, shape: float, scale: float) -> Array:
-    """Density of ln|w| by a family of `weibnb.families.rank`.
-
-    Parameters
-    ----------
-    family : str
-        One of `weibnb.families.rank.FAMILIES`.
-    magnitude : ndarray
-        Where (units of the weights).
-    shape, scale : float
-        Its parameters, as `weibnb.families.rank.rank_families` gives them.
-
-    Returns
-    -------
-    ndarray
-        Densities a unit of ln|w|.
-
-    Examples
-    --------
-    >>> density_of("weibull", np.array([1.0]), 2.0, 1.0).round(4).tolist()
-    [0.7358]
-    """
-    u = magnitude / scale
-    log_u = np.log(u)
-    if family == "lognormal":
-        found = -((log_u / shape) ** 2) / 2 - np.log(shape * np.sqrt(2 * np.pi))
-    elif family == "gamma":
-        found = shape * log_u - u - special.gammaln(shape)
-    elif family == "student_t":
-        found = np.log(2) - special.betaln(shape / 2, 0.5) - np.log(shape) / 2 + log_u
-        found -= (shape + 1) / 2 * np.log1p(u**2 / shape)
-    elif family == "half_normal":
-        found = np.log(2 / np.pi) / 2 + log_u - u**2 / 2
-    elif family == "generalised_gaussian":
-        found = np.log(shape) - special.gammaln(1 / shape) + log_u - u**shape
-    else:
-        found = np.log(shape) + shape * log_u - u**shape
-    return np.asarray(np.exp(found))

@@ -6,23 +6,37 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
-from weibnb.charts import curves as _curves
-from weibnb.charts import tables as _tables
-from weibnb.charts.marks import COLOURS, counted, facet, heading, name, notice, only, quantity
-from weibnb.charts.tables import cells
-from weibnb.charts.vega import INK, Scale
-from weibnb.families.rank import rank_families
+from weibnb.charts.curves import curves, labels
+from weibnb.charts.marks import (
+    COLOURS,
+    STROKE,
+    counted,
+    facet,
+    heading,
+    layer,
+    nominal,
+    nothing_drawn,
+    quantity,
+    scales,
+)
+from weibnb.charts.tables import cells, joined
+from weibnb.charts.vega import INK, Scale, as_chart
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
 from weibnb.messages import check_choice, printable
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
 
     from weibnb.charts.curves import Curve
     from weibnb.charts.vega import Spec
+    from weibnb.families.rank import Family
 
+    Array = NDArray[np.float64]
 
+# What a family is called, and the letter of its shape.
 _WORDS = {
     "lognormal": ("lognormal", "s"),
     "gamma": ("gamma", "a"),
@@ -31,73 +45,104 @@ _WORDS = {
 }
 
 
+@as_chart
 def density(fits: xr.Dataset, *, scale: Scale = "log", rival: bool = True) -> Spec:
-    """Specify `weibnb.charts.doors.density`: its parameters, and what it raises."""
+    """Draw the distribution of magnitudes with the fitted Weibull and a half-normal over it.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits with counts, at most 12 matrices.
+    scale : {"log", "linear"}
+        Density of ln|w|, or of |w| (up to its 99.9 % quantile).
+    rival : bool
+        Whether the family with the lowest BIC of all weights is sought (see
+        `weibnb.rank_families`) and drawn, if it is neither of the two.
+
+    Returns
+    -------
+    altair chart
+        A small multiple for each matrix: area counted, solid Weibull, dashed half-normal with
+        σ = λ / (λ/σ of the Gaussian anchor), dotted the rival, which the panel's title names.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits with counts, holds more than 12 matrices, or `scale` is
+        unknown.
+
+    Examples
+    --------
+    >>> import numpy as np, weibnb as wb
+    >>> weights = np.random.default_rng(0).normal(0, 0.02, (64, 64))
+    >>> fits = wb.scan({"tiny": {"model.layers.0.mlp.up_proj.weight": weights}})
+    >>> density(fits).to_dict()["title"]["text"]
+    'Density of ln |w|'
+    """
     check_choice("scale", scale, get_args(Scale))
-    every = _curves.curves(fits)
-    curves = [curve for curve in every if curve.share.size > 1]
+    every = curves(fits)
+    drawn = [curve for curve in every if curve.share.size > 1]
     lost = pd.Series([curve.status for curve in every if curve.share.size <= 1], dtype=object)
     light = prepare(fits, light=True, dims=DIMS)
     what = "ln |w|" if scale == "log" else "|w|"
-    if not curves:
-        title = heading(light, f"Density of {what}")
-        return notice(title, _tables.excluded(light, cells(light)))
+    if not drawn:
+        return nothing_drawn(light, cells(light), f"Density of {what}")
     best = _best_families(fits) if rival else {}
     ratio = gaussian_anchor(fits).lam_over_rms
     parts, panels = [], []
-    for curve, label in zip(curves, _curves.labels([c.place for c in curves]), strict=True):
+    for curve, label in zip(drawn, labels([c.place for c in drawn]), strict=True):
         text = f"{label}, k {curve.numbers['k']:.3f}" if curve.fitted else label
         family = best.get(tuple(curve.place.values()))
         panels.append(text + (f"\n{_verdict(family)}" if rival else ""))
-        part = _densities(curve, ratio, family, scale=scale)
         place = curve.place | {"panel": panels[-1], "place": len(panels) - 1}
-        parts += [values | place for values in part]
-    table = _tables.joined(parts)
+        parts += [part | place for part in _densities(curve, ratio, family, scale=scale)]
+    table = joined(parts)
     one = panels[0].split("\n") if len(panels) == 1 else []
     title = heading(light, f"Density of {what}", "area: counted weights", counted(lost), *one)
-    return facet(_density_layers(table, scale), table, title, columns=3, width=230, height=150)
+    return facet(_layers(table, scale), table, title, columns=3, width=230, height=150)
 
 
-def _density_layers(table: pd.DataFrame, scale: Scale) -> list[Spec]:
-    kinds = ["Weibull", "half-normal", "best family"]
-    kinds = [kind for kind in kinds if kind in set(table["kind"])]
+def _layers(table: pd.DataFrame, scale: Scale) -> list[Spec]:
+    """Area of the counted weights, and lines of the distributions."""
+    shown = set(table["kind"])
+    kinds = [kind for kind in ("Weibull", "half-normal", "best family") if kind in shown]
     unit = "a unit of ln |w|" if scale == "log" else "1 / unit of the weights"
-    axis = {"tickCount": 4, "format": "~g", "labelOverlap": True}
     at: Spec = {
-        "x": quantity("magnitude", scale={"type": scale, "nice": False}, axis=axis,
-                      title="|w| (units of the weights)"),
+        "x": quantity(
+            "magnitude",
+            scale={"type": scale, "nice": False},
+            axis={"tickCount": 4, "format": "~g", "labelOverlap": True},
+            title="|w| (units of the weights)",
+        ),
         "y": quantity("density", title=f"density ({unit})"),
-        "tooltip": [name("panel"), name("kind"), quantity("magnitude", format=".4~g"),
-                    quantity("density")],
-    }  # fmt: skip
-    legend = {"title": None, "orient": "bottom", "symbolType": "stroke", "symbolSize": 300,
-              "symbolStrokeWidth": 2}  # fmt: skip
-    ranges = {"color": COLOURS, "strokeDash": ([1, 0], [5, 3], [1.5, 2])}
-    looks = {
-        channel: name(
-            "kind", scale={"domain": kinds, "range": list(values[: len(kinds)])}, legend=legend
-        )
-        for channel, values in ranges.items()
+        "tooltip": [
+            nominal("panel"),
+            nominal("kind"),
+            quantity("magnitude", format=".4~g"),
+            quantity("density"),
+        ],
     }
-    area = {"type": "area", "opacity": 0.3, "color": INK}
-    layers = [{"mark": area, "encoding": at, "transform": only("kind", equal="counted")}]
+    counts = {"field": "kind", "equal": "counted"}
+    layers = [layer("area", at, where=counts, opacity=0.3, color=INK)]
     if kinds:
-        line = {"type": "line", "strokeWidth": 1.8}
-        others = only("kind", oneOf=kinds)
-        layers.append({"mark": line, "encoding": at | looks, "transform": others})
+        legend = {"title": None, "orient": "bottom", **STROKE}
+        dashes = ([1, 0], [5, 3], [1.5, 2])
+        looks = scales(nominal("kind"), kinds, legend, color=COLOURS, strokeDash=dashes)
+        lines = {"field": "kind", "oneOf": kinds}
+        layers.append(layer("line", at | looks, where=lines, strokeWidth=1.8))
     return layers
 
 
 def _best_families(fits: xr.Dataset) -> dict[tuple[Any, ...], pd.Series[Any]]:
     """Row of the family with the lowest BIC, by the place of its matrix."""
+    from weibnb.families.rank import rank_families
+
     table = rank_families(prepare(fits, dims=DIMS, mixed_protocols=True))
-    table = table[table["rank"] == 1]
-    dims = [dim for dim in ("model", "layer", "component", "step", "expert") if dim in table]
-    return {
-        tuple(printable(row[dim]) if dim in ("model", "component") else row[dim]
-              for dim in dims): row
-        for _, row in table.iterrows()
-    }  # fmt: skip
+    table = table[table["rank"] == 1].copy()
+    for column in ("model", "component"):
+        table[column] = table[column].map(printable)
+    dims = [dim for dim in (*DIMS, "expert") if dim in table]
+    return {tuple(row[dim] for dim in dims): row for _, row in table.iterrows()}
 
 
 def _verdict(best: pd.Series[Any] | None) -> str:
@@ -128,13 +173,32 @@ def _densities(
     drawn = {}
     if curve.fitted:
         k, lam = curve.numbers["k"], curve.numbers["lam"]
-        drawn["Weibull"] = _curves.density_of("weibull", middle, k, lam)
-        drawn["half-normal"] = _curves.density_of("half_normal", middle, np.nan, lam / ratio)
+        drawn["Weibull"] = density_of("weibull", middle, k, lam)
+        drawn["half-normal"] = density_of("half_normal", middle, np.nan, lam / ratio)
     if best is not None and best["family"] in _WORDS:
-        density_ = _curves.density_of(best["family"], middle, best["shape"], best["scale"])
-        drawn["best family"] = density_
+        drawn["best family"] = density_of(best["family"], middle, best["shape"], best["scale"])
     found |= {kind: v if scale == "log" else v / middle for kind, v in drawn.items()}
     return [
         {"magnitude": middle, "density": value, "kind": kind, "y": middle}
         for kind, value in found.items()
     ]
+
+
+def density_of(family: Family, magnitude: Array, shape: float, scale: float) -> Array:
+    """Density of ln|w| by a family, with the parameters that `rank_families` gives."""
+    u = magnitude / scale
+    log_u = np.log(u)
+    if family == "lognormal":
+        found = -((log_u / shape) ** 2) / 2 - np.log(shape * np.sqrt(2 * np.pi))
+    elif family == "gamma":
+        found = shape * log_u - u - special.gammaln(shape)
+    elif family == "student_t":
+        found = np.log(2) - special.betaln(shape / 2, 0.5) - np.log(shape) / 2 + log_u
+        found -= (shape + 1) / 2 * np.log1p(u**2 / shape)
+    elif family == "half_normal":
+        found = np.log(2 / np.pi) / 2 + log_u - u**2 / 2
+    elif family == "generalised_gaussian":
+        found = np.log(shape) - special.gammaln(1 / shape) + log_u - u**shape
+    else:
+        found = np.log(shape) + shape * log_u - u**shape
+    return np.asarray(np.exp(found))

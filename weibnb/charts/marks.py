@@ -1,4 +1,4 @@
-"""Pieces of Vega-Lite that the charts share: marks, encodings, titles, small multiples."""
+"""Pieces of Vega-Lite that the charts are made of: encodings, layers, titles, small multiples."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from weibnb.charts import tables as _tables
-from weibnb.charts.tables import DEPTHS
+from weibnb.charts.tables import CLASSES, DEPTHS, excluded
 from weibnb.charts.vega import INK
-from weibnb.fits.schema import protocol_of
+from weibnb.fits.schema import gaussian_anchor, protocol_of
 from weibnb.fitting.weibull import protocol_text
 from weibnb.messages import shortened
 
@@ -25,20 +24,10 @@ if TYPE_CHECKING:
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 SHAPES = ("circle", "triangle-up", "square", "diamond", "triangle-down", "cross")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [10, 4])
-#: Colour and shape of each class.
-CLASSES = dict(
-    zip(
-        _tables.CLASSES,
-        [
-            (COLOURS[0], "circle"),
-            (COLOURS[2], "square"),
-            (COLOURS[1], "triangle-up"),
-            (COLOURS[3], "diamond"),
-            (INK, "cross"),
-        ],
-        strict=True,
-    )
-)
+#: Swatch of a legend that shows how a line is drawn.
+STROKE: Spec = {"symbolType": "stroke", "symbolSize": 300, "symbolStrokeWidth": 2}
+_CLASS_COLOURS = (COLOURS[0], COLOURS[2], COLOURS[1], COLOURS[3], INK)
+_CLASS_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 
 
 def quantity(field: str, **more: Any) -> Spec:
@@ -46,38 +35,40 @@ def quantity(field: str, **more: Any) -> Spec:
     return {"field": field, "type": "quantitative", **more}
 
 
-def name(field: str, **more: Any) -> Spec:
+def nominal(field: str, **more: Any) -> Spec:
     """Encode a column as a name; further keywords are Vega-Lite's."""
     return {"field": field, "type": "nominal", **more}
 
 
-def only(field: str, **test: Any) -> list[Spec]:
-    """Keep the rows whose column passes a test: ``equal=``, ``oneOf=`` or ``valid=``."""
-    return [{"filter": {"field": field, **test}}]
+def ordinal(field: str, **more: Any) -> Spec:
+    """Encode a column as names in an order; further keywords are Vega-Lite's."""
+    return {"field": field, "type": "ordinal", **more}
 
 
-def k_axis() -> Spec:
-    """Encode k along y."""
-    return quantity("k", scale={"zero": False}, title="Weibull shape k")
+def k_axis(field: str = "k") -> Spec:
+    """Encode k, or another column in its units, along y."""
+    return quantity(field, scale={"zero": False}, title="Weibull shape k")
+
+
+def layer(
+    mark: str,
+    encoding: Spec,
+    *,
+    data: pd.DataFrame | None = None,
+    where: Spec | None = None,
+    **looks: Any,
+) -> Spec:
+    """Draw one kind of mark for every row of data, or for those that pass the test `where`."""
+    found: Spec = {"mark": {"type": mark, **looks}, "encoding": encoding}
+    if data is not None:
+        found["data"] = data
+    if where is not None:
+        found["transform"] = [{"filter": where}]
+    return found
 
 
 def heading(fits: xr.Dataset, text: str, *notes: str) -> Spec:
-    """Title with the models, their protocol and notes below it.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        From `weibnb.charts.tables.ready`.
-    text : str
-        What the chart shows.
-    *notes : str
-        Further lines; empty ones are left out.
-
-    Returns
-    -------
-    dict
-        For ``title``.
-    """
+    """Title with the models, their protocol and notes below it; empty notes are left out."""
     models = [shortened(label, 40) for label in np.atleast_1d(fits["model"].values)]
     named = ", ".join(models[:3]) + (f" and {len(models) - 3} more" if len(models) > 3 else "")
     estimator, trim = protocol_of(fits)
@@ -86,33 +77,16 @@ def heading(fits: xr.Dataset, text: str, *notes: str) -> Spec:
 
 
 def notice(title: Spec, lines: Sequence[str]) -> Spec:
-    """Make a small chart that holds words only.
+    """Make a small chart that holds words only, under the title it would have had."""
+    encoding = {"x": {"value": 8}, "y": ordinal("line", axis=None), "text": nominal("text")}
+    table = pd.DataFrame({"text": list(lines), "line": range(len(lines))})
+    words = layer("text", encoding, data=table, align="left", color=INK, fontSize=12)
+    return words | {"title": title, "width": 420, "height": 22 * len(lines)}
 
-    Parameters
-    ----------
-    title : dict
-        The title that the chart would have had.
-    lines : sequence of str
-        What to say.
 
-    Returns
-    -------
-    dict
-        Vega-Lite.
-    """
-    encoding = {
-        "x": {"value": 8},
-        "y": {"field": "line", "type": "ordinal", "axis": None},
-        "text": name("text"),
-    }
-    return {
-        "data": pd.DataFrame({"text": list(lines), "line": range(len(lines))}),
-        "mark": {"type": "text", "align": "left", "color": INK, "fontSize": 12},
-        "encoding": encoding,
-        "title": title,
-        "width": 420,
-        "height": 22 * len(lines),
-    }
+def nothing_drawn(fits: xr.Dataset, table: pd.DataFrame, text: str, *notes: str) -> Spec:
+    """Make the chart that says why none of the selected matrices can be drawn."""
+    return notice(heading(fits, text, *notes), excluded(fits, table))
 
 
 def facet(
@@ -124,25 +98,9 @@ def facet(
     width: Any,
     height: Any,
 ) -> Spec:
-    """Make small multiples, or one chart where there is one panel.
+    """Make small multiples of a table from `panels`, or one chart where there is one panel.
 
-    Parameters
-    ----------
-    layers : sequence of dict
-        What each panel shows; those without data have `table`.
-    table : pandas.DataFrame
-        From `weibnb.charts.tables.panels`.
-    title : dict
-        Above all.
-    columns : int
-        Small multiples side by side.
-    width, height : number or dict
-        Of a panel.
-
-    Returns
-    -------
-    dict
-        Vega-Lite.
+    Layers without data have `table`; width and height are those of a panel.
     """
     panel = {"layer": list(layers), "width": width, "height": height}
     number = table["place"].nunique()
@@ -155,7 +113,7 @@ def facet(
     spec: Spec = {
         "data": table,
         "spec": panel,
-        "facet": name("panel", title=None, sort=order, header=header),
+        "facet": nominal("panel", title=None, sort=order, header=header),
         "columns": min(columns, number),
         "title": title,
     }
@@ -164,48 +122,30 @@ def facet(
     return spec
 
 
-def class_scales(present: pd.Series[Any]) -> Spec:
-    """Encode ``weight_class`` by colour and by shape.
-
-    Parameters
-    ----------
-    present : pandas.Series
-        The classes of a table.
-
-    Returns
-    -------
-    dict
-        Both encodings; their legends merge.
-    """
-    names = [label for label in CLASSES if label in set(present)]
+def scales(base: Spec, domain: Sequence[Any], legend: Spec | None, **ranges: Any) -> Spec:
+    """Encode a column by several channels: the first values of each range stand for `domain`."""
     return {
-        channel: name(
-            "weight_class",
-            scale={"domain": names, "range": [CLASSES[label][i] for label in names]},
-            legend={"title": "class", "symbolSize": 60},
-        )
-        for i, channel in enumerate(("color", "shape"))
+        channel: base
+        | {"scale": {"domain": domain, "range": list(looks[: len(domain)])}, "legend": legend}
+        for channel, looks in ranges.items()
     }
 
 
-def model_scales(models: pd.Series[Any]) -> dict[str, Spec]:
-    """Encode at most 6 models by colour, shape and dash.
+def class_scales(present: pd.Series[Any]) -> Spec:
+    """Encode the classes in a column by colour and by shape, the same in every chart."""
+    shown = set(present)
+    chosen = [i for i, label in enumerate(CLASSES) if label in shown]
+    return scales(
+        nominal("weight_class"),
+        [CLASSES[i] for i in chosen],
+        {"title": "class", "symbolSize": 60},
+        color=[_CLASS_COLOURS[i] for i in chosen],
+        shape=[_CLASS_SHAPES[i] for i in chosen],
+    )
 
-    Parameters
-    ----------
-    models : pandas.Series
-        Models of a table.
 
-    Returns
-    -------
-    dict
-        The encodings; the legends of the first two merge.
-
-    Raises
-    ------
-    ValueError
-        If there are more models.
-    """
+def model_scales(models: pd.Series[Any]) -> Spec:
+    """Encode models by colour, shape and dash; raise where there are more than colours."""
     names = list(dict.fromkeys(models))
     if len(names) > len(COLOURS):
         raise ValueError(
@@ -213,65 +153,29 @@ def model_scales(models: pd.Series[Any]) -> dict[str, Spec]:
             "Select some: fits.sel(model=[...])."
         )
     legend = {"title": "model", "symbolSize": 60, "labelLimit": 260}
-    ranges: dict[str, Any] = {"color": COLOURS, "shape": SHAPES, "strokeDash": DASHES}
-    return {
-        channel: name(
-            "model",
-            scale={"domain": names, "range": list(values[: len(names)])},
-            legend=None if channel == "strokeDash" else legend,
-        )
-        for channel, values in ranges.items()
-    }
+    dashes = scales(nominal("model"), names, None, strokeDash=DASHES)
+    return scales(nominal("model"), names, legend, color=COLOURS, shape=SHAPES) | dashes
 
 
-def depth_scales(table: pd.DataFrame) -> dict[str, Spec]:
-    """Encode the layer, or of many layers the third it lies in, by colour and by dash.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        With columns layer and depth.
-
-    Returns
-    -------
-    dict
-        Both encodings.
-    """
-    stroke: Spec = {"symbolType": "stroke", "symbolSize": 300, "symbolStrokeWidth": 2}
+def depth_scales(table: pd.DataFrame) -> Spec:
+    """Encode the layer, or of many layers the third it lies in, by colour and by dash."""
     layers = table["layer"].drop_duplicates().sort_values().tolist()
-    few = len(layers) <= len(COLOURS)
-    values = layers if few else [word for word in DEPTHS if word in set(table["depth"])]
-    base: Spec = {
-        "field": "layer" if few else "depth",
-        "type": "ordinal" if few else "nominal",
-        "legend": {"title": "layer" if few else "third of the layers", **stroke},
-    }
-    count = len(values)
-    ranges: dict[str, Any] = {"color": COLOURS, "strokeDash": DASHES}
-    return {
-        channel: base | {"scale": {"domain": values, "range": list(looks[:count])}}
-        for channel, looks in ranges.items()
-    }
+    if len(layers) <= len(COLOURS):
+        base, domain, title = ordinal("layer"), layers, "layer"
+    else:
+        domain = [word for word in DEPTHS if word in set(table["depth"])]
+        base, title = nominal("depth"), "third of the layers"
+    return scales(base, domain, {"title": title, **STROKE}, color=COLOURS, strokeDash=DASHES)
 
 
 def tooltips(*names: str, full: bool = True) -> list[Spec]:
-    """Numbers of a cell for its tooltip.
+    """Coordinates and estimates of a cell, then columns as ``"column"`` or ``"column=title"``.
 
-    Parameters
-    ----------
-    *names : str
-        Further columns, as ``"column"`` or ``"column=title"``.
-    full : bool
-        Whether the tensor, status, SE(λ), r2 and n are among them; without, rows are half as long.
-
-    Returns
-    -------
-    list of dict
-        Coordinates, estimates, then the further columns.
+    Rows are half as long without `full`: tensor, status, SE(λ), r² and n.
     """
     text = ["model", "component", "layer", "step", *(["status", "parameter"] if full else [])]
     numbers = ["k", "k_se=SE(k)", "lam=λ", *(["lam_se=SE(λ)", "r2"] if full else []), *names]
-    found = [name(column, title=column) for column in text]
+    found = [nominal(column, title=column) for column in text]
     for entry in numbers:
         column, _, title = entry.partition("=")
         found.append(quantity(column, title=title or column, format=".5~g"))
@@ -280,76 +184,39 @@ def tooltips(*names: str, full: bool = True) -> list[Spec]:
 
 def detail(table: pd.DataFrame, *names: str) -> list[Spec]:
     """Columns that part one line from another, with the expert where there are several."""
-    return [name(column) for column in (*names, *(["expert"] if "expert" in table else []))]
+    return [nominal(column) for column in (*names, *(["expert"] if "expert" in table else []))]
 
 
 def rule_at(value: float, axis: Literal["x", "y"] = "y", words: str = "") -> Spec:
-    """Draw a dashed grey line at a value.
+    """Draw a dashed grey line at a value, with words for its tooltip."""
+    tips = [nominal("words", title="line"), quantity("at", format=".5~g", title="value")]
+    table = pd.DataFrame({"at": [value], "words": [words]})
+    encoding = {axis: quantity("at"), "tooltip": tips}
+    return layer("rule", encoding, data=table, strokeDash=[5, 3], color=INK, strokeWidth=1.5)
 
-    Parameters
-    ----------
-    value : float
-        Where.
-    axis : {"x", "y"}
-        On which axis.
-    words : str
-        What its tooltip says.
 
-    Returns
-    -------
-    dict
-        A layer.
-    """
-    tips = [name("words", title="line"), quantity("at", format=".5~g", title="value")]
-    return {
-        "data": pd.DataFrame({"at": [value], "words": [words]}),
-        "mark": {"type": "rule", "strokeDash": [5, 3], "color": INK, "strokeWidth": 1.5},
-        "encoding": {axis: quantity("at"), "tooltip": tips},
-    }
+def gaussian_rule(fits: xr.Dataset) -> Spec:
+    """Draw a dashed line at the k of an untrained Gaussian matrix."""
+    return rule_at(gaussian_anchor(fits).k, words="an untrained Gaussian matrix")
 
 
 def crosses(x: Spec, column: str) -> Spec:
-    """Draw a cross at the foot for every row without a number.
-
-    Parameters
-    ----------
-    x : dict
-        Where along the axis.
-    column : str
-        The number.
-
-    Returns
-    -------
-    dict
-        A layer whose tooltip gives the status.
-    """
-    mark = {"type": "text", "text": "×", "fontSize": 15, "fontWeight": 700, "color": INK}
-    tips = [name(field) for field in ("reason", "model", "component", "layer", "step")]
-    return {
-        "mark": mark | {"baseline": "bottom"},
-        "encoding": {"x": x, "y": {"value": "height"}, "tooltip": tips},
-        "transform": only(column, valid=False),
-    }
+    """Draw a cross at the foot for every row without a number; its tooltip gives the status."""
+    tips = [nominal(field) for field in ("reason", "model", "component", "layer", "step")]
+    return layer(
+        "text",
+        {"x": x, "y": {"value": "height"}, "tooltip": tips},
+        where={"field": column, "valid": False},
+        text="×",
+        fontSize=15,
+        fontWeight=700,
+        color=INK,
+        baseline="bottom",
+    )
 
 
 def counted(reasons: pd.Series[Any]) -> str:
-    """Count the matrices that are not drawn, by reason.
-
-    Parameters
-    ----------
-    reasons : pandas.Series
-        A reason each; empty for those that are drawn.
-
-    Returns
-    -------
-    str
-        Words; empty if all are drawn.
-
-    Examples
-    --------
-    >>> counted(pd.Series(["", "constant", "all_zero", "constant"]))
-    'not fitted, not drawn: 2 constant, 1 all_zero'
-    """
+    """Count the matrices that are not drawn, by reason; empty reasons are drawn."""
     lost = reasons[reasons != ""].value_counts().sort_index()
     lost = lost.sort_values(ascending=False, kind="stable")
     words = [f"{count:,} {shortened(word)}" for word, count in lost.head(4).items()]

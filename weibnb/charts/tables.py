@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
-from weibnb.fits.schema import DIMS, prepare
+from weibnb.fits.schema import DIMS
 from weibnb.messages import printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    import xarray as xr
 
 #: Weight classes, in the order of a legend.
 CLASSES = ("selection", "value", "transmission", "fused", "other")
@@ -25,73 +26,10 @@ MAX_PANELS = 12
 _DESCRIPTIVE = ("weight_class", "status", "parameter", "n", "k", "k_se", "lam", "lam_se", "r2")
 
 
-def optional(fits: xr.Dataset, name: str) -> xr.DataArray:
-    """Return a variable, or NaN on the dims of k where the fits do not hold it.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Fits.
-    name : str
-        The variable.
-
-    Returns
-    -------
-    xarray.DataArray
-        On the dims of k.
-    """
-    found: xr.DataArray = fits[name] if name in fits else xr.full_like(fits["k"], np.nan)
-    return found
-
-
-def choose(fits: xr.Dataset, labels_: Mapping[str, Any], argument: str) -> xr.Dataset:
-    """Select one model and one step.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        From `ready`.
-    labels_ : Mapping
-        As for ``fits.sel``.
-    argument : str
-        The parameter, for the message.
-
-    Returns
-    -------
-    xarray.Dataset
-        With all dims.
-
-    Raises
-    ------
-    ValueError
-        If a label is not there, or more than one model or step is left.
-    """
-    try:
-        chosen: xr.Dataset = prepare(fits.sel(dict(labels_)), dims=DIMS, mixed_protocols=True)
-    except (KeyError, ValueError) as err:
-        raise ValueError(f"`{argument}` must be labels of `fits`, got {dict(labels_)!r}.") from err
-    for dim in ("model", "step"):
-        if chosen.sizes[dim] != 1:
-            known = ", ".join(map(repr, chosen[dim].values.tolist()[:6]))
-            raise ValueError(f"`{argument}` must choose one {dim}, got {dict(labels_)!r}: {known}.")
-    return chosen
-
-
 def cells(fits: xr.Dataset, extra: Mapping[str, xr.DataArray] | None = None) -> pd.DataFrame:
-    """List the matrices that are there, a row each, in columns of fixed names.
+    """List the matrices that are there, one row each, in columns of fixed names.
 
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        From `ready`.
-    extra : Mapping of DataArray, optional
-        Further columns.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The coordinates, `weight_class`, `status`, `parameter`, `n`, the estimates and `extra`;
-        `reason` is empty where k is known, else the status.
+    `reason` is empty where k is known, else the status; `extra` gives further columns.
     """
     dims = [str(dim) for dim in fits["k"].dims]
     arrays = {name: fits[name] for name in _DESCRIPTIVE if name in fits} | dict(extra or {})
@@ -120,26 +58,7 @@ def cells(fits: xr.Dataset, extra: Mapping[str, xr.DataArray] | None = None) -> 
 def thinned(table: pd.DataFrame, *names: str, rows: int = MAX_ROWS) -> tuple[pd.DataFrame, str]:
     """Keep evenly spaced values of one column after another until a table has few rows.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        From `cells`.
-    *names : str
-        Columns to thin, in this order.
-    rows : int
-        Most rows.
-
-    Returns
-    -------
-    tuple
-        The table, and words that say what was left out (empty if nothing was).
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"layer": range(100)})
-    >>> kept, note = thinned(table, "layer", rows=10)
-    >>> len(kept), note
-    (10, '10 of 100 layers drawn')
+    Also returns words for what was left out, empty if nothing was.
     """
     notes = []
     for name in names:
@@ -162,20 +81,7 @@ def thinned(table: pd.DataFrame, *names: str, rows: int = MAX_ROWS) -> tuple[pd.
 
 
 def excluded(fits: xr.Dataset, table: pd.DataFrame) -> list[str]:
-    """Say why there is nothing to draw.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        The selection.
-    table : pandas.DataFrame
-        Its matrices, from `cells`.
-
-    Returns
-    -------
-    list of str
-        Lines.
-    """
+    """Say why nothing of a selection can be drawn; `table` holds its `cells`."""
     empty = [dim for dim in (*DIMS, "expert") if fits.sizes.get(dim, 1) == 0]
     if empty:
         return [f"The selection has no {' and no '.join(empty)}."]
@@ -189,24 +95,9 @@ def excluded(fits: xr.Dataset, table: pd.DataFrame) -> list[str]:
 
 
 def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
-    """Give every row the small multiple that it belongs to.
+    """Give every row its small multiple: one for each combination of the columns `names`.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        From `cells`.
-    *names : str
-        What a small multiple is made of.
-
-    Returns
-    -------
-    pandas.DataFrame
-        With columns ``panel``, named by what differs, a line each, and ``place``, the order.
-
-    Raises
-    ------
-    ValueError
-        If there are more than `MAX_PANELS`; components only are limited by twice that.
+    `panel` names it by what differs, one line each; `place` is its position.
     """
     table = table.copy()
     keys = list(table[list(names)].itertuples(index=False, name=None))
@@ -233,18 +124,10 @@ def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
 
 
 def layer_medians(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Reduce experts, and layers in bins where a map has too many cells, to medians.
+    """Reduce experts, and layers in bins where a map has too many cells, to medians of ``value``.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        From `panels`, with column ``value``.
-
-    Returns
-    -------
-    tuple
-        The table with ``band``, the label of its layers, and ``order``; and words that say what
-        was reduced (empty if nothing was).
+    `band` labels the layers of a row, `order` is its position; also returns words for what was
+    reduced, empty if nothing was.
     """
     layers = np.unique(table["layer"])
     numbers, components = table["place"].nunique(), table["component"].nunique()
@@ -271,41 +154,14 @@ def layer_medians(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def depth_words(table: pd.DataFrame) -> pd.Series[Any]:
-    """Third of the model that each layer lies in.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        With column layer.
-
-    Returns
-    -------
-    pandas.Series
-        ``shallow``, ``middle`` or ``deep``.
-
-    Examples
-    --------
-    >>> depth_words(pd.DataFrame({"layer": range(6)})).tolist()
-    ['shallow', 'shallow', 'middle', 'middle', 'deep', 'deep']
-    """
+    """Third of the model that each row's layer lies in."""
     layers = list(np.unique(table["layer"]))
     words = {layer: DEPTHS[3 * i // len(layers)] for i, layer in enumerate(layers)}
     return table["layer"].map(words)
 
 
 def joined(parts: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Stack columns that are arrays or one value; those that a part lacks are NaN in it.
-
-    Parameters
-    ----------
-    parts : iterable of dict
-        Columns by name; ``y`` is an array.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The rows of one part after those of another.
-    """
+    """Stack columns that are arrays, as ``y`` is, or one value; what a part lacks is NaN."""
     sized = [(len(part["y"]), part) for part in parts]
     names = dict.fromkeys(column for _, part in sized for column in part)
     columns = {}

@@ -1,31 +1,36 @@
-"""Specifications of charts as plain dicts, and the JSON that a page draws of one."""
+"""A chart as Vega-Lite in dicts, and what becomes of it: JSON for a page, or an altair chart."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, cast
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
     from numpy.typing import NDArray
 
+    from weibnb.charts.altair import Chart
+
+#: Vega-Lite; where it has ``data``, that is a DataFrame.
 Spec = dict[str, Any]
 #: Of an axis.
 Scale = Literal["log", "linear"]
+P = ParamSpec("P")
 
 #: Of Vega-Lite, as altair writes it.
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.4.1.json"
-
 #: Grey that can be read on white and on black.
 INK = "#7a7a7a"
-#: Fields that every row of a matrix keeps, encoded or not.
+# Columns that the rows of a matrix keep even where no encoding names them.
 _COORDINATES = ("model", "component", "layer", "step", "expert")
-# Significant digits of the numbers in the rows.
-_DIGITS = 7
+_SIGNIFICANT_DIGITS = 7
 _TEXT: Spec = {"labelColor": INK, "titleColor": INK, "titleFontWeight": 400}
+#: Looks of every chart, on light and dark pages.
 CONFIG: Spec = {
     "background": "transparent",
     "view": {"stroke": INK, "strokeOpacity": 0.4},
@@ -43,21 +48,39 @@ CONFIG: Spec = {
 }
 
 
-def vega_lite(spec: Spec) -> Spec:
-    """Write a specification as the JSON that a page draws, without altair.
+class ChartFunction(Protocol[P]):
+    """A function from fits to an altair chart; `spec` gives the chart without altair."""
 
-    Parameters
-    ----------
-    spec : dict
-        Vega-Lite, where ``data`` is a DataFrame; columns that no encoding names are left out.
+    __name__: str
+    __signature__: inspect.Signature
+    spec: Callable[P, Spec]
 
-    Returns
-    -------
-    dict
-        Plain values only, with the data as named records at the top.
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Chart:
+        """Draw with altair."""
+
+
+def as_chart(spec: Callable[P, Spec]) -> ChartFunction[P]:
+    """Turn a function that returns Vega-Lite into one that returns an altair chart.
+
+    The function itself stays reachable as ``spec``: the explorer's page draws without altair.
     """
+
+    @functools.wraps(spec)
+    def draw(*args: P.args, **kwargs: P.kwargs) -> Chart:
+        from weibnb.charts.altair import chart_of
+
+        return chart_of(spec(*args, **kwargs))
+
+    drawing = cast("ChartFunction[P]", draw)
+    drawing.spec = spec
+    drawing.__signature__ = inspect.signature(spec).replace(return_annotation="Chart")
+    return drawing
+
+
+def vega_lite(spec: Spec) -> Spec:
+    """Write a specification as JSON: its data as named records at the top, used columns only."""
     datasets: dict[str, list[dict[str, Any]]] = {}
-    used = columns_of(spec)
+    used = {*_columns(spec), *_COORDINATES}
     seen: dict[int, str] = {}
 
     def plain(node: Spec) -> Spec:
@@ -78,47 +101,23 @@ def vega_lite(spec: Spec) -> Spec:
     return {"$schema": SCHEMA, "config": CONFIG, **plain(spec), "datasets": datasets}
 
 
-def columns_of(spec: Spec) -> set[str]:
-    """Columns that a specification names, and the coordinates of its matrices."""
-    return {*_fields(spec), *_COORDINATES}
-
-
-def _fields(node: Any) -> Iterator[str]:
+def _columns(node: Any) -> Iterator[str]:
     """Every column that a specification names."""
     if isinstance(node, dict):
         for key, child in node.items():
             if key == "field" and isinstance(child, str):
                 yield child
             elif isinstance(child, dict | list):
-                yield from _fields(child)
+                yield from _columns(child)
     elif isinstance(node, list):
         for child in node:
-            yield from _fields(child)
+            yield from _columns(child)
 
 
-def records(table: pd.DataFrame, used: set[str] | None = None) -> list[dict[str, Any]]:
-    """Rows of a table, of plain values; numbers have 7 significant digits, NaN is None.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        With columns of text, numbers or truth values.
-    used : set of str, optional
-        The columns that are taken, by default all.
-
-    Returns
-    -------
-    list of dict
-        As JSON takes them.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> records(pd.DataFrame({"k": [1 / 3, np.nan], "layer": [0, 1]}))
-    [{'k': 0.3333333, 'layer': 0}, {'k': None, 'layer': 1}]
-    """
+def records(table: pd.DataFrame, used: set[str]) -> list[dict[str, Any]]:
+    """Rows of a table in plain values: numbers of 7 significant digits, None for NaN."""
     columns = []
-    names = [str(column) for column in table.columns if used is None or column in used]
+    names = [str(column) for column in table.columns if column in used]
     for column in names:
         values = table[column].to_numpy()
         if values.dtype.kind == "f":
@@ -130,7 +129,7 @@ def records(table: pd.DataFrame, used: set[str] | None = None) -> list[dict[str,
 
 def _rounded(values: NDArray[np.float64]) -> list[float | None]:
     with np.errstate(divide="ignore", invalid="ignore"):
-        places = _DIGITS - 1 - np.floor(np.log10(np.abs(values)))
+        places = _SIGNIFICANT_DIGITS - 1 - np.floor(np.log10(np.abs(values)))
     places = np.clip(np.where(np.isfinite(places), places, 0), -290, 290)
     up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
     found = (np.rint(values * up / down) / up * down).tolist()

@@ -6,18 +6,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from weibnb.charts import densities as _densities
-from weibnb.charts import lines as _lines
-from weibnb.charts import maps as _maps
-from weibnb.charts import paper as _paper
-from weibnb.charts import strips as _strips
+from weibnb import charts
 from weibnb.charts.tables import MAX_PANELS
 from weibnb.fits.schema import DIMS
 from weibnb.fits.select import keep_cells
 from weibnb.messages import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
 
@@ -26,16 +22,6 @@ if TYPE_CHECKING:
     from weibnb.explorer.filters import Cell
 
 Slot = Literal["main", "detail", "side"]
-
-
-_DRAW: dict[str, Callable[..., Spec]] = {
-    function.__name__: function
-    for function in (
-        _paper.weibull_plot, _densities.density, _maps.layer_map, _maps.difference,
-        _lines.depth_profile, _lines.trajectories, _lines.phase_portrait,
-        _strips.class_bands, _strips.outlier_strip, _strips.cohort,
-    )
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +81,8 @@ class View:
         """Specify it, of the part of the fits that `query` selects."""
         if self.cells:
             part = keep_cells(part, self.cells)
-        return _DRAW[self.function](part, **self.options)
+        spec: Spec = getattr(charts, self.function).spec(part, **self.options)
+        return spec
 
     def draw(self, part: xr.Dataset) -> Chart:
         """Draw it as an altair chart."""

@@ -18,9 +18,9 @@ except ImportError as err:
         "the explorer needs anywidget, which is not installed: pip install 'weibnb[widgets]'"
     ) from err
 
-from weibnb.charts.lines import TrackValue
-from weibnb.charts.maps import MapValue
+from weibnb.charts.layers import MapValue
 from weibnb.charts.tables import MAX_PANELS, cells
+from weibnb.charts.training import TrackValue
 from weibnb.charts.vega import Scale, vega_lite
 from weibnb.diagnostics.bands import BANDS
 from weibnb.explorer import export as _still

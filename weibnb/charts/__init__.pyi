@@ -1,0 +1,12 @@
+# Public names and where they live: read by type checkers, and by lazy_loader at run time.
+from .components import class_bands as class_bands
+from .components import cohort as cohort
+from .densities import density as density
+from .layers import depth_profile as depth_profile
+from .layers import difference as difference
+from .layers import layer_map as layer_map
+from .tails import body_tail_chart as body_tail_chart
+from .tails import outlier_strip as outlier_strip
+from .training import phase_portrait as phase_portrait
+from .training import trajectories as trajectories
+from .weibull_plots import weibull_plot as weibull_plot

@@ -1,0 +1,233 @@
+"""k by component beside what was published: every matrix with its class band, and the cohort."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from weibnb.charts.marks import (
+    class_scales,
+    crosses,
+    facet,
+    gaussian_rule,
+    heading,
+    k_axis,
+    layer,
+    model_scales,
+    nominal,
+    nothing_drawn,
+    quantity,
+    tooltips,
+)
+from weibnb.charts.tables import MAX_ROWS, cells, panels, thinned
+from weibnb.charts.vega import INK, as_chart
+from weibnb.diagnostics.bands import BANDS, summarise
+from weibnb.diagnostics.cohorts import compare, reference_cohort
+from weibnb.diagnostics.verdicts import PUBLISHED_PROTOCOL, require_protocol
+from weibnb.fits.schema import DIMS, prepare, protocol_of
+from weibnb.fits.select import last_step
+from weibnb.messages import check_choice, printable, shortened
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from weibnb.charts.vega import Spec
+    from weibnb.diagnostics.bands import Band
+
+
+@as_chart
+def class_bands(
+    fits: xr.Dataset,
+    *,
+    band: str | Band = "transmission-feed-forward",
+    reference: bool = True,
+) -> Spec:
+    """Draw k of every matrix by component, with medians, a published band and published entries.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`: the last step of at most 12 models.
+    band : str or Band
+        A name of `weibnb.diagnostics.bands.BANDS`, or a band of your own.
+    reference : bool
+        Whether the medians of the published entries are drawn, at the right edge.
+
+    Returns
+    -------
+    altair chart
+        Within a component the layers go from left to right. Band and entries are left out where
+        the fits have another protocol, which the title says.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, has too many models, or the band is unknown.
+
+    Examples
+    --------
+    >>> from weibnb.diagnostics.cohorts import reference_cohort
+    >>> chart = class_bands(reference_cohort().isel(model=[0]), band="selection-gqa")
+    """
+    if isinstance(band, str):
+        check_choice("band", band, BANDS)
+        band = BANDS[band]
+    fits = last_step(prepare(fits, light=True, dims=DIMS))
+    table, note = thinned(cells(fits), "layer", rows=MAX_ROWS - 500)
+    title = "Weibull shape k by component"
+    if not table["k"].notna().any():
+        return nothing_drawn(fits, table, title)
+    table = panels(table, "model")
+    groups = table.groupby(["model", "component"])
+    rank, most = groups["layer"].rank(method="dense"), groups["layer"].transform("nunique")
+    table["offset"] = np.where(most > 1, (rank - 1) / (most - 1).clip(lower=1) - 0.5, 0.0) * 0.7
+    table["median"] = groups["k"].transform("median")
+    names = list(dict.fromkeys(table["component"]))
+    bar = "bar: median over layers"
+    if protocol_of(fits) == PUBLISHED_PROTOCOL:
+        edges = f"shaded: {shortened(band.name)}, {band.lower:g} to {band.upper:g}"
+        diamonds = " · diamonds: published entries" if reference else ""
+        notes = [f"{edges} · dashed: a Gaussian", bar + diamonds]
+        layers = _band_layers(names, band, reference=reference)
+    else:
+        notes, layers = ["no band: published for another protocol", bar], []
+    layers += [gaussian_rule(fits), *_matrices(table, names)]
+    width = max((64 if table["place"].nunique() < 2 else 47) * len(names), 160)
+    heads = heading(fits, title, *notes, note)
+    return facet(layers, table, heads, columns=2, width=width, height=280)
+
+
+def _component_axis(names: list[str]) -> Spec:
+    scale = {"domain": names, "paddingInner": 0.25}
+    return nominal("component", scale=scale, title=None, axis={"labelAngle": -35})
+
+
+def _offset() -> Spec:
+    return quantity("offset", scale={"domain": [-0.5, 0.5]})
+
+
+def _entries(names: list[str]) -> pd.DataFrame:
+    """Medians of the published entries for these components."""
+    entries = cells(prepare(reference_cohort(), light=True, dims=DIMS))
+    return entries.loc[entries["component"].isin(names), ["model", "component", "k"]]
+
+
+def _entry_tips() -> list[Spec]:
+    k = quantity("k", format=".4f")
+    return [nominal("model", title="published"), nominal("component"), k]
+
+
+def _band_layers(names: list[str], band: Band, *, reference: bool) -> list[Spec]:
+    """Band over the components it was published for, and medians of the published entries."""
+    place: Spec = {"x": _component_axis(names), "y": k_axis()}
+    held = [label for label in names if label.rpartition(".")[2] in band.components]
+    box = pd.DataFrame({"component": held, "k": band.lower, "high": band.upper})
+    tips = [nominal("component"), quantity("k", title="lower"), quantity("high", title="upper")]
+    edges = place | {"y2": {"field": "high"}, "tooltip": tips}
+    shade: Spec = {"color": INK, "opacity": 0.35, "size": 38, "orient": "vertical"}
+    layers = [layer("bar", edges, data=box, **shade)] if held else []
+    if not reference:
+        return layers
+    beside = place | {"xOffset": _offset(), "tooltip": _entry_tips()}
+    diamond: Spec = {"shape": "diamond", "size": 22, "color": INK, "opacity": 0.9}
+    entries = _entries(names).assign(offset=0.46)
+    return [*layers, layer("point", beside, data=entries, **diamond)]
+
+
+def _matrices(table: pd.DataFrame, names: list[str]) -> list[Spec]:
+    """Medians, matrices, and crosses at the foot for those without k."""
+    x = _component_axis(names)
+    tips = [nominal("component"), quantity("median", format=".4f")]
+    median = {"x": x, "y": k_axis("median"), "tooltip": tips}
+    own = {"x": x, "y": k_axis(), "xOffset": _offset(), "tooltip": tooltips()}
+    dots = own | class_scales(table["weight_class"])
+    layers = [
+        layer("tick", median, thickness=2.5, color=INK, size=36),
+        layer("point", dots, size=42, filled=True, opacity=0.85, strokeWidth=0),
+    ]
+    if table["k"].isna().any():
+        cross = crosses(x, "k")
+        layers.append(cross | {"encoding": cross["encoding"] | {"xOffset": _offset()}})
+    return layers
+
+
+@as_chart
+def cohort(fits: xr.Dataset) -> Spec:
+    """Draw the medians of up to 6 models among the 12 published entries, component by component.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits by rank regression at trim 10-90 %: the last step of each model.
+
+    Returns
+    -------
+    altair chart
+        Ticks are the published entries, marks the models' medians over layers ± one standard
+        error. The title names the entry that `weibnb.compare` finds nearest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits by this protocol, or has more than 6 models.
+
+    Examples
+    --------
+    >>> from weibnb.diagnostics.cohorts import reference_cohort
+    >>> chart = cohort(reference_cohort().isel(model=[0]))
+    """
+    fits = prepare(fits, light=True, dims=DIMS)
+    text = "Medians of k among the published entries"
+    require_protocol(fits, "The cohort")
+    if not bool(fits["k"].notnull().any()):
+        return nothing_drawn(fits, cells(fits), text)
+    parts, notes = [], []
+    for label in fits["model"].values:
+        model = last_step(fits.sel(model=[label]))
+        own = summarise(model).isel(model=0, step=-1)
+        columns = {"component": own["component"].values, "k": own["k"].values}
+        table = pd.DataFrame(columns | {"se": own["standard_error"].values})
+        parts.append(table.dropna(subset="k").assign(model=printable(label)))
+        notes.append(_nearest(model, shortened(label)))
+    table = pd.concat(parts, ignore_index=True)
+    table["component"] = table["component"].map(printable)
+    error = table["se"].fillna(0)
+    table["low"], table["high"] = table["k"] - error, table["k"] + error
+    names = list(dict.fromkeys(table["component"]))
+    heads = heading(fits, text, "ticks: published entries · dashed: a Gaussian", *notes[:3])
+    layers = [gaussian_rule(fits), *_medians(table, names)]
+    width = max(64 * len(names), 240)
+    return {"layer": layers, "width": width, "height": 280, "title": heads}
+
+
+def _nearest(model: xr.Dataset, label: str) -> str:
+    """Name the published entry that is nearest to a model."""
+    published = reference_cohort()["component"].values
+    shared = model["k"].notnull() & model["component"].isin(published)
+    if not bool(shared.any()):
+        return f"{label}: no published entry has its components"
+    first = compare(model).iloc[0]
+    note = f" ({first['note']})" if first["note"] else ""
+    return f"{label}: nearest {first['entry']}, distance {first['distance']:.2f}{note}"
+
+
+def _medians(own: pd.DataFrame, names: list[str]) -> list[Spec]:
+    """Medians of the published entries, and those of the models with their standard errors."""
+    place: Spec = {"x": _component_axis(names), "y": k_axis()}
+    looks = model_scales(own["model"])
+    models = looks["color"]["scale"]["domain"]
+    apart = {"domain": models, "paddingOuter": 0.6}
+    side = place | ({"xOffset": nominal("model", scale=apart)} if len(models) > 1 else {})
+    bars = side | {"color": looks["color"], "y": k_axis("low"), "y2": {"field": "high"}}
+    error = quantity("se", title="standard error", format=".2g")
+    tips = [nominal("model"), nominal("component"), quantity("k", format=".4f"), error]
+    dots = side | {"color": looks["color"], "shape": looks["shape"], "tooltip": tips}
+    tick: Spec = {"color": INK, "thickness": 1.5, "size": 30}
+    entries = place | {"tooltip": _entry_tips()}
+    return [
+        layer("tick", entries, data=_entries(names), **tick),
+        layer("rule", bars, data=own, strokeWidth=2),
+        layer("point", dots, data=own, filled=True, size=90),
+    ]

@@ -1,0 +1,314 @@
+"""Charts along the layers: maps of a number or of a difference, and profiles of k."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import xarray as xr
+
+from weibnb.charts.marks import (
+    crosses,
+    detail,
+    facet,
+    gaussian_rule,
+    heading,
+    k_axis,
+    layer,
+    model_scales,
+    nominal,
+    nothing_drawn,
+    ordinal,
+    quantity,
+    tooltips,
+)
+from weibnb.charts.tables import MAX_PANELS, cells, layer_medians, panels, thinned
+from weibnb.charts.vega import INK, as_chart
+from weibnb.diagnostics.outliers import outlier_strength
+from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
+from weibnb.fits.select import last_step
+from weibnb.messages import check_choice, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from weibnb.charts.vega import Spec
+
+MapValue = Literal["k", "lam", "r2", "ks", "z", "outlier"]
+
+#: What a map of each value is called.
+TITLES = {
+    "k": "Weibull shape k",
+    "lam": "Weibull scale λ (units of the weights)",
+    "r2": "r² of the Weibull plot",
+    "ks": "Kolmogorov-Smirnov distance over the trim",
+    "z": "Distance of k from the Gaussian anchor, in standard errors",
+    "outlier": "Largest |w| over what a Gaussian of this body gives",
+}
+_LEGENDS = {"lam": "λ", "r2": "r²", "ks": "KS", "outlier": "max ratio"}
+# Height of a cell, and distance of the strokes in one without a number, in pixels.
+_HEIGHT, _STROKES = 24, 6
+# Above so many cells the tooltips are short.
+_FULL = 500
+_KNOWN, _MISSING = {"field": "value", "valid": True}, {"field": "value", "valid": False}
+
+
+@as_chart
+def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
+    """Draw a number of every matrix as a map of layers and components.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`: at most 12 pairs of model and step, a small multiple each.
+    value : {"k", "lam", "r2", "ks", "z", "outlier"}
+        An estimate; the distance of k from the Gaussian anchor in standard errors; or the largest
+        |w| over the maximum that a Gaussian with the same body is expected to have.
+
+    Returns
+    -------
+    altair chart
+        The colours of k and z diverge from the Gaussian anchor. A hatched cell is a matrix
+        without the number; the reason is in its tooltip. Experts, and layers where a map would
+        have more than 2,000 cells, are drawn as medians, which the title says.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits or has too many pairs, or `value` is unknown.
+
+    Examples
+    --------
+    >>> from weibnb.diagnostics.cohorts import reference_cohort
+    >>> chart = layer_map(reference_cohort().isel(model=[0, 1]), value="lam")
+    """
+    check_choice("value", value, get_args(MapValue))
+    fits = prepare(fits, light=True, dims=DIMS)
+    table = cells(fits, {"value": map_values(fits, value)})
+    if not table["value"].notna().any():
+        return nothing_drawn(fits, table, TITLES[value])
+    unknown = table["value"].isna() & (table["reason"] == "")
+    table["reason"] = table["reason"].mask(unknown, "fitted, but this number is not known")
+    table, note = layer_medians(panels(table, "model", "step"))
+    middle = {"k": gaussian_anchor(fits).k, "z": 0.0}.get(value)
+    digits = {"k": ".3f", "z": ".1f"}.get(value, ".3~g")
+    colours = f"middle of the colours: a Gaussian, {middle:.4f}" if value == "k" else ""
+    title = heading(fits, TITLES[value], note, colours)
+    return _heat(table, title, _LEGENDS.get(value, value), middle=middle, digits=digits)
+
+
+def map_values(fits: xr.Dataset, value: MapValue) -> xr.DataArray:
+    """Return the number of every matrix that a map of `value` shows."""
+    if value == "outlier":
+        strength = outlier_strength(fits)["gaussian_max"]
+        return fits["max_abs"] / strength.where(strength > 0)
+    if value == "z":
+        return (fits["k"] - gaussian_anchor(fits).k) / _variable(fits, "k_se")
+    return _variable(fits, value)
+
+
+def _variable(fits: xr.Dataset, name: str) -> xr.DataArray:
+    """Return a variable, or NaN where the fits do not hold it."""
+    found: xr.DataArray = fits[name] if name in fits else xr.full_like(fits["k"], np.nan)
+    return found
+
+
+@as_chart
+def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, Any]) -> Spec:
+    """Map how far k of one model or step differs from that of another, cell by cell.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits that hold both.
+    first, second : Mapping
+        Labels that choose one model and one step each, as for ``fits.sel``.
+
+    Returns
+    -------
+    altair chart
+        k of `second` less k of `first`; a dot stands in cells where the difference is below two
+        standard errors, the noise floor. A hatched cell: one of both has no k.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, or a choice is not one model and step that are there.
+
+    Notes
+    -----
+    The standard error takes both fits as independent; for two steps of a run it is too large.
+
+    Examples
+    --------
+    >>> from weibnb.diagnostics.cohorts import reference_cohort
+    >>> entries = reference_cohort()
+    >>> chart = difference(entries, {"model": "pythia-70m"}, {"model": "llama-3-8b"})
+    """
+    fits = prepare(fits, light=True, dims=DIMS)
+    a, b = _choose(fits, first, "first"), _choose(fits, second, "second")
+    gone = (a["status"].values == "absent") | (b["status"].values == "absent")
+    joined = b.assign(status=b["status"].copy(data=np.where(gone, "absent", b["status"])))
+    noise = 2 * np.hypot(_variable(a, "k_se").values, _variable(b, "k_se").values)
+    first_k, second_k = a["k"].values, b["k"].values
+    numbers = {
+        "value": second_k - first_k, "noise": noise, "first_k": first_k, "second_k": second_k
+    }  # fmt: skip
+    table = cells(joined, {name: b["k"].copy(data=data) for name, data in numbers.items()})
+    lost = table["value"].isna() & (table["reason"] == "")
+    table["reason"] = table["reason"].mask(lost, "not fitted in `first`")
+    names = [", ".join(f"{d} {shortened(s[d].item())}" for d in ("model", "step")) for s in (a, b)]
+    notes = f"{names[1]} less {names[0]}", "dot: below two standard errors"
+    if not table["value"].notna().any():
+        return nothing_drawn(joined, table, "Difference of k", *notes)
+    table, _ = layer_medians(panels(table, "model"))
+    tips = ("value=difference", "noise=two standard errors", "first_k", "second_k")
+    title = heading(joined, "Difference of k", *notes)
+    return _heat(table, title, "Δk", middle=0.0, tips=tips, digits=".3f")
+
+
+def _choose(fits: xr.Dataset, picked: Mapping[str, Any], argument: str) -> xr.Dataset:
+    """Select one model and one step, or raise."""
+    try:
+        chosen: xr.Dataset = prepare(fits.sel(dict(picked)), dims=DIMS, mixed_protocols=True)
+    except (KeyError, ValueError) as err:
+        raise ValueError(f"`{argument}` must be labels of `fits`, got {dict(picked)!r}.") from err
+    for dim in ("model", "step"):
+        if chosen.sizes[dim] != 1:
+            known = ", ".join(map(repr, chosen[dim].values.tolist()[:6]))
+            raise ValueError(f"`{argument}` must choose one {dim}, got {dict(picked)!r}: {known}.")
+    return chosen
+
+
+def _heat(
+    table: pd.DataFrame,
+    title: Spec,
+    colours: str,
+    *,
+    middle: float | None = None,
+    tips: Sequence[str] = ("value",),
+    digits: str,
+) -> Spec:
+    """Draw a map of the numbers in column ``value``; the colours diverge from `middle`."""
+    value = table["value"]
+    low, high, dark = _shades(value, middle)
+    table = table.assign(ink=np.where(dark, "white", "black"))
+    bands = table.sort_values("order")["band"].drop_duplicates().tolist()
+    few = len(bands) <= MAX_PANELS
+    step = 38 if few else max(4, min(26, 700 // len(bands)))
+    place = _place(table, bands, tips)
+    scheme = "blueorange" if middle is not None else "viridis"
+    scale = {"domain": [low, high], "scheme": scheme}
+    legend = {"gradientLength": 110, "format": ".3~g"}
+    colour = quantity("value", title=colours, scale=scale, legend=legend)
+    layers = [layer("rect", place | {"color": colour}, where=_KNOWN)]
+    if missing := int(value.isna().sum()):
+        layers += _hatched(place, step)
+        words = f"hatched: {missing:,} without a number (point at one for the reason)"
+        title = title | {"subtitle": [*title["subtitle"], words]}
+    if few:
+        white = {"test": {"field": "ink", "equal": "white"}, "value": "white"}
+        ink = {"condition": white, "value": "black"}
+        number = place | {"text": quantity("value", format=digits), "color": ink}
+        layers.append(layer("text", number, where=_KNOWN, fontSize=9, dy=-2))
+    if "noise" in table:
+        table["quiet"] = np.where(value.abs() < table["noise"], "yes", "no")
+        dot: Spec = {"shape": "circle", "size": 9, "filled": True, "color": "black", "yOffset": 7}
+        layers.append(layer("point", place, where={"field": "quiet", "equal": "yes"}, **dot))
+    across = max(1, min(4, 900 // (step * len(bands) + 60)))
+    size = {"width": {"step": step}, "height": {"step": _HEIGHT}}
+    return facet(layers, table, title, columns=across, **size)
+
+
+def _place(table: pd.DataFrame, bands: list[str], tips: Sequence[str]) -> Spec:
+    """Encode layer, component and tooltip of a cell."""
+    turned = len(bands) > MAX_PANELS and max(len(band) for band in bands) > 3
+    axis = {"labelOverlap": True, "labelAngle": -90 if turned else 0}
+    names = list(dict.fromkeys(table["component"]))
+    return {
+        "x": ordinal("band", scale={"domain": bands}, title="layer", axis=axis),
+        "y": nominal("component", scale={"domain": names}, title=None, axis={"labelLimit": 220}),
+        "tooltip": tooltips(*tips, full=len(table) <= _FULL),
+    }
+
+
+def _hatched(place: Spec, width: int) -> list[Spec]:
+    """Grey cells with diagonal strokes, for rows without a number."""
+    across, up = width / 2 - 0.5, _HEIGHT / 2 - 0.5
+    strokes = []
+    # a stroke is x + y = at, cut off where it leaves the cell
+    for at in np.arange(-across - up + _STROKES / 2, across + up, _STROKES):
+        first, last = max(-across, at - up), min(across, at + up)
+        strokes.append(f"M{first:.4g},{at - first:.4g}L{last:.4g},{at - last:.4g}")
+    reason = place | {"tooltip": [nominal("reason"), *place["tooltip"]]}
+    box: Spec = {"fill": INK, "fillOpacity": 0.12, "stroke": INK, "strokeOpacity": 0.5}
+    # a shape of size 4 is drawn in pixels
+    lines: Spec = {"shape": "".join(strokes), "size": 4, "filled": False}
+    lines |= {"stroke": INK, "strokeWidth": 1, "opacity": 0.9}
+    return [
+        layer("rect", reason, where=_MISSING, **box),
+        layer("point", reason, where=_MISSING, **lines),
+    ]
+
+
+def _shades(value: pd.Series[Any], middle: float | None) -> tuple[float, float, pd.Series[Any]]:
+    """Return the ends of the colours, and which cells are dark under their number."""
+    low, high = float(value.min()), float(value.max())
+    if middle is None:
+        high = high if high > low else low + (abs(low) or 1.0)
+        return low, high, value < low + 0.5 * (high - low)
+    reach = max(abs(low - middle), abs(high - middle)) or 1.0
+    return middle - reach, middle + reach, (value - middle).abs() > 0.6 * reach
+
+
+@as_chart
+def depth_profile(fits: xr.Dataset) -> Spec:
+    """Draw k along the layers of each component, with standard errors.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`: the last step of at most 6 models.
+
+    Returns
+    -------
+    altair chart
+        A small multiple for each component; models differ in colour, shape and dash.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, has more than 6 models, or too many components.
+
+    Examples
+    --------
+    >>> from weibnb.diagnostics.cohorts import reference_cohort
+    >>> chart = depth_profile(reference_cohort().isel(model=[0]))
+    """
+    fits = last_step(prepare(fits, light=True, dims=DIMS))
+    table, text = cells(fits), "Weibull shape k along the layers, ± one standard error"
+    if not table["k"].notna().any():
+        return nothing_drawn(fits, table, text)
+    table, note = thinned(panels(table, "component"), "layer")
+    table["low"], table["high"] = table["k"] - table["k_se"], table["k"] + table["k_se"]
+    heads = heading(fits, text, "dashed: a Gaussian", note)
+    layers = [gaussian_rule(fits), *_profiles(table)]
+    return facet(layers, table, heads, columns=4, width=200, height=140)
+
+
+def _profiles(table: pd.DataFrame) -> list[Spec]:
+    """Line, points and standard errors of each model, and crosses where k is unknown."""
+    x = ordinal("layer", title="layer", axis={"labelOverlap": True, "labelAngle": 0})
+    looks = model_scales(table["model"])
+    error = {"y": quantity("low", title="Weibull shape k"), "y2": {"field": "high"}}
+    at: Spec = {"x": x, "y": k_axis(), "color": looks["color"]}
+    line = at | {"strokeDash": looks["strokeDash"], "detail": detail(table, "model")}
+    dots = at | {"shape": looks["shape"], "tooltip": tooltips()}
+    layers = [
+        layer("rule", at | error, strokeWidth=1.5),
+        layer("line", line, strokeWidth=1),
+        layer("point", dots, filled=True, size=40),
+    ]
+    return [*layers, crosses(x, "k")] if table["k"].isna().any() else layers

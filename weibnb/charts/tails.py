@@ -1,0 +1,167 @@
+"""Charts of the tail: body against tail, and the largest weights against a Gaussian's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from weibnb.charts.layers import TITLES, map_values
+from weibnb.charts.marks import (
+    class_scales,
+    counted,
+    depth_scales,
+    detail,
+    facet,
+    heading,
+    k_axis,
+    layer,
+    nominal,
+    nothing_drawn,
+    ordinal,
+    quantity,
+    rule_at,
+    tooltips,
+)
+from weibnb.charts.tables import cells, depth_words, panels, thinned
+from weibnb.charts.vega import INK, as_chart
+from weibnb.diagnostics.outliers import FACTORS
+from weibnb.fits.schema import DIMS, prepare, protocol_of
+from weibnb.fits.select import last_step
+from weibnb.messages import printable
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from weibnb.charts.vega import Spec
+
+_RATIOS = [0.5, 1, 2, 3, 5, 10, 20, 50, 100, 1000]
+# Most cells that a label flags.
+_FLAGS = 12
+
+
+@as_chart
+def body_tail_chart(fits: xr.Dataset) -> Spec:
+    """Draw k of the central 80 %, 90 % and all of the weights, against that of a Gaussian.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits with counts: the last step of each model.
+
+    Returns
+    -------
+    altair chart
+        A line for each matrix, a small multiple for each component; dashed: a Gaussian. Lines
+        that fall more steeply have a heavier tail, a Weibull's is level.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits with counts, or there are too many panels.
+
+    Notes
+    -----
+    Cost: that of `weibnb.diagnostics.tails.body_tail`.
+
+    Examples
+    --------
+    >>> import numpy as np, weibnb as wb
+    >>> weights = np.random.default_rng(0).normal(0, 0.02, (64, 64))
+    >>> fits = wb.scan({"tiny": {"model.layers.0.mlp.up_proj.weight": weights}})
+    >>> chart = body_tail_chart(fits)
+    """
+    from weibnb.diagnostics.tails import body_tail
+
+    whole = prepare(fits, "counts", "counts_exact", dims=DIMS)
+    light = last_step(prepare(fits, light=True, dims=DIMS))
+    table, text = cells(light), "k by the share of weights that is fitted"
+    if not table["k"].notna().any():
+        return nothing_drawn(light, table, text)
+    gaps = counted(table["reason"])
+    table = panels(table[table["reason"] == ""], "model", "component")
+    table, note = thinned(table, "layer", rows=1_500)
+    whole = whole.sel(step=light["step"]).isel(layer=whole["layer"].isin(table["layer"]).values)
+    tail = body_tail(whole)
+    dims = [*light["k"].dims, "trim"]
+    values = tail[["k", "k_se"]].reset_coords(drop=True).to_dataframe(dim_order=dims).reset_index()
+    for column in ("model", "component"):
+        values[column] = values[column].map(printable)
+    joined = table.drop(columns=["k", "k_se"]).merge(values, on=[str(dim) for dim in dims[:-1]])
+    joined["share"], joined["depth"] = 100 * joined["trim"], depth_words(joined)
+    estimator = protocol_of(light)[0].replace("_", " ")
+    heads = heading(light, text, f"dashed: a Gaussian by {estimator} of the same share", note, gaps)
+    layers = _tail_layers(joined, tail)
+    return facet(layers, joined, heads, columns=4, width=150, height=150)
+
+
+def _tail_layers(table: pd.DataFrame, tail: xr.Dataset) -> list[Spec]:
+    """One line for each matrix, and the one of a Gaussian."""
+    x = ordinal("share", title="central share (%)", axis={"labelAngle": 0})
+    place: Spec = {"x": x, "y": k_axis()}
+    each = {"detail": detail(table, "layer"), "tooltip": tooltips("trim=central share")}
+    ideal = {"share": 100 * tail["trim"].values, "k": tail["gaussian_k"].values}
+    line = place | depth_scales(table) | each
+    return [
+        layer("line", place, data=pd.DataFrame(ideal), color=INK, strokeDash=[5, 3]),
+        layer("line", line, strokeWidth=1.6, point={"size": 18}),
+    ]
+
+
+@as_chart
+def outlier_strip(fits: xr.Dataset) -> Spec:
+    """Draw how far the largest weight of every matrix lies beyond a Gaussian's.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits from `weibnb.scan`: the last step of at most 12 models.
+
+    Returns
+    -------
+    altair chart
+        max |w| over the expected maximum of a Gaussian with the same body, on a logarithmic axis;
+        `weibnb.find_outliers` looks at those beyond the line at 3, which a label names by layer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, a variable is missing, or there are too many models.
+
+    Examples
+    --------
+    >>> import numpy as np, weibnb as wb
+    >>> weights = np.random.default_rng(0).normal(0, 0.02, (64, 64))
+    >>> fits = wb.scan({"tiny": {"model.layers.0.mlp.up_proj.weight": weights}})
+    >>> chart = outlier_strip(fits)
+    """
+    fits = last_step(prepare(fits, light=True, dims=DIMS))
+    table, text = cells(fits, {"value": map_values(fits, "outlier")}), TITLES["outlier"]
+    if not table["value"].notna().any():
+        return nothing_drawn(fits, table, text)
+    gaps = counted(table["reason"])
+    table = panels(table, "model")
+    limit, value = FACTORS["gaussian"], table["value"]
+    flagged = (value > limit) & (value.rank(ascending=False) <= _FLAGS)
+    table["flag"] = np.where(flagged, "layer " + table["layer"].astype(str), "")
+    table, note = thinned(table.sort_values("value", ascending=False), "layer")
+    shown = set(table["component"])
+    names = [label for label in map(printable, fits["component"].values) if label in shown]
+    scale = {"type": "log", "nice": False, "padding": 24}
+    title = "largest |w| / expected largest of a Gaussian"
+    axis = {"values": _RATIOS, "format": "~g"}
+    place: Spec = {
+        "x": quantity("value", scale=scale, title=title, axis=axis),
+        "y": nominal("component", title=None, scale={"domain": names}, axis={"labelLimit": 220}),
+    }
+    looks = class_scales(table["weight_class"]) | {"tooltip": tooltips("value=max ratio")}
+    layers = [
+        rule_at(limit, "x", "an outlier by weibnb.find_outliers"),
+        rule_at(1.0, "x", "a Gaussian"),
+        layer("point", place | looks, filled=True, size=50, opacity=0.85),
+        layer("text", place | {"text": nominal("flag")}, dy=-9, color=INK, fontSize=10),
+    ]
+    heads = heading(fits, text, "dashed: 1, a Gaussian; 3, an outlier", note, gaps)
+    height = max(26 * len(names), 80)
+    return facet(layers, table, heads, columns=2, width=380, height=height)

@@ -1,0 +1,218 @@
+"""Charts of a training run: k or λ along the steps, and the paths in their plane."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from weibnb.charts.marks import (
+    COLOURS,
+    counted,
+    crosses,
+    depth_scales,
+    detail,
+    facet,
+    gaussian_rule,
+    heading,
+    k_axis,
+    layer,
+    nominal,
+    nothing_drawn,
+    notice,
+    quantity,
+    tooltips,
+)
+from weibnb.charts.tables import cells, depth_words, panels, thinned
+from weibnb.charts.vega import INK, Scale, as_chart
+from weibnb.diagnostics.bands import BANDS
+from weibnb.diagnostics.verdicts import PUBLISHED_PROTOCOL
+from weibnb.fits.schema import DIMS, VARIABLES, prepare, protocol_of
+from weibnb.messages import check_choice
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from weibnb.charts.vega import Spec
+
+    Array = NDArray[np.float64]
+
+TrackValue = Literal["k", "lam"]
+By = Literal["component", "weight_class"]
+
+
+@as_chart
+def trajectories(
+    fits: xr.Dataset,
+    *,
+    value: TrackValue = "k",
+    by: By = "component",
+    scale: Scale = "log",
+) -> Spec:
+    """Draw k or λ along the steps of a training run, one line per matrix.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits of at least two steps.
+    value : {"k", "lam"}
+        What is drawn; λ in units of the weights.
+    by : {"component", "weight_class"}
+        What makes a small multiple; with several models, each has its own.
+    scale : {"log", "linear"}
+        Of the steps; on the logarithmic one step 0 stands left of the first other step.
+
+    Returns
+    -------
+    altair chart
+        Layers, or of more than 6 the third they lie in, differ in colour and dash. With k:
+        the Gaussian anchor as a rule, and shaded the published band of feed-forward medians
+        where it applies. A matrix without fit is a cross at the foot.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, a word is unknown, or there are too many panels.
+
+    Examples
+    --------
+    >>> import numpy as np, weibnb as wb
+    >>> rng = np.random.default_rng(0)
+    >>> name = "model.layers.0.mlp.up_proj.weight"
+    >>> run = {f"m/step{s}": {name: rng.normal(size=(64, 64))} for s in (0, 10)}
+    >>> fits = wb.scan(run)
+    """
+    check_choice("value", value, get_args(TrackValue))
+    check_choice("by", by, get_args(By))
+    check_choice("scale", scale, get_args(Scale))
+    fits = prepare(fits, light=True, dims=DIMS)
+    table = cells(fits)
+    text = f"{VARIABLES[value][0]} along training, a line a layer"
+    if not table[value].notna().any():
+        return nothing_drawn(fits, table, text)
+    if _one_step(table):
+        return notice(heading(fits, text), ["There is one step only: a line needs two."])
+    table, note = thinned(panels(table, "model", by), "step", "layer")
+    table["depth"] = depth_words(table)
+    x, table["at"] = _step_axis(table["step"].to_numpy(float), scale)
+    title = VARIABLES[value][0] + (" (units of the weights)" if value == "lam" else "")
+    reach = {"type": "log", "nice": False, "padding": 6} if value == "lam" else {"zero": False}
+    y = quantity(value, scale=reach, title=title, axis={"tickCount": 5})
+    layers, words = _backdrop(fits, table) if value == "k" else ([], "")
+    each = {"detail": detail(table, "model", "component", "layer"), "tooltip": tooltips()}
+    line = {"x": x, "y": y, **depth_scales(table), **each}
+    layers.append(layer("line", line, strokeWidth=1.6, point={"size": 18}))
+    if table[value].isna().any():
+        layers.append(crosses(x, value))
+    heads = heading(fits, text, words, note)
+    return facet(layers, table, heads, columns=4, width=180, height=150)
+
+
+def _one_step(table: pd.DataFrame) -> bool:
+    return table["step"].nunique() < 2 or table["step"].dtype.kind not in "iuf"
+
+
+def _backdrop(fits: xr.Dataset, table: pd.DataFrame) -> tuple[list[Spec], str]:
+    """Anchor, and the published band as a strip along the panels that it applies to."""
+    layers, words = [gaussian_rule(fits)], "dashed: a Gaussian"
+    band = BANDS["transmission-feed-forward"]
+    inside = table["component"].str.rpartition(".")[2].isin(band.components)
+    table["low"], table["high"] = np.nan, np.nan
+    if protocol_of(fits) != PUBLISHED_PROTOCOL or not inside.any():
+        return layers, words
+    table.loc[inside, "low"], table.loc[inside, "high"] = band.lower, band.upper
+    strip = {"y": k_axis("low") | {"aggregate": "min"}, "y2": {"field": "high", "aggregate": "max"}}
+    layers.insert(0, layer("rect", strip, color=INK, opacity=0.35))
+    return layers, f"{words} · shaded: published feed-forward medians"
+
+
+def _step_axis(steps: Array, scale: Scale) -> tuple[Spec, Array]:
+    """Axis of training steps, and where on it each step stands."""
+    if scale == "linear":
+        axis: Spec = {"tickCount": 4, "format": "~s"}
+        return quantity("at", title="training step", axis=axis), steps
+    positive = steps[steps > 0]
+    zero = float(positive.min()) / 4
+    powers = 10.0 ** np.arange(np.ceil(np.log10(positive.min())), np.log10(positive.max()) + 0.01)
+    powers = powers[:: max(int(np.ceil(powers.size / 4)), 1)]
+    values = ([zero] if (steps == 0).any() else []) + (powers.tolist() or [float(positive.max())])
+    words = f"datum.value <= {zero!r} ? '0' : format(datum.value, '~s')"
+    axis = {"values": values, "labelExpr": words}
+    x = quantity("at", scale={"type": "log", "nice": False}, axis=axis, title="training step")
+    return x, np.where(steps > 0, steps, zero)
+
+
+@as_chart
+def phase_portrait(fits: xr.Dataset) -> Spec:
+    """Draw the path of every matrix in the plane of λ and k while it trains.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits of at least two steps.
+
+    Returns
+    -------
+    altair chart
+        A small multiple for each class, with several models for each model and class. Colour is
+        the step; a ring is where a path begins, a triangle where it ends.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, or there are too many panels.
+
+    Examples
+    --------
+    >>> from weibnb.diagnostics.cohorts import reference_cohort
+    >>> "There is one step" in str(phase_portrait(reference_cohort()).to_dict())
+    True
+    """
+    fits = prepare(fits, light=True, dims=DIMS)
+    table, text = cells(fits), "Paths in the plane of λ and k"
+    if not table["k"].notna().any():
+        return nothing_drawn(fits, table, text)
+    if _one_step(table):
+        return notice(heading(fits, text), ["There is one step only: a path needs two."])
+    gaps = counted(table["reason"])
+    table = panels(table[table["k"].notna()], "model", "weight_class")
+    table, note = thinned(table, "step", "layer")
+    key = ["model", "layer", "component", *(["expert"] if "expert" in table else [])]
+    steps, groups = table["step"], table.groupby(key, sort=False)["step"]
+    ends = [steps == groups.transform("min"), steps == groups.transform("max")]
+    table["role"] = np.select(ends, ["begin", "end"], "between")
+    words = "dashed: a Gaussian · ring: begin, triangle: end"
+    heads = heading(fits, text, words, note, gaps)
+    layers = [gaussian_rule(fits), *_paths(table)]
+    return facet(layers, table, heads, columns=3, width=240, height=210)
+
+
+def _paths(table: pd.DataFrame) -> list[Spec]:
+    """Lines along the steps, and points in the colour of their step."""
+    x = quantity(
+        "lam",
+        scale={"type": "log", "nice": False, "padding": 8},
+        title="Weibull scale λ (units of the weights)",
+        axis={"tickCount": 4, "format": "~g", "labelOverlap": True},
+    )
+    first = float(table.loc[table["step"] > 0, "step"].min())
+    values = [0, first, float(table["step"].max())]
+    colours = {"type": "symlog", "constant": first, "range": [COLOURS[0], INK, COLOURS[1]]}
+    legend = {"title": "step", "format": ",d", "values": values}
+    roles = ["begin", "between", "end"]
+    shapes = {"domain": roles, "range": ["circle", "stroke", "triangle-up"]}
+    sizes = {"domain": roles, "range": [55, 12, 60]}
+    place: Spec = {"x": x, "y": k_axis()}
+    path = {"order": quantity("step"), "detail": detail(table, "model", "layer", "component")}
+    points = {
+        "color": quantity("step", scale=colours, legend=legend),
+        "shape": nominal("role", scale=shapes, legend=None),
+        "size": nominal("role", scale=sizes, legend=None),
+        "tooltip": tooltips(),
+    }
+    return [
+        layer("line", place | path, color=INK, opacity=0.6, strokeWidth=1),
+        layer("point", place | points, filled=False, strokeWidth=1.6),
+    ]

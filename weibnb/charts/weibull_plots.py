@@ -1,0 +1,337 @@
+"""The Weibull plot: at most 12 matrices, each with its counts and its line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from weibnb.charts.curves import curves, labels
+from weibnb.charts.marks import (
+    COLOURS,
+    DASHES,
+    SHAPES,
+    heading,
+    layer,
+    nominal,
+    nothing_drawn,
+    quantity,
+    rule_at,
+    scales,
+)
+from weibnb.charts.tables import MAX_PANELS, cells, joined
+from weibnb.charts.vega import INK, as_chart
+from weibnb.diagnostics.outliers import FACTORS, expected_gaussian_maximum
+from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
+from weibnb.fitting.weibull import Estimator, ordinate, protocol_text
+from weibnb.messages import check_choice, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from weibnb.charts.curves import Curve
+    from weibnb.charts.vega import Spec
+
+    Array = NDArray[np.float64]
+
+_PERCENT = np.array([0.01, 0.1, 1, 10, 30, 63.2, 90, 99, 99.99, 99.9999])
+# Points of a curve, most matrices with a dotted Gaussian, most that estimators are compared for.
+_POINTS, _DOTTED, _COMPARED = 200, 4, 4
+_DOT: Spec = {"filled": True, "opacity": 0.75, "clip": True}
+_LINE: Spec = {"strokeWidth": 1.5, "clip": True}
+# A bar that stands for a line in a legend of filled symbols, broken.
+_BAR = "M-1.4,-0.2H-0.3V0.2H-1.4ZM0.3,-0.2H1.4V0.2H0.3Z"
+
+
+@as_chart
+def weibull_plot(
+    fits: xr.Dataset,
+    *,
+    level: float = 0.95,
+    compare: xr.Dataset | None = None,
+    estimators: Sequence[Estimator] = (),
+) -> Spec:
+    """Draw matrices on Weibull paper, with their fitted lines and the residuals.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        Fits with counts, at most 12 matrices.
+    level : float
+        Confidence level of the bands around the lines.
+    compare : xarray.Dataset, optional
+        Further fits by the same protocol; with them at most 12 matrices.
+    estimators : sequence of {"rank_regression", "maximum_likelihood"}
+        Others whose lines are drawn broken beside those of `fits`, of at most 4 matrices. Each is
+        fitted anew at its own trim (see `weibnb.refit`).
+
+    Returns
+    -------
+    altair chart
+        Above: magnitudes (units of the weights) and the percentage of weights below them, at
+        most 200 points per matrix, from 0.01 % on. The lower panel has the same points less the
+        line. The trim is shaded; λ is marked at 63.2 %; dotted: a half-normal with
+        σ = λ / (λ/σ of the Gaussian anchor), for at most four matrices; rings: weights more than
+        3 times as large as a Gaussian's expected maximum.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits with counts, there are too many matrices, the protocols
+        differ, `level` is no probability, or an estimator is unknown.
+
+    Notes
+    -----
+    With ``y = k (ln x - ln λ)`` the band is ``y ± z s``,
+    ``s² = (ln x - ln λ)² SE(k)² + k² SE(ln λ)² - 2 k (ln x - ln λ) ρ SE(k) SE(ln λ)``.
+
+    Examples
+    --------
+    >>> import numpy as np, weibnb as wb
+    >>> weights = np.random.default_rng(0).normal(0, 0.02, (64, 64))
+    >>> chart = weibull_plot(wb.scan({"tiny": {"model.layers.0.mlp.up_proj.weight": weights}}))
+    >>> len(chart.to_dict()["vconcat"])
+    2
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"`level` must satisfy 0 < level < 1, got {level!r}.")
+    factor = float(special.ndtri(0.5 + level / 2))
+    drawn = _both(fits, compare)
+    more = " · broken: other estimators" if estimators else ""
+    text, note = "Weibull plot", f"shaded: the trim · dotted: a Gaussian{more}"
+    if not any(curve.share.size for curve in drawn):
+        light = prepare(fits, light=True, dims=DIMS)
+        return nothing_drawn(light, cells(light), text, note)
+    ratio = gaussian_anchor(fits).lam_over_rms
+    short = labels([curve.place for curve in drawn])
+    names = [_legend_name(curve, label) for curve, label in zip(drawn, short, strict=True)]
+    points, lines = [], []
+    for i, (curve, label) in enumerate(zip(drawn, names, strict=True)):
+        sigma = curve.numbers["lam"] / ratio
+        points.append(_points(curve, sigma) | {"matrix": label})
+        if curve.fitted:
+            own = _lines(curve, sigma, factor, dotted=i < _DOTTED)
+            lines += [part | curve.place | {"matrix": label} for part in own]
+    looks = [
+        (COLOURS[i % 6], SHAPES[(i + i // 6) % 6], DASHES[(i + i // 6) % 6])
+        for i in range(len(names))
+    ]
+    for words, i, part in _others([fits, compare], drawn, short, estimators):
+        names.append(words)
+        looks.append((looks[i][0], _BAR, [7, 4]))
+        lines.append(part | drawn[i].place | {"matrix": words})
+    table, line = joined(points), joined(lines) if lines else None
+    encodings = _matrix_scales(names, looks)
+    upper = _paper_panel(table, line, encodings, _trim(fits))
+    lower = _residual_panel(table, line, encodings)
+    return {"vconcat": [upper | {"title": heading(fits, text, note)}, lower], "spacing": 8}
+
+
+def _both(fits: xr.Dataset, compare: xr.Dataset | None) -> list[Curve]:
+    """Read the matrices of both Datasets, which must have one protocol."""
+    found = curves(fits)
+    if compare is not None:
+        if protocol_of(fits) != protocol_of(prepare(compare, light=True, dims=DIMS)):
+            raise ValueError(
+                f"`compare` must have the protocol of `fits`, {protocol_of(fits)}, got "
+                f"{protocol_of(compare)}. Fit again: weibnb.refit."
+            )
+        found += curves(compare)
+    if len(found) > MAX_PANELS:
+        raise ValueError(
+            f"`fits` and `compare` must hold at most {MAX_PANELS} matrices, got {len(found)}."
+        )
+    return found
+
+
+def _legend_name(curve: Curve, label: str) -> str:
+    n = curve.numbers
+    if not curve.fitted:
+        return f"{label}: not fitted ({shortened(curve.status)})"
+    text = f"{label}:  k {n['k']:.4f} ± {n['k_se']:.2g}   λ {n['lam']:.4g}   r² {n['r2']:.4f}"
+    experts = f"   median of {n['n_matrices']:.0f} experts" if n["n_matrices"] > 1 else ""
+    return f"{text}   KS {n['ks']:.3f}   n {n['n']:,.0f}{experts}"
+
+
+def _points(curve: Curve, sigma: float) -> dict[str, Any]:
+    """Points of a matrix, evenly along the ordinate from 0.01 % on, and always the largest."""
+    y = ordinate(curve.share)
+    kept = np.flatnonzero(curve.share >= 1e-4)
+    if kept.size:
+        targets = np.linspace(y[kept[0]], y[-1], _POINTS)
+        kept = np.unique(np.minimum(np.searchsorted(y, targets), y.size - 1))
+    x, y, n = curve.magnitude[kept], y[kept], curve.numbers
+    fitted = curve.line(x) if curve.fitted else np.full(x.size, np.nan)
+    known = curve.fitted and n["n"] > 0
+    limit = FACTORS["gaussian"] * expected_gaussian_maximum(n["n"], sigma) if known else np.inf
+    return {
+        "magnitude": x,
+        "percent": 100 * curve.share[kept],
+        "y": y,
+        "residual": y - fitted,
+        "detached": np.where(x > limit, "yes", "no"),
+    }
+
+
+def _span(k: float, lam: float) -> Array:
+    """Magnitudes along a line, over the plotted percentages."""
+    ends = np.array([np.log(1e-4), np.log(-np.log(1e-6))]) / k + np.log(lam)
+    return np.asarray(np.exp(np.linspace(ends[0], ends[1], 50)))
+
+
+def _lines(curve: Curve, sigma: float, factor: float, *, dotted: bool) -> list[dict[str, Any]]:
+    """Line with its band, Gaussian and λ of one matrix."""
+    lam = curve.numbers["lam"]
+    x = _span(curve.numbers["k"], lam)
+    y, margin = curve.line(x), factor * curve.line_error(x)
+    line = {"kind": "line", "magnitude": x, "y": y, "low": y - margin, "high": y + margin}
+    line |= {"residual": np.zeros(x.size), "spread": margin, "under": -margin}
+    scale = {"kind": "scale", "magnitude": np.array([lam]), "y": np.zeros(1)}
+    if not dotted:
+        return [line, scale]
+    below = special.erf(x / (sigma * np.sqrt(2)))
+    gaussian = ordinate(np.minimum(below, 1 - 1e-12))
+    kept = gaussian < ordinate(1 - 1e-6)
+    curved = {"magnitude": x[kept], "y": gaussian[kept], "residual": (gaussian - y)[kept]}
+    return [line, curved | {"kind": "gaussian"}, scale]
+
+
+def _others(
+    parts: Sequence[xr.Dataset | None],
+    drawn: Sequence[Curve],
+    short: Sequence[str],
+    estimators: Sequence[Estimator],
+) -> list[tuple[str, int, dict[str, Any]]]:
+    """Give the lines of further estimators: words for the legend, which matrix, and the line."""
+    for estimator in estimators:
+        check_choice("estimators", estimator, get_args(Estimator))
+    if estimators and len(drawn) > _COMPARED:
+        raise ValueError(
+            f"`fits` must hold at most {_COMPARED} matrices to compare estimators, got "
+            f"{len(drawn)}. Select some: fits.sel(layer=0).isel(step=-1)."
+        )
+    found = []
+    for estimator in dict.fromkeys(estimators):
+        from weibnb.fits.refit import refit
+
+        again = [refit(part, estimator=estimator) for part in parts if part is not None]
+        fresh = [curve for part in again for curve in curves(part)]
+        words = protocol_text(protocol_of(again[0])[1], estimator)
+        for i, (curve, own, label) in enumerate(zip(fresh, drawn, short, strict=True)):
+            if not curve.fitted:
+                nothing = {"kind": "other", "y": np.zeros(0)}
+                found.append((f"{label}, {words}: not fitted", i, nothing))
+                continue
+            n = curve.numbers
+            x = _span(n["k"], n["lam"])
+            y = curve.line(x)
+            residual = y - own.line(x) if own.fitted else np.full(x.size, np.nan)
+            text = f"{label}, {words}:  k {n['k']:.4f} ± {n['k_se']:.2g}   λ {n['lam']:.4g}"
+            line = {"kind": "other", "magnitude": x, "y": y, "residual": residual}
+            found.append((text, i, line))
+    return found
+
+
+def _trim(fits: xr.Dataset) -> pd.DataFrame:
+    low, high = np.clip(protocol_of(fits)[1], 1e-4, 1 - 1e-6)
+    return pd.DataFrame({"low": [ordinate(low).item()], "high": [ordinate(high).item()]})
+
+
+def _matrix_scales(names: list[str], looks: list[tuple[str, str, list[int]]]) -> Spec:
+    """Colour, shape and dash of each matrix, in one legend below the chart."""
+    legend = {"title": None, "orient": "bottom", "columns": 1, "symbolSize": 60}
+    colours, shapes, dashes = zip(*looks, strict=True)
+    matrix = nominal("matrix")
+    broken = scales(matrix, names, None, strokeDash=dashes)
+    return scales(matrix, names, legend, color=colours, shape=shapes) | broken
+
+
+def _magnitude_axis(*, titled: bool) -> Spec:
+    axis = {"tickCount": 6, "format": "~g", "labels": titled, "ticks": titled, "labelOverlap": True}
+    scale = {"type": "log", "nice": False, "padding": 8}
+    title = "magnitude |w| (units of the weights)" if titled else None
+    return quantity("magnitude", scale=scale, axis=axis, title=title)
+
+
+def _paper_panel(
+    points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec, trim: pd.DataFrame
+) -> Spec:
+    """Points and lines on Weibull paper."""
+    top = max(float(points["y"].max()), ordinate(0.9999).item()) + 0.3
+    axis = {
+        "values": [at for at in ordinate(_PERCENT / 100).tolist() if at <= top],
+        "tickCount": _PERCENT.size,
+        "labelExpr": "format(100 * (1 - exp(-exp(datum.value))), '.6~g')",
+    }
+    scale = {"domain": [ordinate(1e-4).item(), top], "nice": False}
+    at = {
+        "x": _magnitude_axis(titled=False),
+        "y": quantity("y", scale=scale, axis=axis, title="weights below |w| (%, Weibull paper)"),
+        "color": looks["color"],
+    }
+    tips = [
+        nominal("matrix"),
+        quantity("magnitude", title="|w|", format=".4~g"),
+        quantity("percent", title="% below", format=".6~g"),
+        quantity("residual", title="residual in y", format=".3~g"),
+        nominal("detached", title="beyond 3 × a Gaussian's maximum"),
+    ]
+    told = at | {"tooltip": tips}
+    shade = {"y": quantity("low"), "y2": {"field": "high"}}
+    dashed = {"strokeDash": looks["strokeDash"]}
+    layers = [
+        layer("rect", shade, data=trim, opacity=0.12, color=INK),
+        rule_at(0.0, words="63.2 %: λ"),
+        layer("point", told | {"shape": looks["shape"]}, data=points, size=11, **_DOT),
+    ]
+    beyond = {"field": "detached", "equal": "yes"}
+    if (points["detached"] == "yes").any():
+        ring: Spec = {"size": 150, "filled": False, "shape": "circle", "strokeWidth": 2}
+        layers.append(layer("point", told, data=points, where=beyond, **ring))
+    if lines is not None:
+        layers += _bands_and_gaussians(lines, at, "low", "high")
+        fitted = {"field": "kind", "oneOf": ["line", "other"]}
+        layers.append(layer("line", at | dashed, data=lines, where=fitted, **_LINE))
+        tip = [nominal("matrix"), quantity("magnitude", title="λ")]
+        at_scale = {"field": "kind", "equal": "scale"}
+        cross: Spec = {"shape": "cross", "size": 130, "filled": True}
+        layers.append(layer("point", at | {"tooltip": tip}, data=lines, where=at_scale, **cross))
+    return {"layer": layers, "width": 520, "height": 330}
+
+
+def _bands_and_gaussians(lines: pd.DataFrame, at: Spec, low: str, high: str) -> list[Spec]:
+    band = {"x": at["x"], "color": at["color"], "y": quantity(low), "y2": {"field": high}}
+    own, gaussian = ({"field": "kind", "equal": kind} for kind in ("line", "gaussian"))
+    dots: Spec = {"strokeWidth": 1.3, "strokeDash": [1, 3], "clip": True}
+    return [
+        layer("area", band, data=lines, where=own, opacity=0.25, clip=True),
+        layer("line", at, data=lines, where=gaussian, **dots),
+    ]
+
+
+def _residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec) -> Spec:
+    """Points less the line."""
+    body = points.loc[points["percent"].between(0.5, 99.99), "residual"].abs()
+    reach = float(np.nan_to_num(body.max())) * 1.15 or 1.0
+    scale, axis = {"domain": [-reach, reach], "nice": False}, {"tickCount": 5}
+    at = {
+        "x": _magnitude_axis(titled=True),
+        "y": quantity("residual", scale=scale, title="y − line", axis=axis),
+        "color": looks["color"],
+    }
+    tips = [nominal("matrix"), quantity("magnitude"), quantity("residual")]
+    told = at | {"shape": looks["shape"], "tooltip": tips}
+    dashed = {"strokeDash": looks["strokeDash"]}
+    dots = layer("point", told, data=points, size=9, **_DOT)
+    layers = [rule_at(0.0, words="the fitted line"), dots]
+    if lines is not None:
+        layers += _bands_and_gaussians(lines, at, "under", "spread")
+        if (lines["kind"] == "other").any():
+            other = {"field": "kind", "equal": "other"}
+            layers.append(layer("line", at | dashed, data=lines, where=other, **_LINE))
+    return {"layer": layers, "width": 520, "height": 110}
