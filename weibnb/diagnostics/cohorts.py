@@ -12,7 +12,8 @@ import xarray as xr
 from weibnb.diagnostics.bands import summarise
 from weibnb.diagnostics.verdicts import require_protocol
 from weibnb.fits.files import open_fits
-from weibnb.fits.schema import VARIABLES, prepare, protocol_of
+from weibnb.fits.schema import DIMS, VARIABLES, prepare, protocol_of
+from weibnb.fits.select import last_step
 from weibnb.fitting import weibull
 from weibnb.messages import unknown_name
 
@@ -29,27 +30,11 @@ CITATION = (
     'T. Ding, "A Two-Parameter Weibull Framework for Diagnosing Transformer Weight '
     'Distributions", arXiv:2605.18898, database v9.1 (CC BY 4.0)'
 )
-_CLASSES = {
-    "qkv_proj": "fused",
-    "q_proj": "selection",
-    "k_proj": "selection",
-    "v_proj": "value",
-    "o_proj": "transmission",
-    "gate_proj": "transmission",
-    "up_proj": "transmission",
-    "down_proj": "transmission",
-}
+# Class of each published component that is not transmission.
+_CLASSES = {"qkv_proj": "fused", "q_proj": "selection", "k_proj": "selection", "v_proj": "value"}
 # Columns that stay variables; the others describe the model and become coords.
-_MEASURED = (
-    "k",
-    "lam",
-    "status",
-    "protocol",
-    "low_r2_layers",
-    "shallow_median_k_gate",
-    "shallow_min_k",
-    "deep_median_k_gate",
-)
+_REGIMES = ("shallow_median_k_gate", "shallow_min_k", "deep_median_k_gate")
+_MEASURED = ("k", "lam", "status", "protocol", "low_r2_layers", *_REGIMES)
 _DESCRIPTIONS = {
     "learning_rate": "Peak learning rate η",
     "tau": "AdamW timescale τ = 1/(η·weight decay), in steps",
@@ -242,23 +227,20 @@ def compare(
     >>> table.query("model == 'mistral-7b'").entry.tolist()[:2]
     ['mistral-7b', 'qwen2.5-14b']
     """
-    entries = summarise(reference_cohort() if cohort is None else cohort)
-    own = summarise(fits)
+    entries = _medians(reference_cohort() if cohort is None else cohort)
+    own = _medians(fits, step)
     require_protocol(own, "The cohort", like=protocol_of(entries))
-    entries, own = _at_step(entries, None), _at_step(own, step)
     spread = entries["k"].std("model", ddof=1).where(entries["k"].count("model") > 1)
-    entries = entries.isel(component=(spread > 0).values)
-    if not entries.sizes["component"]:
+    differ = (spread > 0).values
+    if not differ.any():
         raise ValueError(
             "`cohort` must hold at least two entries that differ in a component, got "
             f"{', '.join(map(str, entries['model'].values))}."
         )
-    known = ", ".join(map(str, entries["component"].values))
-    entries = entries.isel(component=entries["component"].isin(own["component"]).values)
-    own, spread = (
-        own.sel(component=entries["component"]),
-        spread.sel(component=entries["component"]),
-    )
+    known = ", ".join(map(str, entries["component"].values[differ]))
+    both = differ & entries["component"].isin(own["component"]).values
+    entries, spread = entries.isel(component=both), spread.isel(component=both)
+    own = own.sel(component=entries["component"])
     shared = own["k"].notnull() & entries["k"].notnull().any("model")
     lonely = own["model"].values[~shared.any("component").values]
     if lonely.size:
@@ -268,6 +250,17 @@ def compare(
         )
     tables = [_rank(own.isel(model=i), entries, spread.values) for i in range(own.sizes["model"])]
     return pd.concat(tables, ignore_index=True)
+
+
+def _medians(fits: xr.Dataset, step: int | None = None) -> xr.Dataset:
+    """Median k of every component at one step: the given one, or each model's last with fits."""
+    fits = prepare(fits, light=True, dims=DIMS)
+    known = fits["step"].values.tolist()
+    if step is not None and step not in known:
+        raise ValueError(f"`step` must be one of {', '.join(map(str, known))}, got {step!r}.")
+    medians = summarise(last_step(fits) if step is None else fits.sel(step=[step]))
+    fitted = medians["k"].notnull().any("component").argmax("step")
+    return medians.isel(step=fitted).transpose("model", "component")
 
 
 def _rank(own: xr.Dataset, entries: xr.Dataset, spread: Array) -> pd.DataFrame:
@@ -336,20 +329,6 @@ def _selects(entries: xr.Dataset) -> NDArray[np.bool_]:
     return np.isin(entries["weight_class"].values.astype(str), ("selection", "fused"))
 
 
-def _at_step(summary: xr.Dataset, step: int | None) -> xr.Dataset:
-    """Keep one step: the given one, or the last with fits for each model."""
-    known = np.atleast_1d(summary["step"].values).tolist()
-    if step is not None and step not in known:
-        raise ValueError(f"`step` must be one of {', '.join(map(str, known))}, got {step!r}.")
-    if "step" not in summary.dims:
-        return summary
-    if step is not None:
-        return summary.sel(step=step).transpose("model", "component")
-    fitted = summary["k"].notnull().any("component").transpose("model", "step").values
-    last = fitted.shape[1] - 1 - fitted[:, ::-1].argmax(1)
-    return summary.isel(step=xr.DataArray(last, dims="model")).transpose("model", "component")
-
-
 def _load(name: str) -> xr.Dataset:
     """Read a packaged table: k and λ by (model, component), the rest by model."""
     file = resources.files("weibnb") / "data" / "published" / f"{name}.csv"
@@ -375,7 +354,7 @@ def _load(name: str) -> xr.Dataset:
     coords: dict[Hashable, Any] = {
         "model": table["entry"].to_numpy().astype(str),
         "component": components,
-        "weight_class": ("component", [_CLASSES[component] for component in components]),
+        "weight_class": ("component", [_CLASSES.get(name, "transmission") for name in components]),
         "layer": "median",
         "step": "last",
     }
