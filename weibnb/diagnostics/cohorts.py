@@ -139,39 +139,6 @@ def load_cohort(name: str) -> xr.Dataset:
         return fits.load()
 
 
-def cohort_entry(name: str, *, cohort: xr.Dataset | None = None) -> xr.Dataset:
-    """Return one entry of a cohort.
-
-    Parameters
-    ----------
-    name : str
-        Its name, upper or lower case.
-    cohort : xarray.Dataset, optional
-        Where to look; `reference_cohort` by default.
-
-    Returns
-    -------
-    xarray.Dataset
-        The entry, without dim model.
-
-    Raises
-    ------
-    ValueError
-        If there is no such entry; the message names the closest.
-
-    Examples
-    --------
-    >>> cohort_entry("Llama-3-8B").storage.item()
-    'GQA 4:1'
-    """
-    entries = reference_cohort() if cohort is None else cohort
-    known = [str(entry) for entry in entries["model"].values]
-    found = [entry for entry in known if entry.lower() == str(name).lower()]
-    if not found:
-        raise unknown_name("name", name, known)
-    return entries.sel(model=name if name in known else found[0])
-
-
 def compare(
     fits: xr.Dataset, cohort: xr.Dataset | None = None, *, step: int | None = None
 ) -> pd.DataFrame:
