@@ -1,4 +1,4 @@
-"""How models store queries, keys and values, and how severe selection is by k.
+"""Attention: how models store queries, keys and values, and how severe selection is by k.
 
 Verdicts are given and withheld as `weibnb.diagnostics.verdicts` says.
 """
@@ -46,9 +46,9 @@ def storage_type(fits: xr.Dataset) -> xr.DataArray:
 
     Notes
     -----
-    Query heads per key-value head are those of config.json where it tells of more than one, else
-    the rows of ``q_proj`` over those of ``k_proj``. Where there is a tower without a prefix it
-    decides. A single key-value head is known from config.json only: from shapes it is GQA.
+    Query heads per key-value head come from config.json where it gives fewer key-value heads than
+    heads, else from the rows of ``q_proj`` over those of ``k_proj``. Of several towers the one
+    without a prefix decides. MQA is known from config.json only: by its shapes it is GQA.
 
     Examples
     --------

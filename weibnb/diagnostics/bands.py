@@ -107,7 +107,7 @@ def summarise(
     components: Iterable[str] | None = None,
     layers: tuple[int, int] | None = None,
 ) -> xr.Dataset:
-    """Reduce k to one value a cell, layer, component or model, with a standard error.
+    """Reduce k to one value for each cell, layer, component or model, with its standard error.
 
     Parameters
     ----------
@@ -135,10 +135,10 @@ def summarise(
     Notes
     -----
     The standard error of a median over components (or experts) is that of the one or two cells
-    in its middle: the matrices are these and no others. A median over layers takes the larger of
-    that and half the distance between the order statistics at 1/2 ± 1/(2 sqrt(m)) of m layers
-    (Hazen positions), a distribution-free standard error of a median: it tells how much another
-    draw of layers would change it. Cost: a sort.
+    in its middle: these matrices are all there are. A median over layers takes the larger of that
+    and half the distance between the order statistics at 1/2 ± 1/(2 sqrt(m)) of m layers (Hazen
+    positions), a distribution-free standard error: how much other layers of the same kind would
+    change the median. Cost: a sort.
 
     Examples
     --------
@@ -281,8 +281,7 @@ def leaving(
     columns = [*map(str, verdict.dims), "k", "standard_error", "distance", "verdict"]
     table = judged.reset_coords(drop=True).to_dataframe(dim_order=list(verdict.dims)).reset_index()
     table = table.loc[table["verdict"].isin(["below", "above", "far above"]), columns]
-    order = table["distance"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order].reset_index(drop=True)
+    return table.sort_values("distance", key=abs, ascending=False, kind="stable", ignore_index=True)
 
 
 def coefficient_of_variation(
@@ -374,7 +373,7 @@ def _median(
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Median over a dim, with its standard error: see the Notes of `summarise`.
 
-    `drawn` tells that the values stand for others that might have been drawn.
+    `drawn` adds the spread of the values, as of a sample from many.
     """
     if dim not in k.dims:
         return k, error

@@ -33,8 +33,7 @@ CITATION = (
 # Class of each published component that is not transmission.
 _CLASSES = {"qkv_proj": "fused", "q_proj": "selection", "k_proj": "selection", "v_proj": "value"}
 # Columns that stay variables; the others describe the model and become coords.
-_REGIMES = ("shallow_median_k_gate", "shallow_min_k", "deep_median_k_gate")
-_MEASURED = ("k", "lam", "status", "protocol", "low_r2_layers", *_REGIMES)
+_MEASURED = ("low_r2_layers", "shallow_median_k_gate", "shallow_min_k", "deep_median_k_gate")
 _DESCRIPTIONS = {
     "learning_rate": "Peak learning rate η",
     "tau": "AdamW timescale τ = 1/(η·weight decay), in steps",
@@ -113,7 +112,7 @@ def load_cohort(name: str) -> xr.Dataset:
     Raises
     ------
     ValueError
-        If there is no such cohort; the message names those there are.
+        If there is no such cohort; the message names the existing ones.
 
     Notes
     -----
@@ -232,7 +231,7 @@ def _medians(fits: xr.Dataset, step: int | None = None) -> xr.Dataset:
 
 def _rank(own: xr.Dataset, entries: xr.Dataset, spread: Array) -> pd.DataFrame:
     """Distances of one model from every entry, nearest first."""
-    k, words = own["k"].values, [""] * entries.sizes["model"]
+    k = own["k"].values
     z = (k - entries["k"].values) / spread
     shared = np.isfinite(z)
     count, z = shared.sum(-1), np.where(shared, z, 0.0)
@@ -246,7 +245,7 @@ def _rank(own: xr.Dataset, entries: xr.Dataset, spread: Array) -> pd.DataFrame:
     estimator, trim = protocol_of(own)
     gaussian = (k - weibull.anchor(estimator=estimator, trim=trim).k) / spread
     untrained = np.sqrt((gaussian[shared[first]] ** 2).mean())
-    notes: list[list[str]] = [[] for _ in words]
+    notes = []
     for i in order:
         flags = {
             "tied": tied[i] and tied.sum() > 1,
@@ -254,7 +253,7 @@ def _rank(own: xr.Dataset, entries: xr.Dataset, spread: Array) -> pd.DataFrame:
             "untrained is closer": i == first and untrained < distance[i],
             "no shared selection component": blind[i],
         }
-        notes[i] = [note for note, flag in flags.items() if flag]
+        notes.append("; ".join(note for note, flag in flags.items() if flag))
     return pd.DataFrame(
         {
             "model": str(own["model"].item()),
@@ -262,7 +261,7 @@ def _rank(own: xr.Dataset, entries: xr.Dataset, spread: Array) -> pd.DataFrame:
             "distance": distance[order],
             "standard_error": error[order],
             "shared_components": count[order],
-            "note": ["; ".join(notes[i]) for i in order],
+            "note": notes,
         }
     )
 
@@ -302,22 +301,21 @@ def _load(name: str) -> xr.Dataset:
     with file.open(encoding="utf-8") as text:
         table = pd.read_csv(text, comment="#")
     components = [column[2:] for column in table.columns if column.startswith("k.")]
+    cells = ("model", "component")
     variables: dict[Hashable, Any] = {}
     for short in ("k", "lam"):
         medians = table[[f"{short}.{component}" for component in components]].to_numpy(float)
         long_name, units = VARIABLES[short]
         described = {"long_name": f"{long_name}, median over layers", "units": units}
-        variables[short] = (("model", "component"), medians, described)
+        variables[short] = (cells, medians, described)
     stored = np.isfinite(variables["k"][1])
-    variables["status"] = (("model", "component"), np.where(stored, "ok", "absent").astype(object))
+    variables["status"] = (cells, np.where(stored, "ok", "absent").astype(object))
     words = weibull.protocol_text((0.1, 0.9), "rank_regression")
     variables["protocol"] = ("model", np.full(len(table), words, object))
-    for column in table.columns.drop("entry"):
-        if "." not in column:
-            values = table[column].to_numpy()
-            values = values if values.dtype.kind in "bif" else values.astype(str)
-            described = {"long_name": _DESCRIPTIONS[column]} if column in _DESCRIPTIONS else {}
-            variables[column] = ("model", values, described)
+    about = [column for column in table.columns.drop("entry") if "." not in column]
+    for column in about:
+        described = {"long_name": _DESCRIPTIONS[column]} if column in _DESCRIPTIONS else {}
+        variables[column] = ("model", np.array(table[column].tolist()), described)
     coords: dict[Hashable, Any] = {
         "model": table["entry"].to_numpy().astype(str),
         "component": components,
@@ -334,4 +332,4 @@ def _load(name: str) -> xr.Dataset:
         "version": "9.1",
     }
     result = xr.Dataset(variables, coords, attributes)
-    return prepare(result.set_coords([name for name in variables if name not in _MEASURED]))
+    return prepare(result.set_coords([column for column in about if column not in _MEASURED]))

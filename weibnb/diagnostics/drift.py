@@ -125,7 +125,7 @@ def drift(
     delta, total = k - start, np.hypot(error, start_error)
     percent = 100 * delta / start
     percent_error = 100 * np.hypot(error, k / start * start_error) / start
-    if label == "step0":  # where the same fit stands on both sides, there is no error
+    if label == "step0":  # a fit lies at no distance from itself, for certain
         total, percent_error = (e.where(e["step"] != 0, 0.0) for e in (total, percent_error))
     words = interval_words(fits, abs(percent), percent_error, DRIFT_EDGES, DRIFT_WORDS)
     words = status_where_unfitted(words.where(delta.notnull(), "no anchor"), fits)

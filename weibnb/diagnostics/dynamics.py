@@ -40,7 +40,7 @@ def split_growth(fits: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     TypeError, ValueError
-        If `fits` is no Dataset of fits, or if ``rms`` or ``zero_fraction`` is missing.
+        If `fits` is not a Dataset of fits, or if ``rms`` or ``zero_fraction`` is missing.
 
     Notes
     -----
@@ -116,7 +116,7 @@ def first_departure(
     Raises
     ------
     TypeError, ValueError
-        If `fits` is no Dataset of fits, an argument is not valid or ``k_se`` is missing.
+        If `fits` is not a Dataset of fits, an argument is not valid or ``k_se`` is missing.
 
     Notes
     -----
@@ -178,7 +178,7 @@ def paired_growth(
     Raises
     ------
     TypeError, ValueError
-        If `fits` is no Dataset of fits, a component is not there, or `confidence` is out of range.
+        If `fits` is not a Dataset of fits, a component is missing, or `confidence` is not valid.
 
     Notes
     -----

@@ -80,7 +80,7 @@ def outlier_strength(
     Raises
     ------
     TypeError, ValueError
-        If `fits` is no Dataset of fits, a variable is missing, or the rule or factor is not valid.
+        If `fits` is not a Dataset of fits, lacks a variable, or the rule or factor is not valid.
 
     Notes
     -----

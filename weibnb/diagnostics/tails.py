@@ -53,12 +53,12 @@ def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     Raises
     ------
     TypeError, ValueError
-        If `fits` is no Dataset of fits, or holds no counts.
+        If `fits` is not a Dataset of fits, or holds no counts.
 
     Notes
     -----
-    A Weibull has the same k at every trim: its gap is 0. A Gaussian is no Weibull, and its gap is
-    0.0544 by rank regression; only what exceeds it tells of a tail heavier than a Gaussian's.
+    A Weibull has the same k at every trim: its gap is 0. A Gaussian is not a Weibull: its gap is
+    0.0544 by rank regression; only what exceeds that is a tail heavier than a Gaussian's.
     Cost: a refit for each trim that is not the fits' own.
 
     References
@@ -120,7 +120,7 @@ def closure(fits: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     TypeError, ValueError
-        If `fits` is no Dataset of fits, or if ``rms`` or ``zero_fraction`` is missing.
+        If `fits` is not a Dataset of fits, or if ``rms`` or ``zero_fraction`` is missing.
 
     Notes
     -----
@@ -157,8 +157,8 @@ def closure(fits: xr.Dataset) -> xr.Dataset:
             100 * (ratio / expected - 1), "Error of the Γ closure beyond a Gaussian's", "%",
         ),
     }  # fmt: skip
-    names = ("estimator", "trim_lower", "trim_upper")
-    return assemble(columns, {name: fits.attrs[name] for name in names if name in fits.attrs})
+    protocol = ("estimator", "trim_lower", "trim_upper")
+    return assemble(columns, {name: fits.attrs[name] for name in protocol})
 
 
 def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
@@ -181,7 +181,7 @@ def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     Raises
     ------
     TypeError, ValueError
-        If `fits` is no Dataset of fits, or holds no counts.
+        If `fits` is not a Dataset of fits, or holds no counts.
 
     Notes
     -----

@@ -44,7 +44,7 @@ def require_protocol(
 
 
 def errors_of(fits: xr.Dataset) -> xr.DataArray:
-    """Give the standard errors of k; NaN where the fits bring none with them."""
+    """Give the standard errors of k; NaN where the fits have none."""
     return fits["k_se"] if "k_se" in fits else xr.full_like(fits["k"], np.nan)
 
 
@@ -58,7 +58,7 @@ def interval_words(
     """Name the interval that each value lies in, where its standard error resolves that.
 
     Edges ascend, and each belongs to the interval above it; `words` has one more than `edges`. An
-    unknown error resolves nothing, unless the fits bring no errors at all.
+    unknown error resolves nothing, unless the fits have no errors at all.
     """
     margin = error if "k_se" in fits else error.fillna(0.0)
     bounds = np.asarray(edges)

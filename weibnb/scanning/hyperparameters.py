@@ -51,10 +51,9 @@ def training_budget(
 
     Raises
     ------
-    TypeError
-        If `fits` is no Dataset.
-    ValueError
-        If something is not known or not valid, or the schedule is shorter than the run.
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, a hyperparameter is not known or not valid, or the
+        schedule is shorter than the run.
 
     Notes
     -----
