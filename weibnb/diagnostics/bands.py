@@ -232,11 +232,13 @@ def judge(
     edges = (band.lower, float(np.nextafter(band.upper, np.inf)))
     words = interval_words(fits, k, error, edges, ("below", "in", "above"))
     errors, factor = FAR_ABOVE
-    far = k - errors * error.fillna(0.0) > factor * weibull.anchor().k
-    words = words.where((words != "above") | ~far, "far above")
-    result["distance"] = k - k.clip(band.lower, band.upper)
-    result["distance"].attrs = {"long_name": "Distance of k from the band", "units": "1"}
-    result["verdict"] = words.where(k.notnull(), NOT_FITTED)
+    far = k.values - errors * np.nan_to_num(error.values) > factor * weibull.anchor().k
+    verdict = np.where((words.values == "above") & far, "far above", words.values)
+    outside = k.values - np.clip(k.values, band.lower, band.upper)
+    result = result.assign(
+        distance=(k.dims, outside, {"long_name": "Distance of k from the band", "units": "1"}),
+        verdict=(k.dims, np.where(np.isnan(k.values), NOT_FITTED, verdict)),
+    )
     about = ("version", "lower", "upper", "statistic", "source")
     return result.assign_attrs(
         {"band": band.name} | {f"band_{name}": getattr(band, name) for name in about}

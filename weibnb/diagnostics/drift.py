@@ -128,7 +128,8 @@ def drift(
     if label == "step0":  # a fit lies at no distance from itself, for certain
         total, percent_error = (e.where(e["step"] != 0, 0.0) for e in (total, percent_error))
     words = interval_words(fits, abs(percent), percent_error, DRIFT_EDGES, DRIFT_WORDS)
-    words = status_where_unfitted(words.where(delta.notnull(), "no anchor"), fits)
+    words = words.copy(data=np.where(delta.isnull(), "no anchor", words))
+    words = status_where_unfitted(words, fits)
     return assemble(
         {
             "delta_k": (delta, "Distance of k from the anchor", "1"),

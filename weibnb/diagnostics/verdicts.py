@@ -70,16 +70,17 @@ def interval_words(
 
 def status_where_unfitted(words: xr.DataArray, fits: xr.Dataset) -> xr.DataArray:
     """Put the cell's status in place of the word where there is no estimate."""
-    k = fits["k"]
-    reason = fits["status"].broadcast_like(k).transpose(*words.dims).astype(str)
-    reason = reason.where(~reason.isin(["", "ok"]), NOT_FITTED)
-    return words.where(k.notnull(), reason)
+    lost = fits["k"].isnull().transpose(*words.dims).values
+    status = fits["status"].broadcast_like(fits["k"]).transpose(*words.dims).values[lost]
+    reason = np.where(np.isin(status.astype(str), ("", "ok")), NOT_FITTED, status.astype(str))
+    values = words.values.astype(np.result_type(words.dtype, reason.dtype))
+    values[lost] = reason
+    return words.copy(data=values)
 
 
 def assemble(columns: Mapping[str, Column], attrs: Mapping[Any, Any] | None = None) -> xr.Dataset:
     """Build the Dataset of a diagnostic, each variable with its long name and its units."""
-    result = xr.Dataset(attrs=attrs)
-    for name, (value, long_name, units) in columns.items():
-        result[name] = value
+    result = xr.Dataset({name: value for name, (value, *_) in columns.items()}, attrs=attrs)
+    for name, (_, long_name, units) in columns.items():
         result[name].attrs = {"long_name": long_name} | ({"units": units} if units else {})
     return result
