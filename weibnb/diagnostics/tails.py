@@ -256,15 +256,17 @@ def _describe(counts: Any, exact: Any, grid: Any, probabilities: Any) -> Any:
     value, upper, octave, lowest, mantissa = grid
     result = np.full((counts.shape[0], probabilities.size + 3), np.nan)
     for row in range(counts.shape[0]):
-        occupied = np.flatnonzero(counts[row])
-        if occupied.size == 0:
+        c = counts[row]
+        total, occupied, last, resolution, quantum = _survey(c, mantissa, lowest)
+        if total == 0:
             continue
-        resolution, quantum = _spacing(mantissa[occupied], lowest[occupied])
-        n, unit = float(counts[row].sum()), value[occupied[-1]]
+        n, unit = float(total), value[last]
         seen, first, square, fourth, area, i = 0.0, 0.0, 0.0, 0.0, 0.0, 0
         low, high = 0.0, 0.0
-        for j in occupied:
-            mass = float(counts[row, j])
+        for j in range(last + 1):
+            if c[j] == 0:
+                continue
+            mass = float(c[j])
             if not exact[row]:
                 low, high = value[j], upper[j]
                 a, b = low / unit, high / unit
@@ -275,7 +277,7 @@ def _describe(counts: Any, exact: Any, grid: Any, probabilities: Any) -> Any:
                 below = above
                 if mantissa[j] == 0:
                     below = max(0.5 * octave[j] * resolution, quantum)
-                if occupied.size == 1:
+                if occupied == 1:
                     below, above = 0.0, 0.0
                 low, high = value[j] - 0.5 * below, value[j] + 0.5 * above
                 a = (value[j] / unit) ** 2
@@ -294,11 +296,15 @@ def _describe(counts: Any, exact: Any, grid: Any, probabilities: Any) -> Any:
 
 
 @numba.njit(nogil=True, cache=True)
-def _spacing(mantissa: Any, lowest: Any) -> Any:
-    """Relative spacing within an octave, and smallest spacing, of the values that occur."""
-    used = 0
-    for bits in mantissa:
-        used |= bits
-    if used == 0:
-        return 1.0, lowest.min()
-    return (used & -used) / 2.0**_MANTISSA_BITS, lowest.min()
+def _survey(c: Any, mantissa: Any, lowest: Any) -> Any:
+    """Weights, occupied bins and the last of them; spacing in an octave, and the smallest."""
+    total, occupied, last, used, quantum = 0, 0, 0, 0, np.inf
+    for j in range(c.size):
+        if c[j] > 0:
+            total += c[j]
+            occupied += 1
+            last = j
+            used |= mantissa[j]
+            quantum = min(quantum, lowest[j])
+    resolution = (used & -used) / 2.0**_MANTISSA_BITS if used > 0 else 1.0
+    return total, occupied, last, resolution, quantum
