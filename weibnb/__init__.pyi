@@ -13,7 +13,6 @@ from . import testing as testing
 from .counting.dispatch import count_magnitudes as count_magnitudes
 from .diagnostics.attention import selection as selection
 from .diagnostics.bands import judge as judge
-from .diagnostics.budget import training_budget as training_budget
 from .diagnostics.cohorts import compare as compare
 from .diagnostics.cohorts import load_cohort as load_cohort
 from .diagnostics.cohorts import qwen_cohort as qwen_cohort
@@ -34,6 +33,7 @@ from .io.checkpoint import open_checkpoint as open_checkpoint
 from .io.files import CheckpointError as CheckpointError
 from .report import summary as summary
 from .report import write_report as write_report
+from .scanning.hyperparameters import training_budget as training_budget
 from .scanning.locate import find_outliers as find_outliers
 from .scanning.recorder import Recorder as Recorder
 from .scanning.scan import ScanInterrupted as ScanInterrupted

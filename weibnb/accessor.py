@@ -51,7 +51,7 @@ class WeibullAccessor:
         return refit(self._fits, **options)
 
     def drift(self, **options: Any) -> xr.Dataset:
-        """Tell how far k has moved from its anchor: see `weibnb.diagnostics.drift.drift`."""
+        """Tell how far k has moved from its anchor: see `weibnb.drift`."""
         from weibnb.diagnostics.drift import drift
 
         return drift(self._fits, **options)

@@ -16,7 +16,6 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from weibnb.diagnostics.bands import judge
-from weibnb.diagnostics.budget import training_budget
 from weibnb.diagnostics.cohorts import compare
 from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.outliers import outlier_strength
@@ -24,6 +23,7 @@ from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import not_fitted
 from weibnb.fits.tables import NUMBER_FORMATS, component_table, medians, tidy
 from weibnb.fitting.weibull import protocol_text
+from weibnb.scanning.hyperparameters import training_budget
 from weibnb.scanning.locate import find_outliers
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
-"""Drift, bands, selection and storage: every edge from both sides, and every error message."""
+"""Bands: every edge from both sides, medians with their errors, and every error message."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,208 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import weibnb as wb
-from weibnb.diagnostics import bands
-from weibnb.diagnostics import drift as anchoring
-from weibnb.diagnostics.attention import selection, storage_type
-from weibnb.diagnostics.bands import BANDS, Band, judge, leaving, summarise
+from tests.diagnostics.simple_fits import DIMS, cells, make
+from weibnb.diagnostics.bands import (
+    BANDS,
+    Band,
+    coefficient_of_variation,
+    judge,
+    leaving,
+    summarise,
+)
 from weibnb.diagnostics.drift import drift
-from weibnb.io.naming import tower, weight_class
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from numpy.typing import NDArray
 
 GAUSSIAN = wb.anchor().k
 FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
 TRANSMISSION = BANDS["transmission-feed-forward"]
-DIMS = ("model", "layer", "component", "step")
-
-
-def make(
-    k: Any,
-    *,
-    se: float | None = 0.001,
-    components: Sequence[str] = ("up_proj",),
-    steps: Sequence[int] = (0,),
-    trim: tuple[float, float] = (0.1, 0.9),
-    estimator: str = "rank_regression",
-    coords: Mapping[str, Any] | None = None,
-) -> xr.Dataset:
-    """Fits with the given k, of shape (model, layer, component, step) after broadcasting."""
-    values = np.asarray(k, float)
-    values = values.reshape((1,) * (4 - values.ndim) + values.shape)
-    variables: dict[str, Any] = {
-        "k": (DIMS, values),
-        "lam": (DIMS, np.full(values.shape, 0.02)),
-        "status": (DIMS, np.where(np.isnan(values), "absent", "ok").astype(object)),
-    }
-    if se is not None:
-        variables["k_se"] = (DIMS, np.full(values.shape, se))
-    places = {
-        "model": [f"m{i}" for i in range(values.shape[0])],
-        "layer": range(values.shape[1]),
-        "component": list(components),
-        "step": list(steps),
-        "weight_class": ("component", [weight_class(name) for name in components]),
-        "tower": ("component", [tower(name) for name in components]),
-    }
-    attrs = {"estimator": estimator, "trim_lower": trim[0], "trim_upper": trim[1]}
-    return xr.Dataset(variables, {**places, **(coords or {})}, attrs)
-
-
-def cells(k: float, **options: Any) -> xr.Dataset:
-    return make([[[[k]]]], **options)
-
-
-def scan_one(draw: Callable[[tuple[int, int]], NDArray[Any]], size: int = 384) -> xr.Dataset:
-    name = "model.layers.0.mlp.up_proj.weight"
-    return wb.scan({"one": {name: draw((size, size)).astype(np.float32)}})
-
-
-# --- drift -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", list(anchoring.NAMED_SHAPES))
-def test_drift_names_the_shape_that_weights_were_drawn_from(name: str) -> None:
-    rng = np.random.default_rng(1)
-    word, parameter = anchoring.NAMED_SHAPES[name]
-
-    def draw(shape: tuple[int, int]) -> NDArray[Any]:
-        if word == "truncated_gaussian":
-            many = rng.normal(size=2 * shape[0] * shape[1])
-            return many[np.abs(many) < (parameter or 0)][: shape[0] * shape[1]].reshape(shape)
-        if word == "student_t":
-            return rng.standard_t(parameter or 0, shape)
-        draws = {"gaussian": rng.normal, "laplace": rng.laplace}
-        return draws[word](size=shape) if word in draws else rng.uniform(-1, 1, shape)
-
-    moved = drift(scan_one(draw)).squeeze()
-    assert moved.nearest_shape.item() == name
-    assert moved.shape_distance.item() < anchoring.SHAPE_CLOSE
-    assert moved.shape_resolved.item()
-
-
-def test_drift_does_not_claim_a_shape_that_it_cannot_tell() -> None:
-    rng = np.random.default_rng(0)
-    small = drift(scan_one(lambda shape: rng.normal(size=shape), size=40)).squeeze()
-    assert not small.shape_resolved.item()
-    sharp = drift(scan_one(lambda shape: rng.normal(size=shape) ** 5)).squeeze()
-    assert sharp.nearest_shape.item() == "none"
-    assert not sharp.shape_resolved.item()
-
-
-def test_drift_leaves_zeros_out_of_the_root_mean_square() -> None:
-    rng = np.random.default_rng(0)
-    sparse = scan_one(lambda shape: rng.normal(size=shape) * (rng.random(shape) < 0.3))
-    assert sparse.zero_fraction.item() > 0.6
-    assert drift(sparse).lam_over_rms.item() == pytest.approx(0.8875, abs=0.01)
-
-
-@pytest.mark.parametrize(
-    ("name", "parameter"),
-    [("gaussian", None), ("uniform", None), ("truncated_gaussian", 2.0), ("student_t", 5.0)],
-)
-@pytest.mark.parametrize(
-    ("trim", "estimator"),
-    [
-        ((0.1, 0.9), "rank_regression"),
-        ((0.05, 0.95), "rank_regression"),
-        ((0.0, 1.0), "maximum_likelihood"),
-    ],
-)
-def test_drift_takes_the_anchor_of_the_protocol(
-    name: Any, parameter: float | None, trim: tuple[float, float], estimator: Any
-) -> None:
-    anchor = wb.anchor(name, trim=trim, estimator=estimator, parameter=parameter)
-    fits = cells(anchor.k + 0.003, trim=trim, estimator=estimator)
-    moved = drift(fits, anchor=name, parameter=parameter)
-    assert moved.delta_k.item() == pytest.approx(0.003)
-    assert moved.delta_k_percent.item() == pytest.approx(0.3 / anchor.k)
-    assert moved.z.item() == pytest.approx(3)
-    xr.testing.assert_equal(moved.delta_k, drift(fits, anchor=anchor).delta_k)
-
-
-@pytest.mark.parametrize("sign", [-1, 1])
-@pytest.mark.parametrize(
-    ("percent", "se_percent", "word"),
-    [
-        (0.0, 0.9, "invariant"),
-        (0.0, 1.1, "not resolved"),
-        (0.8, 0.1, "invariant"),
-        (0.95, 0.1, "not resolved"),
-        (1.05, 0.1, "not resolved"),
-        (1.2, 0.1, "mild"),
-        (1.0, 0.0, "mild"),
-        (29.0, 0.5, "mild"),
-        (29.8, 0.5, "not resolved"),
-        (30.2, 0.5, "not resolved"),
-        (31.0, 0.5, "strong"),
-    ],
-)
-def test_drift_severity_on_both_sides_of_its_edges(
-    percent: float, se_percent: float, word: str, sign: int
-) -> None:
-    k = GAUSSIAN * (1 + sign * (percent + 1e-9) / 100)
-    moved = drift(cells(k, se=GAUSSIAN * se_percent / 100))
-    assert moved.severity.item() == word
-
-
-def test_drift_from_step_zero_combines_both_errors() -> None:
-    fits = make([[[[1.20, 1.10, np.nan]]], [[[np.nan, 1.1, 1.1]]]], se=0.003, steps=(0, 100, 200))
-    fits["k_se"][:, :, :, 1] = 0.004
-    moved = drift(fits, anchor="step0").isel(layer=0, component=0)
-    assert moved.delta_k.dims == ("model", "step")
-    first = moved.sel(model="m0")
-    assert first.delta_k.values[:2] == pytest.approx([0, -0.1])
-    assert first.z.values[1] == pytest.approx(-20)
-    assert first.severity.values.tolist() == ["invariant", "mild", "absent"]
-    assert moved.sel(model="m1").severity.values.tolist() == ["absent", "no anchor", "no anchor"]
-
-
-@pytest.mark.parametrize(("steps", "shown"), [((0,), r"\[0\]"), ((5, 10), r"\[5, 10\]")])
-def test_drift_needs_step_zero_and_another(steps: tuple[int, ...], shown: str) -> None:
-    fits = make([[[[1.2] * len(steps)]]], steps=steps)
-    with pytest.raises(ValueError, match=rf"step 0 and another one .*got {shown}.*gaussian"):
-        drift(fits, anchor="step0")
-
-
-def test_drift_of_cells_without_a_fit_says_why() -> None:
-    fits = make([[[[np.nan], [np.nan], [1.2]]]], components=FEED_FORWARD)
-    fits["status"][0, 0, :, 0] = ["all_zero", "ok", "ok"]
-    moved = drift(fits)
-    assert moved.severity.values.ravel().tolist() == ["all_zero", "not fitted", "invariant"]
-    assert moved.nearest_shape.values.ravel().tolist() == ["all_zero", "not fitted", "unknown"]
-
-
-def test_drift_without_errors_goes_by_the_value_and_with_a_missing_one_does_not() -> None:
-    assert drift(cells(1.2, se=None)).severity.item() == "invariant"
-    assert drift(cells(1.2, se=np.nan)).severity.item() == "not resolved"
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"anchor": "gausian"}, r"`anchor` must be one of .*'step0', got 'gausian'.*'gaussian'\?"),
-        ({"anchor": "step0", "parameter": 2.0}, r"`parameter` must be omitted"),
-        ({"anchor": "gaussian", "parameter": 2.0}, r"`parameter` must be omitted"),
-        ({"anchor": wb.anchor(trim=(0.0, 1.0))}, r"trim \(0.0, 1.0\), got .*refit"),
-    ],
-)
-def test_drift_refuses(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        drift(cells(1.2), **options)
-
-
-def test_results_save_and_open(tmp_path: Any) -> None:
-    fits = cells(1.2)
-    for result in (drift(fits), judge(fits), selection(cells(1.0, components=("q_proj",)))):
-        result.to_netcdf(tmp_path / "result.nc", engine="h5netcdf")
-        with xr.open_dataset(tmp_path / "result.nc", engine="h5netcdf") as again:
-            xr.testing.assert_equal(result, again.load())
-
-
-# --- judge -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("band", BANDS.values(), ids=list(BANDS))
@@ -352,8 +164,6 @@ def test_bands_hold_for_the_published_protocol_only(options: dict[str, Any]) -> 
     fits = cells(1.19, components=("q_proj",), **options)
     with pytest.raises(ValueError, match=r"trim \(0.1, 0.9\), got .*weibnb.refit\(fits, trim"):
         judge(fits, "selection-gqa")
-    with pytest.raises(ValueError, match="refit"):
-        selection(fits)
 
 
 def test_bands_are_checked_when_made() -> None:
@@ -375,99 +185,9 @@ def test_leaving_lists_what_is_out_for_certain_farthest_first() -> None:
 
 def test_coefficient_of_variation_is_that_of_the_entry_statistic() -> None:
     values = np.array([1.18, 1.20, 1.19])
-    spread = bands.coefficient_of_variation(make(values[:, None, None, None]))
+    spread = coefficient_of_variation(make(values[:, None, None, None]))
     expected = 100 * values.std(ddof=1) / values.mean()
     assert spread.coefficient_of_variation.item() == pytest.approx(expected)
     assert spread.standard_error.item() == pytest.approx(expected / 2)
     with pytest.raises(ValueError, match=r"at least two models .*got 1"):
-        bands.coefficient_of_variation(cells(1.19))
-
-
-# --- storage and selection ---------------------------------------------------------------------
-
-
-def stored(rows: Mapping[str, int], heads: tuple[float, float] | None = None) -> xr.Dataset:
-    names = ("n_heads", "n_kv_heads") if heads else ()
-    coords = {name: ("model", [n]) for name, n in zip(names, heads or (), strict=True)}
-    fits = make(np.full((1, 2, len(rows), 1), 1.1), components=list(rows), coords=coords)
-    fits["rows"] = xr.zeros_like(fits["k"]) + xr.DataArray(list(rows.values()), dims="component")
-    return fits
-
-
-@pytest.mark.parametrize(
-    ("rows", "heads", "word"),
-    [
-        ({"q_proj": 64, "k_proj": 64}, None, "separate MHA"),
-        ({"q_proj": 64, "k_proj": 16}, None, "GQA 4:1"),
-        ({"q_proj": 64, "k_proj": 64}, (8.0, 8.0), "separate MHA"),
-        ({"q_proj": 128, "k_proj": 16}, (8.0, 2.0), "GQA 4:1"),  # the rows hold a gate as well
-        ({"q_proj": 64, "k_proj": 8}, (8.0, 1.0), "MQA"),
-        ({"q_proj": 64, "k_proj": 16}, (np.nan, np.nan), "GQA 4:1"),
-        ({"q_proj": 64, "k_proj": 16}, (8.0, 8.0), "GQA 4:1"),  # n_kv_heads by default
-        ({"qkv_proj": 96}, (8.0, 2.0), "fused"),
-        ({"q_proj": 64, "kv_a_proj": 20, "kv_b_proj": 64}, (8.0, 8.0), "MLA"),
-        ({"q_a_proj": 8, "q_b_proj": 64, "kv_a_proj": 20, "kv_b_proj": 64}, None, "MLA"),
-        ({"q_proj": 64, "k_proj": 40}, None, "unknown"),
-        ({"q_proj": 16, "k_proj": 64}, None, "unknown"),
-        ({"up_proj": 64}, None, "unknown"),
-        ({"q_proj": 64, "k_proj": 16, "vision.qkv_proj": 96}, None, "GQA 4:1"),
-        ({"vision.qkv_proj": 96}, None, "fused"),
-        ({"decoder.q_proj": 64, "decoder.k_proj": 64}, None, "separate MHA"),
-    ],
-)
-def test_storage_type(rows: dict[str, int], heads: tuple[float, float] | None, word: str) -> None:
-    fits = stored(rows, heads)
-    assert storage_type(fits).values.tolist() == [word]
-    assert storage_type(fits.isel(model=0)).values.tolist() == [word]
-
-
-def test_storage_type_of_layers_that_differ_and_of_absent_matrices() -> None:
-    fits = stored({"q_proj": 64, "k_proj": 16, "qkv_proj": 96})
-    fits["status"][:, :, 2] = "absent"
-    assert storage_type(fits).item() == "GQA 4:1"
-    fits["rows"][0, 0, 1] = 32
-    assert storage_type(fits).item() == "mixed"
-    assert storage_type(fits.drop_vars("rows")).item() == "unknown"
-
-
-@pytest.mark.parametrize(
-    ("k", "se", "word"),
-    [
-        (0.998, 0.001, "deep"),
-        (0.9995, 0.001, "not resolved"),
-        (1.0005, 0.001, "not resolved"),
-        (1.002, 0.001, "mild"),
-        (1.148, 0.001, "mild"),
-        (1.1495, 0.001, "not resolved"),
-        (1.152, 0.001, "near-transmission"),
-        (1.202, 0.001, "near-transmission"),
-        (1.2045, 0.001, "not resolved"),
-        (1.204, 0.0, "near-transmission"),
-        (GAUSSIAN, 0.001, "above transmission"),
-        (np.nan, 0.001, "absent"),
-    ],
-)
-@pytest.mark.parametrize("component", ["q_proj", "decoder.k_proj", "qkv_proj"])
-def test_selection_severity_on_both_sides_of_its_edges(
-    k: float, se: float, word: str, component: str
-) -> None:
-    fits = make([[[[k], [1.19]]]], se=se, components=(component, "up_proj"))
-    severity = selection(fits).severity
-    assert severity.values.ravel().tolist() == [word]
-    assert severity.storage_type.dims == ("model",)
-
-
-def test_selection_needs_queries_or_keys_and_their_class() -> None:
-    with pytest.raises(ValueError, match=r"queries or keys \(q_proj, .*got up_proj"):
-        selection(cells(1.1))
-    with pytest.raises(ValueError, match="weight_class"):
-        selection(cells(1.1, components=("q_proj",)).drop_vars("weight_class"))
-
-
-def test_arguments_that_are_no_fits() -> None:
-    verbs: list[Any] = [drift, judge, leaving, selection, storage_type, summarise]
-    for verb in verbs:
-        with pytest.raises(TypeError, match=r"`fits` must be an xarray\.Dataset"):
-            verb(3)
-        with pytest.raises(ValueError, match="lacks"):
-            verb(xr.Dataset({"k": 1.0}))
+        coefficient_of_variation(cells(1.19))

@@ -15,7 +15,6 @@ from weibnb.diagnostics.bands import coefficient_of_variation, judge, leaving
 from weibnb.diagnostics.budget import training_budget
 from weibnb.diagnostics.cohorts import (
     CLOSE,
-    cohort_entry,
     compare,
     load_cohort,
     qwen_cohort,
@@ -190,19 +189,6 @@ def test_scale_of_pythia_follows_the_optimiser() -> None:
     assert np.corrcoef(lam, force)[0, 1] == pytest.approx(0.94, abs=5e-4)
     slope = (lam * force).sum() / (force**2).sum()
     assert slope.item() == pytest.approx(0.0854, abs=5e-5)
-
-
-# --- entries by name ---------------------------------------------------------------------------
-
-
-def test_entry_by_name_in_any_case() -> None:
-    assert cohort_entry("QWEN3-8B").qk_norm.item() is True
-    assert cohort_entry("qwen2-7b", cohort=qwen_cohort()).k.sel(component="q_proj").item() == 1.1366
-
-
-def test_unknown_entry_names_the_closest() -> None:
-    with pytest.raises(ValueError, match=r"`name` must be one of 'pythia-70m'.*'llama-3-8b'\?"):
-        cohort_entry("llama3-8b")
 
 
 # --- compare -----------------------------------------------------------------------------------
@@ -420,7 +406,6 @@ def test_packaged_cohort_to_compare_with(stdlib: xr.Dataset) -> None:
     table = compare(scanned(), stdlib)
     assert set(table["entry"]) == set(stdlib.model.values)
     assert np.isfinite(table["standard_error"]).all()
-    assert cohort_entry("GQA", cohort=stdlib).attention.item() == "gqa"
 
 
 def test_packaged_cohort_merged_with_a_scan(stdlib: xr.Dataset, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How models store queries, keys and values, and how severe selection is by k.
+"""Attention: how models store queries, keys and values, and how severe selection is by k.
 
 Verdicts are given and withheld as `weibnb.diagnostics.verdicts` says.
 """
@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 
 from weibnb.diagnostics.verdicts import (
+    assemble,
     errors_of,
     interval_words,
-    margin,
     require_protocol,
-    unfitted,
+    status_where_unfitted,
 )
 from weibnb.fits.schema import prepare
 
@@ -46,9 +46,9 @@ def storage_type(fits: xr.Dataset) -> xr.DataArray:
 
     Notes
     -----
-    Query heads per key-value head are those of config.json where it tells of more than one, else
-    the rows of ``q_proj`` over those of ``k_proj``. Where there is a tower without a prefix it
-    decides. A single key-value head is known from config.json only: from shapes it is GQA.
+    Query heads per key-value head come from config.json where it gives fewer key-value heads than
+    heads, else from the rows of ``q_proj`` over those of ``k_proj``. Of several towers the one
+    without a prefix decides. MQA is known from config.json only: by its shapes it is GQA.
 
     Examples
     --------
@@ -62,14 +62,12 @@ def storage_type(fits: xr.Dataset) -> xr.DataArray:
     fits = prepare(fits, light=True, dims=("model", "component"))
     others = [dim for dim in fits["status"].dims if dim not in ("model", "component")]
     present = (fits["status"] != "absent").any(others).transpose("model", "component").values
-    names = [str(name) for name in fits["component"].values]
+    names = fits["component"].values.astype(str)
     plain = np.array(["." not in name for name in names])
     words = []
     for index, row in enumerate(present):
         chosen = row & plain if (row & plain).any() else row
-        parts = {name.rpartition(".")[2] for name in np.array(names)[chosen]}
-        at = [name for name, here in zip(names, chosen, strict=True) if here]
-        words.append(_storage_word(fits.isel(model=index), parts, at))
+        words.append(_storage_word(fits.isel(model=index), names[chosen].tolist()))
     return xr.DataArray(
         words,
         {"model": fits["model"]},
@@ -124,19 +122,20 @@ def selection(fits: xr.Dataset) -> xr.Dataset:
         )
     fits = fits.assign_coords(storage_type=storage_type(fits)).isel(component=kept)
     k, error = fits["k"], errors_of(fits)
-    words = interval_words(k.values, margin(fits, error).values, SELECTION_EDGES, SELECTION_WORDS)
-    return xr.Dataset(
+    words = interval_words(fits, k, error, SELECTION_EDGES, SELECTION_WORDS)
+    return assemble(
         {
-            "k": k,
-            "standard_error": error,
-            "severity": (k.dims, unfitted(words, k, fits["status"])),
+            "k": (k, "Weibull shape k", "1"),
+            "standard_error": (error, "Standard error of k", "1"),
+            "severity": (status_where_unfitted(words, fits), "Severity of selection", ""),
         },
-        attrs=fits.attrs | {"convention": SELECTION_CONVENTION},
+        fits.attrs | {"convention": SELECTION_CONVENTION},
     )
 
 
-def _storage_word(model: xr.Dataset, parts: set[str], components: list[str]) -> str:
-    """Storage of one model, from the words of its components, its heads and its shapes."""
+def _storage_word(model: xr.Dataset, components: list[str]) -> str:
+    """Storage of one model, from the names of its components, its heads and its shapes."""
+    parts = {name.rpartition(".")[2] for name in components}
     if parts & {"kv_a_proj", "kv_b_proj", "q_a_proj", "q_b_proj"}:
         return "MLA"
     if "qkv_proj" in parts:
@@ -147,9 +146,8 @@ def _storage_word(model: xr.Dataset, parts: set[str], components: list[str]) -> 
     stems = [name.removesuffix("q_proj") for name in components if name.endswith("q_proj")]
     pairs = [(f"{stem}q_proj", f"{stem}k_proj") for stem in stems if f"{stem}k_proj" in components]
     if not pairs or "rows" not in model:
-        return (
-            "separate MHA" if heads == shared > 0 and {"q_proj", "k_proj"} <= parts else "unknown"
-        )
+        apart = heads == shared > 0 and {"q_proj", "k_proj"} <= parts
+        return "separate MHA" if apart else "unknown"
     rows = model["rows"]
     wide, narrow = (rows.sel(component=list(names)).values for names in zip(*pairs, strict=True))
     both = (wide > 0) & (narrow > 0)
@@ -160,6 +158,7 @@ def _storage_word(model: xr.Dataset, parts: set[str], components: list[str]) -> 
 
 
 def _share_word(share: float) -> str:
+    """Storage of queries and keys apart, from the query heads per key-value head."""
     if share == 1:
         return "separate MHA"
     return f"GQA {share:.0f}:1" if share > 1 and share.is_integer() else "unknown"

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import xarray as xr
 
 from weibnb.diagnostics.verdicts import (
     NOT_FITTED,
+    assemble,
     errors_of,
     interval_words,
-    margin,
     require_protocol,
 )
 from weibnb.fits.schema import prepare
 from weibnb.fitting import weibull
-from weibnb.messages import unknown_name
+from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,36 +84,20 @@ class Band:
             )
 
 
-def _published(
-    name: str, version: str, lower: float, upper: float, components: str, statistic: str
-) -> Band:
-    return Band(name, version, lower, upper, statistic, tuple(components.split()), _PAPER)
-
-
 _PAPER = "T. Ding, arXiv:2605.18898, and its database v9.1"
-_MEDIANS, _ENTRY = "median over the layers of each matrix", "median of the feed-forward medians"
 _RELEASE, _ABSTRACT, _DATABASE = "August 2026 release", "arXiv abstract", "database v9.1"
-_FEED_FORWARD = "gate_proj up_proj down_proj"
-#: Published bands by name.
-BANDS = MappingProxyType(
-    {
-        band.name: band
-        for band in (
-            _published("transmission-feed-forward", _RELEASE, 1.186, 1.204, _FEED_FORWARD, _ENTRY),
-            _published(
-                "transmission-abstract",
-                _ABSTRACT,
-                1.186,
-                1.204,
-                f"o_proj {_FEED_FORWARD}",
-                _MEDIANS,
-            ),
-            _published("selection-separate-mha", _DATABASE, 0.76, 0.99, "q_proj k_proj", _MEDIANS),
-            _published("selection-gqa", _DATABASE, 1.10, 1.16, "q_proj k_proj", _MEDIANS),
-            _published("selection-fused", _DATABASE, 1.05, 1.18, "qkv_proj", _MEDIANS),
-        )
-    }
+_MEDIANS, _ENTRY = "median over the layers of each matrix", "median of the feed-forward medians"
+_FEED_FORWARD, _QK = ("gate_proj", "up_proj", "down_proj"), ("q_proj", "k_proj")
+_ALL = ("o_proj", *_FEED_FORWARD)
+_PUBLISHED = (
+    Band("transmission-feed-forward", _RELEASE, 1.186, 1.204, _ENTRY, _FEED_FORWARD, _PAPER),
+    Band("transmission-abstract", _ABSTRACT, 1.186, 1.204, _MEDIANS, _ALL, _PAPER),
+    Band("selection-separate-mha", _DATABASE, 0.76, 0.99, _MEDIANS, _QK, _PAPER),
+    Band("selection-gqa", _DATABASE, 1.10, 1.16, _MEDIANS, _QK, _PAPER),
+    Band("selection-fused", _DATABASE, 1.05, 1.18, _MEDIANS, ("qkv_proj",), _PAPER),
 )
+#: Published bands by name.
+BANDS = MappingProxyType({band.name: band for band in _PUBLISHED})
 
 
 def summarise(
@@ -123,7 +107,7 @@ def summarise(
     components: Iterable[str] | None = None,
     layers: tuple[int, int] | None = None,
 ) -> xr.Dataset:
-    """Reduce k to one value a cell, layer, component or model, with a standard error.
+    """Reduce k to one value for each cell, layer, component or model, with its standard error.
 
     Parameters
     ----------
@@ -151,10 +135,10 @@ def summarise(
     Notes
     -----
     The standard error of a median over components (or experts) is that of the one or two cells
-    in its middle: the matrices are these and no others. A median over layers takes the larger of
-    that and half the distance between the order statistics at 1/2 ± 1/(2 sqrt(m)) of m layers
-    (Hazen positions), a distribution-free standard error of a median: it tells how much another
-    draw of layers would change it. Cost: a sort.
+    in its middle: these matrices are all there are. A median over layers takes the larger of that
+    and half the distance between the order statistics at 1/2 ± 1/(2 sqrt(m)) of m layers (Hazen
+    positions), a distribution-free standard error: how much other layers of the same kind would
+    change the median. Cost: a sort.
 
     Examples
     --------
@@ -166,8 +150,7 @@ def summarise(
     >>> dict(middle.k.sizes), bool(abs(middle.k.item() - 1.2054) < 4 * middle.standard_error.item())
     ({'model': 1, 'step': 1}, True)
     """
-    if by not in get_args(By):
-        raise unknown_name("by", by, get_args(By))
+    check_choice("by", by, get_args(By))
     fits = _restrict(prepare(fits, light=True, dims=("model", "component")), components, layers)
     k, error = fits["k"], errors_of(fits)
     if by in ("layer", "model") and "tower" in fits.coords:
@@ -180,13 +163,14 @@ def summarise(
     if by != "cell":
         k, error = _median(k, error, "expert")
     if by in ("component", "model"):
-        k, error = _median_over_layers(k, error)
+        k, error = _median(k, error, "layer", drawn=True)
     if by in ("layer", "model"):
         k, error = _median(k, error, "component")
-    result = xr.Dataset({"k": k, "standard_error": error}, attrs=fits.attrs | {"by": by})
-    result["k"].attrs = {"long_name": "Weibull shape k", "units": "1"}
-    result["standard_error"].attrs = {"long_name": "Standard error of k", "units": "1"}
-    return result
+    columns = {
+        "k": (k, "Weibull shape k", "1"),
+        "standard_error": (error, "Standard error of k", "1"),
+    }
+    return assemble(columns, fits.attrs | {"by": by})
 
 
 def judge(
@@ -239,30 +223,26 @@ def judge(
     >>> judge(reference_cohort(), by="model").verdict.sel(model="llama-3-8b").item()
     'in'
     """
-    chosen = _find_band(band)
-    summary = summarise(fits, by=by, components=chosen.components, layers=layers)
-    require_protocol(summary, f"Band {chosen.name!r}")
-    k, error = summary["k"].values, margin(fits, summary["standard_error"]).values
-    edges = (chosen.lower, float(np.nextafter(chosen.upper, np.inf)))
-    words = interval_words(k, error, edges, ("below", "in", "above"))
+    if not isinstance(band, Band):
+        check_choice("band", band, BANDS)
+        band = BANDS[band]
+    result = summarise(fits, by=by, components=band.components, layers=layers)
+    require_protocol(result, f"Band {band.name!r}")
+    k, error = result["k"], result["standard_error"]
+    edges = (band.lower, float(np.nextafter(band.upper, np.inf)))
+    words = interval_words(fits, k, error, edges, ("below", "in", "above"))
     errors, factor = FAR_ABOVE
-    far = (words == "above") & (k - errors * error > factor * weibull.anchor().k)
-    words = np.where(far, "far above", words)
-    outside = k - np.clip(k, chosen.lower, chosen.upper)
-    dims = summary["k"].dims
-    result = summary.assign(
-        distance=(dims, outside, {"long_name": "Distance of k from the band", "units": "1"}),
-        verdict=(dims, np.where(np.isnan(k), NOT_FITTED, words)),
+    far = k.values - errors * np.nan_to_num(error.values) > factor * weibull.anchor().k
+    verdict = np.where((words.values == "above") & far, "far above", words.values)
+    outside = k.values - np.clip(k.values, band.lower, band.upper)
+    result = result.assign(
+        distance=(k.dims, outside, {"long_name": "Distance of k from the band", "units": "1"}),
+        verdict=(k.dims, np.where(np.isnan(k.values), NOT_FITTED, verdict)),
     )
-    result.attrs |= {
-        "band": chosen.name,
-        "band_version": chosen.version,
-        "band_lower": chosen.lower,
-        "band_upper": chosen.upper,
-        "band_statistic": chosen.statistic,
-        "band_source": chosen.source,
-    }
-    return result
+    about = ("version", "lower", "upper", "statistic", "source")
+    return result.assign_attrs(
+        {"band": band.name} | {f"band_{name}": getattr(band, name) for name in about}
+    )
 
 
 def leaving(
@@ -303,8 +283,7 @@ def leaving(
     columns = [*map(str, verdict.dims), "k", "standard_error", "distance", "verdict"]
     table = judged.reset_coords(drop=True).to_dataframe(dim_order=list(verdict.dims)).reset_index()
     table = table.loc[table["verdict"].isin(["below", "above", "far above"]), columns]
-    order = table["distance"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order].reset_index(drop=True)
+    return table.sort_values("distance", key=abs, ascending=False, kind="stable", ignore_index=True)
 
 
 def coefficient_of_variation(
@@ -348,15 +327,13 @@ def coefficient_of_variation(
             f"{k.sizes['model']}. Scan several, or concatenate with weibnb.reference_cohort()."
         )
     models = k.count("model")
-    enough = models > 1
-    value = 100 * (k.where(enough).std("model", ddof=1) / k.mean("model"))
-    return xr.Dataset(
+    known = models.where(models > 1)
+    value = 100 * (k.where(models > 1).std("model", ddof=1) / k.mean("model"))
+    return assemble(
         {
-            "coefficient_of_variation": value.assign_attrs(units="%"),
-            "standard_error": (value / np.sqrt(2 * (models.where(enough) - 1))).assign_attrs(
-                units="%"
-            ),
-            "models": models,
+            "coefficient_of_variation": (value, "Spread of k across models over its mean", "%"),
+            "standard_error": (value / np.sqrt(2 * (known - 1)), "Its standard error", "%"),
+            "models": (models, "Models that have the statistic", "1"),
         }
     )
 
@@ -366,13 +343,13 @@ def _restrict(
 ) -> xr.Dataset:
     """Keep some components, whatever their tower, and a range of layers."""
     if components is not None:
-        names, wanted = [str(name) for name in fits["component"].values], tuple(components)
-        kept = [name.rpartition(".")[2] in wanted for name in names]
-        if not any(kept):
+        names, wanted = fits["component"].values.astype(str).tolist(), list(components)
+        kept = np.isin([name.rpartition(".")[2] for name in names], wanted)
+        if not kept.any():
             raise ValueError(
                 f"`fits` must hold one of {', '.join(map(repr, wanted))}, got {', '.join(names)}."
             )
-        fits = fits.isel(component=np.array(kept))
+        fits = fits.isel(component=kept)
     if layers is None:
         return fits
     try:
@@ -393,64 +370,39 @@ def _restrict(
     return fits.isel(layer=kept_layers)
 
 
-def _find_band(band: str | Band) -> Band:
-    if isinstance(band, Band):
-        return band
-    if band not in BANDS:
-        raise unknown_name("band", band, BANDS)
-    return BANDS[band]
+def _median(
+    k: xr.DataArray, error: xr.DataArray, dim: str, *, drawn: bool = False
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Median over a dim, with its standard error: see the Notes of `summarise`.
 
-
-def _median(k: xr.DataArray, error: xr.DataArray, dim: str) -> tuple[xr.DataArray, xr.DataArray]:
-    """Median over a dim, with the standard error of the one or two cells in the middle."""
+    `drawn` adds the spread of the values, as of a sample from many.
+    """
     if dim not in k.dims:
         return k, error
 
-    def middle(values: Array, errors: Array) -> tuple[Array, Array]:
+    def reduce(values: Array, errors: Array) -> tuple[Array, Array]:
         order = np.argsort(values, -1)
+        values, errors = (np.take_along_axis(a, order, -1) for a in (values, errors))
         count = np.isfinite(values).sum(-1, keepdims=True)
-        pair = np.concatenate([np.maximum(count - 1, 0) // 2, count // 2], -1)
-        pair = np.minimum(pair, values.shape[-1] - 1)
-        chosen = np.take_along_axis(order, pair, -1)
-        two = np.take_along_axis(errors, chosen, -1)
-        mean = np.take_along_axis(values, chosen, -1).mean(-1)
-        single = pair[..., 0] == pair[..., 1]
-        return mean, np.where(single, two[..., 0], np.hypot(two[..., 0], two[..., 1]) / 2)
+        middle = np.concatenate([np.maximum(count - 1, 0) // 2, count // 2], -1)
+        one, two = np.moveaxis(np.take_along_axis(errors, middle, -1), -1, 0)
+        sampling = np.where(middle[..., 0] == middle[..., 1], one, np.hypot(one, two) / 2)
+        if drawn:
+            ends = (count - 1) / 2 + np.array([-0.5, 0.5]) * np.sqrt(count)
+            low, high = np.moveaxis(_at_ranks(values, ends, count), -1, 0)
+            sampling = np.fmax(sampling, np.where(count[..., 0] > 1, (high - low) / 2, np.nan))
+        return np.take_along_axis(values, middle, -1).mean(-1), sampling
 
-    return _reduce(middle, k, error, dim)
-
-
-def _median_over_layers(k: xr.DataArray, error: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Median over layers, with the larger of the middle's standard error and the layers' spread."""
-    if "layer" not in k.dims:
-        return k, error
-    median, sampling = _median(k, error, "layer")
-
-    def spread(values: Array, errors: Array) -> tuple[Array, Array]:
-        ordered = np.sort(values, -1)
-        count = np.isfinite(values).sum(-1)
-        reach = np.sqrt(count) / 2
-        ends = [_between(ordered, (count - 1) / 2 + side * reach, count) for side in (1, -1)]
-        return (ends[0] - ends[1]) / 2, errors[..., 0]
-
-    half, _ = _reduce(spread, k, error, "layer")
-    return median, xr.DataArray(np.fmax(half, sampling))
-
-
-def _between(ordered: Array, position: Array, count: NDArray[np.int_]) -> Array:
-    """Value at a fractional rank of sorted rows of which the first `count` are numbers."""
-    position = np.clip(position, 0, np.maximum(count - 1, 0))
-    low = np.floor(position).astype(int)
-    high = np.minimum(low + 1, np.maximum(count - 1, 0))
-    values = [np.take_along_axis(ordered, rank[..., None], -1)[..., 0] for rank in (low, high)]
-    between = values[0] + (position - low) * (values[1] - values[0])
-    return np.where(count > 1, between, np.nan)
-
-
-def _reduce(
-    function: Any, k: xr.DataArray, error: xr.DataArray, dim: str
-) -> tuple[xr.DataArray, xr.DataArray]:
-    first, second = xr.apply_ufunc(
-        function, k, error, input_core_dims=[[dim], [dim]], output_core_dims=[[], []]
+    median, spread = xr.apply_ufunc(
+        reduce, k, error, input_core_dims=[[dim], [dim]], output_core_dims=[[], []]
     )
-    return first, second
+    return median, spread
+
+
+def _at_ranks(ordered: Array, ranks: Array, count: NDArray[np.int_]) -> Array:
+    """Values at fractional ranks of sorted rows of which the first `count` are numbers."""
+    last = np.maximum(count - 1, 0)
+    ranks = np.clip(ranks, 0, last)
+    low = np.floor(ranks).astype(int)
+    below, above = (np.take_along_axis(ordered, at, -1) for at in (low, np.minimum(low + 1, last)))
+    return np.asarray(below + (ranks - low) * (above - below))

@@ -12,7 +12,8 @@ import xarray as xr
 from weibnb.diagnostics.bands import summarise
 from weibnb.diagnostics.verdicts import require_protocol
 from weibnb.fits.files import open_fits
-from weibnb.fits.schema import VARIABLES, prepare, protocol_of
+from weibnb.fits.schema import DIMS, VARIABLES, prepare, protocol_of
+from weibnb.fits.select import last_step
 from weibnb.fitting import weibull
 from weibnb.messages import unknown_name
 
@@ -29,27 +30,10 @@ CITATION = (
     'T. Ding, "A Two-Parameter Weibull Framework for Diagnosing Transformer Weight '
     'Distributions", arXiv:2605.18898, database v9.1 (CC BY 4.0)'
 )
-_CLASSES = {
-    "qkv_proj": "fused",
-    "q_proj": "selection",
-    "k_proj": "selection",
-    "v_proj": "value",
-    "o_proj": "transmission",
-    "gate_proj": "transmission",
-    "up_proj": "transmission",
-    "down_proj": "transmission",
-}
+# Class of each published component that is not transmission.
+_CLASSES = {"qkv_proj": "fused", "q_proj": "selection", "k_proj": "selection", "v_proj": "value"}
 # Columns that stay variables; the others describe the model and become coords.
-_MEASURED = (
-    "k",
-    "lam",
-    "status",
-    "protocol",
-    "low_r2_layers",
-    "shallow_median_k_gate",
-    "shallow_min_k",
-    "deep_median_k_gate",
-)
+_MEASURED = ("low_r2_layers", "shallow_median_k_gate", "shallow_min_k", "deep_median_k_gate")
 _DESCRIPTIONS = {
     "learning_rate": "Peak learning rate η",
     "tau": "AdamW timescale τ = 1/(η·weight decay), in steps",
@@ -128,7 +112,7 @@ def load_cohort(name: str) -> xr.Dataset:
     Raises
     ------
     ValueError
-        If there is no such cohort; the message names those there are.
+        If there is no such cohort; the message names the existing ones.
 
     Notes
     -----
@@ -152,39 +136,6 @@ def load_cohort(name: str) -> xr.Dataset:
         raise unknown_name("name", name, known)
     with resources.as_file(folder / f"{name}.nc") as path, open_fits(path) as fits:
         return fits.load()
-
-
-def cohort_entry(name: str, *, cohort: xr.Dataset | None = None) -> xr.Dataset:
-    """Return one entry of a cohort.
-
-    Parameters
-    ----------
-    name : str
-        Its name, upper or lower case.
-    cohort : xarray.Dataset, optional
-        Where to look; `reference_cohort` by default.
-
-    Returns
-    -------
-    xarray.Dataset
-        The entry, without dim model.
-
-    Raises
-    ------
-    ValueError
-        If there is no such entry; the message names the closest.
-
-    Examples
-    --------
-    >>> cohort_entry("Llama-3-8B").storage.item()
-    'GQA 4:1'
-    """
-    entries = reference_cohort() if cohort is None else cohort
-    known = [str(entry) for entry in entries["model"].values]
-    found = [entry for entry in known if entry.lower() == str(name).lower()]
-    if not found:
-        raise unknown_name("name", name, known)
-    return entries.sel(model=name if name in known else found[0])
 
 
 def compare(
@@ -242,23 +193,20 @@ def compare(
     >>> table.query("model == 'mistral-7b'").entry.tolist()[:2]
     ['mistral-7b', 'qwen2.5-14b']
     """
-    entries = summarise(reference_cohort() if cohort is None else cohort)
-    own = summarise(fits)
+    entries = _medians(reference_cohort() if cohort is None else cohort)
+    own = _medians(fits, step)
     require_protocol(own, "The cohort", like=protocol_of(entries))
-    entries, own = _at_step(entries, None), _at_step(own, step)
     spread = entries["k"].std("model", ddof=1).where(entries["k"].count("model") > 1)
-    entries = entries.isel(component=(spread > 0).values)
-    if not entries.sizes["component"]:
+    differ = (spread > 0).values
+    if not differ.any():
         raise ValueError(
             "`cohort` must hold at least two entries that differ in a component, got "
             f"{', '.join(map(str, entries['model'].values))}."
         )
-    known = ", ".join(map(str, entries["component"].values))
-    entries = entries.isel(component=entries["component"].isin(own["component"]).values)
-    own, spread = (
-        own.sel(component=entries["component"]),
-        spread.sel(component=entries["component"]),
-    )
+    known = ", ".join(map(str, entries["component"].values[differ]))
+    both = differ & entries["component"].isin(own["component"]).values
+    entries, spread = entries.isel(component=both), spread.isel(component=both)
+    own = own.sel(component=entries["component"])
     shared = own["k"].notnull() & entries["k"].notnull().any("model")
     lonely = own["model"].values[~shared.any("component").values]
     if lonely.size:
@@ -270,9 +218,20 @@ def compare(
     return pd.concat(tables, ignore_index=True)
 
 
+def _medians(fits: xr.Dataset, step: int | None = None) -> xr.Dataset:
+    """Median k of every component at one step: the given one, or each model's last with fits."""
+    fits = prepare(fits, light=True, dims=DIMS)
+    known = fits["step"].values.tolist()
+    if step is not None and step not in known:
+        raise ValueError(f"`step` must be one of {', '.join(map(str, known))}, got {step!r}.")
+    medians = summarise(last_step(fits) if step is None else fits.sel(step=[step]))
+    fitted = medians["k"].notnull().any("component").argmax("step")
+    return medians.isel(step=fitted).transpose("model", "component")
+
+
 def _rank(own: xr.Dataset, entries: xr.Dataset, spread: Array) -> pd.DataFrame:
     """Distances of one model from every entry, nearest first."""
-    k, words = own["k"].values, [""] * entries.sizes["model"]
+    k = own["k"].values
     z = (k - entries["k"].values) / spread
     shared = np.isfinite(z)
     count, z = shared.sum(-1), np.where(shared, z, 0.0)
@@ -286,7 +245,7 @@ def _rank(own: xr.Dataset, entries: xr.Dataset, spread: Array) -> pd.DataFrame:
     estimator, trim = protocol_of(own)
     gaussian = (k - weibull.anchor(estimator=estimator, trim=trim).k) / spread
     untrained = np.sqrt((gaussian[shared[first]] ** 2).mean())
-    notes: list[list[str]] = [[] for _ in words]
+    notes = []
     for i in order:
         flags = {
             "tied": tied[i] and tied.sum() > 1,
@@ -294,7 +253,7 @@ def _rank(own: xr.Dataset, entries: xr.Dataset, spread: Array) -> pd.DataFrame:
             "untrained is closer": i == first and untrained < distance[i],
             "no shared selection component": blind[i],
         }
-        notes[i] = [note for note, flag in flags.items() if flag]
+        notes.append("; ".join(note for note, flag in flags.items() if flag))
     return pd.DataFrame(
         {
             "model": str(own["model"].item()),
@@ -302,7 +261,7 @@ def _rank(own: xr.Dataset, entries: xr.Dataset, spread: Array) -> pd.DataFrame:
             "distance": distance[order],
             "standard_error": error[order],
             "shared_components": count[order],
-            "note": ["; ".join(notes[i]) for i in order],
+            "note": notes,
         }
     )
 
@@ -336,46 +295,31 @@ def _selects(entries: xr.Dataset) -> NDArray[np.bool_]:
     return np.isin(entries["weight_class"].values.astype(str), ("selection", "fused"))
 
 
-def _at_step(summary: xr.Dataset, step: int | None) -> xr.Dataset:
-    """Keep one step: the given one, or the last with fits for each model."""
-    known = np.atleast_1d(summary["step"].values).tolist()
-    if step is not None and step not in known:
-        raise ValueError(f"`step` must be one of {', '.join(map(str, known))}, got {step!r}.")
-    if "step" not in summary.dims:
-        return summary
-    if step is not None:
-        return summary.sel(step=step).transpose("model", "component")
-    fitted = summary["k"].notnull().any("component").transpose("model", "step").values
-    last = fitted.shape[1] - 1 - fitted[:, ::-1].argmax(1)
-    return summary.isel(step=xr.DataArray(last, dims="model")).transpose("model", "component")
-
-
 def _load(name: str) -> xr.Dataset:
     """Read a packaged table: k and λ by (model, component), the rest by model."""
     file = resources.files("weibnb") / "data" / "published" / f"{name}.csv"
     with file.open(encoding="utf-8") as text:
         table = pd.read_csv(text, comment="#")
     components = [column[2:] for column in table.columns if column.startswith("k.")]
+    cells = ("model", "component")
     variables: dict[Hashable, Any] = {}
     for short in ("k", "lam"):
         medians = table[[f"{short}.{component}" for component in components]].to_numpy(float)
         long_name, units = VARIABLES[short]
         described = {"long_name": f"{long_name}, median over layers", "units": units}
-        variables[short] = (("model", "component"), medians, described)
+        variables[short] = (cells, medians, described)
     stored = np.isfinite(variables["k"][1])
-    variables["status"] = (("model", "component"), np.where(stored, "ok", "absent").astype(object))
+    variables["status"] = (cells, np.where(stored, "ok", "absent").astype(object))
     words = weibull.protocol_text((0.1, 0.9), "rank_regression")
     variables["protocol"] = ("model", np.full(len(table), words, object))
-    for column in table.columns.drop("entry"):
-        if "." not in column:
-            values = table[column].to_numpy()
-            values = values if values.dtype.kind in "bif" else values.astype(str)
-            described = {"long_name": _DESCRIPTIONS[column]} if column in _DESCRIPTIONS else {}
-            variables[column] = ("model", values, described)
+    about = [column for column in table.columns.drop("entry") if "." not in column]
+    for column in about:
+        described = {"long_name": _DESCRIPTIONS[column]} if column in _DESCRIPTIONS else {}
+        variables[column] = ("model", np.array(table[column].tolist()), described)
     coords: dict[Hashable, Any] = {
         "model": table["entry"].to_numpy().astype(str),
         "component": components,
-        "weight_class": ("component", [_CLASSES[component] for component in components]),
+        "weight_class": ("component", [_CLASSES.get(name, "transmission") for name in components]),
         "layer": "median",
         "step": "last",
     }
@@ -388,4 +332,4 @@ def _load(name: str) -> xr.Dataset:
         "version": "9.1",
     }
     result = xr.Dataset(variables, coords, attributes)
-    return prepare(result.set_coords([name for name in variables if name not in _MEASURED]))
+    return prepare(result.set_coords([column for column in about if column not in _MEASURED]))

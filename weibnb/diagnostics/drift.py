@@ -12,18 +12,20 @@ import xarray as xr
 
 from weibnb.diagnostics.verdicts import (
     RESOLUTION,
+    assemble,
     errors_of,
     interval_words,
-    margin,
     require_protocol,
-    unfitted,
+    status_where_unfitted,
 )
 from weibnb.fits.schema import prepare, protocol_of
 from weibnb.fitting import weibull
-from weibnb.messages import unknown_name
+from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from weibnb.diagnostics.verdicts import Column
 
     Array = NDArray[np.float64]
 
@@ -120,31 +122,24 @@ def drift(
     fits = prepare(fits, light=True)
     k, error = fits["k"], errors_of(fits)
     start, start_error, label = _start(fits, error, anchor, parameter)
-    delta = k - start
-    total = np.hypot(error, start_error)
+    delta, total = k - start, np.hypot(error, start_error)
     percent = 100 * delta / start
-    percent_error = 100 / start * np.hypot(error, k / start * start_error)
-    if label == "step0":
-        total = total.where(total["step"] != 0, 0.0)
-        percent_error = percent_error.where(percent_error["step"] != 0, 0.0)
-    words = interval_words(
-        abs(percent).values, margin(fits, percent_error).values, DRIFT_EDGES, DRIFT_WORDS
-    )
-    words = np.where(np.isnan(delta.values), "no anchor", words)
-    result = xr.Dataset(
+    percent_error = 100 * np.hypot(error, k / start * start_error) / start
+    if label == "step0":  # a fit lies at no distance from itself, for certain
+        total, percent_error = (e.where(e["step"] != 0, 0.0) for e in (total, percent_error))
+    words = interval_words(fits, abs(percent), percent_error, DRIFT_EDGES, DRIFT_WORDS)
+    words = words.copy(data=np.where(delta.isnull(), "no anchor", words))
+    words = status_where_unfitted(words, fits)
+    return assemble(
         {
-            "delta_k": delta,
-            "delta_k_percent": percent.assign_attrs(units="%"),
-            "z": delta / total,
-            "severity": (k.dims, unfitted(words, k, fits["status"])),
+            "delta_k": (delta, "Distance of k from the anchor", "1"),
+            "delta_k_percent": (percent, "Distance of k from the anchor", "%"),
+            "z": (delta / total, "Distance of k in standard errors", "1"),
+            "severity": (words, "Severity of the drift", ""),
             **_shapes(fits, error),
         },
-        attrs=fits.attrs | {"anchor": label, "convention": DRIFT_CONVENTION},
+        fits.attrs | {"anchor": label, "convention": DRIFT_CONVENTION},
     )
-    result["delta_k"].attrs = {"long_name": "Distance of k from the anchor", "units": "1"}
-    result["delta_k_percent"].attrs["long_name"] = "Distance of k from the anchor"
-    result["z"].attrs = {"long_name": "Distance of k in standard errors", "units": "1"}
-    return result
 
 
 def _start(
@@ -157,10 +152,8 @@ def _start(
     if isinstance(anchor, weibull.Anchor):
         require_protocol(fits, "`anchor`", like=(anchor.estimator, anchor.trim))
         return anchor.k, 0.0, anchor.initialisation
+    check_choice("anchor", anchor, (*get_args(weibull.Initialisation), "step0"))
     if anchor != "step0":
-        valid = (*get_args(weibull.Initialisation), "step0")
-        if anchor not in valid:
-            raise unknown_name("anchor", anchor, valid)
         name = cast("weibull.Initialisation", anchor)
         found = weibull.anchor(name, trim=trim, estimator=estimator, parameter=parameter)
         return found.k, 0.0, anchor if parameter is None else f"{anchor}({parameter:g})"
@@ -173,27 +166,24 @@ def _start(
     return fits["k"].sel(step=0, drop=True), error.sel(step=0, drop=True), "step0"
 
 
-def _shapes(fits: xr.Dataset, error: xr.DataArray) -> dict[str, Any]:
+def _shapes(fits: xr.Dataset, error: xr.DataArray) -> dict[str, Column]:
     """Compare every cell with the named shapes, in (k, λ/rms, r2)."""
-    k, nan = fits["k"], xr.full_like(fits["k"], np.nan)
-    rms = fits.get("rms", nan) / np.sqrt(1 - fits.get("zero_fraction", xr.zeros_like(nan)))
-    ratio = (fits["lam"] / rms).transpose(*k.dims)
-    n = fits.get("n", nan).transpose(*k.dims)
-    point = np.stack([k.values, ratio.values, fits.get("r2", nan).values], -1)
-    noise = np.stack(
-        [
-            error.values,
-            (fits.get("lam_se", nan) / rms).transpose(*k.dims).values,
-            (_R2_NOISE * n.where(n > 0) ** -0.5).values,
-        ],
-        -1,
+    k, unknown = fits["k"], xr.full_like(fits["k"], np.nan)
+    rms = fits.get("rms", unknown) / np.sqrt(1 - fits.get("zero_fraction", 0.0))
+    n = fits.get("n", unknown)
+    ratio = fits["lam"] / rms
+    estimates = (k, ratio, fits.get("r2", unknown))
+    errors = (error, fits.get("lam_se", unknown) / rms, _R2_NOISE * n.where(n > 0) ** -0.5)
+    point, noise = (
+        np.stack([part.transpose(*k.dims).values for part in parts], -1)
+        for parts in (estimates, errors)
     )
     estimator, trim = protocol_of(fits)
-    known = [
-        weibull.anchor(name, trim=trim, estimator=estimator, parameter=value)
-        for name, value in NAMED_SHAPES.values()
+    anchors = [
+        weibull.anchor(name, trim=trim, estimator=estimator, parameter=parameter)
+        for name, parameter in NAMED_SHAPES.values()
     ]
-    shapes = np.array([(shape.k, shape.lam_over_rms, shape.r2) for shape in known])
+    shapes = np.array([(shape.k, shape.lam_over_rms, shape.r2) for shape in anchors])
     unit = np.hypot(SHAPE_TOLERANCES, np.nan_to_num(noise))
     away = (point[..., None, :] - shapes) / unit[..., None, :]
     distance = np.sqrt((away**2).sum(-1))
@@ -202,13 +192,14 @@ def _shapes(fits: xr.Dataset, error: xr.DataArray) -> dict[str, Any]:
     words = np.array(list(NAMED_SHAPES))[order[..., 0]]
     words = np.where(nearest > SHAPE_CLOSE, "none", words)
     words = np.where(np.isnan(nearest), "unknown", words)
-    first, second = shapes[order[..., 0]], shapes[order[..., 1]]
-    resolved = _lead(point, noise, first, second) >= RESOLUTION
+    lead = _lead(point, noise, shapes[order[..., 0]], shapes[order[..., 1]])
+    resolved = (lead >= RESOLUTION) & (nearest <= SHAPE_CLOSE)
+    named = status_where_unfitted(k.copy(data=words), fits)
     return {
-        "lam_over_rms": ratio.assign_attrs(long_name="λ over rms of non-zero weights", units="1"),
-        "nearest_shape": (k.dims, unfitted(words, k, fits["status"])),
-        "shape_distance": (k.dims, nearest, {"long_name": "Distance to the nearest shape"}),
-        "shape_resolved": (k.dims, resolved & (nearest <= SHAPE_CLOSE)),
+        "lam_over_rms": (ratio, "λ over rms of non-zero weights", "1"),
+        "nearest_shape": (named, "Nearest named shape", ""),
+        "shape_distance": (k.copy(data=nearest), "Distance to the nearest shape", "1"),
+        "shape_resolved": (k.copy(data=resolved), "Whether the second shape is farther", ""),
     }
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 from scipy import special, stats
 
 from weibnb.diagnostics.budget import at_least_zero
+from weibnb.diagnostics.verdicts import assemble
 from weibnb.fits.schema import gaussian_anchor, prepare
+from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -38,10 +39,8 @@ def split_growth(fits: xr.Dataset) -> xr.Dataset:
 
     Raises
     ------
-    TypeError
-        If `fits` is no Dataset.
-    ValueError
-        If ``rms`` or ``zero_fraction`` is missing.
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, or if ``rms`` or ``zero_fraction`` is missing.
 
     Notes
     -----
@@ -60,24 +59,23 @@ def split_growth(fits: xr.Dataset) -> xr.Dataset:
     >>> float(parts.from_lam.round(6)), abs(float(parts.residual)) < 1e-4
     (0.693147, True)
     """
-    fits = prepare(fits, "rms", "zero_fraction")
+    fits = prepare(fits, "rms", "zero_fraction", light=True)
     kept = fits["k"].notnull() & (fits["rms"] > 0)
     k, lam, rms = (fits[name].where(kept) for name in ("k", "lam", "rms"))
+    gamma = xr.apply_ufunc(special.gammaln, 1 + 2 / k)
     share = (1 - fits["zero_fraction"]).where(kept)
-    levels = {
-        "growth": (np.log(rms), "Δ ln rms"),
-        "from_lam": (np.log(lam), "Part of Δ ln rms from λ"),
-        "from_k": (0.5 * xr.apply_ufunc(special.gammaln, 1 + 2 / k), "Part of Δ ln rms from k"),
-        "from_zeros": (0.5 * np.log(share), "Part of Δ ln rms from zeros"),
-    }
-    result = xr.Dataset()
-    for name, (level, long_name) in levels.items():
-        result[name] = (level - _first(level)).assign_attrs(long_name=long_name, units="1")
-    parts = result["from_lam"] + result["from_k"] + result["from_zeros"]
-    result["residual"] = (result["growth"] - parts).assign_attrs(
-        long_name="Part of Δ ln rms that is misfit", units="1"
+    levels: list[Any] = [np.log(rms), np.log(lam), gamma / 2, np.log(share) / 2]
+    growth, *parts = (level - _first(level) for level in levels)
+    from_lam, from_k, from_zeros = parts
+    return assemble(
+        {
+            "growth": (growth, "Δ ln rms", "1"),
+            "from_lam": (from_lam, "Part of Δ ln rms from λ", "1"),
+            "from_k": (from_k, "Part of Δ ln rms from k", "1"),
+            "from_zeros": (from_zeros, "Part of Δ ln rms from zeros", "1"),
+            "residual": (growth - sum(parts), "Part of Δ ln rms that is misfit", "1"),
+        }
     )
-    return result
 
 
 def _first(array: xr.DataArray) -> xr.DataArray:
@@ -117,10 +115,8 @@ def first_departure(
 
     Raises
     ------
-    TypeError
-        If `fits` is no Dataset.
-    ValueError
-        If an argument is not valid or ``k_se`` is missing.
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, an argument is not valid or ``k_se`` is missing.
 
     Notes
     -----
@@ -138,11 +134,8 @@ def first_departure(
     """
     if not sigmas >= 0:
         raise ValueError(f"`sigmas` must be at least 0, got {sigmas!r}.")
-    if reference not in ("own", "gaussian"):
-        raise ValueError(f"`reference` must be 'own' or 'gaussian', got {reference!r}.")
-    fits = prepare(fits, "k_se")
-    if "step" not in fits.dims:
-        fits = fits.expand_dims("step")
+    check_choice("reference", reference, ("own", "gaussian"))
+    fits = prepare(fits, "k_se", light=True, dims=("step",))
     k, error = fits["k"], fits["k_se"].where(fits["k"].notnull())
     if reference == "own":
         distance, error = k - _first(k), xr.apply_ufunc(np.hypot, error, _first(error))
@@ -184,10 +177,8 @@ def paired_growth(
 
     Raises
     ------
-    TypeError
-        If `fits` is no Dataset.
-    ValueError
-        If a component is not there, or `confidence` is out of range.
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, a component is missing, or `confidence` is not valid.
 
     Notes
     -----
@@ -211,20 +202,37 @@ def paired_growth(
     (1.0, 0.5, 5)
     """
     _check_confidence(confidence)
-    fits = prepare(fits)
-    pair = [_level(fits, np.atleast_1d(names).tolist()) for names in (first, second)]
+    fits = prepare(fits, light=True)
+    pair = (_mean_log(fits, "first", first), _mean_log(fits, "second", second))
     x, y = (np.ravel(array) for array in xr.broadcast(*pair))
     both = np.isfinite(x) & np.isfinite(y)
-    x, y = x[both], y[both]
-    r, slope = np.nan, np.nan
-    if x.size >= 4 and np.ptp(x) > 0 and np.ptp(y) > 0:
-        line = stats.linregress(x, y)
-        r, slope = float(line.rvalue), float(line.slope)
-    lower, upper = _fisher(r, x.size, confidence)
+    pairs = int(both.sum())
+    line = _free_line(x[both], y[both], fewest=4)
+    lower, upper = _fisher(line.r, pairs, confidence)
     return xr.Dataset(
-        {"r": r, "r_lower": lower, "r_upper": upper, "slope": slope, "n_pairs": x.size},
+        {"r": line.r, "r_lower": lower, "r_upper": upper, "slope": line.slope, "n_pairs": pairs},
         attrs={"first": str(first), "second": str(second), "confidence": confidence},
     )
+
+
+class _Line(NamedTuple):
+    """A least-squares line: correlation, slope and intercept with their standard errors."""
+
+    r: float = np.nan
+    slope: float = np.nan
+    slope_error: float = np.nan
+    intercept: float = np.nan
+    intercept_error: float = np.nan
+
+
+def _free_line(x: Array, y: Array, *, fewest: int = 2) -> _Line:
+    """Line of y on x; NaN below `fewest` points or where x does not vary."""
+    if x.size < fewest or np.ptp(x) == 0:
+        return _Line()
+    line = stats.linregress(x, y)
+    r = line.rvalue if np.ptp(y) > 0 else np.nan
+    numbers = (r, line.slope, line.stderr, line.intercept, line.intercept_stderr)
+    return _Line(*map(float, numbers))
 
 
 def _check_confidence(confidence: float) -> None:
@@ -232,23 +240,20 @@ def _check_confidence(confidence: float) -> None:
         raise ValueError(f"`confidence` must lie between 0 and 1, got {confidence!r}.")
 
 
-def _level(fits: xr.Dataset, components: list[str]) -> xr.DataArray:
-    """Mean ln λ of the components over (model, step), each the median over the other dims."""
-    logarithm: xr.DataArray = xr.apply_ufunc(np.log, _medians(fits, components))
+def _mean_log(fits: xr.Dataset, argument: str, names: str | Sequence[str]) -> xr.DataArray:
+    """Mean ln λ of some components over (model, step), each the median over the other dims."""
+    lam = _medians(fits, argument, np.atleast_1d(names).tolist())
+    logarithm: xr.DataArray = xr.apply_ufunc(np.log, lam)
     return logarithm.mean("component", skipna=False)
 
 
-def _medians(table: xr.Dataset, components: Sequence[str]) -> xr.DataArray:
+def _medians(table: xr.Dataset, argument: str, components: Sequence[str]) -> xr.DataArray:
     """Median positive λ of the components over all dims but model, component and step."""
-    known = np.atleast_1d(table["component"].values).tolist()
+    lam = (
+        table["lam"] if "component" in table["lam"].dims else table["lam"].expand_dims("component")
+    )
     for name in components:
-        if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(
-                f"The component must be one of {', '.join(known)}, got {name!r}.{hint}"
-            )
-    lam = table["lam"] if "component" in table.dims else table["lam"].expand_dims("component")
+        check_choice(argument, name, lam["component"].values.tolist())
     lam = lam.sel(component=list(components))
     others = [dim for dim in lam.dims if dim not in ("model", "component", "step")]
     return lam.where(lam > 0).median(others)
@@ -267,38 +272,7 @@ def _fisher(r: float, n: int, confidence: float) -> tuple[float, float]:
 def scaling(
     lam: Any, learning_rate: Any, weight_decay: Any, *, confidence: float = 0.95
 ) -> xr.Dataset:
-    """Hold λ of several models against ``sqrt(η/wd)``, through the origin and freely.
-
-    Parameters
-    ----------
-    lam : array_like or DataArray, shape (models,)
-        Weibull scales, in the units of the weights. Models with a NaN are left out.
-    learning_rate, weight_decay : array_like or DataArray, shape (models,)
-        Peak learning rate η, and weight decay, which must not be 0.
-    confidence : float
-        Of the intervals, between 0 and 1.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``r`` with ``r_lower``, ``r_upper`` (Fisher); ``slope_origin`` of the line through the
-        origin, ``slope`` and ``intercept`` of the free one, each with ``_lower`` and ``_upper``
-        (Student's t); over ``model``: ``predictor`` = sqrt(η/wd), ``lam``, ``residual_origin``
-        and ``residual``; and ``n_models``. Slopes, intercept and residuals in the units of the
-        weights. NaN where too few models are left: a slope takes 1 (free 2), an interval 1 more.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, a hyperparameter is negative or infinite, or a weight decay is 0.
-
-    Notes
-    -----
-    Both lines are least squares with equal weights. The interval of r is NaN below four models.
-
-    References
-    ----------
-    T. Ding, arXiv:2605.18898: five Pythia sizes, r = 0.94, λ = 0.087 sqrt(η/wd).
+    """Hold λ of several models against ``sqrt(η/wd)``: the lines of `lambda_scaling`, of arrays.
 
     Examples
     --------
@@ -314,7 +288,8 @@ def scaling(
     if not y.ndim == eta.ndim == decay.ndim == 1 or not y.size == eta.size == decay.size:
         shapes = f"{y.shape}, {eta.shape} and {decay.shape}"
         raise ValueError(
-            f"`lam`, `learning_rate` and `weight_decay` must be one number a model, got {shapes}."
+            "`lam`, `learning_rate` and `weight_decay` must hold one number for each model, "
+            f"got shapes {shapes}."
         )
     kept = np.isfinite(y) & ~np.isnan(eta) & ~np.isnan(decay)
     at_least_zero("learning_rate", eta[kept])
@@ -337,32 +312,21 @@ def scaling(
 
 def _two_lines(x: Array, y: Array, confidence: float) -> dict[Hashable, float]:
     """Correlation, and the least-squares lines through the origin and free, with intervals."""
-    n, spread, r = x.size, float(((x - x.mean()) ** 2).sum()) if x.size else 0.0, np.nan
-    found: dict[Hashable, float] = {}
-
-    def add(name: str, value: float, variance: float, freedom: int) -> None:
-        half = np.nan
-        if freedom > 0:
-            half = float(stats.t.ppf(0.5 + confidence / 2, freedom) * np.sqrt(variance))
-        found.update({name: value, f"{name}_lower": value - half, f"{name}_upper": value + half})
-
-    square = float((x**2).sum())
-    origin = float((x * y).sum() / square) if square > 0 else np.nan
+    n, square = x.size, float(x @ x)
+    origin = float(x @ y) / square if square > 0 else np.nan
     rest = float(((y - origin * x) ** 2).sum())
-    add("slope_origin", origin, rest / max(n - 1, 1) / square if square > 0 else np.nan, n - 1)
-    slope = intercept = variance = np.nan
-    if n >= 2 and spread > 0:
-        slope = float(((x - x.mean()) * y).sum() / spread)
-        intercept = float(y.mean() - slope * x.mean())
-        variance = float(((y - intercept - slope * x) ** 2).sum()) / max(n - 2, 1)
-        height = float(((y - y.mean()) ** 2).sum())
-        r = slope * np.sqrt(spread / height) if height > 0 else np.nan
-    add("slope", slope, variance / spread if spread > 0 else np.nan, n - 2)
-    at_zero = 1 / n + x.mean() ** 2 / spread if spread > 0 else np.nan
-    add("intercept", intercept, variance * at_zero, n - 2)
-    found["r"] = float(np.clip(r, -1, 1))
-    found["r_lower"], found["r_upper"] = _fisher(float(r), n, confidence)
-    return found
+    error = np.sqrt(rest / (n - 1) / square) if n > 1 and square > 0 else np.nan
+    free = _free_line(x, y)
+    found: dict[Hashable, float] = {}
+    for name, value, its_error, freedom in (
+        ("slope_origin", origin, error, n - 1),
+        ("slope", free.slope, free.slope_error, n - 2),
+        ("intercept", free.intercept, free.intercept_error, n - 2),
+    ):
+        half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * its_error
+        found |= {name: value, f"{name}_lower": value - half, f"{name}_upper": value + half}
+    lower, upper = _fisher(free.r, n, confidence)
+    return found | {"r": free.r, "r_lower": lower, "r_upper": upper}
 
 
 def lambda_scaling(
@@ -377,21 +341,34 @@ def lambda_scaling(
     ----------
     fits : xarray.Dataset
         ``lam`` over model and component (of further dims but step the median is taken, of steps
-        the last that is fitted), and coordinates ``learning_rate`` and ``weight_decay``.
+        the last that is fitted), and coordinates ``learning_rate`` η and ``weight_decay`` wd.
     components : sequence of str
         Averaged; a model that lacks one of them is left out.
     confidence : float
-        Of the intervals.
+        Of the intervals, between 0 and 1.
 
     Returns
     -------
     xarray.Dataset
-        As `scaling`.
+        ``r`` with ``r_lower``, ``r_upper`` (Fisher); ``slope_origin`` of the line through the
+        origin, ``slope`` and ``intercept`` of the free one, each with ``_lower`` and ``_upper``
+        (Student's t); over ``model``: ``predictor`` = sqrt(η/wd), ``lam``, ``residual_origin``
+        and ``residual``; and ``n_models``. Slopes, intercept and residuals in the units of the
+        weights. NaN where too few models are left: a slope takes 1 (free 2), an interval 1 more.
 
     Raises
     ------
     ValueError
-        If a coordinate or a component is missing, or a weight decay is 0.
+        If a coordinate or a component is missing, a hyperparameter is negative or infinite, or a
+        weight decay is 0.
+
+    Notes
+    -----
+    Both lines are least squares with equal weights. The interval of r is NaN below four models.
+
+    References
+    ----------
+    T. Ding, arXiv:2605.18898: five Pythia sizes, r = 0.94, λ = 0.087 sqrt(η/wd).
 
     Examples
     --------
@@ -409,7 +386,7 @@ def lambda_scaling(
             f"`fits` must hold {', '.join(missing)}; add coordinates over models, for example "
             'fits.assign_coords(learning_rate=("model", [3e-4])).'
         )
-    lam = _medians(fits, components).mean("component", skipna=False)
+    lam = _medians(fits, "components", components).mean("component", skipna=False)
     if "step" in lam.dims:
         lam = _first(lam.isel(step=slice(None, None, -1)))
     return scaling(

@@ -8,7 +8,9 @@ import numpy as np
 import xarray as xr
 from scipy import special
 
+from weibnb.diagnostics.verdicts import assemble
 from weibnb.fits.schema import gaussian_anchor, prepare
+from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,43 +21,14 @@ if TYPE_CHECKING:
 Rule = Literal["gaussian", "weibull"]
 #: How many times the expected maximum a weight must exceed, for each rule.
 FACTORS: dict[Rule, float] = {"gaussian": 3.0, "weibull": 1.5}
-_VARIABLES = ("n", "max_abs", "magnitude_quantile")
-
-
-def _rule(rule: str, factor: float | None) -> tuple[Rule, float]:
-    """Check the rule and fill in its factor."""
-    if rule not in get_args(Rule):
-        valid = " or ".join(map(repr, get_args(Rule)))
-        raise ValueError(f"`rule` must be {valid}, got {rule!r}.")
-    chosen: Rule = rule  # type: ignore[assignment]
-    value = FACTORS[chosen] if factor is None else float(factor)
-    if not value >= 0:
-        raise ValueError(f"`factor` must be at least 0, got {factor!r}.")
-    return chosen, value
+#: Variables of fits that the rules need.
+NEEDED = ("n", "max_abs", "magnitude_quantile")
 
 
 def expected_maximum(n: Any, k: Any, lam: Any) -> Array:
     """Largest of n Weibull magnitudes to be expected: ``λ (ln n + γ)^(1/k)``.
 
-    Parameters
-    ----------
-    n, k, lam : array_like
-        Number of weights, shape and scale (units of the weights).
-
-    Returns
-    -------
-    ndarray of float64
-        Expected maximum, in the units of `lam`.
-
-    Notes
-    -----
-    ``(max/λ)^k`` is the largest of n unit exponentials: its mean is ``ln n + γ`` (γ = 0.5772),
-    its standard deviation π/√6, its law Gumbel's. The curvature that is left out is below 0.1 %.
-
-    Examples
-    --------
-    >>> float(expected_maximum(1_000_000, 1.0, 1.0).round(3))
-    14.393
+    Exact to 0.1 %: ``(max/λ)^k`` is the largest of n unit exponentials, with mean ``ln n + γ``.
     """
     reach = np.log(np.asarray(n, float)) + np.euler_gamma
     return np.asarray(np.asarray(lam, float) * reach ** (1 / np.asarray(k, float)))
@@ -63,16 +36,6 @@ def expected_maximum(n: Any, k: Any, lam: Any) -> Array:
 
 def expected_gaussian_maximum(n: Any, sigma: Any) -> Array:
     """Largest of n Gaussian magnitudes to be expected: where n(1-F) = exp(-γ).
-
-    Parameters
-    ----------
-    n, sigma : array_like
-        Number of weights and their standard deviation.
-
-    Returns
-    -------
-    ndarray of float64
-        Expected maximum, in the units of `sigma`.
 
     Examples
     --------
@@ -83,7 +46,7 @@ def expected_gaussian_maximum(n: Any, sigma: Any) -> Array:
     return np.asarray(-np.asarray(sigma, float) * special.ndtri(tail))
 
 
-def _exceedance(magnitude: Any, n: Any, k: Any, lam: Any) -> Array:
+def exceedance(magnitude: Any, n: Any, k: Any, lam: Any) -> Array:
     """Probability that the largest of n Weibull magnitudes is at least `magnitude`."""
     tail = np.exp(-((np.asarray(magnitude, float) / lam) ** np.asarray(k, float)))
     with np.errstate(divide="ignore"):
@@ -116,10 +79,8 @@ def outlier_strength(
 
     Raises
     ------
-    TypeError
-        If `fits` is no Dataset.
-    ValueError
-        If a variable is missing, or the rule or factor is not valid.
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, lacks a variable, or the rule or factor is not valid.
 
     Notes
     -----
@@ -142,35 +103,31 @@ def outlier_strength(
     >>> bool(strength.needs_look.item()), float(strength.max_over_q99.round().item())
     (True, 19.0)
     """
-    rule, factor = _rule(rule, factor)
-    fits = prepare(fits, *_VARIABLES)
+    check_choice("rule", rule, get_args(Rule))
+    factor = FACTORS[rule] if factor is None else float(factor)
+    if not factor >= 0:
+        raise ValueError(f"`factor` must be at least 0, got {factor!r}.")
+    fits = prepare(fits, *NEEDED, light=True)
     largest, q99 = fits["max_abs"], fits["magnitude_quantile"].sel(quantile=0.99, drop=True)
     n, k, lam = fits["n"].where(fits["n"] > 0), fits["k"], fits["lam"]
     weibull = xr.apply_ufunc(expected_maximum, n, k, lam)
     sigma = lam / gaussian_anchor(fits).lam_over_rms
     gaussian = xr.apply_ufunc(expected_gaussian_maximum, n, sigma)
-    reach = np.log(n) + np.euler_gamma
-    threshold = factor * (gaussian if rule == "gaussian" else weibull)
-    ratio = largest / q99.where(q99 > 0)
+    deviation = weibull / k / (np.log(n) + np.euler_gamma) * np.pi / np.sqrt(6)
+    likely = xr.apply_ufunc(exceedance, largest, n, k, lam)
+    expected, whose = {
+        "gaussian": (gaussian, "a Gaussian of the body's width"),
+        "weibull": (weibull, "the fitted Weibull"),
+    }[rule]
+    threshold, same = factor * expected, "units of the weights"
     columns = {
-        "max_over_q99": (ratio, "Largest |w| over the 99th percentile"),
-        "expected_max": (weibull, "Expected largest |w| of the fitted Weibull"),
-        "expected_max_sd": (weibull / k / reach * np.pi / np.sqrt(6), "Its standard deviation"),
-        "gaussian_max": (gaussian, "Expected largest |w| of a Gaussian with the same body"),
-        "excess": (largest / weibull, "Largest |w| over the expected one"),
-        "exceedance": (
-            xr.apply_ufunc(_exceedance, largest, n, k, lam),
-            "Probability that the fitted Weibull's largest |w| is as large",
-        ),
-        "threshold": (threshold, "Magnitude from which on a weight is an outlier"),
-        "needs_look": (largest > threshold, "Whether the largest |w| is an outlier"),
+        "max_over_q99": (largest / q99.where(q99 > 0), "Largest |w| over the 99th percentile", "1"),
+        "expected_max": (weibull, "Expected largest |w| of the fitted Weibull", same),
+        "expected_max_sd": (deviation, "Its standard deviation", same),
+        "gaussian_max": (gaussian, "Expected largest |w| of a Gaussian with the same body", same),
+        "excess": (largest / weibull, "Largest |w| over the expected one", "1"),
+        "exceedance": (likely, "Probability that the fitted Weibull's largest is as large", "1"),
+        "threshold": (threshold, "Magnitude from which on a weight is an outlier", same),
+        "needs_look": (largest > threshold, "Whether the largest |w| is an outlier", ""),
     }
-    result = xr.Dataset(attrs={"rule": _sentence(rule, factor)})
-    for name, (array, long_name) in columns.items():
-        result[name] = array.assign_attrs(long_name=long_name)
-    return result
-
-
-def _sentence(rule: Rule, factor: float) -> str:
-    whose = "a Gaussian of the body's width" if rule == "gaussian" else "the fitted Weibull"
-    return f"|w| > {factor:g} × the expected maximum of {whose}"
+    return assemble(columns, {"rule": f"|w| > {factor:g} × the expected maximum of {whose}"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -10,11 +10,12 @@ import numpy as np
 import xarray as xr
 
 from weibnb.counting.formats import INTERVAL_WIDTH, label_values
+from weibnb.diagnostics.verdicts import assemble
 from weibnb.fits.refit import refit
+from weibnb.fits.rows import count_blocks
 from weibnb.fits.schema import gaussian_anchor, prepare, protocol_of
-from weibnb.fitting.estimates import as_count_rows
 from weibnb.fitting.weibull import anchor, raw_moment
-from weibnb.parallel import usable_cores
+from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,13 +26,10 @@ if TYPE_CHECKING:
 TRIMS = {0.8: (0.1, 0.9), 0.9: (0.05, 0.95), 1.0: (0.0, 1.0)}
 _ESTIMATES = ("k", "lam", "k_se", "lam_se")
 _PROBABILITIES = np.array([0.1, 0.5, 0.9, 0.99, 0.999])
+# What `_describe_rows` gives after the quantiles.
 _GINI, _KURTOSIS, _LARGEST = range(5, 8)
 _MANTISSA_BITS = 10  # of a bin label
-_ROWS_A_TASK = 128
-
-
-def _described(long_name: str, units: str = "1") -> dict[str, str]:
-    return {"long_name": long_name, "units": units}
+_ROWS_A_TASK = 64
 
 
 def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
@@ -54,15 +52,13 @@ def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
 
     Raises
     ------
-    TypeError
-        If `fits` is no Dataset.
-    ValueError
-        If it holds no counts.
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, or holds no counts.
 
     Notes
     -----
-    A Weibull has the same k at every trim: its gap is 0. A Gaussian is no Weibull, and its gap is
-    0.0544 by rank regression; only what exceeds it tells of a tail heavier than a Gaussian's.
+    A Weibull has the same k at every trim: its gap is 0. A Gaussian is not a Weibull: its gap is
+    0.0544 by rank regression; only what exceeds that is a tail heavier than a Gaussian's.
     Cost: a refit for each trim that is not the fits' own.
 
     References
@@ -80,24 +76,29 @@ def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     True
     """
     fits = prepare(fits, "counts", "counts_exact")
-    estimator = fits.attrs["estimator"]
-    own = protocol_of(fits)[1]
+    estimator, own = protocol_of(fits)
     parts = [
         (fits if trim == own else refit(fits, trim=trim, workers=workers))[list(_ESTIMATES)]
         for trim in TRIMS.values()
     ]
-    share = xr.DataArray(list(TRIMS), dims="trim", name="trim", attrs=_described("Central share"))
+    share = xr.DataArray(list(TRIMS), {"trim": list(TRIMS)}, name="trim")
+    share.attrs = {"long_name": "Central share", "units": "1"}
     result = xr.concat(parts, dim=share, coords="minimal", compat="override")
     result = result.drop_vars(["bin", "magnitude", "quantile"], errors="ignore")
-    ideal = [anchor("gaussian", trim=trim, estimator=estimator).k for trim in TRIMS.values()]
-    gap = result["k"].sel(trim=0.8, drop=True) - result["k"].sel(trim=1.0, drop=True)
-    result["gaussian_k"] = ("trim", ideal, _described("Weibull shape k of a Gaussian"))
-    result["gap"] = gap.assign_attrs(_described("k of the central 80 % less k of all"))
-    result["gaussian_gap"] = ((), ideal[0] - ideal[-1], _described("The gap of a Gaussian"))
-    result["gap_excess"] = gap - result["gaussian_gap"]
-    result["gap_excess"].attrs = _described("Gap beyond that of a Gaussian")
+    ideal = share.copy(
+        data=[anchor("gaussian", trim=trim, estimator=estimator).k for trim in TRIMS.values()]
+    )
+    gap, gaussian_gap = (
+        k.sel(trim=0.8, drop=True) - k.sel(trim=1.0, drop=True) for k in (result["k"], ideal)
+    )
+    columns = {
+        "gaussian_k": (ideal, "Weibull shape k of a Gaussian", "1"),
+        "gap": (gap, "k of the central 80 % less k of all", "1"),
+        "gaussian_gap": (gaussian_gap, "The gap of a Gaussian", "1"),
+        "gap_excess": (gap - gaussian_gap, "Gap beyond that of a Gaussian", "1"),
+    }
     result.attrs = {"estimator": estimator}
-    return result
+    return result.assign(assemble(columns))
 
 
 def closure(fits: xr.Dataset) -> xr.Dataset:
@@ -118,10 +119,8 @@ def closure(fits: xr.Dataset) -> xr.Dataset:
 
     Raises
     ------
-    TypeError
-        If `fits` is no Dataset.
-    ValueError
-        If ``rms`` or ``zero_fraction`` is missing.
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, or if ``rms`` or ``zero_fraction`` is missing.
 
     Notes
     -----
@@ -150,20 +149,16 @@ def closure(fits: xr.Dataset) -> xr.Dataset:
     k, lam = fits["k"], fits["lam"]
     implied = xr.apply_ufunc(raw_moment, 2, k, lam)
     ratio = implied * (1 - fits["zero_fraction"]) / fits["rms"] ** 2
-    result = xr.Dataset(
-        {
-            "ratio": ratio.assign_attrs(_described("λ²Γ(1+2/k) over the mean square")),
-            "relative_error": (100 * (ratio - 1)).assign_attrs(
-                _described("Error of the Γ closure", "%")
-            ),
-            "gaussian_ratio": ((), expected, _described("Γ closure of a Gaussian")),
-            "excess": (100 * (ratio / expected - 1)).assign_attrs(
-                _described("Error of the Γ closure beyond a Gaussian's", "%")
-            ),
-        }
-    )
-    names = ("estimator", "trim_lower", "trim_upper")
-    return result.assign_attrs({name: fits.attrs[name] for name in names if name in fits.attrs})
+    columns = {
+        "ratio": (ratio, "λ²Γ(1+2/k) over the mean square", "1"),
+        "relative_error": (100 * (ratio - 1), "Error of the Γ closure", "%"),
+        "gaussian_ratio": (expected, "Γ closure of a Gaussian", "1"),
+        "excess": (
+            100 * (ratio / expected - 1), "Error of the Γ closure beyond a Gaussian's", "%",
+        ),
+    }  # fmt: skip
+    protocol = ("estimator", "trim_lower", "trim_upper")
+    return assemble(columns, {name: fits.attrs[name] for name in protocol})
 
 
 def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
@@ -185,10 +180,8 @@ def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
 
     Raises
     ------
-    TypeError
-        If `fits` is no Dataset.
-    ValueError
-        If it holds no counts.
+    TypeError, ValueError
+        If `fits` is not a Dataset of fits, or holds no counts.
 
     Notes
     -----
@@ -209,58 +202,34 @@ def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     (0.5, 22)
     """
     fits = prepare(fits, "counts", "counts_exact", "max_abs")
-    counts = fits["counts"].transpose(..., "bin")
-    dims, shape = counts.dims[:-1], counts.shape[:-1]
-    table = np.full((*shape, _LARGEST + 1), np.nan)
-    exact = fits["counts_exact"].transpose(*dims).values
+    dims = fits["counts"].transpose(..., "bin").dims[:-1]
+    table = np.full((*(fits.sizes[dim] for dim in dims), _LARGEST + 1), np.nan)
     grid = _bin_grid(fits["bin"].values)
-
-    def job(part: tuple[Any, ...]) -> None:
-        flags = exact[part].reshape(-1)
-        rows = as_count_rows(counts.variable[part].values.reshape(flags.size, counts.shape[-1]))
-        found = _heaviness_rows(np.ascontiguousarray(rows), flags, *grid, _PROBABILITIES)
-        table[part] = found.reshape(table[part].shape)
-
-    with ThreadPoolExecutor(workers or usable_cores()) as pool:
-        list(pool.map(job, _parts(shape)))
-    columns = [xr.DataArray(table[..., i], dims=dims) for i in range(table.shape[-1])]
+    for block in count_blocks(fits):
+        described = on_threads(
+            partial(_describe_rows, block.counts, block.exact, grid, _PROBABILITIES),
+            slices(block.exact.size, _ROWS_A_TASK),
+            workers,
+        )
+        table[block.place] = np.concatenate(described).reshape(table[block.place].shape)
+    columns = [xr.DataArray(column, dims=dims) for column in np.moveaxis(table, -1, 0)]
     q10, q50, q90, q99, q999, gini, kurtosis, largest = columns
     known = fits["max_abs"]
     if "n_matrices" in fits:
         known = known.where(fits["n_matrices"] <= 1)
-    ratios = {
-        "q90_over_q10": (q90 / q10, "90th over 10th percentile of |w|"),
-        "q99_over_q50": (q99 / q50, "99th percentile of |w| over the median"),
-        "q999_over_q50": (q999 / q50, "99.9th percentile of |w| over the median"),
-        "gini": (gini, "Gini coefficient of |w|"),
-        "kurtosis": (kurtosis, "Kurtosis about zero"),
-        "max_over_q99": (
-            known.fillna(largest).transpose(*dims) / q99,
-            "Largest |w| over the 99th percentile",
-        ),
+    beyond = known.fillna(largest).transpose(*dims).reset_coords(drop=True) / q99
+    measures = {
+        "q90_over_q10": (q90 / q10, "90th over 10th percentile of |w|", "1"),
+        "q99_over_q50": (q99 / q50, "99th percentile of |w| over the median", "1"),
+        "q999_over_q50": (q999 / q50, "99.9th percentile of |w| over the median", "1"),
+        "gini": (gini, "Gini coefficient of |w|", "1"),
+        "kurtosis": (kurtosis, "Kurtosis about zero", "1"),
+        "max_over_q99": (beyond, "Largest |w| over the 99th percentile", "1"),
     }
-    result = xr.Dataset(coords=fits["k"].coords)
-    for name, (array, long_name) in ratios.items():
-        if "expert" in dims and "expert" not in fits["k"].dims:
-            array = array.median("expert")
-        result[name] = array.reset_coords(drop=True).assign_attrs(_described(long_name))
-    return result
-
-
-def _parts(shape: tuple[int, ...]) -> list[tuple[Any, ...]]:
-    """Cut an array of cells along its first axes, so that a part is at most some hundred rows."""
-    axis = 0
-    while axis < len(shape) and np.prod(shape[axis:]) > _ROWS_A_TASK:
-        axis += 1
-    if axis == 0:
-        return [()]
-    rest = int(np.prod(shape[axis:]))
-    step = max(_ROWS_A_TASK // max(rest, 1), 1)
-    return [
-        (*lead, slice(start, start + step))
-        for lead in np.ndindex(shape[: axis - 1])
-        for start in range(0, shape[axis - 1], step)
-    ]
+    result = assemble(measures)
+    if "expert" in dims and "expert" not in fits["k"].dims:
+        result = result.median("expert", keep_attrs=True)
+    return result.assign_coords(fits["k"].coords)
 
 
 def _bin_grid(labels: NDArray[Any]) -> tuple[Array, Array, Array, Array, NDArray[np.int64]]:
@@ -273,41 +242,26 @@ def _bin_grid(labels: NDArray[Any]) -> tuple[Array, Array, Array, Array, NDArray
     return label_values(wide), label_values(wide + INTERVAL_WIDTH), octave, lowest, mantissa
 
 
+def _describe_rows(
+    counts: NDArray[Any], exact: NDArray[np.bool_], grid: Any, probabilities: Array, part: slice
+) -> Array:
+    """Quantiles, Gini coefficient, kurtosis and largest |w| of some rows of `counts`."""
+    described: Array = _describe(counts[part], exact[part], grid, probabilities)
+    return described
+
+
 @numba.njit(nogil=True, cache=True)
-def _heaviness_rows(
-    counts: Any,
-    exact: Any,
-    value: Any,
-    upper: Any,
-    octave: Any,
-    lowest: Any,
-    mantissa: Any,
-    probabilities: Any,
-) -> Any:
-    """Quantiles, Gini coefficient, kurtosis and largest |w| of every row of `counts`."""
-    rows, bins = counts.shape
-    result = np.full((rows, probabilities.size + 3), np.nan)
-    for row in range(rows):
+def _describe(counts: Any, exact: Any, grid: Any, probabilities: Any) -> Any:
+    """Describe every row: the compiled part of `_describe_rows`."""
+    value, upper, octave, lowest, mantissa = grid
+    result = np.full((counts.shape[0], probabilities.size + 3), np.nan)
+    for row in range(counts.shape[0]):
         c = counts[row]
-        total, occupied, used, last, quantum = 0, 0, 0, 0, np.inf
-        for j in range(bins):
-            if c[j] > 0:
-                total += c[j]
-                occupied += 1
-                used |= mantissa[j]
-                quantum = min(quantum, lowest[j])
-                last = j
+        total, occupied, last, resolution, quantum = _survey(c, mantissa, lowest)
         if total == 0:
             continue
-        resolution = 2.0**-10
-        while used > 0 and used & 1 == 0:
-            used >>= 1
-            resolution *= 2.0
-        if used == 0:
-            resolution = 1.0
-        unit = value[last]
-        n, seen, i = float(total), 0.0, 0
-        first, square, fourth, area = 0.0, 0.0, 0.0, 0.0
+        n, unit = float(total), value[last]
+        seen, first, square, fourth, area, i = 0.0, 0.0, 0.0, 0.0, 0.0, 0
         low, high = 0.0, 0.0
         for j in range(last + 1):
             if c[j] == 0:
@@ -337,5 +291,20 @@ def _heaviness_rows(
             seen += mass
         result[row, _GINI] = 1.0 - 2.0 * area / (n * first)
         result[row, _KURTOSIS] = fourth / n / (square / n) ** 2
-        result[row, _LARGEST] = value[last] if exact[row] else 0.5 * (low + high)
+        result[row, _LARGEST] = unit if exact[row] else 0.5 * (low + high)
     return result
+
+
+@numba.njit(nogil=True, cache=True)
+def _survey(c: Any, mantissa: Any, lowest: Any) -> Any:
+    """Weights, occupied bins and the last of them; spacing in an octave, and the smallest."""
+    total, occupied, last, used, quantum = 0, 0, 0, 0, np.inf
+    for j in range(c.size):
+        if c[j] > 0:
+            total += c[j]
+            occupied += 1
+            last = j
+            used |= mantissa[j]
+            quantum = min(quantum, lowest[j])
+    resolution = (used & -used) / 2.0**_MANTISSA_BITS if used > 0 else 1.0
+    return total, occupied, last, resolution, quantum

@@ -1,14 +1,14 @@
-"""What every verdict on fits shares: its standard error, its words, the protocol it holds for.
+"""What all diagnostics share: the words of a verdict, its standard error, the form of a result.
 
-A verdict is a word, and every word is given only where the estimate lies at least `RESOLUTION`
-standard errors from the edges that could change it; elsewhere it is ``"not resolved"``. Where
-the Dataset holds no standard errors at all, as published medians do not, the verdict is that of
-the value alone and the standard error is NaN.
+A verdict is a word that is given only where the estimate lies at least `RESOLUTION` standard
+errors from every edge that could change it; elsewhere it is ``"not resolved"``. Where a Dataset
+holds no standard errors at all, as published medians do not, the value alone decides and the
+standard error is NaN.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -16,12 +16,13 @@ import xarray as xr
 from weibnb.fits.schema import protocol_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
-    Words = NDArray[np.str_]
+    #: Value, long name, and units (empty for words and flags).
+    Column = tuple[Any, str, str]
 
 #: Standard errors that an estimate must lie from an edge for its verdict to be given.
 RESOLUTION = 1.0
@@ -33,22 +34,7 @@ PUBLISHED_PROTOCOL = ("rank_regression", (0.1, 0.9))
 def require_protocol(
     fits: xr.Dataset, what: str, *, like: tuple[str, tuple[float, float]] = PUBLISHED_PROTOCOL
 ) -> None:
-    """Raise unless fits were made by the protocol that a figure belongs to.
-
-    Parameters
-    ----------
-    fits : xarray.Dataset
-        Fits, or anything with their attrs.
-    what : str
-        What needs the protocol, for the message.
-    like : tuple
-        Estimator and trim.
-
-    Raises
-    ------
-    ValueError
-        If estimator or trim differ.
-    """
+    """Raise ValueError unless fits were made by the estimator and trim that `what` belongs to."""
     own = protocol_of(fits)
     if own[0] != like[0] or not np.allclose(own[1], like[1], rtol=0, atol=1e-9):
         raise ValueError(
@@ -58,48 +44,43 @@ def require_protocol(
 
 
 def errors_of(fits: xr.Dataset) -> xr.DataArray:
-    """Give the standard errors of k; NaN where the fits bring none with them."""
+    """Give the standard errors of k; NaN where the fits have none."""
     return fits["k_se"] if "k_se" in fits else xr.full_like(fits["k"], np.nan)
 
 
-def margin(fits: xr.Dataset, error: xr.DataArray) -> xr.DataArray:
-    """Give the error that a verdict must respect: none where the fits bring none with them."""
-    return error if "k_se" in fits else error.fillna(0.0)
-
-
 def interval_words(
-    value: Array, error: Array, edges: Sequence[float], words: Sequence[str]
-) -> Words:
-    """Word of the interval a value lies in; an unknown error, as a large one, resolves nothing.
+    fits: xr.Dataset,
+    value: xr.DataArray,
+    error: xr.DataArray,
+    edges: Sequence[float],
+    words: Sequence[str],
+) -> xr.DataArray:
+    """Name the interval that each value lies in, where its standard error resolves that.
 
-    Parameters
-    ----------
-    value, error : ndarray of float64
-        What is judged, and its standard error, of the same shape.
-    edges : sequence of float
-        Ascending; each belongs to the interval above it.
-    words : sequence of str
-        One more than edges.
-
-    Returns
-    -------
-    ndarray of str
-        The words, or `NOT_RESOLVED`.
-
-    Examples
-    --------
-    >>> value, error = np.array([0.5, 1.05]), np.array([0.1, 0.1])
-    >>> interval_words(value, error, (1.0,), ("low", "high")).tolist()
-    ['low', 'not resolved']
+    Edges ascend, and each belongs to the interval above it; `words` has one more than `edges`. An
+    unknown error resolves nothing, unless the fits have no errors at all.
     """
+    margin = error if "k_se" in fits else error.fillna(0.0)
     bounds = np.asarray(edges)
-    found = np.asarray(words)[np.searchsorted(bounds, value, side="right")]
-    far = np.abs(np.asarray(value)[..., None] - bounds).min(-1) >= RESOLUTION * error
-    return np.where(far, found, NOT_RESOLVED)
+    found = np.asarray(words)[np.searchsorted(bounds, value.values, side="right")]
+    away = np.abs(value.values[..., None] - bounds).min(-1)
+    resolved = away >= RESOLUTION * margin.transpose(*value.dims).values
+    return xr.DataArray(np.where(resolved, found, NOT_RESOLVED), value.coords, value.dims)
 
 
-def unfitted(words: Words, k: xr.DataArray, status: xr.DataArray) -> Words:
-    """Put the status in place of the word where there is no estimate."""
-    reason = status.broadcast_like(k).transpose(*k.dims).values.astype(str)
-    reason = np.where(np.isin(reason, ("", "ok")), NOT_FITTED, reason)
-    return np.where(np.isnan(k.values), reason, words)
+def status_where_unfitted(words: xr.DataArray, fits: xr.Dataset) -> xr.DataArray:
+    """Put the cell's status in place of the word where there is no estimate."""
+    lost = fits["k"].isnull().transpose(*words.dims).values
+    status = fits["status"].broadcast_like(fits["k"]).transpose(*words.dims).values[lost]
+    reason = np.where(np.isin(status.astype(str), ("", "ok")), NOT_FITTED, status.astype(str))
+    values = words.values.astype(np.result_type(words.dtype, reason.dtype))
+    values[lost] = reason
+    return words.copy(data=values)
+
+
+def assemble(columns: Mapping[str, Column], attrs: Mapping[Any, Any] | None = None) -> xr.Dataset:
+    """Build the Dataset of a diagnostic, each variable with its long name and its units."""
+    result = xr.Dataset({name: value for name, (value, *_) in columns.items()}, attrs=attrs)
+    for name, (_, long_name, units) in columns.items():
+        result[name].attrs = {"long_name": long_name} | ({"units": units} if units else {})
+    return result

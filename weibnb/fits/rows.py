@@ -44,7 +44,7 @@ def count_blocks(fits: xr.Dataset, size: int = BLOCK) -> Iterator[Block]:
     counts = fits["counts"].transpose(..., "bin")
     exact = fits["counts_exact"].transpose(*counts.dims[:-1]).values
     for place in _places(counts.shape[:-1], size):
-        flags = exact[place].reshape(-1)
+        flags = exact[place].flatten()
         rows = counts.variable[place].values.reshape(flags.size, counts.shape[-1])
         yield Block(place, np.ascontiguousarray(as_count_rows(rows)), flags)
 

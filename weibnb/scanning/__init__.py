@@ -1,11 +1,12 @@
 """The functions that take a path, a model or a run.
 
 `scan` joins reading, counting and fitting; `recorder` does the same for a live model, step by step;
-`locate` looks at the weights again for outliers and dead rows; `matrices` chooses the tensors.
+`locate` looks at the weights again for outliers and dead rows; `hyperparameters` finds how a run
+was trained beside its weights; `matrices` chooses the tensors.
 """
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["locate", "matrices", "recorder", "scan"]
+    __name__, submodules=["hyperparameters", "locate", "matrices", "recorder", "scan"]
 )

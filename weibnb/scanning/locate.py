@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.counting.formats import FORMATS, INTERVAL_WIDTH, label_values
-from weibnb.diagnostics.outliers import _VARIABLES, Rule, _exceedance, outlier_strength
+from weibnb.diagnostics.outliers import NEEDED, Rule, exceedance, outlier_strength
 from weibnb.fits.schema import DIMS, prepare
 from weibnb.fitting.status import COUNTED
 from weibnb.io.checkpoint import open_checkpoint
@@ -109,7 +109,7 @@ def find_outliers(
     if not isinstance(top, (int, np.integer)) or isinstance(top, bool) or top < 1:
         raise ValueError(f"`top` must be an integer of at least 1, got {top!r}.")
     strength = outlier_strength(fits, rule=rule, factor=factor)
-    fits = prepare(fits, *_VARIABLES, "source")
+    fits = prepare(fits, *NEEDED, "source")
     known = strength[["expected_max", "threshold"]].assign(fits[["n", "k", "lam", "max_abs"]])
     rows: list[dict[str, Any]] = []
     for cell, matrices in _second_look(fits, source, _beyond(fits, strength)):
@@ -130,7 +130,6 @@ def _describe(matrix: _Matrix, flat: int, weight: float, fit: dict[str, float]) 
     row, col = divmod(flat, matrix.stored_cols)
     if matrix.transposed:
         row, col = col, row
-    exceedance = _exceedance(abs(weight), fit["n"], fit["k"], fit["lam"])
     return {
         "row": row,
         "col": col,
@@ -138,7 +137,7 @@ def _describe(matrix: _Matrix, flat: int, weight: float, fit: dict[str, float]) 
         "magnitude": abs(weight),
         "expected_max": fit["expected_max"],
         "excess": abs(weight) / fit["expected_max"],
-        "exceedance": float(exceedance),
+        "exceedance": float(exceedance(abs(weight), fit["n"], fit["k"], fit["lam"])),
     }
 
 
