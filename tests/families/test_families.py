@@ -16,7 +16,7 @@ from scipy import integrate, optimize, special, stats
 import weibnb as wb
 from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
-from weibnb.counting.formats import FORMATS, LABEL_SHIFT, _values, label_values
+from weibnb.counting.formats import FORMATS, LABEL_SHIFT, decode, label_values
 from weibnb.families import distributions as loops
 from weibnb.families import groups, populations
 from weibnb.families import likelihood as compiled
@@ -233,7 +233,7 @@ def test_grouping_keeps_every_weight_and_the_top_values_apart() -> None:
 def labels_of(dtype: str) -> NDArray[np.int64]:
     """Labels of all finite values but zero."""
     form = FORMATS[dtype]
-    values = _values(dtype, np.arange(1, min(form.infinity, form.first_nan)))
+    values = decode(np.arange(1, form.finite).astype(form.bits), dtype)
     return values.view(np.int64) >> LABEL_SHIFT
 
 

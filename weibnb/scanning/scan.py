@@ -315,7 +315,7 @@ class Scanner:
         if status in ("ok", "scaled"):
             try:
                 live = opened.tensor(info.name)
-                if not counting.stays(live):
+                if not counting.counts_in_place(live):
                     bits, live = opened.raw(info.name), None
                 elif role.stacked:
                     _check_on_one_device(live, opened.source, info.name)
