@@ -144,10 +144,7 @@ class Counting:
 
 
 def resolve_devices(device: str | Sequence[str]) -> list[torch.device]:
-    """Find the devices that are asked for, and check that they are there; see `count_magnitudes`.
-
-    None for the CPU, which needs no torch.
-    """
+    """Find the devices that are asked for, none for the CPU, and check that they are there."""
     names = [device] if isinstance(device, str) else list(device)
     if names == ["cpu"]:
         return []

@@ -121,7 +121,7 @@ class Table:
         """Add up over processes, copy back, give every owner its counts and start anew."""
         form = self.key.format
         used = self.counters[: len(self.owners)]
-        with torch.cuda.stream(self._fetching), self.in_turn():  # not after what came later
+        with torch.cuda.stream(self._fetching), self.in_turn():  # not after what came since
             for group in self.key.groups:
                 torch.distributed.all_reduce(used, group=group)
             occupied = used.any(0).nonzero()[:, 0]
@@ -132,20 +132,10 @@ class Table:
         totals[:, columns[split:] - form.bins] = values[:, split:]
         for owner, row, rest in zip(self.owners, values[:, :split], totals, strict=True):
             found = np.flatnonzero(row)
-            zeros, infinities, nans, inexact, largest = (
-                *map(int, rest[:_TOTALS]),
-                int(rest[_TOTALS:].max()),
-            )
-            owner.add(
-                from_counters(
-                    form,
-                    columns[found],
-                    row[found],
-                    (zeros, nans, infinities),
-                    inexact=inexact > 0,
-                    largest=largest,
-                )
-            )
+            zeros, infinities, nans, inexact = map(int, rest[:_TOTALS])
+            apart, largest = (zeros, nans, infinities), int(rest[_TOTALS:].max())
+            counters = columns[found], row[found]
+            owner.add(from_counters(form, *counters, apart, inexact=inexact > 0, largest=largest))
         self.owners = []
 
 
