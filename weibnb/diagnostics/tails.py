@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import xarray as xr
 
-from weibnb.counting.formats import INTERVAL_WIDTH, label_values
+from weibnb.counting.formats import label_values, upper_edge, value_parts
 from weibnb.fits.refit import refit
 from weibnb.fits.schema import gaussian_anchor, prepare, protocol_of
 from weibnb.fitting.estimates import as_count_rows
@@ -26,7 +26,6 @@ TRIMS = {0.8: (0.1, 0.9), 0.9: (0.05, 0.95), 1.0: (0.0, 1.0)}
 _ESTIMATES = ("k", "lam", "k_se", "lam_se")
 _PROBABILITIES = np.array([0.1, 0.5, 0.9, 0.99, 0.999])
 _GINI, _KURTOSIS, _LARGEST = range(5, 8)
-_MANTISSA_BITS = 10  # of a bin label
 _ROWS_A_TASK = 128
 
 
@@ -265,12 +264,8 @@ def _parts(shape: tuple[int, ...]) -> list[tuple[Any, ...]]:
 
 def _bin_grid(labels: NDArray[Any]) -> tuple[Array, Array, Array, Array, NDArray[np.int64]]:
     """Value of each bin, upper edge of its interval, its octave, lowest set bit, and mantissa."""
-    wide = labels.astype(np.int64)
-    mantissa = wide & ((1 << _MANTISSA_BITS) - 1)
-    octave = label_values(wide - mantissa)
-    full = mantissa | (1 << _MANTISSA_BITS)
-    lowest = octave * ((full & -full) / 2.0**_MANTISSA_BITS)
-    return label_values(wide), label_values(wide + INTERVAL_WIDTH), octave, lowest, mantissa
+    octave, mantissa, lowest = value_parts(labels)
+    return label_values(labels), upper_edge(labels), octave, lowest, mantissa
 
 
 @numba.njit(nogil=True, cache=True)
