@@ -26,7 +26,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -34,10 +33,10 @@ from torch import nn
 from torch.nn import functional
 
 import weibnb as wb
-from weibnb.counting.device import DeviceCounter
+from weibnb.counting.bincount import count_by_bincount
+from weibnb.counting.device import DeviceCounter, choose_kernel
 from weibnb.counting.formats import FORMATS
-from weibnb.counting.staging import STAGE
-from weibnb.counting.tables import TABLE, choose_kernel, count_by_bincount
+from weibnb.counting.limits import DEFAULTS
 from weibnb.parallel import usable_cores
 from weibnb.testing import llama_shapes, write_safetensors
 
@@ -47,8 +46,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from weibnb.counting.counts import Counts
-    from weibnb.counting.device import Pending
-    from weibnb.counting.tables import Kernel
+    from weibnb.counting.device import Kernel
+    from weibnb.counting.tables import PendingOnDevice
 
 REPEATS, WARM_UPS, SCANS, BLOCK = 7, 2, 5, 5
 SIGMA = 0.02
@@ -62,7 +61,6 @@ DTYPES = {
 }
 # Weights that are compared bin by bin, that are drawn at once, and that rivals take at once.
 SLICE, DRAWN, PART = 1 << 22, 1 << 26, 1 << 28
-COPIED = 1 << 22
 FILES = 5
 INDEX = "model.safetensors.index.json"
 
@@ -143,8 +141,8 @@ class Bench:
             times.append(seconds(job, self.wait))
         return times[WARM_UPS:]
 
-    def counter(self) -> DeviceCounter:
-        return DeviceCounter([self.device], workers=usable_cores())
+    def counter(self, choose: Callable[..., Kernel] = choose_kernel) -> DeviceCounter:
+        return DeviceCounter([self.device], workers=usable_cores(), choose=choose)
 
     def gaussian(self, n: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
         made = torch.empty(n, dtype=dtype, device=self.device)
@@ -178,7 +176,7 @@ def find_kernel(device: torch.device) -> tuple[Kernel, str]:
     return kernel, " ".join(str(one.message) for one in caught)
 
 
-def start(counter: DeviceCounter, tensors: Sequence[torch.Tensor]) -> list[Pending]:
+def start(counter: DeviceCounter, tensors: Sequence[torch.Tensor]) -> list[PendingOnDevice]:
     waiting = [counter.submit(tensor) for tensor in tensors]
     counter.launch()
     return waiting
@@ -208,9 +206,14 @@ def check(counter: DeviceCounter, weights: torch.Tensor, what: str) -> None:
         raise WrongCountError(f"{what}: {weights.numel():,} weights, got {whole!r}")
 
 
-def count(bench: Bench, weights: torch.Tensor, what: str) -> list[float]:
+def count(
+    bench: Bench,
+    weights: torch.Tensor,
+    what: str,
+    choose: Callable[..., Kernel] = choose_kernel,
+) -> list[float]:
     """Time the count of a tensor where it is, and check it."""
-    with bench.counter() as counter:
+    with bench.counter(choose) as counter:
         times = bench.device_seconds(lambda: start(counter, [weights]), counter.fetch)
         check(counter, weights, what)
     return times
@@ -310,7 +313,7 @@ def measure_small_matrices(bench: Bench) -> Iterator[Row]:
 
 def pinned_copy(bench: Bench, octets: int) -> list[float]:
     """Time to copy bytes to the device through one pinned buffer."""
-    size = min(STAGE, octets)
+    size = min(DEFAULTS.buffer, octets)
     host = torch.empty(size, dtype=torch.uint8, pin_memory=bench.cuda).random_()
     twin = torch.empty(size, dtype=torch.uint8, device=bench.device)
 
@@ -325,15 +328,17 @@ def pinned_copy(bench: Bench, octets: int) -> list[float]:
 def fill_pinned(bench: Bench, source: NDArray[np.uint16]) -> list[float]:
     """Time to copy pageable memory to a pinned buffer, on as many threads as weibnb does."""
     octets = source.view(np.uint8)
-    size = min(STAGE, octets.size)
+    size = min(DEFAULTS.buffer, octets.size)
     buffer = torch.empty(size, dtype=torch.uint8, pin_memory=bench.cuda).numpy()
 
     def fill(at: int) -> None:
-        part = octets[at : at + COPIED]
+        part = octets[at : at + DEFAULTS.copied]
         np.copyto(buffer[at % size :][: part.size], part)
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        return bench.wall_seconds(lambda: list(pool.map(fill, range(0, octets.size, COPIED))))
+        return bench.wall_seconds(
+            lambda: list(pool.map(fill, range(0, octets.size, DEFAULTS.copied)))
+        )
 
 
 def host_patterns(bench: Bench, n: int) -> NDArray[np.uint16]:
@@ -346,8 +351,8 @@ def measure_host(bench: Bench) -> Iterator[Row]:
     part = bits[:SLICE]
     with bench.counter() as counter:
         expected = wb.count_magnitudes(torch.from_numpy(part).view(torch.bfloat16), device="cpu")
-        compare(counter.submit(part, "BF16").result(), expected, "bf16 on the host")
-        ours = bench.wall_seconds(lambda: counter.submit(bits, "BF16").result())
+        compare(counter.submit_bits(part, "BF16").result(), expected, "bf16 on the host")
+        ours = bench.wall_seconds(lambda: counter.submit_bits(bits, "BF16").result())
     pinned, filled = pinned_copy(bench, bits.nbytes), fill_pinned(bench, bits)
     yield rate("bf16 on the host: to the counts, wall time", bits.nbytes, ours)
     yield rate("pinned memory copied to the device", bits.nbytes, pinned)
@@ -434,7 +439,7 @@ def measure_memory(bench: Bench) -> Iterator[Row]:
             start(counter, tensors)
             started = peak()
             counter.fetch()
-        aim = f"≤ {TABLE >> 20} MiB + fetch"
+        aim = f"≤ {DEFAULTS.table >> 20} MiB + fetch"
         yield Row(f"memory above the weights, {name}: before the fetch", aim, started, "MiB")
         yield Row(f"memory above the weights, {name}: fetch included", aim, peak(), "MiB")
     write_checkpoint(bench)
@@ -550,16 +555,15 @@ def sweep(bench: Bench) -> Iterator[Row]:
     weights = bench.gaussian(bench.octets // 2)
     copied = copy(bench, weights)
     for warps, tile, piece in itertools.product((8, 16, 32), (13, 14, 15), (16, 18, 20)):
-        name = f"WARPS = {warps}, TILE = 1 << {tile}, PIECE = 1 << {piece}: share of the copy"
+        name = f"warps = {warps}, tile = 1 << {tile}, piece = 1 << {piece}: share of the copy"
         log(name)
-        with patch.multiple(triton_kernel, WARPS=warps, TILE=1 << tile, PIECE=1 << piece):
-            try:
-                need_triton(bench)
-                yield share(name, copied, count(bench, weights, name))
-            except WrongCountError:
-                raise
-            except Exception as err:  # noqa: BLE001  (the reason is a row of the table)
-                yield Row(name, note=f"passed over: {reason(err)}")
+        kernel = partial(triton_kernel.launch, warps=warps, tile=1 << tile, piece=1 << piece)
+        try:
+            yield share(name, copied, count(bench, weights, name, lambda *_, kernel=kernel: kernel))
+        except WrongCountError:
+            raise
+        except Exception as err:  # noqa: BLE001  (the reason is a row of the table)
+            yield Row(name, note=f"passed over: {reason(err)}")
 
 
 def log(text: str) -> None:

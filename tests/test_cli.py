@@ -16,8 +16,7 @@ from safetensors.numpy import save_file
 import weibnb as wb
 from weibnb import cli
 from weibnb.cli import copy_tutorials, main, table_text
-from weibnb.counting import dispatch as counting
-from weibnb.counting.cpu import collect
+from weibnb.counting.cpu import PendingOnThreads
 from weibnb.scanning import scan as scanner
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ DEMO = Path(wb.__file__).parent / "data" / "demo"
 Q = "model.layers.{}.self_attn.q_proj.weight"
 UP = "model.layers.{}.mlp.up_proj.weight"
 Capture = pytest.CaptureFixture[str]
+collect = PendingOnThreads.result
 
 
 def normal(*shape: int, seed: int = 0) -> NDArray[Any]:
@@ -220,13 +220,13 @@ def test_interrupt(
 ) -> None:
     calls = []
 
-    def stop(pieces: Any) -> Any:
+    def stop(pending: Any) -> Any:
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return collect(pieces)
+        return collect(pending)
 
-    monkeypatch.setattr(counting, "collect", stop)
+    monkeypatch.setattr(PendingOnThreads, "result", stop)
     model, file = write(tmp_path / "tiny"), tmp_path / "fits.nc"
     arguments = ["scan", str(model), *(["-o", str(file)] if output else [])]
     assert main(arguments) == 130
@@ -247,7 +247,7 @@ def test_interrupt_before_the_first_matrix(
     def stop(_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(counting, "collect", stop)
+    monkeypatch.setattr(PendingOnThreads, "result", stop)
     file = tmp_path / "fits.nc"
     assert main(["scan", str(write(tmp_path / "tiny")), "-o", str(file)]) == 130
     assert "nothing was written" in capsys.readouterr().err

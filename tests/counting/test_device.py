@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import oracle
-from tests.counting.test_triton_kernel import (
-    KERNEL,
-    SIGNED,
-    UNSIGNED,
+from tests.counting.interpreter import KERNEL, use_interpreter
+from tests.counting.samples import (
     all_nan,
     any_pattern,
     lognormal,
@@ -23,69 +20,26 @@ from tests.counting.test_triton_kernel import (
     reference,
     stored,
     subnormals,
-    use_interpreter,
 )
 from tests.oracle import same_counts as same
 from tests.oracle import to_torch
 from weibnb import counting
 from weibnb.counting.counts import Counts
-from weibnb.counting.formats import FORMATS, NAMES
+from weibnb.counting.formats import FORMATS
+from weibnb.counting.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 
+from tests.counting.on_devices import CPU, F32, SMALL_BUFFERS, counted, submit, to_numpy
 from weibnb import count_magnitudes
-from weibnb.counting import device as accelerator
-from weibnb.counting import staging as _staging
-from weibnb.counting import tables as _counters
-from weibnb.counting.device import DeviceCounter
-from weibnb.counting.tables import choose_kernel, count_by_bincount
-
-CPU, F32 = torch.device("cpu"), FORMATS["F32"]
-
-
-@pytest.fixture(params=["bincount", pytest.param("kernel", marks=pytest.mark.triton)])
-def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Count by `torch.bincount`, then by the Triton kernel in Triton's interpreter."""
-    if request.param == "kernel":
-        module = use_interpreter(monkeypatch)
-        assert all(choose_kernel(CPU, form) is module.launch for form in FORMATS.values())
-    else:
-        monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-        assert choose_kernel(CPU, F32) is count_by_bincount
-    return str(request.param)
-
-
-@pytest.fixture
-def small_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_staging, "STAGE", 4096)
-    monkeypatch.setattr(_staging, "COPY", 1000)
-
-
-def submit(counter: DeviceCounter, weights: Any) -> Any:
-    if isinstance(weights, np.ndarray):
-        name = weights.dtype.name
-        return counter.submit(weights.view(UNSIGNED[weights.itemsize]), NAMES[name])
-    return counter.submit(weights)
-
-
-def counted(*matrices: Any, devices: Sequence[Any] = (CPU,)) -> list[Counts]:
-    """Count tensors and arrays in one counter."""
-    with DeviceCounter(devices, workers=2) as counter:
-        pending = [submit(counter, weights) for weights in matrices]
-        return [one.result() for one in pending]
-
-
-def to_numpy(tensor: Any) -> NDArray[Any]:
-    word = getattr(torch, SIGNED[tensor.element_size()].__name__)
-    dense: NDArray[Any] = tensor.detach().cpu().contiguous().view(word).numpy()
-    return dense.view(oracle.DTYPES[str(tensor.dtype).removeprefix("torch.")])
-
+from weibnb.counting.bincount import count_by_bincount
+from weibnb.counting.device import DeviceCounter, choose_kernel
+from weibnb.counting.dispatch import Counting
 
 LAYOUTS: dict[str, Callable[[Any], Any]] = {
     "flat": lambda flat: flat,
@@ -111,13 +65,12 @@ LAYOUTS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("part", [100, 1 << 22])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layout_does_not_matter(monkeypatch: pytest.MonkeyPatch, layout: str, part: int) -> None:
-    monkeypatch.setattr(accelerator, "_PACKED", part)
+def test_layout_does_not_matter(layout: str, part: int) -> None:
     tensors = [
         LAYOUTS[layout](to_torch(oracle.matrix("gaussian", dtype, 492)))
         for dtype in ("float8_e5m2", "bfloat16", "float32")
     ]
-    for counts, tensor in zip(counted(*tensors), tensors, strict=True):
+    for counts, tensor in zip(counted(*tensors, limits=Limits(packed=part)), tensors, strict=True):
         same(counts, reference(to_numpy(tensor)))
 
 
@@ -149,17 +102,16 @@ def test_tensors_are_counted_in_place_and_left_alone() -> None:
     assert torch.equal(weights.view(torch.int16), before.view(torch.int16))
 
 
-def test_parts_of_a_tensor_with_gaps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerator, "_PACKED", 100)
+def test_parts_of_a_tensor_with_gaps_are_bounded() -> None:
     sizes: list[int] = []
 
     def note(items: Any, *rest: Any) -> None:
         sizes.extend(words.numel() for words, _ in items)
         count_by_bincount(items, *rest)
 
-    monkeypatch.setattr(accelerator, "choose_kernel", lambda *_: note)
     weights = to_torch(oracle.matrix("gaussian", "bfloat16", 5_992)).view(3, 2, 1000)[:, :, ::2]
-    same(counted(weights)[0], reference(to_numpy(weights)))
+    found = counted(weights, limits=Limits(packed=100), choose=lambda *_: note)
+    same(found[0], reference(to_numpy(weights)))
     assert sum(sizes) == 3_000
     assert max(sizes) <= 100
 
@@ -192,9 +144,9 @@ def test_parameters_and_inference_tensors(kernel: str) -> None:
     assert layer.weight.grad is None
 
 
-def test_results_may_be_asked_for_in_inference_mode_and_out_of_it(small_stage: None) -> None:
+def test_results_may_be_asked_for_in_inference_mode_and_out_of_it() -> None:
     arrays = [oracle.matrix("gaussian", "float16", 4_992, seed) for seed in range(4)]
-    with DeviceCounter([CPU]) as counter:
+    with DeviceCounter([CPU], limits=SMALL_BUFFERS) as counter:
         with torch.inference_mode():
             first = submit(counter, arrays[0])
             same(first.result(), reference(arrays[0]))
@@ -205,28 +157,29 @@ def test_results_may_be_asked_for_in_inference_mode_and_out_of_it(small_stage: N
             same(third.result(), reference(arrays[2]))
 
 
-def test_many_small_matrices_are_one_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_small_matrices_are_one_launch() -> None:
     launches: list[int] = []
 
     def note(items: Any, *rest: Any) -> None:
         launches.append(len(items))
         count_by_bincount(items, *rest)
 
-    monkeypatch.setattr(accelerator, "choose_kernel", lambda *_: note)
     arrays = [oracle.matrix("gaussian", "bfloat16", 50, seed) for seed in range(40)]
     for matrices in (arrays, [to_torch(array) for array in arrays]):
         launches.clear()
-        for counts, array in zip(counted(*matrices), arrays, strict=True):
+        found = counted(*matrices, choose=lambda *_: note)
+        for counts, array in zip(found, arrays, strict=True):
             same(counts, reference(array))
         assert launches == [40]
 
 
-def test_nothing_is_counted_before_the_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_counted_before_the_launch() -> None:
     launches: list[int] = []
-    monkeypatch.setattr(
-        accelerator, "choose_kernel", lambda *_: lambda items, *_: launches.append(len(items))
-    )
-    with DeviceCounter([CPU]) as counter:
+
+    def note(items: Any, *_: Any) -> None:
+        launches.append(len(items))
+
+    with DeviceCounter([CPU], choose=lambda *_: note) as counter:
         counter.submit(torch.ones(5))
         assert launches == []
         counter.launch()
@@ -234,135 +187,16 @@ def test_nothing_is_counted_before_the_launch(monkeypatch: pytest.MonkeyPatch) -
         assert launches == [1]
 
 
-def few_rows(monkeypatch: pytest.MonkeyPatch, rows: int, tables: int = 1) -> None:
-    """Leave room for `rows` matrices in a table of float8, and for one in any other."""
-    monkeypatch.setattr(_counters, "TABLE", rows * 8 * (FORMATS["F8_E4M3"].bins + 5))
-    monkeypatch.setattr(accelerator, "TABLES", tables)
-
-
-@pytest.mark.parametrize("tables", [1, 2])
-@pytest.mark.parametrize("rows", [1, 3])
-@pytest.mark.parametrize("fed", [False, True])
-def test_more_matrices_than_rows(
-    kernel: str,
-    monkeypatch: pytest.MonkeyPatch,
-    small_stage: None,
-    fed: bool,
-    rows: int,
-    tables: int,
-) -> None:
-    few_rows(monkeypatch, rows, tables)
-    dtypes = ["float8_e4m3fn", "float8_e4m3fn", "bfloat16", "float8_e5m2"]
-    arrays = [oracle.matrix("gaussian", dtypes[i % 4], 60 + 300 * i, i) for i in range(14)]
-    matrices = [a if fed or i % 3 == 2 else to_torch(a) for i, a in enumerate(arrays)]
-    for counts, array in zip(counted(*matrices), arrays, strict=True):
-        same(counts, reference(array))
-
-
-def tables_of(counter: DeviceCounter) -> list[Any]:
-    return [table for tables in counter._tables.values() for table in tables]
-
-
-def test_tables_hold_as_many_rows_as_fit_and_are_emptied_when_all_are_full(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    few_rows(monkeypatch, 7, 2)
-    weights = torch.ones(3).to(torch.float8_e4m3fn)
-    with DeviceCounter([CPU]) as counter:
-        for filled in ([1], *([7, i] for i in (1, 7)), [1, 0]):
-            while [len(table.takers) for table in tables_of(counter)] != filled:
-                counter.submit(weights)
-            assert all(len(table.buffer) == 7 for table in tables_of(counter))
-
-
-SIZES = [0, 1, 511, 512, 513, 2047, 2048, 2049, 4095, 4096, 4097, 8192, 8193, 20_000, 1, 0, 3]
-
-
-@pytest.mark.parametrize("dtype", oracle.DTYPES)
-def test_arrays_of_any_size_pass_through_the_buffers(
-    kernel: str, small_stage: None, dtype: str
-) -> None:
-    drawn = oracle.matrix("gaussian", dtype, 20_000)
-    width = drawn.itemsize
-    arrays = [drawn[at : at + size // width] for at, size in enumerate(SIZES)]
-    for counts, array in zip(counted(*arrays), arrays, strict=True):
-        same(counts, reference(array))
-
-
-def test_arrays_of_several_formats_share_the_buffers(kernel: str, small_stage: None) -> None:
-    names = [*oracle.DTYPES, *reversed(oracle.DTYPES)]
-    arrays = [oracle.matrix("gaussian", name, 99 + 200 * i, i) for i, name in enumerate(names)]
-    for counts, array in zip(counted(*arrays), arrays, strict=True):
-        same(counts, reference(array))
-
-
-def test_unaligned_read_only_memory_maps(kernel: str, small_stage: None, tmp_path: Path) -> None:
-    weights = oracle.matrix("gaussian", "float32", 5_000)
-    (tmp_path / "weights").write_bytes(b"\0" + weights.tobytes())
-    mapped = np.memmap(tmp_path / "weights", np.uint8, "r", offset=1).view(np.float32)
-    assert not mapped.flags.aligned
-    assert not mapped.flags.writeable
-    same(counted(mapped)[0], reference(weights))
-
-
-def test_a_large_array_passes_through_every_buffer_of_every_device(
-    monkeypatch: pytest.MonkeyPatch, small_stage: None
-) -> None:
-    buffers: list[int] = []
-
-    def note(items: Any, *rest: Any) -> None:
-        buffers.extend(words.data_ptr() for words, _ in items)
-        count_by_bincount(items, *rest)
-
-    monkeypatch.setattr(accelerator, "choose_kernel", lambda *_: note)
-    monkeypatch.setattr(_staging.Stage, "free", property(lambda stage: False))
-    weights = oracle.matrix("gaussian", "bfloat16", 15 * 2048 - 8)
-    same(counted(weights, devices=[CPU, CPU])[0], reference(weights))
-    assert len(buffers) == 15
-    assert sorted(buffers.count(buffer) for buffer in set(buffers)) == [3, 4, 4, 4]
-
-
-def test_parts_of_a_matrix_on_different_devices_add_up(
-    monkeypatch: pytest.MonkeyPatch, small_stage: None
-) -> None:
-    """The second "device" is the CPU again, with a table of its own."""
-    where, calls = _counters.Where, itertools.count()
-
-    def pretend(device: Any, form: Any) -> Any:
-        return where(device, form, ("another",) if next(calls) % 2 else ())
-
-    monkeypatch.setattr(accelerator, "Where", pretend)
-    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda *_, **__: None)
-    arrays = [oracle.matrix("gaussian", "float32", size) for size in (5_000, 10, 9_000)]
-    with DeviceCounter([CPU]) as counter:
-        pending = [submit(counter, array) for array in arrays]
-        assert len(counter._tables) == 2
-        for one, array in zip(pending, arrays, strict=True):
-            same(one.result(), reference(array))
-
-
-def test_results_in_any_order_and_twice(small_stage: None) -> None:
+def test_results_in_any_order_and_twice() -> None:
     dtypes = ["float32", "bfloat16", "float8_e5m2"] * 3
     arrays = [oracle.matrix("gaussian", dtype, 3_000, i) for i, dtype in enumerate(dtypes)]
-    with DeviceCounter([CPU]) as counter:
+    with DeviceCounter([CPU], limits=SMALL_BUFFERS) as counter:
         pending = [submit(counter, a if i % 2 else to_torch(a)) for i, a in enumerate(arrays)]
         for i in (4, 0, 8, 4, 1, 7, 3, 2, 6, 5, 0):
             same(pending[i].result(), reference(arrays[i]))
         late = submit(counter, arrays[0])
         same(pending[0].result(), reference(arrays[0]))
         same(late.result(), reference(arrays[0]))
-
-
-def test_fetch_takes_back_every_table() -> None:
-    arrays = [oracle.matrix("gaussian", dtype, 100) for dtype in oracle.DTYPES]
-    with DeviceCounter([CPU]) as counter:
-        pending = [submit(counter, array) for array in arrays]
-        counter.fetch()
-        assert not any(table.takers or table.buffer.any() for table in tables_of(counter))
-        for one, array in zip(pending, arrays, strict=True):
-            same(one.result(), reference(array))
 
 
 @settings(max_examples=25, deadline=None)
@@ -375,11 +209,13 @@ def test_pieces_in_any_interleaving_add_up(data: st.DataObject, dtype: str) -> N
         for number, whole in enumerate((first, second))
         for part in np.split(whole, data.draw(cuts))
     ]
-    with pytest.MonkeyPatch.context() as patch, DeviceCounter([CPU]) as counter:
-        patch.setattr(_staging, "STAGE", 512 * data.draw(st.integers(1, 9)))
-        patch.setattr(_staging, "COPY", data.draw(st.integers(1, 5_000)))
-        patch.setattr(_counters, "TABLE", data.draw(st.sampled_from([1, 1 << 20])))
-        patch.setattr(accelerator, "TABLES", data.draw(st.integers(1, 3)))
+    limits = Limits(
+        buffer=512 * data.draw(st.integers(1, 9)),
+        copied=data.draw(st.integers(1, 5_000)),
+        table=data.draw(st.sampled_from([1, 1 << 20])),
+        tables=data.draw(st.integers(1, 3)),
+    )
+    with DeviceCounter([CPU], limits=limits) as counter:
         pending = [
             (number, submit(counter, part.copy() if fed else to_torch(part.copy())))
             for number, part, fed in data.draw(st.permutations(pieces))
@@ -391,150 +227,16 @@ def test_pieces_in_any_interleaving_add_up(data: st.DataObject, dtype: str) -> N
     same(total[1], reference(second))
 
 
-def short_of_memory(monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> None:
-    """Let `torch.zeros` or `torch.empty` fail for more than `most` bytes."""
-    real = getattr(torch, name)
-
-    def limited(*shape: int, dtype: Any, **rest: Any) -> Any:
-        if np.prod(shape) * dtype.itemsize > most:
-            raise torch.OutOfMemoryError("no room")
-        return real(*shape, dtype=dtype, **rest)
-
-    monkeypatch.setattr(torch, name, limited)
-
-
-def test_a_table_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
-    short_of_memory(monkeypatch, "zeros", 8 * 20 * (FORMATS["F8_E5M2"].bins + 5))
-    arrays = [oracle.matrix("gaussian", "float8_e5m2", 100, seed) for seed in range(40)]
-    text = r"too little memory for 1,024 rows of counters on cpu: 16 must do"
-    with pytest.warns(UserWarning, match=text):
-        found = counted(*arrays[:20], *map(to_torch, arrays[20:]))
-    for counts, array in zip(found, arrays, strict=True):
-        same(counts, reference(array))
-
-
-def test_buffers_that_do_not_fit_are_halved(monkeypatch: pytest.MonkeyPatch) -> None:
-    short_of_memory(monkeypatch, "empty", 3 << 20)
-    monkeypatch.setattr(_staging, "STAGE", 8 << 20)
-    weights = np.resize(oracle.matrix("gaussian", "float32", 9_000), 2_000_003)
-    text = r"too little memory for 8,388,608 bytes of a buffer for cpu: 2,097,152 must do"
-    with pytest.warns(UserWarning, match=text):
-        same(counted(weights)[0], reference(weights))
-
-
-def test_a_buffer_that_is_free_is_used_before_another_is_made(small_stage: None) -> None:
-    with DeviceCounter([CPU, CPU]) as counter:
-        for _ in range(5):
-            submit(counter, oracle.matrix("gaussian", "float32", 5_000))
-        assert len(counter._stages) == 1
-
-
-def test_a_further_table_that_does_not_fit_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    few_rows(monkeypatch, 2, 3)
-    arrays = [oracle.matrix("gaussian", "float8_e4m3fn", 100, seed) for seed in range(9)]
-    with DeviceCounter([CPU]) as counter:
-        pending = [submit(counter, to_torch(array)) for array in arrays[:4]]
-        short_of_memory(monkeypatch, "zeros", 0)
-        pending += [submit(counter, to_torch(array)) for array in arrays[4:]]
-        assert len(tables_of(counter)) == 2
-        for one, array in zip(pending, arrays, strict=True):
-            same(one.result(), reference(array))
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_bincount_that_does_not_fit_takes_less_at_once(
-    monkeypatch: pytest.MonkeyPatch, dtype: str
-) -> None:
-    bincount = torch.bincount
-
-    def limited(places: Any, *, minlength: int) -> Any:
-        if places.numel() > 500:
-            raise torch.OutOfMemoryError("no room")
-        return bincount(places, minlength=minlength)
-
-    monkeypatch.setattr(torch, "bincount", limited)
-    monkeypatch.setattr(_counters, "PART", 1000)
-    monkeypatch.setattr(_counters, "LEAST", 500)
-    weights = oracle.matrix("gaussian", dtype, 1_500)
-    with pytest.warns(UserWarning, match=r"memory for 1,000 weights at once on cpu: 500 must"):
-        same(counted(to_torch(weights))[0], reference(weights))
-    monkeypatch.setattr(_counters, "LEAST", 1000)
-    with pytest.raises(torch.OutOfMemoryError, match="no room"):
-        counted(to_torch(weights))
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("zeros", r"no memory for 1 rows of counters on cpu: no room"),
-        ("empty", r"no memory for 1,048,576 bytes of a buffer for cpu: no room"),
-    ],
-)
-def test_no_room_for_the_least_is_a_memory_error(
-    monkeypatch: pytest.MonkeyPatch, name: str, text: str
-) -> None:
-    short_of_memory(monkeypatch, name, 100)
-    with pytest.raises(MemoryError, match=text):
-        counted(np.ones(5, np.float16))
-
-
-@pytest.mark.parametrize("dtype", oracle.DTYPES)
-def test_counters_do_not_wrap(kernel: str, dtype: str) -> None:
-    ones = stored(np.ones(20), dtype)
-    form = FORMATS[NAMES[dtype]]
-    place = int(ones.view(UNSIGNED[ones.itemsize])[0]) >> form.shift
-    with DeviceCounter([CPU]) as counter:
-        pending = counter.submit(to_torch(ones))
-        (table,) = tables_of(counter)
-        for column in (place, form.bins, form.bins + 1, form.bins + 2):
-            table.buffer[0, column] = 2**32 - 3 + 2**40
-        counts = pending.result()
-    assert counts.counts.tolist() == [2**40 + 2**32 + 17]
-    assert counts.zeros == counts.infinities == counts.nans == 2**40 + 2**32 - 3
-
-
-@pytest.mark.parametrize("dtype", ["int8", "int64", "bool", "complex64", "float8_e4m3fnuz"])
-def test_tensors_of_other_types_are_refused_and_leave_no_row(dtype: str) -> None:
-    with DeviceCounter([CPU]) as counter:
-        with pytest.raises(TypeError, match=f"`weights` must be of one of .* got {dtype}"):
-            counter.submit(torch.zeros(3, dtype=getattr(torch, dtype)))
-        assert not counter._tables
-        same(counter.submit(torch.ones(3)).result(), reference(np.ones(3, np.float32)))
-
-
 def test_closing_twice_and_without_work_is_fine() -> None:
     DeviceCounter([]).close()
     with DeviceCounter([CPU]) as counter:
         counter.launch()
         counter.fetch()
-        counter.submit(np.zeros(5, np.uint16), "F16")
+        counter.submit_bits(np.zeros(5, np.uint16), "F16")
         counter.submit(torch.ones(3))
         counter.close()
         counter.close()
     assert not counter._tables
-
-
-def test_counts_are_there_after_closing() -> None:
-    with DeviceCounter([CPU]) as counter:
-        pending = counter.submit(torch.ones(3))
-        counter.fetch()
-    same(pending.result(), reference(np.ones(3, np.float32)))
-
-
-def test_counts_that_were_not_fetched_are_lost_in_words() -> None:
-    with DeviceCounter([CPU]) as counter:
-        pending = counter.submit(torch.ones(3))
-    with pytest.raises(RuntimeError, match="was closed before the counts were fetched"):
-        pending.result()
-
-
-def test_half_of_the_counts_are_not_passed_off_as_all() -> None:
-    with DeviceCounter([CPU]) as counter:
-        pending = counter.submit(torch.ones(3))
-        counter.fetch()
-        pending.rows += 1  # as if another device held the rest
-    with pytest.raises(RuntimeError, match="was closed before the counts were fetched"):
-        pending.result()
 
 
 @pytest.mark.triton
@@ -572,19 +274,20 @@ def test_missing_triton_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_kernel(CPU, F32) is count_by_bincount
 
 
-def test_the_kernel_is_chosen_once_a_format(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_is_chosen_once_per_format() -> None:
     chosen: list[Any] = []
 
     def choose(*about: Any) -> Any:
         chosen.append(about)
         return count_by_bincount
 
-    monkeypatch.setattr(accelerator, "choose_kernel", choose)
-    counted(torch.ones(3), np.ones(3, np.float16), torch.ones(3)[::2])
+    counted(torch.ones(3), np.ones(3, np.float16), torch.ones(3)[::2], choose=choose)
     assert sorted(form.name for _, form in chosen) == ["F16", "F32"]
 
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
 COUNTED_ON_CUDA: dict[str, Callable[[str], NDArray[Any]]] = {
     "gaussian": lambda dtype: oracle.matrix("gaussian", dtype, 1_000_003),
     "lognormal": lognormal,
@@ -630,37 +333,33 @@ def test_cuda_counts_with_the_kernel_where_triton_is_there(gpu: Any) -> None:
 @NEEDS_CUDA
 @pytest.mark.parametrize("part", [64, 1 << 22])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layout_does_not_matter_on_cuda(
-    gpu: Any, monkeypatch: pytest.MonkeyPatch, layout: str, part: int
-) -> None:
-    monkeypatch.setattr(accelerator, "_PACKED", part)
+def test_layout_does_not_matter_on_cuda(gpu: Any, layout: str, part: int) -> None:
     for dtype in oracle.DTYPES:
         tensor = LAYOUTS[layout](to_torch(oracle.matrix("gaussian", dtype, 492)).to(gpu))
-        same(counted(tensor, devices=[gpu])[0], reference(to_numpy(tensor)))
+        found = counted(tensor, devices=[gpu], limits=Limits(packed=part))
+        same(found[0], reference(to_numpy(tensor)))
 
 
 @pytest.mark.cuda
 @NEEDS_CUDA
-def test_cuda_counts_arrays_larger_than_its_buffers(
-    gpu: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_staging, "STAGE", 1 << 16)
-    monkeypatch.setattr(_staging, "COPY", 10_000)
+def test_cuda_counts_arrays_larger_than_its_buffers(gpu: Any) -> None:
     names = [*oracle.DTYPES] * 3
     arrays = [oracle.matrix("gaussian", dtype, 99_999, i) for i, dtype in enumerate(names)]
     matrices = [to_torch(a).to(gpu) if i % 3 == 2 else a for i, a in enumerate(arrays)]
-    for counts, array in zip(counted(*matrices, devices=[gpu]), arrays, strict=True):
+    limits = Limits(buffer=1 << 16, copied=10_000)
+    found = counted(*matrices, devices=[gpu], limits=limits)
+    for counts, array in zip(found, arrays, strict=True):
         same(counts, reference(array))
 
 
 @pytest.mark.cuda
 @NEEDS_CUDA
-def test_all_cuda_devices_share_one_array(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_staging, "STAGE", 1 << 20)
+def test_all_cuda_devices_share_one_array() -> None:
     devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     array = oracle.matrix("gaussian", "float32", 5_000_001)
     expected = reference(array)
-    same(count_magnitudes(array, device=devices), expected)
+    with Counting(devices, limits=Limits(buffer=1 << 20)) as counting:
+        same(counting.submit(array).result(), expected)
     for device in devices:
         same(count_magnitudes(to_torch(array).to(device), device=devices), expected)
 

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 
 from tests import oracle
-from weibnb.counting import cpu as histogram
-from weibnb.counting import device as accelerator
-from weibnb.counting import dispatch as counting
+from weibnb.counting import dispatch
+from weibnb.counting.cpu import PendingOnThreads
 from weibnb.counting.dispatch import Counting, count_magnitudes, resolve_devices
+from weibnb.counting.limits import Limits
 from weibnb.scanning.scan import scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 torch = pytest.importorskip("torch")
+
+from weibnb.counting.device import DeviceCounter
+from weibnb.counting.tables import PendingOnDevice
 
 CPU = torch.device("cpu")
 
@@ -96,63 +99,68 @@ def test_missing_torch_is_named_with_the_install_line(monkeypatch: pytest.Monkey
         resolve_devices("cuda")
 
 
+def test_tensors_are_counted_in_place_and_arrays_are_fed() -> None:
+    weights = oracle.matrix("gaussian", "float32", 5000)
+    for given, buffers in ((torch.from_numpy(weights), 0), (weights, 1), (weights.tolist(), 1)):
+        with Counting("cuda", devices=[CPU]) as counting:
+            assert counting.counts_in_place(given) == (buffers == 0)
+            pending = counting.submit(given)
+            assert isinstance(pending, PendingOnDevice)
+            assert counting._counter is not None
+            assert len(counting._counter._buffers) == buffers
+            counts = pending.result()
+        assert counts.largest == np.abs(weights[np.isfinite(weights)]).max()
+        assert counts.n + counts.zeros + counts.nans + counts.infinities == weights.size
+
+
+def test_auto_leaves_small_arrays_to_the_cpu() -> None:
+    limits = Limits(worth_a_device=400)
+    where = {99: PendingOnThreads, 100: PendingOnDevice, 101: PendingOnDevice}
+    with Counting("auto", devices=[CPU], limits=limits) as counting:
+        for n, kind in where.items():
+            pending = counting.submit(np.ones(n, np.float32))
+            assert isinstance(pending, kind)
+            assert pending.result().counts.tolist() == [n]
+        assert isinstance(counting.submit(torch.ones(3)), PendingOnDevice)
+    with Counting("cuda", devices=[CPU], limits=limits) as counting:
+        assert isinstance(counting.submit(np.ones(99, np.float32)), PendingOnDevice)
+
+
 @pytest.fixture
 def as_if_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's CPU stands in for a device: weights pass through its tables and buffers."""
-    monkeypatch.setattr(counting, "resolve_devices", lambda device: [CPU])
+    """Torch's CPU stands in for the device of a whole scan."""
+    monkeypatch.setattr(dispatch, "resolve_devices", lambda device: [CPU])
 
 
-@pytest.fixture
-def submitted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What reaches the devices, by type."""
-    kinds: list[str] = []
-    original = accelerator.DeviceCounter.submit
-
-    def submit(self: Any, weights: Any, dtype: str | None = None) -> Any:
-        kinds.append(type(weights).__name__)
-        return original(self, weights, dtype)
-
-    monkeypatch.setattr(accelerator.DeviceCounter, "submit", submit)
-    return kinds
-
-
-@pytest.mark.usefixtures("as_if_a_device")
-def test_tensors_are_counted_in_place_and_arrays_are_fed(submitted: list[str]) -> None:
-    weights = oracle.matrix("gaussian", "float32", 5000)
-    expected, _ = np.unique(np.abs(weights[np.isfinite(weights)]), return_counts=True)
-    for given in (weights, torch.from_numpy(weights), weights.tolist()):
-        counts = count_magnitudes(given, device="cuda")
-        assert counts.largest == expected[-1]
-        assert counts.n + counts.zeros + counts.nans + counts.infinities == weights.size
-    assert submitted == ["ndarray", "Tensor", "ndarray"]
-
-
-@pytest.mark.usefixtures("as_if_a_device")
-def test_auto_leaves_small_arrays_to_the_cpu(
-    monkeypatch: pytest.MonkeyPatch, submitted: list[str]
-) -> None:
-    monkeypatch.setattr(counting, "_WORTH_IT", 400)
-    for n in (99, 100, 101):
-        assert count_magnitudes(np.ones(n, np.float32)).counts.tolist() == [n]
-    assert submitted == ["ndarray", "ndarray"]
-    count_magnitudes(torch.ones(3))
-    assert submitted == ["ndarray", "ndarray", "Tensor"]
-
-
-@pytest.mark.usefixtures("as_if_a_device")
-def test_a_scan_on_a_device_gives_the_same_dataset(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, submitted: list[str]
-) -> None:
+def test_a_scan_on_a_device_gives_the_same_dataset(tmp_path: Any) -> None:
     from weibnb.testing import write_checkpoint
 
     path = write_checkpoint(tmp_path / "a", layers=3, hidden=64)
     live = {"model.layers.0.mlp.experts.up_proj": torch.randn(4, 32, 64, dtype=torch.bfloat16)}
-    on_device = scan({"files": path}), scan({"live": live}, experts="each")
-    assert set(submitted) == {"ndarray", "Tensor"}
-    monkeypatch.setattr(counting, "resolve_devices", lambda device: [])
-    on_cpu = scan({"files": path}), scan({"live": live}, experts="each")
-    for left, right in zip(on_device, on_cpu, strict=True):
+    kinds: set[str] = set()
+
+    def scans() -> Any:
+        return scan({"files": path}), scan({"live": live}, experts="each")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dispatch, "resolve_devices", lambda device: [CPU])
+        for name in ("submit", "submit_bits"):
+            note(patch, name, kinds)
+        on_device = scans()
+    assert kinds == {"submit", "submit_bits"}
+    for left, right in zip(on_device, scans(), strict=True):
         assert left.drop_attrs().identical(right.drop_attrs())
+
+
+def note(patch: pytest.MonkeyPatch, name: str, called: set[str]) -> None:
+    """Let a method of `DeviceCounter` note that it was called."""
+    original = getattr(DeviceCounter, name)
+
+    def noting(*given: Any) -> Any:
+        called.add(name)
+        return original(*given)
+
+    patch.setattr(DeviceCounter, name, noting)
 
 
 @pytest.mark.usefixtures("as_if_a_device")
@@ -177,37 +185,51 @@ def test_an_interrupted_scan_keeps_what_the_device_has(monkeypatch: pytest.Monke
     assert caught.value.fits.layer.values.tolist() == [0, 1, 2]
 
 
-def test_tensors_elsewhere_are_brought_to_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counting, "resolve_devices", lambda device: [torch.device("cuda:0")])
-    with Counting("cuda") as on_cuda:
-        assert not on_cuda.stays(torch.ones(3))
+def test_tensors_elsewhere_are_brought_to_the_device() -> None:
+    with Counting("cuda", devices=[torch.device("cuda:0")]) as on_cuda:
+        assert not on_cuda.counts_in_place(torch.ones(3))
 
 
 def test_few_matrices_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counting, "_AHEAD", 3)
     waiting, most = 0, 0
+    submit, result = Counting.submit_bits, PendingOnThreads.result
 
     def one_more(*given: Any) -> Any:
         nonlocal waiting, most
         waiting += 1
         most = max(most, waiting)
-        return histogram.submit(*given)
+        return submit(*given)
 
-    def one_less(pieces: Any) -> Any:
+    def one_less(pending: Any) -> Any:
         nonlocal waiting
         waiting -= 1
-        return histogram.collect(pieces)
+        return result(pending)
 
-    monkeypatch.setattr(counting, "submit", one_more)
-    monkeypatch.setattr(counting, "collect", one_less)
+    monkeypatch.setattr(Counting, "submit_bits", one_more)
+    monkeypatch.setattr(PendingOnThreads, "result", one_less)
     names = [f"model.layers.{i}.mlp.up_proj.weight" for i in range(20)]
     scan({"m": {name: np.ones((16, 16)) for name in names}}, workers=1)
-    assert (waiting, most) == (0, 4)
+    assert (waiting, most) == (0, Limits().pieces_waiting + 1)
 
 
-def test_what_stays_where_it_is() -> None:
+def test_how_much_of_what_may_wait_a_matrix_is() -> None:
+    limits = Limits(piece=10, pieces_waiting=5, matrices_waiting=8)
+    with Counting("cpu", workers=2, limits=limits) as counting:
+        assert counting.submit(np.ones(31)).load == 0.4
+    with Counting("cuda", devices=[CPU], limits=limits) as counting:
+        pending = counting.submit(np.ones(31))
+        assert (pending.load, pending.was_read, pending.abandon()) == (1 / 8, True, True)
+
+
+def test_what_is_counted_in_place() -> None:
     with Counting("cpu") as on_cpu:
-        assert not on_cpu.stays(torch.ones(3))
-        assert not on_cpu.stays(np.ones(3))
-        assert not on_cpu.stays(None)
+        assert not on_cpu.counts_in_place(torch.ones(3))
+        assert not on_cpu.counts_in_place(np.ones(3))
+        assert not on_cpu.counts_in_place(None)
         assert on_cpu.submit(torch.ones(3)).result().counts.tolist() == [3]
+
+
+@pytest.mark.parametrize(("workers", "error"), [(0, ValueError), (1.5, TypeError)])
+def test_bad_numbers_of_workers_are_refused(workers: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"`workers` must be .* got"):
+        count_magnitudes([1.0], workers=workers)

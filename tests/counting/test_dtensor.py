@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests import oracle
-from tests.counting.test_triton_kernel import reference
+from tests.counting.samples import reference
 from tests.oracle import same_counts as same
 from tests.oracle import to_torch
 
@@ -36,9 +36,8 @@ from torch.distributed.tensor import (
 )
 
 from weibnb import count_magnitudes, scan
-from weibnb.counting import device as accelerator
-from weibnb.counting import tables as _counters
 from weibnb.counting.device import DeviceCounter
+from weibnb.counting.limits import Limits
 
 CPU = torch.device("cpu")
 DTYPES = ("bfloat16", "float32")
@@ -116,9 +115,8 @@ def one_sum_over_processes_for_each_table(mesh: Any) -> None:
 
 def more_matrices_than_rows(mesh: Any) -> None:
     arrays = [whole(7, 50, DTYPES[seed % 3 == 1], seed) for seed in range(12)]
-    with pytest.MonkeyPatch.context() as patch, DeviceCounter([CPU]) as counter:
-        patch.setattr(_counters, "TABLE", 2 * 8 * ((1 << 15) + 8))
-        patch.setattr(accelerator, "TABLES", 2)
+    limits = Limits(table=2 * 8 * ((1 << 15) + 8), tables=2)
+    with DeviceCounter([CPU], limits=limits) as counter:
         spread = [distribute_tensor(to_torch(array), mesh, [Shard(0)]) for array in arrays]
         pending = [counter.submit(tensor) for tensor in spread]
         for one, array in zip(pending, arrays, strict=True):

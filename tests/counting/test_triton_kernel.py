@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import subprocess
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +12,26 @@ import numpy as np
 import pytest
 
 from tests import oracle
+from tests.counting.interpreter import NO_TRITON, use_interpreter
+from tests.counting.samples import (
+    SIGNED,
+    UNSIGNED,
+    all_nan,
+    any_pattern,
+    lognormal,
+    not_finite,
+    of_patterns,
+    reference,
+    stored,
+    subnormals,
+)
 from tests.oracle import same_counts as same
 from tests.oracle import to_torch
-from weibnb import counting
 from weibnb.counting.counts import Counts, from_counters
 from weibnb.counting.formats import FORMATS, NAMES, Format
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -29,103 +39,20 @@ torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.triton
 
-NO_TRITON = "Triton is not installed"
-KERNEL = "weibnb.counting.triton_kernel"
-UNSIGNED: dict[int, Any] = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
-SIGNED: dict[int, Any] = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
-# Bits of a pattern below its counter.
-BELOW = {"float32": 13, "float64": 42}
-
-
-def reference(weights: NDArray[Any]) -> Counts:
-    """Counts by `numpy.unique` of the magnitudes in float64."""
-    flat = np.ascontiguousarray(weights).reshape(-1)
-    with np.errstate(invalid="ignore"):
-        value = np.abs(flat.astype(np.float64))
-    kept, exact = value[np.isfinite(value) & (value > 0)], True
-    if flat.dtype.name in BELOW:
-        low = UNSIGNED[flat.itemsize]((1 << BELOW[flat.dtype.name]) - 1)
-        exact = not (flat.view(UNSIGNED[flat.itemsize]) & low).any()
-        exact = exact and not (kept < 2.0**-1030).any()
-    values, counts = np.unique(kept if exact else edges(kept, flat.dtype), return_counts=True)
-    return Counts(
-        (values.view(np.int64) >> 42).astype(np.int32),
-        counts.astype(np.int64),
-        int((value == 0).sum()),
-        int(np.isnan(value).sum()),
-        int(np.isinf(value).sum()),
-        float(kept.max(initial=0)),
-        exact,
-    )
-
-
-def edges(value: oracle.Array, dtype: np.dtype[Any]) -> oracle.Array:
-    """Lower edges of the 256 intervals an octave; those of subnormals are as wide as counters."""
-    step = np.ldexp(1.0, -136 if dtype == np.float32 else -1030)
-    least = step / 2 if dtype == np.float32 else step
-    value, tiny = value.copy(), value < np.finfo(dtype).tiny
-    value[tiny] = np.maximum(np.floor(value[tiny] / step) * step, least)
-    normal = value >= np.finfo(np.float64).tiny
-    mantissa, exponent = np.frexp(value[normal])
-    value[normal] = np.ldexp(np.floor(mantissa * 512) / 512, exponent)
-    return value
-
-
-def of_patterns(bits: Iterable[int] | NDArray[Any], dtype: str) -> NDArray[Any]:
-    stored = oracle.DTYPES[dtype]
-    return np.array(bits, UNSIGNED[stored.itemsize]).view(stored)
-
-
-def triton_modules() -> list[str]:
-    """Name what was imported of Triton, except for its extension module."""
-    return [name for name in sys.modules if name.split(".")[0] == "triton" and "._C" not in name]
-
-
-@lru_cache(maxsize=1)
-def interpreted() -> Any:
-    """Import the kernel as what Triton's interpreter runs, and leave no trace.
-
-    The functions of Triton's own language are decorated when it is imported, so this takes a
-    second import of it as well.
-    """
-    before = {name: sys.modules.pop(name) for name in triton_modules()}
-    before |= {KERNEL: sys.modules.pop(KERNEL)} if KERNEL in sys.modules else {}
-    attribute = counting.__dict__.pop("triton_kernel", None)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TRITON_INTERPRET", "1")
-            return importlib.import_module(KERNEL)
-    finally:
-        for name in (*triton_modules(), KERNEL):
-            sys.modules.pop(name, None)
-        sys.modules.update(before)
-        counting.__dict__.pop("triton_kernel", None)
-        if attribute is not None:
-            counting.__dict__["triton_kernel"] = attribute
-
-
-def use_interpreter(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let `choose_kernel` find the interpreted kernel for the CPU."""
-    pytest.importorskip("triton", reason=NO_TRITON)
-    module = interpreted()
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    monkeypatch.setitem(sys.modules, KERNEL, module)
-    monkeypatch.setattr(counting, "triton_kernel", module, raising=False)
-    return module
-
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Any:
     return use_interpreter(monkeypatch)
 
 
-def count(kernel: Any, *arrays: NDArray[Any], tensors: Any = None) -> list[Counts]:
+def count(kernel: Any, *arrays: NDArray[Any], tensors: Any = None, **sizes: int) -> list[Counts]:
     """Count arrays of one format in one launch; `tensors` may hold them elsewhere in memory."""
     form = FORMATS[NAMES[arrays[0].dtype.name]]
     word = getattr(torch, SIGNED[form.bits.itemsize].__name__)
     words = [tensor.view(word) for tensor in tensors or map(to_torch, arrays)]
     table = torch.zeros(len(words), form.bins + 5, dtype=torch.int64)
-    kernel.launch(list(zip(words, range(len(words)), strict=True)), table, form, form.bins + 4)
+    items = list(zip(words, range(len(words)), strict=True))
+    kernel.launch(items, table, form, form.bins + 4, **sizes)
     return [counts_of(row, form) for row in table.numpy()]
 
 
@@ -134,48 +61,6 @@ def counts_of(row: NDArray[np.int64], form: Format) -> Counts:
     zeros, infinities, nans, inexact, largest = map(int, row[form.bins :])
     apart = (zeros, nans, infinities)
     return from_counters(form, occupied, row[occupied], apart, inexact=inexact > 0, largest=largest)
-
-
-def stored(values: NDArray[Any], dtype: str) -> NDArray[Any]:
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        return np.asarray(values).astype(oracle.DTYPES[dtype])
-
-
-def any_pattern(dtype: str) -> NDArray[Any]:
-    """Every bit pattern of a small format, random ones of a large format."""
-    width = oracle.DTYPES[dtype].itemsize
-    if width <= 2:
-        return of_patterns(np.arange(1 << 8 * width), dtype)
-    limits = np.iinfo(UNSIGNED[width])
-    drawn = np.random.default_rng(3).integers(0, limits.max, 20_000, UNSIGNED[width], endpoint=True)
-    return of_patterns(drawn, dtype)
-
-
-def not_finite(dtype: str) -> NDArray[Any]:
-    """NaNs of any payload and infinities, with the largest finite magnitudes among them."""
-    form = FORMATS[NAMES[dtype]]
-    top = (1 << 8 * form.bits.itemsize - 1) - 1
-    first = form.finite << form.shift
-    near = [first - 2, first - 1, first, first + (first < top), top - 1, top]
-    sign = 1 << 8 * form.bits.itemsize - 1
-    return of_patterns([pattern | bit for pattern in near for bit in (0, sign)] * 50, dtype)
-
-
-def all_nan(dtype: str) -> NDArray[Any]:
-    bits = 8 * oracle.DTYPES[dtype].itemsize
-    return of_patterns([(1 << bits - 1) - 1, (1 << bits) - 1] * 300, dtype)
-
-
-def subnormals(dtype: str) -> NDArray[Any]:
-    tiny = {"F8_E4M3": 8, "F8_E5M2": 4, "F16": 1 << 10, "BF16": 1 << 7, "F32": 1 << 23}
-    end = tiny.get(NAMES[dtype], 1 << 52)
-    drawn = np.random.default_rng(5).integers(1, end, 2_000).tolist()
-    return of_patterns([1, 2, end - 1, *drawn], dtype)
-
-
-def lognormal(dtype: str) -> NDArray[Any]:
-    """Weights over many more octaves than a window holds."""
-    return stored(np.exp(40 * oracle.sample("gaussian", 5_000, 7)), dtype)
 
 
 def half_zero(dtype: str) -> NDArray[Any]:
@@ -222,16 +107,15 @@ def test_kernel_counts_what_a_full_sort_finds(kernel: Any, case: str, dtype: str
 @pytest.mark.parametrize("dtype", ["float8_e5m2", "bfloat16", "float64"])
 @pytest.mark.parametrize("first", [0, 1])
 def test_no_weight_is_lost_at_the_edges_of_pieces_tiles_and_looks(
-    kernel: Any, monkeypatch: pytest.MonkeyPatch, first: int, dtype: str
+    kernel: Any, first: int, dtype: str
 ) -> None:
-    for name, value in {"PIECE": 96, "TILE": 64, "LANES": kernel.tl.constexpr(16)}.items():
-        monkeypatch.setattr(kernel, name, value)
     drawn = lognormal(dtype)
     sizes = [0, 1, *(edge + step for edge in (16, 32, 64, 96, 192) for step in (-1, 0, 1))]
     arrays = [drawn[at : at + size] for at, size in enumerate(sizes)]
     padded = [to_torch(np.r_[drawn[:first], array])[first:] for array in arrays]
     assert all(tensor.data_ptr() % 16 == 0 for tensor in padded if tensor.numel()) != bool(first)
-    for counts, array in zip(count(kernel, *arrays, tensors=padded), arrays, strict=True):
+    found = count(kernel, *arrays, tensors=padded, piece=96, tile=64, lanes=16)
+    for counts, array in zip(found, arrays, strict=True):
         same(counts, reference(array))
 
 

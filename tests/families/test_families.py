@@ -16,7 +16,7 @@ from scipy import integrate, optimize, special, stats
 import weibnb as wb
 from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
-from weibnb.counting.formats import FORMATS, LABEL_SHIFT, _values, label_values
+from weibnb.counting.formats import FORMATS, LABEL_SHIFT, decode, label_values, rounding_interval
 from weibnb.families import distributions as loops
 from weibnb.families import groups, populations
 from weibnb.families import likelihood as compiled
@@ -207,14 +207,6 @@ def test_bin_masses_equal_quadrature_of_the_density(family: str) -> None:
         assert ours == pytest.approx(math.log(mass) + peak, rel=1e-9, abs=1e-8)
 
 
-@pytest.mark.parametrize("dtype", ["BF16", "F16", "F8_E4M3", "F8_E5M2"])
-def test_representable_values_tile_the_line(dtype: str) -> None:
-    labels = labels_of(dtype)
-    low, high, floor = groups._bins(labels, exact=True)
-    np.testing.assert_array_equal(high[:-1], low[1:])
-    assert floor == low[0] == label_values(labels[:1])[0] / 2
-
-
 def test_grouping_keeps_every_weight_and_the_top_values_apart() -> None:
     weights = np.random.default_rng(0).standard_t(3, 300_000).astype(BF16)
     counted = count_magnitudes(weights)
@@ -233,7 +225,7 @@ def test_grouping_keeps_every_weight_and_the_top_values_apart() -> None:
 def labels_of(dtype: str) -> NDArray[np.int64]:
     """Labels of all finite values but zero."""
     form = FORMATS[dtype]
-    values = _values(dtype, np.arange(1, min(form.infinity, form.first_nan)))
+    values = decode(np.arange(1, form.finite).astype(form.bits), dtype)
     return values.view(np.int64) >> LABEL_SHIFT
 
 
@@ -243,7 +235,7 @@ def bf16_bins() -> tuple[NDArray[np.int64], Array, Array]:
     labels = labels_of("BF16")
     values = label_values(labels)
     labels = labels[(values > 1e-9) & (values < 1e4)]
-    low, high, _ = groups._bins(labels, exact=True)
+    low, high, _ = rounding_interval(labels, exact=True)
     return labels, low, high
 
 
@@ -308,7 +300,7 @@ ONE: dict[str, Callable[[], Array]] = {
 def merged(counts: Counts) -> tuple[Array, Array]:
     """Edges and masses of the groups on which families are ranked."""
     labels = counts.labels.astype(np.int64)
-    low, high, _ = groups._bins(labels, exact=True)
+    low, high, _ = rounding_interval(labels, exact=True)
     edges, mass = np.empty(2 * labels.size + 2), np.empty(2 * labels.size + 2)
     size = compiled.merge(low, high, counts.counts.astype(np.float64), edges, mass)
     return edges[: size + 1], mass[:size]
@@ -371,7 +363,7 @@ HARD: dict[str, Callable[[], Array]] = {
 def test_the_maximum_is_that_of_the_exact_likelihood(name: str) -> None:
     counted = draw((ONE | HARD)[name](), 1 << 20, np.random.default_rng(1))
     edges, mass = merged(counted)
-    share, floor = mass / mass.sum(), groups._bins(counted.labels.astype(np.int64), exact=True)[2]
+    share, (_, _, floor) = mass / mass.sum(), rounding_interval(counted.labels, exact=True)
     for _, row in rank_families(counted).iterrows():
         code = CODES[row["family"]]
         v = 0.0 if np.isnan(row["shape"]) else math.log(row["shape"])

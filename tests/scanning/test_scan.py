@@ -16,8 +16,7 @@ from torch import nn
 
 import weibnb as wb
 from tests.scanning.helpers import HIDDEN, WIDE, Q, llama, moe, normal, only, same_estimates, write
-from weibnb.counting import dispatch as counting
-from weibnb.counting.cpu import collect
+from weibnb.counting.cpu import PendingOnThreads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     Weights = dict[str, NDArray[Any]]
 
+collect = PendingOnThreads.result
 ORDER = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -186,11 +186,11 @@ def test_workers_do_not_change_results(tmp_path: Path) -> None:
 
 
 def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(pieces: Any) -> Any:
+    def slow(pending: Any) -> Any:
         time.sleep(0.25)
-        return collect(pieces)
+        return collect(pending)
 
-    monkeypatch.setattr(counting, "collect", slow)
+    monkeypatch.setattr(PendingOnThreads, "result", slow)
     weights = {Q.format(layer): normal(30, 30) for layer in range(4)}
     wb.scan({"tiny": weights}, progress=True)
     shown = capsys.readouterr()
@@ -210,13 +210,13 @@ def test_quick_work_shows_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
 def test_interrupt_keeps_what_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def stop(pieces: Any) -> Any:
+    def stop(pending: Any) -> Any:
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return collect(pieces)
+        return collect(pending)
 
-    monkeypatch.setattr(counting, "collect", stop)
+    monkeypatch.setattr(PendingOnThreads, "result", stop)
     weights = llama(2)
     with pytest.raises(wb.ScanInterrupted, match="3 matrices") as caught:
         wb.scan({"tiny": weights})

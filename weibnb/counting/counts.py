@@ -1,25 +1,24 @@
-"""Raw weights -> counts of their magnitudes: one pass, exact integers, mergeable."""
+"""How often each magnitude occurs: exact integers that add up."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from weibnb.counting.formats import (
     INTERVAL_MASK,
     INTERVAL_WIDTH,
-    Format,
-    _labels,
-    _values,
+    counter_labels,
+    decode,
     label_values,
 )
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Bits = NDArray[np.unsignedinteger[Any]]
+    from weibnb.counting.formats import Format
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,34 +101,16 @@ def from_counters(
     inexact: bool,
     largest: int,
 ) -> Counts:
-    """Put the counters of a format on the common grid.
+    """Put the occupied finite counters of a format, in ascending order, on the common grid.
 
-    Parameters
-    ----------
-    form : Format
-        The format.
-    occupied : ndarray of int64, shape (bins,)
-        Counters of finite non-zero magnitudes that are not 0, in ascending order.
-    counts : ndarray of int64, shape (bins,)
-        What they hold.
-    apart : tuple of int
-        Zeros, NaNs and infinities.
-    inexact : bool
-        Whether a weight of a format with a `shift` has more mantissa bits than its counter.
-    largest : int
-        Pattern of the largest finite magnitude; read only where the format has a `shift`.
-
-    Returns
-    -------
-    Counts
-        The counts.
+    `apart` are zeros, NaNs and infinities. Formats with a `shift` also say whether any weight has
+    more mantissa bits than its counter, and the pattern of the largest finite magnitude.
     """
     zeros, nans, infinities = apart
-    labels, exact = _labels(form.name)[occupied], not inexact
-    if form.shift:
-        top = float(np.array([largest], form.bits).view(f"f{form.bits.itemsize}")[0])
-    else:
-        top = float(_values(form.name, occupied[-1:]).sum())
+    labels, exact = counter_labels(form)[occupied], not inexact
+    if not form.shift:
+        largest = int(occupied[-1]) if occupied.size else 0
+    top = float(decode(np.array([largest], form.bits), form.name)[0])
     if labels.size and labels[0] < INTERVAL_WIDTH:
         exact = False  # magnitudes below 1e-310 share an interval: the grid ends at zero
     if not exact and labels.size:

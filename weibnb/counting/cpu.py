@@ -1,4 +1,4 @@
-"""Raw weights -> counts of their magnitudes: one pass, exact integers, mergeable."""
+"""Bit patterns in the host's memory -> counts, on threads of the CPU."""
 
 from __future__ import annotations
 
@@ -8,37 +8,29 @@ from typing import TYPE_CHECKING, Any, Self
 import numba
 import numpy as np
 
-from weibnb.counting.counts import Counts, from_counters
-from weibnb.counting.formats import _SHIFT_32, _SHIFT_64, FORMATS, Format
+from weibnb.counting.counts import from_counters
+from weibnb.counting.formats import FORMATS, Format
+from weibnb.counting.limits import DEFAULTS, Limits
+from weibnb.parallel import slices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
-    Bits = NDArray[np.unsignedinteger[Any]]
-
-
-# Weights a task counts at once: large enough to hide its cost, small enough for uint32 counters.
-CHUNK = 1 << 23
+    from weibnb.counting.counts import Counts
+    from weibnb.counting.formats import Bits
 
 
 @numba.njit(nogil=True, cache=True)
-def _count_8(bits: Any, counts: Any) -> None:
+def _count(bits: Any, counts: Any, mask: Any) -> None:
     for i in range(bits.size):
-        counts[bits[i] & 0x7F] += np.uint32(1)
-
-
-@numba.njit(nogil=True, cache=True)
-def _count_16(bits: Any, counts: Any) -> None:
-    for i in range(bits.size):
-        counts[bits[i] & 0x7FFF] += np.uint32(1)
+        counts[bits[i] & mask] += np.uint32(1)
 
 
 @numba.njit(nogil=True, cache=True)
 def _count_16_by_four(words: Any, counts: Any) -> None:
-    """Count four weights a load; what limits it is one store a cycle."""
+    """Count four weights per load; what limits it is one store per cycle."""
     mask = np.uint64(0x7FFF)
     for i in range(words.size):
         word = words[i]
@@ -49,47 +41,30 @@ def _count_16_by_four(words: Any, counts: Any) -> None:
 
 
 @numba.njit(nogil=True, cache=True)
-def _count_32(bits: Any, counts: Any) -> Any:
-    """Count the top bits; return zeros, infinities, the union of low bits and the largest."""
+def _count_top_bits(bits: Any, counts: Any, mask: Any, infinity: Any, shift: Any) -> Any:
+    """Count the top bits; return zeros, infinities, the union of all bits and the largest."""
     zeros, infinities = 0, 0
-    union, largest = np.uint32(0), np.uint32(0)
+    union, largest = mask & ~mask, mask & ~mask
     for i in range(bits.size):
-        magnitude = bits[i] & np.uint32(0x7FFFFFFF)
-        union |= magnitude
-        zeros += magnitude == 0
-        infinities += magnitude == np.uint32(0x7F800000)
-        if magnitude < np.uint32(0x7F800000):
-            largest = max(largest, magnitude)
-        counts[magnitude >> np.uint32(_SHIFT_32)] += np.uint32(1)
-    return zeros, infinities, np.int64(union), np.int64(largest)
-
-
-@numba.njit(nogil=True, cache=True)
-def _count_64(bits: Any, counts: Any) -> Any:
-    """Count the top bits; return zeros, infinities, the union of low bits and the largest."""
-    zeros, infinities = 0, 0
-    union, largest = np.uint64(0), np.uint64(0)
-    infinity = np.uint64(0x7FF0000000000000)
-    for i in range(bits.size):
-        magnitude = bits[i] & np.uint64(0x7FFFFFFFFFFFFFFF)
+        magnitude = bits[i] & mask
         union |= magnitude
         zeros += magnitude == 0
         infinities += magnitude == infinity
         if magnitude < infinity:
             largest = max(largest, magnitude)
-        counts[np.intp(magnitude >> np.uint64(_SHIFT_64))] += np.uint32(1)
+        counts[np.intp(magnitude >> shift)] += np.uint32(1)
     return zeros, infinities, np.int64(union), np.int64(largest)
 
 
 @dataclass(slots=True, eq=False)
 class Tally:
-    """Counters of one format while they fill; parts of a matrix add up in any order."""
+    """Counters of one format while they fill; pieces of a matrix add up in any order."""
 
     format: Format
     counters: NDArray[np.unsignedinteger[Any]]
     zeros: int = 0
     infinities: int = 0
-    union: int = 0
+    bits_seen: int = 0
     largest: int = 0
 
     def __iadd__(self, other: Tally) -> Self:
@@ -98,7 +73,7 @@ class Tally:
         self.counters += other.counters
         self.zeros += other.zeros
         self.infinities += other.infinities
-        self.union |= other.union
+        self.bits_seen |= other.bits_seen
         self.largest = max(self.largest, other.largest)
         return self
 
@@ -107,7 +82,7 @@ class Tally:
         form, bins = self.format, self.counters
         zeros, infinities, inexact = self.zeros, self.infinities, False
         if form.shift:
-            inexact = self.union & ((1 << form.shift) - 1) != 0
+            inexact = self.bits_seen & ((1 << form.shift) - 1) != 0
         else:
             zeros = int(bins[0])
             infinities = int(bins[form.infinity : form.first_nan].sum())
@@ -119,73 +94,46 @@ class Tally:
         return from_counters(form, occupied, counts, apart, inexact=inexact, largest=self.largest)
 
 
-def tally(bits: Bits, dtype: str) -> Tally:
-    """Count one piece of a matrix on this thread, with the interpreter lock released.
-
-    Parameters
-    ----------
-    bits : ndarray of unsigned int, shape (n,)
-        Bit patterns of the weights, at most `CHUNK` of them.
-    dtype : str
-        Their format: a key of `FORMATS`.
-
-    Returns
-    -------
-    Tally
-        Its ``finish()`` gives the `Counts`.
-    """
-    form = FORMATS[dtype]
-    counters = np.zeros(form.bins, np.uint32)
-    if form.bits.itemsize == 4:
-        return Tally(form, counters, *_count_32(bits, counters))
-    if form.bits.itemsize == 8:
-        return Tally(form, counters, *_count_64(bits, counters))
-    if form.bits.itemsize == 1:
-        _count_8(bits, counters)
-    elif bits.flags.c_contiguous and bits.ctypes.data % 8 == 0:
+def count_bits(bits: Bits, dtype: str) -> Tally:
+    """Count a piece of a matrix on this thread, with the interpreter lock released."""
+    form, word = FORMATS[dtype], bits.dtype.type
+    counters, mask = np.zeros(form.bins, np.uint32), word((1 << 8 * bits.itemsize - 1) - 1)
+    if form.shift:
+        infinity, shift = word(form.infinity << form.shift), word(form.shift)
+        return Tally(form, counters, *_count_top_bits(bits, counters, mask, infinity, shift))
+    whole = 0
+    if bits.itemsize == 2 and bits.flags.c_contiguous and bits.ctypes.data % 8 == 0:
         whole = bits.size // 4 * 4
         _count_16_by_four(bits[:whole].view(np.uint64), counters)
-        _count_16(bits[whole:], counters)
-    else:
-        _count_16(bits, counters)
+    _count(bits[whole:], counters, mask)
     return Tally(form, counters)
 
 
-def submit(pool: Executor, bits: Bits, dtype: str) -> list[Future[Tally]]:
-    """Hand one matrix to a pool in pieces of at most `CHUNK` weights.
+class PendingOnThreads:
+    """Counts of a matrix that threads count piece by piece."""
 
-    Parameters
-    ----------
-    pool : concurrent.futures.Executor
-        Threads to count on.
-    bits : ndarray of unsigned int, shape (n,)
-        Bit patterns of the weights.
-    dtype : str
-        Their format: a key of `FORMATS`.
+    was_read = False
 
-    Returns
-    -------
-    list of Future
-        The pieces, for `collect`.
-    """
-    starts = range(0, max(bits.size, 1), CHUNK)
-    return [pool.submit(tally, bits[at : at + CHUNK], dtype) for at in starts]
+    def __init__(
+        self, pool: Executor, bits: Bits, dtype: str, *, workers: int, limits: Limits = DEFAULTS
+    ) -> None:
+        self.pieces = [
+            pool.submit(count_bits, bits[piece], dtype) for piece in slices(bits.size, limits.piece)
+        ]
+        self.load = len(self.pieces) / (limits.pieces_waiting * workers)
+        self._counts: Counts | None = None
 
+    def result(self) -> Counts:
+        """Wait for the pieces and add them up."""
+        if self._counts is None:
+            total = self.pieces[0].result()
+            for piece in self.pieces[1:]:
+                total += piece.result()
+            self._counts, self.pieces = total.finish(), []
+        return self._counts
 
-def collect(pieces: Sequence[Future[Tally]]) -> Counts:
-    """Wait for the pieces of one matrix and add them up.
-
-    Parameters
-    ----------
-    pieces : sequence of Future
-        What `submit` returned.
-
-    Returns
-    -------
-    Counts
-        The counts of the whole matrix.
-    """
-    total = pieces[0].result()
-    for piece in pieces[1:]:
-        total += piece.result()
-    return total.finish()
+    def abandon(self) -> bool:
+        """Give up the pieces that were not begun: the counts will not come."""
+        for piece in self.pieces:
+            piece.cancel()
+        return False

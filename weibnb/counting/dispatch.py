@@ -4,78 +4,24 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from weibnb.counting.cpu import collect, submit
+from weibnb.counting.cpu import PendingOnThreads
 from weibnb.counting.formats import as_bits
-from weibnb.parallel import usable_cores
+from weibnb.counting.limits import DEFAULTS, Limits
+from weibnb.parallel import check_workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Future
 
     import torch
 
     from weibnb.counting.counts import Counts
-    from weibnb.counting.cpu import Bits, Tally
     from weibnb.counting.device import DeviceCounter
-    from weibnb.counting.device import Pending as OnDevice
+    from weibnb.counting.formats import Bits
+    from weibnb.counting.tables import PendingOnDevice
 
-# Pieces of matrices that may wait for a core, for each core; matrices that may wait on devices.
-_AHEAD, _AHEAD_ON_DEVICES = 4, 4096
-# Bytes of a single array of the host that "auto" brings to a device.
-_WORTH_IT = 1 << 26
-
-
-class Pending(Protocol):
-    """Counts of a matrix that are being made.
-
-    Attributes
-    ----------
-    load : float
-        Its share of the work that may wait.
-    was_read : bool
-        Whether its weights were read when it was submitted.
-    """
-
-    load: float
-    was_read: bool
-
-    def result(self) -> Counts:
-        """Wait for the counts."""
-
-    def abandon(self) -> bool:
-        """Give up what was not begun; True if the counts will come all the same."""
-
-
-class _OnThreads:
-    was_read = False
-
-    def __init__(self, pieces: list[Future[Tally]], load: float) -> None:
-        self._pieces = pieces
-        self.load = load
-
-    def result(self) -> Counts:
-        return collect(self._pieces)
-
-    def abandon(self) -> bool:
-        for piece in self._pieces:
-            piece.cancel()
-        return False
-
-
-class _OnDevice:
-    was_read = True
-    load = 1 / _AHEAD_ON_DEVICES
-
-    def __init__(self, pending: OnDevice) -> None:
-        self._pending = pending
-
-    def result(self) -> Counts:
-        return self._pending.result()
-
-    def abandon(self) -> bool:
-        return True
+    Pending: TypeAlias = PendingOnThreads | PendingOnDevice
 
 
 class Counting:
@@ -84,9 +30,20 @@ class Counting:
     Parameters
     ----------
     device : str or sequence of str
-        As in `resolve_devices`.
+        As in `weibnb.count_magnitudes`.
     workers : int, optional
         Threads; by default the cores that this process may use.
+    devices : sequence of torch.device, optional
+        Used in place of those that `device` names.
+    limits : Limits
+        How much is counted, copied and kept waiting at once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the device is unknown or `workers` is not a positive integer.
+    RuntimeError, ImportError
+        If the device is not there, or torch is not.
 
     Examples
     --------
@@ -96,10 +53,18 @@ class Counting:
     <Counts of 2 non-zero weights in 1 values, 1 zeros, 0 not finite>
     """
 
-    def __init__(self, device: str | Sequence[str], *, workers: int | None = None) -> None:
-        self._devices = resolve_devices(device)
-        self._auto = device == "auto"
-        self._workers = workers or usable_cores()
+    def __init__(
+        self,
+        device: str | Sequence[str],
+        *,
+        workers: int | None = None,
+        devices: Sequence[torch.device] | None = None,
+        limits: Limits = DEFAULTS,
+    ) -> None:
+        self._devices = resolve_devices(device) if devices is None else list(devices)
+        self._limits = limits
+        self._smallest = limits.worth_a_device if device == "auto" else 0
+        self._workers = check_workers(workers)
         self._pool = ThreadPoolExecutor(self._workers)
         self._counter: DeviceCounter | None = None
 
@@ -115,18 +80,10 @@ class Counting:
         if self._counter is not None:
             self._counter.close()
 
-    def stays(self, weights: Any) -> bool:
+    def counts_in_place(self, weights: Any) -> bool:
         """Whether weights are counted where they are: tensors on a device, shards of DTensors.
 
-        Parameters
-        ----------
-        weights : object
-            A tensor, or anything.
-
-        Returns
-        -------
-        bool
-            False for what is first brought to the memory of the host.
+        False for what is first brought to the memory of the host.
         """
         torch = sys.modules.get("torch")
         if torch is None or not isinstance(weights, torch.Tensor):
@@ -146,42 +103,32 @@ class Counting:
         Returns
         -------
         Pending
-            Its ``result()`` gives the counts.
+            Its ``result()`` waits for the counts and gives them; ``was_read`` says whether the
+            weights were read already, ``load`` is its share of the work that may wait, and
+            ``abandon()`` gives up what was not begun, True if the counts will come all the same.
 
         Raises
         ------
         TypeError
             If the weights are not floating-point.
+        ValueError
+            If they are a DTensor of partial sums.
         """
-        if self.stays(weights):
-            return _OnDevice(self._device_counter().submit(weights))
+        if self.counts_in_place(weights):
+            return self._device_counter().submit(weights)
         bits, dtype = as_bits(weights)
-        if self._auto and bits.nbytes < _WORTH_IT:
+        if bits.nbytes < self._smallest:
             return self._on_threads(bits, dtype)
         return self.submit_bits(bits, dtype)
 
     def submit_bits(self, bits: Bits, dtype: str) -> Pending:
-        """Begin to count bit patterns.
-
-        Parameters
-        ----------
-        bits : ndarray of unsigned int, shape (n,)
-            The patterns.
-        dtype : str
-            Their format: a key of `FORMATS`.
-
-        Returns
-        -------
-        Pending
-            Its ``result()`` gives the counts.
-        """
+        """Begin to count bit patterns of a format, a key of `weibnb.counting.formats.FORMATS`."""
         if self._devices:
-            return _OnDevice(self._device_counter().submit(bits, dtype))
+            return self._device_counter().submit_bits(bits, dtype)
         return self._on_threads(bits, dtype)
 
     def _on_threads(self, bits: Bits, dtype: str) -> Pending:
-        pieces = submit(self._pool, bits, dtype)
-        return _OnThreads(pieces, len(pieces) / (_AHEAD * self._workers))
+        return PendingOnThreads(self._pool, bits, dtype, workers=self._workers, limits=self._limits)
 
     def launch(self) -> None:
         """Let the devices begin, without waiting for them."""
@@ -192,38 +139,12 @@ class Counting:
         if self._counter is None:
             from weibnb.counting.device import DeviceCounter
 
-            self._counter = DeviceCounter(self._devices, workers=self._workers)
+            self._counter = DeviceCounter(self._devices, workers=self._workers, limits=self._limits)
         return self._counter
 
 
 def resolve_devices(device: str | Sequence[str]) -> list[torch.device]:
-    """Find the devices that are asked for, and check that they are there.
-
-    Parameters
-    ----------
-    device : str or sequence of str
-        ``"cpu"``; ``"cuda"`` or ``"cuda:1"``; several CUDA devices; ``"mps"``; or ``"auto"``:
-        CUDA where torch is already imported and finds a device, else the CPU.
-
-    Returns
-    -------
-    list of torch.device
-        Empty for the CPU, which needs no torch.
-
-    Raises
-    ------
-    ValueError
-        If a device is unknown, or several are not CUDA devices.
-    RuntimeError
-        If a device is not there.
-    ImportError
-        If torch is not installed.
-
-    Examples
-    --------
-    >>> resolve_devices("cpu")
-    []
-    """
+    """Find the devices that are asked for, none for the CPU, and check that they are there."""
     names = [device] if isinstance(device, str) else list(device)
     if names == ["cpu"]:
         return []
@@ -287,9 +208,10 @@ def count_magnitudes(
         Weights of any shape in float64, float32, float16, bfloat16 or float8. Of a DTensor each
         process counts its shard; all of them must call.
     device : str or sequence of str
-        Where to count: ``"auto"`` (the default), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``,
-        or a list of CUDA devices. Tensors on a device of this kind are counted where they are,
-        and ``"auto"`` leaves arrays below 64 MiB to the CPU.
+        Where to count: ``"cpu"``; ``"cuda"`` or ``"cuda:1"``; several CUDA devices; ``"mps"``; or
+        ``"auto"``: CUDA where torch is already imported and finds a device, else the CPU. Tensors
+        on a device of this kind are counted where they are, and ``"auto"`` leaves arrays below
+        64 MiB to the CPU.
     workers : int, optional
         Threads; by default the cores that this process may use.
 
@@ -303,9 +225,11 @@ def count_magnitudes(
     TypeError
         If the weights are not floating-point.
     ValueError
-        If the device is unknown.
+        If the device is unknown, or several are not CUDA devices.
     RuntimeError
         If the device is not there.
+    ImportError
+        If torch is needed and not installed.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Raw weights -> counts of their magnitudes: one pass, exact integers, mergeable."""
+"""The bits of each storage format, and the common grid of magnitudes on which all of them count."""
 
 from __future__ import annotations
 
@@ -11,44 +11,30 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    Array = NDArray[np.float64]
     Bits = NDArray[np.unsignedinteger[Any]]
 
 
 # A bin is labelled by the bit pattern of its lower edge as float64 with ten mantissa bits kept,
-# so every storage format counts on one common logarithmic grid of 1,024 bins an octave.
-LABEL_SHIFT = 42
+# so every storage format counts on one common logarithmic grid of 1,024 bins per octave.
+MANTISSA_BITS = 10
+LABEL_SHIFT = 52 - MANTISSA_BITS
 LABELS = 1 << 21
-# A bin of float32 or float64 weights: 256 an octave, whose two lowest label bits are zero.
+# A bin of float32 or float64 weights: 256 per octave, whose two lowest label bits are zero.
 INTERVAL_MASK = ~3
 INTERVAL_WIDTH = 4
-# float32 is counted in this many patterns a bin before it is known to be exact or not.
-_SHIFT_32, _SHIFT_64 = 13, LABEL_SHIFT
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a storage format spells a magnitude.
+    """How a storage format spells a magnitude."""
 
-    Attributes
-    ----------
-    name : str
-        As safetensors spells it: ``"BF16"``.
-    bits : numpy dtype
-        Unsigned integer of the same size.
-    bins : int
-        Number of counters, the non-finite patterns included.
-    infinity, first_nan : int
-        Counter of infinity and first counter of NaN (an infinity of ``bins`` means: has none).
-    shift : int
-        Pattern bits below a counter; 0 where each counter is one value.
-    """
-
-    name: str
-    bits: np.dtype[Any]
-    bins: int
-    infinity: int
+    name: str  # as safetensors spells it
+    bits: np.dtype[Any]  # unsigned integers of the same size
+    bins: int  # counters, those of the non-finite patterns included
+    infinity: int  # counter of infinity; `bins` if it has none
     first_nan: int
-    shift: int = 0
+    shift: int = 0  # pattern bits below a counter; 0 where each counter is one value
 
     @property
     def finite(self) -> int:
@@ -61,8 +47,8 @@ FORMATS: dict[str, Format] = {
     "F16": Format("F16", np.dtype(np.uint16), 1 << 15, 0x7C00, 0x7C01),
     "F8_E4M3": Format("F8_E4M3", np.dtype(np.uint8), 1 << 7, 1 << 7, 0x7F),
     "F8_E5M2": Format("F8_E5M2", np.dtype(np.uint8), 1 << 7, 0x7C, 0x7D),
-    "F32": Format("F32", np.dtype(np.uint32), 1 << 18, 255 << 10, 255 << 10, _SHIFT_32),
-    "F64": Format("F64", np.dtype(np.uint64), LABELS, 2047 << 10, 2047 << 10, _SHIFT_64),
+    "F32": Format("F32", np.dtype(np.uint32), 1 << 18, 255 << 10, 255 << 10, 13),
+    "F64": Format("F64", np.dtype(np.uint64), LABELS, 2047 << 10, 2047 << 10, LABEL_SHIFT),
 }
 # What numpy and torch call the formats.
 NAMES = {
@@ -75,43 +61,41 @@ NAMES = {
 }
 
 
-def _values(name: str, index: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Magnitude of counter `index` of a format (the lower edge for F32 and F64)."""
-    if name == "F64":
-        return (index << _SHIFT_64).view(np.float64)
-    if name == "F32":
-        return (index << _SHIFT_32).astype(np.uint32).view(np.float32).astype(np.float64)
-    if name == "BF16":
-        return (index << 16).astype(np.uint32).view(np.float32).astype(np.float64)
-    if name == "F16":
-        return index.astype(np.uint16).view(np.float16).astype(np.float64)
-    mantissa_bits, bias = (3, 7) if name == "F8_E4M3" else (2, 15)
-    exponent, mantissa = index >> mantissa_bits, index & ((1 << mantissa_bits) - 1)
-    normal = np.ldexp(1 + mantissa / 2.0**mantissa_bits, exponent - bias)
-    return np.where(exponent > 0, normal, np.ldexp(mantissa / 2.0**mantissa_bits, 1 - bias))
+def decode(bits: NDArray[Any], dtype: str) -> Array:
+    """Signed values of bit patterns of a format, which is a key of `FORMATS`."""
+    if FORMATS[dtype].bits.itemsize == 1:
+        return _float8_values(dtype).take(bits)
+    if dtype == "BF16":
+        bits = bits.astype(np.uint32) << 16
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        return bits.view(f"f{bits.itemsize}").astype(np.float64)
+
+
+@lru_cache(maxsize=2)
+def _float8_values(dtype: str) -> Array:
+    """Value of each pattern of an 8-bit format."""
+    form = FORMATS[dtype]
+    mantissa_bits, bias = (3, 7) if dtype == "F8_E4M3" else (2, 15)
+    pattern = np.arange(form.bins)
+    exponent, mantissa = pattern >> mantissa_bits, pattern & ((1 << mantissa_bits) - 1)
+    significand = mantissa / 2.0**mantissa_bits + (exponent > 0)
+    value = np.ldexp(significand, np.maximum(exponent, 1) - bias)
+    value[form.infinity : form.first_nan] = np.inf
+    value[form.first_nan :] = np.nan
+    return np.concatenate([value, -value])
 
 
 @lru_cache(maxsize=8)
-def _labels(name: str) -> NDArray[np.int32]:
+def counter_labels(form: Format) -> NDArray[np.int32]:
     """Label of every finite counter of a format."""
-    values = _values(name, np.arange(FORMATS[name].finite))
-    if name == "F32":
+    values = decode((np.arange(form.finite) << form.shift).astype(form.bits), form.name)
+    if form.name == "F32":
         values[0] = values[1] / 2  # only the tiniest subnormals: zeros are counted apart
     return (values.view(np.int64) >> LABEL_SHIFT).astype(np.int32)
 
 
-def label_values(labels: ArrayLike) -> NDArray[np.float64]:
+def label_values(labels: ArrayLike) -> Array:
     """Magnitude that a bin label stands for: the value itself, or the lower edge of its interval.
-
-    Parameters
-    ----------
-    labels : array_like of int
-        Bin labels, as in the coordinate ``bin`` of a Dataset of fits.
-
-    Returns
-    -------
-    ndarray of float64
-        Magnitudes, in the units of the weights.
 
     Examples
     --------
@@ -121,25 +105,45 @@ def label_values(labels: ArrayLike) -> NDArray[np.float64]:
     return (np.asarray(labels, np.int64) << LABEL_SHIFT).view(np.float64)
 
 
+def upper_edge(labels: ArrayLike) -> Array:
+    """Upper edge of intervals whose lower edges have these labels; always finite."""
+    edges = label_values(np.asarray(labels, np.int64) + INTERVAL_WIDTH)
+    return np.minimum(edges, np.finfo(np.float64).max)
+
+
+def value_parts(labels: ArrayLike) -> tuple[Array, NDArray[np.int64], Array]:
+    """Octave of each value (a power of two), its mantissa, and its lowest bit as a magnitude."""
+    wide = np.asarray(labels, np.int64)
+    mantissa = wide & ((1 << MANTISSA_BITS) - 1)
+    octave = np.ldexp(1.0, np.maximum(wide >> MANTISSA_BITS, 1) - 1023)
+    whole = mantissa | 1 << MANTISSA_BITS
+    return octave, mantissa, octave * ((whole & -whole) / 2.0**MANTISSA_BITS)
+
+
+def rounding_interval(labels: ArrayLike, *, exact: bool) -> tuple[Array, Array, float]:
+    """Give both ends of what rounds to each occupied bin, and the end of what rounds to zero.
+
+    An interval stands for itself, and its weights are not rounded to zero. Of exact values the
+    format is read off all of them together, so that upcast weights are treated as what they were:
+    the fewest mantissa bits and the coarsest grid of subnormal numbers which hold all of them.
+    """
+    value = label_values(labels)
+    if not exact:
+        return value, upper_edge(labels), 0.0
+    octave, mantissa, lowest = value_parts(labels)
+    bits = int(np.bitwise_or.reduce(mantissa)) | 1 << MANTISSA_BITS
+    resolution = (bits & -bits) / 2.0**MANTISSA_BITS
+    quantum = float(lowest.min())
+    above = np.maximum(octave * resolution, quantum)
+    below = np.maximum(np.where(mantissa == 0, octave / 2, octave) * resolution, quantum)
+    return value - below / 2, value + above / 2, quantum / 2
+
+
 def as_bits(weights: Any) -> tuple[Bits, str]:
-    """Bit patterns of an array or tensor, without a copy where its memory is contiguous.
+    """Bit patterns of an array or tensor, flat, and their format: a key of `FORMATS`.
 
-    Parameters
-    ----------
-    weights : array_like or torch.Tensor
-        Floating-point weights of any shape; Python numbers count as float64.
-
-    Returns
-    -------
-    bits : ndarray of unsigned int, shape (n,)
-        The patterns.
-    dtype : str
-        Their format: a key of `FORMATS`.
-
-    Raises
-    ------
-    TypeError
-        If the weights are not of a floating-point format that weibnb counts.
+    Contiguous memory is not copied; Python numbers count as float64. TypeError if weibnb does not
+    count weights of this type.
 
     Examples
     --------
@@ -151,9 +155,9 @@ def as_bits(weights: Any) -> tuple[Bits, str]:
         import torch
 
         form = format_of(str(weights.dtype).removeprefix("torch."))
-        same_size = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+        word = getattr(torch, f"int{8 * weights.element_size()}")
         flat = weights.detach().cpu().contiguous().view(-1)
-        return flat.view(same_size[weights.element_size()]).numpy().view(form.bits), form.name
+        return flat.view(word).numpy().view(form.bits), form.name
     array = np.asarray(weights)
     if array.dtype == object or array.dtype.kind in "iub":
         array = array.astype(np.float64)
@@ -163,23 +167,7 @@ def as_bits(weights: Any) -> tuple[Bits, str]:
 
 
 def format_of(name: str) -> Format:
-    """Find the format of a data type.
-
-    Parameters
-    ----------
-    name : str
-        What numpy or torch call it.
-
-    Returns
-    -------
-    Format
-        One of `FORMATS`.
-
-    Raises
-    ------
-    TypeError
-        If weibnb does not count weights of this type.
-    """
+    """Find the format of a data type by what numpy or torch call it; TypeError if it has none."""
     if name not in NAMES:
         raise TypeError(
             f"`weights` must be of one of the formats {', '.join(NAMES)}, got {name}. "

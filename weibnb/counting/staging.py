@@ -9,26 +9,30 @@ import numpy as np
 import torch
 
 from weibnb.counting.tables import Table, allocate
+from weibnb.parallel import slices
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Executor, Future
 
     from numpy.typing import NDArray
 
     from weibnb.counting.formats import Format
+    from weibnb.counting.limits import Limits
 
-# Bytes of a buffer, the fewest that will do, and those that a thread copies at once.
-STAGE, LEAST, COPY = 1 << 26, 1 << 20, 1 << 22
+# Where a matrix starts in a buffer.
+_ALIGN = 512
 # Integers that hold the patterns of weights, by their bytes.
-SIGNED = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(slots=True, eq=False)
-class Stage:
+class StagingBuffer:
     """A buffer on the host and its twin on a device: filled, copied, counted, filled again."""
 
+    device: torch.device
     host: torch.Tensor
     twin: torch.Tensor
+    copied: int  # bytes that a thread copies at once
     stream: torch.cuda.Stream | None = None
     done: torch.cuda.Event | None = None
     work: list[tuple[Table, int, int, int]] = field(default_factory=list)
@@ -50,20 +54,22 @@ class Stage:
         """Bytes that still fit."""
         return self.host.numel() - self.filled
 
-    def copy(self, octets: NDArray[np.uint8], pool: ThreadPoolExecutor) -> None:
-        """Begin to copy bytes behind those that are here."""
-        target = self.host.numpy()[self.filled : self.filled + octets.size]
-        for at in range(0, octets.size, COPY):
-            part = slice(at, at + COPY)
+    def fill(self, octets: NDArray[np.uint8], pool: Executor) -> int:
+        """Begin to copy bytes behind those that are here; return where they start."""
+        start = self.filled
+        target = self.host.numpy()[start : start + octets.size]
+        for part in slices(octets.size, self.copied):
             self.copies.append(pool.submit(np.copyto, target[part], octets[part]))
+        self.filled += -(-octets.size // _ALIGN) * _ALIGN
+        return start
 
     def words(self, start: int, n: int, form: Format) -> torch.Tensor:
         """View what came to the device as words of a format."""
         width = form.bits.itemsize
-        return self.twin[start : start + n * width].view(SIGNED[width])
+        return self.twin[start : start + n * width].view(WORDS[width])
 
 
-def new_stage(device: torch.device) -> Stage:
+def new_buffer(device: torch.device, limits: Limits) -> StagingBuffer:
     """Allocate a buffer, pinned where the device is CUDA, as large as memory allows."""
     cuda = device.type == "cuda"
 
@@ -71,9 +77,10 @@ def new_stage(device: torch.device) -> Stage:
         host = torch.empty(octets, dtype=torch.uint8, pin_memory=cuda)
         return host, torch.empty(octets, dtype=torch.uint8, device=device)
 
-    host, twin = allocate(make, STAGE, least=LEAST, what=f"bytes of a buffer for {device}")
-    if not cuda:
-        return Stage(host, twin)
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    return Stage(host, twin, stream, done=torch.cuda.Event())
+    what = f"bytes of a buffer for {device}"
+    host, twin = allocate(make, limits.buffer, least=limits.smallest_buffer, what=what)
+    buffer = StagingBuffer(device, host, twin, limits.copied)
+    if cuda:
+        buffer.stream, buffer.done = torch.cuda.Stream(device), torch.cuda.Event()
+        buffer.stream.wait_stream(torch.cuda.current_stream(device))
+    return buffer

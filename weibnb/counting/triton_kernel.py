@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from weibnb.counting.formats import Format
 
 # Weights of a piece, of the tiles in which a program reads it, and of a look at the rare ones.
-PIECE = 1 << 18
-TILE = 1 << 14
-LANES = tl.constexpr(1024)
+PIECE, TILE, LANES = 1 << 18, 1 << 14, 1 << 10
 WARPS = 32
 # Bins of an octave and of the window, powers of two, by format.
 _WINDOWS = {
@@ -52,11 +50,19 @@ def problem(device: torch.device, form: Format) -> str:
 
 
 def launch(
-    items: Sequence[tuple[torch.Tensor, int]], table: torch.Tensor, form: Format, slot: int
+    items: Sequence[tuple[torch.Tensor, int]],
+    table: torch.Tensor,
+    form: Format,
+    largest_at: int,
+    *,
+    piece: int = PIECE,
+    tile: int = TILE,
+    lanes: int = LANES,
+    warps: int = WARPS,
 ) -> None:
-    """Add words to their rows of a table, in one launch; those not aligned to 16 bytes in another.
+    """Add words, each with its row, to a table in one launch; those not aligned in another.
 
-    See `weibnb.counting.tables.count_by_bincount` for the parameters.
+    See `weibnb.counting.tables.Table` for the columns.
     """
     about = np.array(
         [(words.data_ptr(), words.numel(), row) for words, row in items], np.int64
@@ -65,14 +71,14 @@ def launch(
     width = form.bits.itemsize
     for vector in (16, 1):
         chosen = about[(about[:, 0] % 16 == 0) == (vector == 16)]
-        number = -(-chosen[:, 1] // PIECE)
+        number = -(-chosen[:, 1] // piece)
         if not number.sum():
             continue
         pieces = np.repeat(chosen, number, 0)
         first = np.repeat(np.cumsum(number) - number, number)
-        before = (np.arange(len(pieces)) - first) * PIECE
+        before = (np.arange(len(pieces)) - first) * piece
         pieces[:, 0] += before * width
-        pieces[:, 1] = np.minimum(pieces[:, 1] - before, PIECE)
+        pieces[:, 1] = np.minimum(pieces[:, 1] - before, piece)
         listed = torch.from_numpy(pieces)
         if table.is_cuda:
             listed = listed.pin_memory().to(table.device, non_blocking=True)
@@ -81,7 +87,7 @@ def launch(
                 listed,
                 table,
                 table.stride(0),
-                slot,
+                largest_at,
                 WORD=_WORDS[width],
                 MAGNITUDE=(1 << 8 * width - 1) - 1,
                 FINITE=form.finite << form.shift,
@@ -90,9 +96,10 @@ def launch(
                 BINS=form.bins,
                 OCTAVE=octave,
                 WINDOW=window,
-                TILE=TILE * 2 // max(width, 2),
+                TILE=tile * 2 // max(width, 2),
+                LANES=lanes,
                 VECTOR=vector,
-                num_warps=WARPS,
+                num_warps=warps,
                 enable_fp_fusion=False,
             )
 
@@ -112,13 +119,12 @@ def count_pieces(
     OCTAVE: tl.constexpr,
     WINDOW: tl.constexpr,
     TILE: tl.constexpr,
+    LANES: tl.constexpr,
     VECTOR: tl.constexpr,
 ) -> None:
     """Count one piece into its row of the table.
 
-    `pieces` holds address, length and row of each piece, and `table` a row of
-    ``BINS + 4 + slots`` int64 a matrix: counters of finite magnitudes, zeros, infinities, NaNs,
-    weights that do not fit their counter exactly, and the pattern of the largest in one slot.
+    `pieces` holds address, length and row of each piece.
     """
     piece = pieces + 3 * tl.program_id(0)
     words = tl.multiple_of(tl.load(piece).to(tl.pointer_type(WORD)), VECTOR)
@@ -143,7 +149,18 @@ def count_pieces(
         stop = tl.minimum(start + TILE, whole)
         if tl.sum(counted) < stop - start:
             _count_others(
-                row, words, start, stop, low, MAGNITUDE, FINITE, INFINITY, SHIFT, BINS, WINDOW
+                row,
+                words,
+                start,
+                stop,
+                low,
+                MAGNITUDE,
+                FINITE,
+                INFINITY,
+                SHIFT,
+                BINS,
+                WINDOW,
+                LANES,
             )
         if SHIFT:
             inexact += _inexact(magnitude, SHIFT)
@@ -151,7 +168,7 @@ def count_pieces(
     tl.atomic_add(
         row + low + tl.arange(0, WINDOW), window.to(tl.int64), mask=window > 0, sem="relaxed"
     )
-    _count_others(row, words, whole, n, 0, MAGNITUDE, FINITE, INFINITY, SHIFT, BINS, 0)
+    _count_others(row, words, whole, n, 0, MAGNITUDE, FINITE, INFINITY, SHIFT, BINS, 0, LANES)
     if SHIFT:
         rest = tl.load(words + whole + tl.arange(0, 16), mask=whole + tl.arange(0, 16) < n, other=0)
         inexact += _inexact(rest & MAGNITUDE, SHIFT)
@@ -173,6 +190,7 @@ def _count_others(
     SHIFT: tl.constexpr,
     BINS: tl.constexpr,
     WINDOW: tl.constexpr,
+    LANES: tl.constexpr,
 ) -> None:
     """Read a tile again and count what its window does not hold."""
     zeros = tl.zeros((LANES,), tl.int32)

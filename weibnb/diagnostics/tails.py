@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import xarray as xr
 
-from weibnb.counting.formats import INTERVAL_WIDTH, label_values
+from weibnb.counting.formats import MANTISSA_BITS, label_values, upper_edge, value_parts
 from weibnb.diagnostics.verdicts import assemble
 from weibnb.fits.refit import refit
 from weibnb.fits.rows import count_blocks
@@ -28,7 +28,6 @@ _ESTIMATES = ("k", "lam", "k_se", "lam_se")
 _PROBABILITIES = np.array([0.1, 0.5, 0.9, 0.99, 0.999])
 # What `_describe_rows` gives after the quantiles.
 _GINI, _KURTOSIS, _LARGEST = range(5, 8)
-_MANTISSA_BITS = 10  # of a bin label
 _ROWS_A_TASK = 64
 
 
@@ -234,12 +233,8 @@ def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
 
 def _bin_grid(labels: NDArray[Any]) -> tuple[Array, Array, Array, Array, NDArray[np.int64]]:
     """Value of each bin, upper edge of its interval, its octave, lowest set bit, and mantissa."""
-    wide = labels.astype(np.int64)
-    mantissa = wide & ((1 << _MANTISSA_BITS) - 1)
-    octave = label_values(wide - mantissa)
-    full = mantissa | (1 << _MANTISSA_BITS)
-    lowest = octave * ((full & -full) / 2.0**_MANTISSA_BITS)
-    return label_values(wide), label_values(wide + INTERVAL_WIDTH), octave, lowest, mantissa
+    octave, mantissa, lowest = value_parts(labels)
+    return label_values(labels), upper_edge(labels), octave, lowest, mantissa
 
 
 def _describe_rows(
@@ -306,5 +301,5 @@ def _survey(c: Any, mantissa: Any, lowest: Any) -> Any:
             last = j
             used |= mantissa[j]
             quantum = min(quantum, lowest[j])
-    resolution = (used & -used) / 2.0**_MANTISSA_BITS if used > 0 else 1.0
+    resolution = (used & -used) / 2.0**MANTISSA_BITS if used > 0 else 1.0
     return total, occupied, last, resolution, quantum

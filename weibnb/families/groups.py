@@ -10,7 +10,7 @@ import numpy as np
 
 from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
-from weibnb.counting.formats import INTERVAL_MASK, INTERVAL_WIDTH, label_values
+from weibnb.counting.formats import INTERVAL_MASK, label_values, rounding_interval
 from weibnb.families import mixture as loops
 from weibnb.fitting.status import MINIMUM_WEIGHTS
 from weibnb.parallel import usable_cores
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 # A status with which a matrix has counts.
 _FITTED = ("ok", "nonfinite", "scaled", "partial")
-_MANTISSA_BITS = 10
 # Below it a float64 is taken for zero: its neighbours' logarithms lose their precision.
 _LEAST = 1e-290
 # Counts loaded at once, and matrices that a thread takes at once.
@@ -58,27 +57,6 @@ class _Grouped:
         return (self.edges[1:] + self.edges[:-1]) / 2
 
 
-def _bins(labels: NDArray[Any], *, exact: bool) -> tuple[Array, Array, float]:
-    """Lower and upper edge of occupied bins, and the magnitude below which all rounds to zero.
-
-    A value stands for what rounds to it. Its format is read off the values themselves, so that
-    upcast weights are treated as what they were: the fewest mantissa bits and the coarsest
-    absolute grid (that of the subnormal numbers) which hold all of them.
-    """
-    value = label_values(labels)
-    if not exact:
-        return value, label_values(labels + INTERVAL_WIDTH), 0.0
-    mantissa = labels.astype(np.int64) & ((1 << _MANTISSA_BITS) - 1)
-    octave: Array = np.ldexp(1.0, (labels >> _MANTISSA_BITS).astype(np.int64) - 1023)
-    every = int(np.bitwise_or.reduce(mantissa)) | 1 << _MANTISSA_BITS
-    relative = (every & -every) / (1 << _MANTISSA_BITS)
-    whole = mantissa | 1 << _MANTISSA_BITS
-    quantum = float(((whole & -whole) * octave).min()) / (1 << _MANTISSA_BITS)
-    above = np.maximum(octave * relative, quantum)
-    below = np.maximum(np.where(mantissa == 0, octave / 2, octave) * relative, quantum)
-    return value - below / 2, value + above / 2, quantum / 2
-
-
 def _group(labels: NDArray[Any], counts: NDArray[Any], *, exact: bool) -> _Grouped | None:
     """Group the counts of one matrix; None if there are too few to fit."""
     occupied = (counts > 0) & (label_values(labels) > _LEAST)
@@ -88,7 +66,7 @@ def _group(labels: NDArray[Any], counts: NDArray[Any], *, exact: bool) -> _Group
         weights = np.bincount(place, weights).astype(np.float64)
     if weights.size < 3 or weights.sum() < MINIMUM_WEIGHTS:
         return None
-    low, high, floor = _bins(labels, exact=exact)
+    low, high, floor = rounding_interval(labels, exact=exact)
     begin, end = (label_values(labels),) * 2 if exact else (low, high)
     middle = (end[:-1] + begin[1:]) / 2
     lowest = max(begin[0] - (middle[0] - end[0]), end[0] / 2)

@@ -11,8 +11,8 @@ import xarray as xr
 
 from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
-from weibnb.counting.formats import INTERVAL_MASK, INTERVAL_WIDTH, label_values
-from weibnb.families.groups import _BATCH, _LEAST, _MANTISSA_BITS, _chunks, _counts_of, _places
+from weibnb.counting.formats import INTERVAL_MASK, label_values, upper_edge, value_parts
+from weibnb.families.groups import _BATCH, _LEAST, _chunks, _counts_of, _places
 from weibnb.families.likelihood import (
     DIVERGENCE,
     KS,
@@ -199,12 +199,9 @@ class _Ranker:
         run: Callable[..., Iterable[tuple[Array, Array]]] = map,
     ) -> tuple[Array, Array]:
         """Rank rows of counts; `run` maps a function over batches of them."""
-        labels, value = self.labels, label_values(self.labels)
-        mantissa = labels & ((1 << _MANTISSA_BITS) - 1)
-        whole = mantissa | 1 << _MANTISSA_BITS
-        octave = np.ldexp(1.0, (labels >> _MANTISSA_BITS) - 1023)
-        unit = octave / (1 << _MANTISSA_BITS) * (whole & -whole)
-        low, high = (label_values((labels & INTERVAL_MASK) + w) for w in (0, INTERVAL_WIDTH))
+        value, interval = label_values(self.labels), self.labels & INTERVAL_MASK
+        octave, mantissa, unit = value_parts(self.labels)
+        low, high = label_values(interval), upper_edge(interval)
         grid = np.array([np.where(value > _LEAST, value, np.nan), octave, unit, low, high])
         codes = np.array([FAMILIES.index(name) for name in self.families])
         trim, body = np.array(self.trim), np.array(self.body)

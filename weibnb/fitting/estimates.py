@@ -10,7 +10,7 @@ import numpy as np
 
 from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
-from weibnb.counting.formats import INTERVAL_WIDTH, label_values
+from weibnb.counting.formats import label_values, upper_edge
 from weibnb.fitting import kernels
 from weibnb.fitting.status import FIT_WORDS, MINIMUM_WEIGHTS, status_after_fit
 from weibnb.fitting.weibull import Estimator, anchor, check_protocol, protocol_text
@@ -152,8 +152,7 @@ def fit_counts(
 
 
 def _edges(labels: NDArray[Any]) -> tuple[Array, Array]:
-    largest = np.finfo(np.float64).max
-    return label_values(labels), np.minimum(label_values(labels + INTERVAL_WIDTH), largest)
+    return label_values(labels), upper_edge(labels)
 
 
 def describe_counts(

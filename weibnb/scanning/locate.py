@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.counting.formats import FORMATS, INTERVAL_WIDTH, label_values
+from weibnb.counting.formats import FORMATS, decode, upper_edge
 from weibnb.diagnostics.outliers import NEEDED, Rule, exceedance, outlier_strength
 from weibnb.fits.schema import DIMS, prepare
 from weibnb.fitting.status import COUNTED
@@ -220,22 +220,7 @@ def largest_weights(bits: NDArray[Any], dtype: str, *, top: int) -> tuple[NDArra
         pattern = np.concatenate([pattern, magnitude[found]])
         order = np.argsort(~pattern, kind="stable")[:top]
         index, pattern = index[order], pattern[order]
-    return index, _decode(bits[index], dtype)
-
-
-def _decode(bits: NDArray[Any], dtype: str) -> Array:
-    """Turn bit patterns into signed values."""
-    width = 8 * bits.dtype.itemsize
-    if dtype == "BF16":
-        return np.asarray((bits.astype(np.uint32) << 16).view(np.float32), np.float64)
-    if width > 8:
-        return np.asarray(np.ascontiguousarray(bits).view(f"f{width // 8}"), np.float64)
-    mantissa_bits, bias = (3, 7) if dtype == "F8_E4M3" else (2, 15)
-    magnitude = (bits & 0x7F).astype(np.int64)
-    exponent, mantissa = magnitude >> mantissa_bits, magnitude & ((1 << mantissa_bits) - 1)
-    share = mantissa / 2.0**mantissa_bits
-    value = np.ldexp(share + (exponent > 0), np.maximum(exponent, 1) - bias)
-    return np.asarray(np.where(bits >> 7, -value, value))
+    return index, decode(bits[index], dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +275,7 @@ def _beyond(fits: xr.Dataset, strength: xr.Dataset) -> Iterator[_Cell]:
         apart = cell.experts is None and "counts" in fits and "expert" in fits["counts"].dims
         if apart:
             counts = fits["counts"].sel(cell.place).transpose("expert", "bin").values
-            edges = label_values(fits["bin"].values.astype(np.int64) + INTERVAL_WIDTH)
+            edges = upper_edge(fits["bin"].values)
             upper = np.where(counts > 0, edges, 0.0).max(axis=1)
             threshold = float(strength["threshold"].sel(cell.place).item())
             found = fits["expert"].values[upper > threshold]

@@ -206,7 +206,7 @@ def begin_counting(listing: Listing, counting: Counting) -> Iterator[MatrixInCou
             pending = None
             if weights is not None:
                 part = tensor.one_expert(weights, expert)
-                if counting.stays(weights):
+                if counting.counts_in_place(weights):
                     pending = counting.submit(part)
                 else:
                     pending = counting.submit_bits(part, tensor.info.dtype)
@@ -217,7 +217,7 @@ def _weights(checkpoint: Checkpoint, tensor: WeightTensor, counting: Counting) -
     """Give a live tensor that is counted where it is, else its bits on the host."""
     name = tensor.info.name
     live = checkpoint.tensor(name)
-    if not counting.stays(live):
+    if not counting.counts_in_place(live):
         return checkpoint.raw(name)
     if tensor.role.stacked and hasattr(live, "device_mesh"):
         cause = "a stack of experts that is spread over processes is not counted"
