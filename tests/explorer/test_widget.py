@@ -19,10 +19,10 @@ pytest.importorskip("vl_convert")
 
 from traitlets import TraitError
 
-from weibnb import charts
 from weibnb.diagnostics.cohorts import reference_cohort
-from weibnb.explorer.widget import Explorer, explore
-from weibnb.fits import select as subsets
+from weibnb.explorer.export import last_view_html
+from weibnb.explorer.widget import Explorer
+from weibnb.exploring import explore
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -131,8 +131,7 @@ def test_filters(explorer: Explorer, fits: xr.Dataset) -> None:
     expected = fits.sel(layer=slice(1, 2), component=["q_proj", "k_proj"], step=[7000])
     assert explorer.fits.equals(expected)
     assert words(explorer)["count"].startswith("4 of 105")
-    facets = {facet["name"]: facet for facet in json.loads(explorer._controls)["facets"]}
-    assert facets["weight_class"]["counts"] == [4, 2, 8]
+    assert words(explorer)["counts"]["weight_class"] == [4, 2, 8]
 
 
 def test_empty_filters_say_why(explorer: Explorer) -> None:
@@ -265,16 +264,11 @@ def test_bad_traits_are_refused(explorer: Explorer) -> None:
     assert explorer.step == 7000
 
 
-def test_not_fits() -> None:
-    with pytest.raises(TypeError, match=r"must be an xarray.Dataset"):
-        explore({"k": 1})  # type: ignore[arg-type]
-
-
 def test_a_failure_is_shown(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of ink")
 
-    monkeypatch.setattr("weibnb.explorer.widget.plan", fail)
+    monkeypatch.setattr(explorer, "_draw", fail)
     from_page(explorer, panel="classes")
     assert words(explorer)["problem"] == "RuntimeError: out of ink"
     assert explorer._answered == explorer._asked
@@ -329,18 +323,9 @@ def test_hostile_names(tmp_path: Path) -> None:
 
 
 def test_the_picture_for_later(explorer: Explorer) -> None:
-    from weibnb.explorer import export as _still
-
     assert explorer.chart is not None
-    text = _still.still(explorer.chart.to_dict(), "weibnb-x", HOSTILE)
+    text = last_view_html(explorer.chart.to_dict(), "weibnb-x", HOSTILE)
     assert 'class="weibnb-still weibnb-x"' in text
     assert "data:image/png;base64," in text
     assert "<img src=x" not in text
-    assert "<img" not in _still.still(None, "weibnb-x", "")
-
-
-def test_the_accessor(fits: xr.Dataset) -> None:
-    assert isinstance(fits.weibull.explore(panel="classes"), Explorer)
-    assert isinstance(wb.explore(fits), Explorer)
-    assert charts is not None
-    assert subsets is not None
+    assert "<img" not in last_view_html(None, "weibnb-x", "")
