@@ -40,7 +40,7 @@ class WeibullAccessor:
 
     def explore(self, **options: Any) -> Explorer:
         """Look at the fits with linked charts: see `weibnb.explore`."""
-        from weibnb.explorer.widget import explore
+        from weibnb.exploring import explore
 
         return explore(self._fits, **options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,43 +43,43 @@ def cells(fits: xr.Dataset) -> Cells:
 
 
 def test_every_matrix_once(cells: Cells, table: pd.DataFrame) -> None:
-    assert len(cells.at) == len(table) == 3 * 7 * 5 + 4
+    assert len(cells.places) == len(table) == 3 * 7 * 5 + 4
 
 
 def test_facets(cells: Cells) -> None:
     assert list(cells.facets)[:4] == ["model", "weight_class", "component", "status"]
     assert {"width", "optimiser"} <= set(cells.facets)
     assert "step" not in cells.facets
-    assert cells.facets["width"].values == (128, 16)
+    assert cells.facets["width"].values == {"128": 128, "16": 16}
 
 
-def kept(cells: Cells, choice: Choice, step: int | None = None) -> int:
-    return int(cells.together(cells.masks(choice, step)).sum())
+def kept(cells: Cells, choice: Choice) -> int:
+    return int(cells.passing(cells.masks(choice)).sum())
 
 
 def test_masks_agree_with_the_table(cells: Cells, table: pd.DataFrame) -> None:
-    choice = Choice((("component", ("q_proj", "o_proj")), ("width", ("128",))), (1, 2))
+    choice = Choice({"component": ("q_proj", "o_proj"), "width": ("128",)}, (1, 2))
     rows = table["component"].isin(["q_proj", "o_proj"]) & (table["width"] == 128)
     rows &= table["layer"].between(1, 2)
     assert kept(cells, choice) == rows.sum() > 0
-    assert kept(cells, choice, 500) == (rows & (table["step"] == 500)).sum() > 0
+    assert kept(cells, replace(choice, step=500)) == (rows & (table["step"] == 500)).sum() > 0
 
 
 def test_query_selects_the_same(cells: Cells, fits: xr.Dataset) -> None:
-    choice = Choice((("optimiser", ("adamw",)), ("weight_class", ("selection",))), (0, 1))
-    query = cells.query(choice, 500)
+    choice = Choice({"optimiser": ("adamw",), "weight_class": ("selection",)}, (0, 1), 500)
+    query = cells.query(choice)
     assert query == {
         "model": ["demo"],
         "layer": slice(0, 1),
         "component": ["q_proj", "k_proj"],
         "step": [500],
     }
-    assert (fits.sel(query)["status"] != "absent").sum() == kept(cells, choice, 500)
-    assert cells.query(Choice((), cells.layer_range), None) == {}
+    assert (fits.sel(query)["status"] != "absent").sum() == kept(cells, choice)
+    assert cells.query(Choice({}, cells.layer_range)) == {}
 
 
 def test_counts_lift_the_own_filter(cells: Cells, table: pd.DataFrame) -> None:
-    masks = cells.masks(Choice((("component", ("q_proj",)),), cells.layer_range), 0)
+    masks = cells.masks(Choice({"component": ("q_proj",)}, cells.layer_range, 0))
     counts = cells.counts(masks)
     at_first = table[table["step"] == 0]
     for label, number in zip(cells.facets["component"].labels, counts["component"], strict=True):
@@ -89,12 +90,12 @@ def test_counts_lift_the_own_filter(cells: Cells, table: pd.DataFrame) -> None:
 
 
 def test_why_empty(cells: Cells) -> None:
-    def why(*pairs: tuple[str, tuple[str, ...]], step: int | None = 0) -> list[str]:
-        return cells.why_empty(cells.masks(Choice(pairs, cells.layer_range), step))
+    def why(**kept: tuple[str, ...]) -> list[str]:
+        return cells.why_empty(cells.masks(Choice(kept, cells.layer_range, 0)))
 
-    assert why(("component", ("q_proj",))) == []
-    assert why(("component", ())) == ["Components excludes every matrix."]
-    lines = why(("status", ("all_zero",)), ("component", ("q_proj",)))
+    assert why(component=("q_proj",)) == []
+    assert why(component=()) == ["Components excludes every matrix."]
+    lines = why(status=("all_zero",), component=("q_proj",))
     assert lines[0] == "No matrix passes Status, Components, Step together."
     assert "Without the filter Components: 1." in lines
     assert all("Without the filter Step" not in line for line in lines)
@@ -117,7 +118,7 @@ def test_nothing_there(fits: xr.Dataset) -> None:
 
 
 def test_find(cells: Cells) -> None:
-    every = np.ones(len(cells.at), bool)
+    every = np.ones(len(cells.places), bool)
     assert all(cells.find([cells.cell(i)], every) == [cells.cell(i)] for i in range(len(every)))
     first = np.arange(len(every)) == 0
     assert cells.find([cells.cell(1)], first) == []
@@ -125,6 +126,6 @@ def test_find(cells: Cells) -> None:
 
 
 def test_a_median_over_layers_means_the_nearest(cells: Cells) -> None:
-    every = np.ones(len(cells.at), bool)
+    every = np.ones(len(cells.places), bool)
     assert cells.find([("demo", 1.4, "q_proj", 0)], every) == [("demo", 1, "q_proj", 0)]
     assert cells.find([("demo", 1.6, "q_proj", 0)], every) == [("demo", 2, "q_proj", 0)]

@@ -1,7 +1,7 @@
 """The linked widget: state in, charts out.
 
-`widget` holds the state and the traits, `filters` what is selected, `panels` what each panel draws,
-`export` writes files and pictures, `static/` is the page.
+`widget` holds the state, `filters` says what is selected, `parts` fits it, `panels` says what is
+drawn, `content` sends it with the words of `labels` to the page in `static`, `export` saves it.
 """
 
 import lazy_loader
@@ -9,5 +9,5 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["export", "filters", "panels", "widget"],
-    submod_attrs={"widget": ["Explorer", "explore"]},
+    submod_attrs={"widget": ["Explorer"]},
 )

@@ -8,77 +8,37 @@ import html
 import json
 import os
 import tempfile
+from base64 import b64encode
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
+from weibnb.explorer.labels import LAST_VIEW
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
+    from weibnb.charts.vega import Spec
 
+STATIC = Path(__file__).parent / "static"
 _VEGA_LITE = "6.4"
 _IDLE = 2.0  # seconds without a change before the picture is drawn
-_MISSING = (
-    "the explorer needs vl-convert-python, which is not installed: pip install 'weibnb[widgets]'"
-)
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 14px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem;
-  background: Canvas; color: CanvasText; }}
-figure {{ margin: 0 0 2rem; overflow-x: auto; }}
-pre {{ overflow-x: auto; padding: .75rem; border: 1px solid #8886; }}
-</style></head><body>
-<h1>{title}</h1><p>{words}</p>
-{figures}
-<h2>The same in Python</h2><pre>{code}</pre>
-<script type="application/json" id="specs">{specs}</script>
-<script type="module">{script}</script>
-</body></html>
-"""
-_DRAW = """
-const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-const specs = JSON.parse(document.getElementById("specs").textContent);
-specs.forEach((spec, i) => vegaEmbed(document.getElementById("chart" + i), spec, {
-  renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false },
-  tooltip: { theme: dark ? "dark" : "light" } }));
-"""
-
-
-def vega_bundle(script: str) -> str:
-    """Join a script and the Vega that it needs to one module that needs no network.
-
-    Parameters
-    ----------
-    script : str
-        JavaScript; it may use ``vegaEmbed``.
-
-    Returns
-    -------
-    str
-        The module, some 0.9 MB. It is kept in the user's cache directory, where that can be
-        written, because joining takes a second or two.
-
-    Raises
-    ------
-    ImportError
-        If vl-convert-python is missing.
-    """
-    return _bundle(script)
+_SCALE = 2  # pixels of a png for each of the chart
 
 
 @cache
-def _bundle(script: str) -> str:
-    try:
-        import vl_convert
-    except ImportError as err:
-        raise ImportError(_MISSING) from err
+def vega_bundle(name: str) -> str:
+    """Join a script of the directory ``static`` and Vega to one module that needs no network.
+
+    It is kept in the user's cache directory, where that can be written: joining takes seconds.
+    """
+    script = (STATIC / name).read_text(encoding="utf-8")
+    vl_convert = _vl_convert()
     made_of = f"{version('vl-convert-python')} {_VEGA_LITE} {script}"
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    kept = Path(root) / "weibnb" / f"{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.js"
+    cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    kept = Path(cache_home) / "weibnb" / f"{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.js"
     if kept.is_file():
         return kept.read_text(encoding="utf-8")
     text: str = vl_convert.javascript_bundle(script, vl_version=_VEGA_LITE)
@@ -94,106 +54,65 @@ def _bundle(script: str) -> str:
     return text
 
 
-def page(title: str, words: str, code: str, specs: Sequence[Mapping[str, Any]]) -> str:
-    """Write charts as a web page that needs no network.
+def _vl_convert() -> Any:
+    try:
+        import vl_convert
+    except ImportError as err:
+        raise ImportError(
+            "the explorer needs vl-convert-python, which is not installed: "
+            "pip install 'weibnb[widgets]'"
+        ) from err
+    return vl_convert
 
-    Parameters
-    ----------
-    title, words, code : str
-        What stands above and below.
-    specs : sequence of Mapping
-        Vega-Lite.
 
-    Returns
-    -------
-    str
-        HTML.
-    """
+def web_page(title: str, words: str, code: str, specs: Sequence[Spec]) -> str:
+    """Write charts as a web page that needs no network, with words above and code below."""
     figures = "".join(f'<figure><div id="chart{i}"></div></figure>' for i in range(len(specs)))
-    return _PAGE.format(
+    template = Template((STATIC / "page.html").read_text(encoding="utf-8"))
+    return template.substitute(
         title=html.escape(title),
         words=html.escape(words),
         code=html.escape(code),
         figures=figures,
         specs=json.dumps(list(specs)).replace("<", "\\u003c"),
-        script=vega_bundle(_DRAW).replace("</script", "<\\/script"),
+        script=vega_bundle("page.js").replace("</script", "<\\/script"),
     )
 
 
-def picture(spec: Mapping[str, Any], form: str) -> bytes:
-    """Draw Vega-Lite without a browser.
-
-    Parameters
-    ----------
-    spec : Mapping
-        Vega-Lite.
-    form : {"svg", "png"}
-        PNG is drawn on white, at twice the size.
-
-    Returns
-    -------
-    bytes
-        The file.
-
-    Raises
-    ------
-    ImportError
-        If vl-convert-python is missing.
-    """
-    try:
-        import vl_convert
-    except ImportError as err:
-        raise ImportError(_MISSING) from err
+def picture(spec: Spec, form: str) -> bytes:
+    """Draw Vega-Lite without a browser: as svg, or as png on white at twice the size."""
+    vl_convert = _vl_convert()
     if form == "svg":
-        return str(vl_convert.vegalite_to_svg(dict(spec), vl_version=_VEGA_LITE)).encode()
-    white = {**spec, "background": "white"}
-    return bytes(vl_convert.vegalite_to_png(white, vl_version=_VEGA_LITE, scale=2))
+        return str(vl_convert.vegalite_to_svg(spec, vl_version=_VEGA_LITE)).encode()
+    white = spec | {"background": "white"}
+    return bytes(vl_convert.vegalite_to_png(white, vl_version=_VEGA_LITE, scale=_SCALE))
 
 
-def still(spec: Mapping[str, Any] | None, mark: str, words: str) -> str:
+def last_view_html(spec: Spec | None, mark: str, words: str) -> str:
     """Write the last view as HTML that stays when no kernel runs.
 
-    Parameters
-    ----------
-    spec : Mapping or None
-        Vega-Lite of the view.
-    mark : str
-        Class by which the live widget hides it.
-    words : str
-        What the picture shows.
-
-    Returns
-    -------
-    str
-        HTML.
+    `mark` is the class by which the live widget hides it.
     """
-    from base64 import b64encode
-
-    said = "The last view, as a picture: run this cell for the live explorer."
     image = ""
     if spec is not None:
         data = picture(spec, "png")
-        width = int.from_bytes(data[16:20], "big") // 2  # of the header; drawn at twice the size
-        drawn = b64encode(data).decode("ascii")
+        width = int.from_bytes(data[16:20], "big") // _SCALE  # of the file's header
         image = (
             f'<img width="{width}" style="max-width:100%" alt="{html.escape(words)}" '
-            f'src="data:image/png;base64,{drawn}">'
+            f'src="data:image/png;base64,{b64encode(data).decode("ascii")}">'
         )
-    return f'<figure class="weibnb-still {mark}">{image}<figcaption>{said}</figcaption></figure>'
+    return (
+        f'<figure class="weibnb-still {mark}">{image}<figcaption>{LAST_VIEW}</figcaption></figure>'
+    )
 
 
 class LastView:
     """A picture of the last view, in an output that outlives the kernel.
 
-    Parameters
-    ----------
-    mark : str
-        Class of the picture, by which the live widget hides it.
-    draw : callable
-        Gives Vega-Lite, or None, and words for it.
+    `draw` gives Vega-Lite, if there is a chart, and words for it.
     """
 
-    def __init__(self, mark: str, draw: Callable[[], tuple[Mapping[str, Any] | None, str]]) -> None:
+    def __init__(self, mark: str, draw: Callable[[], tuple[Spec | None, str]]) -> None:
         self._mark, self._draw = mark, draw
         self._timer: asyncio.TimerHandle | None = None
         self._shown = False
@@ -205,7 +124,7 @@ class LastView:
 
         if get_ipython() is None:
             return
-        display(HTML(still(None, self._mark, "")), display_id=self._mark)
+        display(HTML(last_view_html(None, self._mark, "")), display_id=self._mark)
         self._shown = True
         self.changed()
 
@@ -226,4 +145,4 @@ class LastView:
 
         spec, words = self._draw()
         if spec is not None:
-            update_display(HTML(still(spec, self._mark, words)), display_id=self._mark)
+            update_display(HTML(last_view_html(spec, self._mark, words)), display_id=self._mark)

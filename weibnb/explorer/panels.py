@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from weibnb import charts
@@ -13,7 +13,7 @@ from weibnb.fits.select import keep_cells
 from weibnb.messages import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
 
@@ -25,57 +25,15 @@ Slot = Literal["main", "detail", "side"]
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """One of the explorer's panels.
-
-    Attributes
-    ----------
-    title : str
-        On its tab.
-    one_step : bool
-        Whether it shows one step, or all.
-    """
-
-    title: str
-    one_step: bool = True
-
-
-PANELS = {
-    "overview": Panel("Overview"),
-    "weibull": Panel("Weibull plot"),
-    "classes": Panel("Classes"),
-    "trajectories": Panel("Trajectories", one_step=False),
-    "compare": Panel("Compare", one_step=False),
-    "table": Panel("Table"),
-}
-
-
-@dataclass(frozen=True, slots=True)
 class View:
-    """One chart of a panel.
+    """One chart of a panel."""
 
-    Attributes
-    ----------
-    function : str
-        Name in `weibnb.charts`.
-    label : str
-        What a screen reader says.
-    query : dict
-        Indexers of what it is drawn from.
-    cells : tuple
-        Cells of it that are drawn, if these are no box.
-    options : dict
-        Keywords.
-    of_status : bool
-        Whether the filter by status holds.
-    """
-
-    function: str
-    label: str
-    query: dict[str, Any]
-    cells: tuple[Cell, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-    of_status: bool = True
+    function: str  # its name in `weibnb.charts`
+    label: str  # what a screen reader says
+    query: dict[str, Any]  # indexers of what it is drawn from
+    cells: tuple[Cell, ...] = ()  # that are drawn, where they do not fill a box of labels
+    options: dict[str, Any] = field(default_factory=dict)  # keywords of the function
+    of_status: bool = True  # whether the filter by status holds
 
     def spec(self, part: xr.Dataset) -> Spec:
         """Specify it, of the part of the fits that `query` selects."""
@@ -97,130 +55,138 @@ class View:
         return [*lines, f"charts.{self.function}({name}{words})"]
 
 
-def plan(
-    state: Mapping[str, Any],
-    query: Mapping[str, Any],
-    chosen: Sequence[Cell],
-    sizes: Mapping[str, int],
-    experts: Sequence[Any] = (),
-) -> dict[Slot, View]:
-    """Decide what a panel draws.
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What a panel is drawn from."""
 
-    Parameters
-    ----------
-    state : Mapping
-        Traits of the explorer.
-    query : Mapping
-        Indexers of what is selected.
-    chosen : sequence of tuple
-        Cells that are looked at closely, at least one.
-    sizes : Mapping
-        Labels along each dim of the fits.
-    experts : sequence
-        Experts of them that are drawn, where the fits have any.
+    state: Mapping[str, Any]  # traits of the explorer
+    query: dict[str, Any]  # indexers of what the filters leave
+    chosen: Sequence[Cell]  # that are looked at closely, at least one
+    sizes: Mapping[str, int]  # of the dims of the fits
+    experts: Sequence[Any]  # of the chosen cells, where the fits have any
 
-    Returns
-    -------
-    dict of View
-        By its place on the page; the table has none.
-    """
-    whole = dict(query)
-    if state["panel"] == "overview":
-        value = state["value"]
-        return {
-            "main": View("layer_map", f"Map of {value} by layer and component", whole,
-                         options={"value": value}),
-            "detail": _close("weibull_plot", "Weibull plot", chosen, sizes, experts),
-            "side": _profile(whole, chosen, sizes),
-        }  # fmt: skip
-    if state["panel"] == "weibull":
-        other = {"rank_regression": "maximum_likelihood", "maximum_likelihood": "rank_regression"}
-        beside = {"estimators": (other[state["estimator"]],)} if state["side_by_side"] else {}
-        return {
-            "main": _close("weibull_plot", "Weibull plot", chosen, sizes, experts, beside),
-            "detail": _close("density", "Density of ln |w|", chosen, sizes, experts),
-        }
-    if state["panel"] == "classes":
-        return {
-            "main": View("class_bands", "k of every matrix by component", whole,
-                         options={"band": state["band"]}),
-            "detail": View("outlier_strip", "Largest weight of every matrix", whole),
-        }  # fmt: skip
-    if state["panel"] == "trajectories":
-        options = {"value": state["track"], "scale": state["step_scale"]}
-        lines = [len(query.get(dim, range(sizes[dim]))) for dim in ("model", "component")]
-        if lines[0] * lines[1] > 2 * MAX_PANELS:
-            options["by"] = "weight_class"
-        return {
-            "main": View(
-                "trajectories", f"{state['track']} along training", whole, options=options
-            ),
-            "detail": View("phase_portrait", "Paths in the plane of λ and k", whole),
-        }
-    if state["panel"] == "compare":
-        return _comparison(state, whole)
-    return {}
+    def view(self, function: str, label: str, **options: Any) -> View:
+        """Draw everything that the filters leave."""
+        return View(function, label, self.query, options=options)
+
+    def close_up(self, function: str, words: str, **options: Any) -> View:
+        """Draw the chosen matrices from their counts."""
+        kept = tuple(self.chosen[:MAX_PANELS])
+        query, ragged = box(kept, self.sizes)
+        if self.experts:
+            query["expert"] = list(self.experts)
+        names = ", ".join(f"{shortened(cell[2])} of layer {cell[1]}" for cell in kept[:4])
+        return View(
+            function, f"{words} of {names}", query, kept if ragged else (), options, of_status=False
+        )
 
 
-def _comparison(state: Mapping[str, Any], query: dict[str, Any]) -> dict[Slot, View]:
+Views = dict[Slot, View]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One of the explorer's panels."""
+
+    title: str  # on its tab
+    views: Callable[[Screen], Views]  # its charts, by their place on the page
+    options: tuple[str, ...] = ()  # traits that it offers
+    one_step: bool = True  # whether it shows one step, or all
+
+
+def _overview(screen: Screen) -> Views:
+    value = screen.state["value"]
+    return {
+        "main": screen.view("layer_map", f"Map of {value} by layer and component", value=value),
+        "detail": screen.close_up("weibull_plot", "Weibull plot"),
+        "side": _profile(screen),
+    }
+
+
+def _profile(screen: Screen) -> View:
+    components = list(dict.fromkeys(cell[2] for cell in screen.chosen))[:4]
+    own = {"component": components} if screen.sizes["component"] > 1 else {}
+    label = f"k of {shortened(components[0])} along the layers"
+    return View("depth_profile", label, screen.query | own)
+
+
+def _weibull(screen: Screen) -> Views:
+    other = {"rank_regression": "maximum_likelihood", "maximum_likelihood": "rank_regression"}
+    estimators = (other[screen.state["estimator"]],)
+    beside = {"estimators": estimators} if screen.state["side_by_side"] else {}
+    return {
+        "main": screen.close_up("weibull_plot", "Weibull plot", **beside),
+        "detail": screen.close_up("density", "Density of ln |w|"),
+    }
+
+
+def _classes(screen: Screen) -> Views:
+    band = screen.state["band"]
+    return {
+        "main": screen.view("class_bands", "k of every matrix by component", band=band),
+        "detail": screen.view("outlier_strip", "Largest weight of every matrix"),
+    }
+
+
+def _trajectories(screen: Screen) -> Views:
+    value = screen.state["track"]
+    options = {"value": value, "scale": screen.state["step_scale"]}
+    many = prod(
+        len(screen.query.get(dim, range(screen.sizes[dim]))) for dim in ("model", "component")
+    )
+    if many > 2 * MAX_PANELS:
+        options["by"] = "weight_class"
+    return {
+        "main": screen.view("trajectories", f"{value} along training", **options),
+        "detail": screen.view("phase_portrait", "Paths in the plane of λ and k"),
+    }
+
+
+def _compare(screen: Screen) -> Views:
     """Difference of two models or steps, whatever the filters of models say; and the cohort."""
-    found: dict[Slot, View] = {}
-    first, second = tuple(state["first"]), tuple(state["second"])
-    rest = {dim: value for dim, value in query.items() if dim not in ("model", "step")}
-    if first and second and first != second:
-        picks = [dict(zip(("model", "step"), pick, strict=True)) for pick in (first, second)]
-        found["main"] = View(
-            "difference", "Difference of k, cell by cell", rest,
-            options={"first": picks[0], "second": picks[1]},
-        )  # fmt: skip
-    cohort = View("cohort", "The models among the published entries", query)
-    found["detail" if found else "main"] = cohort
-    return found
+    first, second = tuple(screen.state["first"]), tuple(screen.state["second"])
+    cohort = screen.view("cohort", "The models among the published entries")
+    if not first or not second or first == second:
+        return {"main": cohort}
+    rest = {dim: value for dim, value in screen.query.items() if dim not in ("model", "step")}
+    picks = {
+        name: dict(zip(("model", "step"), pick, strict=True))
+        for name, pick in (("first", first), ("second", second))
+    }
+    difference = View("difference", "Difference of k, cell by cell", rest, options=picks)
+    return {"main": difference, "detail": cohort}
+
+
+PANELS = {
+    "overview": Panel("Overview", _overview, ("value",)),
+    "weibull": Panel("Weibull plot", _weibull, ("side_by_side",)),
+    "classes": Panel("Classes", _classes, ("band",)),
+    "trajectories": Panel(
+        "Trajectories", _trajectories, ("track", "step_scale"), one_step=False
+    ),
+    "compare": Panel("Compare", _compare, ("first", "second"), one_step=False),
+    "table": Panel("Table", lambda _screen: {}),
+}  # fmt: skip
 
 
 def box(cells: Sequence[Cell], sizes: Mapping[str, int]) -> tuple[dict[str, Any], bool]:
-    """Indexers of the smallest box of labels that holds some cells.
+    """Give indexers of the smallest box of labels that holds cells, and whether it holds others.
 
-    Parameters
-    ----------
-    cells : sequence of tuple
-        Labels along `DIMS` of each.
-    sizes : Mapping
-        Labels along each dim of the fits; a dim with one needs no indexer.
-
-    Returns
-    -------
-    tuple
-        The indexers, and whether the box holds further cells.
+    A dim of size 1 needs no indexer.
     """
     labels = {dim: list(dict.fromkeys(cell[i] for cell in cells)) for i, dim in enumerate(DIMS)}
-    number = 1
-    for found in labels.values():
-        number *= len(found)
+    number = prod(len(found) for found in labels.values())
     return {dim: found for dim, found in labels.items() if sizes[dim] > 1}, number > len(cells)
 
 
-def _close(
-    function: str,
-    words: str,
-    chosen: Sequence[Cell],
-    sizes: Mapping[str, int],
-    experts: Sequence[Any],
-    options: Mapping[str, Any] = MappingProxyType({}),
-) -> View:
-    """Draw a few matrices from their counts."""
-    kept = tuple(chosen[:MAX_PANELS])
-    query, ragged = box(kept, sizes)
-    if experts:
-        query["expert"] = list(experts)
-    names = ", ".join(f"{shortened(cell[2])} of layer {cell[1]}" for cell in kept[:4])
-    label = f"{words} of {names}"
-    return View(function, label, query, kept if ragged else (), dict(options), of_status=False)
-
-
-def _profile(query: dict[str, Any], chosen: Sequence[Cell], sizes: Mapping[str, int]) -> View:
-    own = {"component": list(dict.fromkeys(cell[2] for cell in chosen))[:4]}
-    narrowed = query | (own if sizes["component"] > 1 else {})
-    return View(
-        "depth_profile", f"k of {shortened(own['component'][0])} along the layers", narrowed
-    )
+def experts_of(fits: xr.Dataset, chosen: Sequence[Cell]) -> list[Any]:
+    """List as many experts of the chosen cells as a chart has room for."""
+    if "expert" not in fits["k"].dims or not chosen:
+        return []
+    each = max(MAX_PANELS // len(chosen), 1)
+    found: dict[Any, None] = {}
+    for cell in chosen[:MAX_PANELS]:
+        status = fits["status"].sel(dict(zip(DIMS, cell, strict=True)))
+        there = fits["expert"].values[status.values != "absent"]
+        found |= dict.fromkeys(there[:each].tolist())
+    return list(found)

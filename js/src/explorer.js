@@ -1,0 +1,189 @@
+/**
+ * The explorer's page. State lives in Python: this script reports what people do, and draws what
+ * comes back. Every word on the page comes from Python, too.
+ */
+
+import { select } from "./cells.js";
+import { buildChart, pickedMarks } from "./chart.js";
+import { followTheme, make } from "./dom.js";
+import { buildFilters } from "./filters.js";
+import { arrowKeys, brush } from "./gestures.js";
+import { buildCode, buildFiles, buildTabs } from "./header.js";
+import { buildOptions } from "./options.js";
+import { buildProtocol } from "./protocol.js";
+import { buildTable } from "./table.js";
+import { talk } from "./talk.js";
+
+/**
+ * @typedef {import("./types").Cell} Cell
+ * @typedef {import("./types").Model} Model
+ * @typedef {import("./types").Page} Page
+ * @typedef {import("./types").Words} Words
+ * @typedef {(cells: Cell[], add: boolean) => void} Choose
+ */
+
+const SLOTS = ["main", "side", "detail"]; // in the order of the page
+const NARROW = 760; // px below which the filters are folded, as in the style sheet
+/** Marks of the main chart that are outlined, by panel. @type {Record<string, string>} */
+const OUTLINED = { overview: "rect", classes: "symbol", trajectories: "symbol" };
+let numbered = 0;
+
+/** @param {{ model: Model, el: HTMLElement }} widget */
+async function render({ model, el }) {
+  const root = make("section", { class: "wb" });
+  const line = talk(model, (state) => {
+    root.classList.toggle("wb-busy", state === "busy");
+    root.classList.toggle("wb-silent", state === "silent");
+  });
+  /** @type {Page} */
+  const page = { model, controls: JSON.parse(model.get("_controls")), ...line };
+  const words = () => /** @type {Words} */ (JSON.parse(model.get("_words")));
+
+  /** A selection that Python has not answered yet: the next key starts from it.
+   * @type {Cell[] | null} */
+  let asked = null;
+  const chosen = () => asked ?? words().chosen ?? [];
+  /** @type {Choose} */
+  const choose = (cells, add) => {
+    if (!cells.length) return;
+    asked = select(chosen(), cells, add);
+    outline();
+    page.send({ selected: asked });
+  };
+  const parts = buildParts(root, page, choose);
+  const { charts, table } = parts;
+  const outline = () => {
+    const marks = charts.main.marks();
+    charts.main.outline(pickedMarks(marks, OUTLINED[model.get("panel")], chosen()));
+  };
+  brush(root, charts.main, choose);
+  arrowKeys(charts.main, chosen, choose);
+  el.append(root);
+
+  /** @param {string} name */
+  const draw = async (name) => {
+    try {
+      await charts[name].draw(model.get(`_${name}`));
+      if (name === "main") outline();
+    } catch (error) {
+      parts.fail(error instanceof Error ? error.message : String(error));
+    }
+  };
+  const refresh = () => {
+    parts.refresh(words());
+    outline();
+  };
+  const drawTable = () => table.draw(model.get("_rows"));
+  const ends = listen(model, {
+    "change:_words": refresh,
+    "change:_answered": () => {
+      if (!page.busy()) asked = null;
+      refresh();
+    },
+    "change:_rows": drawTable,
+    "msg:custom": parts.receive,
+    comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
+    ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)])),
+  });
+  const unfollow = followTheme(root);
+  parts.fold();
+  refresh();
+  drawTable();
+  await Promise.all(SLOTS.map(draw));
+  return () => {
+    for (const end of [line.stop, parts.stop, unfollow, ends]) end();
+  };
+}
+
+/**
+ * @param {Model} model
+ * @param {Record<string, (...given: any[]) => void>} acts by event
+ * @returns {() => void} ends it
+ */
+function listen(model, acts) {
+  for (const [name, act] of Object.entries(acts)) model.on(name, act);
+  return () => {
+    for (const [name, act] of Object.entries(acts)) model.off(name, act);
+  };
+}
+
+/**
+ * Lay out the page.
+ * @param {HTMLElement} root
+ * @param {Page} page
+ * @param {Choose} choose
+ */
+function buildParts(root, page, choose) {
+  const { model, controls } = page;
+  const { texts } = controls;
+  const prefix = `weibnb-${++numbered}`;
+  const problem = make("div", { class: "wb-problem", role: "alert", hidden: true });
+  /** @param {string} text */
+  const fail = (text) => {
+    problem.hidden = !text;
+    problem.textContent = text;
+  };
+  const tabs = buildTabs(page, prefix);
+  const files = buildFiles(page, fail);
+  const filters = buildFilters(page);
+  const protocol = buildProtocol(page);
+  const options = buildOptions(page);
+  const code = buildCode(texts);
+  const table = buildTable(controls, choose);
+  const charts = Object.fromEntries(SLOTS.map((name) => [name, buildChart(name, choose)]));
+  const sentences = buildSentences();
+  const panel = make(
+    "div",
+    { class: "wb-panel", role: "tabpanel", id: `${prefix}-panel` },
+    make("div", { class: "wb-bar" }, options.element, protocol.element),
+    sentences.status,
+    sentences.empty,
+    make("div", { class: "wb-charts" }, ...SLOTS.map((name) => charts[name].element)),
+    table.element,
+    code.element,
+  );
+  root.setAttribute("aria-label", texts.explorer);
+  root.append(
+    // the picture for later stands in an output beside this one: not needed while this one lives
+    make("style", {}, `.${model.get("_mark")} { display: none; }`),
+    make("header", {}, tabs.element, files.element),
+    make("p", { class: "wb-lost" }, texts.lost),
+    make("div", { class: "wb-body" }, filters.element, panel),
+    problem,
+    sentences.spoken,
+  );
+  /** @param {Words} words */
+  const refresh = (words) => {
+    fail(words.problem ?? "");
+    if (words.problem) return;
+    const name = model.get("panel");
+    panel.setAttribute("aria-labelledby", `${prefix}-${name}`);
+    root.dataset.panel = name;
+    for (const part of [tabs, filters, protocol, options, code, sentences]) part.update(words);
+  };
+  const fold = () => {
+    if (root.clientWidth && root.clientWidth < NARROW) filters.element.open = false;
+  };
+  const stop = () => {
+    protocol.stop();
+    for (const chart of Object.values(charts)) chart.stop();
+  };
+  return { charts, table, fail, receive: files.receive, refresh, fold, stop };
+}
+
+/** What the page says about the state: to the eye, to a screen reader, and when nothing is left. */
+function buildSentences() {
+  const status = make("p", { class: "wb-status", role: "status" });
+  const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
+  const empty = make("div", { class: "wb-empty", hidden: true });
+  /** @param {Words} words */
+  const update = (words) => {
+    status.textContent = [words.count, words.left_out].filter(Boolean).join(" · ");
+    spoken.textContent = words.spoken;
+    empty.hidden = !words.empty.length;
+    empty.replaceChildren(...words.empty.map((text) => make("p", {}, text)));
+  };
+  return { status, spoken, empty, update };
+}
+
+export default { render };

@@ -1,0 +1,49 @@
+/** What goes to Python: one request at a time; meanwhile changes gather for the next. */
+
+const SLOW = 200; // ms after which the page says that it waits
+const SILENCE = 15000; // ms after which the kernel is taken for gone
+
+/**
+ * @param {import("./types").Model} model
+ * @param {(state: "busy" | "silent" | "done") => void} onWait
+ */
+export function talk(model, onWait) {
+  /** @type {import("./types").Changes} */
+  let pending = {};
+  let waiting = false;
+  /** @type {ReturnType<typeof setTimeout>[]} */
+  let timers = [];
+  const rest = () => {
+    timers.forEach(clearTimeout);
+    timers = [];
+  };
+  const flush = () => {
+    if (waiting || !Object.keys(pending).length) return;
+    for (const [name, value] of Object.entries(pending)) model.set(name, value);
+    pending = {};
+    waiting = true;
+    model.set("_asked", model.get("_asked") + 1);
+    model.save_changes();
+    rest();
+    timers = [setTimeout(() => onWait("busy"), SLOW), setTimeout(() => onWait("silent"), SILENCE)];
+  };
+  const answered = () => {
+    waiting = false;
+    rest();
+    onWait("done");
+    flush();
+  };
+  model.on("change:_answered", answered);
+  return {
+    /** @type {import("./types").Send} */
+    send(changes) {
+      Object.assign(pending, changes);
+      flush();
+    },
+    busy: () => waiting,
+    stop() {
+      rest();
+      model.off("change:_answered", answered);
+    },
+  };
+}

@@ -1,0 +1,106 @@
+// Shapes of what Python sends: weibnb/explorer/content.py and widget.py write it.
+import type { Spec, View } from "vega-typings";
+
+declare global {
+  /** Of vega-embed, which Python joins to this script. */
+  function vegaEmbed(place: HTMLElement, spec: Spec, options: object): Promise<Drawn>;
+}
+
+/** A chart on the page. */
+export interface Drawn {
+  view: View;
+  finalize(): void;
+}
+
+/** Model, layer, component and step of a matrix. */
+export type Cell = [string, number | string, string, number | string];
+/** A row of a chart or of the table; of one matrix, if it has all four of them. */
+export type Datum = Record<string, unknown>;
+/** Ends of a rectangle, in pixels. */
+export interface Box {
+  left: number;
+  top: number;
+  right: number;
+  bottom: number;
+}
+/** What a chart draws for one matrix, and where: pixels from the chart's corner. */
+export interface Mark {
+  kind: string;
+  cell: Cell;
+  box: Box;
+}
+
+export interface Facet {
+  name: string;
+  title: string;
+  labels: string[];
+  values: string[];
+  more: boolean;
+}
+export interface Panel {
+  title: string;
+  options: string[];
+  one_step: boolean;
+}
+export interface Controls {
+  facets: Facet[];
+  layers: [number, number];
+  steps: number[];
+  pairs: [unknown, string][];
+  panels: Record<string, Panel>;
+  options: Record<string, string>;
+  choices: Record<string, Record<string, string>>;
+  columns: Record<string, string>;
+  texts: Record<string, string>;
+}
+export interface Words {
+  problem?: string;
+  count: string;
+  left_out: string;
+  spoken: string;
+  no_refit: string;
+  empty: string[];
+  code: string;
+  chosen: Cell[];
+  counts: Record<string, number[]>;
+}
+export type Value = string | number | boolean | null;
+export interface Rows {
+  columns: string[];
+  rows: Value[][];
+  total: number;
+}
+export interface ChartContent {
+  spec?: Spec;
+  problem?: string;
+  label: string;
+}
+
+/** The widget's state, as Jupyter gives it. */
+export interface Model {
+  // biome-ignore lint/suspicious/noExplicitAny: every trait has a type of its own
+  get(name: string): any;
+  set(name: string, value: unknown): void;
+  save_changes(): void;
+  send(message: object): void;
+  // biome-ignore lint/suspicious/noExplicitAny: every event has arguments of its own
+  on(name: string, act: (...given: any[]) => void): void;
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  off(name: string, act: (...given: any[]) => void): void;
+  comm_live?: boolean;
+}
+/** What people changed: traits and their new values. */
+export type Changes = Record<string, unknown>;
+export type Send = (changes: Changes) => void;
+/** A part of the page, and what brings it up to date. */
+export interface Part {
+  element: HTMLElement;
+  update(words: Words): void;
+}
+/** What every part of the page is made with. */
+export interface Page {
+  model: Model;
+  controls: Controls;
+  send: Send;
+  busy(): boolean;
+}

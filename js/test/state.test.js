@@ -1,0 +1,92 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { cellOf, select } from "../src/cells.js";
+import { fill } from "../src/dom.js";
+import { clampLayers, keep } from "../src/filters.js";
+import { nextTab } from "../src/header.js";
+import { pushTrim, trimText } from "../src/protocol.js";
+import { format, sortRows } from "../src/table.js";
+
+const FACET = { name: "model", title: "", labels: ["a", "b"], values: ["a", "b"], more: false };
+/** @type {import("../src/types").Cell[]} */
+const [A, B, C] = [
+  ["m", 0, "q_proj", 0],
+  ["m", 1, "q_proj", 0],
+  ["m", 2, "q_proj", 0],
+];
+
+test("a row is a matrix if it has all four labels", () => {
+  const row = { model: "m", layer: 0, component: "q_proj", step: 0 };
+  assert.deepEqual(cellOf({ ...row, k: 1.2 }), A);
+  assert.equal(cellOf({ ...row, step: undefined }), null);
+  assert.equal(cellOf(null), null);
+});
+
+test("shift adds to the selection and takes away, but never the last", () => {
+  assert.deepEqual(select([A, B], [C], false), [C]);
+  assert.deepEqual(select([A], [B], true), [A, B]);
+  assert.deepEqual(select([A, B], [A], true), [B]);
+  assert.deepEqual(select([A], [A], true), [A]);
+  assert.deepEqual(select([A, B], [B, C], true), [A, B, C]);
+  const many = Array.from({ length: 500 }, (_, i) => /** @type {typeof A} */ (["m", i, "q", 0]));
+  assert.equal(select([], many, false).length, 400);
+});
+
+test("a facet that keeps everything is no filter", () => {
+  assert.deepEqual(keep({ status: ["ok"] }, FACET, [true, false]), {
+    status: ["ok"],
+    model: ["a"],
+  });
+  assert.deepEqual(keep({ model: ["a"] }, FACET, [true, true]), {});
+  assert.deepEqual(keep({}, FACET, [false, false]), { model: [] });
+});
+
+test("layers stay whole, within the ends and in order", () => {
+  assert.deepEqual(clampLayers([-3, 99], 0, [0, 11]), [0, 11]);
+  assert.deepEqual(clampLayers([5.4, 7], 0, [0, 11]), [5, 7]);
+  assert.deepEqual(clampLayers([8, 3], 0, [0, 11]), [8, 8]);
+  assert.deepEqual(clampLayers([8, 3], 1, [0, 11]), [3, 3]);
+});
+
+test("one end of the trim pushes the other", () => {
+  const near = (/** @type {number[]} */ trim) => trim.map((end) => Number(end.toFixed(6)));
+  assert.deepEqual(pushTrim([0.1, 0.9], 0), [0.1, 0.9]);
+  assert.deepEqual(near(pushTrim([0.6, 0.5], 0)), [0.6, 0.65]);
+  assert.deepEqual(near(pushTrim([1, 0.9], 0)), [0.95, 1]);
+  assert.deepEqual(near(pushTrim([0.6, 0.5], 1)), [0.45, 0.5]);
+  assert.deepEqual(near(pushTrim([0.1, 0], 1)), [0, 0.05]);
+  assert.equal(trimText([0.1, 0.925]), "10–92.5 %");
+});
+
+test("arrow keys go round the tabs", () => {
+  const names = ["overview", "classes", "table"];
+  assert.equal(nextTab(names, "table", "ArrowRight"), "overview");
+  assert.equal(nextTab(names, "overview", "ArrowLeft"), "table");
+  assert.equal(nextTab(names, "overview", "Tab"), null);
+});
+
+test("numbers of the table", () => {
+  assert.equal(format("k", 1.20543), "1.2054");
+  assert.equal(format("lam", 0.0123456), "0.01235");
+  assert.equal(format("n", 16777216), "16,777,216");
+  assert.equal(format("layer", 3), "3");
+  assert.equal(format("step", "last"), "last");
+  assert.equal(format("k", null), "–");
+});
+
+test("what has no value is last in either order", () => {
+  const rows = [
+    ["a", 2],
+    ["b", null],
+    ["c", 1],
+  ];
+  const names = (/** @type {number} */ sign) => sortRows(rows, 1, sign).map(([name]) => name);
+  assert.deepEqual(names(1), ["c", "a", "b"]);
+  assert.deepEqual(names(-1), ["a", "c", "b"]);
+  assert.deepEqual(rows[0], ["a", 2], "the rows themselves stay in order");
+});
+
+test("text is filled in as text", () => {
+  assert.equal(fill("all: {title}", { title: "$& {title} <b>" }), "all: $& {title} <b>");
+  assert.equal(fill("{unknown}", {}), "{unknown}");
+});

@@ -1,0 +1,67 @@
+"""Files, and the picture that outlives the kernel."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import weibnb as wb
+from tests.explorer.conftest import from_page, words
+
+pytest.importorskip("anywidget")
+pytest.importorskip("vl_convert")
+
+from weibnb.explorer.export import last_view_html
+from weibnb.exploring import explore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from weibnb.explorer.widget import Explorer
+
+
+HOSTILE = "<img src=x onerror=alert(1)></script>'];\n${1}"
+
+
+def test_files(explorer: Explorer, tmp_path: Path) -> None:
+    page = explorer.save(tmp_path / "view.html").read_text()
+    assert not re.findall(r"(?:src|href)\s*=\s*[\"']https?:", page)
+    assert page.count("<figure>") == 3
+    assert explorer.save(tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    assert b"<svg" in explorer.save(tmp_path / "a.svg").read_bytes()[:200]
+    rows = list(csv.DictReader(io.StringIO(explorer.save(tmp_path / "a.csv").read_text())))
+    assert len(rows) == 21
+    with pytest.raises(ValueError, match=r"must end with \.html"):
+        explorer.save(tmp_path / "a.pdf")
+    explorer.panel = "table"
+    with pytest.raises(ValueError, match="has no chart"):
+        explorer.save(tmp_path / "b.png")
+
+
+def test_hostile_names(tmp_path: Path) -> None:
+    weights = {"model.layers.0.mlp.up_proj.weight": np.random.default_rng(0).normal(size=(32, 32))}
+    explorer = explore(wb.scan({HOSTILE: weights, "b": weights}))
+    explorer.selected = [[HOSTILE, 0, "up_proj", 0]]
+    assert words(explorer)["chosen"][0][0] == HOSTILE.replace("\n", "\\n")
+    from_page(explorer, selected=words(explorer)["chosen"])
+    assert len(words(explorer)["chosen"]) == 1
+    page = explorer.save(tmp_path / "view.html").read_text()
+    assert HOSTILE.partition("\n")[0] not in page
+    assert "<img src=x" not in page
+    assert page.count("</script>") == 2
+    namespace: dict[str, Any] = {"fits": wb.scan({HOSTILE: weights, "b": weights})}
+    exec(explorer.code, namespace)  # noqa: S102  (our own text)
+
+
+def test_the_picture_for_later(explorer: Explorer) -> None:
+    assert explorer.chart is not None
+    text = last_view_html(explorer.chart.to_dict(), "weibnb-x", HOSTILE)
+    assert 'class="weibnb-still weibnb-x"' in text
+    assert "data:image/png;base64," in text
+    assert "<img src=x" not in text
+    assert "<img" not in last_view_html(None, "weibnb-x", "")

@@ -1,0 +1,142 @@
+"""What the page is sent, as JSON: its controls, its charts, its table and its sentences."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weibnb.charts.tables import MAX_PANELS, cells
+from weibnb.charts.vega import vega_lite
+from weibnb.diagnostics.bands import BANDS
+from weibnb.explorer.filters import key_of
+from weibnb.explorer.labels import CHOICES, COLUMNS, FACETS, OPTIONS, TEXTS
+from weibnb.explorer.panels import PANELS
+from weibnb.fits.schema import DIMS, prepare
+from weibnb.messages import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+
+    from weibnb.explorer.filters import Cell, Cells
+    from weibnb.explorer.panels import View
+    from weibnb.fitting.weibull import Estimator, Trim
+
+_MOST_ROWS = 500
+
+
+def controls(cells: Cells) -> str:
+    """Describe what does not change: filters, steps, panels and every word of the page."""
+    facets = [
+        {
+            "name": name,
+            "title": facet.title,
+            "labels": [printable(label) for label in facet.labels],
+            "values": facet.labels,
+            "more": name not in FACETS,
+        }
+        for name, facet in cells.facets.items()
+    ]
+    several = len(cells.steps) > 1
+    pairs = [
+        [[model, step], f"{printable(model)}, step {step}" if several else printable(model)]
+        for model, step in cells.checkpoints
+    ]
+    panels = {
+        name: {"title": panel.title, "options": panel.options, "one_step": panel.one_step}
+        for name, panel in PANELS.items()
+        if several or name != "trajectories"
+    }
+    bands = {name: name.replace("-", " ") for name in BANDS}
+    return json.dumps({
+        "facets": facets,
+        "layers": cells.layer_range,
+        "steps": cells.steps,
+        "pairs": pairs,
+        "panels": panels,
+        "options": OPTIONS,
+        "choices": CHOICES | {"band": bands},
+        "columns": COLUMNS,
+        "texts": TEXTS,
+    })  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnView:
+    """A chart as the page gets it; one that cannot be drawn says why, beside those that can."""
+
+    view: View
+    made_from: tuple[Any, ...]  # what else decides what it shows
+    text: str  # JSON
+    failed: bool  # whether the text holds a reason instead of a chart
+
+    @classmethod
+    def of(cls, view: View, part: xr.Dataset, made_from: tuple[Any, ...]) -> DrawnView:
+        """Draw a view from its part of the fits."""
+        try:
+            content: dict[str, Any] = {"spec": vega_lite(view.spec(part))}
+        except (ValueError, TypeError, ImportError) as err:
+            content = {"problem": str(err)}
+        text = json.dumps(content | {"label": view.label})
+        return cls(view, made_from, text, "problem" in content)
+
+
+def table_rows(fits: xr.Dataset, chosen: Sequence[Cell]) -> str:
+    """List matrices, the chosen ones first, and whether each is chosen."""
+    part = prepare(fits, light=True, dims=DIMS, mixed_protocols=True)
+    table = cells(part, {"ks": part["ks"]} if "ks" in part else None)
+    columns = [name for name in COLUMNS if name in table]
+    marks = {key_of(cell) for cell in chosen}
+    places = table[list(DIMS)].itertuples(index=False, name=None)
+    table["chosen"] = [key_of(cell) in marks for cell in places]
+    total = len(table)
+    table = table.sort_values("chosen", ascending=False, kind="stable").head(_MOST_ROWS)
+    rows = json.loads(table[[*columns, "chosen"]].to_json(orient="values", double_precision=10))
+    return json.dumps({"columns": columns, "rows": rows, "total": total})
+
+
+def summary(kept: int, total: int, protocol: tuple[Estimator, Trim]) -> str:
+    """Say how many matrices are kept, and how they were fitted."""
+    estimator, (lower, upper) = protocol
+    return (
+        f"{kept:,} of {total:,} matrices · "
+        f"{CHOICES['estimator'][estimator]}, trim {100 * lower:g}–{100 * upper:g} %"
+    )
+
+
+def left_out(
+    cells: Cells, step: int | None, models: Sequence[str] | None, chosen: Sequence[Cell]
+) -> str:
+    """Name the kept models without a matrix at the step, and say if not all that is chosen fits."""
+    words = []
+    if step is not None:
+        there = {model for model, at in cells.checkpoints if at == step}
+        known = [str(name) for name in cells.labels["model"].tolist()]
+        gone = [
+            printable(name)
+            for name in known
+            if name not in there and (models is None or name in models)
+        ]
+        more = f" and {len(gone) - 4} more" if len(gone) > 4 else ""
+        if gone:
+            words.append(f"No matrix at step {step}: {', '.join(gone[:4])}{more}.")
+    if len(chosen) > MAX_PANELS:
+        words.append(f"{MAX_PANELS} of {len(chosen)} selected drawn")
+    return " · ".join(words)
+
+
+def spoken(count: str, chosen: Sequence[Cell]) -> str:
+    """Say in one sentence, for a screen reader, what is shown and what is selected."""
+    if not chosen:
+        return count
+    _model, layer, component, _step = chosen[0]
+    more = f" and {len(chosen) - 1} more" if len(chosen) > 1 else ""
+    return f"{count}; selected: {printable(component)} of layer {layer}{more}"
+
+
+def labels_of(chosen: Sequence[Cell]) -> list[list[Any]]:
+    """Write cells with names that are safe to show."""
+    return [[printable(label) if isinstance(label, str) else label for label in cell]
+            for cell in chosen]  # fmt: skip

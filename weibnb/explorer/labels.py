@@ -1,0 +1,94 @@
+"""Every word on the page: the script shows what stands here and has no words of its own."""
+
+from __future__ import annotations
+
+#: Filters that are always in view, in this order; further coordinates come under "More filters".
+FACETS = {
+    "model": "Models",
+    "tower": "Towers",
+    "weight_class": "Classes",
+    "component": "Components",
+    "status": "Status",
+}
+LAYERS, STEP = "Layers", "Step"
+#: Columns of the table, in this order.
+COLUMNS = {
+    "model": "model",
+    "component": "component",
+    "layer": "layer",
+    "step": "step",
+    "k": "k",
+    "k_se": "SE(k)",
+    "lam": "λ (weights)",
+    "lam_se": "SE(λ)",
+    "r2": "r²",
+    "ks": "KS",
+    "n": "n",
+    "status": "status",
+}
+#: Names of the traits that a panel offers.
+OPTIONS = {
+    "value": "colour",
+    "band": "band",
+    "track": "value",
+    "step_scale": "axis",
+    "first": "from",
+    "second": "to",
+    "side_by_side": "both estimators",
+}
+#: Names of the values that a trait may have.
+CHOICES = {
+    "value": {
+        "k": "shape k",
+        "lam": "scale λ",
+        "r2": "r² of the plot",
+        "ks": "KS distance",
+        "z": "distance from the anchor (SE)",
+        "outlier": "largest weight",
+    },
+    "track": {"k": "shape k", "lam": "scale λ"},
+    "step_scale": {"log": "log", "linear": "linear"},
+    "estimator": {
+        "rank_regression": "rank regression",
+        "maximum_likelihood": "maximum likelihood",
+    },
+}
+#: Everything else; the script fills in what stands in braces.
+TEXTS = {
+    "explorer": "weibnb explorer",
+    "panels": "panels",
+    "filters": "Filters",
+    "more_filters": "More filters",
+    "all": "all",
+    "none": "none",
+    "all_of": "all: {title}",
+    "none_of": "none: {title}",
+    "find": "find …",
+    "find_in": "find in {title}",
+    "layers": LAYERS,
+    "first_layer": "first layer",
+    "last_layer": "last layer",
+    "to": "to",
+    "step": "step",
+    "step_value": "step {step}",
+    "play": "play the steps",
+    "all_steps": "This panel shows all steps.",
+    "fit": "Fit",
+    "trim": "trim",
+    "lower": "lower end of the trim, %",
+    "upper": "upper end of the trim, %",
+    "by": "by",
+    "estimator": "estimator",
+    "rows": "{shown} of {total} rows; the CSV holds all.",
+    "save": "save",
+    "save_as": "save as {form}",
+    "code": "Python",
+    "copy": "copy",
+    "copied": "copied",
+    "copy_by_hand": "press Ctrl-C",
+    "lost": (
+        "No answer from the kernel: this is the last view. Run the cell again for a live explorer."
+    ),
+}
+NO_REFIT = "These fits hold no counts, so k stays as it is: scan with keep_counts=True."
+LAST_VIEW = "The last view, as a picture: run this cell for the live explorer."

@@ -1,0 +1,53 @@
+"""Parts of the fits, fitted again where the trim or the estimator was changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from weibnb.fits.schema import DIMS, prepare, protocol_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import xarray as xr
+
+    from weibnb.fitting.weibull import Estimator, Trim
+
+_MOST_PARTS = 8  # that are kept
+_MOST_IN_MEMORY = 1 << 30  # bytes of counts that are loaded so that a refit is quick
+
+
+class Parts:
+    """Fits, and the last few parts of them that were asked for."""
+
+    def __init__(self, fits: xr.Dataset) -> None:
+        self.whole = prepare(fits, dims=DIMS)
+        self.light = prepare(self.whole, light=True)  # without counts
+        self.protocol = protocol_of(self.whole)  # that they were made by
+        self.sizes = {dim: self.light.sizes[dim] for dim in DIMS}
+        self._kept: dict[str, xr.Dataset] = {}
+
+    @property
+    def have_counts(self) -> bool:
+        """Whether they can be fitted again."""
+        return "counts" in self.whole
+
+    def select(self, query: Mapping[str, Any], protocol: tuple[Estimator, Trim]) -> xr.Dataset:
+        """Select a part, fitted by a protocol where there are counts."""
+        asked = repr((query, protocol))
+        if asked not in self._kept:
+            part = self._fitted(query, protocol)
+            if len(self._kept) > _MOST_PARTS:
+                self._kept.clear()
+            self._kept[asked] = part
+        return self._kept[asked]
+
+    def _fitted(self, query: Mapping[str, Any], protocol: tuple[Estimator, Trim]) -> xr.Dataset:
+        if protocol == self.protocol or not self.have_counts:
+            return self.whole.sel(query)
+        from weibnb.fits.refit import refit  # brings numba
+
+        if self.whole["counts"].nbytes < _MOST_IN_MEMORY:
+            self.whole["counts"].load()
+        estimator, trim = protocol
+        return refit(self.whole.sel(query), trim=trim, estimator=estimator)
