@@ -111,7 +111,10 @@ def test_a_panel_for_each_component_and_a_line_for_each_layer(last: Any) -> None
         assert sorted((row["layer"], row["share"]) for row in rows) == [
             (layer, share) for layer in range(3) for share in TRIMS
         ]
-    assert show.panels(charts.body_tail_chart(show.pair()))[:2] == ["deep\nq_proj", "deep\nup_proj"]
+    assert show.panels(charts.body_tail_chart(show.pair())) == [
+        *(f"deep\n{name}" for name in ("q_proj", "gate_proj", "up_proj", "down_proj")),
+        *(f"flat\n{name}" for name in ("q_proj", "up_proj", "down_proj")),
+    ]
 
 
 def test_each_model_shows_its_own_last_step() -> None:
