@@ -92,7 +92,7 @@ def _passes(row: dict[str, Any], test: dict[str, Any]) -> bool:
         return bool(value == test["equal"])
     if "oneOf" in test:
         return value in test["oneOf"]
-    return (value is not None) == test["valid"]
+    return (value is not None) is bool(test["valid"])
 
 
 def mark(chart: Any, kind: str, **look: Any) -> Mark:
@@ -379,3 +379,10 @@ def first_cells(fits: xr.Dataset) -> xr.Dataset:
     """Two components of one layer, as many matrices as a Weibull plot holds at any rate."""
     sizes = {"model": 1, "layer": 1, "component": 2, "step": 1}
     return fits.isel({dim: slice(0, n) for dim, n in sizes.items() if dim in fits["k"].dims})
+
+
+@cache
+def usual(kind: str, source: str) -> Chart:
+    """A kind of chart of ``"run"``, ``"pair"``, ``"holes"`` or ``"each_expert"``, drawn once."""
+    fits = {"run": run, "pair": pair, "holes": holes, "each_expert": each_expert}[source]()
+    return KINDS[kind](fits)

@@ -152,10 +152,11 @@ def test_the_best_family_is_drawn_where_it_is_neither(scale: Any) -> None:
     )
     chart = charts.density(fits, scale=scale)
     table = wb.rank_families(fits)
-    (best,) = table[(table["rank"] == 1) & (table["component"] == "up_proj")].itertuples()
-    assert best.family == "student_t"
+    best = table[(table["rank"] == 1) & (table["component"] == "up_proj")].iloc[0]
+    assert best["family"] == "student_t"
+    shape, scale_ = float(best["shape"]), float(best["scale"])
     x, y = curve(chart, "best family", "up_proj")
-    there = stats.t(best.shape, scale=best.scale)
+    there = stats.t(shape, scale=scale_)
     assert np.allclose(y, 2 * there.pdf(x) * (x if scale == "log" else 1), rtol=2e-5)
     assert not curve(chart, "best family", "down_proj")[0].size
     heads = show.panels(chart)
@@ -163,7 +164,7 @@ def test_the_best_family_is_drawn_where_it_is_neither(scale: Any) -> None:
     assert heads == [
         f"{name} of layer 0, k {k.sel(component=name).item():.3f}\n{verdict}"
         for name, verdict in {
-            "up_proj": f"best: Student's t, ν {best.shape:.3g}",
+            "up_proj": f"best: Student's t, ν {shape:.3g}",
             "down_proj": "best of the families: half-normal",
         }.items()
     ]

@@ -62,7 +62,7 @@ def test_colours_are_the_numbers_of_the_fits(value: Any) -> None:
 
 def test_the_shape_and_the_scale_are_those_of_a_full_sort() -> None:
     for name in ("k", "lam", "r2"):
-        drawn = coloured(charts.layer_map(show.run(), value=name))  # type: ignore[arg-type]
+        drawn = coloured(charts.layer_map(show.run(), value=name))
         for row, number in zip(drawn.rows, drawn.values("color"), strict=True):
             weights = show.run_weights()[row["step"]][show.tensor(row["component"], row["layer"])]
             fit = full_sort(magnitudes(weights), (0.1, 0.9))
@@ -116,7 +116,7 @@ def test_other_colours_go_from_the_lowest_to_the_highest(value: Any) -> None:
 def test_one_number_alone_has_a_colour() -> None:
     one = show.run().isel(layer=0, component=0, step=0)
     for value in ("k", "lam", "r2"):
-        low, high = coloured(charts.layer_map(one, value=value)).scale("color")["domain"]  # type: ignore[arg-type]
+        low, high = coloured(charts.layer_map(one, value=value)).scale("color")["domain"]
         assert low < high
 
 
@@ -250,7 +250,7 @@ def test_many_layers_are_drawn_as_medians_of_bins() -> None:
 def test_published_entries_have_a_map_of_shapes_and_of_scales() -> None:
     entries = wb.reference_cohort()
     for value in ("k", "lam"):
-        chart = charts.layer_map(entries, value=value)  # type: ignore[arg-type]
+        chart = charts.layer_map(entries, value=value)
         drawn = coloured(chart)
         assert len(drawn.rows) == int(entries["k"].notnull().sum())
         for row, number in zip(drawn.rows, drawn.values("color"), strict=True):
@@ -283,7 +283,7 @@ def test_the_unit_of_the_weights_moves_the_scale_alone(power: int) -> None:
         values[np.abs(values) < 1e-3] = np.float16(1e-3)
     maps = [wb.scan({"m": part}) for part in (weights, show.scaled(weights, 2.0**power))]
     for value in ("k", "z", "r2", "ks", "outlier"):
-        first, second = (coloured(charts.layer_map(part, value=value)) for part in maps)  # type: ignore[arg-type]
+        first, second = (coloured(charts.layer_map(part, value=value)) for part in maps)
         assert np.allclose(first.values("color"), second.values("color"), rtol=1e-5)
     first, second = (coloured(charts.layer_map(part, value="lam")) for part in maps)
     shift = np.log(second.values("color")) - np.log(first.values("color"))
@@ -293,7 +293,7 @@ def test_the_unit_of_the_weights_moves_the_scale_alone(power: int) -> None:
 def test_errors_name_the_argument_and_the_closest_word() -> None:
     for value, closest in {"lambda": "lam", "R2": "r2", "outliers": "outlier", "kk": "k"}.items():
         with pytest.raises(ValueError, match=rf"`value` must be one of .*mean '{closest}'"):
-            charts.layer_map(show.run(), value=value)  # type: ignore[arg-type]
+            charts.layer_map(show.run(), value=value)
     with pytest.raises(ValueError, match=r"at most 12 pairs of model and step .* got 13"):
         charts.layer_map(show.tall(1, steps=13))
     with pytest.raises(ValueError, match="`fits` must hold n, max_abs, magnitude_quantile"):
