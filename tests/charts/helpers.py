@@ -142,7 +142,9 @@ def panels(chart: Any) -> list[str]:
         place = row[facet["sort"]["field"]]
         label = row[facet["field"]]
         found[label] = min(found.get(label, place), place)
-    return sorted(found, key=lambda label: found[label])
+    assert facet["sort"]["op"] == "min"
+    descending = facet["sort"].get("order") == "descending"
+    return sorted(found, key=lambda label: found[label], reverse=descending)
 
 
 def place_of(row: dict[str, Any], *more: str) -> dict[str, Any]:
