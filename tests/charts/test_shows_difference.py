@@ -1,0 +1,217 @@
+"""What `weibnb.charts.difference` shows: one k less another, its noise floor, and what is gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import weibnb as wb
+
+pytest.importorskip("altair")
+pytest.importorskip("vl_convert")
+
+from tests.charts import helpers as show
+from tests.oracle import full_sort, magnitudes
+from weibnb import charts
+
+
+def coloured(chart: Any) -> show.Mark:
+    """The cells with a number."""
+    return show.mark(chart, "rect", fill=None)
+
+
+def numbers(chart: Any) -> dict[tuple[str, str], float]:
+    """Differences by layer and component, as drawn."""
+    drawn = coloured(chart)
+    keys = zip(drawn.values("x"), drawn.values("y"), strict=True)
+    return dict(zip(keys, drawn.values("color"), strict=True))
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 2000), (2000, 0), (10, 300), (10, 10)])
+def test_colours_are_the_second_less_the_first(first: int, second: int) -> None:
+    drawn = numbers(charts.difference(show.run(), {"step": first}, {"step": second}))
+    assert len(drawn) == 15
+    for (layer, component), value in drawn.items():
+        name = show.tensor(component, int(layer))
+        fits = [
+            full_sort(magnitudes(show.run_weights()[step][name]), (0.1, 0.9)).k
+            for step in (second, first)
+        ]
+        assert value == pytest.approx(fits[0] - fits[1], abs=1e-6)
+
+
+def test_models_of_different_architecture_meet_where_both_have_the_matrix() -> None:
+    fits = show.pair()
+    drawn = numbers(charts.difference(fits, {"model": "deep"}, {"model": "flat"}))
+    there = [(str(i), name) for i in range(2) for name in ("q_proj", "up_proj", "down_proj")]
+    assert sorted(drawn) == sorted(there)
+    for (layer, component), value in drawn.items():
+        k = fits["k"].sel(layer=int(layer), component=component).squeeze()
+        assert value == pytest.approx(
+            (k.sel(model="flat") - k.sel(model="deep")).item(), rel=1e-6, abs=1e-9
+        )
+
+
+def test_swapping_both_turns_the_sign() -> None:
+    there = numbers(charts.difference(show.run(), {"step": 0}, {"step": 2000}))
+    back = numbers(charts.difference(show.run(), {"step": 2000}, {"step": 0}))
+    assert there.keys() == back.keys()
+    assert np.allclose(list(there.values()), [-back[key] for key in there], rtol=1e-6)
+
+
+def test_colours_diverge_from_no_difference() -> None:
+    chart = charts.difference(show.run(), {"step": 0}, {"step": 2000})
+    low, high = coloured(chart).scale("color")["domain"]
+    largest = max(abs(value) for value in numbers(chart).values())
+    assert (low, high) == pytest.approx((-largest, largest), rel=1e-6)
+    (legend,) = show.legends(chart)
+    assert legend.startswith("Gradient legend titled 'Δk' for fill color")
+    same = charts.difference(show.run(), {"step": 0}, {"step": 0})
+    assert set(numbers(same).values()) == {0}
+    assert coloured(same).scale("color")["domain"] == [-1, 1]
+
+
+def test_a_dot_stands_where_the_difference_is_noise() -> None:
+    fits = show.run()
+    chart = charts.difference(fits, {"step": 0}, {"step": 10})
+    dots = {(row["layer"], row["component"]) for row in show.mark(chart, "point").rows}
+    k, error = fits["k"].squeeze("model"), fits["k_se"].squeeze("model")
+    delta = k.sel(step=10, drop=True) - k.sel(step=0, drop=True)
+    noise = 2 * (error.sel(step=[0, 10]) ** 2).sum("step") ** 0.5
+    quiet = abs(delta) < noise
+    assert dots == {
+        (layer, component)
+        for layer in range(3)
+        for component in show.RUN_COMPONENTS
+        if quiet.sel(layer=layer, component=component).item()
+    }
+    assert 0 < len(dots) < 15
+    drawn = coloured(chart)
+    for row in drawn.rows:
+        place = {"layer": row["layer"], "component": row["component"]}
+        assert show.close(row[drawn.tips()["two standard errors"]], noise.sel(place).item())
+    assert "dot: below two standard errors" in show.subtitle(chart)
+
+
+def test_the_tooltip_has_both_shapes_and_the_difference() -> None:
+    fits = show.run()
+    drawn = coloured(charts.difference(fits, {"step": 10}, {"step": 300}))
+    tips = drawn.tips()
+    for row in drawn.rows:
+        k = fits["k"].sel(layer=row["layer"], component=row["component"]).squeeze()
+        assert show.close(row[tips["first_k"]], k.sel(step=10).item())
+        assert show.close(row[tips["second_k"]], k.sel(step=300).item())
+        assert row[tips["difference"]] == row[drawn.field("color")]
+        assert row[tips["parameter"]] == show.tensor(row["component"], row["layer"])
+
+
+def test_the_title_says_which_less_which() -> None:
+    chart = charts.difference(show.run(), {"step": 10}, {"step": 300})
+    assert show.title(chart) == "Difference of k"
+    assert "model run, step 300 less model run, step 10" in show.subtitle(chart)
+    chart = charts.difference(show.pair(), {"model": "flat"}, {"model": "deep"})
+    assert "model deep, step 0 less model flat, step 0" in show.subtitle(chart)
+
+
+def test_numbers_stand_in_the_cells() -> None:
+    chart = charts.difference(show.run(), {"step": 0}, {"step": 2000})
+    picture = show.svg(chart)
+    for value in numbers(chart).values():
+        assert f">{value:.3f}<".replace("-", "−") in picture
+
+
+def test_layers_and_components_keep_the_order_of_the_fits() -> None:
+    drawn = coloured(charts.difference(show.run(), {"step": 0}, {"step": 10}))
+    assert drawn.scale("x")["domain"] == ["0", "1", "2"]
+    assert drawn.scale("y")["domain"] == list(show.RUN_COMPONENTS)
+
+
+@pytest.mark.parametrize("broken", ["first", "second", "both"])
+def test_a_cell_that_one_of_both_did_not_fit_is_hatched(broken: str) -> None:
+    weights = {step: dict(show.run_weights()[step]) for step in (0, 10)}
+    name = show.tensor("o_proj", 1)
+    for step in {"first": (0,), "second": (10,), "both": (0, 10)}[broken]:
+        weights[step][name] = np.zeros((48, 48), np.float16)
+    chart = charts.difference(wb.scan({"run": weights}), {"step": 0}, {"step": 10})
+    (row,) = show.mark(chart, "rect", fill="#7a7a7a").rows
+    assert (row["layer"], row["component"]) == (1, "o_proj")
+    assert row["reason"] == ("not fitted in `first`" if broken == "first" else "all_zero")
+    assert len(numbers(chart)) == 14
+    assert "hatched: 1 without a number" in show.subtitle(chart)
+
+
+def test_published_entries_can_be_compared() -> None:
+    entries = wb.reference_cohort()
+    chart = charts.difference(entries, {"model": "llama-3-8b"}, {"model": "mistral-7b"})
+    k = entries["k"].sel(model="mistral-7b") - entries["k"].sel(model="llama-3-8b")
+    for (layer, component), value in numbers(chart).items():
+        assert layer == "median"
+        assert value == pytest.approx(k.sel(component=component).item(), rel=1e-6, abs=1e-9)
+    assert len(numbers(chart)) == 7
+    assert not show.mark(chart, "point").rows
+
+
+def test_entries_without_a_common_matrix_say_so() -> None:
+    fits = wb.reference_cohort().sel(component=["qkv_proj"])
+    chart = charts.difference(fits, {"model": "pythia-70m"}, {"model": "llama-3-8b"})
+    assert "the one selected cell is absent from the model" in show.words(chart)
+
+
+def test_experts_are_drawn_as_their_median() -> None:
+    weights = show.expert_weights()
+    other = {
+        name: values * np.float16(1 + i / 9) for i, (name, values) in enumerate(weights.items())
+    }
+    fits = wb.scan({"a": {0: weights, 1: other}}, experts="each")
+    drawn = numbers(charts.difference(fits, {"step": 0}, {"step": 1}))
+    k = (fits["k"].sel(step=1) - fits["k"].sel(step=0)).squeeze("model")
+    for (layer, component), value in drawn.items():
+        cell = k.sel(layer=int(layer), component=component)
+        assert value == pytest.approx(np.nanmedian(cell.values), rel=1e-6, abs=1e-9)
+    assert len(drawn) == 6
+
+
+@settings(max_examples=6, deadline=None)
+@given(order=st.permutations(range(3)), components=st.permutations(range(5)))
+def test_the_order_of_the_cells_does_not_matter(order: list[int], components: list[int]) -> None:
+    pick = {"step": 0}, {"step": 300}
+    shuffled = show.run().isel(layer=order, component=components)
+    assert numbers(charts.difference(shuffled, *pick)) == numbers(
+        charts.difference(show.run(), *pick)
+    )
+
+
+def test_the_difference_of_a_part_is_a_part_of_the_difference() -> None:
+    pick = {"step": 0}, {"step": 300}
+    whole = numbers(charts.difference(show.run(), *pick))
+    part = numbers(charts.difference(show.run().sel(layer=[0, 2], component=["v_proj"]), *pick))
+    assert part == {key: whole[key] for key in (("0", "v_proj"), ("2", "v_proj"))}
+
+
+def test_differences_add_up() -> None:
+    steps = [0, 10, 300]
+    parts = [
+        numbers(charts.difference(show.run(), {"step": a}, {"step": b}))
+        for a, b in ((steps[0], steps[1]), (steps[1], steps[2]), (steps[0], steps[2]))
+    ]
+    for key, value in parts[2].items():
+        assert value == pytest.approx(parts[0][key] + parts[1][key], abs=1e-6)
+
+
+def test_errors_name_the_argument_and_what_is_there() -> None:
+    run, step = show.run(), {"step": 0}
+    for wrong in ({"step": 5}, {"model": "ran", "step": 0}, {"stp": 0}):
+        with pytest.raises(ValueError, match=r"`second` must be labels of `fits`, got \{"):
+            charts.difference(run, step, wrong)
+        with pytest.raises(ValueError, match=r"`first` must be labels of `fits`, got \{"):
+            charts.difference(run, wrong, step)
+    with pytest.raises(
+        ValueError, match=r"`first` must choose one step, got \{\}: 0, 10, 300, 2000"
+    ):
+        charts.difference(run, {}, step)
+    with pytest.raises(ValueError, match=r"`second` must choose one model.*: 'deep', 'flat'"):
+        charts.difference(show.pair(), {"model": "deep"}, {})
