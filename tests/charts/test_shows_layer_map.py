@@ -293,7 +293,7 @@ def test_the_unit_of_the_weights_moves_the_scale_alone(power: int) -> None:
 def test_errors_name_the_argument_and_the_closest_word() -> None:
     for value, closest in {"lambda": "lam", "R2": "r2", "outliers": "outlier", "kk": "k"}.items():
         with pytest.raises(ValueError, match=rf"`value` must be one of .*mean '{closest}'"):
-            charts.layer_map(show.run(), value=value)
+            charts.layer_map(show.run(), value=value)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"at most 12 pairs of model and step .* got 13"):
         charts.layer_map(show.tall(1, steps=13))
     with pytest.raises(ValueError, match="`fits` must hold n, max_abs, magnitude_quantile"):

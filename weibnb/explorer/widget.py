@@ -26,6 +26,7 @@ from weibnb.explorer.panels import PANELS, Screen, Slot, box, experts_of
 from weibnb.explorer.parts import Parts
 from weibnb.explorer.python_code import python_code
 from weibnb.fits.select import keep_cells, keep_status
+from weibnb.fits.tables import tidy
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.messages import printable
 
