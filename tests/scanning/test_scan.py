@@ -17,7 +17,8 @@ from torch import nn
 import weibnb as wb
 from weibnb.counting import dispatch as counting
 from weibnb.counting.cpu import collect
-from weibnb.fitting.estimates import ESTIMATES, QUANTILES
+from weibnb.fitting.estimates import ESTIMATES
+from weibnb.fitting.statistics import QUANTILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

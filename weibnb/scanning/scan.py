@@ -15,7 +15,8 @@ from weibnb.counting.dispatch import Counting
 from weibnb.counting.formats import LABELS, label_values
 from weibnb.fits.build import Grid, Matrix, Source, build, lay_out
 from weibnb.fits.schema import NO_EXPERT
-from weibnb.fitting.estimates import QUANTILES, describe_counts, fit_counts
+from weibnb.fitting.estimates import fit_counts
+from weibnb.fitting.statistics import QUANTILES, describe_counts
 from weibnb.fitting.status import final_status
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.io.naming import Role, tower, weight_class
