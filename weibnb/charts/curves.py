@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from weibnb.families.rank import Family
+    from weibnb.families.distributions import Family
 
     Array = NDArray[np.float64]
 
@@ -234,12 +234,12 @@ def half_normal(magnitude: Array, sigma: float) -> Array:
 
 
 def density_of(family: Family, magnitude: Array, shape: float, scale: float) -> Array:
-    """Density of ln|w| by a family of `weibnb.families.rank`.
+    """Density of ln|w| by a family of `weibnb.families.distributions`.
 
     Parameters
     ----------
     family : str
-        One of `weibnb.families.rank.FAMILIES`.
+        One of `weibnb.families.distributions.FAMILIES`.
     magnitude : ndarray
         Where (units of the weights).
     shape, scale : float
