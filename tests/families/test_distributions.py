@@ -14,7 +14,14 @@ from tests.families.known import (
     TRUE,
     log_density,
 )
-from weibnb.families.distributions import FAMILIES, density_terms, log_masses, tails_at
+from weibnb.families.distributions import (
+    FAMILIES,
+    Family,
+    density,
+    density_terms,
+    log_masses,
+    tails_at,
+)
 from weibnb.families.distributions import log_density as log_density_at
 
 if TYPE_CHECKING:
@@ -98,3 +105,13 @@ def test_densities_and_their_derivatives() -> None:
                 if family != "half_normal":
                     np.testing.assert_allclose(here[[1, 3]], by_v[[0, 1]], rtol=1e-6, atol=1e-6)
                 np.testing.assert_allclose(here[[2, 4, 5]], by_u[:3], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_density_of_a_family_is_that_of_scipy(family: Family) -> None:
+    x, shape = np.geomspace(1e-3, 0.2, 50), TRUE[family][0]
+    expected = np.exp(log_density(family, x, shape, 0.02)) * x
+    free = np.nan if family == "half_normal" else shape
+    np.testing.assert_allclose(density(family, x, free, 0.02), expected, rtol=1e-9, atol=1e-300)
+    with pytest.raises(ValueError, match="Did you mean 'weibull'"):
+        density("weibul", x, shape, 0.02)  # type: ignore[arg-type]

@@ -159,7 +159,10 @@ def _evaluate(
         h_uv += part * one[4]
         h_uu += part * one[5]
     out[0], out[1], out[2], out[3], out[4], out[5] = f, g_v, g_u, h_vv, h_uv, h_uu
-    if floor > -np.inf:
+    bottom = log_survival(family, v, u, floor)
+    if bottom > -1e-8:
+        out[0] -= bottom
+    else:
         _add_exact(family, v, u, edges[:0], share[:0], floor, out)
     if edges[0] == -np.inf:
         _add_exact(family, v, u, edges[:2], share[:1], -np.inf, out)
@@ -175,8 +178,6 @@ def _add_exact(
     h = _STEP
     here = exact_likelihood(family, v, u, edges, share, floor)[0]
     out[0] += here
-    if abs(here) < 1e-8:
-        return
     up = exact_likelihood(family, v, u + h, edges, share, floor)[0]
     down = exact_likelihood(family, v, u - h, edges, share, floor)[0]
     out[2] += (up - down) / (2 * h)

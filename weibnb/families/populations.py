@@ -82,7 +82,7 @@ def find_populations(fits: Any, *, workers: int | None = None) -> xr.Dataset:
     components describe the curve and mean nothing. Experts of one cell are pooled: experts of
     unlike scale may look like two populations; scan with ``experts="each"`` to tell.
 
-    About 8 ms a matrix and core, whatever its size.
+    1 to 4 ms per matrix and core, whatever its size.
 
     References
     ----------

@@ -64,8 +64,8 @@ def rank_families(
     pandas.DataFrame
         A row for each matrix (or class) and family, best first. By cell: ``rank`` (1 has the
         lowest BIC), ``shape``, ``scale``, the number of ``parameters``, ``delta_bic`` and
-        ``delta_aic`` (above the best), ``log_likelihood`` (of the groups, nats a weight),
-        ``divergence`` (of the counts from the family, nats a weight: what a better family could
+        ``delta_aic`` (above the best), ``log_likelihood`` (of the groups, nats per weight),
+        ``divergence`` (of the counts from the family, nats per weight: what a better family could
         gain at most) and ``ks`` (over the trim of the fits, 10-90 % for a single matrix); with
         the coordinates, ``status`` and ``n`` for a Dataset. By class: ``matrices`` that are
         compared, ``best`` (how many a family is best for), the sum of ``delta_bic``, by which
@@ -107,15 +107,15 @@ def rank_families(
     what the weights say of the parameters is lost. The likelihood ``Σ c_j ln(F(b_j) - F(a_j))`` of
     the groups is exact, from distribution functions below the median and survival functions above
     it, as logarithms (no floor: right at 40 σ and beyond). Its maximum is found by Newton's method
-    on masses from quadrature, and by a slower search on the exact ones wherever the two differ by
-    10^-6 nats a weight.
+    on masses from quadrature, and on the exact ones wherever the two differ by 10^-6 nats per
+    weight.
 
     BIC is ``p ln n - 2 ln L``. It takes the weights for independent draws. With millions of
     weights a delta of thousands is usual and says that families can be told apart, not that the
     best one is good: see ``divergence`` and ``ks``. Experts of one cell are pooled, which fattens
     the tail where their scales differ; scan with ``experts="each"`` to rank each.
 
-    ν is sought up to 10,000, β up to 100. The six families take 0.2-0.5 ms a matrix and core, up
+    ν is sought up to 10,000, β up to 100. The six families take 0.2-0.5 ms per matrix and core, up
     to 2 ms where millions of weights reach over tens of octaves.
 
     References

@@ -147,9 +147,9 @@ def merge(bins: Any) -> tuple[Any, Any]:
     """
     low, high, counts = bins[0], bins[1], bins[2]
     occupied, total = counts.size, counts.sum()
-    edges, mass = np.empty(2 * occupied + 1), np.zeros(2 * occupied)
+    edges, mass = np.empty(2 * occupied + 1), np.empty(2 * occupied)
     size, seen, end = 0, 0.0, low[0]
-    edges[0] = max(low[0], _TINY)
+    edges[0], mass[0] = max(low[0], _TINY), 0.0
     for i in range(occupied):
         held, width = mass[size], _WIDE if seen < 0.1 * total else _NARROW
         outside = min(seen - held, total - seen + held)
@@ -165,10 +165,12 @@ def merge(bins: Any) -> tuple[Any, Any]:
             size += 1
             edges[size] = end
             if gap > _NARROW or (gap > 1.0 + 1e-9 and single):
+                mass[size] = 0.0
                 size += 1
                 edges[size] = low[i]
             elif gap > 1.0 + 1e-9:
                 edges[size] = low[i]
+            mass[size] = 0.0
         mass[size] += counts[i]
         seen += counts[i]
         end = high[i]
