@@ -11,7 +11,7 @@ from scipy import optimize, stats
 
 from tests import oracle
 from weibnb.counting.dispatch import count_magnitudes
-from weibnb.fitting.estimates import fit_weibull
+from weibnb.fitting.single import fit_weibull
 
 if TYPE_CHECKING:
     from weibnb.counting.counts import Counts

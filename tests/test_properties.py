@@ -14,7 +14,9 @@ from scipy import stats
 from tests import oracle
 from tests.oracle import same_counts
 from weibnb.counting.dispatch import count_magnitudes
-from weibnb.fitting.estimates import ESTIMATES, QUANTILES, WeibullFit, describe_counts, fit_weibull
+from weibnb.fitting.estimates import ESTIMATES
+from weibnb.fitting.single import WeibullFit, fit_weibull
+from weibnb.fitting.statistics import QUANTILES, describe_counts
 from weibnb.fitting.weibull import anchor
 
 if TYPE_CHECKING:

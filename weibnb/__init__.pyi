@@ -26,8 +26,8 @@ from .fits.files import save_fits as save_fits
 from .fits.refit import refit as refit
 from .fits.select import not_fitted as not_fitted
 from .fits.tables import tidy as tidy
-from .fitting.estimates import WeibullFit as WeibullFit
-from .fitting.estimates import fit_weibull as fit_weibull
+from .fitting.single import WeibullFit as WeibullFit
+from .fitting.single import fit_weibull as fit_weibull
 from .fitting.weibull import anchor as anchor
 from .io.checkpoint import open_checkpoint as open_checkpoint
 from .io.files import CheckpointError as CheckpointError

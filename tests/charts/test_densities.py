@@ -10,7 +10,7 @@ from scipy import stats
 from weibnb.charts.densities import density_of
 
 if TYPE_CHECKING:
-    from weibnb.families.rank import Family
+    from weibnb.families.distributions import Family
 
 
 def test_densities_of_families_are_those_of_scipy() -> None:

@@ -15,13 +15,10 @@ from tests.oracle import to_torch
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import (
     FORMATS,
-    INTERVAL_WIDTH,
     LABEL_SHIFT,
     NAMES,
     decode,
     label_values,
-    rounding_interval,
-    upper_edge,
     value_parts,
 )
 
@@ -53,41 +50,11 @@ def test_label_values_undo_the_labels_of_a_value() -> None:
     assert label_values([]).size == 0
 
 
-def test_intervals_follow_each_other() -> None:
-    labels = np.arange(INTERVAL_WIDTH, 2046 << 10, INTERVAL_WIDTH)
-    low, high, floor = rounding_interval(labels, exact=False)
-    np.testing.assert_array_equal(low, label_values(labels))
-    np.testing.assert_array_equal(high, upper_edge(labels))
-    np.testing.assert_array_equal(high[:-1], low[1:])
-    assert floor == 0
-    assert upper_edge((2047 << 10) - INTERVAL_WIDTH) == np.finfo(np.float64).max
-    assert upper_edge(np.array([2**21 - 8], np.int32)).dtype == np.float64
-
-
 def labels_of(dtype: str) -> NDArray[np.int64]:
     """Labels of all finite values of a small format but zero."""
     form = FORMATS[NAMES[dtype]]
     values = decode(np.arange(1, form.finite).astype(form.bits), form.name)
     return values.view(np.int64) >> LABEL_SHIFT
-
-
-@pytest.mark.parametrize("dtype", oracle.EXACT)
-def test_what_rounds_to_a_value_is_found_from_all_values_together(dtype: str) -> None:
-    labels = labels_of(dtype)
-    values = label_values(labels)
-    low, high, floor = rounding_interval(labels, exact=True)
-    np.testing.assert_array_equal(high[:-1], low[1:])
-    np.testing.assert_array_equal(high[:-1], (values[1:] + values[:-1]) / 2)
-    assert floor == low[0] == values[0] / 2
-    some = np.random.default_rng(0).random(labels.size) < 0.5
-    some[[0, 1, 2]] = True
-    for part, whole in zip(rounding_interval(labels[some], exact=True), (low, high), strict=False):
-        np.testing.assert_array_equal(part, whole[some])
-
-
-def test_one_value_stands_for_its_octave() -> None:
-    low, high, floor = rounding_interval(np.array([1048576], np.int32), exact=True)
-    assert (low.tolist(), high.tolist(), floor) == ([1.0], [3.0], 1.0)
 
 
 @pytest.mark.parametrize("dtype", oracle.EXACT)

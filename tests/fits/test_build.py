@@ -12,7 +12,8 @@ from safetensors.torch import save_file as save_torch
 
 import weibnb as wb
 from tests.scanning.helpers import SHAPES, Q, llama, normal, only, write
-from weibnb.fitting.estimates import ESTIMATES, QUANTILES
+from weibnb.fitting.estimates import ESTIMATES
+from weibnb.fitting.statistics import QUANTILES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from scipy import optimize, stats
 
 from tests import oracle
 from weibnb.fitting import weibull
-from weibnb.fitting.estimates import fit_weibull
+from weibnb.fitting.single import fit_weibull
 from weibnb.fitting.weibull import anchor, check_protocol
 
 if TYPE_CHECKING:

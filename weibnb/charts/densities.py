@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from weibnb.charts.curves import Curve
     from weibnb.charts.vega import Spec
-    from weibnb.families.rank import Family
+    from weibnb.families.distributions import Family
 
     Array = NDArray[np.float64]
 

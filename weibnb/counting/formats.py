@@ -120,25 +120,6 @@ def value_parts(labels: ArrayLike) -> tuple[Array, NDArray[np.int64], Array]:
     return octave, mantissa, octave * ((whole & -whole) / 2.0**MANTISSA_BITS)
 
 
-def rounding_interval(labels: ArrayLike, *, exact: bool) -> tuple[Array, Array, float]:
-    """Give both ends of what rounds to each occupied bin, and the end of what rounds to zero.
-
-    An interval stands for itself, and its weights are not rounded to zero. Of exact values the
-    format is read off all of them together, so that upcast weights are treated as what they were:
-    the fewest mantissa bits and the coarsest grid of subnormal numbers which hold all of them.
-    """
-    value = label_values(labels)
-    if not exact:
-        return value, upper_edge(labels), 0.0
-    octave, mantissa, lowest = value_parts(labels)
-    bits = int(np.bitwise_or.reduce(mantissa)) | 1 << MANTISSA_BITS
-    resolution = (bits & -bits) / 2.0**MANTISSA_BITS
-    quantum = float(lowest.min())
-    above = np.maximum(octave * resolution, quantum)
-    below = np.maximum(np.where(mantissa == 0, octave / 2, octave) * resolution, quantum)
-    return value - below / 2, value + above / 2, quantum / 2
-
-
 def as_bits(weights: Any) -> tuple[Bits, str]:
     """Bit patterns of an array or tensor, flat, and their format: a key of `FORMATS`.
 

@@ -1,11 +1,13 @@
 """Rivals of the Weibull, and two populations of weights.
 
-`rank` orders six families by their likelihood, `populations` looks for two scales in one matrix;
-`distributions`, `likelihood` and `mixture` are their compiled loops.
+`rank` orders six families by their likelihood, `populations` looks for two scales in one matrix.
+Below them: `samples` (weights grouped by magnitude), `distributions` (what each family is),
+`likelihood` (its fit) and `mixture` (two Weibulls, and the notch between them).
 """
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["distributions", "groups", "likelihood", "mixture", "populations", "rank"]
+    __name__,
+    submodules=["distributions", "likelihood", "mixture", "populations", "rank", "samples"],
 )

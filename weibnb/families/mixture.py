@@ -1,4 +1,4 @@
-"""Compiled loops behind `find_populations`: grouping, mixtures of two Weibulls, notches."""
+"""Mixtures of two Weibulls, and notches of a density between two populations: compiled loops."""
 
 from __future__ import annotations
 
@@ -8,47 +8,17 @@ from typing import Any
 import numba
 import numpy as np
 
-from weibnb.families.distributions import WEIBULL, log_masses
+from weibnb.families.distributions import WEIBULL, log_masses, tails_at
 
-# A group is at least this wide in ln|w| (a sixteenth of an octave) ...
-_GROUP = math.log(2) / 16
-# ... and below the first decile holds this share of the weights, or is an octave wide.
-_GROUP_SHARE = 0.002
-# The largest values, each in a group by itself.
-_SINGLE = 24
+# Least width in ln|w| of the windows in which a notch is sought, and the share of the weights
+# below all of them.
+_WINDOW, _SKIP = 0.35, 0.002
+# Standard errors that a notch must exceed: it is the deepest of some thousands that are tried.
+_ERRORS = 5.0
+#: Least share of the weights on either side of a notch.
+LEAST_SHARE = 0.02
+_ROUNDS, _TOLERANCE = 200, 1e-9
 _TINY = 1e-300
-
-
-@numba.njit(nogil=True, cache=True)
-def group(low: Any, high: Any, counts: Any) -> Any:
-    """Merge bins [low, high) into groups; return the edges (ln|w|) and the weights in between.
-
-    Between two neighbouring edges lies a group, or an empty gap that no weight fell into.
-    """
-    bins = counts.size
-    edges, mass = np.empty(2 * bins + 1), np.zeros(2 * bins)
-    total = counts.sum()
-    size, seen, end = 0, 0.0, low[0]
-    edges[0] = math.log(max(low[0], _TINY))
-    for i in range(bins):
-        width = math.log(high[i]) - edges[size]
-        sparse = seen < 0.1 * total and mass[size] < _GROUP_SHARE * total and width < math.log(2)
-        full = i >= bins - _SINGLE or (width > _GROUP * (1 + 1e-9) and not sparse)
-        if full and mass[size] > 0.0:
-            gap = math.log(low[i] / end)
-            size += 1
-            edges[size] = math.log(end)
-            if gap > _GROUP or (gap > 1e-9 and i >= bins - _SINGLE):
-                size += 1
-                edges[size] = math.log(low[i])
-            elif gap > 1e-9:
-                edges[size] = math.log(low[i])
-        mass[size] += counts[i]
-        seen += counts[i]
-        end = high[i]
-    size += 1
-    edges[size] = math.log(end)
-    return edges[: size + 1].copy(), mass[:size].copy()
 
 
 @numba.njit(nogil=True, cache=True)
@@ -86,7 +56,7 @@ def _solve_shape(x: Any, weight: Any, k: float, rounds: int) -> tuple[float, flo
 
 
 @numba.njit(nogil=True, cache=True)
-def mixture(x: Any, share: Any, split: float, rounds: int, tolerance: float) -> Any:
+def mixture(x: Any, share: Any, split: float) -> Any:
     """Two-component Weibull mixture by EM at log magnitudes x, first parted at `split`.
 
     Returns share, k, ln λ of each component: (2, 3), the one of smaller median first.
@@ -99,7 +69,7 @@ def mixture(x: Any, share: Any, split: float, rounds: int, tolerance: float) -> 
         result[i, 0] = weight[i].sum()
         result[i, 1], result[i, 2] = _solve_shape(x, weight[i], 1.0, 30)
     before = -np.inf
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         likelihood = 0.0
         offset = np.log(np.maximum(result[:, 0], _TINY) * result[:, 1])
         for j in range(x.size):
@@ -113,7 +83,7 @@ def mixture(x: Any, share: Any, split: float, rounds: int, tolerance: float) -> 
             likelihood += share[j] * total
             weight[0, j] = share[j] * math.exp(f0 - total)
             weight[1, j] = share[j] - weight[0, j]
-        if likelihood - before < tolerance:
+        if likelihood - before < _TOLERANCE:
             break
         before = likelihood
         if min(weight[0].sum(), weight[1].sum()) < 1e-9:
@@ -129,8 +99,8 @@ def mixture(x: Any, share: Any, split: float, rounds: int, tolerance: float) -> 
 def mixture_likelihood(parts: Any, edges: Any, share: Any) -> float:
     """Log-likelihood per weight of a mixture of Weibulls, from exact group masses."""
     v, amount = np.log(parts[:, 1]), np.log(np.maximum(parts[:, 0], _TINY))
-    first = amount[0] + log_masses(WEIBULL, v[0], parts[0, 2], edges)
-    second = amount[1] + log_masses(WEIBULL, v[1], parts[1, 2], edges)
+    first = amount[0] + log_masses(tails_at(WEIBULL, v[0], parts[0, 2], edges))
+    second = amount[1] + log_masses(tails_at(WEIBULL, v[1], parts[1, 2], edges))
     total = 0.0
     for j in range(share.size):
         if share[j] > 0.0:
@@ -139,35 +109,39 @@ def mixture_likelihood(parts: Any, edges: Any, share: Any) -> float:
 
 
 @numba.njit(nogil=True, cache=True)
-def windows(edges: Any, counts: Any, width: float, skip: float) -> Any:
-    """Cut whole bins (edges in ln|w|) into windows of at least `width`; centre, width, weights.
+def _windows(bins: Any) -> Any:
+    """Cut occupied bins into windows: centre and width in ln|w|, and weights.
 
-    The lowest share `skip` of the weights is left out: too few in too many windows.
+    A bin reaches halfway to its neighbours, so that the gaps between values are no notches. The
+    lowest weights are left out: too few in too many windows.
     """
-    total = counts.sum()
-    table = np.zeros((counts.size, 3))
-    size, seen, begin, mass = 0, 0.0, edges[0], 0.0
-    for i in range(counts.size):
+    counts, centre = bins[2], bins[3]
+    total, size = counts.sum(), counts.size
+    table = np.zeros((size, 3))
+    windows, seen, mass = 0, 0.0, 0.0
+    begin = math.log(max(1.5 * centre[0] - 0.5 * centre[1], 0.5 * centre[0]))
+    for i in range(size):
+        end = math.log(0.5 * centre[i] + 0.5 * centre[i + 1] if i < size - 1 else bins[1, i])
         seen += counts[i]
-        if seen < skip * total:
-            begin = edges[i + 1]
+        if seen < _SKIP * total:
+            begin = end
             continue
         mass += counts[i]
-        span = edges[i + 1] - begin
-        if span >= width or (i == counts.size - 1 and span > 0.5 * width):
-            table[size] = 0.5 * (begin + edges[i + 1]), span, mass
-            size, begin, mass = size + 1, edges[i + 1], 0.0
-    return table[:size].copy()
+        span = end - begin
+        if span >= _WINDOW or (i == size - 1 and span > 0.5 * _WINDOW):
+            table[windows] = 0.5 * (begin + end), span, mass
+            windows, begin, mass = windows + 1, end, 0.0
+    return table[:windows]
 
 
 @numba.njit(nogil=True, cache=True)
-def notch(table: Any, total: float, least: float, errors: float) -> tuple[float, float]:
-    """Deepest significant notch of a log density: (depth less `errors` standard errors, place).
+def notch(bins: Any) -> tuple[float, float]:
+    """Deepest significant notch of the log density of ln|w|: depth less its error, and place.
 
     The depth is that of a window below the chord from a window on its left to one on its right,
-    in nats; at least the share `least` of the `total` weights lies on either side of it. No notch:
-    (-inf, nan).
+    in nats. No notch: (-inf, nan).
     """
+    table, total = _windows(bins), bins[2].sum()
     size = table.shape[0]
     level, variance = np.empty(size), np.empty(size)
     for i in range(size):
@@ -177,8 +151,7 @@ def notch(table: Any, total: float, least: float, errors: float) -> tuple[float,
     right = table[:, 2].sum()
     for m in range(size):
         right -= table[m, 2]
-        left = total - right - table[m, 2]
-        if left < least * total or right < least * total:
+        if min(total - right - table[m, 2], right) < LEAST_SHARE * total:
             continue
         for i in range(m):
             for j in range(m + 1, size):
@@ -187,7 +160,7 @@ def notch(table: Any, total: float, least: float, errors: float) -> tuple[float,
                 if depth <= best:
                     continue
                 spread = (1.0 - t) ** 2 * variance[i] + t**2 * variance[j] + variance[m]
-                depth -= errors * math.sqrt(spread)
+                depth -= _ERRORS * math.sqrt(spread)
                 if depth > best:
                     best, place = depth, table[m, 0]
     return best, place

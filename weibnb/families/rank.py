@@ -1,57 +1,38 @@
-"""Which distribution |w| follows, and whether it is one population or two, from the counts."""
+"""Which distribution |w| follows: six families ranked by their likelihood on the same counts."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+import math
+from typing import TYPE_CHECKING, Any, Literal
 
+import numba
 import numpy as np
 import xarray as xr
 
-from weibnb.counting.counts import Counts
-from weibnb.counting.dispatch import count_magnitudes
-from weibnb.counting.formats import INTERVAL_MASK, label_values, upper_edge, value_parts
-from weibnb.families.groups import _BATCH, _LEAST, _chunks, _counts_of, _places
-from weibnb.families.likelihood import (
-    DIVERGENCE,
-    KS,
-    LIKELIHOOD,
-    LOG_SCALE,
-    LOG_SHAPE,
-    rank_rows,
+from weibnb.families.distributions import (
+    FAMILIES,
+    PARAMETERS,
+    Family,
+    log_survival,
+    starts,
+    tails_at,
 )
-from weibnb.fits.schema import prepare
-from weibnb.fitting.status import MINIMUM_WEIGHTS
-from weibnb.fitting.weibull import check_protocol
-from weibnb.parallel import usable_cores
+from weibnb.families.likelihood import fit_family
+from weibnb.families.samples import merge, occupied_bins, on_rows, status_of, weights_of
+from weibnb.fits.schema import DIMS, prepare, protocol_of
+from weibnb.fitting.weibull import DEFAULT_TRIM, Trim, check_protocol
+from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
 
-
-Family = Literal[
-    "weibull", "half_normal", "lognormal", "gamma", "generalised_gaussian", "student_t"
-]
-#: Families of |w| that are compared, in the order of the compiled codes.
-FAMILIES: tuple[Family, ...] = get_args(Family)
-_PARAMETERS = np.array([1 if name == "half_normal" else 2 for name in FAMILIES])
-_RANKED = (
-    "rank",
-    "shape",
-    "scale",
-    "parameters",
-    "delta_bic",
-    "delta_aic",
-    "log_likelihood",
-    "divergence",
-    "ks",
-)
+# Columns of the result of `_rank_rows`; WEIGHTS is 0 where they are too few.
+LOG_SHAPE, LOG_SCALE, LIKELIHOOD, DIVERGENCE, KS, WEIGHTS = range(6)
 
 
 def rank_families(
@@ -83,8 +64,8 @@ def rank_families(
     pandas.DataFrame
         A row for each matrix (or class) and family, best first. By cell: ``rank`` (1 has the
         lowest BIC), ``shape``, ``scale``, the number of ``parameters``, ``delta_bic`` and
-        ``delta_aic`` (above the best), ``log_likelihood`` (of the groups, nats a weight),
-        ``divergence`` (of the counts from the family, nats a weight: what a better family could
+        ``delta_aic`` (above the best), ``log_likelihood`` (of the groups, nats per weight),
+        ``divergence`` (of the counts from the family, nats per weight: what a better family could
         gain at most) and ``ks`` (over the trim of the fits, 10-90 % for a single matrix); with
         the coordinates, ``status`` and ``n`` for a Dataset. By class: ``matrices`` that are
         compared, ``best`` (how many a family is best for), the sum of ``delta_bic``, by which
@@ -126,15 +107,15 @@ def rank_families(
     what the weights say of the parameters is lost. The likelihood ``Σ c_j ln(F(b_j) - F(a_j))`` of
     the groups is exact, from distribution functions below the median and survival functions above
     it, as logarithms (no floor: right at 40 σ and beyond). Its maximum is found by Newton's method
-    on masses from quadrature, and by a slower search on the exact ones wherever the two differ by
-    10^-6 nats a weight.
+    on masses from quadrature, and on the exact ones wherever the two differ by 10^-6 nats per
+    weight.
 
     BIC is ``p ln n - 2 ln L``. It takes the weights for independent draws. With millions of
     weights a delta of thousands is usual and says that families can be told apart, not that the
     best one is good: see ``divergence`` and ``ks``. Experts of one cell are pooled, which fattens
     the tail where their scales differ; scan with ``experts="each"`` to rank each.
 
-    ν is sought up to 10,000, β up to 100. The six families take 0.2-0.5 ms a matrix and core, up
+    ν is sought up to 10,000, β up to 100. The six families take 0.2-0.5 ms per matrix and core, up
     to 2 ms where millions of weights reach over tens of octaves.
 
     References
@@ -150,99 +131,141 @@ def rank_families(
     ('student_t', 4)
     """
     chosen = _check_families(families)
-    if by not in ("cell", "class"):
-        raise ValueError(f"`by` must be 'cell' or 'class', got {by!r}.")
+    check_choice("by", by, ("cell", "class"))
     limits, _ = check_protocol(trim, "maximum_likelihood")
     if not isinstance(fits, xr.Dataset):
         if by == "class":
             raise ValueError("`by` must be 'cell' for a single matrix, got 'class'.")
-        counted = fits if isinstance(fits, Counts) else count_magnitudes(fits)
-        ranker = _Ranker(counted.labels.astype(np.int64), chosen, limits, (0.1, 0.9))
-        one = ranker.rank(counted.counts[None].astype(np.uint64), np.array([counted.exact]))
-        return _table(*one, chosen, {}).dropna(subset=["family"])
-    fits = prepare(fits)
-    found, n = _rank_dataset(fits, chosen, limits, workers)
-    table = _table(found, n, chosen, _places(fits, n))
+        found = _rank(fits, chosen, limits, DEFAULT_TRIM["rank_regression"], None)
+        return _table(found, chosen, {}).dropna(subset=["family"])
+    fits = prepare(fits, "counts", "counts_exact", dims=DIMS)
+    found = _rank(fits, chosen, limits, protocol_of(fits)[1], workers)
+    table = _table(found, chosen, _cells(fits, found[:, 0, WEIGHTS]))
     table = table[table["status"] != "absent"].reset_index(drop=True)
     return table if by == "cell" else _by_class(table)
 
 
 def _check_families(families: Sequence[Family]) -> tuple[Family, ...]:
-    from difflib import get_close_matches
-
+    """Return the families, each once."""
     names: Sequence[Any] = [families] if isinstance(families, str) else families
     chosen: tuple[Family, ...] = tuple(dict.fromkeys(names))
     if not chosen:
         raise ValueError("`families` must name at least one family, got none.")
     for name in chosen:
-        if name not in FAMILIES:
-            close = get_close_matches(str(name), FAMILIES, n=1, cutoff=0.4)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            valid = ", ".join(map(repr, FAMILIES))
-            raise ValueError(f"`families` must be some of {valid}, got {name!r}.{hint}")
+        check_choice("families", name, FAMILIES)
     return chosen
 
 
-@dataclass(frozen=True, slots=True)
-class _Ranker:
-    """What the compiled loops need beside the counts."""
+def _rank(
+    fits: Any, families: Sequence[Family], trim: Trim, body: Trim, workers: int | None
+) -> Array:
+    """Fit families to every cell: (cells, families, columns)."""
+    codes = np.array([FAMILIES.index(name) for name in families])
 
-    labels: NDArray[np.int64]
-    families: Sequence[Family]
-    trim: tuple[float, float]
-    body: tuple[float, float]
+    def loop(counts: Any, exact: Any, grid: Any) -> Array:
+        found: Array = _rank_rows(counts, exact, grid, codes, trim, body)
+        return found
 
-    def rank(
-        self,
-        counts: NDArray[Any],
-        exact: NDArray[np.bool_],
-        run: Callable[..., Iterable[tuple[Array, Array]]] = map,
-    ) -> tuple[Array, Array]:
-        """Rank rows of counts; `run` maps a function over batches of them."""
-        value, interval = label_values(self.labels), self.labels & INTERVAL_MASK
-        octave, mantissa, unit = value_parts(self.labels)
-        low, high = label_values(interval), upper_edge(interval)
-        grid = np.array([np.where(value > _LEAST, value, np.nan), octave, unit, low, high])
-        codes = np.array([FAMILIES.index(name) for name in self.families])
-        trim, body = np.array(self.trim), np.array(self.body)
-
-        def job(part: slice) -> tuple[Array, Array]:
-            rows = counts[part], exact[part]
-            batch: tuple[Array, Array] = rank_rows(
-                *rows, grid, mantissa, codes, trim, body, MINIMUM_WEIGHTS
-            )
-            return batch
-
-        parts = [slice(at, at + _BATCH) for at in range(0, len(counts), _BATCH)]
-        found, n = zip(*run(job, parts), strict=True)
-        return np.concatenate(found), np.concatenate(n)
+    return on_rows(loop, fits, workers)
 
 
-def _rank_dataset(
-    fits: xr.Dataset,
-    families: Sequence[Family],
-    trim: tuple[float, float],
-    workers: int | None,
-) -> tuple[Array, Array]:
-    """Rank every cell of the status: (cells, families, columns), and weights."""
-    body = float(fits.attrs["trim_lower"]), float(fits.attrs["trim_upper"])
-    found, n, (counts, pooled) = [], [], _counts_of(fits)
-    ranker = _Ranker(fits["bin"].values.astype(np.int64), families, trim, body)
-    with ThreadPoolExecutor(workers or usable_cores()) as pool:
-        for rows, exact in _chunks(counts, fits["counts_exact"], pooled=pooled):
-            part, weights = ranker.rank(rows, exact, pool.map)
-            found.append(part)
-            n.append(weights)
-    return np.concatenate(found), np.concatenate(n)
+@numba.njit(nogil=True, cache=True)
+def _rank_rows(counts: Any, exact: Any, grid: Any, families: Any, trim: Any, body: Any) -> Any:
+    """Fit families to every row of counts: (rows, families, columns)."""
+    rows, size = counts.shape
+    out, work = np.full((rows, families.size, 6), np.nan), np.empty((4, size))
+    for row in range(rows):
+        found, floor = occupied_bins(counts[row], exact[row], grid, work)
+        bins = work[:, :found]
+        out[row, :, WEIGHTS] = weights_of(bins)
+        if out[row, 0, WEIGHTS] > 0.0:
+            edges, mass = merge(bins)
+            _rank_groups(edges, mass, floor, families, trim, body, out[row])
+    return out
+
+
+@numba.njit(nogil=True, cache=True)
+def _rank_groups(
+    edges: Any, mass: Any, floor: float, families: Any, trim: Any, body: Any, out: Any
+) -> None:
+    """Fit families to the groups of one matrix; NaN stays where one fails."""
+    n = mass.sum()
+    inner, share = _censor(edges, mass / n, trim)
+    below = -np.inf if inner[0] == -np.inf else floor
+    trimmed = inner.size != edges.size or not math.isfinite(inner[0] + inner[-1])
+    first, entropy = starts(edges, mass / n), 0.0
+    for j in range(share.size):
+        if share[j] > 0.0:
+            entropy += share[j] * math.log(share[j])
+    for i in range(families.size):
+        v, u = first[families[i]]
+        v, u, level, found, tails = fit_family(families[i], v, u, inner, share, below, n)
+        if not found:
+            continue
+        if trimmed:
+            tails = tails_at(families[i], v, u, edges)
+        bottom = log_survival(families[i], v, u, below)
+        out[i, LOG_SHAPE], out[i, LOG_SCALE], out[i, LIKELIHOOD] = v, u, level
+        out[i, DIVERGENCE] = max(entropy - level, 0.0)
+        out[i, KS] = _distance(mass / n, tails[1], bottom, body)
+
+
+@numba.njit(nogil=True, cache=True)
+def _censor(edges: Any, share: Any, trim: Any) -> tuple[Any, Any]:
+    """Put everything outside a probability interval in one open group on either side."""
+    if trim[0] <= 0.0 and trim[1] >= 1.0:
+        return edges, share
+    first, last = 0, share.size
+    below, left, right = 0.0, 0.0, 0.0
+    for j in range(share.size):
+        seen = below + share[j]
+        if seen <= trim[0]:
+            first, left = j + 1, seen
+        if below >= trim[1]:
+            last = min(last, j)
+            right += share[j]
+        below = seen
+    size = last - first
+    out, part = np.empty(size + 3), np.empty(size + 2)
+    out[0], part[0] = -np.inf, left
+    out[1 : size + 2], part[1 : size + 1] = edges[first : last + 1], share[first:last]
+    out[size + 2], part[size + 1] = np.inf, right
+    begin, end = (0 if left > 0.0 else 1), (size + 2 if right > 0.0 else size + 1)
+    return out[begin : end + 1], part[begin:end]
+
+
+@numba.njit(nogil=True, cache=True)
+def _distance(share: Any, q: Any, bottom: float, body: Any) -> float:
+    """Largest |F_empirical - F| at the groups' edges inside a probability interval."""
+    below, largest = 0.0, 0.0
+    for j in range(share.size - 1):
+        below += share[j]
+        if body[0] <= below <= body[1]:
+            largest = max(largest, abs(1.0 - math.exp(q[j + 1] - bottom) - below))
+    return largest
+
+
+def _cells(fits: xr.Dataset, n: Array) -> dict[str, NDArray[Any]]:
+    """Coordinates, status and weights of every cell."""
+    status = fits["status"]
+    index = dict(zip(status.dims, np.indices(status.shape).reshape(status.ndim, -1), strict=True))
+    columns = {str(dim): fits[dim].values[at] for dim, at in index.items()}
+    columns["weight_class"] = fits["weight_class"].values[index["component"]]
+    columns |= {"status": status_of(status, n.reshape(status.shape)).ravel()}
+    return {
+        name: values.astype(object) if values.dtype.kind == "U" else values
+        for name, values in (columns | {"n": n.astype(np.int64)}).items()
+    }
 
 
 def _table(
-    found: Array, n: Array, families: Sequence[Family], places: dict[str, NDArray[Any]]
+    found: Array, families: Sequence[Family], cells: dict[str, NDArray[Any]]
 ) -> pd.DataFrame:
-    """Lay the families of every matrix out, best first; one row where there are none."""
+    """Lay the families of every cell out, best first; one row where there are none."""
     import pandas as pd
 
-    parameters = _PARAMETERS[[FAMILIES.index(name) for name in families]]
+    n = found[:, 0, WEIGHTS]
+    parameters = PARAMETERS[[FAMILIES.index(name) for name in families]]
     with np.errstate(divide="ignore"):
         log_n = np.log(n)[:, None]
     loss = 2 * n[:, None] * found[..., DIVERGENCE]
@@ -265,7 +288,7 @@ def _table(
         "ks": found[..., KS][at],
     }
     names = np.where(fitted, np.array(families, object)[at[1]], None)
-    columns = {name: values[row] for name, values in places.items()} | {"family": names} | numbers
+    columns = {name: values[row] for name, values in cells.items()} | {"family": names} | numbers
     return pd.DataFrame(columns).astype({"rank": "Int64", "parameters": "Int64"})
 
 

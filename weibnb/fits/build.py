@@ -21,7 +21,8 @@ from weibnb.fits.schema import (
     model_attributes,
     protocol_attributes,
 )
-from weibnb.fitting.estimates import QUANTILES, describe_counts, fit_counts
+from weibnb.fitting.estimates import fit_counts
+from weibnb.fitting.statistics import QUANTILES, describe_counts
 from weibnb.fitting.status import COUNTED, status_after_fit
 from weibnb.fitting.weibull import protocol_text
 from weibnb.io.naming import component_order, tower, weight_class

@@ -10,12 +10,10 @@ import pandas as pd
 import xarray as xr
 
 from weibnb.fits.schema import DIMS, prepare
+from weibnb.fitting.estimates import ESTIMATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-#: What a cell that was left out no longer has.
-_ESTIMATES = ("k", "lam", "r2", "ks", "ks_full", "k_se", "lam_se", "k_lam_correlation")
 
 
 def keep_status(fits: xr.Dataset, statuses: Iterable[str]) -> xr.Dataset:
@@ -108,7 +106,7 @@ def _place(fits: xr.Dataset, cell: Sequence[Any]) -> list[int]:
 
 def _keep(fits: xr.Dataset, kept: xr.DataArray) -> xr.Dataset:
     status = fits["status"].where(kept, "absent").transpose(*fits["status"].dims)
-    masked = {name: fits[name].where(kept) for name in _ESTIMATES if name in fits}
+    masked = {name: fits[name].where(kept) for name in ESTIMATES if name in fits}
     masked = {name: array.transpose(*fits[name].dims) for name, array in masked.items()}
     return fits.assign(masked | {"status": status})
 

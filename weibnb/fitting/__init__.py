@@ -1,11 +1,22 @@
 """Counts -> Weibull estimates with standard errors.
 
-`weibull` is the distribution on paper with the reference anchors, `kernels` the compiled loops,
-`estimates` the fit of many matrices or of one, `status` what can be said of a fit in one word.
+`weibull` is the distribution on paper with the reference anchors, `estimates` the fit of many
+matrices, `single` that of one, `statistics` what needs no fit, `status` the outcome in one word;
+`kernels`, `ordinates` and `errors` are the compiled loops.
 """
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["estimates", "kernels", "status", "weibull"]
+    __name__,
+    submodules=[
+        "errors",
+        "estimates",
+        "kernels",
+        "ordinates",
+        "single",
+        "statistics",
+        "status",
+        "weibull",
+    ],
 )

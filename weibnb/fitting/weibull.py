@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from weibnb.messages import check_choice
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -21,46 +23,25 @@ DEFAULT_TRIM: dict[Estimator, Trim] = {
     "rank_regression": (0.1, 0.9),
     "maximum_likelihood": (0.0, 1.0),
 }
+# Parameter of a distribution where none is given, and what it must be more than.
+_PARAMETERS = {"truncated_gaussian": (2.0, 0.0), "student_t": (5.0, 2.0)}
 
 
-def check_protocol(
-    trim: tuple[float, float] | None, estimator: str
-) -> tuple[tuple[float, float], Estimator]:
-    """Return a valid ``(trim, estimator)``, the estimator's own trim where `trim` is None.
-
-    Parameters
-    ----------
-    trim : tuple of float or None
-        Probability interval ``(lower, upper)``.
-    estimator : {"rank_regression", "maximum_likelihood"}
-        How k and λ are estimated.
-
-    Returns
-    -------
-    tuple
-        The trim as two floats and the estimator.
+def check_protocol(trim: Trim | None, estimator: str) -> tuple[Trim, Estimator]:
+    """Return a valid trim, the estimator's own for None, and the estimator.
 
     Raises
     ------
-    TypeError
-        If `trim` is not a pair of numbers.
-    ValueError
-        If `trim` does not satisfy ``0 <= lower < upper <= 1`` or `estimator` is unknown.
+    TypeError, ValueError
+        If `trim` is not a pair of numbers, or not ``0 <= lower < upper <= 1``; if `estimator` is
+        unknown.
 
     Examples
     --------
     >>> check_protocol(None, "rank_regression")
     ((0.1, 0.9), 'rank_regression')
     """
-    if estimator not in get_args(Estimator):
-        from difflib import get_close_matches
-
-        valid = get_args(Estimator)
-        close = get_close_matches(str(estimator), valid, n=1, cutoff=0.4)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"`estimator` must be one of {', '.join(map(repr, valid))}, got {estimator!r}.{hint}"
-        )
+    check_choice("estimator", estimator, get_args(Estimator))
     chosen: Estimator = estimator  # type: ignore[assignment]
     if trim is None:
         return DEFAULT_TRIM[chosen], chosen
@@ -73,20 +54,8 @@ def check_protocol(
     return (lower, upper), chosen
 
 
-def protocol_text(trim: tuple[float, float], estimator: str) -> str:
-    """Write a protocol in words: ``rank regression, trim 10–90 %``.
-
-    Parameters
-    ----------
-    trim : tuple of float
-        Probability interval.
-    estimator : str
-        Name of the estimator.
-
-    Returns
-    -------
-    str
-        The words.
+def protocol_text(trim: Trim, estimator: str) -> str:
+    """Write a protocol in words.
 
     Examples
     --------
@@ -213,7 +182,7 @@ class Anchor:
     estimator: Estimator
 
 
-def _magnitude_quantile(name: str, parameter: float | None, p: Array, u: Array) -> Array:
+def _magnitude_quantile(name: str, parameter: float, p: Array, u: Array) -> Array:
     """Quantile of |w| at probability p = 1 - u; both are given so that neither end loses digits."""
     from scipy import special
 
@@ -224,13 +193,13 @@ def _magnitude_quantile(name: str, parameter: float | None, p: Array, u: Array) 
     if name == "laplace":
         return _exponential_quantile(p, u)
     if name == "truncated_gaussian":
-        mass = special.erf((parameter or 2.0) / np.sqrt(2))
+        mass = special.erf(parameter / np.sqrt(2))
         return np.asarray(np.sqrt(2) * special.erfinv(p * mass))
-    # |t| at p is a ratio of beta quantiles: t^2/(t^2 + v) ~ Beta(1/2, v/2)
-    df = parameter or 5.0
-    near_0, near_1 = special.betaincinv(0.5, df / 2, p), special.betaincinv(df / 2, 0.5, u)
+    # |t| at p is a ratio of beta quantiles: t^2/(t^2 + ν) ~ Beta(1/2, ν/2)
+    near_0 = special.betaincinv(0.5, parameter / 2, p)
+    near_1 = special.betaincinv(parameter / 2, 0.5, u)
     numerator = np.where(p < 0.5, near_0, 1 - near_1)
-    return np.sqrt(df * numerator / np.where(p < 0.5, 1 - near_0, near_1))
+    return np.sqrt(parameter * numerator / np.where(p < 0.5, 1 - near_0, near_1))
 
 
 def _exponential_quantile(p: Array, u: Array) -> Array:
@@ -247,11 +216,8 @@ def _nodes(trim: Trim) -> tuple[Array, Array, Array]:
     below, above = special.expit(2 * half), special.expit(-2 * half)
     weight = np.cosh(t) / np.cosh(half) ** 2
     length = trim[1] - trim[0]
-    return (
-        trim[0] + length * below,
-        (1 - trim[1]) + length * above,
-        weight * (length / weight.sum()),
-    )
+    p, u = trim[0] + length * below, (1 - trim[1]) + length * above
+    return p, u, weight * (length / weight.sum())
 
 
 def anchor(
@@ -307,70 +273,40 @@ def anchor(
     1.263
     """
     trim, estimator = check_protocol(trim, estimator)
-    valid = get_args(Initialisation)
-    if initialisation not in valid:
-        raise ValueError(
-            f"`initialisation` must be one of {', '.join(map(repr, valid))}, "
-            f"got {initialisation!r}."
-        )
-    smallest = {"student_t": 2.0, "truncated_gaussian": 0.0}.get(initialisation)
-    if parameter is not None and (smallest is None or not parameter > smallest):
-        rule = "be omitted" if smallest is None else f"be more than {smallest:g}"
+    check_choice("initialisation", initialisation, get_args(Initialisation))
+    default, smallest = _PARAMETERS.get(initialisation, (0.0, np.inf))
+    if parameter is not None and not parameter > smallest:
+        rule = "be omitted" if smallest == np.inf else f"be more than {smallest:g}"
         raise ValueError(f"`parameter` must {rule} for {initialisation!r}, got {parameter!r}.")
-    return _population_fit(initialisation, trim, estimator, parameter)
+    return _population_fit(
+        initialisation, trim, estimator, default if parameter is None else float(parameter)
+    )
 
 
 @lru_cache(maxsize=256)
-def _population_fit(
-    initialisation: str, trim: Trim, estimator: Estimator, parameter: float | None
-) -> Anchor:
+def _population_fit(name: str, trim: Trim, estimator: Estimator, parameter: float) -> Anchor:
     """Fit an ideal distribution by quadrature."""
     p, u, weight = _nodes(trim)
-    x = np.log(_magnitude_quantile(initialisation, parameter, p, u))
+    x = np.log(_magnitude_quantile(name, parameter, p, u))
     y = np.log(_exponential_quantile(p, u))
     mean_x, mean_y = np.average(x, weights=weight), np.average(y, weights=weight)
     dx, dy = x - mean_x, y - mean_y
     sxx, sxy, syy = (weight * dx**2).sum(), (weight * dx * dy).sum(), (weight * dy**2).sum()
     k, log_lam = sxy / sxx, mean_x - mean_y * sxx / sxy
     if estimator == "maximum_likelihood":
-        k, log_lam = _solve_likelihood(x, weight, trim, k, log_lam)
-    full = _nodes((0.0, 1.0))
-    square = _magnitude_quantile(initialisation, parameter, full[0], full[1]) ** 2
-    rms = float(np.sqrt((full[2] * square).sum()))
-    if initialisation == "student_t":
-        rms = float(np.sqrt((parameter or 5.0) / ((parameter or 5.0) - 2)))
+        from weibnb.fitting.kernels import censored_fit
+
+        k, log_lam, *_ = censored_fit(x, weight, trim[0], 1 - trim[1], k, log_lam)
+    if name == "student_t":
+        rms = np.sqrt(parameter / (parameter - 2))
+    else:
+        p, u, weight = _nodes((0.0, 1.0))
+        rms = np.sqrt((weight * _magnitude_quantile(name, parameter, p, u) ** 2).sum())
     return Anchor(
         k=float(k),
-        lam_over_rms=float(np.exp(log_lam)) / rms,
+        lam_over_rms=float(np.exp(log_lam) / rms),
         r2=float(sxy**2 / (sxx * syy)),
-        initialisation=initialisation,
+        initialisation=name,
         trim=trim,
         estimator=estimator,
     )
-
-
-def _solve_likelihood(
-    x: Array, weight: Array, trim: Trim, k: float, log_lam: float
-) -> tuple[float, float]:
-    """Zero of the Weibull score for mass `weight` at log magnitudes `x`, censored outside trim."""
-    from scipy import optimize
-
-    below, above = trim[0], 1 - trim[1]
-
-    def score(theta: Array) -> Array:
-        k, b = np.exp(theta[0]), theta[1]
-        d = x - b
-        z = np.exp(k * d)
-        dk = (weight * (1 / k + d - z * d)).sum()
-        db = (weight * (k * z - k)).sum()
-        if above > 0:
-            dk -= above * z[-1] * d[-1]
-            db += above * k * z[-1]
-        if below > 0:
-            hazard = below * z[0] / np.expm1(z[0])
-            dk += hazard * d[0]
-            db -= hazard * k
-        return np.array([dk, db])
-
-    found = optimize.root(score, np.array([np.log(k), log_lam]), tol=1e-13)
-    return float(np.exp(found.x[0])), float(found.x[1])
