@@ -246,7 +246,8 @@ def compare(
     own = summarise(fits)
     require_protocol(own, "The cohort", like=protocol_of(entries))
     entries, own = _at_step(entries, None), _at_step(own, step)
-    spread = entries["k"].std("model", ddof=1).where(entries["k"].count("model") > 1)
+    entries = entries.isel(component=(entries["k"].count("model") > 1).values)
+    spread = entries["k"].std("model", ddof=1)
     entries = entries.isel(component=(spread > 0).values)
     if not entries.sizes["component"]:
         raise ValueError(

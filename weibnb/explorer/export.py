@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 import html
 import json
-import os
 import tempfile
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from platformdirs import user_cache_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 _VEGA_LITE = "6.4"
 _IDLE = 2.0  # seconds without a change before the picture is drawn
-_MISSING = (
-    "the explorer needs vl-convert-python, which is not installed: pip install 'weibnb[widgets]'"
-)
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -61,24 +59,17 @@ def vega_bundle(script: str) -> str:
     str
         The module, some 0.9 MB. It is kept in the user's cache directory, where that can be
         written, because joining takes a second or two.
-
-    Raises
-    ------
-    ImportError
-        If vl-convert-python is missing.
     """
     return _bundle(script)
 
 
 @cache
 def _bundle(script: str) -> str:
-    try:
-        import vl_convert
-    except ImportError as err:
-        raise ImportError(_MISSING) from err
+    import vl_convert
+
     made_of = f"{version('vl-convert-python')} {_VEGA_LITE} {script}"
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    kept = Path(root) / "weibnb" / f"{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.js"
+    name = f"{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.js"
+    kept = user_cache_path("weibnb", appauthor=False) / name
     if kept.is_file():
         return kept.read_text(encoding="utf-8")
     text: str = vl_convert.javascript_bundle(script, vl_version=_VEGA_LITE)
@@ -134,16 +125,9 @@ def picture(spec: Mapping[str, Any], form: str) -> bytes:
     -------
     bytes
         The file.
-
-    Raises
-    ------
-    ImportError
-        If vl-convert-python is missing.
     """
-    try:
-        import vl_convert
-    except ImportError as err:
-        raise ImportError(_MISSING) from err
+    import vl_convert
+
     if form == "svg":
         return str(vl_convert.vegalite_to_svg(dict(spec), vl_version=_VEGA_LITE)).encode()
     white = {**spec, "background": "white"}

@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 from uuid import uuid4
 
+import anywidget
 import numpy as np
-
-try:
-    import anywidget
-    import traitlets
-except ImportError as err:
-    raise ImportError(
-        "the explorer needs anywidget, which is not installed: pip install 'weibnb[widgets]'"
-    ) from err
+import traitlets
 
 from weibnb.charts.lines import TrackValue
 from weibnb.charts.maps import MapValue
@@ -106,8 +100,6 @@ def explore(
 
     Raises
     ------
-    ImportError
-        If anywidget or vl-convert-python is missing.
     TypeError, ValueError
         If `fits` is not a Dataset of fits, or an argument is not valid.
 
