@@ -1,6 +1,6 @@
 """Draw the README's picture from the packaged demo.
 
-Needs ``pip install 'weibnb[charts]'``; run ``python scripts/demo_picture.py``.
+Run ``python scripts/demo_picture.py``.
 """
 
 from __future__ import annotations

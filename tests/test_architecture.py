@@ -97,7 +97,7 @@ def python(code: str, *arguments: str, cwd: Path | None = None) -> list[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
@@ -147,6 +147,42 @@ def test_opening_fits_needs_neither_numba_nor_torch(tmp_path: Path) -> None:
     )
     assert "weibnb.fits.schema" in loaded
     assert not {"numba", "torch", "weibnb.scanning.scan"} & set(loaded)
+
+
+def test_charts_need_neither_numba_nor_torch() -> None:
+    loaded = python("""if True:
+        import sys, weibnb as wb
+        from weibnb import charts
+        fits = wb.reference_cohort().isel(model=[0, 1])
+        for chart in (charts.layer_map, charts.class_bands, charts.depth_profile, charts.cohort):
+            chart(fits).to_dict()
+        print(*sys.modules)
+    """)
+    assert "altair" in loaded
+    assert not {"numba", "torch", "weibnb.io", "weibnb.scanning"} & set(loaded)
+
+
+def test_the_explorer_needs_no_torch_and_reads_no_weights() -> None:
+    loaded = python("""if True:
+        import sys, weibnb as wb
+        explorer = wb.explore(wb.reference_cohort().isel(model=[0, 1]))
+        explorer.panel = "classes"
+        explorer.chart.to_dict()
+        print(*sys.modules)
+    """)
+    assert "anywidget" in loaded
+    assert not {"torch", "weibnb.io.checkpoint", "weibnb.scanning.scan"} & set(loaded)
+
+
+def test_help_begins_with_what_a_user_calls() -> None:
+    text = inspect.getdoc(wb) or ""
+    functions = {name for name in public_things() if inspect.isfunction(getattr(wb, name))}
+    assert {name for name in functions if name not in text} == set()
+
+
+def test_what_is_public_is_what_the_api_pages_list() -> None:
+    page = (PACKAGE.parent / "docs" / "api" / "weibnb.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^::: weibnb\.(\w+)$", page, re.MULTILINE)) == set(public_things())
 
 
 def test_public_names() -> None:

@@ -1,8 +1,43 @@
 """A Jupyter-native microscope for trained weights.
 
-``weibnb.scan(path)`` fits a two-parameter Weibull to the magnitudes of every weight matrix of a
-checkpoint and returns the fits as an xarray Dataset with dims (model, layer, component, step).
-The everyday functions are also ``fits.weibull.<verb>``.
+    import weibnb as wb
+
+    fits = wb.scan("path/to/checkpoint")   # an xarray Dataset: (model, layer, component, step)
+    wb.explore(fits)                       # one linked widget: filter, click a matrix, refit
+    fits.weibull.summary()                 # what stands out, and why
+
+Fit
+    scan                  a checkpoint, a training run or a live model -> fits
+    refit                 fits -> fits at another trim or by another estimator, without the weights
+    fit_weibull           one array or tensor -> k, lam, standard errors, goodness of fit
+    count_magnitudes      one array or tensor -> how often each magnitude occurs
+    anchor                what an ideal matrix gives: Gaussian, uniform, Laplace, Student t
+    Recorder              count and fit a model while it trains
+    open_checkpoint       list and read the tensors of a checkpoint
+
+Keep
+    save_fits, open_fits  fits in a netCDF file
+    not_fitted            every tensor left out, and why
+    tidy                  a DataFrame with one row per matrix
+
+Look
+    explore               the explorer, a Jupyter widget
+    charts                eleven kinds of charts, as functions of fits
+    summary, write_report what stands out, as text or as a page; the table as CSV or Parquet
+
+Judge (also as methods of the Dataset: ``fits.weibull.drift()``)
+    drift                 how far k has moved from its anchor
+    judge, selection      does k lie in a published band; how far queries and keys have moved
+    rank_families         is a Weibull the right family
+    find_populations      one population of weights or two
+    find_outliers         single large weights, with row and column
+    training_budget       how long the training was, in timescales of AdamW
+    compare               which published model is nearest
+
+Published models
+    reference_cohort, qwen_cohort, load_cohort
+
+Rooms: io, counting, fitting, fits, diagnostics, families, scanning, charts, explorer.
 """
 
 from __future__ import annotations

@@ -1,21 +1,68 @@
-"""The everyday verbs on a Dataset of fits: ``fits.weibull.<verb>``, each one line."""
+"""``fits.weibull.<verb>``: the functions of weibnb as methods of a Dataset of fits.
+
+The rule: every function that the API pages of the documentation name and whose first argument is
+``fits`` is a verb, under its own name (`save_fits` is ``save``); charts are `weibnb.charts`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from textwrap import fill
+from types import MethodType
+from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import xarray as xr
 
-if TYPE_CHECKING:
-    import pandas as pd
+import weibnb
 
-    from weibnb.explorer.widget import Explorer
-    from weibnb.report import Summary
+if TYPE_CHECKING:  # for the types alone: at run time a room is imported by its first verb
+    import weibnb.diagnostics.attention
+    import weibnb.diagnostics.bands
+    import weibnb.diagnostics.dynamics
+    import weibnb.diagnostics.outliers
+    import weibnb.diagnostics.tails
+    import weibnb.fits.select
+    import weibnb.scanning.locate  # noqa: TC004  (scanning is lazy at run time)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Function = Callable[Concatenate[xr.Dataset, P], R]
+
+
+class Verb(Generic[P, R]):
+    """A function of fits as a method, imported when it is first looked at."""
+
+    def __init__(self, find: Callable[[], Function[P, R]]) -> None:
+        self._find = find
+
+    @overload
+    def __get__(self, accessor: None, owner: type) -> Function[P, R]: ...
+    @overload
+    def __get__(self, accessor: WeibullAccessor, owner: type) -> Callable[P, R]: ...
+
+    def __get__(self, accessor: WeibullAccessor | None, owner: type) -> Callable[..., R]:
+        """Give the function on the class; bound to the fits, with its own signature, on them."""
+        function = self._find()
+        if accessor is None:
+            return function
+        return MethodType(function, accessor._fits)  # noqa: SLF001  (the accessor is ours)
 
 
 @xr.register_dataset_accessor("weibull")  # type: ignore[no-untyped-call]
 class WeibullAccessor:
-    """Verbs of weibnb on a Dataset of fits; each forwards to the function of the same name.
+    """The functions of weibnb as verbs of a Dataset of fits.
+
+    ``fits.weibull.drift(anchor="uniform")`` is ``weibnb.drift(fits, anchor="uniform")``.
+
+    - Look: `explore`, `summary`, `tidy`, `not_fitted`, `write_report`, `save`.
+    - Select and fit again: `refit`, `keep_status`, `keep_cells`.
+    - Judge k: `drift`, `judge`, `leaving`, `summarise`, `coefficient_of_variation`, `selection`,
+      `storage_type`, `compare`.
+    - Look at tails and single weights: `body_tail`, `closure`, `heaviness`, `outlier_strength`,
+      `find_outliers`, `dead_lines`.
+    - Try other models: `rank_families`, `find_populations`.
+    - Follow training: `training_budget`, `first_departure`, `split_growth`, `paired_growth`,
+      `lambda_scaling`.
 
     Parameters
     ----------
@@ -31,81 +78,45 @@ class WeibullAccessor:
     'gaussian'
     """
 
+    explore = Verb(lambda: weibnb.explore)
+    summary = Verb(lambda: weibnb.summary)
+    tidy = Verb(lambda: weibnb.tidy)
+    not_fitted = Verb(lambda: weibnb.not_fitted)
+    write_report = Verb(lambda: weibnb.write_report)
+    save = Verb(lambda: weibnb.save_fits)
+
+    refit = Verb(lambda: weibnb.refit)
+    keep_status = Verb(lambda: weibnb.fits.select.keep_status)
+    keep_cells = Verb(lambda: weibnb.fits.select.keep_cells)
+
+    drift = Verb(lambda: weibnb.drift)
+    judge = Verb(lambda: weibnb.judge)
+    leaving = Verb(lambda: weibnb.diagnostics.bands.leaving)
+    summarise = Verb(lambda: weibnb.diagnostics.bands.summarise)
+    coefficient_of_variation = Verb(lambda: weibnb.diagnostics.bands.coefficient_of_variation)
+    selection = Verb(lambda: weibnb.selection)
+    storage_type = Verb(lambda: weibnb.diagnostics.attention.storage_type)
+    compare = Verb(lambda: weibnb.compare)
+
+    body_tail = Verb(lambda: weibnb.diagnostics.tails.body_tail)
+    closure = Verb(lambda: weibnb.diagnostics.tails.closure)
+    heaviness = Verb(lambda: weibnb.diagnostics.tails.heaviness)
+    outlier_strength = Verb(lambda: weibnb.diagnostics.outliers.outlier_strength)
+    find_outliers = Verb(lambda: weibnb.find_outliers)
+    dead_lines = Verb(lambda: weibnb.scanning.locate.dead_lines)
+
+    rank_families = Verb(lambda: weibnb.rank_families)
+    find_populations = Verb(lambda: weibnb.find_populations)
+
+    training_budget = Verb(lambda: weibnb.training_budget)
+    first_departure = Verb(lambda: weibnb.diagnostics.dynamics.first_departure)
+    split_growth = Verb(lambda: weibnb.diagnostics.dynamics.split_growth)
+    paired_growth = Verb(lambda: weibnb.diagnostics.dynamics.paired_growth)
+    lambda_scaling = Verb(lambda: weibnb.diagnostics.dynamics.lambda_scaling)
+
     def __init__(self, fits: xr.Dataset) -> None:
         self._fits = fits
 
     def __repr__(self) -> str:
-        verbs = ", ".join(name for name in dir(self) if not name.startswith("_"))
-        return f"<weibull verbs: {verbs}>"
-
-    def explore(self, **options: Any) -> Explorer:
-        """Look at the fits with linked charts: see `weibnb.explore`."""
-        from weibnb.exploring import explore
-
-        return explore(self._fits, **options)
-
-    def refit(self, **options: Any) -> xr.Dataset:
-        """Estimate k and λ anew from the counts: see `weibnb.refit`."""
-        from weibnb.fits.refit import refit
-
-        return refit(self._fits, **options)
-
-    def drift(self, **options: Any) -> xr.Dataset:
-        """Tell how far k has moved from its anchor: see `weibnb.drift`."""
-        from weibnb.diagnostics.drift import drift
-
-        return drift(self._fits, **options)
-
-    def judge(self, band: Any = "transmission-feed-forward", **options: Any) -> xr.Dataset:
-        """Tell whether k lies in a band: see `weibnb.diagnostics.bands.judge`."""
-        from weibnb.diagnostics.bands import judge
-
-        return judge(self._fits, band, **options)
-
-    def selection(self) -> xr.Dataset:
-        """Tell how far queries and keys have moved: see `weibnb.selection`."""
-        from weibnb.diagnostics.attention import selection
-
-        return selection(self._fits)
-
-    def body_tail(self, **options: Any) -> xr.Dataset:
-        """Put k at three trims side by side: see `weibnb.diagnostics.tails.body_tail`."""
-        from weibnb.diagnostics.tails import body_tail
-
-        return body_tail(self._fits, **options)
-
-    def heaviness(self, **options: Any) -> xr.Dataset:
-        """Measure tails without a distribution: see `weibnb.diagnostics.tails.heaviness`."""
-        from weibnb.diagnostics.tails import heaviness
-
-        return heaviness(self._fits, **options)
-
-    def rank_families(self, **options: Any) -> pd.DataFrame:
-        """Rank the Weibull's rivals: see `weibnb.families.rank.rank_families`."""
-        from weibnb.families.rank import rank_families
-
-        return rank_families(self._fits, **options)
-
-    def find_populations(self, **options: Any) -> xr.Dataset:
-        """Look for two populations: see `weibnb.families.populations.find_populations`."""
-        from weibnb.families.populations import find_populations
-
-        return find_populations(self._fits, **options)
-
-    def find_outliers(self, **options: Any) -> pd.DataFrame:
-        """List outlying weights with their places: see `weibnb.scanning.locate.find_outliers`."""
-        from weibnb.scanning.locate import find_outliers
-
-        return find_outliers(self._fits, **options)
-
-    def compare(self, cohort: xr.Dataset | None = None, **options: Any) -> pd.DataFrame:
-        """Rank a cohort by distance: see `weibnb.diagnostics.cohorts.compare`."""
-        from weibnb.diagnostics.cohorts import compare
-
-        return compare(self._fits, cohort, **options)
-
-    def summary(self, **options: Any) -> Summary:
-        """Say what the fits show: see `weibnb.report.summary`."""
-        from weibnb.report import summary
-
-        return summary(self._fits, **options)
+        verbs = [name for name, thing in vars(WeibullAccessor).items() if isinstance(thing, Verb)]
+        return fill(f"<weibull verbs: {', '.join(verbs)}>", 88, subsequent_indent="  ")

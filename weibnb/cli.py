@@ -92,17 +92,20 @@ def _describe_scan(add: AddCommand) -> None:
         help="auto, cpu, cuda, cuda:1, mps, or several: cuda:0,cuda:1 (default: auto)",
     )
     scan.add_argument("--experts", choices=["median", "each"], default="median")
+    scan.add_argument(
+        "--force", action="store_true", help="replace an output that is no file of fits"
+    )
     scan.add_argument("--quiet", action="store_true", help="no progress bar")
     scan.set_defaults(run=_scan)
 
 
 def _scan(options: argparse.Namespace) -> int:
-    from weibnb.fits.files import check_fits_target, save_fits
+    from weibnb.fits.files import check_fits_target, refuse_inputs, save_fits
     from weibnb.scanning.scan import ScanInterrupted, scan
 
     output: Path | None = options.output
     if output is not None:
-        check_fits_target(output)
+        refuse_inputs(check_fits_target(output, force=options.force), options.paths)
     started, interrupted = time.perf_counter(), False
     try:
         fits = scan(
@@ -119,7 +122,7 @@ def _scan(options: argparse.Namespace) -> int:
         fits, interrupted = stop.fits, True
     elapsed = time.perf_counter() - started
     if output is not None:
-        save_fits(fits, output)
+        save_fits(fits, output, force=options.force)
     done = int(fits["n_matrices"].sum())
     print(table_text(fits))
     print(f"\n{done:,} matrices in {elapsed:.2f} s.{_left_out(fits)}")

@@ -25,6 +25,7 @@ from weibnb.fits.tables import NUMBER_FORMATS, component_table, medians, tidy
 from weibnb.fitting.weibull import protocol_text
 from weibnb.scanning.hyperparameters import training_budget
 from weibnb.scanning.locate import find_outliers
+from weibnb.writing import check_target, write_whole
 
 if TYPE_CHECKING:
     import os
@@ -400,6 +401,8 @@ def write_report(
         If Parquet is asked for and pyarrow is not installed.
     ValueError
         If the ending is another one.
+    OSError
+        If the file cannot be written; what was there before is untouched.
 
     Examples
     --------
@@ -409,18 +412,15 @@ def write_report(
     ...     write_report(fits, f"{directory}/report.html").name
     'report.html'
     """
-    target = Path(path)
-    if target.suffix == ".html":
-        target.write_text(summary(fits, step=step, look=look).to_html(), encoding="utf-8")
-    elif target.suffix == ".csv":
-        tidy(fits).to_csv(target, index=False)
-    elif target.suffix == ".parquet":
-        try:
-            tidy(fits).to_parquet(target, index=False, engine="pyarrow")
-        except ImportError as err:
-            raise ImportError(
-                "Parquet needs pyarrow, which is not installed: pip install 'weibnb[parquet]'"
-            ) from err
-    else:
-        raise ValueError(f"`path` must end in .html, .csv or .parquet, got {str(target)!r}.")
-    return target
+    target = check_target(path, (".html", ".csv", ".parquet"), "report")
+    ending = target.suffix.lower()
+    if ending == ".html":
+        return write_whole(target, summary(fits, step=step, look=look).to_html())
+    if ending == ".csv":
+        return write_whole(target, tidy(fits).to_csv(index=False))
+    try:
+        return write_whole(target, tidy(fits).to_parquet(index=False, engine="pyarrow"))
+    except ImportError as err:
+        raise ImportError(
+            "Parquet needs pyarrow, which is not installed: pip install 'weibnb[parquet]'"
+        ) from err

@@ -28,7 +28,7 @@ def check_target(path: str | os.PathLike[str], suffixes: Sequence[str], what: st
     if target.is_dir():
         raise IsADirectoryError(f"`path` must name a file, {example}, got {str(target)!r}.")
     if target.suffix.lower() not in suffixes:
-        endings = " or ".join(suffixes)
+        endings = " or ".join(filter(None, [", ".join(suffixes[:-1]), suffixes[-1]]))
         raise ValueError(f"`path` must end in {endings}, {example}, got {str(target)!r}.")
     if not target.parent.is_dir():
         raise FileNotFoundError(

@@ -194,7 +194,7 @@ def test_cohort_draws_medians(fits: xr.Dataset) -> None:
     assert "nearest mistral-7b" in str(spec["title"]["subtitle"])
 
 
-@pytest.mark.parametrize("name", set(DRAW) - {"weibull_plot_pair", "difference"})
+@pytest.mark.parametrize("name", sorted(set(DRAW) - {"weibull_plot_pair", "difference"}))
 def test_empty_selection_says_so(fits: xr.Dataset, name: str) -> None:
     empty = fits.isel(component=[])
     chart = charts.weibull_plot(empty) if name == "weibull_plot" else DRAW[name](empty)

@@ -196,7 +196,8 @@ def compare(
     entries = _medians(reference_cohort() if cohort is None else cohort)
     own = _medians(fits, step)
     require_protocol(own, "The cohort", like=protocol_of(entries))
-    spread = entries["k"].std("model", ddof=1).where(entries["k"].count("model") > 1)
+    entries = entries.isel(component=(entries["k"].count("model") > 1).values)
+    spread = entries["k"].std("model", ddof=1)
     differ = (spread > 0).values
     if not differ.any():
         raise ValueError(

@@ -6,16 +6,18 @@ import asyncio
 import hashlib
 import html
 import json
-import os
-import tempfile
 from base64 import b64encode
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from platformdirs import user_cache_path
 
 from weibnb.explorer.labels import LAST_VIEW
+from weibnb.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,34 +37,18 @@ def vega_bundle(name: str) -> str:
     It is kept in the user's cache directory, where that can be written: joining takes seconds.
     """
     script = (STATIC / name).read_text(encoding="utf-8")
-    vl_convert = _vl_convert()
+    import vl_convert
+
     made_of = f"{version('vl-convert-python')} {_VEGA_LITE} {script}"
-    cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    kept = Path(cache_home) / "weibnb" / f"{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.js"
+    kept_name = f"{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.js"
+    kept = user_cache_path("weibnb", appauthor=False) / kept_name
     if kept.is_file():
         return kept.read_text(encoding="utf-8")
     text: str = vl_convert.javascript_bundle(script, vl_version=_VEGA_LITE)
-    try:
+    with suppress(OSError):  # a home that cannot be written: join again next time
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=kept.parent, delete=False
-        ) as file:
-            file.write(text)
-        Path(file.name).replace(kept)
-    except OSError:
-        return text  # a home that cannot be written: join again next time
+        write_whole(kept, text)
     return text
-
-
-def _vl_convert() -> Any:
-    try:
-        import vl_convert
-    except ImportError as err:
-        raise ImportError(
-            "the explorer needs vl-convert-python, which is not installed: "
-            "pip install 'weibnb[widgets]'"
-        ) from err
-    return vl_convert
 
 
 def web_page(title: str, words: str, code: str, specs: Sequence[Spec]) -> str:
@@ -81,7 +67,8 @@ def web_page(title: str, words: str, code: str, specs: Sequence[Spec]) -> str:
 
 def picture(spec: Spec, form: str) -> bytes:
     """Draw Vega-Lite without a browser: as svg, or as png on white at twice the size."""
-    vl_convert = _vl_convert()
+    import vl_convert
+
     if form == "svg":
         return str(vl_convert.vegalite_to_svg(spec, vl_version=_VEGA_LITE)).encode()
     white = spec | {"background": "white"}

@@ -7,13 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 from uuid import uuid4
 
-try:
-    import anywidget
-    import traitlets
-except ImportError as err:
-    raise ImportError(
-        "the explorer needs anywidget, which is not installed: pip install 'weibnb[widgets]'"
-    ) from err
+import anywidget
+import traitlets
 
 from weibnb.charts.layers import MapValue
 from weibnb.charts.training import TrackValue
@@ -29,6 +24,7 @@ from weibnb.fits.select import keep_cells, keep_status
 from weibnb.fits.tables import tidy
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.messages import printable
+from weibnb.writing import check_target, write_whole
 
 if TYPE_CHECKING:
     import os
@@ -196,9 +192,8 @@ class Explorer(anywidget.AnyWidget):
         ValueError
             If the suffix is none of these, or there is no chart to draw.
         """
-        path = Path(path)
-        path.write_bytes(self._export(path.suffix.removeprefix(".").lower()))
-        return path
+        target = check_target(path, [f".{form}" for form in _MIME], "explorer")
+        return write_whole(target, self._export(target.suffix.removeprefix(".").lower()))
 
     def _export(self, form: str) -> bytes:
         if form not in _MIME:

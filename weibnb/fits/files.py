@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from weibnb.fits.inspection import FitsError, check_layout, check_variables
 from weibnb.fits.schema import escape_all, prepare
 from weibnb.writing import check_target, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # What the readers below raise for a damaged file.
 _DAMAGE = (
@@ -64,7 +67,8 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str], *, force: bool = F
     """
     fits = prepare(fits)
     target = check_fits_target(path, force=force)
-    _refuse_inputs(target, fits)
+    sources = fits["source"].values.ravel() if "source" in fits else ()
+    refuse_inputs(target, sorted({str(name) for name in sources if name}))
     fits = _storable(fits)
     encoding: dict[str, Any] = {}
     packed = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
@@ -99,16 +103,15 @@ def is_fits_file(path: Path) -> bool:
         return False
 
 
-def _refuse_inputs(target: Path, fits: xr.Dataset) -> None:
-    """Raise if the target is a file that was scanned, by whatever name."""
-    if not target.exists() or "source" not in fits:
+def refuse_inputs(target: Path, sources: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise if the target is a file that was, or will be, scanned, by whatever name."""
+    if not target.exists():
         return
-    for name in dict.fromkeys(fits["source"].values.ravel()):
-        source = Path(str(name))
-        files = sorted(source.glob("*")) if source.is_dir() else [source]
+    for source in map(Path, sources):
+        files = sorted(source.rglob("*")) if source.is_dir() else [source]
         if any(file.is_file() and file.samefile(target) for file in files):
             raise FileExistsError(
-                f"`path` must not be a file that was scanned, got {str(target)!r}: "
+                f"`path` must not be a file that is scanned, got {str(target)!r}: "
                 "its weights would be lost. Choose another name."
             )
 

@@ -115,6 +115,20 @@ class MatrixInCounting:
         """Bytes of the matrix."""
         return self.tensor.info.nbytes // len(self.tensor.experts)
 
+    @property
+    def load(self) -> float:
+        """Share of the work that may wait."""
+        return 0.0 if self.pending is None else self.pending.load
+
+    @property
+    def was_read(self) -> bool:
+        """Whether its weights were read when the counting began."""
+        return self.pending is not None and self.pending.was_read
+
+    def abandon(self) -> bool:
+        """Give up what was not begun; True if the counts will come all the same."""
+        return self.pending is not None and self.pending.abandon()
+
     def finish(self, model: str, step: int) -> Matrix:
         """Wait for the counts."""
         role, info = self.tensor.role, self.tensor.info

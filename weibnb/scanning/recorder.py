@@ -127,7 +127,7 @@ class Recorder:
             warnings.warn(problem, stacklevel=2)
         self._last = listing.source, counting
         self.steps.append(step)
-        if not all(item.pending is None or item.pending.was_read for item in counting):
+        if not all(item.pending is None or item.was_read for item in counting):
             self._collect()
 
     def fits(self) -> xr.Dataset:

@@ -173,28 +173,23 @@ def _count(
 
     def finish(item: MatrixInCounting) -> None:
         matrices.append(item.finish(model, step))
-        if item.pending is None or not item.pending.was_read:
-            bar.update(item.nbytes)
+        bar.update(0 if item.was_read else item.nbytes)
 
     try:
         for item in begin_counting(listing, counting):
             bar.set_postfix_str(item.tensor.info.name[-60:], refresh=False)
+            bar.update(item.nbytes if item.was_read else 0)
+            problems += [item.problem] if item.problem else []
             waiting.append(item)
-            if item.problem:
-                problems.append(item.problem)
-            if item.pending is not None:
-                load += item.pending.load
-                if item.pending.was_read:
-                    bar.update(item.nbytes)
+            load += item.load
             while load > 1:
-                done = waiting.popleft()
-                load -= 0.0 if done.pending is None else done.pending.load
-                finish(done)
+                load -= waiting[0].load
+                finish(waiting.popleft())
         while waiting:
             finish(waiting.popleft())
     except KeyboardInterrupt:
         for item in waiting:
-            if item.pending is not None and item.pending.abandon():
+            if item.abandon():
                 finish(item)
         raise
     finally:
