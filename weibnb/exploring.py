@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def explore(
-    source_or_fits: Any,
+    fits: Any,
     *,
     panel: str = "overview",
     value: MapValue = "k",
@@ -34,7 +34,7 @@ def explore(
 
     Parameters
     ----------
-    source_or_fits : xarray.Dataset, path, torch.nn.Module or Mapping
+    fits : xarray.Dataset, path, torch.nn.Module or Mapping
         Fits; a ``.nc`` file of fits, which is opened; or a source of weights, which is scanned
         with a progress bar, see `weibnb.scan`. To set how it is scanned, or to keep the fits,
         call `weibnb.scan` and give its Dataset. Fits without counts have no Weibull plot and no
@@ -90,18 +90,18 @@ def explore(
         "estimator": estimator,
     }
     state = {name: word for name, word in given.items() if word is not None}
-    fits = _fits_of(source_or_fits)
+    fits = _fits_of(fits)
     return Explorer(fits, panel=panel, value=value, selected=list(selected), **state)
 
 
-def _fits_of(source_or_fits: Any) -> xr.Dataset:
+def _fits_of(fits: Any) -> xr.Dataset:
     """Take fits as they are, open a file of them, scan anything else."""
-    if isinstance(source_or_fits, xr.Dataset):
-        return source_or_fits
-    if isinstance(source_or_fits, str | os.PathLike) and Path(source_or_fits).suffix == ".nc":
+    if isinstance(fits, xr.Dataset):
+        return fits
+    if isinstance(fits, str | os.PathLike) and Path(fits).suffix == ".nc":
         from weibnb.fits.files import open_fits
 
-        return open_fits(source_or_fits)
+        return open_fits(fits)
     from weibnb.scanning.scan import scan
 
-    return scan(source_or_fits)
+    return scan(fits)

@@ -36,7 +36,7 @@ def test_files(explorer: Explorer, tmp_path: Path) -> None:
     assert b"<svg" in explorer.save(tmp_path / "a.svg").read_bytes()[:200]
     rows = list(csv.DictReader(io.StringIO(explorer.save(tmp_path / "a.csv").read_text())))
     assert len(rows) == 21
-    with pytest.raises(ValueError, match=r"must end with \.html"):
+    with pytest.raises(ValueError, match=r"must end in \.html"):
         explorer.save(tmp_path / "a.pdf")
     explorer.panel = "table"
     with pytest.raises(ValueError, match="has no chart"):
