@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file as save_torch
 
 import weibnb as wb
 from tests.scanning.helpers import SHAPES, Q, llama, normal, only, write
@@ -189,6 +187,8 @@ def test_conv1d_rows_are_output_features() -> None:
 
 @pytest.mark.parametrize("ending", ["weight_scale_inv", "weight_scale"])
 def test_scaled_fp8(tmp_path: Path, ending: str) -> None:
+    torch = pytest.importorskip("torch")
+    save_torch = pytest.importorskip("safetensors.torch").save_file
     weight = torch.from_numpy(normal(64, 64, dtype="f4") * 50).to(torch.float8_e4m3fn)
     stem = Q.format(0).removesuffix("weight")
     tensors = {stem + "weight": weight, stem + ending: torch.ones(1), Q.format(1): weight.clone()}

@@ -34,7 +34,7 @@ def test_every_word_has_one_meaning_and_stands_in_the_docs() -> None:
     assert {*FITTED, *COUNTED, *LASTING, *FIT_WORDS} <= set(words)
     assert not set(FITTED) & set(LASTING)
     table = (DOCS / "protocol.md").read_text(encoding="utf-8")
-    assert all(f"`{word}`" in table for word in words)
+    assert all(f"| `{word}` | {meaning} |" in table for word, meaning in MEANINGS.items())
 
 
 def test_the_reason_of_the_fit_is_kept() -> None:
