@@ -208,7 +208,7 @@ def test_experts_have_a_panel_each() -> None:
 
 def test_matrices_without_density_are_counted() -> None:
     chart = charts.density(show.holes(), rival=False)
-    assert "not fitted, not drawn: 1 all_zero, 1 constant" in show.subtitle(chart)
+    assert "not drawn: 1 all_zero, 1 constant" in show.subtitle(chart)
     heads = show.panels(chart)
     assert not [head for head in heads if head.startswith("up_proj of layer 1")]
     alone = charts.density(show.holes().sel(layer=2, component="up_proj"), rival=False)

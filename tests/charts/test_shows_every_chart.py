@@ -196,6 +196,25 @@ def test_long_names_that_begin_alike_stay_apart() -> None:
     assert len(set(legend.scale("color")["domain"])) == 2
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["class_bands", "trajectories", "phase_portrait", "depth_profile", "body_tail_chart",
+     "outlier_strip"],
+)  # fmt: skip
+def test_tooltips_name_the_expert_where_there_are_several(name: str) -> None:
+    weights = dict(show.expert_weights())
+    broken = next(iter(weights))
+    steps = {0: weights, 5: weights | {broken: np.zeros_like(weights[broken])}}
+    chart = drawn(name, wb.scan({"moe": steps}, experts="each"))
+    for part in show.marks(chart):
+        fields = [tip["field"] for tip in part.encoding.get("tooltip", [])]
+        if {"model", "layer", "component"} <= set(fields):
+            assert "expert" in fields
+            assert {row["expert"] for row in part.rows} <= set(range(show.EXPERTS))
+    for part in show.marks(show.usual(name, "run")):
+        assert all(tip["field"] != "expert" for tip in part.encoding.get("tooltip", []))
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_rows_name_their_matrix(name: str) -> None:
     for part in show.marks(show.usual(name, "run")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -22,7 +23,7 @@ from weibnb.charts.marks import (
     quantity,
     tooltips,
 )
-from weibnb.charts.tables import MAX_PANELS, cells, layer_medians, panels, thinned
+from weibnb.charts.tables import MAX_PANELS, cells, components, layer_medians, panels, thinned
 from weibnb.charts.vega import INK, as_chart
 from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
@@ -30,7 +31,7 @@ from weibnb.fits.select import last_step
 from weibnb.messages import check_choice, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
 
@@ -89,8 +90,6 @@ def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
     table = cells(fits, {"value": map_values(fits, value)})
     if not table["value"].notna().any():
         return nothing_drawn(fits, table, TITLES[value])
-    unknown = table["value"].isna() & (table["reason"] == "")
-    table["reason"] = table["reason"].mask(unknown, "fitted, but this number is not known")
     table, note = layer_medians(panels(table, "model", "step"))
     middle = {"k": gaussian_anchor(fits).k, "z": 0.0}.get(value)
     digits = {"k": ".3f", "z": ".1f"}.get(value, ".3~g")
@@ -149,6 +148,7 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     """
     fits = prepare(fits, light=True, dims=DIMS)
     a, b = _choose(fits, first, "first"), _choose(fits, second, "second")
+    _check_same_cells(a, b, first, second)
     gone = (a["status"].values == "absent") | (b["status"].values == "absent")
     joined = b.assign(status=b["status"].copy(data=np.where(gone, "absent", b["status"])))
     noise = 2 * np.hypot(_variable(a, "k_se").values, _variable(b, "k_se").values)
@@ -156,30 +156,59 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     numbers = {
         "value": second_k - first_k, "noise": noise, "first_k": first_k, "second_k": second_k
     }  # fmt: skip
-    table = cells(joined, {name: b["k"].copy(data=data) for name, data in numbers.items()})
-    lost = table["value"].isna() & (table["reason"] == "")
-    table["reason"] = table["reason"].mask(lost, "not fitted in `first`")
+    extra = {name: b["k"].copy(data=data) for name, data in numbers.items()}
+    table = cells(joined, extra, unknown="not fitted in `first`")
     names = [", ".join(f"{d} {shortened(s[d].item())}" for d in ("model", "step")) for s in (a, b)]
     notes = f"{names[1]} less {names[0]}", "dot: below two standard errors"
     if not table["value"].notna().any():
         return nothing_drawn(joined, table, "Difference of k", *notes)
-    table, _ = layer_medians(panels(table, "model"))
+    table, note = layer_medians(panels(table, "model"))
     tips = ("value=difference", "noise=two standard errors", "first_k", "second_k")
-    title = heading(joined, "Difference of k", *notes)
+    title = heading(joined, "Difference of k", *notes, note)
     return _heat(table, title, "Δk", middle=0.0, tips=tips, digits=".3f")
 
 
 def _choose(fits: xr.Dataset, picked: Mapping[str, Any], argument: str) -> xr.Dataset:
     """Select one model and one step, or raise."""
+    if not isinstance(picked, Mapping):
+        raise TypeError(
+            f"`{argument}` must be a mapping of dims to labels of `fits`, got {picked!r}. "
+            f"Write {argument}={{'model': ..., 'step': ...}}."
+        )
     try:
         chosen: xr.Dataset = prepare(fits.sel(dict(picked)), dims=DIMS, mixed_protocols=True)
-    except (KeyError, ValueError) as err:
-        raise ValueError(f"`{argument}` must be labels of `fits`, got {dict(picked)!r}.") from err
+    except (KeyError, ValueError, TypeError, IndexError) as err:
+        there = "; ".join(f"{dim}s {_labels(fits, dim)}" for dim in ("model", "step"))
+        raise ValueError(
+            f"`{argument}` must be labels of `fits`, got {dict(picked)!r}. Choose from {there}."
+        ) from err
     for dim in ("model", "step"):
         if chosen.sizes[dim] != 1:
-            known = ", ".join(map(repr, chosen[dim].values.tolist()[:6]))
-            raise ValueError(f"`{argument}` must choose one {dim}, got {dict(picked)!r}: {known}.")
+            raise ValueError(
+                f"`{argument}` must choose one {dim}, got {dict(picked)!r}: "
+                f"{_labels(chosen, dim)}. Add {dim!r} to `{argument}`."
+            )
     return chosen
+
+
+def _labels(fits: xr.Dataset, dim: str) -> str:
+    """Write the first labels of a dim."""
+    labels = fits[dim].values.tolist()
+    shown = [*map(repr, labels[:6]), *(["…"] if len(labels) > 6 else [])]
+    return ", ".join(shown) or "(none)"
+
+
+def _check_same_cells(
+    a: xr.Dataset, b: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, Any]
+) -> None:
+    """Raise unless both choices hold the same layers, components and experts."""
+    for dim in ("layer", "component", "expert"):
+        left, right = (s[dim].values if dim in s.coords else np.array([]) for s in (a, b))
+        if not np.array_equal(left, right):
+            raise ValueError(
+                f"`first` and `second` must choose the same {dim}s, got {dict(first)!r} and "
+                f"{dict(second)!r}. Select them in `fits` instead: fits.sel({dim}=[...])."
+            )
 
 
 def _heat(
@@ -226,11 +255,11 @@ def _place(table: pd.DataFrame, bands: list[str], tips: Sequence[str]) -> Spec:
     """Encode layer, component and tooltip of a cell."""
     turned = len(bands) > MAX_PANELS and max(len(band) for band in bands) > 3
     axis = {"labelOverlap": True, "labelAngle": -90 if turned else 0}
-    names = list(dict.fromkeys(table["component"]))
+    names = components(table)
     return {
         "x": ordinal("band", scale={"domain": bands}, title="layer", axis=axis),
         "y": nominal("component", scale={"domain": names}, title=None, axis={"labelLimit": 220}),
-        "tooltip": tooltips(*tips, full=len(table) <= _FULL),
+        "tooltip": tooltips(table, *tips, full=len(table) <= _FULL),
     }
 
 
@@ -305,10 +334,10 @@ def _profiles(table: pd.DataFrame) -> list[Spec]:
     error = {"y": quantity("low", title="Weibull shape k"), "y2": {"field": "high"}}
     at: Spec = {"x": x, "y": k_axis(), "color": looks["color"]}
     line = at | {"strokeDash": looks["strokeDash"], "detail": detail(table, "model")}
-    dots = at | {"shape": looks["shape"], "tooltip": tooltips()}
+    dots = at | {"shape": looks["shape"], "tooltip": tooltips(table)}
     layers = [
         layer("rule", at | error, strokeWidth=1.5),
         layer("line", line, strokeWidth=1),
         layer("point", dots, filled=True, size=40),
     ]
-    return [*layers, crosses(x, "k")] if table["k"].isna().any() else layers
+    return [*layers, crosses(table, x, "k")] if table["k"].isna().any() else layers

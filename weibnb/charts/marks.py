@@ -26,6 +26,7 @@ SHAPES = ("circle", "triangle-up", "square", "diamond", "triangle-down", "cross"
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [10, 4])
 #: Swatch of a legend that shows how a line is drawn.
 STROKE: Spec = {"symbolType": "stroke", "symbolSize": 300, "symbolStrokeWidth": 2}
+_COORDINATES = ("model", "component", "layer", "expert", "step")
 _CLASS_COLOURS = (COLOURS[0], COLOURS[2], COLOURS[1], COLOURS[3], INK)
 _CLASS_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 
@@ -168,22 +169,24 @@ def depth_scales(table: pd.DataFrame) -> Spec:
     return scales(base, domain, {"title": title, **STROKE}, color=COLOURS, strokeDash=DASHES)
 
 
-def tooltips(*names: str, full: bool = True) -> list[Spec]:
+def tooltips(table: pd.DataFrame, *names: str, full: bool = True) -> list[Spec]:
     """Coordinates and estimates of a cell, then columns as ``"column"`` or ``"column=title"``.
 
-    Rows are half as long without `full`: tensor, status, SE(λ), r² and n.
+    Columns that the table lacks are left out. Without `full` so are the tensor, the status,
+    SE(λ), r² and n, which halves the rows.
     """
-    text = ["model", "component", "layer", "step", *(["status", "parameter"] if full else [])]
+    text = [*_COORDINATES, *(["status", "parameter"] if full else [])]
     numbers = ["k", "k_se=SE(k)", "lam=λ", *(["lam_se=SE(λ)", "r2"] if full else []), *names]
-    found = [nominal(column, title=column) for column in text]
+    found = [nominal(column, title=column) for column in text if column in table]
     for entry in numbers:
         column, _, title = entry.partition("=")
-        found.append(quantity(column, title=title or column, format=".5~g"))
+        if column in table:
+            found.append(quantity(column, title=title or column, format=".5~g"))
     return [*found, *([quantity("n", format=",")] if full else [])]
 
 
 def detail(table: pd.DataFrame, *names: str) -> list[Spec]:
-    """Columns that part one line from another, with the expert where there are several."""
+    """Columns that tell one line from another, with the expert where there are several."""
     return [nominal(column) for column in (*names, *(["expert"] if "expert" in table else []))]
 
 
@@ -200,9 +203,9 @@ def gaussian_rule(fits: xr.Dataset) -> Spec:
     return rule_at(gaussian_anchor(fits).k, words="an untrained Gaussian matrix")
 
 
-def crosses(x: Spec, column: str) -> Spec:
+def crosses(table: pd.DataFrame, x: Spec, column: str) -> Spec:
     """Draw a cross at the foot for every row without a number; its tooltip gives the status."""
-    tips = [nominal(field) for field in ("reason", "model", "component", "layer", "step")]
+    tips = [nominal(field) for field in ("reason", *_COORDINATES) if field in table]
     return layer(
         "text",
         {"x": x, "y": {"value": "height"}, "tooltip": tips},
@@ -222,4 +225,4 @@ def counted(reasons: pd.Series[Any]) -> str:
     words = [f"{count:,} {shortened(word)}" for word, count in lost.head(4).items()]
     rest = int(lost.iloc[4:].sum())
     words += [f"{rest:,} other"] if rest else []
-    return f"not fitted, not drawn: {', '.join(words)}" if words else ""
+    return f"not drawn: {', '.join(words)}" if words else ""

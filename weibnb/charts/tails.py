@@ -24,7 +24,7 @@ from weibnb.charts.marks import (
     rule_at,
     tooltips,
 )
-from weibnb.charts.tables import cells, depth_words, panels, thinned
+from weibnb.charts.tables import cells, components, depth_words, panels, thinned
 from weibnb.charts.vega import INK, as_chart
 from weibnb.diagnostics.outliers import FACTORS
 from weibnb.fits.schema import DIMS, prepare, protocol_of
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _RATIOS = [0.5, 1, 2, 3, 5, 10, 20, 50, 100, 1000]
 # Most cells that a label flags.
 _FLAGS = 12
+# Estimates that `body_tail` gives for every trim.
+_BY_TRIM = ("k", "k_se", "lam", "lam_se")
 
 
 @as_chart
@@ -80,16 +82,19 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
     if not table["k"].notna().any():
         return nothing_drawn(light, table, text)
     gaps = counted(table["reason"])
+    table["depth"] = depth_words(table)
     table = panels(table[table["reason"] == ""], "model", "component")
     table, note = thinned(table, "layer", rows=1_500)
     whole = whole.sel(step=light["step"]).isel(layer=whole["layer"].isin(table["layer"]).values)
     tail = body_tail(whole)
     dims = [*light["k"].dims, "trim"]
-    values = tail[["k", "k_se"]].reset_coords(drop=True).to_dataframe(dim_order=dims).reset_index()
+    values = tail[list(_BY_TRIM)].reset_coords(drop=True).to_dataframe(dim_order=dims).reset_index()
     for column in ("model", "component"):
         values[column] = values[column].map(printable)
-    joined = table.drop(columns=["k", "k_se"]).merge(values, on=[str(dim) for dim in dims[:-1]])
-    joined["share"], joined["depth"] = 100 * joined["trim"], depth_words(joined)
+    # r² is known at the trim of the fits alone
+    table = table.drop(columns=[*_BY_TRIM, "r2"])
+    joined = table.merge(values, on=[str(dim) for dim in dims[:-1]])
+    joined["share"] = 100 * joined["trim"]
     estimator = protocol_of(light)[0].replace("_", " ")
     heads = heading(light, text, f"dashed: a Gaussian by {estimator} of the same share", note, gaps)
     layers = _tail_layers(joined, tail)
@@ -100,7 +105,7 @@ def _tail_layers(table: pd.DataFrame, tail: xr.Dataset) -> list[Spec]:
     """One line for each matrix, and the one of a Gaussian."""
     x = ordinal("share", title="central share (%)", axis={"labelAngle": 0})
     place: Spec = {"x": x, "y": k_axis()}
-    each = {"detail": detail(table, "layer"), "tooltip": tooltips("trim=central share")}
+    each = {"detail": detail(table, "layer"), "tooltip": tooltips(table, "trim=central share")}
     ideal = {"share": 100 * tail["trim"].values, "k": tail["gaussian_k"].values}
     line = place | depth_scales(table) | each
     return [
@@ -145,9 +150,12 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
     limit, value = FACTORS["gaussian"], table["value"]
     flagged = (value > limit) & (value.rank(ascending=False) <= _FLAGS)
     table["flag"] = np.where(flagged, "layer " + table["layer"].astype(str), "")
-    table, note = thinned(table.sort_values("value", ascending=False), "layer")
-    shown = set(table["component"])
-    names = [label for label in map(printable, fits["component"].values) if label in shown]
+    table = table.sort_values("value", ascending=False)
+    beyond = table["value"] > limit
+    table, note = thinned(table, "layer", keep=beyond)
+    if note and 0 < beyond.sum() == (table["value"] > limit).sum():
+        note += ", and every outlier"
+    names = components(table)
     scale = {"type": "log", "nice": False, "padding": 24}
     title = "largest |w| / expected largest of a Gaussian"
     axis = {"values": _RATIOS, "format": "~g"}
@@ -155,7 +163,7 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
         "x": quantity("value", scale=scale, title=title, axis=axis),
         "y": nominal("component", title=None, scale={"domain": names}, axis={"labelLimit": 220}),
     }
-    looks = class_scales(table["weight_class"]) | {"tooltip": tooltips("value=max ratio")}
+    looks = class_scales(table["weight_class"]) | {"tooltip": tooltips(table, "value=max ratio")}
     layers = [
         rule_at(limit, "x", "an outlier by weibnb.find_outliers"),
         rule_at(1.0, "x", "a Gaussian"),

@@ -81,31 +81,34 @@ def trajectories(
     >>> import numpy as np, weibnb as wb
     >>> rng = np.random.default_rng(0)
     >>> name = "model.layers.0.mlp.up_proj.weight"
-    >>> run = {f"m/step{s}": {name: rng.normal(size=(64, 64))} for s in (0, 10)}
+    >>> run = {"m": {step: {name: rng.normal(size=(64, 64))} for step in (0, 10)}}
     >>> fits = wb.scan(run)
+    >>> fits.step.values.tolist()
+    [0, 10]
+    >>> chart = trajectories(fits)
     """
     check_choice("value", value, get_args(TrackValue))
     check_choice("by", by, get_args(By))
     check_choice("scale", scale, get_args(Scale))
     fits = prepare(fits, light=True, dims=DIMS)
     table = cells(fits)
-    text = f"{VARIABLES[value][0]} along training, a line a layer"
+    text = f"{VARIABLES[value][0]} along training, one line per layer"
     if not table[value].notna().any():
         return nothing_drawn(fits, table, text)
     if _one_step(table):
-        return notice(heading(fits, text), ["There is one step only: a line needs two."])
-    table, note = thinned(panels(table, "model", by), "step", "layer")
+        return notice(heading(fits, text), ["There is only one step: a line needs two."])
     table["depth"] = depth_words(table)
+    table, note = thinned(panels(table, "model", by), "step", "layer")
     x, table["at"] = _step_axis(table["step"].to_numpy(float), scale)
     title = VARIABLES[value][0] + (" (units of the weights)" if value == "lam" else "")
     reach = {"type": "log", "nice": False, "padding": 6} if value == "lam" else {"zero": False}
     y = quantity(value, scale=reach, title=title, axis={"tickCount": 5})
     layers, words = _backdrop(fits, table) if value == "k" else ([], "")
-    each = {"detail": detail(table, "model", "component", "layer"), "tooltip": tooltips()}
+    each = {"detail": detail(table, "model", "component", "layer"), "tooltip": tooltips(table)}
     line = {"x": x, "y": y, **depth_scales(table), **each}
     layers.append(layer("line", line, strokeWidth=1.6, point={"size": 18}))
     if table[value].isna().any():
-        layers.append(crosses(x, value))
+        layers.append(crosses(table, x, value))
     heads = heading(fits, text, words, note)
     return facet(layers, table, heads, columns=4, width=180, height=150)
 
@@ -135,7 +138,9 @@ def _step_axis(steps: Array, scale: Scale) -> tuple[Spec, Array]:
         return quantity("at", title="training step", axis=axis), steps
     positive = steps[steps > 0]
     zero = float(positive.min()) / 4
-    powers = 10.0 ** np.arange(np.ceil(np.log10(positive.min())), np.log10(positive.max()) + 0.01)
+    low, high = np.log10([positive.min(), positive.max()])
+    powers = 10.0 ** np.arange(np.floor(low), np.ceil(high) + 1)
+    powers = powers[(powers >= positive.min()) & (powers <= positive.max())]
     powers = powers[:: max(int(np.ceil(powers.size / 4)), 1)]
     values = ([zero] if (steps == 0).any() else []) + (powers.tolist() or [float(positive.max())])
     words = f"datum.value <= {zero!r} ? '0' : format(datum.value, '~s')"
@@ -167,7 +172,7 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     Examples
     --------
     >>> from weibnb.diagnostics.cohorts import reference_cohort
-    >>> "There is one step" in str(phase_portrait(reference_cohort()).to_dict())
+    >>> "There is only one step" in str(phase_portrait(reference_cohort()).to_dict())
     True
     """
     fits = prepare(fits, light=True, dims=DIMS)
@@ -175,7 +180,7 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     if not table["k"].notna().any():
         return nothing_drawn(fits, table, text)
     if _one_step(table):
-        return notice(heading(fits, text), ["There is one step only: a path needs two."])
+        return notice(heading(fits, text), ["There is only one step: a path needs two."])
     gaps = counted(table["reason"])
     table = panels(table[table["k"].notna()], "model", "weight_class")
     table, note = thinned(table, "step", "layer")
@@ -197,8 +202,10 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
         title="Weibull scale λ (units of the weights)",
         axis={"tickCount": 4, "format": "~g", "labelOverlap": True},
     )
-    first = float(table.loc[table["step"] > 0, "step"].min())
-    values = [0, first, float(table["step"].max())]
+    steps = table["step"].astype(float)
+    first = float(steps[steps > 0].min()) if (steps > 0).any() else 1.0
+    # step 0 has a label where the run has it
+    values = sorted({float(steps.min()), min(first, float(steps.max())), float(steps.max())})
     colours = {"type": "symlog", "constant": first, "range": [COLOURS[0], INK, COLOURS[1]]}
     legend = {"title": "step", "format": ",d", "values": values}
     roles = ["begin", "between", "end"]
@@ -210,7 +217,7 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
         "color": quantity("step", scale=colours, legend=legend),
         "shape": nominal("role", scale=shapes, legend=None),
         "size": nominal("role", scale=sizes, legend=None),
-        "tooltip": tooltips(),
+        "tooltip": tooltips(table),
     }
     return [
         layer("line", place | path, color=INK, opacity=0.6, strokeWidth=1),

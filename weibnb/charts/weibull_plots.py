@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -98,8 +99,8 @@ def weibull_plot(
     >>> len(chart.to_dict()["vconcat"])
     2
     """
-    if not 0 < level < 1:
-        raise ValueError(f"`level` must satisfy 0 < level < 1, got {level!r}.")
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise ValueError(f"`level` must satisfy 0 < level < 1, got {level!r}. Try level=0.95.")
     factor = float(special.ndtri(0.5 + level / 2))
     drawn = _both(fits, compare)
     more = " · broken: other estimators" if estimators else ""
@@ -136,12 +137,17 @@ def _both(fits: xr.Dataset, compare: xr.Dataset | None) -> list[Curve]:
     """Read the matrices of both Datasets, which must have one protocol."""
     found = curves(fits)
     if compare is not None:
-        if protocol_of(fits) != protocol_of(prepare(compare, light=True, dims=DIMS)):
+        try:
+            others = curves(compare)
+        except (TypeError, ValueError) as err:
+            kind = TypeError if isinstance(err, TypeError) else ValueError
+            raise kind(str(err).replace("`fits`", "`compare`", 1)) from err
+        if protocol_of(fits) != protocol_of(compare):
             raise ValueError(
                 f"`compare` must have the protocol of `fits`, {protocol_of(fits)}, got "
                 f"{protocol_of(compare)}. Fit again: weibnb.refit."
             )
-        found += curves(compare)
+        found += others
     if len(found) > MAX_PANELS:
         raise ValueError(
             f"`fits` and `compare` must hold at most {MAX_PANELS} matrices, got {len(found)}."
