@@ -39,14 +39,14 @@ fits = wb.scan({"demo": "weibnb/data/demo"})
 ENTRIES: dict[str, tuple[str, str]] = {
     "weibull_plot": (
         'charts.weibull_plot(fits.sel(component="o_proj", layer=0, step=[0, 7000]))',
-        "One matrix on Weibull paper before and after training, and what the lines leave over.",
+        "One matrix on Weibull paper before and after training, with the residuals below.",
     ),
     "estimators": (
         (
             'one = fits.sel(component="o_proj", layer=0, step=7000)\n'
             'charts.weibull_plot(one, estimators=["maximum_likelihood"])'
         ),
-        "The lines of both estimators; rank regression looks at the body, likelihood at all.",
+        "The lines of both estimators: rank regression solid, maximum likelihood broken.",
     ),
     "density": (
         'charts.density(fits.sel(component=["q_proj", "o_proj", "up_proj"], layer=0, step=7000))',
@@ -70,11 +70,11 @@ ENTRIES: dict[str, tuple[str, str]] = {
     ),
     "trajectories": (
         "charts.trajectories(fits)",
-        "k along training, a line a layer.",
+        "k during training, one line per layer.",
     ),
     "trajectories_lam": (
         'charts.trajectories(fits, value="lam", by="weight_class")',
-        "λ along training, by class.",
+        "λ during training, by class.",
     ),
     "phase_portrait": (
         "charts.phase_portrait(fits)",
@@ -86,11 +86,11 @@ ENTRIES: dict[str, tuple[str, str]] = {
     ),
     "depth_profile": (
         "charts.depth_profile(fits)",
-        "k along the layers, with standard errors.",
+        "k by layer, with standard errors.",
     ),
     "body_tail": (
         "charts.body_tail_chart(fits)",
-        "k of the central 80 %, 90 % and all weights; steeper than the dashes: a heavier tail.",
+        "k of the central 80 %, 90 % and all weights; the steeper, the heavier the tail.",
     ),
     "outlier_strip": (
         "charts.outlier_strip(fits)",

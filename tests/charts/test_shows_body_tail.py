@@ -70,7 +70,7 @@ def test_points_are_refits_whatever_the_trim_of_the_fits(
         rel=1e-6,
     )
     words = estimator.replace("_", " ")
-    assert f"dashed: a Gaussian by {words} of the same share" in show.subtitle(chart)
+    assert f"dashed: a Gaussian by {words} for the same share" in show.subtitle(chart)
 
 
 def test_a_weibull_is_level_and_a_gaussian_lies_on_the_dashes() -> None:

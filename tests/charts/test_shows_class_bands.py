@@ -171,7 +171,7 @@ def test_another_protocol_has_its_own_gaussian_and_nothing_published(
     own = (estimator, trim) == ("rank_regression", (0.1, 0.9))
     assert bool(diamonds(chart)) is own
     assert bool([part for part in show.marks(chart) if part.kind == "bar"]) is own
-    assert ("no band: published for another protocol" in show.subtitle(chart)) is not own
+    assert ("no band: it was published for another protocol" in show.subtitle(chart)) is not own
 
 
 def test_nothing_lies_outside_of_the_panels() -> None:
@@ -248,5 +248,5 @@ def test_errors_name_the_argument_and_the_closest_band() -> None:
         none: Any = wrong
         with pytest.raises(ValueError, match=r"`band` must be one of .*'selection-gqa'.*, got "):
             charts.class_bands(show.run(), band=none)
-    with pytest.raises(ValueError, match=r"at most 12 pairs of model .* got 13"):
+    with pytest.raises(ValueError, match=r"at most 12 models .* got 13"):
         charts.class_bands(show.tall(1, models=13))

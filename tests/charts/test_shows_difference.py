@@ -103,8 +103,8 @@ def test_the_tooltip_has_both_shapes_and_the_difference() -> None:
     tips = drawn.tips()
     for row in drawn.rows:
         k = fits["k"].sel(layer=row["layer"], component=row["component"]).squeeze()
-        assert show.close(row[tips["first_k"]], k.sel(step=10).item())
-        assert show.close(row[tips["second_k"]], k.sel(step=300).item())
+        assert show.close(row[tips["first k"]], k.sel(step=10).item())
+        assert show.close(row[tips["second k"]], k.sel(step=300).item())
         assert row[tips["difference"]] == row[drawn.field("color")]
         assert row[tips["parameter"]] == show.tensor(row["component"], row["layer"])
 
@@ -112,9 +112,9 @@ def test_the_tooltip_has_both_shapes_and_the_difference() -> None:
 def test_the_title_says_which_less_which() -> None:
     chart = charts.difference(show.run(), {"step": 10}, {"step": 300})
     assert show.title(chart) == "Difference of k"
-    assert "model run, step 300 less model run, step 10" in show.subtitle(chart)
+    assert "model run, step 300 minus model run, step 10" in show.subtitle(chart)
     chart = charts.difference(show.pair(), {"model": "flat"}, {"model": "deep"})
-    assert "model deep, step 0 less model flat, step 0" in show.subtitle(chart)
+    assert "model deep, step 0 minus model flat, step 0" in show.subtitle(chart)
 
 
 def test_numbers_stand_in_the_cells() -> None:

@@ -278,7 +278,7 @@ def test_an_empty_selection_says_which_dim_is_empty(name: str, dim: str) -> None
 def test_nothing_fitted_says_why(name: str) -> None:
     fits = show.holes().sel(layer=[2], component=["up_proj"])
     text = show.words(drawn(name, fits))
-    assert text == "None of the 1 selected matrices is fitted:\nall_zero: 1"
+    assert text == "The selected matrix is not fitted:\nall_zero: 1"
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -27,9 +27,9 @@ TITLES = {
     "k": ("Weibull shape k", "k"),
     "lam": ("Weibull scale λ (units of the weights)", "λ"),
     "r2": ("r² of the Weibull plot", "r²"),
-    "ks": ("Kolmogorov-Smirnov distance over the trim", "KS"),
+    "ks": ("Kolmogorov-Smirnov distance within the trim", "KS"),
     "z": ("Distance of k from the Gaussian anchor, in standard errors", "z"),
-    "outlier": ("Largest |w| over what a Gaussian of this body gives", "max ratio"),
+    "outlier": ("Largest |w| over the maximum expected of a Gaussian", "max ratio"),
 }
 
 
@@ -96,7 +96,7 @@ def test_colours_diverge_from_the_gaussian_by_the_protocol(trim: Any, estimator:
     anchor = wb.anchor(trim=trim, estimator=estimator).k
     chart = charts.layer_map(fits)
     assert np.mean(coloured(chart).scale("color")["domain"]) == pytest.approx(anchor)
-    assert f"middle of the colours: a Gaussian, {anchor:.4f}" in show.subtitle(chart)
+    assert f"colours centred on a Gaussian, {anchor:.4f}" in show.subtitle(chart)
     distance = coloured(charts.layer_map(fits, value="z"))
     assert np.mean(distance.scale("color")["domain"]) == pytest.approx(0)
     for row, number in zip(distance.rows, distance.values("color"), strict=True):

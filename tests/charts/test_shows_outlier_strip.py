@@ -75,9 +75,9 @@ def test_points_are_the_largest_weights_over_a_gaussians(trim: tuple[float, floa
 def test_rules_stand_at_a_gaussian_and_at_an_outlier() -> None:
     chart = charts.outlier_strip(show.run())
     assert sorted(show.anchors(chart)) == [1, 3]
-    assert "dashed: 1, a Gaussian; 3, an outlier" in show.subtitle(chart)
+    assert "dashed: 1, a Gaussian; 3, the threshold for outliers" in show.subtitle(chart)
     spoken = " ".join(show.spoken(chart))
-    assert "line: an outlier by weibnb.find_outliers; value: 3" in spoken
+    assert "line: threshold of weibnb.find_outliers; value: 3" in spoken
     assert "line: a Gaussian; value: 1" in spoken
 
 
@@ -111,7 +111,7 @@ def test_the_axis_is_logarithmic_and_holds_every_point_and_both_rules() -> None:
         (axis,) = show.axes(chart, "X")
         head, values = axis.split(" with values from ")
         assert (
-            head == "X-axis titled 'largest |w| / expected largest of a Gaussian' for a log scale"
+            head == "X-axis titled 'largest |w| / expected maximum of a Gaussian' for a log scale"
         )
         low, high = (float(part) for part in values.split(" to "))
         assert low <= min([1, *dots(chart).values("x")])
@@ -236,5 +236,5 @@ def test_neither_the_unit_nor_the_order_of_layers_matters(power: int, order: lis
 def test_errors_name_what_is_missing() -> None:
     with pytest.raises(ValueError, match="`fits` must hold n, max_abs, magnitude_quantile"):
         charts.outlier_strip(wb.reference_cohort())
-    with pytest.raises(ValueError, match=r"at most 12 pairs of model .* got 13"):
+    with pytest.raises(ValueError, match=r"at most 12 models .* got 13"):
         charts.outlier_strip(show.tall(1, models=13))

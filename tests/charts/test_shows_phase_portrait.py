@@ -64,7 +64,9 @@ def test_a_ring_is_where_a_path_begins_and_a_triangle_where_it_ends() -> None:
     assert looks == {"begin": "circle", "between": "stroke", "end": "triangle-up"}
     sizes = dict(zip(drawn.scale("size")["domain"], drawn.scale("size")["range"], strict=True))
     assert sizes["between"] < min(sizes["begin"], sizes["end"])
-    assert "ring: begin, triangle: end" in show.subtitle(charts.phase_portrait(show.run()))
+    assert "ring: first step, triangle: last step" in show.subtitle(
+        charts.phase_portrait(show.run())
+    )
 
 
 def test_a_path_begins_and_ends_where_its_own_fits_do() -> None:

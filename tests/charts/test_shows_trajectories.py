@@ -246,7 +246,7 @@ def test_the_tooltip_says_which_matrix_and_what_it_is() -> None:
 def test_one_step_is_no_trajectory() -> None:
     chart = charts.trajectories(show.run().isel(step=[1]))
     assert show.words(chart) == "There is only one step: a line needs two."
-    assert show.title(chart) == "Weibull shape k along training, one line per layer"
+    assert show.title(chart) == "Weibull shape k during training, one line per matrix"
 
 
 def test_long_runs_are_thinned_evenly_and_keep_both_ends() -> None:

@@ -50,15 +50,15 @@ def class_bands(
     fits : xarray.Dataset
         Fits from `weibnb.scan`: the last step of at most 12 models.
     band : str or Band
-        A name of `weibnb.diagnostics.bands.BANDS`, or a band of your own.
+        A name in `weibnb.diagnostics.bands.BANDS`, or your own band.
     reference : bool
         Whether the medians of the published entries are drawn, at the right edge.
 
     Returns
     -------
     altair chart
-        Within a component the layers go from left to right. Band and entries are left out where
-        the fits have another protocol, which the title says.
+        Within a component the layers run from left to right. Band and entries are left out if
+        the fits have another protocol; the subtitle says so.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def class_bands(
         notes = [f"{edges} · dashed: a Gaussian", bar + diamonds]
         layers = _band_layers(names, band, reference=reference)
     else:
-        notes, layers = ["no band: published for another protocol", bar], []
+        notes, layers = ["no band: it was published for another protocol", bar], []
     layers += [gaussian_rule(fits), *_matrices(table, names)]
     width = max((64 if table["place"].nunique() < 2 else 47) * len(names), 160)
     heads = heading(fits, title, *notes, note)
@@ -137,7 +137,7 @@ def _band_layers(names: list[str], band: Band, *, reference: bool) -> list[Spec]
 
 
 def _matrices(table: pd.DataFrame, names: list[str]) -> list[Spec]:
-    """Medians, matrices, and crosses at the foot for those without k."""
+    """Draw medians, matrices, and crosses at the bottom for matrices without k."""
     x = _component_axis(names)
     tips = [nominal("component"), quantity("median", format=".4f")]
     median = {"x": x, "y": k_axis("median"), "tooltip": tips}
@@ -166,7 +166,7 @@ def cohort(fits: xr.Dataset) -> Spec:
     -------
     altair chart
         Ticks are the published entries, marks the models' medians over layers ± one standard
-        error. The title names the entry that `weibnb.compare` finds nearest.
+        error. The subtitle names the entry that `weibnb.compare` finds nearest.
 
     Raises
     ------

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# What a family is called, and the letter of its shape.
+# Display name of each family, and the letter of its shape parameter.
 _WORDS = {
     "lognormal": ("lognormal", "s"),
     "gamma": ("gamma", "a"),
@@ -56,14 +56,15 @@ def density(fits: xr.Dataset, *, scale: Scale = "log", rival: bool = True) -> Sp
     scale : {"log", "linear"}
         Density of ln|w|, or of |w| (up to its 99.9 % quantile).
     rival : bool
-        Whether the family with the lowest BIC of all weights is sought (see
-        `weibnb.rank_families`) and drawn, if it is neither of the two.
+        Whether to rank families of distributions (see `weibnb.rank_families`) and draw the one
+        with the lowest BIC, unless it is one of these two.
 
     Returns
     -------
     altair chart
-        A small multiple for each matrix: area counted, solid Weibull, dashed half-normal with
-        σ = λ / (λ/σ of the Gaussian anchor), dotted the rival, which the panel's title names.
+        One small multiple per matrix. Area: the counted weights; solid line: the Weibull; dashed:
+        a half-normal with σ = λ / (λ/σ of the Gaussian anchor); dotted: the rival, which the
+        panel's title names.
 
     Raises
     ------
@@ -103,10 +104,10 @@ def density(fits: xr.Dataset, *, scale: Scale = "log", rival: bool = True) -> Sp
 
 
 def _layers(table: pd.DataFrame, scale: Scale) -> list[Spec]:
-    """Area of the counted weights, and lines of the distributions."""
+    """Draw the area of the counted weights, and the lines of the distributions."""
     shown = set(table["kind"])
     kinds = [kind for kind in ("Weibull", "half-normal", "best family") if kind in shown]
-    unit = "a unit of ln |w|" if scale == "log" else "1 / unit of the weights"
+    unit = "per unit of ln |w|" if scale == "log" else "per unit of the weights"
     at: Spec = {
         "x": quantity(
             "magnitude",
@@ -134,7 +135,7 @@ def _layers(table: pd.DataFrame, scale: Scale) -> list[Spec]:
 
 
 def _best_families(fits: xr.Dataset) -> dict[tuple[Any, ...], pd.Series[Any]]:
-    """Row of the family with the lowest BIC, by the place of its matrix."""
+    """Find the family with the lowest BIC for every matrix, by its coordinates."""
     from weibnb.families.rank import rank_families
 
     table = rank_families(prepare(fits, dims=DIMS, mixed_protocols=True))
@@ -151,7 +152,7 @@ def _verdict(best: pd.Series[Any] | None) -> str:
     if best["family"] == "weibull":
         return "no rival beats Weibull"
     if best["family"] == "half_normal":
-        return "best of the families: half-normal"
+        return "best family: half-normal"
     words, letter = _WORDS[best["family"]]
     return f"best: {words}, {letter} {best['shape']:.3g}"
 
@@ -159,7 +160,7 @@ def _verdict(best: pd.Series[Any] | None) -> str:
 def _densities(
     curve: Curve, ratio: float, best: pd.Series[Any] | None, *, scale: Scale
 ) -> list[dict[str, Any]]:
-    """Densities in about 80 intervals: counted, and of the distributions."""
+    """Compute densities in 80 intervals: as counted, and of the distributions."""
     x, share = curve.magnitude, curve.share
     lower, upper = np.interp([0.001, 0.999], share, x)
     if scale == "log":

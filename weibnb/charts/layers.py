@@ -44,14 +44,14 @@ TITLES = {
     "k": "Weibull shape k",
     "lam": "Weibull scale λ (units of the weights)",
     "r2": "r² of the Weibull plot",
-    "ks": "Kolmogorov-Smirnov distance over the trim",
+    "ks": "Kolmogorov-Smirnov distance within the trim",
     "z": "Distance of k from the Gaussian anchor, in standard errors",
-    "outlier": "Largest |w| over what a Gaussian of this body gives",
+    "outlier": "Largest |w| over the maximum expected of a Gaussian",
 }
 _LEGENDS = {"lam": "λ", "r2": "r²", "ks": "KS", "outlier": "max ratio"}
-# Height of a cell, and distance of the strokes in one without a number, in pixels.
+# Height of a cell, and distance between the strokes of a hatched cell, in pixels.
 _HEIGHT, _STROKES = 24, 6
-# Above so many cells the tooltips are short.
+# Above this number of cells the tooltips are short.
 _FULL = 500
 _KNOWN, _MISSING = {"field": "value", "valid": True}, {"field": "value", "valid": False}
 
@@ -63,7 +63,7 @@ def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
     Parameters
     ----------
     fits : xarray.Dataset
-        Fits from `weibnb.scan`: at most 12 pairs of model and step, a small multiple each.
+        Fits from `weibnb.scan`: at most 12 pairs of model and step, one small multiple each.
     value : {"k", "lam", "r2", "ks", "z", "outlier"}
         An estimate; the distance of k from the Gaussian anchor in standard errors; or the largest
         |w| over the maximum that a Gaussian with the same body is expected to have.
@@ -72,8 +72,8 @@ def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
     -------
     altair chart
         The colours of k and z diverge from the Gaussian anchor. A hatched cell is a matrix
-        without the number; the reason is in its tooltip. Experts, and layers where a map would
-        have more than 2,000 cells, are drawn as medians, which the title says.
+        without this number; its tooltip gives the reason. Medians are drawn over experts, and
+        over bins of layers where a map would have more than 2,000 cells; the subtitle says so.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
     table, note = layer_medians(panels(table, "model", "step"))
     middle = {"k": gaussian_anchor(fits).k, "z": 0.0}.get(value)
     digits = {"k": ".3f", "z": ".1f"}.get(value, ".3~g")
-    colours = f"middle of the colours: a Gaussian, {middle:.4f}" if value == "k" else ""
+    colours = f"colours centred on a Gaussian, {middle:.4f}" if value == "k" else ""
     title = heading(fits, TITLES[value], note, colours)
     return _heat(table, title, _LEGENDS.get(value, value), middle=middle, digits=digits)
 
@@ -123,22 +123,24 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     fits : xarray.Dataset
         Fits that hold both.
     first, second : Mapping
-        Labels that choose one model and one step each, as for ``fits.sel``.
+        Labels that choose one model and one step each, as for ``fits.sel``. Layers, components
+        and experts must be the same in both.
 
     Returns
     -------
     altair chart
-        k of `second` less k of `first`; a dot stands in cells where the difference is below two
-        standard errors, the noise floor. A hatched cell: one of both has no k.
+        k of `second` minus k of `first`. A dot marks cells where the difference is below two
+        standard errors, the noise floor. In a hatched cell at least one of the two has no k.
 
     Raises
     ------
     TypeError, ValueError
-        If `fits` is not a Dataset of fits, or a choice is not one model and step that are there.
+        If `fits` is not a Dataset of fits, a choice is not one model and one step of `fits`, or
+        the two differ in layers, components or experts.
 
     Notes
     -----
-    The standard error takes both fits as independent; for two steps of a run it is too large.
+    The standard error treats both fits as independent; for two steps of one run it is too large.
 
     Examples
     --------
@@ -159,11 +161,11 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     extra = {name: b["k"].copy(data=data) for name, data in numbers.items()}
     table = cells(joined, extra, unknown="not fitted in `first`")
     names = [", ".join(f"{d} {shortened(s[d].item())}" for d in ("model", "step")) for s in (a, b)]
-    notes = f"{names[1]} less {names[0]}", "dot: below two standard errors"
+    notes = f"{names[1]} minus {names[0]}", "dot: below two standard errors"
     if not table["value"].notna().any():
         return nothing_drawn(joined, table, "Difference of k", *notes)
     table, note = layer_medians(panels(table, "model"))
-    tips = ("value=difference", "noise=two standard errors", "first_k", "second_k")
+    tips = ("value=difference", "noise=two standard errors", "first_k=first k", "second_k=second k")
     title = heading(joined, "Difference of k", *notes, note)
     return _heat(table, title, "Δk", middle=0.0, tips=tips, digits=".3f")
 
@@ -235,7 +237,7 @@ def _heat(
     layers = [layer("rect", place | {"color": colour}, where=_KNOWN)]
     if missing := int(value.isna().sum()):
         layers += _hatched(place, step)
-        words = f"hatched: {missing:,} without a number (point at one for the reason)"
+        words = f"hatched: {missing:,} without a number (hover for the reason)"
         title = title | {"subtitle": [*title["subtitle"], words]}
     if few:
         white = {"test": {"field": "ink", "equal": "white"}, "value": "white"}
@@ -264,7 +266,7 @@ def _place(table: pd.DataFrame, bands: list[str], tips: Sequence[str]) -> Spec:
 
 
 def _hatched(place: Spec, width: int) -> list[Spec]:
-    """Grey cells with diagonal strokes, for rows without a number."""
+    """Draw grey cells with diagonal strokes for rows without a number."""
     across, up = width / 2 - 0.5, _HEIGHT / 2 - 0.5
     strokes = []
     # a stroke is x + y = at, cut off where it leaves the cell
@@ -304,7 +306,7 @@ def depth_profile(fits: xr.Dataset) -> Spec:
     Returns
     -------
     altair chart
-        A small multiple for each component; models differ in colour, shape and dash.
+        One small multiple per component; models differ in colour, shape and dash.
 
     Raises
     ------
@@ -317,7 +319,7 @@ def depth_profile(fits: xr.Dataset) -> Spec:
     >>> chart = depth_profile(reference_cohort().isel(model=[0]))
     """
     fits = last_step(prepare(fits, light=True, dims=DIMS))
-    table, text = cells(fits), "Weibull shape k along the layers, ± one standard error"
+    table, text = cells(fits), "Weibull shape k by layer, ± one standard error"
     if not table["k"].notna().any():
         return nothing_drawn(fits, table, text)
     table, note = thinned(panels(table, "component"), "layer")
@@ -328,7 +330,7 @@ def depth_profile(fits: xr.Dataset) -> Spec:
 
 
 def _profiles(table: pd.DataFrame) -> list[Spec]:
-    """Line, points and standard errors of each model, and crosses where k is unknown."""
+    """Draw line, points and standard errors of each model, and crosses where k is unknown."""
     x = ordinal("layer", title="layer", axis={"labelOverlap": True, "labelAngle": 0})
     looks = model_scales(table["model"])
     error = {"y": quantity("low", title="Weibull shape k"), "y2": {"field": "high"}}

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 #: Weight classes, in the order of a legend.
 CLASSES = ("selection", "value", "transmission", "fused", "other")
-#: Thirds of a model.
+#: Thirds of the layers of a model.
 DEPTHS = ("shallow", "middle", "deep")
-#: Most rows of data in a chart.
+#: Maximum number of rows of data in a chart.
 MAX_ROWS = 4_500
-#: Most matrices, or small multiples, in a chart.
+#: Maximum number of matrices, or of small multiples, in a chart.
 MAX_PANELS = 12
 #: Reason of a matrix that is fitted, but lacks the number that a chart shows.
 UNKNOWN = "fitted, but this number is not known"
@@ -77,7 +77,7 @@ def thinned(
 ) -> tuple[pd.DataFrame, str]:
     """Keep evenly spaced values of one column after another until a table has few rows.
 
-    Rows in `keep` stay whatever their values. Also returns words for what was left out, empty if
+    Rows in `keep` stay whatever their values. Also returns a note of what was left out, empty if
     nothing was.
     """
     notes = []
@@ -102,7 +102,7 @@ def thinned(
 
 
 def excluded(fits: xr.Dataset, table: pd.DataFrame) -> list[str]:
-    """Say why nothing of a selection can be drawn; `table` holds its `cells`."""
+    """Say why none of the selected matrices can be drawn; `table` holds their `cells`."""
     empty = [dim for dim in (*DIMS, "expert") if fits.sizes.get(dim, 1) == 0]
     if empty:
         return [f"The selection has no {' and no '.join(empty)}."]
@@ -111,13 +111,17 @@ def excluded(fits: xr.Dataset, table: pd.DataFrame) -> list[str]:
         what = "the one selected cell is" if number == 1 else f"all {number:,} selected cells are"
         return ["Nothing to draw: no such matrix,", f"{what} absent from the model."]
     counts = table["reason"].value_counts()
-    lacks = "has this number" if table["k"].notna().any() else "is fitted"
-    lines = [f"None of the {len(table):,} selected matrices {lacks}:"]
+    fitted = bool(table["k"].notna().any())
+    if len(table) == 1:
+        lines = [f"The selected matrix {'lacks this number' if fitted else 'is not fitted'}:"]
+    else:
+        lacks = "has this number" if fitted else "is fitted"
+        lines = [f"None of the {len(table):,} selected matrices {lacks}:"]
     return lines + [f"{shortened(reason)}: {count:,}" for reason, count in counts.head(6).items()]
 
 
 def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
-    """Give every row its small multiple: one for each combination of the columns `names`.
+    """Assign every row to its small multiple: one per combination of the columns `names`.
 
     `panel` names it by what differs, one line each; `place` is its position, in the order of the
     fits.
@@ -128,8 +132,9 @@ def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     unique = list(first[list(names)].itertuples(index=False, name=None))
     limit = MAX_PANELS if names[-1] in ("model", "step") else 2 * MAX_PANELS
     if len(unique) > limit:
+        what = f"pairs of {' and '.join(names)}" if len(names) > 1 else f"{names[0]}s"
         raise ValueError(
-            f"`fits` must hold at most {limit} pairs of {' and '.join(names)} for small multiples, "
+            f"`fits` must hold at most {limit} {what} for small multiples, "
             f"got {len(unique)}. Select some: fits.sel(model=[...])."
         )
     varies = [len({key[i] for key in unique}) > 1 for i in range(len(names))]
@@ -159,10 +164,10 @@ def components(table: pd.DataFrame) -> list[str]:
 
 
 def layer_medians(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Reduce experts, and layers in bins where a map has too many cells, to medians of ``value``.
+    """Take medians over experts, and over bins of layers where a map has too many cells.
 
-    `band` labels the layers of a row, `order` is its position; also returns words for what was
-    reduced, empty if nothing was.
+    `band` names the layers of a row and `order` is its position. Also returns a note of what the
+    medians are taken over, empty if there are none.
     """
     layers = np.unique(table["layer"])
     numbers, components = table["place"].nunique(), table["component"].nunique()
@@ -199,7 +204,7 @@ def depth_words(table: pd.DataFrame) -> pd.Series[Any]:
 
 
 def joined(parts: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Stack columns that are arrays, as ``y`` is, or one value; what a part lacks is NaN."""
+    """Stack tables given as columns, each an array as long as ``y`` or one value; gaps are NaN."""
     sized = [(len(part["y"]), part) for part in parts]
     names = dict.fromkeys(column for _, part in sized for column in part)
     columns = {}

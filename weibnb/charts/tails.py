@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from weibnb.charts.vega import Spec
 
 _RATIOS = [0.5, 1, 2, 3, 5, 10, 20, 50, 100, 1000]
-# Most cells that a label flags.
+# Maximum number of labelled points.
 _FLAGS = 12
 # Estimates that `body_tail` gives for every trim.
 _BY_TRIM = ("k", "k_se", "lam", "lam_se")
@@ -55,8 +55,8 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
     Returns
     -------
     altair chart
-        A line for each matrix, a small multiple for each component; dashed: a Gaussian. Lines
-        that fall more steeply have a heavier tail, a Weibull's is level.
+        One line per matrix, one small multiple per component; dashed: a Gaussian. The more steeply
+        a line falls, the heavier the tail; that of a Weibull is level.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
 
     whole = prepare(fits, "counts", "counts_exact", dims=DIMS)
     light = last_step(prepare(fits, light=True, dims=DIMS))
-    table, text = cells(light), "k by the share of weights that is fitted"
+    table, text = cells(light), "k by the share of the weights that is fitted"
     if not table["k"].notna().any():
         return nothing_drawn(light, table, text)
     gaps = counted(table["reason"])
@@ -96,13 +96,15 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
     joined = table.merge(values, on=[str(dim) for dim in dims[:-1]])
     joined["share"] = 100 * joined["trim"]
     estimator = protocol_of(light)[0].replace("_", " ")
-    heads = heading(light, text, f"dashed: a Gaussian by {estimator} of the same share", note, gaps)
+    heads = heading(
+        light, text, f"dashed: a Gaussian by {estimator} for the same share", note, gaps
+    )
     layers = _tail_layers(joined, tail)
     return facet(layers, joined, heads, columns=4, width=150, height=150)
 
 
 def _tail_layers(table: pd.DataFrame, tail: xr.Dataset) -> list[Spec]:
-    """One line for each matrix, and the one of a Gaussian."""
+    """Draw one line per matrix, and that of a Gaussian."""
     x = ordinal("share", title="central share (%)", axis={"labelAngle": 0})
     place: Spec = {"x": x, "y": k_axis()}
     each = {"detail": detail(table, "layer"), "tooltip": tooltips(table, "trim=central share")}
@@ -126,8 +128,9 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
     Returns
     -------
     altair chart
-        max |w| over the expected maximum of a Gaussian with the same body, on a logarithmic axis;
-        `weibnb.find_outliers` looks at those beyond the line at 3, which a label names by layer.
+        max |w| over the expected maximum of a Gaussian with the same body, on a logarithmic axis.
+        The line at 3 is the threshold of `weibnb.find_outliers`; what lies beyond is drawn even
+        where layers are left out, and labels name the layers of the 12 largest.
 
     Raises
     ------
@@ -157,7 +160,7 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
         note += ", and every outlier"
     names = components(table)
     scale = {"type": "log", "nice": False, "padding": 24}
-    title = "largest |w| / expected largest of a Gaussian"
+    title = "largest |w| / expected maximum of a Gaussian"
     axis = {"values": _RATIOS, "format": "~g"}
     place: Spec = {
         "x": quantity("value", scale=scale, title=title, axis=axis),
@@ -165,11 +168,11 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
     }
     looks = class_scales(table["weight_class"]) | {"tooltip": tooltips(table, "value=max ratio")}
     layers = [
-        rule_at(limit, "x", "an outlier by weibnb.find_outliers"),
+        rule_at(limit, "x", "threshold of weibnb.find_outliers"),
         rule_at(1.0, "x", "a Gaussian"),
         layer("point", place | looks, filled=True, size=50, opacity=0.85),
         layer("text", place | {"text": nominal("flag")}, dy=-9, color=INK, fontSize=10),
     ]
-    heads = heading(fits, text, "dashed: 1, a Gaussian; 3, an outlier", note, gaps)
+    heads = heading(fits, text, "dashed: 1, a Gaussian; 3, the threshold for outliers", note, gaps)
     height = max(26 * len(names), 80)
     return facet(layers, table, heads, columns=2, width=380, height=height)

@@ -1,4 +1,4 @@
-"""Charts of a training run: k or λ along the steps, and the paths in their plane."""
+"""Charts of a training run: k or λ by step, and paths in the plane of λ and k."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def trajectories(
     by: By = "component",
     scale: Scale = "log",
 ) -> Spec:
-    """Draw k or λ along the steps of a training run, one line per matrix.
+    """Draw k or λ by step of a training run, one line per matrix.
 
     Parameters
     ----------
@@ -60,16 +60,16 @@ def trajectories(
     value : {"k", "lam"}
         What is drawn; λ in units of the weights.
     by : {"component", "weight_class"}
-        What makes a small multiple; with several models, each has its own.
+        What each small multiple holds; with several models, each has its own.
     scale : {"log", "linear"}
-        Of the steps; on the logarithmic one step 0 stands left of the first other step.
+        Scale of the steps; on a logarithmic one, step 0 is drawn left of the first other step.
 
     Returns
     -------
     altair chart
-        Layers, or of more than 6 the third they lie in, differ in colour and dash. With k:
-        the Gaussian anchor as a rule, and shaded the published band of feed-forward medians
-        where it applies. A matrix without fit is a cross at the foot.
+        Layers differ in colour and dash; if there are more than 6, the thirds of their model do.
+        With k there is a rule at the Gaussian anchor and, where it applies, a shaded band of
+        published feed-forward medians. A cross at the bottom is a matrix without fit.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def trajectories(
     check_choice("scale", scale, get_args(Scale))
     fits = prepare(fits, light=True, dims=DIMS)
     table = cells(fits)
-    text = f"{VARIABLES[value][0]} along training, one line per layer"
+    text = f"{VARIABLES[value][0]} during training, one line per matrix"
     if not table[value].notna().any():
         return nothing_drawn(fits, table, text)
     if _one_step(table):
@@ -118,7 +118,7 @@ def _one_step(table: pd.DataFrame) -> bool:
 
 
 def _backdrop(fits: xr.Dataset, table: pd.DataFrame) -> tuple[list[Spec], str]:
-    """Anchor, and the published band as a strip along the panels that it applies to."""
+    """Draw the anchor, and the published band in the panels that it applies to."""
     layers, words = [gaussian_rule(fits)], "dashed: a Gaussian"
     band = BANDS["transmission-feed-forward"]
     inside = table["component"].str.rpartition(".")[2].isin(band.components)
@@ -132,7 +132,7 @@ def _backdrop(fits: xr.Dataset, table: pd.DataFrame) -> tuple[list[Spec], str]:
 
 
 def _step_axis(steps: Array, scale: Scale) -> tuple[Spec, Array]:
-    """Axis of training steps, and where on it each step stands."""
+    """Return the axis of training steps, and the position of each step on it."""
     if scale == "linear":
         axis: Spec = {"tickCount": 4, "format": "~s"}
         return quantity("at", title="training step", axis=axis), steps
@@ -161,8 +161,8 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     Returns
     -------
     altair chart
-        A small multiple for each class, with several models for each model and class. Colour is
-        the step; a ring is where a path begins, a triangle where it ends.
+        One small multiple per weight class, or per model and class. Colour is the step; a ring
+        marks the first step of a path, a triangle its last.
 
     Raises
     ------
@@ -188,14 +188,14 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     steps, groups = table["step"], table.groupby(key, sort=False)["step"]
     ends = [steps == groups.transform("min"), steps == groups.transform("max")]
     table["role"] = np.select(ends, ["begin", "end"], "between")
-    words = "dashed: a Gaussian · ring: begin, triangle: end"
+    words = "dashed: a Gaussian · ring: first step, triangle: last step"
     heads = heading(fits, text, words, note, gaps)
     layers = [gaussian_rule(fits), *_paths(table)]
     return facet(layers, table, heads, columns=3, width=240, height=210)
 
 
 def _paths(table: pd.DataFrame) -> list[Spec]:
-    """Lines along the steps, and points in the colour of their step."""
+    """Draw lines along the steps, and points in the colour of their step."""
     x = quantity(
         "lam",
         scale={"type": "log", "nice": False, "padding": 8},
@@ -204,7 +204,7 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
     )
     steps = table["step"].astype(float)
     first = float(steps[steps > 0].min()) if (steps > 0).any() else 1.0
-    # step 0 has a label where the run has it
+    # 0 is labelled only if the run has a step 0
     values = sorted({float(steps.min()), min(first, float(steps.max())), float(steps.max())})
     colours = {"type": "symlog", "constant": first, "range": [COLOURS[0], INK, COLOURS[1]]}
     legend = {"title": "step", "format": ",d", "values": values}

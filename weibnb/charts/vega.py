@@ -1,4 +1,4 @@
-"""A chart as Vega-Lite in dicts, and what becomes of it: JSON for a page, or an altair chart."""
+"""Charts as Vega-Lite in dicts, and their output: JSON for a page, or an altair chart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from weibnb.charts.altair import Chart
 
-#: Vega-Lite; where it has ``data``, that is a DataFrame.
+#: Vega-Lite in which ``data`` is a DataFrame.
 Spec = dict[str, Any]
 #: Of an axis.
 Scale = Literal["log", "linear"]
@@ -24,9 +24,9 @@ P = ParamSpec("P")
 
 #: Of Vega-Lite, as altair writes it.
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.4.1.json"
-#: Grey that can be read on white and on black.
+#: Grey that is readable on white and on black.
 INK = "#7a7a7a"
-# Columns that the rows of a matrix keep even where no encoding names them.
+# Columns that rows keep even if no encoding names them.
 _COORDINATES = ("model", "component", "layer", "step", "expert")
 _SIGNIFICANT_DIGITS = 7
 _TEXT: Spec = {"labelColor": INK, "titleColor": INK, "titleFontWeight": 400}
@@ -78,7 +78,7 @@ def as_chart(spec: Callable[P, Spec]) -> ChartFunction[P]:
 
 
 def vega_lite(spec: Spec) -> Spec:
-    """Write a specification as JSON: its data as named records at the top, used columns only."""
+    """Write a specification with its data as named records at the top, used columns only."""
     datasets: dict[str, list[dict[str, Any]]] = {}
     used = {*_columns(spec), *_COORDINATES}
     seen: dict[int, str] = {}

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 _PERCENT = np.array([0.01, 0.1, 1, 10, 30, 63.2, 90, 99, 99.99, 99.9999])
-# Points of a curve, most matrices with a dotted Gaussian, most that estimators are compared for.
+# Maximum number of points per matrix, of matrices with a dotted Gaussian, and of matrices for which
+# estimators are compared.
 _POINTS, _DOTTED, _COMPARED = 200, 4, 4
 _DOT: Spec = {"filled": True, "opacity": 0.75, "clip": True}
 _LINE: Spec = {"strokeWidth": 1.5, "clip": True}
@@ -66,10 +67,10 @@ def weibull_plot(
     level : float
         Confidence level of the bands around the lines.
     compare : xarray.Dataset, optional
-        Further fits by the same protocol; with them at most 12 matrices.
+        Further fits by the same protocol; at most 12 matrices in both together.
     estimators : sequence of {"rank_regression", "maximum_likelihood"}
-        Others whose lines are drawn broken beside those of `fits`, of at most 4 matrices. Each is
-        fitted anew at its own trim (see `weibnb.refit`).
+        Further estimators, drawn as broken lines beside those of `fits`, for at most 4 matrices.
+        Each refits at its own trim (see `weibnb.refit`).
 
     Returns
     -------
@@ -84,7 +85,7 @@ def weibull_plot(
     ------
     TypeError, ValueError
         If `fits` is not a Dataset of fits with counts, there are too many matrices, the protocols
-        differ, `level` is no probability, or an estimator is unknown.
+        differ, `level` is not a probability, or an estimator is unknown.
 
     Notes
     -----
@@ -165,7 +166,7 @@ def _legend_name(curve: Curve, label: str) -> str:
 
 
 def _points(curve: Curve, sigma: float) -> dict[str, Any]:
-    """Points of a matrix, evenly along the ordinate from 0.01 % on, and always the largest."""
+    """Choose points of a matrix, evenly spaced in y from 0.01 % on, always with the largest."""
     y = ordinate(curve.share)
     kept = np.flatnonzero(curve.share >= 1e-4)
     if kept.size:
@@ -185,13 +186,13 @@ def _points(curve: Curve, sigma: float) -> dict[str, Any]:
 
 
 def _span(k: float, lam: float) -> Array:
-    """Magnitudes along a line, over the plotted percentages."""
+    """Return magnitudes along a line, over the plotted percentages."""
     ends = np.array([np.log(1e-4), np.log(-np.log(1e-6))]) / k + np.log(lam)
     return np.asarray(np.exp(np.linspace(ends[0], ends[1], 50)))
 
 
 def _lines(curve: Curve, sigma: float, factor: float, *, dotted: bool) -> list[dict[str, Any]]:
-    """Line with its band, Gaussian and λ of one matrix."""
+    """Compute the line of one matrix with its band, its Gaussian, and λ."""
     lam = curve.numbers["lam"]
     x = _span(curve.numbers["k"], lam)
     y, margin = curve.line(x), factor * curve.line_error(x)
@@ -321,7 +322,7 @@ def _bands_and_gaussians(lines: pd.DataFrame, at: Spec, low: str, high: str) -> 
 
 
 def _residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec) -> Spec:
-    """Points less the line."""
+    """Draw the points minus the line."""
     body = points.loc[points["percent"].between(0.5, 99.99), "residual"].abs()
     reach = float(np.nan_to_num(body.max())) * 1.15 or 1.0
     scale, axis = {"domain": [-reach, reach], "nice": False}, {"tickCount": 5}
