@@ -1,6 +1,6 @@
 """Draw the gallery from the packaged demo: docs/gallery.md and a picture of each chart.
 
-Needs ``pip install pillow``; run ``python scripts/gallery.py``.
+Needs ``pip install 'weibnb[charts]' pillow``; run ``python scripts/gallery.py``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAGE = ROOT / "docs" / "gallery.md"
 HEAD = """# Gallery
 
 Every chart is a function of the fits: it returns an [Altair](https://altair-viz.github.io) chart,
-needs no network, and is readable on light and dark pages. The pictures come from the packaged
+needs no network, and can be read on light and dark pages. The pictures come from the packaged
 demo, a small decoder at steps 0, 100, 500, 2000 and 7000: `python scripts/gallery.py`. In a
 notebook each mark has a tooltip with the numbers of its matrix.
 
@@ -39,14 +39,14 @@ fits = wb.scan({"demo": "weibnb/data/demo"})
 ENTRIES: dict[str, tuple[str, str]] = {
     "weibull_plot": (
         'charts.weibull_plot(fits.sel(component="o_proj", layer=0, step=[0, 7000]))',
-        "One matrix on Weibull paper before and after training, with the residuals of the lines.",
+        "One matrix on Weibull paper before and after training, with the residuals below.",
     ),
     "estimators": (
         (
             'one = fits.sel(component="o_proj", layer=0, step=7000)\n'
             'charts.weibull_plot(one, estimators=["maximum_likelihood"])'
         ),
-        "The lines of both estimators; rank regression fits the body, likelihood all weights.",
+        "The lines of both estimators: rank regression solid, maximum likelihood broken.",
     ),
     "density": (
         'charts.density(fits.sel(component=["q_proj", "o_proj", "up_proj"], layer=0, step=7000))',
@@ -62,7 +62,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     ),
     "difference": (
         'charts.difference(fits, {"step": 0}, {"step": 7000})',
-        "What training changed, cell by cell; a dot marks a change below two standard errors.",
+        "What training changed, cell by cell; a dot is below two standard errors.",
     ),
     "class_bands": (
         "charts.class_bands(fits)",
@@ -86,11 +86,11 @@ ENTRIES: dict[str, tuple[str, str]] = {
     ),
     "depth_profile": (
         "charts.depth_profile(fits)",
-        "k along the layers, with standard errors.",
+        "k by layer, with standard errors.",
     ),
     "body_tail": (
         "charts.body_tail_chart(fits)",
-        "k of the central 80 %, 90 % and of all; steeper than the dashed line: a heavier tail.",
+        "k of the central 80 %, 90 % and all weights; the steeper, the heavier the tail.",
     ),
     "outlier_strip": (
         "charts.outlier_strip(fits)",

@@ -283,7 +283,7 @@ def test_wrong_arguments_are_named(fits: xr.Dataset) -> None:
 def test_titles_follow_the_protocol(fits: xr.Dataset) -> None:
     other = wb.refit(fits, trim=(0.05, 0.95))
     spec = charts.class_bands(other).to_dict()
-    assert "no band: published for another protocol" in str(spec["title"])
+    assert "no band: it was published for another protocol" in str(spec["title"])
     assert not rows(spec, "high")
 
 
@@ -349,7 +349,7 @@ def test_density_names_and_draws_the_best_family() -> None:
     titles = {row["component"]: row["panel"].split("\n")[1] for row in drawn}
     assert titles["up_proj"].startswith("best: Student's t, ν ")
     assert titles["gate_proj"] == "no rival beats Weibull"
-    assert titles["down_proj"] == "best of the families: half-normal"
+    assert titles["down_proj"] == "best family: half-normal"
     best = [row for row in drawn if row["kind"] == "best family"]
     assert {row["component"] for row in best} == {"up_proj"}
     plain = charts.density(found, rival=False).to_dict()
@@ -359,7 +359,7 @@ def test_density_names_and_draws_the_best_family() -> None:
 def test_what_is_left_out_is_counted(holes: xr.Dataset) -> None:
     for draw in (charts.body_tail_chart, charts.outlier_strip, charts.density):
         lines = str(draw(holes).to_dict()["title"]["subtitle"])
-        assert "not fitted, not drawn: 1 all_zero, 1 constant" in lines
+        assert "not drawn: 1 all_zero, 1 constant" in lines
 
 
 def test_hatches_fill_their_cells(holes: xr.Dataset) -> None:

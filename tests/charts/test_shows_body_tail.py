@@ -60,14 +60,17 @@ def test_points_are_refits_whatever_the_trim_of_the_fits(
             cell = show.cell_of(again, row)
             assert show.close(row["k"], cell["k"].item())
             assert show.close(row[drawn.tips()["SE(k)"]], cell["k_se"].item())
+            assert show.close(row[drawn.tips()["λ"]], cell["lam"].item())
+            assert show.close(row[drawn.tips()["SE(λ)"]], cell["lam_se"].item())
             assert row[drawn.tips()["central share"]] == share / 100
+    assert "r2" not in drawn.tips()
     ideal = gaussian(chart)
     assert {row[ideal.field("x")]: row[ideal.field("y")] for row in ideal.rows} == pytest.approx(
         {share: wb.anchor(trim=own, estimator=estimator).k for share, own in TRIMS.items()},
         rel=1e-6,
     )
     words = estimator.replace("_", " ")
-    assert f"dashed: a Gaussian by {words} of the same share" in show.subtitle(chart)
+    assert f"dashed: a Gaussian by {words} for the same share" in show.subtitle(chart)
 
 
 def test_a_weibull_is_level_and_a_gaussian_lies_on_the_dashes() -> None:
@@ -146,7 +149,7 @@ def test_a_mixture_is_the_median_of_its_experts() -> None:
 
 def test_what_is_not_fitted_is_counted_and_not_drawn() -> None:
     chart = charts.body_tail_chart(show.holes())
-    assert "not fitted, not drawn: 1 all_zero, 1 constant, 1 too_few" in show.subtitle(chart)
+    assert "not drawn: 1 all_zero, 1 constant, 1 too_few" in show.subtitle(chart)
     assert {(row["component"], row["layer"]) for row in lines(chart).rows} == {
         ("up_proj", 0),
         ("down_proj", 0),
@@ -163,6 +166,31 @@ def test_deep_models_are_thinned_evenly() -> None:
     assert (layers[0], layers[-1]) == (0, 1999)
     assert len(drawn.rows) == 3 * len(layers) <= 4500
     assert drawn.scale("color")["domain"] == ["shallow", "middle", "deep"]
+
+
+def test_the_third_of_a_layer_is_that_of_its_own_model() -> None:
+    names = ("up_proj",)
+    fits = wb.scan(
+        {"tall": show.checkpoint(range(9), names), "flat": show.checkpoint(range(3), names, 2)}
+    )
+    drawn = lines(charts.body_tail_chart(fits))
+    depths = {(row["model"], row["layer"]): row[drawn.field("color")] for row in drawn.rows}
+    assert [depths["flat", i] for i in range(3)] == ["shallow", "middle", "deep"]
+    assert [depths["tall", i] for i in range(9)] == [
+        *3 * ["shallow"],
+        *3 * ["middle"],
+        *3 * ["deep"],
+    ]
+
+
+def test_a_third_counts_the_layers_without_fit() -> None:
+    weights = show.checkpoint(range(12), ("up_proj",))
+    for layer in range(4):
+        weights[show.tensor("up_proj", layer)] = np.zeros((48, 48), np.float16)
+    drawn = lines(charts.body_tail_chart(wb.scan({"m": weights})))
+    assert {row["layer"]: row["depth"] for row in drawn.rows} == {
+        layer: "middle" if layer < 8 else "deep" for layer in range(4, 12)
+    }
 
 
 @settings(max_examples=4, deadline=None)

@@ -171,7 +171,7 @@ def test_another_protocol_has_its_own_gaussian_and_nothing_published(
     own = (estimator, trim) == ("rank_regression", (0.1, 0.9))
     assert bool(diamonds(chart)) is own
     assert bool([part for part in show.marks(chart) if part.kind == "bar"]) is own
-    assert ("no band: published for another protocol" in show.subtitle(chart)) is not own
+    assert ("no band: it was published for another protocol" in show.subtitle(chart)) is not own
 
 
 def test_nothing_lies_outside_of_the_panels() -> None:
@@ -215,6 +215,9 @@ def test_deep_models_are_thinned_evenly() -> None:
     assert np.ptp(np.diff(layers)) <= 1
     for row in drawn.rows[::100]:
         assert show.close(row["k"], show.cell_of(fits, row)["k"].item())
+    whole = fits["k"].median(["layer", "step"]).squeeze("model")
+    for (_, component), value in ticks(chart).items():
+        assert show.close(value, whole.sel(component=component).item())
 
 
 def test_a_published_entry_is_a_chart_of_its_own() -> None:
@@ -241,5 +244,9 @@ def test_the_order_of_the_layers_does_not_matter(order: list[int]) -> None:
 def test_errors_name_the_argument_and_the_closest_band() -> None:
     with pytest.raises(ValueError, match=r"`band` must be one of .*mean 'selection-fused'"):
         charts.class_bands(show.run(), band="selection-fuse")
-    with pytest.raises(ValueError, match=r"at most 12 pairs of model .* got 13"):
+    for wrong in (None, 3, ("selection-gqa",)):
+        none: Any = wrong
+        with pytest.raises(ValueError, match=r"`band` must be one of .*'selection-gqa'.*, got "):
+            charts.class_bands(show.run(), band=none)
+    with pytest.raises(ValueError, match=r"at most 12 models .* got 13"):
         charts.class_bands(show.tall(1, models=13))

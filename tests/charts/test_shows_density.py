@@ -116,7 +116,7 @@ def test_every_curve_encloses_its_share_of_the_weights(values: NDArray[Any], sca
 
 
 @pytest.mark.parametrize(
-    ("scale", "unit"), [("log", "a unit of ln |w|"), ("linear", "1 / unit of the weights")]
+    ("scale", "unit"), [("log", "per unit of ln |w|"), ("linear", "per unit of the weights")]
 )
 def test_axes_say_their_units(values: NDArray[Any], scale: Any, unit: str) -> None:
     chart = charts.density(one_matrix(values), scale=scale, rival=False)
@@ -165,7 +165,7 @@ def test_the_best_family_is_drawn_where_it_is_neither(scale: Any) -> None:
         f"{name} of layer 0, k {k.sel(component=name).item():.3f}\n{verdict}"
         for name, verdict in {
             "up_proj": f"best: Student's t, ν {shape:.3g}",
-            "down_proj": "best of the families: half-normal",
+            "down_proj": "best family: half-normal",
         }.items()
     ]
     assert show.mark(chart, "line").scale("color")["domain"][-1] == "best family"
@@ -208,7 +208,7 @@ def test_experts_have_a_panel_each() -> None:
 
 def test_matrices_without_density_are_counted() -> None:
     chart = charts.density(show.holes(), rival=False)
-    assert "not fitted, not drawn: 1 all_zero, 1 constant" in show.subtitle(chart)
+    assert "not drawn: 1 all_zero, 1 constant" in show.subtitle(chart)
     heads = show.panels(chart)
     assert not [head for head in heads if head.startswith("up_proj of layer 1")]
     alone = charts.density(show.holes().sel(layer=2, component="up_proj"), rival=False)

@@ -56,6 +56,21 @@ def test_a_panel_for_each_component_in_the_order_of_the_fits() -> None:
     assert {row["panel"] == row["component"] for row in dots(chart).rows} == {True}
 
 
+def test_components_keep_the_order_of_the_fits_where_the_first_model_lacks_some() -> None:
+    fits = wb.scan(
+        {
+            "b": show.checkpoint(range(2), ("q_proj", "down_proj")),
+            "a": show.checkpoint(range(2), ("q_proj", "up_proj", "down_proj"), 2),
+        }
+    )
+    names = ["q_proj", "up_proj", "down_proj"]
+    assert show.panels(charts.depth_profile(fits)) == names
+    for call in (charts.class_bands, charts.cohort):
+        for part in show.marks(call(fits)):
+            if "x" in part.encoding:
+                assert part.scale("x")["domain"] == names
+
+
 def test_the_layers_are_whole_numbers_in_their_order() -> None:
     for layers in (1, 3, 11):
         chart = charts.depth_profile(show.tall(layers))

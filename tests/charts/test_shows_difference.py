@@ -103,8 +103,8 @@ def test_the_tooltip_has_both_shapes_and_the_difference() -> None:
     tips = drawn.tips()
     for row in drawn.rows:
         k = fits["k"].sel(layer=row["layer"], component=row["component"]).squeeze()
-        assert show.close(row[tips["first_k"]], k.sel(step=10).item())
-        assert show.close(row[tips["second_k"]], k.sel(step=300).item())
+        assert show.close(row[tips["first k"]], k.sel(step=10).item())
+        assert show.close(row[tips["second k"]], k.sel(step=300).item())
         assert row[tips["difference"]] == row[drawn.field("color")]
         assert row[tips["parameter"]] == show.tensor(row["component"], row["layer"])
 
@@ -112,9 +112,9 @@ def test_the_tooltip_has_both_shapes_and_the_difference() -> None:
 def test_the_title_says_which_less_which() -> None:
     chart = charts.difference(show.run(), {"step": 10}, {"step": 300})
     assert show.title(chart) == "Difference of k"
-    assert "model run, step 300 less model run, step 10" in show.subtitle(chart)
+    assert "model run, step 300 minus model run, step 10" in show.subtitle(chart)
     chart = charts.difference(show.pair(), {"model": "flat"}, {"model": "deep"})
-    assert "model deep, step 0 less model flat, step 0" in show.subtitle(chart)
+    assert "model deep, step 0 minus model flat, step 0" in show.subtitle(chart)
 
 
 def test_numbers_stand_in_the_cells() -> None:
@@ -173,6 +173,15 @@ def test_experts_are_drawn_as_their_median() -> None:
         cell = k.sel(layer=int(layer), component=component)
         assert value == pytest.approx(np.nanmedian(cell.values), rel=1e-6, abs=1e-9)
     assert len(drawn) == 6
+    assert "medians over experts" in show.subtitle(
+        charts.difference(fits, {"step": 0}, {"step": 1})
+    )
+
+
+def test_medians_over_layers_are_told() -> None:
+    chart = charts.difference(show.tall(1000, steps=2), {"step": 0}, {"step": 1})
+    assert "medians over bins of 3 layers" in show.subtitle(chart)
+    assert "medians" not in show.subtitle(charts.difference(show.run(), {"step": 0}, {"step": 10}))
 
 
 @settings(max_examples=6, deadline=None)
@@ -209,9 +218,46 @@ def test_errors_name_the_argument_and_what_is_there() -> None:
             charts.difference(run, step, wrong)
         with pytest.raises(ValueError, match=r"`first` must be labels of `fits`, got \{"):
             charts.difference(run, wrong, step)
+    with pytest.raises(ValueError, match=r"Choose from models 'run'; steps 0, 10, 300, 2000\."):
+        charts.difference(run, step, {"step": 5})
+    for none in (None, "run", 3, ["step"]):
+        labels: Any = none
+        with pytest.raises(TypeError, match=r"`first` must be a mapping .*, got .*Write first="):
+            charts.difference(run, labels, step)
+        with pytest.raises(TypeError, match=r"`second` must be a mapping .*, got .*Write second="):
+            charts.difference(run, step, labels)
     with pytest.raises(
         ValueError, match=r"`first` must choose one step, got \{\}: 0, 10, 300, 2000"
     ):
         charts.difference(run, {}, step)
     with pytest.raises(ValueError, match=r"`second` must choose one model.*: 'deep', 'flat'"):
         charts.difference(show.pair(), {"model": "deep"}, {})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "dim"),
+    [
+        ({"layer": 0}, {}, "layer"),
+        ({"layer": [0]}, {"layer": [1]}, "layer"),
+        ({"layer": 0}, {"layer": 1}, "layer"),
+        ({"component": "q_proj"}, {"component": "v_proj"}, "component"),
+        ({"component": ["q_proj"]}, {}, "component"),
+    ],
+)
+def test_only_like_cells_are_subtracted(
+    first: dict[str, Any], second: dict[str, Any], dim: str
+) -> None:
+    rule = rf"`first` and `second` must choose the same {dim}s, got .* fits\.sel\({dim}="
+    with pytest.raises(ValueError, match=rule):
+        charts.difference(show.run(), {"step": 0, **first}, {"step": 10, **second})
+
+
+def test_experts_are_not_subtracted_from_one_another() -> None:
+    with pytest.raises(ValueError, match="must choose the same experts"):
+        charts.difference(show.each_expert(), {"expert": 0}, {"expert": 1})
+
+
+def test_a_layer_that_both_choose_is_drawn() -> None:
+    whole = numbers(charts.difference(show.run(), {"step": 0}, {"step": 10}))
+    chart = charts.difference(show.run(), {"step": 0, "layer": 1}, {"step": 10, "layer": [1]})
+    assert numbers(chart) == {key: value for key, value in whole.items() if key[0] == "1"}

@@ -196,6 +196,25 @@ def test_long_names_that_begin_alike_stay_apart() -> None:
     assert len(set(legend.scale("color")["domain"])) == 2
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["class_bands", "trajectories", "phase_portrait", "depth_profile", "body_tail_chart",
+     "outlier_strip"],
+)  # fmt: skip
+def test_tooltips_name_the_expert_where_there_are_several(name: str) -> None:
+    weights = dict(show.expert_weights())
+    broken = next(iter(weights))
+    steps = {0: weights, 5: weights | {broken: np.zeros_like(weights[broken])}}
+    chart = drawn(name, wb.scan({"moe": steps}, experts="each"))
+    for part in show.marks(chart):
+        fields = [tip["field"] for tip in part.encoding.get("tooltip", [])]
+        if {"model", "layer", "component"} <= set(fields):
+            assert "expert" in fields
+            assert {row["expert"] for row in part.rows} <= set(range(show.EXPERTS))
+    for part in show.marks(show.usual(name, "run")):
+        assert all(tip["field"] != "expert" for tip in part.encoding.get("tooltip", []))
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_rows_name_their_matrix(name: str) -> None:
     for part in show.marks(show.usual(name, "run")):
@@ -259,7 +278,7 @@ def test_an_empty_selection_says_which_dim_is_empty(name: str, dim: str) -> None
 def test_nothing_fitted_says_why(name: str) -> None:
     fits = show.holes().sel(layer=[2], component=["up_proj"])
     text = show.words(drawn(name, fits))
-    assert text == "None of the 1 selected matrices is fitted:\nall_zero: 1"
+    assert text == "The selected matrix is not fitted:\nall_zero: 1"
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -27,9 +27,9 @@ TITLES = {
     "k": ("Weibull shape k", "k"),
     "lam": ("Weibull scale λ (units of the weights)", "λ"),
     "r2": ("r² of the Weibull plot", "r²"),
-    "ks": ("Kolmogorov-Smirnov distance over the trim", "KS"),
+    "ks": ("Kolmogorov-Smirnov distance within the trim", "KS"),
     "z": ("Distance of k from the Gaussian anchor, in standard errors", "z"),
-    "outlier": ("Largest |w| over what a Gaussian of this body gives", "max ratio"),
+    "outlier": ("Largest |w| over the maximum expected of a Gaussian", "max ratio"),
 }
 
 
@@ -96,7 +96,7 @@ def test_colours_diverge_from_the_gaussian_by_the_protocol(trim: Any, estimator:
     anchor = wb.anchor(trim=trim, estimator=estimator).k
     chart = charts.layer_map(fits)
     assert np.mean(coloured(chart).scale("color")["domain"]) == pytest.approx(anchor)
-    assert f"middle of the colours: a Gaussian, {anchor:.4f}" in show.subtitle(chart)
+    assert f"colours centred on a Gaussian, {anchor:.4f}" in show.subtitle(chart)
     distance = coloured(charts.layer_map(fits, value="z"))
     assert np.mean(distance.scale("color")["domain"]) == pytest.approx(0)
     for row, number in zip(distance.rows, distance.values("color"), strict=True):
@@ -205,6 +205,37 @@ def test_a_fitted_matrix_whose_number_is_not_known_says_so() -> None:
     assert row["reason"] == "fitted, but this number is not known"
 
 
+@pytest.mark.parametrize("value", ["r2", "ks", "z"])
+def test_fitted_matrices_without_the_number_are_not_called_unfitted(value: Any) -> None:
+    chart = charts.layer_map(wb.reference_cohort().isel(model=[0, 8]), value=value)
+    assert show.words(chart) == (
+        "None of the 11 selected matrices has this number:\n"
+        "fitted, but this number is not known: 11"
+    )
+
+
+def test_components_keep_the_order_of_the_fits_where_the_first_model_lacks_some() -> None:
+    fits = wb.scan(
+        {
+            "b": show.checkpoint(range(1), ("q_proj", "down_proj")),
+            "a": show.checkpoint(range(1), ("q_proj", "up_proj", "down_proj"), 2),
+        }
+    )
+    names = fits["component"].values.tolist()
+    assert names == ["q_proj", "up_proj", "down_proj"]
+    turned = fits.isel(component=[2, 1, 0])
+    assert coloured(charts.layer_map(fits)).scale("y")["domain"] == names
+    assert coloured(charts.layer_map(turned)).scale("y")["domain"] == names[::-1]
+
+
+def test_steps_keep_their_order_where_a_matrix_comes_late() -> None:
+    fits = wb.scan(
+        {"m": {s: show.checkpoint(range(1), names) for s, names in
+               ((0, ("up_proj",)), (10, ("q_proj", "up_proj")))}}
+    )  # fmt: skip
+    assert show.panels(charts.layer_map(fits)) == ["step 0", "step 10"]
+
+
 def test_the_tooltip_says_which_matrix_and_what_it_is() -> None:
     drawn = coloured(charts.layer_map(show.run(), value="ks"))
     tips = drawn.tips()
@@ -223,6 +254,7 @@ def test_experts_are_drawn_as_their_median() -> None:
     chart = charts.layer_map(show.each_expert(), value="lam")
     drawn = coloured(chart)
     assert "medians over experts" in show.subtitle(chart)
+    assert "expert" not in drawn.tips()
     assert len(drawn.rows) == 2 * 3
     for row, number in zip(drawn.rows, drawn.values("color"), strict=True):
         labels = {dim: row[dim] for dim in ("layer", "component")}

@@ -75,9 +75,9 @@ def test_points_are_the_largest_weights_over_a_gaussians(trim: tuple[float, floa
 def test_rules_stand_at_a_gaussian_and_at_an_outlier() -> None:
     chart = charts.outlier_strip(show.run())
     assert sorted(show.anchors(chart)) == [1, 3]
-    assert "dashed: 1, a Gaussian; 3, an outlier" in show.subtitle(chart)
+    assert "dashed: 1, a Gaussian; 3, the threshold for outliers" in show.subtitle(chart)
     spoken = " ".join(show.spoken(chart))
-    assert "line: an outlier by weibnb.find_outliers; value: 3" in spoken
+    assert "line: threshold of weibnb.find_outliers; value: 3" in spoken
     assert "line: a Gaussian; value: 1" in spoken
 
 
@@ -111,7 +111,7 @@ def test_the_axis_is_logarithmic_and_holds_every_point_and_both_rules() -> None:
         (axis,) = show.axes(chart, "X")
         head, values = axis.split(" with values from ")
         assert (
-            head == "X-axis titled 'largest |w| / expected largest of a Gaussian' for a log scale"
+            head == "X-axis titled 'largest |w| / expected maximum of a Gaussian' for a log scale"
         )
         low, high = (float(part) for part in values.split(" to "))
         assert low <= min([1, *dots(chart).values("x")])
@@ -178,7 +178,7 @@ def test_single_experts_are_drawn_apart() -> None:
 
 def test_what_is_not_fitted_is_counted_and_not_drawn() -> None:
     chart = charts.outlier_strip(show.holes())
-    assert "not fitted, not drawn: 1 all_zero, 1 constant, 1 too_few" in show.subtitle(chart)
+    assert "not drawn: 1 all_zero, 1 constant, 1 too_few" in show.subtitle(chart)
     drawn = {(row["component"], row["layer"]) for row in dots(chart).rows if row["value"]}
     assert drawn == {("up_proj", 0), ("down_proj", 0), ("down_proj", 1)}
 
@@ -188,6 +188,32 @@ def test_deep_models_are_thinned() -> None:
     layers = {row["layer"] for row in dots(chart).rows}
     assert f"{len(layers)} of 2000 layers drawn" in show.subtitle(chart)
     assert {0, 1999} <= layers
+
+
+def test_thinning_keeps_every_outlier() -> None:
+    fits = show.tall(2000)
+    max_abs = fits["max_abs"].copy()
+    max_abs.loc[{"layer": 777, "component": "v_proj"}] *= 50
+    chart = charts.outlier_strip(fits.assign(max_abs=max_abs))
+    drawn = {(row["component"], row["layer"]): row["value"] for row in dots(chart).rows}
+    assert max(drawn, key=lambda key: drawn[key]) == ("v_proj", 777)
+    assert drawn["v_proj", 777] > 3
+    assert labels(chart) == {("v_proj", 777): "layer 777"}
+    assert ", and every outlier" in show.subtitle(chart)
+    assert "outlier" not in show.subtitle(charts.outlier_strip(fits)).split("\n")[-1]
+    assert len(drawn) <= 4500
+
+
+def test_more_outliers_than_rows_leave_the_largest() -> None:
+    fits = show.tall(2000)
+    chart = charts.outlier_strip(
+        fits.assign(max_abs=fits["max_abs"] * np.arange(100, 2100)[:, None, None])
+    )
+    drawn = [row["value"] for row in dots(chart).rows]
+    assert len(drawn) == 4500
+    assert min(drawn) > 3
+    assert "rows drawn" in show.subtitle(chart)
+    assert "every outlier" not in show.subtitle(chart)
 
 
 @settings(max_examples=4, deadline=None)
@@ -210,5 +236,5 @@ def test_neither_the_unit_nor_the_order_of_layers_matters(power: int, order: lis
 def test_errors_name_what_is_missing() -> None:
     with pytest.raises(ValueError, match="`fits` must hold n, max_abs, magnitude_quantile"):
         charts.outlier_strip(wb.reference_cohort())
-    with pytest.raises(ValueError, match=r"at most 12 pairs of model .* got 13"):
+    with pytest.raises(ValueError, match=r"at most 12 models .* got 13"):
         charts.outlier_strip(show.tall(1, models=13))

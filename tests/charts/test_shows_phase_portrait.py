@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,9 @@ def test_a_ring_is_where_a_path_begins_and_a_triangle_where_it_ends() -> None:
     assert looks == {"begin": "circle", "between": "stroke", "end": "triangle-up"}
     sizes = dict(zip(drawn.scale("size")["domain"], drawn.scale("size")["range"], strict=True))
     assert sizes["between"] < min(sizes["begin"], sizes["end"])
-    assert "ring: begin, triangle: end" in show.subtitle(charts.phase_portrait(show.run()))
+    assert "ring: first step, triangle: last step" in show.subtitle(
+        charts.phase_portrait(show.run())
+    )
 
 
 def test_a_path_begins_and_ends_where_its_own_fits_do() -> None:
@@ -71,7 +74,7 @@ def test_a_path_begins_and_ends_where_its_own_fits_do() -> None:
     weights[0][show.tensor("up_proj", 1)] = np.zeros((48, 48), np.float16)
     weights[2000][show.tensor("q_proj", 2)] = np.ones((48, 48), np.float16)
     chart = charts.phase_portrait(wb.scan({"run": weights}))
-    assert "not fitted, not drawn: 1 all_zero, 1 constant" in show.subtitle(chart)
+    assert "not drawn: 1 all_zero, 1 constant" in show.subtitle(chart)
     drawn = points(chart)
 
     def steps(component: str, layer: int) -> dict[int, str]:
@@ -109,6 +112,26 @@ def test_the_colour_of_the_steps_is_explained() -> None:
     scale = points(chart).scale("color")
     assert scale["type"] == "symlog"
     assert len(set(scale["range"])) == 3
+
+
+def test_the_legend_of_the_steps_has_no_step_that_is_not_there() -> None:
+    fits = show.run().isel(step=[1, 2, 3]).assign_coords(step=[100, 200, 400])
+    chart = charts.phase_portrait(fits)
+    assert points(chart).encoding["color"]["legend"]["values"] == [100, 400]
+    (legend,) = show.legends(chart)
+    assert legend.endswith("with values from 100 to 400")
+    assert ">0</text>" not in show.svg(chart)
+    whole = points(charts.phase_portrait(show.run()))
+    assert whole.encoding["color"]["legend"]["values"] == [0, 10, 2000]
+
+
+def test_a_run_fitted_at_step_zero_alone_is_drawn() -> None:
+    weights = {0: show.run_weights()[0], 10: {
+        name: np.zeros((48, 48), np.float16) for name in show.run_weights()[0]
+    }}  # fmt: skip
+    chart = charts.phase_portrait(wb.scan({"run": weights}))
+    assert {row["step"] for row in points(chart).rows} == {0}
+    assert "NaN" not in json.dumps(show.specification(chart))
 
 
 def test_a_panel_for_each_class_holds_its_components() -> None:
@@ -179,6 +202,6 @@ def test_the_unit_of_the_weights_moves_paths_sideways(power: int, order: list[in
 
 def test_one_step_is_no_path_and_too_many_panels_are_counted() -> None:
     chart = charts.phase_portrait(show.run().isel(step=[1]))
-    assert show.words(chart) == "There is one step only: a path needs two."
+    assert show.words(chart) == "There is only one step: a path needs two."
     with pytest.raises(ValueError, match=r"pairs of model and weight_class .* got 27"):
         charts.phase_portrait(show.tall(1, steps=2, models=9))

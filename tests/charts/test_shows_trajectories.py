@@ -72,6 +72,23 @@ def test_steps_that_span_no_power_of_ten_have_a_label() -> None:
 
 
 @pytest.mark.parametrize(
+    ("steps", "ticks"),
+    [((0, 50, 98), [12.5, 98]), ((0, 50, 100), [12.5, 100]), ((1, 10, 1000), [1, 10, 100, 1000])],
+)
+def test_no_tick_lies_beyond_the_steps(steps: tuple[int, ...], ticks: list[float]) -> None:
+    fits = show.run().isel(step=[0, 1, 2]).assign_coords(step=list(steps))
+    chart = charts.trajectories(fits)
+    assert lines(chart).encoding["x"]["axis"]["values"] == ticks
+    (axis,) = show.axes(chart, "X")
+    assert axis.endswith(f"to {max(steps):,}")
+
+
+def test_the_run_of_the_docstring_has_steps() -> None:
+    found = wb.scan({"m": {step: show.run_weights()[step] for step in (0, 10)}})
+    assert {row["step"] for row in lines(charts.trajectories(found)).rows} == {0, 10}
+
+
+@pytest.mark.parametrize(
     ("value", "kind", "words"),
     [("k", "linear", "Weibull shape k"), ("lam", "log", "Weibull scale λ (units of the weights)")],
 )
@@ -149,6 +166,17 @@ def test_many_layers_are_coloured_by_the_third_they_lie_in(layers: int) -> None:
     assert len(set(drawn.scale("color")["range"])) == 3
 
 
+def test_the_third_of_a_layer_is_that_of_its_own_model() -> None:
+    tall = show.tall(9, steps=3, models=2)
+    status = tall["status"].copy()
+    status[1, 3:] = "absent"
+    drawn = lines(charts.trajectories(tall.assign(status=status)))
+    words = {(row["model"], row["layer"]): row[drawn.field("color")] for row in drawn.rows}
+    assert [words["m1", layer] for layer in range(3)] == ["shallow", "middle", "deep"]
+    assert ("m1", 3) not in words
+    assert [words["m0", layer] for layer in (2, 3, 8)] == ["shallow", "middle", "deep"]
+
+
 @pytest.mark.parametrize("estimator", ["rank_regression", "maximum_likelihood"])
 @pytest.mark.parametrize("trim", [(0.1, 0.9), (0.05, 0.95), (0.0, 1.0)])
 def test_the_rule_is_the_gaussian_by_the_protocol(estimator: Any, trim: Any) -> None:
@@ -217,8 +245,8 @@ def test_the_tooltip_says_which_matrix_and_what_it_is() -> None:
 
 def test_one_step_is_no_trajectory() -> None:
     chart = charts.trajectories(show.run().isel(step=[1]))
-    assert show.words(chart) == "There is one step only: a line needs two."
-    assert show.title(chart) == "Weibull shape k along training, a line a layer"
+    assert show.words(chart) == "There is only one step: a line needs two."
+    assert show.title(chart) == "Weibull shape k during training, one line per matrix"
 
 
 def test_long_runs_are_thinned_evenly_and_keep_both_ends() -> None:

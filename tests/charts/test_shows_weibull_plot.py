@@ -374,9 +374,15 @@ def test_signs_and_order_do_not_matter(seed: int) -> None:
 
 
 def test_errors_name_the_argument_and_the_closest_word() -> None:
-    for level in (0, 1, -0.1, 95, np.nan):
+    for level in (0, 1, -0.1, 95, np.nan, "a", None, [0.9]):
+        probability: Any = level
         with pytest.raises(ValueError, match=r"`level` must satisfy 0 < level < 1, got"):
-            charts.weibull_plot(cell(), level=level)
+            charts.weibull_plot(cell(), level=probability)
+    other: Any = 3
+    with pytest.raises(TypeError, match=r"`compare` must be an xarray\.Dataset of fits, got int"):
+        charts.weibull_plot(cell(), compare=other)
+    with pytest.raises(ValueError, match="`compare` must hold counts; scan with keep_counts=True"):
+        charts.weibull_plot(cell(), compare=cell().drop_vars("counts"))
     bad: Any = ["maximum_likelyhood"]
     with pytest.raises(ValueError, match=r"`estimators` .*Did you mean 'maximum_likelihood'"):
         charts.weibull_plot(cell(), estimators=bad)

@@ -20,7 +20,7 @@ from weibnb.charts.vega import records, vega_lite
 if TYPE_CHECKING:
     import xarray as xr
 
-    from weibnb.charts.vega import ChartFunction
+    from weibnb.charts.chart_functions import ChartFunction
 
 ROOT = Path(wb.__file__).parents[1]
 

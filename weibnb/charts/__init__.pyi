@@ -1,6 +1,6 @@
 # Public names and where they live: read by type checkers, and by lazy_loader at run time.
-from .components import class_bands as class_bands
-from .components import cohort as cohort
+from .classes import class_bands as class_bands
+from .classes import cohort as cohort
 from .densities import density as density
 from .layers import depth_profile as depth_profile
 from .layers import difference as difference

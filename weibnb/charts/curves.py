@@ -28,7 +28,7 @@ class Curve:
     """One matrix: its coordinates, estimates and status, and the plotting position of each bin.
 
     `magnitude` is the middle of every occupied bin, in units of the weights, and `share` the
-    share of the weights below it.
+    share of the weights below that middle.
     """
 
     place: dict[str, Any]
@@ -55,7 +55,7 @@ class Curve:
 
 
 def curves(fits: xr.Dataset) -> list[Curve]:
-    """Read the counts of all matrices that are there; raise for more than `MAX_PANELS`."""
+    """Read the counts of all matrices of a model; raise for more than `MAX_PANELS`."""
     fits = prepare(fits, "counts", "counts_exact", dims=DIMS)
     dims = fits["k"].dims
     present = fits["status"].broadcast_like(fits["k"]).transpose(*dims).values != "absent"
@@ -98,7 +98,7 @@ def _curve(cell: xr.Dataset) -> Curve:
 def labels(places: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name matrices by component, layer and the coordinates in which they differ.
 
-    Names are all different if the places are.
+    Different matrices get different names.
     """
 
     def differs(name: str) -> bool:

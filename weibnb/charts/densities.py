@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
+from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.curves import curves, labels
 from weibnb.charts.marks import (
     COLOURS,
@@ -22,7 +22,7 @@ from weibnb.charts.marks import (
     scales,
 )
 from weibnb.charts.tables import cells, joined
-from weibnb.charts.vega import INK, Scale, as_chart
+from weibnb.charts.vega import INK, Scale
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
 from weibnb.messages import check_choice, printable
 
@@ -32,11 +32,10 @@ if TYPE_CHECKING:
 
     from weibnb.charts.curves import Curve
     from weibnb.charts.vega import Spec
-    from weibnb.families.distributions import Family
 
     Array = NDArray[np.float64]
 
-# What a family is called, and the letter of its shape.
+# Display name of each family, and the letter of its shape parameter.
 _WORDS = {
     "lognormal": ("lognormal", "s"),
     "gamma": ("gamma", "a"),
@@ -56,14 +55,15 @@ def density(fits: xr.Dataset, *, scale: Scale = "log", rival: bool = True) -> Sp
     scale : {"log", "linear"}
         Density of ln|w|, or of |w| (up to its 99.9 % quantile).
     rival : bool
-        Whether the family with the lowest BIC of all weights is sought (see
-        `weibnb.rank_families`) and drawn, if it is neither of the two.
+        Whether to rank families of distributions (see `weibnb.rank_families`) and draw the one
+        with the lowest BIC, unless it is one of these two.
 
     Returns
     -------
     altair chart
-        A small multiple for each matrix: area counted, solid Weibull, dashed half-normal with
-        σ = λ / (λ/σ of the Gaussian anchor), dotted the rival, which the panel's title names.
+        One small multiple per matrix. Area: the counted weights; solid line: the Weibull; dashed:
+        a half-normal with σ = λ / (λ/σ of the Gaussian anchor); dotted: the rival, which the
+        panel's title names.
 
     Raises
     ------
@@ -103,10 +103,10 @@ def density(fits: xr.Dataset, *, scale: Scale = "log", rival: bool = True) -> Sp
 
 
 def _layers(table: pd.DataFrame, scale: Scale) -> list[Spec]:
-    """Area of the counted weights, and lines of the distributions."""
+    """Draw the area of the counted weights, and the lines of the distributions."""
     shown = set(table["kind"])
     kinds = [kind for kind in ("Weibull", "half-normal", "best family") if kind in shown]
-    unit = "a unit of ln |w|" if scale == "log" else "1 / unit of the weights"
+    unit = "per unit of ln |w|" if scale == "log" else "per unit of the weights"
     at: Spec = {
         "x": quantity(
             "magnitude",
@@ -134,7 +134,7 @@ def _layers(table: pd.DataFrame, scale: Scale) -> list[Spec]:
 
 
 def _best_families(fits: xr.Dataset) -> dict[tuple[Any, ...], pd.Series[Any]]:
-    """Row of the family with the lowest BIC, by the place of its matrix."""
+    """Find the family with the lowest BIC for every matrix, by its coordinates."""
     from weibnb.families.rank import rank_families
 
     table = rank_families(prepare(fits, dims=DIMS, mixed_protocols=True))
@@ -151,7 +151,7 @@ def _verdict(best: pd.Series[Any] | None) -> str:
     if best["family"] == "weibull":
         return "no rival beats Weibull"
     if best["family"] == "half_normal":
-        return "best of the families: half-normal"
+        return "best family: half-normal"
     words, letter = _WORDS[best["family"]]
     return f"best: {words}, {letter} {best['shape']:.3g}"
 
@@ -159,7 +159,9 @@ def _verdict(best: pd.Series[Any] | None) -> str:
 def _densities(
     curve: Curve, ratio: float, best: pd.Series[Any] | None, *, scale: Scale
 ) -> list[dict[str, Any]]:
-    """Densities in about 80 intervals: counted, and of the distributions."""
+    """Compute densities in 80 intervals: as counted, and of the distributions."""
+    from weibnb.families.distributions import density as family_density
+
     x, share = curve.magnitude, curve.share
     lower, upper = np.interp([0.001, 0.999], share, x)
     if scale == "log":
@@ -173,32 +175,12 @@ def _densities(
     drawn = {}
     if curve.fitted:
         k, lam = curve.numbers["k"], curve.numbers["lam"]
-        drawn["Weibull"] = density_of("weibull", middle, k, lam)
-        drawn["half-normal"] = density_of("half_normal", middle, np.nan, lam / ratio)
+        drawn["Weibull"] = family_density("weibull", middle, k, lam)
+        drawn["half-normal"] = family_density("half_normal", middle, np.nan, lam / ratio)
     if best is not None and best["family"] in _WORDS:
-        drawn["best family"] = density_of(best["family"], middle, best["shape"], best["scale"])
+        drawn["best family"] = family_density(best["family"], middle, best["shape"], best["scale"])
     found |= {kind: v if scale == "log" else v / middle for kind, v in drawn.items()}
     return [
         {"magnitude": middle, "density": value, "kind": kind, "y": middle}
         for kind, value in found.items()
     ]
-
-
-def density_of(family: Family, magnitude: Array, shape: float, scale: float) -> Array:
-    """Density of ln|w| by a family, with the parameters that `rank_families` gives."""
-    u = magnitude / scale
-    log_u = np.log(u)
-    if family == "lognormal":
-        found = -((log_u / shape) ** 2) / 2 - np.log(shape * np.sqrt(2 * np.pi))
-    elif family == "gamma":
-        found = shape * log_u - u - special.gammaln(shape)
-    elif family == "student_t":
-        found = np.log(2) - special.betaln(shape / 2, 0.5) - np.log(shape) / 2 + log_u
-        found -= (shape + 1) / 2 * np.log1p(u**2 / shape)
-    elif family == "half_normal":
-        found = np.log(2 / np.pi) / 2 + log_u - u**2 / 2
-    elif family == "generalised_gaussian":
-        found = np.log(shape) - special.gammaln(1 / shape) + log_u - u**shape
-    else:
-        found = np.log(shape) + shape * log_u - u**shape
-    return np.asarray(np.exp(found))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
 
+from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.marks import (
     crosses,
     detail,
@@ -22,15 +24,15 @@ from weibnb.charts.marks import (
     quantity,
     tooltips,
 )
-from weibnb.charts.tables import MAX_PANELS, cells, layer_medians, panels, thinned
-from weibnb.charts.vega import INK, as_chart
+from weibnb.charts.tables import MAX_PANELS, cells, components, layer_medians, panels, thinned
+from weibnb.charts.vega import INK
 from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
 from weibnb.fits.select import last_step
 from weibnb.messages import check_choice, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
 
@@ -43,14 +45,14 @@ TITLES = {
     "k": "Weibull shape k",
     "lam": "Weibull scale λ (units of the weights)",
     "r2": "r² of the Weibull plot",
-    "ks": "Kolmogorov-Smirnov distance over the trim",
+    "ks": "Kolmogorov-Smirnov distance within the trim",
     "z": "Distance of k from the Gaussian anchor, in standard errors",
-    "outlier": "Largest |w| over what a Gaussian of this body gives",
+    "outlier": "Largest |w| over the maximum expected of a Gaussian",
 }
 _LEGENDS = {"lam": "λ", "r2": "r²", "ks": "KS", "outlier": "max ratio"}
-# Height of a cell, and distance of the strokes in one without a number, in pixels.
+# Height of a cell, and distance between the strokes of a hatched cell, in pixels.
 _HEIGHT, _STROKES = 24, 6
-# Above so many cells the tooltips are short.
+# Above this number of cells the tooltips are short.
 _FULL = 500
 _KNOWN, _MISSING = {"field": "value", "valid": True}, {"field": "value", "valid": False}
 
@@ -62,7 +64,7 @@ def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
     Parameters
     ----------
     fits : xarray.Dataset
-        Fits from `weibnb.scan`: at most 12 pairs of model and step, a small multiple each.
+        Fits from `weibnb.scan`: at most 12 pairs of model and step, one small multiple each.
     value : {"k", "lam", "r2", "ks", "z", "outlier"}
         An estimate; the distance of k from the Gaussian anchor in standard errors; or the largest
         |w| over the maximum that a Gaussian with the same body is expected to have.
@@ -71,8 +73,8 @@ def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
     -------
     altair chart
         The colours of k and z diverge from the Gaussian anchor. A hatched cell is a matrix
-        without the number; the reason is in its tooltip. Experts, and layers where a map would
-        have more than 2,000 cells, are drawn as medians, which the title says.
+        without this number; its tooltip gives the reason. Medians are drawn over experts, and
+        over bins of layers where a map would have more than 2,000 cells; the subtitle says so.
 
     Raises
     ------
@@ -89,12 +91,10 @@ def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
     table = cells(fits, {"value": map_values(fits, value)})
     if not table["value"].notna().any():
         return nothing_drawn(fits, table, TITLES[value])
-    unknown = table["value"].isna() & (table["reason"] == "")
-    table["reason"] = table["reason"].mask(unknown, "fitted, but this number is not known")
     table, note = layer_medians(panels(table, "model", "step"))
     middle = {"k": gaussian_anchor(fits).k, "z": 0.0}.get(value)
     digits = {"k": ".3f", "z": ".1f"}.get(value, ".3~g")
-    colours = f"middle of the colours: a Gaussian, {middle:.4f}" if value == "k" else ""
+    colours = f"colours centred on a Gaussian, {middle:.4f}" if value == "k" else ""
     title = heading(fits, TITLES[value], note, colours)
     return _heat(table, title, _LEGENDS.get(value, value), middle=middle, digits=digits)
 
@@ -124,22 +124,24 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     fits : xarray.Dataset
         Fits that hold both.
     first, second : Mapping
-        Labels that choose one model and one step each, as for ``fits.sel``.
+        Labels that choose one model and one step each, as for ``fits.sel``. Layers, components
+        and experts must be the same in both.
 
     Returns
     -------
     altair chart
-        k of `second` less k of `first`; a dot stands in cells where the difference is below two
-        standard errors, the noise floor. A hatched cell: one of both has no k.
+        k of `second` minus k of `first`. A dot marks cells where the difference is below two
+        standard errors, the noise floor. In a hatched cell at least one of the two has no k.
 
     Raises
     ------
     TypeError, ValueError
-        If `fits` is not a Dataset of fits, or a choice is not one model and step that are there.
+        If `fits` is not a Dataset of fits, a choice is not one model and one step of `fits`, or
+        the two differ in layers, components or experts.
 
     Notes
     -----
-    The standard error takes both fits as independent; for two steps of a run it is too large.
+    The standard error treats both fits as independent; for two steps of one run it is too large.
 
     Examples
     --------
@@ -149,6 +151,7 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     """
     fits = prepare(fits, light=True, dims=DIMS)
     a, b = _choose(fits, first, "first"), _choose(fits, second, "second")
+    _check_same_cells(a, b, first, second)
     gone = (a["status"].values == "absent") | (b["status"].values == "absent")
     joined = b.assign(status=b["status"].copy(data=np.where(gone, "absent", b["status"])))
     noise = 2 * np.hypot(_variable(a, "k_se").values, _variable(b, "k_se").values)
@@ -156,30 +159,59 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     numbers = {
         "value": second_k - first_k, "noise": noise, "first_k": first_k, "second_k": second_k
     }  # fmt: skip
-    table = cells(joined, {name: b["k"].copy(data=data) for name, data in numbers.items()})
-    lost = table["value"].isna() & (table["reason"] == "")
-    table["reason"] = table["reason"].mask(lost, "not fitted in `first`")
+    extra = {name: b["k"].copy(data=data) for name, data in numbers.items()}
+    table = cells(joined, extra, unknown="not fitted in `first`")
     names = [", ".join(f"{d} {shortened(s[d].item())}" for d in ("model", "step")) for s in (a, b)]
-    notes = f"{names[1]} less {names[0]}", "dot: below two standard errors"
+    notes = f"{names[1]} minus {names[0]}", "dot: below two standard errors"
     if not table["value"].notna().any():
         return nothing_drawn(joined, table, "Difference of k", *notes)
-    table, _ = layer_medians(panels(table, "model"))
-    tips = ("value=difference", "noise=two standard errors", "first_k", "second_k")
-    title = heading(joined, "Difference of k", *notes)
+    table, note = layer_medians(panels(table, "model"))
+    tips = ("value=difference", "noise=two standard errors", "first_k=first k", "second_k=second k")
+    title = heading(joined, "Difference of k", *notes, note)
     return _heat(table, title, "Δk", middle=0.0, tips=tips, digits=".3f")
 
 
 def _choose(fits: xr.Dataset, picked: Mapping[str, Any], argument: str) -> xr.Dataset:
     """Select one model and one step, or raise."""
+    if not isinstance(picked, Mapping):
+        raise TypeError(
+            f"`{argument}` must be a mapping of dims to labels of `fits`, got {picked!r}. "
+            f"Write {argument}={{'model': ..., 'step': ...}}."
+        )
     try:
         chosen: xr.Dataset = prepare(fits.sel(dict(picked)), dims=DIMS, mixed_protocols=True)
-    except (KeyError, ValueError) as err:
-        raise ValueError(f"`{argument}` must be labels of `fits`, got {dict(picked)!r}.") from err
+    except (KeyError, ValueError, TypeError, IndexError) as err:
+        there = "; ".join(f"{dim}s {_labels(fits, dim)}" for dim in ("model", "step"))
+        raise ValueError(
+            f"`{argument}` must be labels of `fits`, got {dict(picked)!r}. Choose from {there}."
+        ) from err
     for dim in ("model", "step"):
         if chosen.sizes[dim] != 1:
-            known = ", ".join(map(repr, chosen[dim].values.tolist()[:6]))
-            raise ValueError(f"`{argument}` must choose one {dim}, got {dict(picked)!r}: {known}.")
+            raise ValueError(
+                f"`{argument}` must choose one {dim}, got {dict(picked)!r}: "
+                f"{_labels(chosen, dim)}. Add {dim!r} to `{argument}`."
+            )
     return chosen
+
+
+def _labels(fits: xr.Dataset, dim: str) -> str:
+    """Write the first labels of a dim."""
+    labels = fits[dim].values.tolist()
+    shown = [*map(repr, labels[:6]), *(["…"] if len(labels) > 6 else [])]
+    return ", ".join(shown) or "(none)"
+
+
+def _check_same_cells(
+    a: xr.Dataset, b: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, Any]
+) -> None:
+    """Raise unless both choices hold the same layers, components and experts."""
+    for dim in ("layer", "component", "expert"):
+        left, right = (s[dim].values if dim in s.coords else np.array([]) for s in (a, b))
+        if not np.array_equal(left, right):
+            raise ValueError(
+                f"`first` and `second` must choose the same {dim}s, got {dict(first)!r} and "
+                f"{dict(second)!r}. Select them in `fits` instead: fits.sel({dim}=[...])."
+            )
 
 
 def _heat(
@@ -206,7 +238,7 @@ def _heat(
     layers = [layer("rect", place | {"color": colour}, where=_KNOWN)]
     if missing := int(value.isna().sum()):
         layers += _hatched(place, step)
-        words = f"hatched: {missing:,} without a number (point at one for the reason)"
+        words = f"hatched: {missing:,} without a number (hover for the reason)"
         title = title | {"subtitle": [*title["subtitle"], words]}
     if few:
         white = {"test": {"field": "ink", "equal": "white"}, "value": "white"}
@@ -226,16 +258,16 @@ def _place(table: pd.DataFrame, bands: list[str], tips: Sequence[str]) -> Spec:
     """Encode layer, component and tooltip of a cell."""
     turned = len(bands) > MAX_PANELS and max(len(band) for band in bands) > 3
     axis = {"labelOverlap": True, "labelAngle": -90 if turned else 0}
-    names = list(dict.fromkeys(table["component"]))
+    names = components(table)
     return {
         "x": ordinal("band", scale={"domain": bands}, title="layer", axis=axis),
         "y": nominal("component", scale={"domain": names}, title=None, axis={"labelLimit": 220}),
-        "tooltip": tooltips(*tips, full=len(table) <= _FULL),
+        "tooltip": tooltips(table, *tips, full=len(table) <= _FULL),
     }
 
 
 def _hatched(place: Spec, width: int) -> list[Spec]:
-    """Grey cells with diagonal strokes, for rows without a number."""
+    """Draw grey cells with diagonal strokes for rows without a number."""
     across, up = width / 2 - 0.5, _HEIGHT / 2 - 0.5
     strokes = []
     # a stroke is x + y = at, cut off where it leaves the cell
@@ -275,7 +307,7 @@ def depth_profile(fits: xr.Dataset) -> Spec:
     Returns
     -------
     altair chart
-        A small multiple for each component; models differ in colour, shape and dash.
+        One small multiple per component; models differ in colour, shape and dash.
 
     Raises
     ------
@@ -288,7 +320,7 @@ def depth_profile(fits: xr.Dataset) -> Spec:
     >>> chart = depth_profile(reference_cohort().isel(model=[0]))
     """
     fits = last_step(prepare(fits, light=True, dims=DIMS))
-    table, text = cells(fits), "Weibull shape k along the layers, ± one standard error"
+    table, text = cells(fits), "Weibull shape k by layer, ± one standard error"
     if not table["k"].notna().any():
         return nothing_drawn(fits, table, text)
     table, note = thinned(panels(table, "component"), "layer")
@@ -299,16 +331,16 @@ def depth_profile(fits: xr.Dataset) -> Spec:
 
 
 def _profiles(table: pd.DataFrame) -> list[Spec]:
-    """Line, points and standard errors of each model, and crosses where k is unknown."""
+    """Draw line, points and standard errors of each model, and crosses where k is unknown."""
     x = ordinal("layer", title="layer", axis={"labelOverlap": True, "labelAngle": 0})
     looks = model_scales(table["model"])
     error = {"y": quantity("low", title="Weibull shape k"), "y2": {"field": "high"}}
     at: Spec = {"x": x, "y": k_axis(), "color": looks["color"]}
     line = at | {"strokeDash": looks["strokeDash"], "detail": detail(table, "model")}
-    dots = at | {"shape": looks["shape"], "tooltip": tooltips()}
+    dots = at | {"shape": looks["shape"], "tooltip": tooltips(table)}
     layers = [
         layer("rule", at | error, strokeWidth=1.5),
         layer("line", line, strokeWidth=1),
         layer("point", dots, filled=True, size=40),
     ]
-    return [*layers, crosses(x, "k")] if table["k"].isna().any() else layers
+    return [*layers, crosses(table, x, "k")] if table["k"].isna().any() else layers

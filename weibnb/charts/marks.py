@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
     from weibnb.charts.vega import Spec
 
-#: Okabe and Ito's colours, less black and yellow, which one of the two themes swallows.
+#: Okabe and Ito's colours without black and yellow, which vanish on dark or light pages.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 SHAPES = ("circle", "triangle-up", "square", "diamond", "triangle-down", "cross")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [10, 4])
-#: Swatch of a legend that shows how a line is drawn.
+#: Legend symbol that shows the dash of a line.
 STROKE: Spec = {"symbolType": "stroke", "symbolSize": 300, "symbolStrokeWidth": 2}
+_COORDINATES = ("model", "component", "layer", "expert", "step")
 _CLASS_COLOURS = (COLOURS[0], COLOURS[2], COLOURS[1], COLOURS[3], INK)
 _CLASS_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 
@@ -41,12 +42,12 @@ def nominal(field: str, **more: Any) -> Spec:
 
 
 def ordinal(field: str, **more: Any) -> Spec:
-    """Encode a column as names in an order; further keywords are Vega-Lite's."""
+    """Encode a column as ordered names; further keywords are Vega-Lite's."""
     return {"field": field, "type": "ordinal", **more}
 
 
 def k_axis(field: str = "k") -> Spec:
-    """Encode k, or another column in its units, along y."""
+    """Encode k, or another column in the units of k, along y."""
     return quantity(field, scale={"zero": False}, title="Weibull shape k")
 
 
@@ -58,7 +59,7 @@ def layer(
     where: Spec | None = None,
     **looks: Any,
 ) -> Spec:
-    """Draw one kind of mark for every row of data, or for those that pass the test `where`."""
+    """Draw one mark per row of data, or per row that passes the test `where`."""
     found: Spec = {"mark": {"type": mark, **looks}, "encoding": encoding}
     if data is not None:
         found["data"] = data
@@ -77,7 +78,7 @@ def heading(fits: xr.Dataset, text: str, *notes: str) -> Spec:
 
 
 def notice(title: Spec, lines: Sequence[str]) -> Spec:
-    """Make a small chart that holds words only, under the title it would have had."""
+    """Make a small chart of text alone, under the title that the chart would have had."""
     encoding = {"x": {"value": 8}, "y": ordinal("line", axis=None), "text": nominal("text")}
     table = pd.DataFrame({"text": list(lines), "line": range(len(lines))})
     words = layer("text", encoding, data=table, align="left", color=INK, fontSize=12)
@@ -123,7 +124,7 @@ def facet(
 
 
 def scales(base: Spec, domain: Sequence[Any], legend: Spec | None, **ranges: Any) -> Spec:
-    """Encode a column by several channels: the first values of each range stand for `domain`."""
+    """Encode a column by several channels, which map `domain` to the first values of a range."""
     return {
         channel: base
         | {"scale": {"domain": domain, "range": list(looks[: len(domain)])}, "legend": legend}
@@ -132,7 +133,7 @@ def scales(base: Spec, domain: Sequence[Any], legend: Spec | None, **ranges: Any
 
 
 def class_scales(present: pd.Series[Any]) -> Spec:
-    """Encode the classes in a column by colour and by shape, the same in every chart."""
+    """Encode the weight classes by colour and shape, the same in every chart."""
     shown = set(present)
     chosen = [i for i, label in enumerate(CLASSES) if label in shown]
     return scales(
@@ -145,7 +146,7 @@ def class_scales(present: pd.Series[Any]) -> Spec:
 
 
 def model_scales(models: pd.Series[Any]) -> Spec:
-    """Encode models by colour, shape and dash; raise where there are more than colours."""
+    """Encode models by colour, shape and dash; raise if there are more models than colours."""
     names = list(dict.fromkeys(models))
     if len(names) > len(COLOURS):
         raise ValueError(
@@ -158,7 +159,7 @@ def model_scales(models: pd.Series[Any]) -> Spec:
 
 
 def depth_scales(table: pd.DataFrame) -> Spec:
-    """Encode the layer, or of many layers the third it lies in, by colour and by dash."""
+    """Encode the layer, or its third of the model if there are many, by colour and dash."""
     layers = table["layer"].drop_duplicates().sort_values().tolist()
     if len(layers) <= len(COLOURS):
         base, domain, title = ordinal("layer"), layers, "layer"
@@ -168,22 +169,24 @@ def depth_scales(table: pd.DataFrame) -> Spec:
     return scales(base, domain, {"title": title, **STROKE}, color=COLOURS, strokeDash=DASHES)
 
 
-def tooltips(*names: str, full: bool = True) -> list[Spec]:
+def tooltips(table: pd.DataFrame, *names: str, full: bool = True) -> list[Spec]:
     """Coordinates and estimates of a cell, then columns as ``"column"`` or ``"column=title"``.
 
-    Rows are half as long without `full`: tensor, status, SE(λ), r² and n.
+    Columns that the table lacks are left out. Without `full` so are the tensor, the status,
+    SE(λ), r² and n, which halves the rows.
     """
-    text = ["model", "component", "layer", "step", *(["status", "parameter"] if full else [])]
+    text = [*_COORDINATES, *(["status", "parameter"] if full else [])]
     numbers = ["k", "k_se=SE(k)", "lam=λ", *(["lam_se=SE(λ)", "r2"] if full else []), *names]
-    found = [nominal(column, title=column) for column in text]
+    found = [nominal(column, title=column) for column in text if column in table]
     for entry in numbers:
         column, _, title = entry.partition("=")
-        found.append(quantity(column, title=title or column, format=".5~g"))
+        if column in table:
+            found.append(quantity(column, title=title or column, format=".5~g"))
     return [*found, *([quantity("n", format=",")] if full else [])]
 
 
 def detail(table: pd.DataFrame, *names: str) -> list[Spec]:
-    """Columns that part one line from another, with the expert where there are several."""
+    """Columns that tell one line from another, with the expert where there are several."""
     return [nominal(column) for column in (*names, *(["expert"] if "expert" in table else []))]
 
 
@@ -200,9 +203,9 @@ def gaussian_rule(fits: xr.Dataset) -> Spec:
     return rule_at(gaussian_anchor(fits).k, words="an untrained Gaussian matrix")
 
 
-def crosses(x: Spec, column: str) -> Spec:
-    """Draw a cross at the foot for every row without a number; its tooltip gives the status."""
-    tips = [nominal(field) for field in ("reason", "model", "component", "layer", "step")]
+def crosses(table: pd.DataFrame, x: Spec, column: str) -> Spec:
+    """Draw a cross at the bottom for every row without a number; its tooltip gives the reason."""
+    tips = [nominal(field) for field in ("reason", *_COORDINATES) if field in table]
     return layer(
         "text",
         {"x": x, "y": {"value": "height"}, "tooltip": tips},
@@ -216,10 +219,10 @@ def crosses(x: Spec, column: str) -> Spec:
 
 
 def counted(reasons: pd.Series[Any]) -> str:
-    """Count the matrices that are not drawn, by reason; empty reasons are drawn."""
+    """Count the matrices that are not drawn, by reason; those without a reason are drawn."""
     lost = reasons[reasons != ""].value_counts().sort_index()
     lost = lost.sort_values(ascending=False, kind="stable")
     words = [f"{count:,} {shortened(word)}" for word, count in lost.head(4).items()]
     rest = int(lost.iloc[4:].sum())
     words += [f"{rest:,} other"] if rest else []
-    return f"not fitted, not drawn: {', '.join(words)}" if words else ""
+    return f"not drawn: {', '.join(words)}" if words else ""

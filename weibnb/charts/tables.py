@@ -17,19 +17,27 @@ if TYPE_CHECKING:
 
 #: Weight classes, in the order of a legend.
 CLASSES = ("selection", "value", "transmission", "fused", "other")
-#: Thirds of a model.
+#: Thirds of the layers of a model.
 DEPTHS = ("shallow", "middle", "deep")
-#: Most rows of data in a chart.
+#: Maximum number of rows of data in a chart.
 MAX_ROWS = 4_500
-#: Most matrices, or small multiples, in a chart.
+#: Maximum number of matrices, or of small multiples, in a chart.
 MAX_PANELS = 12
+#: Reason of a matrix that is fitted, but lacks the number that a chart shows.
+UNKNOWN = "fitted, but this number is not known"
 _DESCRIPTIVE = ("weight_class", "status", "parameter", "n", "k", "k_se", "lam", "lam_se", "r2")
 
 
-def cells(fits: xr.Dataset, extra: Mapping[str, xr.DataArray] | None = None) -> pd.DataFrame:
-    """List the matrices that are there, one row each, in columns of fixed names.
+def cells(
+    fits: xr.Dataset,
+    extra: Mapping[str, xr.DataArray] | None = None,
+    *,
+    unknown: str = UNKNOWN,
+) -> pd.DataFrame:
+    """List the matrices of a model, one row each, in columns of fixed names.
 
-    `reason` is empty where k is known, else the status; `extra` gives further columns.
+    `extra` gives further columns. `reason` is empty where k, and ``value`` if given, is known,
+    else the status, or `unknown` for a fitted matrix; ``<dim>_order`` is a label's place in `fits`.
     """
     dims = [str(dim) for dim in fits["k"].dims]
     arrays = {name: fits[name] for name in _DESCRIPTIVE if name in fits} | dict(extra or {})
@@ -39,6 +47,10 @@ def cells(fits: xr.Dataset, extra: Mapping[str, xr.DataArray] | None = None) -> 
             dims, np.meshgrid(*(fits[dim].values for dim in dims), indexing="ij"), strict=True
         )
     }
+    for dim in ("model", "component", "step"):
+        shape = [-1 if dim == other else 1 for other in dims]
+        place = np.arange(fits.sizes[dim]).reshape(shape)
+        columns[f"{dim}_order"] = np.broadcast_to(place, fits["k"].shape).ravel()
     for name, array in arrays.items():
         whole = array.reset_coords(drop=True).broadcast_like(fits["k"]).transpose(*dims)
         columns[name] = whole.values.ravel()
@@ -52,15 +64,24 @@ def cells(fits: xr.Dataset, extra: Mapping[str, xr.DataArray] | None = None) -> 
         table[name] = table[name].map(printable).astype(object)
     unfitted = table["k"].isna()
     table["reason"] = table["status"].where(unfitted, "").replace("ok", "not fitted")
+    if "value" in table:
+        table["reason"] = table["reason"].mask(~unfitted & table["value"].isna(), unknown)
     return table[table["status"] != "absent"].reset_index(drop=True)
 
 
-def thinned(table: pd.DataFrame, *names: str, rows: int = MAX_ROWS) -> tuple[pd.DataFrame, str]:
+def thinned(
+    table: pd.DataFrame,
+    *names: str,
+    rows: int = MAX_ROWS,
+    keep: pd.Series[Any] | None = None,
+) -> tuple[pd.DataFrame, str]:
     """Keep evenly spaced values of one column after another until a table has few rows.
 
-    Also returns words for what was left out, empty if nothing was.
+    Rows in `keep` stay whatever their values. Also returns a note of what was left out, empty if
+    nothing was.
     """
     notes = []
+    keep = pd.Series(data=False, index=table.index) if keep is None else keep
     for name in names:
         values = np.sort(table[name].unique())
         if len(table) <= rows or values.size < 3:
@@ -68,7 +89,7 @@ def thinned(table: pd.DataFrame, *names: str, rows: int = MAX_ROWS) -> tuple[pd.
         share = max(int(values.size * rows / len(table)), 2)
         while True:
             at = np.unique(np.linspace(0, values.size - 1, share).round().astype(int))
-            kept = table[table[name].isin(values[at])]
+            kept = table[table[name].isin(values[at]) | keep.loc[table.index]]
             if len(kept) <= rows or share <= 2:
                 break
             share -= max(share // 20, 1)
@@ -81,7 +102,7 @@ def thinned(table: pd.DataFrame, *names: str, rows: int = MAX_ROWS) -> tuple[pd.
 
 
 def excluded(fits: xr.Dataset, table: pd.DataFrame) -> list[str]:
-    """Say why nothing of a selection can be drawn; `table` holds its `cells`."""
+    """Say why none of the selected matrices can be drawn; `table` holds their `cells`."""
     empty = [dim for dim in (*DIMS, "expert") if fits.sizes.get(dim, 1) == 0]
     if empty:
         return [f"The selection has no {' and no '.join(empty)}."]
@@ -90,22 +111,30 @@ def excluded(fits: xr.Dataset, table: pd.DataFrame) -> list[str]:
         what = "the one selected cell is" if number == 1 else f"all {number:,} selected cells are"
         return ["Nothing to draw: no such matrix,", f"{what} absent from the model."]
     counts = table["reason"].value_counts()
-    lines = [f"None of the {len(table):,} selected matrices is fitted:"]
+    fitted = bool(table["k"].notna().any())
+    if len(table) == 1:
+        lines = [f"The selected matrix {'lacks this number' if fitted else 'is not fitted'}:"]
+    else:
+        lacks = "has this number" if fitted else "is fitted"
+        lines = [f"None of the {len(table):,} selected matrices {lacks}:"]
     return lines + [f"{shortened(reason)}: {count:,}" for reason, count in counts.head(6).items()]
 
 
 def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
-    """Give every row its small multiple: one for each combination of the columns `names`.
+    """Assign every row to its small multiple: one per combination of the columns `names`.
 
-    `panel` names it by what differs, one line each; `place` is its position.
+    `panel` names it by what differs, one line each; `place` is its position, in the order of the
+    fits.
     """
     table = table.copy()
     keys = list(table[list(names)].itertuples(index=False, name=None))
-    unique = list(dict.fromkeys(keys))
+    first = table.sort_values(_orders(names)).drop_duplicates(list(names))
+    unique = list(first[list(names)].itertuples(index=False, name=None))
     limit = MAX_PANELS if names[-1] in ("model", "step") else 2 * MAX_PANELS
     if len(unique) > limit:
+        what = f"pairs of {' and '.join(names)}" if len(names) > 1 else f"{names[0]}s"
         raise ValueError(
-            f"`fits` must hold at most {limit} pairs of {' and '.join(names)} for small multiples, "
+            f"`fits` must hold at most {limit} {what} for small multiples, "
             f"got {len(unique)}. Select some: fits.sel(model=[...])."
         )
     varies = [len({key[i] for key in unique}) > 1 for i in range(len(names))]
@@ -123,11 +152,22 @@ def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     return table
 
 
-def layer_medians(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Reduce experts, and layers in bins where a map has too many cells, to medians of ``value``.
+def _orders(names: Iterable[str]) -> list[str]:
+    """Columns that sort a table by `names`; a class comes where its first component does."""
+    return ["component_order" if name == "weight_class" else f"{name}_order" for name in names]
 
-    `band` labels the layers of a row, `order` is its position; also returns words for what was
-    reduced, empty if nothing was.
+
+def components(table: pd.DataFrame) -> list[str]:
+    """List the components of a table in the order of the fits."""
+    ordered: list[str] = table.sort_values("component_order")["component"].unique().tolist()
+    return ordered
+
+
+def layer_medians(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Take medians over experts, and over bins of layers where a map has too many cells.
+
+    `band` names the layers of a row and `order` is its position. Also returns a note of what the
+    medians are taken over, empty if there are none.
     """
     layers = np.unique(table["layer"])
     numbers, components = table["place"].nunique(), table["component"].nunique()
@@ -140,6 +180,7 @@ def layer_medians(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     names = [str(a) if a == b else f"{a}–{b}" for a, b in ends]
     table = table.assign(order=order, band=[names[i] for i in order])
     experts = "expert" in table and len(set(table["expert"])) > 1
+    table = table.drop(columns="expert") if experts else table
     if width == 1 and not experts:
         return table, ""
     keys = ["place", "order", "component"]
@@ -154,14 +195,16 @@ def layer_medians(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def depth_words(table: pd.DataFrame) -> pd.Series[Any]:
-    """Third of the model that each row's layer lies in."""
-    layers = list(np.unique(table["layer"]))
-    words = {layer: DEPTHS[3 * i // len(layers)] for i, layer in enumerate(layers)}
-    return table["layer"].map(words)
+    """Name the third of its own model in which the layer of each row lies."""
+    words = pd.Series("", index=table.index, dtype=object)
+    for _, layers in table.groupby("model")["layer"]:
+        unique, at = np.unique(layers, return_inverse=True)
+        words[layers.index] = np.array(DEPTHS, object)[3 * at // unique.size]
+    return words
 
 
 def joined(parts: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Stack columns that are arrays, as ``y`` is, or one value; what a part lacks is NaN."""
+    """Stack tables given as columns, each an array as long as ``y`` or one value; gaps are NaN."""
     sized = [(len(part["y"]), part) for part in parts]
     names = dict.fromkeys(column for _, part in sized for column in part)
     columns = {}

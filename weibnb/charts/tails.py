@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.layers import TITLES, map_values
 from weibnb.charts.marks import (
     class_scales,
@@ -24,8 +25,8 @@ from weibnb.charts.marks import (
     rule_at,
     tooltips,
 )
-from weibnb.charts.tables import cells, depth_words, panels, thinned
-from weibnb.charts.vega import INK, as_chart
+from weibnb.charts.tables import cells, components, depth_words, panels, thinned
+from weibnb.charts.vega import INK
 from weibnb.diagnostics.outliers import FACTORS
 from weibnb.fits.schema import DIMS, prepare, protocol_of
 from weibnb.fits.select import last_step
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
     from weibnb.charts.vega import Spec
 
 _RATIOS = [0.5, 1, 2, 3, 5, 10, 20, 50, 100, 1000]
-# Most cells that a label flags.
+# Maximum number of labelled points.
 _FLAGS = 12
+# Estimates that `body_tail` gives for every trim.
+_BY_TRIM = ("k", "k_se", "lam", "lam_se")
 
 
 @as_chart
@@ -53,8 +56,8 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
     Returns
     -------
     altair chart
-        A line for each matrix, a small multiple for each component; dashed: a Gaussian. Lines
-        that fall more steeply have a heavier tail, a Weibull's is level.
+        One line per matrix, one small multiple per component; dashed: a Gaussian. The more steeply
+        a line falls, the heavier the tail; that of a Weibull is level.
 
     Raises
     ------
@@ -76,31 +79,36 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
 
     whole = prepare(fits, "counts", "counts_exact", dims=DIMS)
     light = last_step(prepare(fits, light=True, dims=DIMS))
-    table, text = cells(light), "k by the share of weights that is fitted"
+    table, text = cells(light), "k by the share of the weights that is fitted"
     if not table["k"].notna().any():
         return nothing_drawn(light, table, text)
     gaps = counted(table["reason"])
+    table["depth"] = depth_words(table)
     table = panels(table[table["reason"] == ""], "model", "component")
     table, note = thinned(table, "layer", rows=1_500)
     whole = whole.sel(step=light["step"]).isel(layer=whole["layer"].isin(table["layer"]).values)
     tail = body_tail(whole)
     dims = [*light["k"].dims, "trim"]
-    values = tail[["k", "k_se"]].reset_coords(drop=True).to_dataframe(dim_order=dims).reset_index()
+    values = tail[list(_BY_TRIM)].reset_coords(drop=True).to_dataframe(dim_order=dims).reset_index()
     for column in ("model", "component"):
         values[column] = values[column].map(printable)
-    joined = table.drop(columns=["k", "k_se"]).merge(values, on=[str(dim) for dim in dims[:-1]])
-    joined["share"], joined["depth"] = 100 * joined["trim"], depth_words(joined)
+    # r² is known at the trim of the fits alone
+    table = table.drop(columns=[*_BY_TRIM, "r2"])
+    joined = table.merge(values, on=[str(dim) for dim in dims[:-1]])
+    joined["share"] = 100 * joined["trim"]
     estimator = protocol_of(light)[0].replace("_", " ")
-    heads = heading(light, text, f"dashed: a Gaussian by {estimator} of the same share", note, gaps)
+    heads = heading(
+        light, text, f"dashed: a Gaussian by {estimator} for the same share", note, gaps
+    )
     layers = _tail_layers(joined, tail)
     return facet(layers, joined, heads, columns=4, width=150, height=150)
 
 
 def _tail_layers(table: pd.DataFrame, tail: xr.Dataset) -> list[Spec]:
-    """One line for each matrix, and the one of a Gaussian."""
+    """Draw one line per matrix, and that of a Gaussian."""
     x = ordinal("share", title="central share (%)", axis={"labelAngle": 0})
     place: Spec = {"x": x, "y": k_axis()}
-    each = {"detail": detail(table, "layer"), "tooltip": tooltips("trim=central share")}
+    each = {"detail": detail(table, "layer"), "tooltip": tooltips(table, "trim=central share")}
     ideal = {"share": 100 * tail["trim"].values, "k": tail["gaussian_k"].values}
     line = place | depth_scales(table) | each
     return [
@@ -121,8 +129,9 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
     Returns
     -------
     altair chart
-        max |w| over the expected maximum of a Gaussian with the same body, on a logarithmic axis;
-        `weibnb.find_outliers` looks at those beyond the line at 3, which a label names by layer.
+        max |w| over the expected maximum of a Gaussian with the same body, on a logarithmic axis.
+        The line at 3 is the threshold of `weibnb.find_outliers`; what lies beyond is drawn even
+        where layers are left out, and labels name the layers of the 12 largest.
 
     Raises
     ------
@@ -145,23 +154,26 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
     limit, value = FACTORS["gaussian"], table["value"]
     flagged = (value > limit) & (value.rank(ascending=False) <= _FLAGS)
     table["flag"] = np.where(flagged, "layer " + table["layer"].astype(str), "")
-    table, note = thinned(table.sort_values("value", ascending=False), "layer")
-    shown = set(table["component"])
-    names = [label for label in map(printable, fits["component"].values) if label in shown]
+    table = table.sort_values("value", ascending=False)
+    beyond = table["value"] > limit
+    table, note = thinned(table, "layer", keep=beyond)
+    if note and 0 < beyond.sum() == (table["value"] > limit).sum():
+        note += ", and every outlier"
+    names = components(table)
     scale = {"type": "log", "nice": False, "padding": 24}
-    title = "largest |w| / expected largest of a Gaussian"
+    title = "largest |w| / expected maximum of a Gaussian"
     axis = {"values": _RATIOS, "format": "~g"}
     place: Spec = {
         "x": quantity("value", scale=scale, title=title, axis=axis),
         "y": nominal("component", title=None, scale={"domain": names}, axis={"labelLimit": 220}),
     }
-    looks = class_scales(table["weight_class"]) | {"tooltip": tooltips("value=max ratio")}
+    looks = class_scales(table["weight_class"]) | {"tooltip": tooltips(table, "value=max ratio")}
     layers = [
-        rule_at(limit, "x", "an outlier by weibnb.find_outliers"),
+        rule_at(limit, "x", "threshold of weibnb.find_outliers"),
         rule_at(1.0, "x", "a Gaussian"),
         layer("point", place | looks, filled=True, size=50, opacity=0.85),
         layer("text", place | {"text": nominal("flag")}, dy=-9, color=INK, fontSize=10),
     ]
-    heads = heading(fits, text, "dashed: 1, a Gaussian; 3, an outlier", note, gaps)
+    heads = heading(fits, text, "dashed: 1, a Gaussian; 3, the threshold for outliers", note, gaps)
     height = max(26 * len(names), 80)
     return facet(layers, table, heads, columns=2, width=380, height=height)

@@ -1,4 +1,4 @@
-"""Charts of a training run: k or λ along the steps, and the paths in their plane."""
+"""Charts of a training run: k or λ by step, and paths in the plane of λ and k."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.marks import (
     COLOURS,
     counted,
@@ -24,7 +25,7 @@ from weibnb.charts.marks import (
     tooltips,
 )
 from weibnb.charts.tables import cells, depth_words, panels, thinned
-from weibnb.charts.vega import INK, Scale, as_chart
+from weibnb.charts.vega import INK, Scale
 from weibnb.diagnostics.bands import BANDS
 from weibnb.diagnostics.verdicts import PUBLISHED_PROTOCOL
 from weibnb.fits.schema import DIMS, VARIABLES, prepare, protocol_of
@@ -51,7 +52,7 @@ def trajectories(
     by: By = "component",
     scale: Scale = "log",
 ) -> Spec:
-    """Draw k or λ along the steps of a training run, one line per matrix.
+    """Draw k or λ by step of a training run, one line per matrix.
 
     Parameters
     ----------
@@ -60,16 +61,16 @@ def trajectories(
     value : {"k", "lam"}
         What is drawn; λ in units of the weights.
     by : {"component", "weight_class"}
-        What makes a small multiple; with several models, each has its own.
+        What each small multiple holds; with several models, each has its own.
     scale : {"log", "linear"}
-        Of the steps; on the logarithmic one step 0 stands left of the first other step.
+        Scale of the steps; on a logarithmic one, step 0 is drawn left of the first other step.
 
     Returns
     -------
     altair chart
-        Layers, or of more than 6 the third they lie in, differ in colour and dash. With k:
-        the Gaussian anchor as a rule, and shaded the published band of feed-forward medians
-        where it applies. A matrix without fit is a cross at the foot.
+        Layers differ in colour and dash; if there are more than 6, the thirds of their model do.
+        With k there is a rule at the Gaussian anchor and, where it applies, a shaded band of
+        published feed-forward medians. A cross at the bottom is a matrix without fit.
 
     Raises
     ------
@@ -81,31 +82,34 @@ def trajectories(
     >>> import numpy as np, weibnb as wb
     >>> rng = np.random.default_rng(0)
     >>> name = "model.layers.0.mlp.up_proj.weight"
-    >>> run = {f"m/step{s}": {name: rng.normal(size=(64, 64))} for s in (0, 10)}
+    >>> run = {"m": {step: {name: rng.normal(size=(64, 64))} for step in (0, 10)}}
     >>> fits = wb.scan(run)
+    >>> fits.step.values.tolist()
+    [0, 10]
+    >>> chart = trajectories(fits)
     """
     check_choice("value", value, get_args(TrackValue))
     check_choice("by", by, get_args(By))
     check_choice("scale", scale, get_args(Scale))
     fits = prepare(fits, light=True, dims=DIMS)
     table = cells(fits)
-    text = f"{VARIABLES[value][0]} along training, a line a layer"
+    text = f"{VARIABLES[value][0]} during training, one line per matrix"
     if not table[value].notna().any():
         return nothing_drawn(fits, table, text)
     if _one_step(table):
-        return notice(heading(fits, text), ["There is one step only: a line needs two."])
-    table, note = thinned(panels(table, "model", by), "step", "layer")
+        return notice(heading(fits, text), ["There is only one step: a line needs two."])
     table["depth"] = depth_words(table)
+    table, note = thinned(panels(table, "model", by), "step", "layer")
     x, table["at"] = _step_axis(table["step"].to_numpy(float), scale)
     title = VARIABLES[value][0] + (" (units of the weights)" if value == "lam" else "")
     reach = {"type": "log", "nice": False, "padding": 6} if value == "lam" else {"zero": False}
     y = quantity(value, scale=reach, title=title, axis={"tickCount": 5})
     layers, words = _backdrop(fits, table) if value == "k" else ([], "")
-    each = {"detail": detail(table, "model", "component", "layer"), "tooltip": tooltips()}
+    each = {"detail": detail(table, "model", "component", "layer"), "tooltip": tooltips(table)}
     line = {"x": x, "y": y, **depth_scales(table), **each}
     layers.append(layer("line", line, strokeWidth=1.6, point={"size": 18}))
     if table[value].isna().any():
-        layers.append(crosses(x, value))
+        layers.append(crosses(table, x, value))
     heads = heading(fits, text, words, note)
     return facet(layers, table, heads, columns=4, width=180, height=150)
 
@@ -115,7 +119,7 @@ def _one_step(table: pd.DataFrame) -> bool:
 
 
 def _backdrop(fits: xr.Dataset, table: pd.DataFrame) -> tuple[list[Spec], str]:
-    """Anchor, and the published band as a strip along the panels that it applies to."""
+    """Draw the anchor, and the published band in the panels that it applies to."""
     layers, words = [gaussian_rule(fits)], "dashed: a Gaussian"
     band = BANDS["transmission-feed-forward"]
     inside = table["component"].str.rpartition(".")[2].isin(band.components)
@@ -129,13 +133,15 @@ def _backdrop(fits: xr.Dataset, table: pd.DataFrame) -> tuple[list[Spec], str]:
 
 
 def _step_axis(steps: Array, scale: Scale) -> tuple[Spec, Array]:
-    """Axis of training steps, and where on it each step stands."""
+    """Return the axis of training steps, and the position of each step on it."""
     if scale == "linear":
         axis: Spec = {"tickCount": 4, "format": "~s"}
         return quantity("at", title="training step", axis=axis), steps
     positive = steps[steps > 0]
     zero = float(positive.min()) / 4
-    powers = 10.0 ** np.arange(np.ceil(np.log10(positive.min())), np.log10(positive.max()) + 0.01)
+    low, high = np.log10([positive.min(), positive.max()])
+    powers = 10.0 ** np.arange(np.floor(low), np.ceil(high) + 1)
+    powers = powers[(powers >= positive.min()) & (powers <= positive.max())]
     powers = powers[:: max(int(np.ceil(powers.size / 4)), 1)]
     values = ([zero] if (steps == 0).any() else []) + (powers.tolist() or [float(positive.max())])
     words = f"datum.value <= {zero!r} ? '0' : format(datum.value, '~s')"
@@ -156,8 +162,8 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     Returns
     -------
     altair chart
-        A small multiple for each class, with several models for each model and class. Colour is
-        the step; a ring is where a path begins, a triangle where it ends.
+        One small multiple per weight class, or per model and class. Colour is the step; a ring
+        marks the first step of a path, a triangle its last.
 
     Raises
     ------
@@ -167,7 +173,7 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     Examples
     --------
     >>> from weibnb.diagnostics.cohorts import reference_cohort
-    >>> "There is one step" in str(phase_portrait(reference_cohort()).to_dict())
+    >>> "There is only one step" in str(phase_portrait(reference_cohort()).to_dict())
     True
     """
     fits = prepare(fits, light=True, dims=DIMS)
@@ -175,7 +181,7 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     if not table["k"].notna().any():
         return nothing_drawn(fits, table, text)
     if _one_step(table):
-        return notice(heading(fits, text), ["There is one step only: a path needs two."])
+        return notice(heading(fits, text), ["There is only one step: a path needs two."])
     gaps = counted(table["reason"])
     table = panels(table[table["k"].notna()], "model", "weight_class")
     table, note = thinned(table, "step", "layer")
@@ -183,22 +189,24 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     steps, groups = table["step"], table.groupby(key, sort=False)["step"]
     ends = [steps == groups.transform("min"), steps == groups.transform("max")]
     table["role"] = np.select(ends, ["begin", "end"], "between")
-    words = "dashed: a Gaussian · ring: begin, triangle: end"
+    words = "dashed: a Gaussian · ring: first step, triangle: last step"
     heads = heading(fits, text, words, note, gaps)
     layers = [gaussian_rule(fits), *_paths(table)]
     return facet(layers, table, heads, columns=3, width=240, height=210)
 
 
 def _paths(table: pd.DataFrame) -> list[Spec]:
-    """Lines along the steps, and points in the colour of their step."""
+    """Draw lines along the steps, and points in the colour of their step."""
     x = quantity(
         "lam",
         scale={"type": "log", "nice": False, "padding": 8},
         title="Weibull scale λ (units of the weights)",
         axis={"tickCount": 4, "format": "~g", "labelOverlap": True},
     )
-    first = float(table.loc[table["step"] > 0, "step"].min())
-    values = [0, first, float(table["step"].max())]
+    steps = table["step"].astype(float)
+    first = float(steps[steps > 0].min()) if (steps > 0).any() else 1.0
+    # 0 is labelled only if the run has a step 0
+    values = sorted({float(steps.min()), min(first, float(steps.max())), float(steps.max())})
     colours = {"type": "symlog", "constant": first, "range": [COLOURS[0], INK, COLOURS[1]]}
     legend = {"title": "step", "format": ",d", "values": values}
     roles = ["begin", "between", "end"]
@@ -210,7 +218,7 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
         "color": quantity("step", scale=colours, legend=legend),
         "shape": nominal("role", scale=shapes, legend=None),
         "size": nominal("role", scale=sizes, legend=None),
-        "tooltip": tooltips(),
+        "tooltip": tooltips(table),
     }
     return [
         layer("line", place | path, color=INK, opacity=0.6, strokeWidth=1),

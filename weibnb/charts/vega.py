@@ -1,32 +1,28 @@
-"""A chart as Vega-Lite in dicts, and what becomes of it: JSON for a page, or an altair chart."""
+"""Charts as Vega-Lite in dicts, and their output: JSON for a page, or an altair chart."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import pandas as pd
     from numpy.typing import NDArray
 
-    from weibnb.charts.altair import Chart
 
-#: Vega-Lite; where it has ``data``, that is a DataFrame.
+#: Vega-Lite in which ``data`` is a DataFrame.
 Spec = dict[str, Any]
 #: Of an axis.
 Scale = Literal["log", "linear"]
-P = ParamSpec("P")
 
 #: Of Vega-Lite, as altair writes it.
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.4.1.json"
-#: Grey that can be read on white and on black.
+#: Grey that is readable on white and on black.
 INK = "#7a7a7a"
-# Columns that the rows of a matrix keep even where no encoding names them.
+# Columns that rows keep even if no encoding names them.
 _COORDINATES = ("model", "component", "layer", "step", "expert")
 _SIGNIFICANT_DIGITS = 7
 _TEXT: Spec = {"labelColor": INK, "titleColor": INK, "titleFontWeight": 400}
@@ -48,37 +44,8 @@ CONFIG: Spec = {
 }
 
 
-class ChartFunction(Protocol[P]):
-    """A function from fits to an altair chart; `spec` gives the chart without altair."""
-
-    __name__: str
-    __signature__: inspect.Signature
-    spec: Callable[P, Spec]
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Chart:
-        """Draw with altair."""
-
-
-def as_chart(spec: Callable[P, Spec]) -> ChartFunction[P]:
-    """Turn a function that returns Vega-Lite into one that returns an altair chart.
-
-    The function itself stays reachable as ``spec``: the explorer's page draws without altair.
-    """
-
-    @functools.wraps(spec)
-    def draw(*args: P.args, **kwargs: P.kwargs) -> Chart:
-        from weibnb.charts.altair import chart_of
-
-        return chart_of(spec(*args, **kwargs))
-
-    drawing = cast("ChartFunction[P]", draw)
-    drawing.spec = spec
-    drawing.__signature__ = inspect.signature(spec).replace(return_annotation="Chart")
-    return drawing
-
-
 def vega_lite(spec: Spec) -> Spec:
-    """Write a specification as JSON: its data as named records at the top, used columns only."""
+    """Write a specification with its data as named records at the top, used columns only."""
     datasets: dict[str, list[dict[str, Any]]] = {}
     used = {*_columns(spec), *_COORDINATES}
     seen: dict[int, str] = {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.curves import curves, labels
 from weibnb.charts.marks import (
     COLOURS,
@@ -22,7 +24,7 @@ from weibnb.charts.marks import (
     scales,
 )
 from weibnb.charts.tables import MAX_PANELS, cells, joined
-from weibnb.charts.vega import INK, as_chart
+from weibnb.charts.vega import INK
 from weibnb.diagnostics.outliers import FACTORS, expected_gaussian_maximum
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fitting.weibull import Estimator, ordinate, protocol_text
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 _PERCENT = np.array([0.01, 0.1, 1, 10, 30, 63.2, 90, 99, 99.99, 99.9999])
-# Points of a curve, most matrices with a dotted Gaussian, most that estimators are compared for.
+# Maximum number of points per matrix, of matrices with a dotted Gaussian, and of matrices for which
+# estimators are compared.
 _POINTS, _DOTTED, _COMPARED = 200, 4, 4
 _DOT: Spec = {"filled": True, "opacity": 0.75, "clip": True}
 _LINE: Spec = {"strokeWidth": 1.5, "clip": True}
@@ -65,10 +68,10 @@ def weibull_plot(
     level : float
         Confidence level of the bands around the lines.
     compare : xarray.Dataset, optional
-        Further fits by the same protocol; with them at most 12 matrices.
+        Further fits by the same protocol; at most 12 matrices in both together.
     estimators : sequence of {"rank_regression", "maximum_likelihood"}
-        Others whose lines are drawn broken beside those of `fits`, of at most 4 matrices. Each is
-        fitted anew at its own trim (see `weibnb.refit`).
+        Further estimators, drawn as broken lines beside those of `fits`, for at most 4 matrices.
+        Each refits at its own trim (see `weibnb.refit`).
 
     Returns
     -------
@@ -83,7 +86,7 @@ def weibull_plot(
     ------
     TypeError, ValueError
         If `fits` is not a Dataset of fits with counts, there are too many matrices, the protocols
-        differ, `level` is no probability, or an estimator is unknown.
+        differ, `level` is not a probability, or an estimator is unknown.
 
     Notes
     -----
@@ -98,8 +101,8 @@ def weibull_plot(
     >>> len(chart.to_dict()["vconcat"])
     2
     """
-    if not 0 < level < 1:
-        raise ValueError(f"`level` must satisfy 0 < level < 1, got {level!r}.")
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise ValueError(f"`level` must satisfy 0 < level < 1, got {level!r}. Try level=0.95.")
     factor = float(special.ndtri(0.5 + level / 2))
     drawn = _both(fits, compare)
     more = " · broken: other estimators" if estimators else ""
@@ -136,12 +139,17 @@ def _both(fits: xr.Dataset, compare: xr.Dataset | None) -> list[Curve]:
     """Read the matrices of both Datasets, which must have one protocol."""
     found = curves(fits)
     if compare is not None:
-        if protocol_of(fits) != protocol_of(prepare(compare, light=True, dims=DIMS)):
+        try:
+            others = curves(compare)
+        except (TypeError, ValueError) as err:
+            kind = TypeError if isinstance(err, TypeError) else ValueError
+            raise kind(str(err).replace("`fits`", "`compare`", 1)) from err
+        if protocol_of(fits) != protocol_of(compare):
             raise ValueError(
                 f"`compare` must have the protocol of `fits`, {protocol_of(fits)}, got "
                 f"{protocol_of(compare)}. Fit again: weibnb.refit."
             )
-        found += curves(compare)
+        found += others
     if len(found) > MAX_PANELS:
         raise ValueError(
             f"`fits` and `compare` must hold at most {MAX_PANELS} matrices, got {len(found)}."
@@ -159,7 +167,7 @@ def _legend_name(curve: Curve, label: str) -> str:
 
 
 def _points(curve: Curve, sigma: float) -> dict[str, Any]:
-    """Points of a matrix, evenly along the ordinate from 0.01 % on, and always the largest."""
+    """Choose points of a matrix, evenly spaced in y from 0.01 % on, always with the largest."""
     y = ordinate(curve.share)
     kept = np.flatnonzero(curve.share >= 1e-4)
     if kept.size:
@@ -179,13 +187,13 @@ def _points(curve: Curve, sigma: float) -> dict[str, Any]:
 
 
 def _span(k: float, lam: float) -> Array:
-    """Magnitudes along a line, over the plotted percentages."""
+    """Return magnitudes along a line, over the plotted percentages."""
     ends = np.array([np.log(1e-4), np.log(-np.log(1e-6))]) / k + np.log(lam)
     return np.asarray(np.exp(np.linspace(ends[0], ends[1], 50)))
 
 
 def _lines(curve: Curve, sigma: float, factor: float, *, dotted: bool) -> list[dict[str, Any]]:
-    """Line with its band, Gaussian and λ of one matrix."""
+    """Compute the line of one matrix with its band, its Gaussian, and λ."""
     lam = curve.numbers["lam"]
     x = _span(curve.numbers["k"], lam)
     y, margin = curve.line(x), factor * curve.line_error(x)
@@ -315,7 +323,7 @@ def _bands_and_gaussians(lines: pd.DataFrame, at: Spec, low: str, high: str) -> 
 
 
 def _residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec) -> Spec:
-    """Points less the line."""
+    """Draw the points minus the line."""
     body = points.loc[points["percent"].between(0.5, 99.99), "residual"].abs()
     reach = float(np.nan_to_num(body.max())) * 1.15 or 1.0
     scale, axis = {"domain": [-reach, reach], "nice": False}, {"tickCount": 5}

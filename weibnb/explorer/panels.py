@@ -137,7 +137,7 @@ def _trajectories(screen: Screen) -> Views:
     if many > 2 * MAX_PANELS:
         options["by"] = "weight_class"
     return {
-        "main": screen.view("trajectories", f"{value} along training", **options),
+        "main": screen.view("trajectories", f"{value} during training", **options),
         "detail": screen.view("phase_portrait", "Paths in the plane of λ and k"),
     }
 

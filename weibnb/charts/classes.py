@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.marks import (
     class_scales,
     crosses,
@@ -21,9 +22,9 @@ from weibnb.charts.marks import (
     quantity,
     tooltips,
 )
-from weibnb.charts.tables import MAX_ROWS, cells, panels, thinned
-from weibnb.charts.vega import INK, as_chart
-from weibnb.diagnostics.bands import BANDS, summarise
+from weibnb.charts.tables import MAX_ROWS, cells, components, panels, thinned
+from weibnb.charts.vega import INK
+from weibnb.diagnostics.bands import BANDS, Band, summarise
 from weibnb.diagnostics.cohorts import compare, reference_cohort
 from weibnb.diagnostics.verdicts import PUBLISHED_PROTOCOL, require_protocol
 from weibnb.fits.schema import DIMS, prepare, protocol_of
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from weibnb.charts.vega import Spec
-    from weibnb.diagnostics.bands import Band
 
 
 @as_chart
@@ -51,15 +51,15 @@ def class_bands(
     fits : xarray.Dataset
         Fits from `weibnb.scan`: the last step of at most 12 models.
     band : str or Band
-        A name of `weibnb.diagnostics.bands.BANDS`, or a band of your own.
+        A name in `weibnb.diagnostics.bands.BANDS`, or your own band.
     reference : bool
         Whether the medians of the published entries are drawn, at the right edge.
 
     Returns
     -------
     altair chart
-        Within a component the layers go from left to right. Band and entries are left out where
-        the fits have another protocol, which the title says.
+        Within a component the layers run from left to right. Band and entries are left out if
+        the fits have another protocol; the subtitle says so.
 
     Raises
     ------
@@ -71,11 +71,11 @@ def class_bands(
     >>> from weibnb.diagnostics.cohorts import reference_cohort
     >>> chart = class_bands(reference_cohort().isel(model=[0]), band="selection-gqa")
     """
-    if isinstance(band, str):
+    if not isinstance(band, Band):
         check_choice("band", band, BANDS)
         band = BANDS[band]
     fits = last_step(prepare(fits, light=True, dims=DIMS))
-    table, note = thinned(cells(fits), "layer", rows=MAX_ROWS - 500)
+    table = cells(fits)
     title = "Weibull shape k by component"
     if not table["k"].notna().any():
         return nothing_drawn(fits, table, title)
@@ -84,7 +84,8 @@ def class_bands(
     rank, most = groups["layer"].rank(method="dense"), groups["layer"].transform("nunique")
     table["offset"] = np.where(most > 1, (rank - 1) / (most - 1).clip(lower=1) - 0.5, 0.0) * 0.7
     table["median"] = groups["k"].transform("median")
-    names = list(dict.fromkeys(table["component"]))
+    table, note = thinned(table, "layer", rows=MAX_ROWS - 500)
+    names = components(table)
     bar = "bar: median over layers"
     if protocol_of(fits) == PUBLISHED_PROTOCOL:
         edges = f"shaded: {shortened(band.name)}, {band.lower:g} to {band.upper:g}"
@@ -92,7 +93,7 @@ def class_bands(
         notes = [f"{edges} · dashed: a Gaussian", bar + diamonds]
         layers = _band_layers(names, band, reference=reference)
     else:
-        notes, layers = ["no band: published for another protocol", bar], []
+        notes, layers = ["no band: it was published for another protocol", bar], []
     layers += [gaussian_rule(fits), *_matrices(table, names)]
     width = max((64 if table["place"].nunique() < 2 else 47) * len(names), 160)
     heads = heading(fits, title, *notes, note)
@@ -137,18 +138,18 @@ def _band_layers(names: list[str], band: Band, *, reference: bool) -> list[Spec]
 
 
 def _matrices(table: pd.DataFrame, names: list[str]) -> list[Spec]:
-    """Medians, matrices, and crosses at the foot for those without k."""
+    """Draw medians, matrices, and crosses at the bottom for matrices without k."""
     x = _component_axis(names)
     tips = [nominal("component"), quantity("median", format=".4f")]
     median = {"x": x, "y": k_axis("median"), "tooltip": tips}
-    own = {"x": x, "y": k_axis(), "xOffset": _offset(), "tooltip": tooltips()}
+    own = {"x": x, "y": k_axis(), "xOffset": _offset(), "tooltip": tooltips(table)}
     dots = own | class_scales(table["weight_class"])
     layers = [
         layer("tick", median, thickness=2.5, color=INK, size=36),
         layer("point", dots, size=42, filled=True, opacity=0.85, strokeWidth=0),
     ]
     if table["k"].isna().any():
-        cross = crosses(x, "k")
+        cross = crosses(table, x, "k")
         layers.append(cross | {"encoding": cross["encoding"] | {"xOffset": _offset()}})
     return layers
 
@@ -166,7 +167,7 @@ def cohort(fits: xr.Dataset) -> Spec:
     -------
     altair chart
         Ticks are the published entries, marks the models' medians over layers ± one standard
-        error. The title names the entry that `weibnb.compare` finds nearest.
+        error. The subtitle names the entry that `weibnb.compare` finds nearest.
 
     Raises
     ------
@@ -188,6 +189,7 @@ def cohort(fits: xr.Dataset) -> Spec:
         model = last_step(fits.sel(model=[label]))
         own = summarise(model).isel(model=0, step=-1)
         columns = {"component": own["component"].values, "k": own["k"].values}
+        columns["component_order"] = np.arange(own.sizes["component"])
         table = pd.DataFrame(columns | {"se": own["standard_error"].values})
         parts.append(table.dropna(subset="k").assign(model=printable(label)))
         notes.append(_nearest(model, shortened(label)))
@@ -195,7 +197,7 @@ def cohort(fits: xr.Dataset) -> Spec:
     table["component"] = table["component"].map(printable)
     error = table["se"].fillna(0)
     table["low"], table["high"] = table["k"] - error, table["k"] + error
-    names = list(dict.fromkeys(table["component"]))
+    names = components(table)
     heads = heading(fits, text, "ticks: published entries · dashed: a Gaussian", *notes[:3])
     layers = [gaussian_rule(fits), *_medians(table, names)]
     width = max(64 * len(names), 240)
