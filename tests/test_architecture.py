@@ -70,6 +70,15 @@ def test_imports_go_one_way() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_every_room_names_its_modules() -> None:
+    for face in PACKAGE.glob("*/__init__.py"):
+        modules = {path.stem for path in face.parent.glob("*.py")} - {"__init__"}
+        text = ast.get_docstring(ast.parse(face.read_text(encoding="utf-8"))) or ""
+        assert 3 <= len(text.splitlines()) <= 7
+        if face.parent.name != "charts":  # its functions are what it names
+            assert modules <= set(dir(importlib.import_module(f"weibnb.{face.parent.name}")))
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_what_no_module_does(path: Path) -> None:
     tree = tree_of(path)

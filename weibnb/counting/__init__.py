@@ -9,11 +9,13 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
+        "bincount",
         "counts",
         "cpu",
         "device",
         "dispatch",
         "formats",
+        "limits",
         "staging",
         "tables",
         "triton_kernel",

@@ -8,6 +8,15 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["export", "filters", "panels", "widget"],
+    submodules=[
+        "content",
+        "export",
+        "filters",
+        "labels",
+        "panels",
+        "parts",
+        "python_code",
+        "widget",
+    ],
     submod_attrs={"widget": ["Explorer"]},
 )

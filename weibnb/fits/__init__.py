@@ -1,12 +1,23 @@
 """The Dataset of fits.
 
-`schema` says what it holds and checks it, `build` makes it, `files` saves and opens it, `refit`
-estimates anew from the counts, `select` picks cells and lists what was not fitted, `tables` makes
-tables of fits.
+`schema` says what it holds and checks it, `build` makes it (with `experts`), `files` saves and
+opens it, after `inspection` looked it over, `refit` estimates anew from the counts (by `rows`),
+`select` picks cells and lists what was not fitted, `tables` makes tables of fits.
 """
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["build", "files", "refit", "schema", "select", "tables"]
+    __name__,
+    submodules=[
+        "build",
+        "experts",
+        "files",
+        "inspection",
+        "refit",
+        "rows",
+        "schema",
+        "select",
+        "tables",
+    ],
 )
