@@ -9,7 +9,9 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
+
+from weibnb.messages import printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
     AddCommand = Callable[..., argparse.ArgumentParser]
 
 _INTERRUPTED = 130
+
+
+def _say(text: str, *, file: TextIO | None = None) -> None:
+    """Print; names from a file cannot steer the terminal."""
+    print(printable_lines(text), file=file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError, ImportError, RuntimeError) as err:
-        print(f"weibnb: {err}", file=sys.stderr)
+        _say(f"weibnb: {err}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("weibnb: interrupted; nothing was written", file=sys.stderr)
+        _say("weibnb: interrupted; nothing was written", file=sys.stderr)
         return _INTERRUPTED
     return status
 
@@ -124,13 +131,13 @@ def _scan(options: argparse.Namespace) -> int:
     if output is not None:
         save_fits(fits, output, force=options.force)
     done = int(fits["n_matrices"].sum())
-    print(table_text(fits))
-    print(f"\n{done:,} matrices in {elapsed:.2f} s.{_left_out(fits)}")
+    _say(table_text(fits))
+    _say(f"\n{done:,} matrices in {elapsed:.2f} s.{_left_out(fits)}")
     if output is not None:
-        print(f"Wrote {output}. See it again with: weibnb show {output}")
+        _say(f"Wrote {output}. See it again with: weibnb show {output}")
     if interrupted:
         where = f"kept in {output}" if output else "shown above, not saved"
-        print(f"weibnb: interrupted; the {done:,} matrices so far are {where}", file=sys.stderr)
+        _say(f"weibnb: interrupted; the {done:,} matrices so far are {where}", file=sys.stderr)
     return _INTERRUPTED if interrupted else 0
 
 
@@ -171,8 +178,8 @@ def _show(options: argparse.Namespace) -> int:
     from weibnb.fits.files import open_fits
 
     with open_fits(options.file) as fits:
-        print(table_text(fits, each=options.all))
-        print(_left_out(fits).strip())
+        _say(table_text(fits, each=options.all))
+        _say(_left_out(fits).strip())
     return 0
 
 
@@ -199,7 +206,7 @@ def _report(options: argparse.Namespace) -> int:
 
     with open_fits(options.file) as fits:
         write_report(fits, options.output, step=options.step, look=options.look)
-    print(f"Wrote {options.output}.")
+    _say(f"Wrote {options.output}.")
     return 0
 
 
@@ -216,12 +223,12 @@ def _demo(options: argparse.Namespace) -> int:
     from weibnb.scanning.scan import scan
 
     check_fits_target(options.output)
-    print("A small decoder trained on the Python standard library's source, step by step.\n")
+    _say("A small decoder trained on the Python standard library's source, step by step.\n")
     with as_file(files("weibnb") / "data" / "demo") as run:
         fits = scan({"demo": run})
-    print(table_text(fits))
+    _say(table_text(fits))
     save_fits(fits, options.output)
-    print(
+    _say(
         f"\nWrote {options.output}. Next:\n"
         f"  weibnb show {options.output} --all      every matrix\n"
         f"  weibnb report {options.output}          what stands out, as one HTML page\n"
@@ -250,7 +257,7 @@ def _lab(options: argparse.Namespace) -> int:
         raise ImportError("JupyterLab is not installed: pip install 'weibnb[lab]'")
     first, kept = copy_tutorials(options.directory)
     for name in kept:
-        print(f"{name} kept: it differs from the packaged one")
+        _say(f"{name} kept: it differs from the packaged one")
     address = f"--LabApp.default_url=/lab/tree/{first.name}"
     command = [sys.executable, "-m", "jupyterlab", str(first), address]
     if options.no_browser:

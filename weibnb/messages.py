@@ -38,7 +38,9 @@ def check_choice(argument: str, value: object, valid: Iterable[str]) -> None:
 
 
 def printable(name: object) -> str:
-    r"""Write a name from data with its control characters escaped.
+    r"""Write a name from data with everything escaped that does not print as itself.
+
+    Control characters, ESC and BEL among them, C1, and marks that change the direction of text.
 
     Examples
     --------
@@ -50,6 +52,11 @@ def printable(name: object) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    """Write text of several lines with all other control characters escaped."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def shortened(name: object, length: int = 48) -> str:
     """Write a printable name in at most `length` characters, with an ellipsis where it was cut.
 
@@ -58,5 +65,5 @@ def shortened(name: object, length: int = 48) -> str:
     >>> shortened("abcdef", 4)
     'abc…'
     """
-    text = printable(name)
+    text = printable(str(name)[: length + 1])
     return text if len(text) <= length else f"{text[: length - 1]}…"

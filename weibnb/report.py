@@ -20,8 +20,9 @@ from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import not_fitted
-from weibnb.fits.tables import NUMBER_FORMATS, component_table, medians, tidy
+from weibnb.fits.tables import NUMBER_FORMATS, component_table, csv_text, medians, tidy
 from weibnb.fitting.weibull import protocol_text
+from weibnb.messages import printable_lines
 from weibnb.scanning.hyperparameters import training_budget
 from weibnb.scanning.locate import find_outliers
 from weibnb.writing import check_target, write_whole
@@ -77,7 +78,7 @@ class Summary:
                 words = {str(name): partial(_word, str(name)) for name in content}
                 text = content.to_string(index=False, na_rep="–", formatters=words)
             parts.append(f"{title}\n{'-' * len(title)}\n{text}" + (f"\n{note}" if note else ""))
-        return "\n\n".join(parts)
+        return printable_lines("\n\n".join(parts))
 
     __repr__ = __str__
 
@@ -417,7 +418,7 @@ def write_report(
     if ending == ".html":
         return write_whole(target, summary(fits, step=step, look=look).to_html())
     if ending == ".csv":
-        return write_whole(target, tidy(fits).to_csv(index=False))
+        return write_whole(target, csv_text(tidy(fits)))
     try:
         return write_whole(target, tidy(fits).to_parquet(index=False, engine="pyarrow"))
     except ImportError as err:

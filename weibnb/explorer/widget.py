@@ -20,7 +20,7 @@ from weibnb.explorer.panels import PANELS, Screen, Slot, box, experts_of
 from weibnb.explorer.parts import Parts
 from weibnb.explorer.python_code import python_code
 from weibnb.fits.select import keep_cells, keep_status
-from weibnb.fits.tables import tidy
+from weibnb.fits.tables import csv_text, tidy
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.messages import printable
 from weibnb.writing import check_target, write_whole
@@ -199,7 +199,7 @@ class Explorer(anywidget.AnyWidget):
         if form not in _MIME:
             raise ValueError(f"`path` must end with .{', .'.join(_MIME)}, got {form!r}.")
         if form == "csv":
-            return tidy(self.fits).to_csv(index=False).encode()
+            return csv_text(tidy(self.fits)).encode()
         specs = self._specs()
         if form == "html":
             models = ", ".join(printable(name) for name in self.fits["model"].values[:3])

@@ -65,7 +65,7 @@ class FitsError(ValueError):
     def __str__(self) -> str:
         variable = f", variable `{shortened(self.variable)}`" if self.variable else ""
         return (
-            f"`{self.path}`{variable}: {shortened(self.cause, 400)}. "
+            f"`{shortened(self.path, 1000)}`{variable}: {shortened(self.cause, 400)}. "
             "Pass a file that weibnb.save_fits wrote."
         )
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from weibnb.fits.schema import DIMS, prepare
+from weibnb.messages import printable
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
 
 #: How the numbers of a column are written for people.
@@ -52,6 +53,29 @@ def tidy(fits: xr.Dataset) -> pd.DataFrame:
     )
     table = plain.to_dataframe().reset_index()
     return table[table["status"] != "absent"].reset_index(drop=True)
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Write a table as CSV in which no text is a formula to a spreadsheet.
+
+    A text that begins with ``= + - @`` gets an apostrophe before it; control characters are
+    escaped, so that each row is one line.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> csv_text(pd.DataFrame({"model": ["=1+1", "a"], "k": [-1.0, 2.0]})).split()
+    ['model,k', "'=1+1,-1.0", 'a,2.0']
+    """
+
+    def inert(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        text = printable(value)
+        return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+    texts = [str(name) for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    return table.assign(**{name: table[name].map(inert) for name in texts}).to_csv(index=False)
 
 
 def component_table(fits: xr.Dataset) -> pd.DataFrame:

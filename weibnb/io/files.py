@@ -9,6 +9,8 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from weibnb.messages import shortened
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -52,8 +54,9 @@ class CheckpointError(ValueError):
         self.tensor = tensor
 
     def __str__(self) -> str:
-        tensor = "" if self.tensor is None else f", tensor `{self.tensor}`"
-        return f"`{self.path}`{tensor}: {self.cause_text}. {self.next_step}".rstrip()
+        tensor = "" if self.tensor is None else f", tensor `{shortened(self.tensor, 200)}`"
+        cause = shortened(self.cause_text, 1000)
+        return f"`{shortened(self.path, 1000)}`{tensor}: {cause}. {self.next_step}".rstrip()
 
 
 @contextmanager

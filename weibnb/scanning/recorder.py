@@ -12,6 +12,7 @@ from weibnb.fits.build import build
 from weibnb.fitting.weibull import check_protocol
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import Planned
+from weibnb.messages import printable
 from weibnb.parallel import usable_cores
 from weibnb.scanning.matrices import begin_counting, list_matrices
 
@@ -124,7 +125,7 @@ class Recorder:
         counting = list(begin_counting(listing, self._counting))
         self._counting.launch()
         for problem in dict.fromkeys(item.problem for item in counting if item.problem):
-            warnings.warn(problem, stacklevel=2)
+            warnings.warn(printable(problem), stacklevel=2)
         self._last = listing.source, counting
         self.steps.append(step)
         if not all(item.pending is None or item.was_read for item in counting):

@@ -12,7 +12,7 @@ from weibnb.fits.build import build
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
-from weibnb.messages import check_choice
+from weibnb.messages import check_choice, printable, shortened
 from weibnb.parallel import check_workers
 from weibnb.scanning.matrices import begin_counting, list_matrices
 
@@ -141,7 +141,7 @@ def scan(
             interrupted = True
     if len(plan) > 1 or matrices:
         for text in dict.fromkeys([*_left_out(listings), *problems]):
-            warnings.warn(text, stacklevel=2)
+            warnings.warn(printable(text), stacklevel=2)
     if not matrices:
         raise ScanInterrupted(None) if interrupted else _nothing_found(listings)
     fits = build(
@@ -167,7 +167,8 @@ def _count(
 ) -> None:
     """Count the matrices of one checkpoint, a few at once; what is done is kept if it stops."""
     model, step = listing.source.model, listing.source.step
-    bar.set_description(model if step == 0 else f"{model} step {step}", refresh=False)
+    name = shortened(model)
+    bar.set_description(name if step == 0 else f"{name} step {step}", refresh=False)
     waiting: deque[MatrixInCounting] = deque()
     load = 0.0
 
@@ -177,7 +178,7 @@ def _count(
 
     try:
         for item in begin_counting(listing, counting):
-            bar.set_postfix_str(item.tensor.info.name[-60:], refresh=False)
+            bar.set_postfix_str(printable(item.tensor.info.name[-60:]), refresh=False)
             bar.update(item.nbytes if item.was_read else 0)
             problems += [item.problem] if item.problem else []
             waiting.append(item)
