@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-import numba
 import numpy as np
 
+from weibnb.compiled import compiled
 from weibnb.counting.counts import from_counters
 from weibnb.counting.formats import FORMATS, Format
 from weibnb.counting.limits import DEFAULTS, Limits
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from weibnb.counting.formats import Bits
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _count(bits: Any, counts: Any, mask: Any) -> None:
     for i in range(bits.size):
         counts[bits[i] & mask] += np.uint32(1)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _count_16_by_four(words: Any, counts: Any) -> None:
     """Count four weights per load; what limits it is one store per cycle."""
     mask = np.uint64(0x7FFF)
@@ -40,7 +40,7 @@ def _count_16_by_four(words: Any, counts: Any) -> None:
         counts[np.intp((word >> np.uint64(48)) & mask)] += np.uint32(1)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _count_top_bits(bits: Any, counts: Any, mask: Any, infinity: Any, shift: Any) -> Any:
     """Count the top bits; return zeros, infinities, the union of all bits and the largest."""
     zeros, infinities = 0, 0

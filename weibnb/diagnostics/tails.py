@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 import xarray as xr
 
+from weibnb.compiled import compiled
 from weibnb.counting.formats import MANTISSA_BITS, label_values, upper_edge, value_parts
 from weibnb.diagnostics.verdicts import assemble
 from weibnb.fits.refit import refit
@@ -245,7 +245,7 @@ def _describe_rows(
     return described
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _describe(counts: Any, exact: Any, grid: Any, probabilities: Any) -> Any:
     """Describe every row: the compiled part of `_describe_rows`."""
     value, upper, octave, lowest, mantissa = grid
@@ -290,7 +290,7 @@ def _describe(counts: Any, exact: Any, grid: Any, probabilities: Any) -> Any:
     return result
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _survey(c: Any, mantissa: Any, lowest: Any) -> Any:
     """Weights, occupied bins and the last of them; spacing in an octave, and the smallest."""
     total, occupied, last, used, quantum = 0, 0, 0, 0, np.inf

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numba
 import numpy as np
 
+from weibnb.compiled import compiled, compiled_inline
 from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _LN_2 = math.log(2)
 _HALF_LN_2_PI = 0.5 * math.log(2 * math.pi)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _power(family: int, shape: float) -> tuple[float, float, float]:
     """Find a, p and c with which e^-c (|w| / scale)^p follows a gamma distribution of shape a.
 
@@ -49,7 +49,7 @@ def _power(family: int, shape: float) -> tuple[float, float, float]:
     return 1.0 / shape, shape, 0.0
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _tail_terms(family: int, v: float) -> tuple[float, float, float, float]:
     """Compute once what `_tails` needs of a shape: a (or the shape itself), p, c and a constant."""
     shape = math.exp(v)
@@ -61,7 +61,7 @@ def _tail_terms(family: int, v: float) -> tuple[float, float, float, float]:
     return a, p, c, math.lgamma(a)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _tails(family: int, terms: tuple[float, float, float, float], d: float) -> tuple[float, float]:
     """Logarithms of P(|w| <= x) and P(|w| > x) at ln x = u + d."""
     a, p, c, known = terms
@@ -72,7 +72,7 @@ def _tails(family: int, terms: tuple[float, float, float, float], d: float) -> t
     return _gamma_tails(a, known, p * d - c)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def tails_at(family: int, v: float, u: float, edges: Any) -> Any:
     """Logarithms of P(|w| <= x) and P(|w| > x) at edges ln x: (2, edges)."""
     out, terms = np.empty((2, edges.size)), _tail_terms(family, v)
@@ -81,13 +81,13 @@ def tails_at(family: int, v: float, u: float, edges: Any) -> Any:
     return out
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def log_survival(family: int, v: float, u: float, log_x: float) -> float:
     """Logarithm of P(|w| > x)."""
     return _tails(family, _tail_terms(family, v), log_x - u)[1]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def log_masses(tails: Any) -> Any:
     """Logarithm of the mass between neighbouring edges, from the side on which tails are small."""
     out = np.empty(max(tails.shape[1] - 1, 0))
@@ -101,7 +101,7 @@ def log_masses(tails: Any) -> Any:
     return out
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def density_terms(
     family: int, v: float
 ) -> tuple[float, float, float, float, float, float, float, float]:
@@ -126,7 +126,7 @@ def density_terms(
     return a, p, c, by_a, by_p, level, first, second
 
 
-@numba.njit(nogil=True, cache=True, forceinline=True)
+@compiled_inline
 def log_density(
     family: int, terms: Any, d: float
 ) -> tuple[float, float, float, float, float, float]:
@@ -178,7 +178,7 @@ def density(family: Family, magnitude: ArrayLike, shape: float, scale: float) ->
     return np.exp([log_density(code, terms, each)[0] for each in d])
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def starts(edges: Any, share: Any) -> Any:
     """First guess of v and u of every family, from the moments of grouped weights."""
     mean, median, below = 0.0, edges[0], 0.0
@@ -210,7 +210,7 @@ def starts(edges: Any, share: Any) -> Any:
     return out
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def digamma(x: float) -> tuple[float, float]:
     """Digamma and trigamma for x > 0: recurrence up to 8, then their asymptotic series."""
     first, second = 0.0, 0.0
@@ -224,14 +224,14 @@ def digamma(x: float) -> tuple[float, float]:
     return first + math.log(x) - 0.5 / x - series, second + 1.0 / x + 0.5 * s + slope / x
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _exponential_tails(log_z: float) -> tuple[float, float]:
     """Logarithms of 1 - exp(-z) and exp(-z)."""
     z = math.exp(log_z)
     return (math.log(-math.expm1(-z)) if z > 1e-290 else log_z), -z
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _error_tails(log_z: float) -> tuple[float, float]:
     """Logarithms of erf and erfc of the square root of z < 600."""
     if log_z < -600.0:
@@ -244,7 +244,7 @@ def _error_tails(log_z: float) -> tuple[float, float]:
     return (math.log1p(-tail) if root > 1.0 else math.log(body)), math.log(tail)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _gamma_tails(a: float, log_gamma: float, log_z: float) -> tuple[float, float]:
     """Logarithms of the regularised incomplete gamma functions P(a, z) and Q(a, z).
 
@@ -286,7 +286,7 @@ def _gamma_tails(a: float, log_gamma: float, log_z: float) -> tuple[float, float
     return math.log1p(-math.exp(q)), q
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _normal_tails(z: float) -> tuple[float, float]:
     """Logarithms of the normal distribution and survival functions."""
     if z == 0.0:
@@ -297,7 +297,7 @@ def _normal_tails(z: float) -> tuple[float, float]:
     return (body, tail) if z > 0 else (tail, body)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _t_front(df: float) -> float:
     """Logarithm of 1 / B(df/2, 1/2)."""
     a = 0.5 * df
@@ -308,7 +308,7 @@ def _t_front(df: float) -> float:
     return 0.5 * math.log(a / math.pi) - series
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _t_tails(df: float, front: float, log_x: float) -> tuple[float, float]:
     """Logarithms of P(|T| <= x) and P(|T| > x) for Student's t; `front` is `_t_front(df)`."""
     if log_x == -np.inf:
@@ -332,7 +332,7 @@ def _t_tails(df: float, front: float, log_x: float) -> tuple[float, float]:
     return p, math.log1p(-math.exp(min(p, -1e-17)))
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _beta_fraction(a: float, b: float, x: float) -> float:
     """Continued fraction of the incomplete beta function (modified Lentz), DLMF 8.17.22."""
     c, d = 1.0, 1.0 / (1.0 - (a + b) * x / (a + 1.0))

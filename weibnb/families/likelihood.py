@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
+from weibnb.compiled import compiled
 from weibnb.families.distributions import (
     HALF_NORMAL,
     SHAPE_BOUNDS,
@@ -37,7 +37,7 @@ _TINY = 1e-300
 _NODE = math.sqrt(0.6)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def exact_likelihood(
     family: int, v: float, u: float, edges: Any, share: Any, floor: float
 ) -> tuple[float, Any]:
@@ -51,7 +51,7 @@ def exact_likelihood(
     return level, tails
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def fit_family(
     family: int, v: float, u: float, edges: Any, share: Any, floor: float, n: float
 ) -> tuple[float, float, float, bool, Any]:
@@ -80,7 +80,7 @@ def fit_family(
     return a, b, level, found, tails
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def climb(
     family: int, v: float, u: float, edges: Any, share: Any, floor: float, grade: int, least: float
 ) -> tuple[float, float, float, bool]:
@@ -111,7 +111,7 @@ def climb(
     return v, u, here[0], grade == EXACT and gain < _TRUST
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _step(family: int, v: float, d: Any, damp: float) -> tuple[float, float, float]:
     """Newton's step in v and u, made to climb and at most 1.5 long, and twice what it gains."""
     g_v, g_u, a, h_uv, b = d[1], d[2], d[3] - damp, d[4], d[5] - damp
@@ -132,7 +132,7 @@ def _step(family: int, v: float, d: Any, damp: float) -> tuple[float, float, flo
     return step_v, shrink * step_u, gain
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _evaluate(
     family: int, v: float, u: float, edges: Any, share: Any, floor: float, grade: int, out: Any
 ) -> None:
@@ -170,7 +170,7 @@ def _evaluate(
         _add_exact(family, v, u, edges[last:], share[last:], -np.inf, out)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _add_exact(
     family: int, v: float, u: float, edges: Any, share: Any, floor: float, out: Any
 ) -> None:
@@ -193,7 +193,7 @@ def _add_exact(
     out[4] += (both - more - up + 2 * here - less - down + neither) / (2 * h**2)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _mass(
     family: int, terms: Any, middle: float, half: float
 ) -> tuple[float, float, float, float, float, float]:
@@ -218,7 +218,7 @@ def _mass(
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _steep_mass(
     family: int, terms: Any, middle: float, half: float, fall: float
 ) -> tuple[float, float, float, float, float, float]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
+from weibnb.compiled import compiled
 from weibnb.families.distributions import WEIBULL, log_masses, tails_at
 
 # Least width in ln|w| of the windows in which a notch is sought, and the share of the weights
@@ -21,7 +21,7 @@ _ROUNDS, _TOLERANCE = 200, 1e-9
 _TINY = 1e-300
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _solve_shape(x: Any, weight: Any, k: float, rounds: int) -> tuple[float, float]:
     """Weighted maximum-likelihood Weibull at log magnitudes x: a few Newton steps on k, and ln λ.
 
@@ -55,7 +55,7 @@ def _solve_shape(x: Any, weight: Any, k: float, rounds: int) -> tuple[float, flo
     return k, top + math.log(s0 / total) / k
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def mixture(x: Any, share: Any, split: float) -> Any:
     """Two-component Weibull mixture by EM at log magnitudes x, first parted at `split`.
 
@@ -95,7 +95,7 @@ def mixture(x: Any, share: Any, split: float) -> Any:
     return result if middle[0] <= middle[1] else result[::-1].copy()
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def mixture_likelihood(parts: Any, edges: Any, share: Any) -> float:
     """Log-likelihood per weight of a mixture of Weibulls, from exact group masses."""
     v, amount = np.log(parts[:, 1]), np.log(np.maximum(parts[:, 0], _TINY))
@@ -108,7 +108,7 @@ def mixture_likelihood(parts: Any, edges: Any, share: Any) -> float:
     return float(total)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _windows(bins: Any) -> Any:
     """Cut occupied bins into windows: centre and width in ln|w|, and weights.
 
@@ -134,7 +134,7 @@ def _windows(bins: Any) -> Any:
     return table[:windows]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def notch(bins: Any) -> tuple[float, float]:
     """Deepest significant notch of the log density of ln|w|: depth less its error, and place.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 import xarray as xr
 
+from weibnb.compiled import compiled
 from weibnb.families.distributions import WEIBULL, starts
 from weibnb.families.likelihood import fit_family
 from weibnb.families.mixture import LEAST_SHARE, mixture, mixture_likelihood, notch
@@ -133,7 +133,7 @@ def find_populations(fits: Any, *, workers: int | None = None) -> xr.Dataset:
     return result
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _find_rows(counts: Any, exact: Any, grid: Any) -> Any:
     """Weights (0: too few), ΔBIC, depth and place of the notch, and twice share, k and λ."""
     rows, size = counts.shape

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-import numba
 import numpy as np
 import xarray as xr
 
+from weibnb.compiled import compiled
 from weibnb.families.distributions import (
     FAMILIES,
     PARAMETERS,
@@ -169,7 +169,7 @@ def _rank(
     return on_rows(loop, fits, workers)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _rank_rows(counts: Any, exact: Any, grid: Any, families: Any, trim: Any, body: Any) -> Any:
     """Fit families to every row of counts: (rows, families, columns)."""
     rows, size = counts.shape
@@ -184,7 +184,7 @@ def _rank_rows(counts: Any, exact: Any, grid: Any, families: Any, trim: Any, bod
     return out
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _rank_groups(
     edges: Any, mass: Any, floor: float, families: Any, trim: Any, body: Any, out: Any
 ) -> None:
@@ -210,7 +210,7 @@ def _rank_groups(
         out[i, KS] = _distance(mass / n, tails[1], bottom, body)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _censor(edges: Any, share: Any, trim: Any) -> tuple[Any, Any]:
     """Put everything outside a probability interval in one open group on either side."""
     if trim[0] <= 0.0 and trim[1] >= 1.0:
@@ -234,7 +234,7 @@ def _censor(edges: Any, share: Any, trim: Any) -> tuple[Any, Any]:
     return out[begin : end + 1], part[begin:end]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _distance(share: Any, q: Any, bottom: float, body: Any) -> float:
     """Largest |F_empirical - F| at the groups' edges inside a probability interval."""
     below, largest = 0.0, 0.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numba
 import numpy as np
 import xarray as xr
 
+from weibnb.compiled import compiled
 from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import (
@@ -103,7 +103,7 @@ def status_of(status: xr.DataArray, n: Array) -> NDArray[np.object_]:
     return np.where((n == 0) & np.isin(words, FITTED), "too_few", words)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def occupied_bins(counts: Any, exact: Any, grid: Any, bins: Any) -> tuple[int, float]:
     """Fill in lower edge, upper edge, weights and centre of occupied bins; number, floor (ln|w|).
 
@@ -139,7 +139,7 @@ def occupied_bins(counts: Any, exact: Any, grid: Any, bins: Any) -> tuple[int, f
     return size, math.log(0.5 * quantum) if size else -np.inf
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def merge(bins: Any) -> tuple[Any, Any]:
     """Merge occupied bins into groups; their edges (ln|w|) and the weights in between.
 
@@ -179,7 +179,7 @@ def merge(bins: Any) -> tuple[Any, Any]:
     return np.log(edges[: size + 1]), mass[:size].copy()
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def weights_of(bins: Any) -> float:
     """Weights in occupied bins, 0 where they or the bins are too few to be fitted."""
     total = bins[2].sum()

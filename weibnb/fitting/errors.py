@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from weibnb.compiled import compiled
 
-@numba.njit(nogil=True, cache=True)
+
+@compiled
 def regression_errors(x: Any, g: Any, y: Any, moments: Any) -> tuple[float, float, float]:
     """Variances of k and ln λ of rank regression, and their covariance.
 
@@ -40,7 +41,7 @@ def regression_errors(x: Any, g: Any, y: Any, moments: Any) -> tuple[float, floa
     return (e_hh - e_h * e_h) / n, (e_mm - e_m * e_m) / n, (e_hm - e_h * e_m) / n
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def likelihood_errors(
     x: Any, g: Any, low: float, high: float, k: float, b: float, inverse: Any
 ) -> tuple[float, float, float]:
@@ -86,7 +87,7 @@ def likelihood_errors(
     )
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _density(x: Any, g: Any, n: float, step: int) -> float:
     """Density of ln|w| over 2 % of the mass, inward from the lower (step 1) or upper (-1) end."""
     mass, last = 0.0, 0 if step == 1 else g.size - 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from weibnb.compiled import compiled
 from weibnb.fitting.errors import likelihood_errors, regression_errors
 from weibnb.fitting.ordinates import prefix_sum, square_sum, weibull_of_ordinate
 
@@ -16,7 +16,7 @@ K, LAM, R2, KS, KS_FULL, K_SE, LAM_SE, CORRELATION, STATUS = range(9)
 OK, ALL_ZERO, CONSTANT, TOO_FEW, DEGENERATE, NO_CONVERGENCE = range(6)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def trim_ranks(n: float, lower: float, upper: float) -> tuple[float, float]:
     """First and last rank whose plotting position (rank - 1/2)/n lies in [lower, upper]."""
     first = max(np.ceil(lower * n + 0.5), 1.0)
@@ -32,7 +32,7 @@ def trim_ranks(n: float, lower: float, upper: float) -> tuple[float, float]:
     return float(first), float(last)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _distance(counts: Any, x: Any, n: float, lower: float, upper: float, k: float, b: float) -> Any:
     """Largest |F - F_Weibull| at the occupied bins' mid-ranks: in the trim, and everywhere.
 
@@ -72,7 +72,7 @@ def _distance(counts: Any, x: Any, n: float, lower: float, upper: float, k: floa
     return body, full
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def censored_fit(
     x: Any, g: Any, low: float, high: float, k: float, b: float
 ) -> tuple[float, float, tuple[float, float, float], bool]:
@@ -121,7 +121,7 @@ def censored_fit(
     return np.nan, np.nan, (np.nan, np.nan, np.nan), False
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _body(counts: Any, positions: Any, n: float, first: float, last: float, out: Any) -> Any:
     """Fill in ln|w|, weights and ordinate at the upper edge of the bins with ranks first ... last.
 
@@ -153,7 +153,7 @@ def _body(counts: Any, positions: Any, n: float, first: float, last: float, out:
     return size, origin, sx, sxx, sxy, previous - start
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _fit_row(
     counts: Any, positions: Any, n: float, trim: Any, likelihood: int, work: Any, out: Any
 ) -> int:
@@ -186,7 +186,7 @@ def _fit_row(
     return OK
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def fit_rows(counts: Any, x: Any, exact: Any, trim: Any, likelihood: int, minimum: int) -> Any:
     """Fit every row of `counts` (matrices, bins): an array (matrices, 9), see the columns above.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from scipy import special
+
+from weibnb.compiled import compiled
 
 # Within this many ranks of either end the sums over ranks are taken term by term.
 _EDGE = 16
@@ -59,13 +60,13 @@ _LOWEST, _HIGHEST, _WIDTH = -16.0, 4.0, 1 / 16
 _DISTRIBUTION = _distribution_table(_LOWEST, _HIGHEST, _WIDTH)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _polynomial(c: Any, d: float) -> float:
     """Value of a quintic."""
     return float(c[0] + d * (c[1] + d * (c[2] + d * (c[3] + d * (c[4] + d * c[5])))))
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def weibull_of_ordinate(s: float) -> float:
     """Distribution 1 - exp(-exp(s)) at the ordinate s of the Weibull plot."""
     if s <= _LOWEST or s >= _HIGHEST:
@@ -75,7 +76,7 @@ def weibull_of_ordinate(s: float) -> float:
     return _polynomial(_DISTRIBUTION[cell], place - cell)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def exponential_integral(t: float, log_t: float) -> float:
     """E1(t) for t > 0: power series up to 4, continued fraction (modified Lentz) beyond.
 
@@ -101,13 +102,13 @@ def exponential_integral(t: float, log_t: float) -> float:
     return float(fraction * np.exp(-t))
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def ordinate_of_rank(rank: float, n: float) -> float:
     """Ordinate ln(-ln(1-F)) at the plotting position F = (rank - 1/2)/n."""
     return float(np.log(-np.log1p(-(rank - 0.5) / n)))
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _direct_sum(first: float, last: float, n: float, power: int) -> float:
     """Sum of y or y^2 over the ranks first ... last of n, term by term."""
     total, rank = 0.0, first
@@ -118,7 +119,7 @@ def _direct_sum(first: float, last: float, n: float, power: int) -> float:
     return total
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _smooth_prefix(rank: float, n: float) -> float:
     """Sum of y over the first ranks, up to a constant: Euler-Maclaurin for the midpoint rule."""
     u = 1.0 - rank / n
@@ -132,7 +133,7 @@ def _smooth_prefix(rank: float, n: float) -> float:
     return float(n * integral - first / (24.0 * n) + 7.0 * third / (5760.0 * n**3))
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def prefix_sum(rank: float, n: float) -> tuple[float, float]:
     """Sum of y over the first `rank` of n ranks, up to a constant of n alone; y at F = rank/n."""
     share = rank / n
@@ -150,7 +151,7 @@ def prefix_sum(rank: float, n: float) -> tuple[float, float]:
     return _smooth_prefix(inner, n) + rest, y
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def square_sum(first: float, last: float, n: float) -> float:
     """Sum of y^2 over the ranks first ... last of n."""
     start, stop = max(first - 1.0, _EDGE), min(last, n - _EDGE)

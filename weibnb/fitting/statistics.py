@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 
+from weibnb.compiled import compiled
 from weibnb.counting.formats import label_values, upper_edge
 from weibnb.fitting.estimates import BATCH, as_count_rows
 from weibnb.parallel import on_threads, slices
@@ -63,7 +63,7 @@ def describe_counts(
     }
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _describe_rows(counts: Any, powers: Any, edges: Any, exact: Any, zeros: Any, q: Any) -> Any:
     """Weights, sums of |w|, w^2, w^4 and quantiles of every row.
 
@@ -85,7 +85,7 @@ def _describe_rows(counts: Any, powers: Any, edges: Any, exact: Any, zeros: Any,
     return result
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _quantiles(c: Any, n: int, edges: Any, exact: Any, zeros: int, q: Any, out: Any) -> None:
     """Quantiles as numpy's: linear between the order statistics on both sides of (N-1) q.
 
