@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Matrices in a block.
-BLOCK = 512
+BLOCK = 2048
 
 
 class Block(NamedTuple):
