@@ -87,22 +87,38 @@ def check_layout(path: Path) -> None:
             if not isinstance(link, h5py.HardLink):
                 raise FitsError(path, "it is a link to another place", name)
             item = file[name]
-            if not isinstance(item, h5py.Dataset):
-                raise FitsError(path, "it is a group, where variables are expected", name)
-            if item.external or item.is_virtual:
-                raise FitsError(path, "its values lie in another file", name)
-            plan = item.id.get_create_plist()
-            filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}
-            if not filters <= _FILTERS:
-                raise FitsError(path, "it is packed by a filter that is not part of HDF5", name)
-            if item.dtype.kind not in "fiubOSU":
-                raise FitsError(path, f"values of type {item.dtype} are not expected", name)
+            if problem := _storage_problem(item):
+                raise FitsError(path, problem, name)
             if name != "counts" or item.chunks is None:
                 allowed -= math.prod(item.shape) * max(item.dtype.itemsize, 1)
             elif math.prod(item.chunks) * item.dtype.itemsize > ALWAYS_ALLOWED:
                 raise FitsError(path, "its chunks are too large", name)
             if allowed < 0:
                 raise FitsError(path, "it holds more values than its size explains", name)
+            if item.ndim == 1:  # a coordinate, which opening reads without telling its name
+                _try_to_read(path, item, name)
+
+
+def _storage_problem(item: Any) -> str:
+    """Say why an entry is not stored as `save_fits` stores variables; nothing if it is."""
+    if not hasattr(item, "dtype"):
+        return "it is a group, where variables are expected"
+    if item.external or item.is_virtual:
+        return "its values lie in another file"
+    plan = item.id.get_create_plist()
+    if not {plan.get_filter(i)[0] for i in range(plan.get_nfilters())} <= _FILTERS:
+        return "it is packed by a filter that is not part of HDF5"
+    if item.dtype.kind not in "fiubOSU":
+        return f"values of type {item.dtype} are not expected"
+    return ""
+
+
+def _try_to_read(path: Path, item: Any, name: str) -> None:
+    """Read the values of a variable, so that damage is reported with its name."""
+    try:
+        item[()]
+    except (OSError, ValueError, TypeError) as err:
+        raise FitsError(path, f"its values are damaged ({err})", name) from err
 
 
 def check_variables(path: Path, fits: xr.Dataset) -> None:
