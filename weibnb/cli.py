@@ -75,11 +75,11 @@ def _describe_scan(add: AddCommand) -> None:
     scan.add_argument(
         "paths",
         nargs="+",
-        type=Path,
+        type=_path,
         metavar="PATH",
         help="safetensors file, directory of them, or directory of step directories",
     )
-    scan.add_argument("-o", "--output", type=Path, help="netCDF file for the fits")
+    scan.add_argument("-o", "--output", type=_path, help="netCDF file for the fits")
     scan.add_argument(
         "--trim",
         nargs=2,
@@ -104,6 +104,13 @@ def _describe_scan(add: AddCommand) -> None:
     )
     scan.add_argument("--quiet", action="store_true", help="no progress bar")
     scan.set_defaults(run=_scan)
+
+
+def _path(text: str) -> Path:
+    """Take a path from the command line; an empty one, of a variable without value, is refused."""
+    if not text:
+        raise argparse.ArgumentTypeError("a path is empty; pass . for the current directory")
+    return Path(text)
 
 
 def _scan(options: argparse.Namespace) -> int:

@@ -14,6 +14,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "directory",
         "files",
         "hyperparameters",
+        "limits",
+        "links",
         "live",
         "naming",
         "safetensors",

@@ -17,6 +17,7 @@ from weibnb.io.files import (
     list_directory,
     natural_order,
     read_json,
+    why,
 )
 from weibnb.io.links import contained
 from weibnb.io.safetensors import PICKLES, Shard, not_safetensors, read_shard
@@ -48,7 +49,7 @@ def read_files(
     except (FileNotFoundError, NotADirectoryError) as err:
         raise CheckpointError(given, "there is no such file or directory", hint) from err
     except (OSError, ValueError, RuntimeError) as err:
-        raise CheckpointError(given, f"the path cannot be used: {err}") from err
+        raise CheckpointError(given, f"the path cannot be used: {why(err)}") from err
     notes: list[str] = []
     if is_directory:
         shards, notes = _open_directory(path, None, limits)

@@ -61,6 +61,11 @@ class CheckpointError(ValueError):
         return f"`{shortened(self.path, 1000)}`{tensor}: {cause}. {self.next_step}".rstrip()
 
 
+def why(err: Exception) -> str:
+    """Say what went wrong with a path, without naming it again."""
+    return (getattr(err, "strerror", None) or str(err)).rstrip(".")
+
+
 @contextmanager
 def reading(path: Path, identity: tuple[int, ...] | None = None) -> Iterator[BinaryIO]:
     """Open a regular file that has not changed since `identity` was taken."""
@@ -69,7 +74,7 @@ def reading(path: Path, identity: tuple[int, ...] | None = None) -> Iterator[Bin
         regular = stat.S_ISREG(path.stat().st_mode)
         file = open(path, "rb", opener=_without_waiting) if regular else None  # noqa: SIM115 - entered below
     except (OSError, ValueError) as err:
-        raise CheckpointError(path, f"the file cannot be opened: {err}") from err
+        raise CheckpointError(path, f"the file cannot be opened: {why(err)}") from err
     if file is None:
         raise CheckpointError(path, "it is not a regular file", "Pass a .safetensors file.")
     with file:
@@ -78,7 +83,7 @@ def reading(path: Path, identity: tuple[int, ...] | None = None) -> Iterator[Bin
         try:
             yield file
         except OSError as err:
-            raise CheckpointError(path, f"the file cannot be read: {err}") from err
+            raise CheckpointError(path, f"the file cannot be read: {why(err)}") from err
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -156,7 +161,7 @@ def list_directory(directory: Path) -> list[str]:
     try:
         names = [path.name for path in directory.iterdir() if not path.name.startswith(".")]
     except (OSError, ValueError) as err:
-        raise CheckpointError(directory, f"the directory cannot be listed: {err}") from err
+        raise CheckpointError(directory, f"the directory cannot be listed: {why(err)}") from err
     return sorted(names, key=natural_order)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from weibnb.io.files import CheckpointError
+from weibnb.io.files import CheckpointError, why
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ def contained(directory: Path, name: str, next_step: str = "") -> Path:
     try:
         real, root = path.resolve(), directory.resolve()
     except (OSError, RuntimeError) as err:
-        raise CheckpointError(path, f"the link leads nowhere: {err}") from err
+        raise CheckpointError(path, f"the link leads nowhere: {why(err)}") from err
     own = next((p / "blobs" for p in root.parents if p.name.startswith("models--")), root)
     if real.is_relative_to(root) or real.is_relative_to(own) or _is_blob(real):
         return path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.io.files import CheckpointError, list_directory
+from weibnb.io.files import CheckpointError, list_directory, why
 from weibnb.io.links import contained
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _resolve_one(model: str, source: Any) -> Iterator[Planned]:
         steps = find_steps(path) if path.is_dir() else {}
         note = _beside(path, steps) if steps else ""
     except (OSError, RuntimeError) as err:  # too long, not to be searched, links in a circle
-        raise CheckpointError(path, f"the path cannot be used: {err}") from err
+        raise CheckpointError(path, f"the path cannot be used: {why(err)}") from err
     if steps:
         yield from _resolve_run(model, steps, note)
     else:

@@ -201,14 +201,14 @@ def choose_tensors(checkpoint: Checkpoint) -> tuple[list[WeightTensor], list[dic
     taken: dict[tuple[int, str], dict[int | None, str]] = {}
     for name, info in checkpoint.tensors.items():
         role = roles[name]
-        if max(info.shape, default=0) > LARGEST_SIDE:
-            reason = f"a side of its shape is longer than {LARGEST_SIDE:,}"
+        if isinstance(role, Role) and (problem := _shape_problem(info, role)):
+            reason = problem
         elif isinstance(role, Role):
             there = taken.setdefault((role.layer, role.component), {})
             new_expert = role.expert is not None and role.expert not in there and None not in there
             if not there or new_expert:
                 there[role.expert] = name
-                status = _initial_status(info, role, checkpoint)
+                status = _initial_status(info, checkpoint)
                 if status in COUNTED and name in unreadable:
                     status = "unreadable"
                 chosen.append(WeightTensor(info, role, status))
@@ -279,11 +279,19 @@ def _one_tower_needs_no_prefix(roles: dict[str, Role | Skip]) -> dict[str, Role 
     }
 
 
-def _initial_status(info: TensorInfo, role: Role, checkpoint: Checkpoint) -> Status:
-    """Tell from its format and shape whether a tensor can be counted."""
+def _shape_problem(info: TensorInfo, role: Role) -> str:
+    """Say why matrices of this shape have no place in a Dataset; nothing if they do."""
+    rows, cols = info.shape[-2:]
+    if max(rows, cols) > LARGEST_SIDE:
+        return f"a side of its matrix is longer than {LARGEST_SIDE:,}"
+    if role.stacked and rows * cols < MINIMUM_WEIGHTS:
+        return f"its experts have {rows * cols} weights each, at least {MINIMUM_WEIGHTS} are fitted"
+    return ""
+
+
+def _initial_status(info: TensorInfo, checkpoint: Checkpoint) -> Status:
+    """Tell from its format whether a tensor can be counted."""
     if info.dtype in FORMATS:
-        if role.stacked and info.shape[-2] * info.shape[-1] < MINIMUM_WEIGHTS:
-            return "too_few"  # of however many experts
         stem = info.name.removesuffix(".weight")
         scales = (f"{info.name}_scale_inv", f"{info.name}_scale", f"{stem}.scale")
         return "scaled" if any(name in checkpoint.tensors for name in scales) else "ok"

@@ -14,7 +14,8 @@ from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, printable, shortened
 from weibnb.parallel import check_workers
-from weibnb.scanning.matrices import begin_counting, list_matrices
+from weibnb.scanning.listing import list_checkpoints
+from weibnb.scanning.matrices import begin_counting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,7 +133,7 @@ def scan(
     interrupted = False
     with Counting(device, workers=workers) as counting, _progress_bar(progress=progress) as bar:
         try:
-            listings.extend(map(list_matrices, plan))
+            listings.extend(list_checkpoints(plan))
             bar.total = sum(t.info.nbytes for listing in listings for t in listing.tensors)
             for listing in listings:
                 reached.append(listing)
