@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.fuzz.corpus import HOSTILE, LARGE
-from tests.fuzz.harness import Bounds, Outcome, run, write_case, write_files
+from tests.fuzz.harness import Bounds, Outcome, draw, run, write_files
 from tests.fuzz.targets import TARGETS
 
 #: Share of the cases of each target: the quick ones have the most.
@@ -37,7 +37,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="write the first case there")
     options = parser.parse_args()
     if options.keep is not None:
-        write_case(options.target, options.seed, options.first, options.keep)
+        target = TARGETS[options.target]
+        write_files(draw(target, options.target, options.seed, options.first), options.keep)
     names = [options.target] if options.target else list(TARGETS)
     if not options.target:
         large()

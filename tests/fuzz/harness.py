@@ -9,7 +9,6 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
-import random
 import select
 import shutil
 import subprocess
@@ -19,12 +18,35 @@ import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from tests.fuzz.corpus import Files
 
 ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One kind of files.
+
+    Attributes
+    ----------
+    undamaged : callable
+        Makes files that are read.
+    draw : callable
+        Makes the files of a case from a source of chance.
+    read : callable
+        Reads them in a directory: True if they were read, False if they were refused. Whatever it
+        raises is a finding.
+    """
+
+    undamaged: Callable[[], Files]
+    draw: Callable[[Random], Files]
+    read: Callable[[Path], bool]
 
 
 @dataclass(slots=True)
@@ -53,20 +75,21 @@ class Bounds:
     hang: float = 20.0  # seconds of a clock on the wall until a process is ended
 
 
-def run(name: str, *, seed: int, first: int, cases: int, bounds: Bounds) -> Outcome:
+def run(
+    name: str, *, seed: int, first: int, cases: int, bounds: Bounds, module: str = __name__
+) -> Outcome:
     """Run cases of a target, in a new process after every crash."""
-    outcome = Outcome(name)
-    while first < (end := first + cases):
-        reached = _run_process(outcome, seed, first, end, bounds)
-        cases, first = end - reached, reached
+    outcome, end = Outcome(name), first + cases
+    while first < end:
+        command = [sys.executable, "-m", module, name, str(seed), str(first), str(end)]
+        first = _run_process(outcome, command, first, end, bounds)
     return outcome
 
 
-def _run_process(outcome: Outcome, seed: int, first: int, end: int, bounds: Bounds) -> int:
+def _run_process(outcome: Outcome, command: list[str], first: int, end: int, bounds: Bounds) -> int:
     """Run cases until the end or a crash; returns the case to go on with."""
-    arguments = [outcome.target, str(seed), str(first), str(end)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.fuzz.harness", *arguments],
+        command,
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -113,11 +136,9 @@ def _take(outcome: Outcome, note: dict[str, Any], bounds: Bounds) -> None:
         outcome.refused += 1
 
 
-def write_case(name: str, seed: int, case: int, directory: Path) -> None:
-    """Write the files of a case into an empty directory."""
-    from tests.fuzz.targets import TARGETS
-
-    write_files(TARGETS[name].draw(random.Random(f"{seed} {name} {case}")), directory)  # noqa: S311
+def draw(target: Target, name: str, seed: int, case: int) -> Files:
+    """Draw a case."""
+    return target.draw(Random(f"{seed} {name} {case}"))  # noqa: S311
 
 
 def write_files(files: Files, directory: Path) -> None:
@@ -128,12 +149,11 @@ def write_files(files: Files, directory: Path) -> None:
         (directory / file).write_bytes(content)
 
 
-def _work(name: str, seed: int, first: int, end: int) -> None:
-    """Run cases, with one line of JSON for each."""
-    from tests.fuzz.targets import TARGETS
-
+def work(targets: Mapping[str, Target]) -> None:
+    """Run the cases that the arguments name (target, seed, first, end), one line for each."""
+    name, (seed, first, end) = sys.argv[1], map(int, sys.argv[2:])
     faulthandler.enable()
-    target = TARGETS[name]
+    target = targets[name]
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder) / "case"
         write_files(target.undamaged(), directory)
@@ -142,7 +162,7 @@ def _work(name: str, seed: int, first: int, end: int) -> None:
         before = _peak_memory()
         _limit_memory()
         for case in range(first, end):
-            write_case(name, seed, case, directory)
+            write_files(draw(target, name, seed, case), directory)
             started, problem, was_read = time.process_time(), "", False
             try:
                 was_read = target.read(directory)
@@ -173,5 +193,6 @@ def _peak_memory() -> float:
 
 
 if __name__ == "__main__":
-    target_name, *numbers = sys.argv[1:]
-    _work(target_name, *map(int, numbers))
+    from tests.fuzz.targets import TARGETS
+
+    work(TARGETS)

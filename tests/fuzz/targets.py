@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tests.fuzz import corpus
+from tests.fuzz.harness import Target
 from tests.fuzz.mutations import change_bytes, change_header, change_json
 from tests.fuzz.referee import disagreement
 from weibnb.io.checkpoint import open_checkpoint
@@ -19,7 +19,6 @@ from weibnb.io.sources import Planned
 from weibnb.scanning.listing import list_checkpoints
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
     from random import Random
 
@@ -30,32 +29,12 @@ class Wrong(Exception):  # noqa: N818 - a finding, not an error
     """A case that was read otherwise than it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One kind of files.
-
-    Attributes
-    ----------
-    undamaged : callable
-        Makes files that are read.
-    draw : callable
-        Makes the files of a case from a source of chance.
-    read : callable
-        Reads them in a directory: True if they were read, False if they were refused. Whatever it
-        raises is a finding.
-    """
-
-    undamaged: Callable[[], Files]
-    draw: Callable[[Random], Files]
-    read: Callable[[Path], bool]
-
-
 def _draw_header(chance: Random) -> Files:
     files = chance.choice(_seeds(chance.choice(("headers", "hostile"))))
     return {corpus.FILE: change_header(chance, files[corpus.FILE])}
 
 
-def _read_header(directory: Path) -> bool:
+def read_header(directory: Path) -> bool:
     """Open a file, read every tensor, and ask the official parser."""
     path = directory / corpus.FILE
     ours, cause = None, ""
@@ -162,14 +141,14 @@ def _seeds(kind: str) -> tuple[Files, ...]:
 
 def _read_checkpoint(directory: Path) -> bool:
     """Read the file as it is, then scan it."""
-    as_it_is = _read_header(directory)
+    as_it_is = read_header(directory)
     if _read_scan(directory) and not as_it_is:
         raise Wrong("a scan took what cannot be opened")
     return as_it_is
 
 
 TARGETS: dict[str, Target] = {
-    "header": Target(lambda: corpus.headers()[0], _draw_header, _read_header),
+    "header": Target(lambda: corpus.headers()[0], _draw_header, read_header),
     "index": Target(corpus.sharded, _draw_index, _read_index),
     "scan": Target(corpus.good, _draw_checkpoint, _read_checkpoint),
     "config": Target(corpus.good, _draw_config, _read_config),
