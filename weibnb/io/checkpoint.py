@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from weibnb.io.directory import read_files
-from weibnb.io.files import CheckpointError, natural_order
+from weibnb.io.files import CheckpointError, natural_order, why
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
 from weibnb.io.live import Reader, describe
 from weibnb.io.safetensors import BITS, RawBits, Shard, TensorInfo, map_bits, sample, unknown_type
@@ -216,7 +216,14 @@ def open_checkpoint(
 
 
 def _open_files(source: str | os.PathLike[str], limits: Limits) -> Checkpoint:
-    shards, config, notes = read_files(source, limits)
+    """List what lies in files; whatever goes wrong with a path or its content is told as such."""
+    try:
+        shards, config, notes = read_files(source, limits)
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, OverflowError, RecursionError) as err:
+        cause = f"it cannot be read: {why(err) or type(err).__name__}"
+        raise CheckpointError(source, cause) from err
     tensors = [
         (
             info,

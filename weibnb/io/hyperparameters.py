@@ -87,12 +87,12 @@ def _logged(state: dict[str, Any]) -> dict[str, float]:
     return {"learning_rate": max(rates)} if rates else {}
 
 
-def _named(content: dict[str, Any]) -> dict[str, float]:
+def _named(content: dict[str, Any], *, levels: int = 3) -> dict[str, float]:
     """Hyperparameters under any of their names, at the top or in a section for the training."""
     found: dict[str, float] = {}
-    for section in _SECTIONS:
+    for section in _SECTIONS if levels else ():
         if isinstance(content.get(section), dict):
-            found = _named(content[section]) | found
+            found = _named(content[section], levels=levels - 1) | found
     for name, keys in _KEYS.items():
         numbers = (_number(content.get(key)) for key in keys)
         value = next((number for number in numbers if number is not None), None)

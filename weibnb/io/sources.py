@@ -95,8 +95,9 @@ def _resolve_one(model: str, source: Any) -> Iterator[Planned]:
 
 def _beside(path: Path, steps: Mapping[int, Path | CheckpointError]) -> str:
     """Say which safetensors files of a run's directory are no steps."""
-    taken = {step.resolve() for step in steps.values() if isinstance(step, Path)}
-    names = [file.name for file in path.glob("*.safetensors") if file.resolve() not in taken]
+    taken = {os.path.realpath(step) for step in steps.values() if isinstance(step, Path)}
+    files = path.glob("*.safetensors")
+    names = [file.name for file in files if os.path.realpath(file) not in taken]
     names = [name for name in names if step_of(name) is None]
     listed = ", ".join(sorted(names)[:8]) + (", ..." if len(names) > 8 else "")
     return f"{listed} beside the steps is no step and was left out" if names else ""
