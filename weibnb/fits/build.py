@@ -87,6 +87,8 @@ class Source:
         Why it could not be read; empty if it could.
     not_fitted : list of dict
         Tensors that are in no cell: tensor, shape, dtype, reason.
+    identity : str
+        Names, sizes and times of its files, and the fingerprint; empty for a live model.
     """
 
     model: str
@@ -96,6 +98,7 @@ class Source:
     config: Mapping[str, Any]
     problem: str
     not_fitted: list[dict[str, Any]]
+    identity: str = ""
 
 
 def build(

@@ -138,7 +138,7 @@ def check_variables(path: Path, fits: xr.Dataset) -> None:
         if variable.dtype.kind == "O" and not all(isinstance(v, str) for v in variable.values.flat):
             raise FitsError(path, "text is expected", str(name))
     for text in fits["not_fitted"].values.flat if "not_fitted" in fits else ():
-        if not _is_list_of_tensors(text):
+        if not is_list_of_tensors(text):
             raise FitsError(path, "a JSON list of tensors is expected", "not_fitted")
     for name in ("trim_lower", "trim_upper"):
         if not isinstance(fits.attrs.get(name, 0.0), (float, int, np.floating, np.integer)):
@@ -162,7 +162,7 @@ def _type_problem(name: str, dtype: np.dtype[Any]) -> str:
     return ""
 
 
-def _is_list_of_tensors(text: str) -> bool:
+def is_list_of_tensors(text: str) -> bool:
     """Whether a text is JSON as `build` writes it: tensors with shape, dtype and reason."""
     try:
         entries = json.loads(text)

@@ -1,0 +1,254 @@
+"""A store read into the usual Dataset; the counts stay on disk until they are asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from weibnb.counting.counts import Counts
+from weibnb.fits.build import Source, lay_out
+from weibnb.fits.inspection import FitsError, is_list_of_tensors
+from weibnb.fits.packing import unpack
+from weibnb.fits.store import failures
+from weibnb.fits.store_schema import (
+    CELL,
+    COLUMNS,
+    LATEST,
+    MIGRATIONS,
+    check_tables,
+    store_version,
+)
+from weibnb.fitting.statistics import QUANTILES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    Key = tuple[str, int]
+
+# Bytes that a text or a row of counts may have.
+_LARGEST_VALUE = 1 << 27
+# Types that a column of numbers or text may hold.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "INTEGER": (int, type(None)),
+    "REAL": (float, int, type(None)),
+    "TEXT": (str, type(None)),
+    "BLOB": (bytes, type(None)),
+}
+_ROWS_AT_ONCE = 500
+
+
+def open_store(
+    path: Path,
+    *,
+    wanted: Callable[[Key], bool] | None = None,
+    experts: Literal["median", "each"] | None = None,
+) -> xr.Dataset:
+    """Open a store as fits, all of them or the `wanted` (model, step).
+
+    Raises
+    ------
+    FitsError
+        If the file is no store, or damaged.
+    """
+    with failures(path), closing(_connect(path)) as connection:
+        about = _read_about(connection, path)
+        sources = _read_sources(connection, path)
+        chosen = {at: s for at, s in sources.items() if wanted is None or wanted((s.model, s.step))}
+        columns, ids, counted = _read_matrices(connection, path, chosen)
+    kept = json.loads(about["keep_counts"]) is True
+    if kept:
+        columns["counts"] = _CountsInStore(path, ids, counted)
+    try:
+        trim = tuple(float(end) for end in json.loads(about["trim"]))
+        fits = lay_out(
+            columns,
+            list(chosen.values()),
+            trim=trim,
+            estimator=about["estimator"],
+            experts=experts or about["experts"],
+        )
+    except (ValueError, TypeError) as err:
+        raise FitsError(path, f"its entries do not make fits ({err})") from err
+    fits.attrs |= {name: about[name] for name in ("created", "weibnb_version")}
+    return fits
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open a store for reading; one of an older weibnb is read from a migrated copy in memory."""
+    connection = _open_read_only(path)
+    try:
+        version = store_version(connection, path)
+        if version == 0:
+            raise FitsError(path, "it is empty: no scan has begun to write to it")
+        if version == LATEST:
+            check_tables(connection, path)
+            return connection
+        copy = sqlite3.connect(":memory:")
+        connection.backup(copy)
+        for older in range(version, LATEST):
+            for statement in MIGRATIONS[older]:
+                copy.execute(statement)
+        check_tables(copy, path)
+    except BaseException:
+        connection.close()
+        raise
+    connection.close()
+    return copy
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    """Open the file, also where nothing can be written beside it, if nobody writes to it."""
+    uri = path.absolute().as_uri()
+    for how in ("mode=ro", "mode=ro&immutable=1"):
+        connection = sqlite3.connect(f"{uri}?{how}", uri=True, timeout=60.0, isolation_level=None)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_VALUE)
+        try:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as err:
+            connection.close()
+            log = path.with_name(f"{path.name}-wal")
+            if (
+                "unable to open" in str(err)
+                and not os.access(path.parent, os.W_OK)
+                and not (log.exists() and log.stat().st_size)
+            ):
+                continue
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+    raise FitsError(path, "it cannot be opened for reading")
+
+
+def _read_about(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
+    """Read how the fits were made."""
+    about = dict(connection.execute("SELECT name, value FROM about"))
+    names = ("trim", "estimator", "keep_counts", "experts", "created", "weibnb_version")
+    if missing := [name for name in names if not isinstance(about.get(name), str)]:
+        raise FitsError(path, f"it does not say {', '.join(missing)}", "about")
+    return about
+
+
+def _read_sources(connection: sqlite3.Connection, path: Path) -> dict[int, Source]:
+    """Read the checkpoints, by their numbers."""
+    rows = connection.execute(
+        "SELECT id, model, step, path, fingerprint, config, problem, not_fitted, identity "
+        "FROM checkpoint ORDER BY id"
+    )
+    sources = {}
+    for at, model, step, place, fingerprint, config, problem, not_fitted, identity in rows:
+        texts = (model, place, fingerprint, config, problem, not_fitted, identity)
+        if not (isinstance(step, int) and all(isinstance(text, str) for text in texts)):
+            raise FitsError(path, "values of another type than ours", "checkpoint")
+        if not is_list_of_tensors(not_fitted):
+            raise FitsError(path, "a JSON list of tensors is expected", "not_fitted")
+        described = _config(config)
+        left = json.loads(not_fitted)
+        about = (fingerprint, described, problem, left, identity)
+        sources[at] = Source(model, step, place, *about)
+    return sources
+
+
+def _config(text: str) -> dict[str, Any]:
+    """Read the configuration of a checkpoint; nothing if it is damaged, as for a checkpoint."""
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _read_matrices(
+    connection: sqlite3.Connection, path: Path, sources: dict[int, Source]
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64], NDArray[np.bool_]]:
+    """Read the columns of all matrices of some checkpoints, with row numbers and who has counts."""
+    kinds = {"checkpoint": "INTEGER", "id": "INTEGER", **CELL, **COLUMNS}
+    selected = ", ".join(kinds)
+    rows = [
+        row
+        for number in sources
+        for row in connection.execute(
+            f"SELECT {selected}, EXISTS (SELECT 1 FROM counts WHERE matrix = id) "
+            "FROM matrix WHERE checkpoint = ? ORDER BY id",
+            (number,),
+        )
+    ]
+    lists = list(zip(*rows, strict=True)) or [()] * (len(kinds) + 1)
+    columns = {
+        name: _column(path, name, kind, values)
+        for (name, kind), values in zip(kinds.items(), lists, strict=False)
+    }
+    owners = [sources[number] for number in columns.pop("checkpoint").tolist()]
+    columns["model"] = np.array([source.model for source in owners], object)
+    columns["step"] = np.array([source.step for source in owners], np.int64)
+    columns["scaled"] = columns["scaled"].astype(bool)
+    return columns, columns.pop("id"), np.array(lists[-1], bool)
+
+
+def _column(path: Path, name: str, kind: str, values: Sequence[Any]) -> NDArray[Any]:
+    """Make an array of a column; NULL is NaN, zero, or no text."""
+    if not all(isinstance(value, _TYPES[kind]) for value in values):
+        raise FitsError(path, "values of another type than ours", name)
+    if kind == "REAL":
+        return np.array([np.nan if value is None else value for value in values], float)
+    if kind == "INTEGER":
+        return np.array([value or 0 for value in values], np.int64)
+    if kind == "TEXT":
+        return np.array([value or "" for value in values], object)
+    missing, size = np.full(len(QUANTILES), np.nan).tobytes(), 8 * len(QUANTILES)
+    if any(value is not None and len(value) != size for value in values):
+        raise FitsError(path, f"{size} bytes are expected in each row", name)
+    joined = b"".join(value or missing for value in values)
+    return np.frombuffer(joined, "<f8").reshape(len(values), len(QUANTILES)).astype(float)
+
+
+class _CountsInStore:
+    """Counts of the matrices of a store, read by their place in the columns."""
+
+    def __init__(self, path: Path, ids: NDArray[np.int64], counted: NDArray[np.bool_]) -> None:
+        self._path, self._ids, self._counted = path.absolute(), ids, counted
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __call__(self, places: NDArray[np.int64]) -> list[Counts]:
+        """Read the counts of some matrices; empty ones where nothing was counted."""
+        wanted = [int(self._ids[at]) for at in places if self._counted[at]]
+        found: dict[int, Counts] = {}
+        with failures(self._path), closing(_connect(self._path)) as connection:
+            for start in range(0, len(wanted), _ROWS_AT_ONCE):
+                part = wanted[start : start + _ROWS_AT_ONCE]
+                marks = ", ".join("?" * len(part))
+                for row in connection.execute(
+                    f"SELECT * FROM counts WHERE matrix IN ({marks})", part
+                ):
+                    found[row[0]] = self._counts(*row[1:])
+        if len(found) < len(set(wanted)):
+            raise FitsError(
+                self._path, "it was changed since it was opened: open it again", "counts"
+            )
+        return [found.get(int(self._ids[at]), Counts()) for at in places]
+
+    def _counts(
+        self, zeros: Any, nans: Any, infinities: Any, largest: Any, exact: Any, bins: Any
+    ) -> Counts:
+        """Make counts of a row."""
+        apart = (zeros, nans, infinities, exact)
+        if not all(isinstance(n, int) and n >= 0 for n in apart) or not isinstance(bins, bytes):
+            raise FitsError(self._path, "values of another type than ours", "counts")
+        try:
+            labels, counts = unpack(bins)
+            return Counts(labels, counts, zeros, nans, infinities, float(largest), bool(exact))
+        except (ValueError, TypeError) as err:
+            raise FitsError(self._path, str(err), "counts") from err

@@ -1,0 +1,89 @@
+"""The tables of a store, and whether a file has them and nothing else."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from weibnb.fits.inspection import FitsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+#: Endings of a store.
+STORE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+#: What marks an SQLite file as a store, and the version of its tables.
+APPLICATION, LATEST = int.from_bytes(b"weib", "big"), 1
+#: What places a matrix in its checkpoint.
+CELL = {"layer": "INTEGER", "component": "TEXT", "expert": "INTEGER"}
+#: Everything else about a matrix, as `weibnb.fits.build.estimate` names it.
+COLUMNS = {
+    **dict.fromkeys(("parameter", "dtype", "status"), "TEXT"),
+    **dict.fromkeys(("rows", "cols", "scaled", "n", "nonfinite"), "INTEGER"),
+    **dict.fromkeys(("zero_fraction", "max_abs", "rms", "mean_abs", "kurtosis"), "REAL"),
+    **dict.fromkeys(("k", "lam", "r2", "ks", "ks_full"), "REAL"),
+    **dict.fromkeys(("k_se", "lam_se", "k_lam_correlation"), "REAL"),
+    "magnitude_quantile": "BLOB",
+}
+_MATRIX = ", ".join(f"{name} {kind}" for name, kind in (CELL | COLUMNS).items())
+#: The statements that make the tables.
+TABLES = {
+    "about": "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "checkpoint": (
+        "CREATE TABLE checkpoint (id INTEGER PRIMARY KEY AUTOINCREMENT, model TEXT NOT NULL, "
+        "step INTEGER NOT NULL, path TEXT, place TEXT, identity TEXT, fingerprint TEXT, "
+        "config TEXT, problem TEXT, not_fitted TEXT, UNIQUE (model, step))"
+    ),
+    "matrix": (
+        "CREATE TABLE matrix (id INTEGER PRIMARY KEY AUTOINCREMENT, checkpoint INTEGER NOT NULL "
+        f"REFERENCES checkpoint (id) ON DELETE CASCADE, {_MATRIX}, "
+        "UNIQUE (checkpoint, layer, component, expert))"
+    ),
+    "counts": (
+        "CREATE TABLE counts (matrix INTEGER PRIMARY KEY REFERENCES matrix (id) "
+        "ON DELETE CASCADE, zeros INTEGER, nans INTEGER, infinities INTEGER, largest REAL, "
+        "exact INTEGER, bins BLOB)"
+    ),
+}
+#: Statements that bring the tables of a version to the next one, by version.
+MIGRATIONS: Mapping[int, tuple[str, ...]] = {}
+
+
+def store_version(connection: sqlite3.Connection, path: Path) -> int:
+    """Give the version of a store's tables, 0 for an empty file; refuse every other file.
+
+    Raises
+    ------
+    FitsError
+        If it is no store, or one of a newer weibnb.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if (application, version, tables) == (0, 0, 0):
+        return 0
+    if application != APPLICATION:
+        raise FitsError(path, "it is an SQLite file, but no store of weibnb")
+    if version > LATEST:
+        raise FitsError(
+            path, f"it was written by a newer weibnb (schema {version}, this one knows {LATEST})"
+        )
+    return int(version)
+
+
+def check_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a store that has other tables than ours: views and triggers run code of a stranger.
+
+    Raises
+    ------
+    FitsError
+        With the name of the first difference.
+    """
+    rows = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    ).fetchall()
+    found = dict(rows)
+    for name in {**found, **TABLES}:
+        if found.get(name) != TABLES.get(name):
+            raise FitsError(path, "its tables are not those of a store", str(name))
