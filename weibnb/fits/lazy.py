@@ -45,6 +45,10 @@ class LazyCounts(BackendArray):
         """Lay these counts, in one dim, out in cells; -1 stands for a cell without counts."""
         return LazyCounts(rows.shape, _Scattered(self, rows.ravel()))
 
+    def reshape(self, *shape: int) -> LazyCounts:
+        """Lay the same cells, in C order, out in another shape."""
+        return LazyCounts(shape, self._load)
+
     def read(self, cells: NDArray[np.int64]) -> list[Counts]:
         """Read cells by their numbers in C order."""
         return list(self._load(cells))

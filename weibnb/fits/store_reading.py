@@ -13,6 +13,7 @@ import numpy as np
 
 from weibnb.counting.counts import Counts
 from weibnb.fits.build import Source, lay_out
+from weibnb.fits.lazy import LazyCounts
 from weibnb.fits.inspection import FitsError, is_list_of_tensors
 from weibnb.fits.packing import unpack
 from weibnb.fits.store import failures
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
 # Bytes that a text or a row of counts may have.
 _LARGEST_VALUE = 1 << 27
 # Types that a column of numbers or text may hold.
-_TYPES: dict[str, tuple[type, ...]] = {
-    "INTEGER": (int, type(None)),
-    "REAL": (float, int, type(None)),
-    "TEXT": (str, type(None)),
-    "BLOB": (bytes, type(None)),
+_TYPES: dict[str, set[type]] = {
+    "INTEGER": {int, type(None)},
+    "REAL": {float, int, type(None)},
+    "TEXT": {str, type(None)},
+    "BLOB": {bytes, type(None)},
 }
 _ROWS_AT_ONCE = 500
 
@@ -66,7 +67,7 @@ def open_store(
         columns, ids, counted = _read_matrices(connection, path, chosen)
     kept = json.loads(about["keep_counts"]) is True
     if kept:
-        columns["counts"] = _CountsInStore(path, ids, counted)
+        columns["counts"] = LazyCounts(ids.shape, _CountsInStore(path, ids, counted))
     try:
         trim = tuple(float(end) for end in json.loads(about["trim"]))
         fits = lay_out(
@@ -84,7 +85,7 @@ def open_store(
 
 def _connect(path: Path) -> sqlite3.Connection:
     """Open a store for reading; one of an older weibnb is read from a migrated copy in memory."""
-    connection = _open_read_only(path)
+    connection = _open(path)
     try:
         version = store_version(connection, path)
         if version == 0:
@@ -105,30 +106,26 @@ def _connect(path: Path) -> sqlite3.Connection:
     return copy
 
 
-def _open_read_only(path: Path) -> sqlite3.Connection:
-    """Open the file, also where nothing can be written beside it, if nobody writes to it."""
-    uri = path.absolute().as_uri()
-    for how in ("mode=ro", "mode=ro&immutable=1"):
+def _open(path: Path) -> sqlite3.Connection:
+    """Open the file to read; the last way serves where nothing can be written beside it."""
+    uri, last = path.absolute().as_uri(), "mode=ro&immutable=1"
+    for how in ("mode=rw", "mode=ro", last):
         connection = sqlite3.connect(f"{uri}?{how}", uri=True, timeout=60.0, isolation_level=None)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_VALUE)
         try:
-            connection.execute("PRAGMA trusted_schema = OFF")
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError as err:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_VALUE)
+            for pragma in ("trusted_schema = OFF", "query_only = ON", "schema_version"):
+                connection.execute(f"PRAGMA {pragma}").fetchone()
+        except sqlite3.OperationalError:
             connection.close()
             log = path.with_name(f"{path.name}-wal")
-            if (
-                "unable to open" in str(err)
-                and not os.access(path.parent, os.W_OK)
-                and not (log.exists() and log.stat().st_size)
-            ):
-                continue
-            raise
+            if how == last or (how == "mode=ro" and log.exists() and log.stat().st_size):
+                raise
         except BaseException:
             connection.close()
             raise
-        return connection
-    raise FitsError(path, "it cannot be opened for reading")
+        else:
+            return connection
+    raise AssertionError  # pragma: no cover  (the last way returns or raises)
 
 
 def _read_about(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
@@ -198,7 +195,7 @@ def _read_matrices(
 
 def _column(path: Path, name: str, kind: str, values: Sequence[Any]) -> NDArray[Any]:
     """Make an array of a column; NULL is NaN, zero, or no text."""
-    if not all(isinstance(value, _TYPES[kind]) for value in values):
+    if not set(map(type, values)) <= _TYPES[kind]:
         raise FitsError(path, "values of another type than ours", name)
     if kind == "REAL":
         return np.array([np.nan if value is None else value for value in values], float)
@@ -218,9 +215,6 @@ class _CountsInStore:
 
     def __init__(self, path: Path, ids: NDArray[np.int64], counted: NDArray[np.bool_]) -> None:
         self._path, self._ids, self._counted = path.absolute(), ids, counted
-
-    def __len__(self) -> int:
-        return len(self._ids)
 
     def __call__(self, places: NDArray[np.int64]) -> list[Counts]:
         """Read the counts of some matrices; empty ones where nothing was counted."""
