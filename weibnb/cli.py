@@ -123,7 +123,18 @@ def _describe_scan(add: AddCommand) -> None:
         metavar="PATH",
         help="safetensors file, directory of them, or directory of step directories",
     )
-    scan.add_argument("-o", "--output", type=Path, help="netCDF file for the fits")
+    scan.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FITS",
+        help="where the fits go: fits.nc (netCDF, written at the end) or fits.db (a store, written "
+        "while it scans: a scan that was stopped goes on from there, unchanged files are not read "
+        "again)",
+    )
+    scan.add_argument(
+        "--rescan", action="store_true", help="scan anew what is in the store (-o fits.db)"
+    )
     scan.add_argument(
         "--trim",
         nargs=2,
@@ -152,11 +163,14 @@ def _describe_scan(add: AddCommand) -> None:
 
 def _scan(options: argparse.Namespace) -> int:
     from weibnb.fits.files import check_fits_target, refuse_inputs, save_fits
+    from weibnb.fits.store_schema import STORE_SUFFIXES
     from weibnb.scanning.scan import ScanInterrupted, scan
 
     output: Path | None = options.output
+    store = output if output is not None and output.suffix.lower() in STORE_SUFFIXES else None
     if output is not None:
-        refuse_inputs(check_fits_target(output, force=options.force), options.paths)
+        target = store or check_fits_target(output, force=options.force)
+        refuse_inputs(target, options.paths)
     started, interrupted = time.perf_counter(), False
     try:
         fits = scan(
@@ -165,6 +179,8 @@ def _scan(options: argparse.Namespace) -> int:
             estimator=options.estimator,
             device=options.device.split(","),
             experts=options.experts,
+            store=store,
+            rescan=options.rescan,
             progress=False if options.quiet else None,
         )
     except ScanInterrupted as stop:
@@ -172,10 +188,10 @@ def _scan(options: argparse.Namespace) -> int:
             raise _Stopped("nothing was written") from stop
         fits, interrupted = stop.fits, True
     elapsed = time.perf_counter() - started
-    done = int(fits["n_matrices"].sum())
+    done = int(fits["n_matrices"].where(fits["status"] != "pending", 0).sum())
     try:
         with held():
-            if output is not None:
+            if output is not None and store is None:
                 save_fits(fits, output, force=options.force)
             _say(table_text(fits))
             _say(f"\n{done:,} matrices in {elapsed:.2f} s.{_left_out(fits)}")

@@ -10,6 +10,8 @@ import xarray as xr
 
 from weibnb.fits.inspection import FitsError, check_layout, check_variables
 from weibnb.fits.schema import escape_all, prepare
+from weibnb.fits.store_reading import open_store
+from weibnb.fits.store_schema import STORE_SUFFIXES
 from weibnb.writing import check_target, write_whole
 
 if TYPE_CHECKING:
@@ -83,6 +85,11 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str], *, force: bool = F
 
 def check_fits_target(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     """Check that a file of fits can be written here, before the work that fills it."""
+    if Path(path).suffix.lower() in STORE_SUFFIXES:
+        raise ValueError(
+            f"`path` must end in {', '.join(SUFFIXES)}, got {os.fspath(path)!r}: a store is filled "
+            "by weibnb.scan(source, store=path)."
+        )
     target = check_target(path, SUFFIXES, "fits")
     if not force and target.exists() and not is_fits_file(target):
         raise FileExistsError(
@@ -128,12 +135,13 @@ def _storable(fits: xr.Dataset) -> xr.Dataset:
 
 
 def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Open a file of fits; the counts stay on disk until they are asked for.
+    """Open a file or a store of fits; the counts stay on disk until they are asked for.
 
     Parameters
     ----------
     path : path
-        A file that `save_fits` wrote.
+        A file that `save_fits` wrote, or a store (``.db``) that `scan` or a `Recorder` fills, also
+        while it is being filled: what is not fitted yet has the status ``"pending"``.
 
     Returns
     -------
@@ -160,6 +168,8 @@ def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
         raise FitsError(source, "it is not a regular file")
     if not os.access(source, os.R_OK):
         raise PermissionError(f"`path` must name a file that may be read, got {str(source)!r}.")
+    if source.suffix.lower() in STORE_SUFFIXES:
+        return prepare(open_store(source))
     variable = ""
     try:
         check_layout(source)

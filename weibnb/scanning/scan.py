@@ -137,6 +137,8 @@ def scan(
     """
     trim, estimator = check_protocol(trim, estimator)
     check_choice("experts", experts, ("median", "each"))
+    if rescan and store is None:
+        raise ValueError("`rescan` must come with a store, got store=None.")
     plan = list(resolve_sources(source))
     made = Results(
         trim=trim,
