@@ -64,7 +64,6 @@ class Results:
         self._columns: list[dict[str, NDArray[Any]]] = []
         self._batch: list[Matrix] = []
         self._flushed = time.monotonic()
-        self.done = 0
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +79,7 @@ class Results:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to give."""
-        return not (self.done if self.store is None else self._sources)
+        return not (self._columns or self._batch if self.store is None else self._sources)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -145,7 +144,6 @@ class Results:
         return columns
 
     def _keep(self, batch: Sequence[Matrix], columns: dict[str, NDArray[Any]]) -> None:
-        self.done += len(batch)
         if self.store is not None:
             self.store.add(columns)
             return
