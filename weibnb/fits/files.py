@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from weibnb.fits.inspection import FitsError, check_layout, check_variables
+from weibnb.fits.inspection import READ_LATER, FitsError, check_layout, check_variables
+from weibnb.fits.older import restored_dense
+from weibnb.fits.ragged import CHUNK, flattened, restored
 from weibnb.fits.schema import escape_all, prepare
 from weibnb.fits.store_reading import open_store
 from weibnb.fits.store_schema import STORE_SUFFIXES
@@ -71,13 +73,13 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str], *, force: bool = F
     target = check_fits_target(path, force=force)
     sources = fits["source"].values.ravel() if "source" in fits else ()
     refuse_inputs(target, sorted({str(name) for name in sources if name}))
-    fits = _storable(fits)
+    fits = flattened(_storable(fits))
     encoding: dict[str, Any] = {}
     packed = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
     for name, variable in fits.variables.items():
         if variable.dtype.kind in "fiub" and variable.size:
-            chunk = tuple(1 if dim != "bin" else size for dim, size in variable.sizes.items())
-            chunks = {"chunksizes": chunk} if name == "counts" else {}
+            entries = variable.dims == ("entry",)
+            chunks = {"chunksizes": (min(CHUNK, variable.size),)} if entries else {}
             encoding[str(name)] = packed | chunks
     content = fits.drop_encoding().to_netcdf(engine="h5netcdf", encoding=encoding)
     return write_whole(target, content)
@@ -127,7 +129,7 @@ def _storable(fits: xr.Dataset) -> xr.Dataset:
     """Escape what users may have put in since `build` did."""
     escaped = {}
     for name, variable in fits.variables.items():
-        if variable.dtype.kind in "OUT":
+        if variable.dtype.kind in "OUT" and name != "counts":
             text = escape_all(variable.values)
             if (text != variable.values).any():
                 escaped[name] = (variable.dims, text, variable.attrs)
@@ -177,11 +179,14 @@ def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
         try:
             for name, array in fits.variables.items():
                 variable = str(name)
-                if name != "counts":
+                if name not in READ_LATER:
                     array.load()
             variable = ""
             check_variables(source, fits)
-            return prepare(fits)
+            opened = prepare(restored_dense(restored(source, fits)))
+            if opened is not fits:
+                opened.set_close(fits.close)
+            return opened
         except BaseException:
             fits.close()
             raise

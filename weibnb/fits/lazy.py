@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from weibnb.counting.counts import Counts
+from weibnb.fits.schema import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,3 +85,9 @@ def as_objects(counts: Sequence[Counts]) -> NDArray[np.object_]:
     array = np.empty(len(counts), object)
     array[:] = counts
     return array
+
+
+def with_counts(fits: xr.Dataset, dims: Sequence[Any], counts: LazyCounts) -> xr.Dataset:
+    """Add counts, on some dims, to fits."""
+    described = {"long_name": VARIABLES["counts"][0]}
+    return fits.assign(counts=xr.Variable(dims, indexing.LazilyIndexedArray(counts), described))

@@ -57,8 +57,7 @@ class CountRows:
         number = len(counted)
         starts = np.zeros(number + 1, np.int64)
         np.cumsum([one.labels.size for one in counted], out=starts[1:])
-        labels = np.concatenate([np.empty(0, np.int32), *(one.labels for one in counted)])
-        counts = np.concatenate([np.empty(0, np.uint8), *(one.packed for one in counted)])
+        labels, counts = joined(counted)
         if counts.itemsize < 8 or counts.max() <= np.iinfo(np.uint32).max:
             counts = counts.astype(np.uint32, copy=False)
         union, columns = _union(labels, single=number == 1)
@@ -85,6 +84,14 @@ class CountRows:
             zeros=self.zeros[start:stop],
             nonfinite=self.nonfinite[start:stop],
         )
+
+
+def joined(
+    counted: Sequence[Counts],
+) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]]]:
+    """Labels of matrices, one after the other, and their counts."""
+    labels = np.concatenate([np.empty(0, np.int32), *(one.labels for one in counted)])
+    return labels, np.concatenate([np.empty(0, np.uint8), *(one.packed for one in counted)])
 
 
 def _union(

@@ -34,9 +34,7 @@ def describe_counts(rows: CountRows, *, workers: int | None = None) -> dict[str,
 
     def job(part: slice) -> Array:
         r = rows.part(part)
-        table: Array = _describe_rows(
-            r.starts, r.columns, r.counts, edges, r.exact, r.zeros, grid
-        )
+        table: Array = _describe_rows(r.starts, r.columns, r.counts, edges, r.exact, r.zeros, grid)
         return table
 
     table = np.concatenate(on_threads(job, slices(len(rows), BATCH), workers))
