@@ -31,7 +31,7 @@ def pack(labels: NDArray[np.int32], counts: NDArray[np.integer[Any]]) -> bytes:
     rest = gaps.astype(f"<u{gap}").tobytes() + planes[1:].tobytes()
     first = int(labels[0]) if labels.size else 0
     head = _HEAD.pack(labels.size, first, gap, width)
-    return head + planes[0].tobytes() + zlib.compress(rest, 1)
+    return b"".join((head, planes[0].tobytes(), zlib.compress(rest, 1)))
 
 
 def unpack(packed: bytes) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import sqlite3
 import warnings
 from contextlib import contextmanager
@@ -21,14 +20,11 @@ from weibnb.fits.inspection import FitsError
 from weibnb.fits.packing import pack
 from weibnb.fits.schema import escape, package_version, protocol_attributes
 from weibnb.fits.store_schema import (
-    APPLICATION,
     CELL,
     COLUMNS,
-    LATEST,
-    MIGRATIONS,
     STORE_SUFFIXES,
-    TABLES,
     check_tables,
+    migrate,
     store_version,
 )
 from weibnb.interrupts import held
@@ -36,7 +32,8 @@ from weibnb.messages import printable
 from weibnb.writing import check_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    import os
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -141,7 +138,8 @@ class Store:
             checkpoint = found[0] if found else _insert_source(execute, source)
             _insert_pending(self._connection, checkpoint, matrices)
             rows = execute(
-                f"SELECT {', '.join(CELL)}, id, status FROM matrix WHERE checkpoint = ?",
+                f"SELECT {', '.join(CELL)}, id, status "  # noqa: S608  (constants)
+                "FROM matrix WHERE checkpoint = ?",
                 (checkpoint,),
             ).fetchall()
         self._ids[key] = {(layer, name, expert): at for layer, name, expert, at, _ in rows}
@@ -157,11 +155,14 @@ class Store:
         assigned = ", ".join(f"{name} = ?" for name in COLUMNS)
         with self._transaction():
             self._connection.executemany(
-                f"UPDATE matrix SET {assigned} WHERE id = ?", zip(*values, ids, strict=True)
+                f"UPDATE matrix SET {assigned} WHERE id = ?",  # noqa: S608  (constants)
+                zip(*values, ids, strict=True),
             )
             if self._keep_counts:
                 self._connection.executemany(
-                    "INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO counts "
+                    "(matrix, zeros, nans, infinities, largest, exact, bins) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
                     _count_rows(ids, columns["counts"]),
                 )
 
@@ -197,19 +198,9 @@ class Store:
 
     def _make_or_migrate(self) -> None:
         """Make the tables of a new file, or bring those of an older weibnb up to date."""
-        with self._transaction() as execute:
+        with self._transaction():
             version = store_version(self._connection, self.path)
-            if version == LATEST:
-                check_tables(self._connection, self.path)
-                return
-            steps = (
-                [MIGRATIONS[v] for v in range(version, LATEST)] if version else [TABLES.values()]
-            )
-            for statements in steps:
-                for statement in statements:
-                    execute(statement)
-            execute(f"PRAGMA application_id = {APPLICATION}")
-            execute(f"PRAGMA user_version = {LATEST}")
+            migrate(self._connection, version)
             check_tables(self._connection, self.path)
 
     def _agree(self, protocol: dict[str, str], experts: str) -> None:
@@ -281,10 +272,23 @@ def _insert_source(execute: Any, source: Source) -> int:
     """Enter a checkpoint; give its number."""
     not_fitted = json.dumps(source.not_fitted)
     config = json.dumps(dict(source.config), default=str)
-    values = (source.model, source.step, source.path, _place(source), source.identity)
-    more = (source.fingerprint, config, source.problem, not_fitted)
-    texts = [escape(value) if isinstance(value, str) else value for value in (*values, *more)]
-    cursor = execute("INSERT INTO checkpoint VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", texts)
+    values: dict[str, str | int] = {
+        "model": source.model,
+        "step": source.step,
+        "path": source.path,
+        "place": _place(source),
+        "identity": source.identity,
+        "fingerprint": source.fingerprint,
+        "config": config,
+        "problem": source.problem,
+        "not_fitted": not_fitted,
+    }
+    texts = [escape(value) if isinstance(value, str) else value for value in values.values()]
+    marks = ", ".join("?" * len(values))
+    cursor = execute(
+        f"INSERT INTO checkpoint ({', '.join(values)}) VALUES ({marks})",  # noqa: S608  (constants)
+        texts,
+    )
     return int(cursor.lastrowid)
 
 
@@ -312,7 +316,7 @@ def _storable(column: NDArray[Any], kind: str) -> list[Any]:
     return list(column.astype(np.int64 if kind == "INTEGER" else np.float64).tolist())
 
 
-def _count_rows(ids: Sequence[int], counts: Sequence[Counts]) -> Iterator[tuple[Any, ...]]:
+def _count_rows(ids: Sequence[int], counts: Iterable[Counts]) -> Iterator[tuple[Any, ...]]:
     """Rows of the table of counts, for what was counted."""
     for at, c in zip(ids, counts, strict=True):
         apart = c.zeros, c.nans, c.infinities

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from weibnb.counting.counts import Counts
+from weibnb.fits import store_schema
 from weibnb.fits.build import Source, lay_out
-from weibnb.fits.lazy import LazyCounts
 from weibnb.fits.inspection import FitsError, is_list_of_tensors
+from weibnb.fits.lazy import LazyCounts
 from weibnb.fits.packing import unpack
 from weibnb.fits.store import failures
 from weibnb.fits.store_schema import (
     CELL,
     COLUMNS,
-    LATEST,
-    MIGRATIONS,
     check_tables,
+    migrate,
     store_version,
 )
 from weibnb.fitting.statistics import QUANTILES
+from weibnb.fitting.weibull import Estimator, Trim, check_protocol
+from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -44,6 +45,7 @@ _TYPES: dict[str, set[type]] = {
     "TEXT": {str, type(None)},
     "BLOB": {bytes, type(None)},
 }
+_COUNTS = "matrix, zeros, nans, infinities, largest, exact, bins"
 _ROWS_AT_ONCE = 500
 
 
@@ -65,17 +67,16 @@ def open_store(
         sources = _read_sources(connection, path)
         chosen = {at: s for at, s in sources.items() if wanted is None or wanted((s.model, s.step))}
         columns, ids, counted = _read_matrices(connection, path, chosen)
-    kept = json.loads(about["keep_counts"]) is True
-    if kept:
-        columns["counts"] = LazyCounts(ids.shape, _CountsInStore(path, ids, counted))
     try:
-        trim = tuple(float(end) for end in json.loads(about["trim"]))
+        keep_counts, trim, estimator, recorded = _protocol(about)
+        if keep_counts:
+            columns["counts"] = LazyCounts(ids.shape, _CountsInStore(path, ids, counted))
         fits = lay_out(
             columns,
             list(chosen.values()),
             trim=trim,
-            estimator=about["estimator"],
-            experts=experts or about["experts"],
+            estimator=estimator,
+            experts=experts or recorded,
         )
     except (ValueError, TypeError) as err:
         raise FitsError(path, f"its entries do not make fits ({err})") from err
@@ -88,22 +89,16 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = _open(path)
     try:
         version = store_version(connection, path)
-        if version == 0:
-            raise FitsError(path, "it is empty: no scan has begun to write to it")
-        if version == LATEST:
-            check_tables(connection, path)
-            return connection
-        copy = sqlite3.connect(":memory:")
-        connection.backup(copy)
-        for older in range(version, LATEST):
-            for statement in MIGRATIONS[older]:
-                copy.execute(statement)
-        check_tables(copy, path)
+        if version < store_schema.LATEST:
+            with closing(connection) as older:
+                connection = sqlite3.connect(":memory:")
+                older.backup(connection)
+            migrate(connection, version)
+        check_tables(connection, path)
     except BaseException:
         connection.close()
         raise
-    connection.close()
-    return copy
+    return connection
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -137,6 +132,17 @@ def _read_about(connection: sqlite3.Connection, path: Path) -> dict[str, str]:
     return about
 
 
+def _protocol(
+    about: dict[str, str],
+) -> tuple[bool, Trim, Estimator, Literal["median", "each"]]:
+    """Read whether counts are kept, the trim, the estimator and the layout of experts."""
+    lower, upper = json.loads(about["trim"])
+    trim, estimator = check_protocol((lower, upper), about["estimator"])
+    check_choice("experts", about["experts"], ("median", "each"))
+    experts: Literal["median", "each"] = "each" if about["experts"] == "each" else "median"
+    return json.loads(about["keep_counts"]) is True, trim, estimator, experts
+
+
 def _read_sources(connection: sqlite3.Connection, path: Path) -> dict[int, Source]:
     """Read the checkpoints, by their numbers."""
     rows = connection.execute(
@@ -168,7 +174,7 @@ def _config(text: str) -> dict[str, Any]:
 
 def _read_matrices(
     connection: sqlite3.Connection, path: Path, sources: dict[int, Source]
-) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64], NDArray[np.bool_]]:
+) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.bool_]]:
     """Read the columns of all matrices of some checkpoints, with row numbers and who has counts."""
     kinds = {"checkpoint": "INTEGER", "id": "INTEGER", **CELL, **COLUMNS}
     selected = ", ".join(kinds)
@@ -176,13 +182,13 @@ def _read_matrices(
         row
         for number in sources
         for row in connection.execute(
-            f"SELECT {selected}, EXISTS (SELECT 1 FROM counts WHERE matrix = id) "
+            f"SELECT {selected}, EXISTS (SELECT 1 FROM counts WHERE matrix = id) "  # noqa: S608
             "FROM matrix WHERE checkpoint = ? ORDER BY id",
             (number,),
         )
     ]
     lists = list(zip(*rows, strict=True)) or [()] * (len(kinds) + 1)
-    columns = {
+    columns: dict[str, Any] = {
         name: _column(path, name, kind, values)
         for (name, kind), values in zip(kinds.items(), lists, strict=False)
     }
@@ -223,10 +229,10 @@ class _CountsInStore:
         with failures(self._path), closing(_connect(self._path)) as connection:
             for start in range(0, len(wanted), _ROWS_AT_ONCE):
                 part = wanted[start : start + _ROWS_AT_ONCE]
-                marks = ", ".join("?" * len(part))
-                for row in connection.execute(
-                    f"SELECT * FROM counts WHERE matrix IN ({marks})", part
-                ):
+                query = (
+                    f"SELECT {_COUNTS} FROM counts WHERE matrix IN ({', '.join('?' * len(part))})"  # noqa: S608
+                )
+                for row in connection.execute(query, part):
                     found[row[0]] = self._counts(*row[1:])
         if len(found) < len(set(wanted)):
             raise FitsError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from weibnb.fits.inspection import FitsError
@@ -72,6 +73,17 @@ def store_version(connection: sqlite3.Connection, path: Path) -> int:
     return int(version)
 
 
+def migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Bring the tables of a version, 0 for none, to the latest."""
+    steps = (
+        [MIGRATIONS[older] for older in range(version, LATEST)] if version else [TABLES.values()]
+    )
+    for statement in (statement for step in steps for statement in step):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION}")
+    connection.execute(f"PRAGMA user_version = {LATEST}")
+
+
 def check_tables(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse a store that has other tables than ours: views and triggers run code of a stranger.
 
@@ -80,10 +92,21 @@ def check_tables(connection: sqlite3.Connection, path: Path) -> None:
     FitsError
         With the name of the first difference.
     """
-    rows = connection.execute(
-        "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-    ).fetchall()
-    found = dict(rows)
-    for name in {**found, **TABLES}:
-        if found.get(name) != TABLES.get(name):
+    with closing(sqlite3.connect(":memory:")) as model:
+        migrate(model, 0)
+        ours, found = _columns(model), _columns(connection)
+    for name in {**found, **ours}:
+        if found.get(name) != ours.get(name):
             raise FitsError(path, "its tables are not those of a store", str(name))
+
+
+def _columns(connection: sqlite3.Connection) -> dict[str, frozenset[tuple[object, ...]]]:
+    """Name, type and kind of every column of every table, and every entry that is no table."""
+    entries = connection.execute(
+        "SELECT name, type FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    ).fetchall()
+    query = "SELECT name, type, hidden, ? FROM pragma_table_xinfo(?)"
+    return {
+        name: frozenset(connection.execute(query, (kind, name)).fetchall())
+        for name, kind in entries
+    }

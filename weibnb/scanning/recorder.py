@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Self
 
 from weibnb.counting.dispatch import Counting
+from weibnb.fits.schema import escape
 from weibnb.fitting.weibull import check_protocol
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import Planned
@@ -156,7 +157,7 @@ class Recorder:
         if not self.steps:
             raise ValueError("Nothing was recorded: call .record(step) while the model trains.")
         self._collect()
-        return self._results.fits(lambda key: key[0] == self._name)
+        return self._results.fits(lambda key: key[0] == escape(self._name))
 
     def close(self) -> None:
         """Let go of threads and of memory on devices; what was recorded stays."""

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from weibnb.fits.build import Matrix, Source
-    from weibnb.scanning.matrices import Cell, Listing
     from weibnb.fitting.weibull import Estimator
+    from weibnb.scanning.matrices import Cell, Listing
 
     Key = tuple[str, int]
 
@@ -57,8 +57,11 @@ class Results:
         self._experts: Literal["median", "each"] = experts
         self._keep_counts = keep_counts
         self._workers = check_workers(workers)
-        made = {"trim": trim, "estimator": estimator, "experts": experts}
-        self.store = None if store is None else Store(store, **made, keep_counts=keep_counts)
+        self.store: Store | None = None
+        if store is not None:
+            self.store = Store(
+                store, trim=trim, estimator=estimator, experts=experts, keep_counts=keep_counts
+            )
         self._sources: dict[Key, Source] = {}
         self._open: dict[tuple[Key, Cell], Matrix] = {}
         self._columns: list[dict[str, NDArray[Any]]] = []

@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from weibnb.counting.dispatch import Counting
+from weibnb.fits.schema import escape
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
@@ -174,7 +175,7 @@ def scan(
     if not found:
         raise _nothing_found(listings)
     try:
-        planned = {(one.model, one.step) for one in plan}
+        planned = {(escape(one.model), one.step) for one in plan}
         fits = results.fits(planned.__contains__)
     except KeyboardInterrupt as err:
         stop = err
