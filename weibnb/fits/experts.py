@@ -28,7 +28,7 @@ def merge_experts(cells: Arrays) -> Arrays:
     """Take the expert axis, the fifth, out of everything but the counts."""
     present = cells["n_matrices"] > 0
     if present.shape[-1] == 1:
-        return {name: array[(*[slice(None)] * 4, 0)] for name, array in cells.items()}
+        return {name: array[:, :, :, :, 0] for name, array in cells.items()}
     first = present.argmax(-1)[..., None]
     merged: Arrays = {}
     for name, array in cells.items():
