@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 from contextlib import closing
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,9 @@ import xarray as xr
 import weibnb as wb
 from weibnb.fits import store_schema
 from weibnb.fits.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAMES = ("up", "down")
 
@@ -107,7 +109,7 @@ def test_another_protocol_is_refused(store: Path, options: Any, named: str) -> N
 def test_the_name_decides(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must end in \.db, \.sqlite or \.sqlite3"):
         wb.scan({"tiny": weights()}, store=tmp_path / "fits.nc")
-    with pytest.raises(ValueError, match="a store is filled by weibnb.scan"):
+    with pytest.raises(ValueError, match="a store is filled by"):
         wb.save_fits(wb.scan({"tiny": weights()}), tmp_path / "fits.db")
     with pytest.raises(ValueError, match="`rescan` must come with a store"):
         wb.scan({"tiny": weights()}, rescan=True)
@@ -242,7 +244,7 @@ def test_a_full_disk_is_an_error_and_keeps_what_was_there(tmp_path: Path) -> Non
         from weibnb.scanning.matrices import list_matrices
 
         listing = list_matrices(Planned("more", 0, weights(200)))
-        with pytest.raises(OSError, match="what was committed before is kept"):
+        with pytest.raises(OSError, match="what was committed is kept"):
             store.begin(listing.source, listing.matrices(), rescan=False)
     assert wb.open_fits(path)["model"].values.tolist() == ["tiny"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -97,8 +96,8 @@ def test_standard_error_of_gaussian_weights_is_near_1_4_over_root_n(n: int) -> N
 def test_standard_errors_scale_with_root_n_and_with_the_weights() -> None:
     row = replications("gaussian", 4096).part(slice(1))
     once = fit_counts(row)
-    fourfold = fit_counts(replace(row, counts=4 * row.counts))
+    fourfold = fit_counts(row._replace(counts=4 * row.counts))
     assert fourfold["k"][0] == pytest.approx(once["k"][0], rel=2e-3)
     assert fourfold["k_se"][0] == pytest.approx(once["k_se"][0] / 2, rel=2e-2)
-    doubled = fit_counts(replace(row, labels=row.labels + 1024))
+    doubled = fit_counts(row._replace(labels=row.labels + 1024))
     assert doubled["lam_se"][0] == pytest.approx(2 * once["lam_se"][0], rel=1e-9)

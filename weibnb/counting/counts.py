@@ -16,7 +16,7 @@ from weibnb.counting.formats import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -132,10 +132,10 @@ class Counts:
         )
 
 
-def merged(parts: Sequence[Counts]) -> Counts:
+def merged(parts: Collection[Counts]) -> Counts:
     """Add up the counts of several matrices: on intervals if any of them is."""
     if len(parts) == 1:
-        return parts[0]
+        return next(iter(parts))
     exact = all(part.exact for part in parts)
     labels = np.concatenate([np.empty(0, np.int32), *(part.labels for part in parts)])
     labels, position = np.unique(labels & (-1 if exact else INTERVAL_MASK), return_inverse=True)

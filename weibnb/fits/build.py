@@ -209,6 +209,8 @@ def lay_out(
     if experts == "median":
         cells = merge_experts(cells)
     variables = _described(cells)
+    if "counts" in cells:
+        variables["counts"] = _counts(columns["counts"], cells["counts"])
     variables |= _checkpoint_table(coords, sources, protocol_text(trim, estimator))
     coordinates = _coordinates(coords, sources)
     if not any("expert" in dims for dims, *_ in variables.values()):
@@ -224,22 +226,30 @@ def _places(column: NDArray[Any], keys: list[Any]) -> NDArray[np.int64]:
 
 def _scatter(
     column: Any, name: str, place: tuple[NDArray[np.int64], ...], shape: tuple[int, ...]
-) -> Any:
-    """Put a column into an array of cells and experts; where there is no matrix it is empty."""
-    if isinstance(column, LazyCounts):
-        rows = np.full(shape, -1, np.int64)
-        rows[place] = np.arange(column.shape[0])
-        return column.scattered(rows)
+) -> NDArray[Any]:
+    """Put a column into an array of cells and experts; where there is no matrix it is empty.
+
+    Of counts, the cells get the number of their matrix, -1 where there is none.
+    """
+    fill: Any = np.nan if column.dtype.kind == "f" else 0
     if name == "counts":
-        column, fill = as_objects(list(column)), Counts()
+        column, fill = np.arange(column.shape[0]), -1
     elif column.dtype == object:
         column, fill = escape_all(column), EMPTY_TEXT.get(name, "")
-    else:
-        fill = np.nan if column.dtype.kind == "f" else 0
     cells = np.empty((*shape, *column.shape[1:]), column.dtype)
     cells.fill(fill)
     cells[place] = column
     return cells
+
+
+def _counts(column: Any, numbers: NDArray[np.int64]) -> tuple[Any, ...]:
+    """Give every cell the counts of its matrix."""
+    data: Any = (
+        LazilyIndexedArray(column.scattered(numbers))
+        if isinstance(column, LazyCounts)
+        else as_objects([*column, Counts()])[numbers]
+    )
+    return _CELL[: numbers.ndim], data, {"long_name": VARIABLES["counts"][0]}
 
 
 def _described(cells: Arrays) -> dict[str, Any]:
@@ -248,10 +258,8 @@ def _described(cells: Arrays) -> dict[str, Any]:
     for name, (long_name, units) in VARIABLES.items():
         if name in cells:
             array, last = cells[name], _LAST_DIM.get(name, ())
-            dims = _CELL[: len(array.shape) - len(last)] + last
+            dims = _CELL[: array.ndim - len(last)] + last
             described = {"long_name": long_name} | ({"units": units} if units else {})
-            if isinstance(array, LazyCounts):
-                array = LazilyIndexedArray(array)
             variables[name] = (dims, array, described)
     return variables
 

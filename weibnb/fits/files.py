@@ -184,9 +184,6 @@ def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
             variable = ""
             check_variables(source, fits)
             opened = prepare(restored_dense(restored(source, fits)))
-            if opened is not fits:
-                opened.set_close(fits.close)
-            return opened
         except BaseException:
             fits.close()
             raise
@@ -194,6 +191,9 @@ def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
         raise
     except _DAMAGE as err:
         raise FitsError(source, _cause(err), variable) from err
+    if opened is not fits:
+        opened.set_close(fits.close)
+    return opened
 
 
 def _cause(err: BaseException) -> str:

@@ -13,7 +13,7 @@ from weibnb.counting.counts import Counts
 from weibnb.fits.schema import VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -80,10 +80,10 @@ class _Scattered:
         return list(found)
 
 
-def as_objects(counts: Sequence[Counts]) -> NDArray[np.object_]:
+def as_objects(counts: Collection[Counts]) -> NDArray[np.object_]:
     """Make an array of counts, in one dim."""
     array = np.empty(len(counts), object)
-    array[:] = counts
+    array[:] = list(counts)
     return array
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.counting.counts import Counts
-from weibnb.counting.formats import label_values
+from weibnb.counting.formats import label_values, upper_edge
 from weibnb.fits.lazy import LazyCounts, with_counts
 from weibnb.fits.schema import NO_EXPERT
 
@@ -69,12 +69,12 @@ class _Dense:
         known = {name: column[cell].item() for name, column in self.known.items()}
         n, nonfinite = int(numbers.sum()), int(known["nonfinite"])
         zeros = known["size"] - n - nonfinite if n or known["all_zero"] else 0
-        top = float(label_values(labels[-1])) if there.size else 0.0
+        top = label_values(labels) if known["exact"] else upper_edge(labels)
         return Counts(
             labels,
             numbers,
             max(zeros, 0),
             nans=nonfinite,
-            largest=known["largest"] or top,
+            largest=known["largest"] or float(top.max(initial=0.0)),
             exact=known["exact"],
         )

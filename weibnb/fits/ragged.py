@@ -19,7 +19,6 @@ from weibnb.fits.lazy import LazyCounts, with_counts
 from weibnb.fitting.rows import joined
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     import xarray as xr
@@ -41,7 +40,7 @@ def flattened(fits: xr.Dataset) -> xr.Dataset:
     if "counts" not in fits:
         return fits
     dims, cells = fits["counts"].dims, fits["counts"].values
-    counted: Sequence[Counts] = cells.ravel()
+    counted = cells.ravel()
     labels, numbers = joined(counted)
     sizes = np.array([one.labels.size for one in counted], np.int32)
     columns = {"count_size": (dims, sizes.reshape(cells.shape))} | {

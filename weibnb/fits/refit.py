@@ -91,9 +91,9 @@ def _fit_counts_of(
     """Fit the counts of every cell and expert."""
     shape = fits["counts"].shape
     whole: dict[str, NDArray[Any]] = {}
-    for place, rows in count_blocks(fits):
-        found = fit_counts(rows, trim=trim, estimator=estimator, workers=workers)
+    for block in count_blocks(fits):
+        found = fit_counts(block.rows, trim=trim, estimator=estimator, workers=workers)
         for name, column in found.items():
             target = whole.setdefault(name, np.empty(shape, column.dtype))
-            target[place] = column.reshape(target[place].shape)
+            target[block.place] = column.reshape(target[block.place].shape)
     return whole

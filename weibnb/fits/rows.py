@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import xarray as xr
+    from numpy.typing import NDArray
 
 #: Matrices in a block.
 BLOCK = 1024
@@ -24,12 +25,17 @@ class Block(NamedTuple):
     ----------
     place : tuple
         Where they are: an index of an array on the dims of ``fits.counts``.
-    rows : CountRows
+    counts : ndarray of Counts, shape (matrices,)
         The matrices in the order of ``array[place].ravel()``.
     """
 
     place: tuple[int | slice, ...]
-    rows: CountRows
+    counts: NDArray[np.object_]
+
+    @property
+    def rows(self) -> CountRows:
+        """The counts as the compiled loops take them."""
+        return CountRows.of(self.counts)
 
 
 def count_blocks(fits: xr.Dataset, size: int = BLOCK) -> Iterator[Block]:
@@ -39,7 +45,7 @@ def count_blocks(fits: xr.Dataset, size: int = BLOCK) -> Iterator[Block]:
     """
     counts = fits["counts"].variable
     for place in _places(counts.shape, size):
-        yield Block(place, CountRows.of(counts[place].values.ravel()))
+        yield Block(place, counts[place].values.ravel())
 
 
 def _places(shape: tuple[int, ...], size: int) -> list[tuple[int | slice, ...]]:

@@ -244,12 +244,9 @@ def failures(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as err:
         full = "full" in str(err)
-        raise OSError(
-            errno.ENOSPC if full else errno.EIO,
-            f"the store cannot be used: {err}; what was committed before is kept, "
-            "and a scan with the same store goes on from there",
-            str(path),
-        ) from err
+        kept = "; what was committed is kept, and a scan with this store goes on from there"
+        cause = f"the store cannot be used: {err}{kept if full else ''}"
+        raise OSError(errno.ENOSPC if full else errno.EIO, cause, str(path)) from err
     except sqlite3.DatabaseError as err:
         raise FitsError(path, f"it is no store, or is damaged ({err})") from err
 

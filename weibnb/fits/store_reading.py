@@ -105,22 +105,26 @@ def _open(path: Path) -> sqlite3.Connection:
     """Open the file to read; the last way serves where nothing can be written beside it."""
     uri, last = path.absolute().as_uri(), "mode=ro&immutable=1"
     for how in ("mode=rw", "mode=ro", last):
-        connection = sqlite3.connect(f"{uri}?{how}", uri=True, timeout=60.0, isolation_level=None)
         try:
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_VALUE)
-            for pragma in ("trusted_schema = OFF", "query_only = ON", "schema_version"):
-                connection.execute(f"PRAGMA {pragma}").fetchone()
+            return _try_to_open(f"{uri}?{how}")
         except sqlite3.OperationalError:
-            connection.close()
             log = path.with_name(f"{path.name}-wal")
             if how == last or (how == "mode=ro" and log.exists() and log.stat().st_size):
                 raise
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            return connection
     raise AssertionError  # pragma: no cover  (the last way returns or raises)
+
+
+def _try_to_open(uri: str) -> sqlite3.Connection:
+    """Open a file and look at its first page."""
+    connection = sqlite3.connect(uri, uri=True, timeout=60.0, isolation_level=None)
+    try:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_VALUE)
+        for pragma in ("trusted_schema = OFF", "query_only = ON", "schema_version"):
+            connection.execute(f"PRAGMA {pragma}").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _read_about(connection: sqlite3.Connection, path: Path) -> dict[str, str]:

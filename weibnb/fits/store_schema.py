@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from weibnb.fits.inspection import FitsError
@@ -75,10 +76,12 @@ def store_version(connection: sqlite3.Connection, path: Path) -> int:
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
     """Bring the tables of a version, 0 for none, to the latest."""
+    if version == LATEST:
+        return
     steps = (
-        [MIGRATIONS[older] for older in range(version, LATEST)] if version else [TABLES.values()]
+        [TABLES.values()] if version == 0 else map(MIGRATIONS.__getitem__, range(version, LATEST))
     )
-    for statement in (statement for step in steps for statement in step):
+    for statement in chain.from_iterable(steps):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION}")
     connection.execute(f"PRAGMA user_version = {LATEST}")

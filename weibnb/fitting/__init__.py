@@ -1,8 +1,8 @@
 """Counts -> Weibull estimates with standard errors.
 
 `weibull` is the distribution on paper with the reference anchors, `rows` the counts of many
-matrices, `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the outcome in one word;
-`kernels`, `ordinates` and `errors` are the compiled loops.
+matrices, `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the
+outcome in one word; `kernels`, `ordinates` and `errors` are the compiled loops.
 """
 
 import lazy_loader

@@ -43,13 +43,10 @@ def fit_counts(
     likelihood = estimator == "maximum_likelihood"
 
     def job(part: slice) -> Array:
-        some = rows.part(part)
-        table: Array = fit_rows(
-            some.starts, some.columns, some.counts, x, some.exact, trim, likelihood, MINIMUM_WEIGHTS
-        )
+        table: Array = fit_rows(rows.part(part), x, trim, likelihood, MINIMUM_WEIGHTS)
         return table
 
-    columns = np.concatenate(on_threads(job, slices(len(rows), BATCH), workers)).T
+    columns = np.concatenate(on_threads(job, slices(rows.exact.size, BATCH), workers)).T
     fitted: dict[str, NDArray[Any]] = dict(zip(ESTIMATES, columns, strict=False))
     fitted["status"] = FIT_WORDS[columns[STATUS].astype(int)]
     return fitted

@@ -181,43 +181,29 @@ def _fit_row(
 
 
 @compiled
-def fit_rows(
-    starts: Any,
-    columns: Any,
-    counts: Any,
-    x: Any,
-    exact: Any,
-    trim: Any,
-    likelihood: int,
-    minimum: int,
-) -> Any:
-    """Fit every row: an array (matrices, 9), see the columns above.
+def fit_rows(rows: Any, x: Any, trim: Any, likelihood: int, minimum: int) -> Any:
+    """Fit every matrix of a `CountRows`: an array (matrices, 9), see the columns above.
 
-    `starts`, `columns` and `counts` are those of `weibnb.fitting.rows.CountRows`; `x` (2, bins) is
-    ln|w| of the bins read as intervals and as values.
+    `x` (2, bins) is ln|w| of the bins read as intervals and as values.
     """
-    rows = exact.size
-    result = np.full((rows, 9), np.nan)
-    longest = 0
-    for row in range(rows):
-        longest = max(longest, starts[row + 1] - starts[row])
-    work, positions = np.empty((3, longest)), np.empty(longest)
-    for row in range(rows):
-        start, occupied = starts[row], starts[row + 1] - starts[row]
-        c = counts[start : start + occupied]
-        kind = 1 if exact[row] else 0
+    result = np.full((rows.exact.size, 9), np.nan)
+    work, positions = np.empty((3, rows.widest)), np.empty(rows.widest)
+    for row in range(rows.exact.size):
+        start, stop = rows.starts[row], rows.starts[row + 1]
+        c, column = rows.counts[start:stop], rows.columns[start:stop]
+        kind = 1 if rows.exact[row] else 0
         total = 0
-        for j in range(occupied):
+        for j in range(c.size):
             total += c[j]
-            positions[j] = x[kind, columns[start + j]]
+            positions[j] = x[kind, column[j]]
         if total == 0:
             status = ALL_ZERO
-        elif occupied == 1:
+        elif c.size == 1:
             status = CONSTANT
         elif total < minimum:
             status = TOO_FEW
         else:
-            there = positions[:occupied]
+            there = positions[: c.size]
             status = _fit_row(c, there, float(total), trim, likelihood, work, result[row])
         result[row, STATUS] = status
     return result

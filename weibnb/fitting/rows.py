@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
 
     from numpy.typing import NDArray
 
     from weibnb.counting.counts import Counts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CountRows:
-    """Occupied bins of several matrices, one after the other.
+class CountRows(NamedTuple):
+    """Occupied bins of several matrices, one after the other; the compiled loops take it whole.
 
     Attributes
     ----------
@@ -33,6 +31,8 @@ class CountRows:
         Whether each bin is one value.
     zeros, nonfinite : ndarray of int64, shape (matrices,)
         Weights that are counted apart.
+    widest : int
+        Most entries of a matrix.
     """
 
     labels: NDArray[np.int32]
@@ -42,9 +42,10 @@ class CountRows:
     exact: NDArray[np.bool_]
     zeros: NDArray[np.int64]
     nonfinite: NDArray[np.int64]
+    widest: int
 
     @classmethod
-    def of(cls, counted: Sequence[Counts]) -> CountRows:
+    def of(cls, counted: Collection[Counts]) -> CountRows:
         """Lay the counts of matrices out in rows.
 
         Examples
@@ -69,16 +70,13 @@ class CountRows:
             np.fromiter((one.exact for one in counted), bool, number),
             np.fromiter((one.zeros for one in counted), np.int64, number),
             np.fromiter((one.nans + one.infinities for one in counted), np.int64, number),
+            int(np.diff(starts).max(initial=0)),
         )
-
-    def __len__(self) -> int:
-        return self.exact.size
 
     def part(self, rows: slice) -> CountRows:
         """Take neighbouring rows, without a copy."""
-        start, stop, _ = rows.indices(len(self))
-        return replace(
-            self,
+        start, stop, _ = rows.indices(self.exact.size)
+        return self._replace(
             starts=self.starts[start : stop + 1],
             exact=self.exact[start:stop],
             zeros=self.zeros[start:stop],
@@ -87,7 +85,7 @@ class CountRows:
 
 
 def joined(
-    counted: Sequence[Counts],
+    counted: Collection[Counts],
 ) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]]]:
     """Labels of matrices, one after the other, and their counts."""
     labels = np.concatenate([np.empty(0, np.int32), *(one.labels for one in counted)])

@@ -33,11 +33,10 @@ def describe_counts(rows: CountRows, *, workers: int | None = None) -> dict[str,
     grid = np.array(QUANTILES)
 
     def job(part: slice) -> Array:
-        r = rows.part(part)
-        table: Array = _describe_rows(r.starts, r.columns, r.counts, edges, r.exact, r.zeros, grid)
+        table: Array = _describe_rows(rows.part(part), edges, grid)
         return table
 
-    table = np.concatenate(on_threads(job, slices(len(rows), BATCH), workers))
+    table = np.concatenate(on_threads(job, slices(rows.exact.size, BATCH), workers))
     total = np.maximum(table[:, 0] + rows.zeros, 1)
     empty = table[:, 0] + rows.zeros == 0
     mean_abs, square, fourth = (table[:, 1:4] / total[:, None]).T
@@ -54,19 +53,17 @@ def describe_counts(rows: CountRows, *, workers: int | None = None) -> dict[str,
 
 
 @compiled
-def _describe_rows(
-    starts: Any, columns: Any, counts: Any, edges: Any, exact: Any, zeros: Any, q: Any
-) -> Any:
-    """Weights, sums of |w|, w^2 and w^4 in a unit, this unit, and quantiles of every row.
+def _describe_rows(rows: Any, edges: Any, q: Any) -> Any:
+    """Weights, sums of |w|, w^2 and w^4 in a unit, this unit, and quantiles of every matrix.
 
     `edges` (2, bins) holds the ends of the bins. The unit is a power of two that keeps fourth
     powers in range.
     """
-    rows = exact.size
-    result = np.zeros((rows, 5 + q.size))
-    for row in range(rows):
-        start, stop = starts[row], starts[row + 1]
-        c, place = counts[start:stop], columns[start:stop]
+    result = np.zeros((rows.exact.size, 5 + q.size))
+    for row in range(rows.exact.size):
+        start, stop = rows.starts[row], rows.starts[row + 1]
+        c, place = rows.counts[start:stop], rows.columns[start:stop]
+        exact = rows.exact[row]
         unit = 1.0
         if stop > start:
             unit = math.ldexp(1.0, math.frexp(edges[1, place[-1]])[1] - 1)
@@ -74,7 +71,7 @@ def _describe_rows(
         for j in range(c.size):
             a = edges[0, place[j]] / unit
             n += c[j]
-            if exact[row]:
+            if exact:
                 first += c[j] * a
                 second += c[j] * (a * a)
                 fourth += c[j] * (a * a * (a * a))
@@ -86,7 +83,7 @@ def _describe_rows(
                 fourth += c[j] * ((aa * aa + aa * ab + aa * bb + ab * bb + bb * bb) / 5.0)
         result[row, 0], result[row, 1], result[row, 2] = n, first, second
         result[row, 3], result[row, 4] = fourth, unit
-        _quantiles(c, place, n, edges, exact[row], zeros[row], q, result[row, 5:])
+        _quantiles(c, place, n, edges, exact, rows.zeros[row], q, result[row, 5:])
     return result
 
 
