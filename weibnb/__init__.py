@@ -42,6 +42,10 @@ Rooms: io, counting, fitting, fits, diagnostics, families, scanning, charts, exp
 
 from __future__ import annotations
 
+from weibnb.interrupts import end_at_once_if_command
+
+end_at_once_if_command()
+
 from importlib.metadata import PackageNotFoundError, version
 
 import lazy_loader

@@ -11,7 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from weibnb.interrupts import held, signals_as_interrupts
 from weibnb.messages import printable_lines
+from weibnb.writing import remove_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,42 +22,84 @@ if TYPE_CHECKING:
 
     AddCommand = Callable[..., argparse.ArgumentParser]
 
-_INTERRUPTED = 130
+_STATUS = """\
+exit status: 0 all done; 1 something could not be done and is named; 2 wrong usage;
+130, 143 and 129 after Ctrl-C, SIGTERM and SIGHUP, with what was done until then.
+A second Ctrl-C ends at once."""
 
 
-def _say(text: str, *, file: TextIO | None = None) -> None:
+def _say(text: str) -> None:
     """Print; names from a file cannot steer the terminal."""
-    print(printable_lines(text), file=file)
+    print(printable_lines(text))
+
+
+def _tell(text: str) -> None:
+    """Print to stderr, if anyone is there to read it."""
+    try:
+        print(f"weibnb: {printable_lines(text)}", file=sys.stderr, flush=True)
+    except OSError:
+        _to_nowhere(sys.stderr)
+
+
+class _Stopped(KeyboardInterrupt):
+    """A command was interrupted; the text says what is left of its work."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; ``sys.argv`` by default, without the program's name.
 
-    Returns the exit status: 0, 1 for bad input, 2 for bad usage, 130 after Ctrl-C.
+    Returns the exit status: 0, 1 where something could not be done, 2 for wrong usage, 128 and
+    the signal's number after one.
     """
+    with signals_as_interrupts(remove_unfinished) as stop:
+        try:
+            _open_closed_streams()
+            return _run(arguments)
+        except KeyboardInterrupt as err:
+            left = f"; {err}" if isinstance(err, _Stopped) else ""
+            _tell(f"{stop.text}{left}")
+            return stop.status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run a command, and say what it could not do."""
     options = _parser().parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # λ and Δ on a terminal that lacks them
     try:
         status: int = options.run(options)
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has seen enough
+        _to_nowhere(sys.stdout)
         return 1
     except (ValueError, OSError, ImportError, RuntimeError) as err:
-        _say(f"weibnb: {err}", file=sys.stderr)
+        _tell(str(err))
         return 1
-    except KeyboardInterrupt:
-        _say("weibnb: interrupted; nothing was written", file=sys.stderr)
-        return _INTERRUPTED
     return status
+
+
+def _open_closed_streams() -> None:
+    """Open what the shell closed to nowhere, lest a file take its number; spell what can be."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, io.TextIOWrapper(io.FileIO(nowhere, "w"), encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # λ and Δ on a terminal that lacks them
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """Let nothing more come to a stream that does not take it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
     from weibnb.fits.schema import package_version
 
     parser = argparse.ArgumentParser(
-        prog="weibnb", description="A microscope for trained weights: Weibull fits of |w|."
+        prog="weibnb",
+        description="A microscope for trained weights: Weibull fits of |w|.",
+        epilog=_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"weibnb {package_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -79,7 +123,18 @@ def _describe_scan(add: AddCommand) -> None:
         metavar="PATH",
         help="safetensors file, directory of them, or directory of step directories",
     )
-    scan.add_argument("-o", "--output", type=_path, help="netCDF file for the fits")
+    scan.add_argument(
+        "-o",
+        "--output",
+        type=_path,
+        metavar="FITS",
+        help="where the fits go: fits.nc (netCDF, written at the end) or fits.db (a store, written "
+        "while it scans: a scan that was stopped goes on from there, unchanged files are not read "
+        "again)",
+    )
+    scan.add_argument(
+        "--rescan", action="store_true", help="scan anew what is in the store (-o fits.db)"
+    )
     scan.add_argument(
         "--trim",
         nargs=2,
@@ -115,11 +170,14 @@ def _path(text: str) -> Path:
 
 def _scan(options: argparse.Namespace) -> int:
     from weibnb.fits.files import check_fits_target, refuse_inputs, save_fits
+    from weibnb.fits.store_schema import STORE_SUFFIXES
     from weibnb.scanning.scan import ScanInterrupted, scan
 
     output: Path | None = options.output
+    store = output if output is not None and output.suffix.lower() in STORE_SUFFIXES else None
     if output is not None:
-        refuse_inputs(check_fits_target(output, force=options.force), options.paths)
+        target = store or check_fits_target(output, force=options.force)
+        refuse_inputs(target, options.paths)
     started, interrupted = time.perf_counter(), False
     try:
         fits = scan(
@@ -128,24 +186,31 @@ def _scan(options: argparse.Namespace) -> int:
             estimator=options.estimator,
             device=options.device.split(","),
             experts=options.experts,
+            store=store,
+            rescan=options.rescan,
             progress=False if options.quiet else None,
         )
     except ScanInterrupted as stop:
         if stop.fits is None:
-            raise
+            raise _Stopped("nothing was written") from stop
         fits, interrupted = stop.fits, True
     elapsed = time.perf_counter() - started
-    if output is not None:
-        save_fits(fits, output, force=options.force)
-    done = int(fits["n_matrices"].sum())
-    _say(table_text(fits))
-    _say(f"\n{done:,} matrices in {elapsed:.2f} s.{_left_out(fits)}")
-    if output is not None:
-        _say(f"Wrote {output}. See it again with: weibnb show {output}")
+    done = int(fits["n_matrices"].where(fits["status"] != "pending", 0).sum())
+    try:
+        with held():
+            if output is not None and store is None:
+                save_fits(fits, output, force=options.force)
+            _say(table_text(fits))
+            _say(f"\n{done:,} matrices in {elapsed:.2f} s.{_left_out(fits)}")
+            if output is not None:
+                _say(f"Wrote {output}. See it again with: weibnb show {output}")
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        interrupted = True
     if interrupted:
         where = f"kept in {output}" if output else "shown above, not saved"
-        _say(f"weibnb: interrupted; the {done:,} matrices so far are {where}", file=sys.stderr)
-    return _INTERRUPTED if interrupted else 0
+        raise _Stopped(f"the {done:,} matrices so far are {where}")
+    return 0
 
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:

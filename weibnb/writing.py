@@ -9,8 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weibnb.interrupts import held
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+# Files that are being written.
+_unfinished: set[Path] = set()
 
 
 def check_target(path: str | os.PathLike[str], suffixes: Sequence[str], what: str) -> Path:
@@ -43,10 +48,12 @@ def check_target(path: str | os.PathLike[str], suffixes: Sequence[str], what: st
     return target
 
 
+@held()
 def write_whole(path: str | os.PathLike[str], content: bytes | memoryview | str) -> Path:
     """Write a file beside its target, flush it to the disk and move it over in one step.
 
-    A target that is there keeps its mode, and a link keeps leading to it. Text is UTF-8.
+    A target that is there keeps its mode, and a link keeps leading to it. Text is UTF-8. Ctrl-C
+    waits until the file is there; a second one ends the writing and leaves what was there.
 
     Raises
     ------
@@ -59,6 +66,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes | memoryview | str)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent)
         temporary = Path(name)
+        _unfinished.add(temporary)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -68,6 +76,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes | memoryview | str)
             temporary.replace(place)
         finally:
             temporary.unlink(missing_ok=True)
+            _unfinished.discard(temporary)
         _flush_directory(place.parent)
     except OSError as err:
         was = "; the file that was there is untouched" if place.exists() else ""
@@ -75,6 +84,13 @@ def write_whole(path: str | os.PathLike[str], content: bytes | memoryview | str)
             err.errno, f"{len(data):,} bytes could not be written: {err.strerror}{was}", str(target)
         ) from err
     return target
+
+
+def remove_unfinished() -> None:
+    """Remove the files that are being written, before the process ends at once."""
+    for temporary in list(_unfinished):
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _mode(place: Path) -> int:

@@ -34,7 +34,6 @@ def test_what_is_opened_is_what_was_saved(tmp_path: Path, source: Any, how: Any)
     fits = wb.scan(source, experts=how)
     again = round_trip(fits, tmp_path / "fits.nc")
     xr.testing.assert_identical(again, fits)
-    assert again["counts"].dtype == fits["counts"].dtype == np.uint32
     assert again["k"].dims[:4] == ("model", "layer", "component", "step")
     assert wb.not_fitted(again).equals(wb.not_fitted(fits))
 
@@ -53,7 +52,7 @@ def test_counts_stay_on_disk(tmp_path: Path) -> None:
         part = fits.sel(layer=[1])
         wb.refit(part, trim=(0.2, 0.8))
         assert not fits["counts"].variable._in_memory
-        assert part["counts"].sum() == np.count_nonzero(dense()[Q.format(1)])
+        assert part["counts"].sum().item().n == np.count_nonzero(dense()[Q.format(1)])
 
 
 UNUSUAL = ["org/name", "模型-🐍", "<script>alert(1)</script>", "a b\n\t\"'", "", "../../etc"]

@@ -142,6 +142,17 @@ class Checkpoint:
             parts = [json.dumps(rows).encode()]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
+    @property
+    def identity(self) -> str:
+        """Names, sizes and times of its files with the fingerprint, as JSON; empty if live.
+
+        Files with the same identity were not written to between.
+        """
+        if not self._shards:
+            return ""
+        files = sorted([shard.path.name, *shard.identity[2:]] for shard in self._shards)
+        return json.dumps({"fingerprint": self.fingerprint, "files": files})
+
     def close(self) -> None:
         """Let go of the source; arrays that `raw` returned stay valid."""
         self._closed = True

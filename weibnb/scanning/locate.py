@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.counting.formats import FORMATS, decode, upper_edge
+from weibnb.counting.counts import Counts
+from weibnb.counting.formats import FORMATS, decode
 from weibnb.diagnostics.outliers import NEEDED, Rule, exceedance, outlier_strength
 from weibnb.fits.schema import DIMS, prepare
 from weibnb.fitting.status import COUNTED
@@ -271,15 +272,13 @@ def _cells(flagged: xr.DataArray) -> Iterator[_Cell]:
 
 
 def _beyond(fits: xr.Dataset, strength: xr.Dataset) -> Iterator[_Cell]:
-    """Give the matrices with an outlier; of merged experts those whose last bin is beyond."""
+    """Give the matrices with an outlier; of merged experts those that have one."""
     for cell in _cells(strength["needs_look"]):
         apart = cell.experts is None and "counts" in fits and "expert" in fits["counts"].dims
         if apart:
-            counts = fits["counts"].sel(cell.place).transpose("expert", "bin").values
-            edges = upper_edge(fits["bin"].values)
-            upper = np.where(counts > 0, edges, 0.0).max(axis=1)
+            counts = fits["counts"].sel(cell.place).values
             threshold = float(strength["threshold"].sel(cell.place).item())
-            found = fits["expert"].values[upper > threshold]
+            found = fits["expert"].values[[one.largest > threshold for one in counts]]
             cell = _Cell(cell.place, cell.key, frozenset(found.tolist()))
         yield cell
 
@@ -290,10 +289,12 @@ def _enough_zeros(fits: xr.Dataset) -> Iterator[_Cell]:
     zeros = size - fits["n"] - fits["nonfinite"]
     several = fits["n_matrices"] > 1
     if bool(several.any()):
-        n = prepare(fits, "counts")["counts"].astype(np.int64).sum("bin")
-        fewest = n.where(n > 0, n.max()).min("expert")
-        complete = (n > 0).sum("expert") == fits["n_matrices"]
-        zeros = zeros.where(~several, (size - fewest).where(complete, size))
+        counts = prepare(fits, "counts")["counts"]
+        cells = counts.values
+        apart = counts.copy(data=np.vectorize(lambda one: one.zeros, otypes=[np.int64])(cells))
+        there = counts.copy(data=np.vectorize(lambda one: one != Counts(), otypes=[bool])(cells))
+        complete = there.sum("expert") == fits["n_matrices"]
+        zeros = zeros.where(~several, apart.max("expert").where(complete, size))
     lines = np.minimum(fits["rows"], fits["cols"])
     yield from _cells(fits["max_abs"].notnull() & (lines > 0) & (zeros >= lines))
 

@@ -17,15 +17,16 @@ from weibnb.io.safetensors import CheckpointError
 from weibnb.messages import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
-    from weibnb.counting.counts import Counts
     from weibnb.counting.dispatch import Counting, Pending
     from weibnb.fitting.status import Status
     from weibnb.io.checkpoint import Checkpoint
     from weibnb.io.limits import Limits
     from weibnb.io.safetensors import TensorInfo
     from weibnb.io.sources import Planned
+
+    Cell = tuple[int, str, int]
 
 #: Longest side of a matrix: what its columns of the Dataset hold.
 LARGEST_SIDE = 2**31 - 1
@@ -68,6 +69,23 @@ class WeightTensor:
         rows, cols = self.info.shape[-2:]
         return (cols, rows) if self.role.transposed else (rows, cols)
 
+    def matrix(self, source: Source, expert: int) -> Matrix:
+        """Describe the matrix of one expert, not counted yet."""
+        rows, cols = self.features
+        return Matrix(
+            model=source.model,
+            layer=self.role.layer,
+            component=self.role.component,
+            step=source.step,
+            expert=expert,
+            parameter=self.info.name,
+            dtype=self.info.dtype,
+            rows=rows,
+            cols=cols,
+            status="pending" if self.status in COUNTED else self.status,
+            counts=None,
+        )
+
     def one_expert(self, weights: Any, expert: int) -> Any:
         """Take the matrix of one expert from the tensor, or from its bits in one dimension."""
         if not self.role.stacked:
@@ -99,6 +117,10 @@ class Listing:
     tensors: list[WeightTensor]
     error: CheckpointError | None = None
 
+    def matrices(self) -> list[Matrix]:
+        """Describe its matrices, none of them counted yet."""
+        return [t.matrix(self.source, expert) for t in self.tensors for expert in t.experts]
+
 
 @dataclass(slots=True)
 class MatrixInCounting:
@@ -106,23 +128,23 @@ class MatrixInCounting:
 
     Attributes
     ----------
-    tensor, expert
-        Which matrix.
+    matrix : Matrix
+        Which one.
+    nbytes : int
+        Bytes of the matrix.
+    status : Status
+        What becomes of it when it was counted.
     pending : Pending or None
         Its counts, when they are there.
     problem : str
         Why its tensor could not be read.
     """
 
-    tensor: WeightTensor
-    expert: int
+    matrix: Matrix
+    nbytes: int
+    status: Status
     pending: Pending | None
     problem: str = ""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the matrix."""
-        return self.tensor.info.nbytes // len(self.tensor.experts)
 
     @property
     def load(self) -> float:
@@ -138,24 +160,11 @@ class MatrixInCounting:
         """Give up what was not begun; True if the counts will come all the same."""
         return self.pending is not None and self.pending.abandon()
 
-    def finish(self, model: str, step: int) -> Matrix:
+    def finish(self) -> Matrix:
         """Wait for the counts."""
-        role, info = self.tensor.role, self.tensor.info
-        rows, cols = self.tensor.features
-        counts: Counts | None = None if self.pending is None else self.pending.result()
-        return Matrix(
-            model=model,
-            layer=role.layer,
-            component=role.component,
-            step=step,
-            expert=self.expert,
-            parameter=info.name,
-            dtype=info.dtype,
-            rows=rows,
-            cols=cols,
-            status="unreadable" if self.problem else self.tensor.status,
-            counts=counts,
-        )
+        counts = None if self.pending is None else self.pending.result()
+        status: Status = "unreadable" if self.problem else self.status
+        return replace(self.matrix, status=status, counts=counts)
 
 
 def list_matrices(planned: Planned, limits: Limits = DEFAULTS) -> Listing:
@@ -182,7 +191,7 @@ def list_matrices(planned: Planned, limits: Limits = DEFAULTS) -> Listing:
         for note in (*checkpoint.notes, planned.note)
         if note
     ]
-    about = (checkpoint.source, fingerprint, checkpoint.config, "", left)
+    about = (checkpoint.source, fingerprint, checkpoint.config, "", left, checkpoint.identity)
     return Listing(Source(planned.model, planned.step, *about), checkpoint, tensors)
 
 
@@ -232,17 +241,28 @@ def check_number_of_matrices(
     limits.check_number(checkpoint.source, number, "matrices")
 
 
-def begin_counting(listing: Listing, counting: Counting) -> Iterator[MatrixInCounting]:
-    """Begin to count the matrices of a checkpoint, one by one, experts one after the other."""
-    checkpoint = listing.checkpoint
+def begin_counting(
+    listing: Listing, counting: Counting, cells: Container[Cell] | None = None
+) -> Iterator[MatrixInCounting]:
+    """Begin to count the matrices of a checkpoint, one by one, experts one after the other.
+
+    Of the (layer, component, expert) in it only some `cells`, if they are given.
+    """
     for tensor in listing.tensors:
+        role = tensor.role
+        experts = [
+            expert
+            for expert in tensor.experts
+            if cells is None or (role.layer, role.component, expert) in cells
+        ]
         weights, problem = None, ""
-        if checkpoint is not None and tensor.status in COUNTED:
+        if experts and listing.checkpoint is not None and tensor.status in COUNTED:
             try:
-                weights = _weights(checkpoint, tensor, counting)
+                weights = _weights(listing.checkpoint, tensor, counting)
             except CheckpointError as err:
                 problem = str(err)
-        for expert in tensor.experts:
+        nbytes = tensor.info.nbytes // max(len(tensor.experts), 1)
+        for expert in experts:
             pending = None
             if weights is not None:
                 part = tensor.one_expert(weights, expert)
@@ -250,7 +270,8 @@ def begin_counting(listing: Listing, counting: Counting) -> Iterator[MatrixInCou
                     pending = counting.submit(part)
                 else:
                     pending = counting.submit_bits(part, tensor.info.dtype)
-            yield MatrixInCounting(tensor, expert, pending, problem)
+            matrix = tensor.matrix(listing.source, expert)
+            yield MatrixInCounting(matrix, nbytes, tensor.status, pending, problem)
 
 
 def _weights(checkpoint: Checkpoint, tensor: WeightTensor, counting: Counting) -> Any:
