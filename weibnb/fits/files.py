@@ -172,6 +172,11 @@ def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
         raise PermissionError(f"`path` must name a file that may be read, got {str(source)!r}.")
     if source.suffix.lower() in STORE_SUFFIXES:
         return prepare(open_store(source))
+    return _open_file(source)
+
+
+def _open_file(source: Path) -> xr.Dataset:
+    """Open a netCDF file; what its readers raise becomes a `FitsError`."""
     variable = ""
     try:
         check_layout(source)

@@ -216,7 +216,6 @@ def _count(
                 finish(waiting.popleft())
         while waiting:
             finish(waiting.popleft())
-        results.flush()
     except KeyboardInterrupt:
         for item in waiting:
             if item.abandon():
@@ -225,6 +224,7 @@ def _count(
     finally:
         if listing.checkpoint is not None:
             listing.checkpoint.close()
+        results.flush()
 
 
 def _nbytes(listing: Listing, cells: set[Cell]) -> int:
