@@ -61,7 +61,7 @@ def scan_in_child(source: Path, store: Path) -> tuple[int, int]:
         os.write(writer, _NOTE.pack(time.monotonic()))
         add(results, matrix)
 
-    Results.add = note  # type: ignore[method-assign]  # in this child alone
+    Results.add = note  # type: ignore[method-assign, assignment]  # in this child alone
     status = 1
     try:
         wb.scan(source, store=store, progress=False, workers=1)
