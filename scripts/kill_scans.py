@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -25,6 +26,9 @@ from safetensors.numpy import save_file
 
 import weibnb as wb
 from weibnb.scanning.results import Results
+
+if TYPE_CHECKING:
+    from weibnb.fits.build import Matrix
 
 _NOTE = struct.Struct("<d")
 
@@ -53,11 +57,11 @@ def scan_in_child(source: Path, store: Path) -> tuple[int, int]:
     os.close(reader)
     add = Results.add
 
-    def note(results: Results, matrix: object) -> None:
+    def note(results: Results, matrix: Matrix) -> None:
         os.write(writer, _NOTE.pack(time.monotonic()))
-        add(results, matrix)  # type: ignore[arg-type]  # it is handed on as it came
+        add(results, matrix)
 
-    Results.add = note  # type: ignore[method-assign]  # in this child alone
+    Results.add = note  # type: ignore[method-assign, assignment]  # in this child alone
     status = 1
     try:
         wb.scan(source, store=store, progress=False, workers=1)

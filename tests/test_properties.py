@@ -17,8 +17,8 @@ from weibnb.counting.dispatch import count_magnitudes
 from weibnb.fitting.estimates import ESTIMATES
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.single import WeibullFit, fit_weibull
-from weibnb.fitting.statistics import QUANTILES, describe_counts
-from weibnb.fitting.weibull import anchor
+from weibnb.fitting.statistics import describe_counts
+from weibnb.fitting.weibull import QUANTILES, anchor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import weibnb as wb
 from tests.scanning.helpers import SHAPES, Q, llama, normal, only, write
 from weibnb.counting.counts import Counts
 from weibnb.fitting.estimates import ESTIMATES
-from weibnb.fitting.statistics import QUANTILES
+from weibnb.fitting.weibull import QUANTILES
 
 if TYPE_CHECKING:
     from pathlib import Path

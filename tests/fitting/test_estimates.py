@@ -12,7 +12,8 @@ from weibnb.counting.dispatch import count_magnitudes
 from weibnb.fitting.estimates import ESTIMATES, fit_counts
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.single import fit_weibull
-from weibnb.fitting.statistics import QUANTILES, describe_counts
+from weibnb.fitting.statistics import describe_counts
+from weibnb.fitting.weibull import QUANTILES
 
 
 @pytest.mark.parametrize("largest", [1.5e308, 1.7976931348623157e308])

@@ -10,7 +10,8 @@ import pytest
 from tests import oracle
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.fitting.rows import CountRows
-from weibnb.fitting.statistics import QUANTILES, describe_counts
+from weibnb.fitting.statistics import describe_counts
+from weibnb.fitting.weibull import QUANTILES
 
 
 def described(weights: Any) -> dict[str, Any]:

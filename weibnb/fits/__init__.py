@@ -1,10 +1,9 @@
-"""The Dataset of fits.
+"""The Dataset of fits: `schema` says what it holds and checks it.
 
-`schema` says what it holds and checks it, `build` makes it (with `experts`), `files` saves and
-opens it, after `inspection` looked it over, `refit` estimates anew from the counts (by `rows`),
-`select` picks cells and lists what was not fitted, `tables` makes tables of fits. `store` fills an
-SQLite file with fits while they are made (tables: `store_schema`, counts as bytes: `packing`),
-`store_reading` opens it.
+`build` fits matrices, `layout` puts them into it (`experts`), `refit` fits anew (`rows`, `lazy`).
+`files` saves and opens it (counts: `ragged`, `older`) after `inspection`; `store` fills an SQLite
+file (`store_schema`, `packing`), `store_reading` opens it. `select` picks cells and lists what was
+not fitted, `tables` makes tables.
 """
 
 import lazy_loader
@@ -16,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "experts",
         "files",
         "inspection",
+        "layout",
         "lazy",
         "older",
         "packing",

@@ -12,7 +12,6 @@ from weibnb.fits.inspection import READ_LATER, FitsError, check_layout, check_va
 from weibnb.fits.older import restored_dense
 from weibnb.fits.ragged import CHUNK, flattened, restored
 from weibnb.fits.schema import escape_all, prepare
-from weibnb.fits.store_reading import open_store
 from weibnb.fits.store_schema import STORE_SUFFIXES
 from weibnb.writing import check_target, write_whole
 
@@ -171,7 +170,14 @@ def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
     if not os.access(source, os.R_OK):
         raise PermissionError(f"`path` must name a file that may be read, got {str(source)!r}.")
     if source.suffix.lower() in STORE_SUFFIXES:
+        from weibnb.fits.store_reading import open_store
+
         return prepare(open_store(source))
+    return _open_file(source)
+
+
+def _open_file(source: Path) -> xr.Dataset:
+    """Open a netCDF file; what its readers raise becomes a `FitsError`."""
     variable = ""
     try:
         check_layout(source)

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from weibnb.counting.counts import Counts
-    from weibnb.fits.build import Matrix, Source
+    from weibnb.fits.build import Matrix
+    from weibnb.fits.layout import Source
 
     Cell = tuple[int, str, int]
     Columns = Mapping[str, NDArray[Any]]

@@ -11,8 +11,8 @@ import numpy as np
 
 from weibnb.counting.counts import Counts
 from weibnb.fits import store_schema
-from weibnb.fits.build import Source, lay_out
 from weibnb.fits.inspection import FitsError, is_list_of_tensors
+from weibnb.fits.layout import Source, lay_out
 from weibnb.fits.lazy import LazyCounts
 from weibnb.fits.packing import unpack
 from weibnb.fits.store import failures
@@ -23,8 +23,7 @@ from weibnb.fits.store_schema import (
     migrate,
     store_version,
 )
-from weibnb.fitting.statistics import QUANTILES
-from weibnb.fitting.weibull import Estimator, Trim, check_protocol
+from weibnb.fitting.weibull import QUANTILES, Estimator, Trim, check_protocol
 from weibnb.messages import check_choice
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import numpy as np
 from weibnb.compiled import compiled
 from weibnb.counting.formats import label_values, upper_edge
 from weibnb.fitting.estimates import BATCH
+from weibnb.fitting.weibull import QUANTILES
 from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from weibnb.fitting.rows import CountRows
 
     Array = NDArray[np.float64]
-
-#: Probabilities of the quantile grid.
-QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
 
 
 def describe_counts(rows: CountRows, *, workers: int | None = None) -> dict[str, NDArray[Any]]:

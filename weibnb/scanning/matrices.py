@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from weibnb.counting.formats import FORMATS
-from weibnb.fits.build import Matrix, Source
+from weibnb.fits.build import Matrix
+from weibnb.fits.layout import Source
 from weibnb.fits.schema import NO_EXPERT
 from weibnb.fitting.status import COUNTED, MINIMUM_WEIGHTS
 from weibnb.io.checkpoint import open_checkpoint

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from weibnb.fits.build import estimate, lay_out
+from weibnb.fits.build import estimate
+from weibnb.fits.layout import lay_out
 from weibnb.fits.store import Store
 from weibnb.fits.store_reading import open_store
 from weibnb.interrupts import held
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from weibnb.fits.build import Matrix, Source
+    from weibnb.fits.build import Matrix
+    from weibnb.fits.layout import Source
     from weibnb.fitting.weibull import Estimator
     from weibnb.scanning.matrices import Cell, Listing
 

@@ -217,7 +217,6 @@ def _count(
                 finish(waiting.popleft())
         while waiting:
             finish(waiting.popleft())
-        results.flush()
     except KeyboardInterrupt:
         for item in waiting:
             if item.abandon():
@@ -226,6 +225,7 @@ def _count(
     finally:
         if listing.checkpoint is not None:
             listing.checkpoint.close()
+        results.flush()
 
 
 def _nbytes(listing: Listing, cells: set[Cell]) -> int:
