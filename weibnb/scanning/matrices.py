@@ -11,6 +11,8 @@ from weibnb.fits.build import Matrix, Source
 from weibnb.fits.schema import NO_EXPERT
 from weibnb.fitting.status import COUNTED
 from weibnb.io.checkpoint import open_checkpoint
+from weibnb.io.guard import watch
+from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.naming import Role, Skip, identify, tower
 from weibnb.io.safetensors import CheckpointError
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from weibnb.counting.dispatch import Counting, Pending
     from weibnb.fitting.status import Status
     from weibnb.io.checkpoint import Checkpoint
+    from weibnb.io.mapping import Origin
     from weibnb.io.safetensors import TensorInfo
     from weibnb.io.sources import Planned
 
@@ -102,13 +105,16 @@ class MatrixInCounting:
     pending : Pending or None
         Its counts, when they are there.
     problem : str
-        Why its tensor could not be read.
+        Why its tensor could not be read; once it is finished also why that went wrong.
+    origin : Origin or None
+        The file that it is read from.
     """
 
     tensor: WeightTensor
     expert: int
     pending: Pending | None
     problem: str = ""
+    origin: Origin | None = None
 
     @property
     def nbytes(self) -> int:
@@ -130,10 +136,14 @@ class MatrixInCounting:
         return self.pending is not None and self.pending.abandon()
 
     def finish(self, model: str, step: int) -> Matrix:
-        """Wait for the counts."""
+        """Wait for the counts, and check that what was counted is what the file held."""
         role, info = self.tensor.role, self.tensor.info
         rows, cols = self.tensor.features
         counts: Counts | None = None if self.pending is None else self.pending.result()
+        try:
+            check_unchanged(self.origin)
+        except CheckpointError as err:
+            self.problem, counts = str(err), None
         return Matrix(
             model=model,
             layer=role.layer,
@@ -214,6 +224,7 @@ def begin_counting(listing: Listing, counting: Counting) -> Iterator[MatrixInCou
         if checkpoint is not None and tensor.status in COUNTED:
             try:
                 weights = _weights(checkpoint, tensor, counting)
+                watch(weights)
             except CheckpointError as err:
                 problem = str(err)
         for expert in tensor.experts:
@@ -224,7 +235,7 @@ def begin_counting(listing: Listing, counting: Counting) -> Iterator[MatrixInCou
                     pending = counting.submit(part)
                 else:
                     pending = counting.submit_bits(part, tensor.info.dtype)
-            yield MatrixInCounting(tensor, expert, pending, problem)
+            yield MatrixInCounting(tensor, expert, pending, problem, origin_of(weights))
 
 
 def _weights(checkpoint: Checkpoint, tensor: WeightTensor, counting: Counting) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weibnb.counting.dispatch import Counting
 from weibnb.fits.build import build
 from weibnb.fitting.weibull import Estimator, check_protocol
+from weibnb.io.guard import guarded
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, printable, shortened
@@ -130,7 +131,11 @@ def scan(
     matrices: list[Matrix] = []
     problems: list[str] = []
     interrupted = False
-    with Counting(device, workers=workers) as counting, _progress_bar(progress=progress) as bar:
+    with (
+        guarded(),
+        Counting(device, workers=workers) as counting,
+        _progress_bar(progress=progress) as bar,
+    ):
         try:
             listings.extend(map(list_matrices, plan))
             bar.total = sum(t.info.nbytes for listing in listings for t in listing.tensors)
@@ -174,13 +179,13 @@ def _count(
 
     def finish(item: MatrixInCounting) -> None:
         matrices.append(item.finish(model, step))
+        problems.extend([item.problem] if item.problem else [])
         bar.update(0 if item.was_read else item.nbytes)
 
     try:
         for item in begin_counting(listing, counting):
             bar.set_postfix_str(printable(item.tensor.info.name[-60:]), refresh=False)
             bar.update(item.nbytes if item.was_read else 0)
-            problems += [item.problem] if item.problem else []
             waiting.append(item)
             load += item.load
             while load > 1:
