@@ -12,6 +12,8 @@ from weibnb.fits.layout import Source
 from weibnb.fits.schema import NO_EXPERT
 from weibnb.fitting.status import COUNTED
 from weibnb.io.checkpoint import open_checkpoint
+from weibnb.io.guard import watch
+from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.naming import Role, Skip, identify, tower
 from weibnb.io.safetensors import CheckpointError
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from weibnb.counting.dispatch import Counting, Pending
     from weibnb.fitting.status import Status
     from weibnb.io.checkpoint import Checkpoint
+    from weibnb.io.mapping import Origin
     from weibnb.io.safetensors import TensorInfo
     from weibnb.io.sources import Planned
 
@@ -129,7 +132,9 @@ class MatrixInCounting:
     pending : Pending or None
         Its counts, when they are there.
     problem : str
-        Why its tensor could not be read.
+        Why its tensor could not be read; once it is finished also why that went wrong.
+    origin : Origin or None
+        The file that it is read from.
     """
 
     matrix: Matrix
@@ -137,6 +142,7 @@ class MatrixInCounting:
     status: Status
     pending: Pending | None
     problem: str = ""
+    origin: Origin | None = None
 
     @property
     def load(self) -> float:
@@ -153,8 +159,12 @@ class MatrixInCounting:
         return self.pending is not None and self.pending.abandon()
 
     def finish(self) -> Matrix:
-        """Wait for the counts."""
+        """Wait for the counts, and check that what was counted is what the file held."""
         counts = None if self.pending is None else self.pending.result()
+        try:
+            check_unchanged(self.origin)
+        except CheckpointError as err:
+            self.problem, counts = str(err), None
         status: Status = "unreadable" if self.problem else self.status
         return replace(self.matrix, status=status, counts=counts)
 
@@ -234,6 +244,7 @@ def begin_counting(
         if experts and listing.checkpoint is not None and tensor.status in COUNTED:
             try:
                 weights = _weights(listing.checkpoint, tensor, counting)
+                watch(weights)
             except CheckpointError as err:
                 problem = str(err)
         nbytes = tensor.info.nbytes // max(len(tensor.experts), 1)
@@ -246,7 +257,8 @@ def begin_counting(
                 else:
                     pending = counting.submit_bits(part, tensor.info.dtype)
             matrix = tensor.matrix(listing.source, expert)
-            yield MatrixInCounting(matrix, nbytes, tensor.status, pending, problem)
+            origin = origin_of(weights)
+            yield MatrixInCounting(matrix, nbytes, tensor.status, pending, problem, origin)
 
 
 def _weights(checkpoint: Checkpoint, tensor: WeightTensor, counting: Counting) -> Any:
