@@ -14,7 +14,7 @@ from tests import oracle
 from tests.counting.samples import any_pattern, reference, wide
 from tests.oracle import same_counts as same
 from weibnb.counting.counts import Counts
-from weibnb.counting.cpu import PendingOnThreads, count_bits
+from weibnb.counting.cpu import PendingOnThreads, count_bits, merged
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import as_bits, label_values
 from weibnb.counting.limits import Limits
@@ -80,7 +80,10 @@ def test_pieces_add_up(dtype: str, chunk: int, workers: int) -> None:
     whole = count_magnitudes(weights)
     with ThreadPoolExecutor(workers) as pool:
         pending = PendingOnThreads(
-            pool, *as_bits(weights), workers=workers, limits=Limits(piece=chunk, pieces_waiting=3)
+            pool,
+            *as_bits(weights),
+            workers=workers,
+            limits=Limits(piece=chunk, pieces_waiting=3, worth_a_thread=0),
         )
         assert len(pending.pieces) == -(-weights.size // chunk)
         assert pending.load == len(pending.pieces) / (3 * workers)
@@ -95,17 +98,16 @@ def test_pieces_of_different_precision_add_up() -> None:
     whole = count_magnitudes(weights)
     assert not whole.exact
     with ThreadPoolExecutor(1) as pool:
-        pieces = PendingOnThreads(pool, *as_bits(weights), workers=1, limits=Limits(piece=1000))
+        pieces = PendingOnThreads(
+            pool, *as_bits(weights), workers=1, limits=Limits(piece=1000, worth_a_thread=0)
+        )
         same(pieces.result(), whole)
 
 
 def test_counters_do_not_wrap_when_pieces_are_added() -> None:
-    piece = count_bits(np.full(3, 0x3F80, np.uint16), "BF16")
-    piece.counters[0x3F80] = 2**32 - 1
-    total = count_bits(np.full(3, 0x3F80, np.uint16), "BF16")
-    total += piece
-    total += piece
-    assert total.finish().counts.tolist() == [2 * (2**32 - 1) + 3]
+    few, many = (count_bits(np.full(3, 0x3F80, np.uint16), "BF16") for _ in range(2))
+    many.counts[:] = 2**32 - 1
+    assert merged([few, many, many]).finish().counts.tolist() == [2 * (2**32 - 1) + 3]
 
 
 def test_pieces_that_were_not_begun_are_given_up() -> None:
@@ -115,7 +117,9 @@ def test_pieces_that_were_not_begun_are_given_up() -> None:
         pool.submit(busy.wait)
         begun.wait()
         weights = np.ones(10, np.float32)
-        pending = PendingOnThreads(pool, *as_bits(weights), workers=1, limits=Limits(piece=3))
+        pending = PendingOnThreads(
+            pool, *as_bits(weights), workers=1, limits=Limits(piece=3, worth_a_thread=0)
+        )
         assert not pending.abandon()
         assert [piece.cancelled() for piece in pending.pieces] == [True] * 4
         busy.set()
