@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 # Weights that are looked at and then counted while the first cache still holds them.
 _BLOCK = 2048
-# Counters that are looked at together for one that is not zero.
-_RUN = 64
 # Pattern bits that a counter of interval labels has less than one of values: 1,024 / 256.
 _COARSER = 2
 
@@ -59,24 +57,16 @@ def _add_by_four(words: Any, counters: Any, mask: Any) -> None:
 
 
 @compiled
-def _take(counters: Any, first: int, stop: int) -> Any:
-    """Give the counters from `first` to `stop` that are not zero, and set them to zero."""
-    number = 0
-    for i in range(first, stop):
-        number += counters[i] != 0
-    occupied, counts = np.empty(number, np.int64), np.empty(number, np.int64)
-    at = 0
-    for start in range(first, stop, _RUN):
-        end, seen = min(start + _RUN, stop), counters[start]
-        for i in range(start, end):
-            seen |= counters[i]
-        if seen:
-            for i in range(start, end):
-                if counters[i]:
-                    occupied[at], counts[at] = i, counters[i]
-                    counters[i] = 0
-                    at += 1
-    return occupied, counts
+def _take(counters: Any, first: int, stop: int, most: int) -> Any:
+    """Give the counters that are not zero, at most so many, and set them to zero."""
+    row, number = counters[first:stop], 0
+    occupied, counts = np.empty(most, np.int64), np.empty(most, np.int64)
+    for i in range(row.size):
+        if row[i]:
+            occupied[number], counts[number] = first + i, row[i]
+            row[i] = 0
+            number += 1
+    return occupied[:number].copy(), counts[:number].copy()
 
 
 @compiled
@@ -84,7 +74,7 @@ def _count_16(words: Any, rest: Any, counters: Any, mask: Any, lanes: Any) -> An
     """Count 16-bit patterns: those of whole words, and the rest."""
     _add_by_four(words, counters, lanes)
     _add(rest, counters, mask, 0)
-    return _take(counters, 0, 1 << 15)
+    return _take(counters, 0, 1 << 15, min(4 * words.size + rest.size, 1 << 15))
 
 
 @compiled
@@ -99,7 +89,7 @@ def _count_8(words: Any, rest: Any, counters: Any, mask: Any, lanes: Any) -> Any
             single[right] += pairs[right]
         pairs[:] = 0
     _add(rest, single, mask, 0)
-    return _take(single, 0, 1 << 7)
+    return _take(single, 0, 1 << 7, 1 << 7)
 
 
 @compiled_inline
@@ -146,7 +136,8 @@ def _count_top_bits(
         largest, union = max(largest, high), union | seen
         _add(block, counters, mask, shift)
         counted += block.size
-    bins = _take(counters, np.int64(first >> shift), np.int64(last >> shift) + 1)
+    begin, stop = np.int64(first >> shift), np.int64(last >> shift) + 1
+    bins = _take(counters, begin, stop, min(counted, max(stop - begin, 0)))
     return bins, counted, zeros, infinities, np.int64(union), np.int64(largest)
 
 
@@ -217,7 +208,7 @@ def merged(tallies: Sequence[Tally]) -> Tally:
         bins[tally.occupied] += tally.counts
     return Tally(
         tallies[0].format,
-        *_take(bins, first, stop),
+        *_take(bins, first, stop, occupied.size),
         sum(tally.zeros for tally in tallies),
         sum(tally.infinities for tally in tallies),
         reduce(or_, (tally.bits_seen for tally in tallies)),
