@@ -45,11 +45,14 @@ def _add(bits: Any, counters: Any, mask: Any, shift: Any) -> None:
 
 
 @compiled_inline
-def _add_by_four(words: Any, counters: Any, mask: Any) -> None:
-    """Count the four 16-bit patterns of each word: a load for each takes 1.5 times as long."""
+def _add_by_four(words: Any, counters: Any, mask: Any, above: Any) -> None:
+    """Count four patterns of 16 bits per word; a load for each takes 1.5 times as long.
+
+    Bits in `mask` stay where they are, those in `above` move down by one.
+    """
     lane = np.uint64(0xFFFF)
     for i in range(words.size):
-        word = words[i] & mask
+        word = (words[i] & mask) | ((words[i] & above) >> np.uint64(1))
         counters[word & lane] += np.uint32(1)
         counters[(word >> np.uint64(16)) & lane] += np.uint32(1)
         counters[(word >> np.uint64(32)) & lane] += np.uint32(1)
@@ -70,25 +73,29 @@ def _take(counters: Any, first: int, stop: int, most: int) -> Any:
 
 
 @compiled
-def _count_16(words: Any, rest: Any, counters: Any, mask: Any, lanes: Any) -> Any:
+def _count_16(words: Any, rest: Any, counters: Any) -> Any:
     """Count 16-bit patterns: those of whole words, and the rest."""
-    _add_by_four(words, counters, lanes)
-    _add(rest, counters, mask, 0)
+    _add_by_four(words, counters, np.uint64(0x7FFF7FFF7FFF7FFF), np.uint64(0))
+    _add(rest, counters, np.uint16(0x7FFF), np.uint16(0))
     return _take(counters, 0, 1 << 15, min(4 * words.size + rest.size, 1 << 15))
 
 
 @compiled
-def _count_8(words: Any, rest: Any, counters: Any, mask: Any, lanes: Any) -> Any:
-    """Count 8-bit patterns in pairs, which halves the updates of counters, and take pairs apart."""
-    _add_by_four(words, counters, lanes)
+def _count_8(words: Any, rest: Any, counters: Any) -> Any:
+    """Count 8-bit patterns in pairs, which halves the updates of counters, and take pairs apart.
+
+    The gap of the sign between the two is closed: with it the counters in use would share few
+    lines of the cache, and take 1.7 times as long.
+    """
+    _add_by_four(words, counters, np.uint64(0x007F007F007F007F), np.uint64(0x7F007F007F007F00))
     single = np.zeros(1 << 7, np.uint32)
     for left in range(1 << 7):
-        pairs = counters[left << 8 : (left << 8) + (1 << 7)]
+        pairs = counters[left << 7 : (left + 1) << 7]
         for right in range(1 << 7):
             single[left] += pairs[right]
             single[right] += pairs[right]
         pairs[:] = 0
-    _add(rest, single, mask, 0)
+    _add(rest, single, np.uint8(0x7F), np.uint8(0))
     return _take(single, 0, 1 << 7, 1 << 7)
 
 
@@ -229,13 +236,9 @@ def count_bits(bits: Bits, dtype: str) -> Tally:
 
 def _tally_patterns(bits: Bits, form: Format, counters: Any) -> Tally:
     """Count every pattern."""
-    word, width = bits.dtype.type, 8 * bits.itemsize
-    mask = (1 << width - 1) - 1
-    lanes = np.uint64(sum(mask << at for at in range(0, 64, width)))
-    whole = bits.size * bits.itemsize // 8 * 8 // bits.itemsize
-    words, rest = bits[:whole].view(np.uint64), bits[whole:]
-    count = _count_8 if width == 8 else _count_16
-    return Tally(form, *count(words, rest, counters, word(mask), lanes))
+    whole = bits.nbytes // 8 * 8 // bits.itemsize
+    count = _count_8 if bits.itemsize == 1 else _count_16
+    return Tally(form, *count(bits[:whole].view(np.uint64), bits[whole:], counters))
 
 
 def _tally_top_bits(bits: Bits, form: Format, counters: Any) -> Tally:
