@@ -59,6 +59,17 @@ def _add_by_four(words: Any, counters: Any, mask: Any, above: Any) -> None:
         counters[word >> np.uint64(48)] += np.uint32(1)
 
 
+@compiled_inline
+def _look(block: Any, mask: Any) -> Any:
+    """Give the smallest and largest magnitude and the union of all: a loop of vectors."""
+    smallest, largest, union = mask, mask & ~mask, mask & ~mask
+    for i in range(block.size):
+        magnitude = block[i] & mask
+        smallest, largest = min(smallest, magnitude), max(largest, magnitude)
+        union |= magnitude
+    return smallest, largest, union
+
+
 @compiled
 def _take(counters: Any, first: int, stop: int, most: int) -> Any:
     """Give the counters that are not zero, at most so many, and set them to zero."""
@@ -73,15 +84,19 @@ def _take(counters: Any, first: int, stop: int, most: int) -> Any:
 
 
 @compiled
-def _count_16(words: Any, rest: Any, counters: Any) -> Any:
+def _count_16(bits: Any, words: Any, counters: Any) -> Any:
     """Count 16-bit patterns: those of whole words, and the rest."""
+    mask, first, stop = np.uint16(0x7FFF), 0, 1 << 15
+    if bits.size < stop:  # a look at the weights is quicker than one at all the counters
+        low, high, _ = _look(bits, mask)
+        first, stop = np.int64(low), np.int64(high) + 1
     _add_by_four(words, counters, np.uint64(0x7FFF7FFF7FFF7FFF), np.uint64(0))
-    _add(rest, counters, np.uint16(0x7FFF), np.uint16(0))
-    return _take(counters, 0, 1 << 15, min(4 * words.size + rest.size, 1 << 15))
+    _add(bits[4 * words.size :], counters, mask, np.uint16(0))
+    return _take(counters, first, stop, min(bits.size, 1 << 15))
 
 
 @compiled
-def _count_8(words: Any, rest: Any, counters: Any) -> Any:
+def _count_8(bits: Any, words: Any, counters: Any) -> Any:
     """Count 8-bit patterns in pairs, which halves the updates of counters, and take pairs apart.
 
     The gap of the sign between the two is closed: with it the counters in use would share few
@@ -95,19 +110,8 @@ def _count_8(words: Any, rest: Any, counters: Any) -> Any:
             single[left] += pairs[right]
             single[right] += pairs[right]
         pairs[:] = 0
-    _add(rest, single, np.uint8(0x7F), np.uint8(0))
+    _add(bits[8 * words.size :], single, np.uint8(0x7F), np.uint8(0))
     return _take(single, 0, 1 << 7, 1 << 7)
-
-
-@compiled_inline
-def _look(block: Any, mask: Any) -> Any:
-    """Give the smallest and largest magnitude and the union of all: a loop of vectors."""
-    smallest, largest, union = mask, mask & ~mask, mask & ~mask
-    for i in range(block.size):
-        magnitude = block[i] & mask
-        smallest, largest = min(smallest, magnitude), max(largest, magnitude)
-        union |= magnitude
-    return smallest, largest, union
 
 
 @compiled
@@ -185,23 +189,22 @@ class Tally:
     def finish(self) -> Counts:
         """Keep zeros and non-finite patterns apart."""
         form, occupied, counts = self.format, self.occupied, self.counts
-        finite = int(occupied.searchsorted(form.finite))
-        nonfinite = int(counts[finite:].sum())
-        zeros, infinities, inexact = self.zeros, self.infinities, False
+        zeros, infinities, nans, inexact = self.zeros, self.infinities, 0, False
+        if occupied.size and occupied[-1] >= form.finite:
+            finite, first_nan = occupied.searchsorted([form.finite, form.first_nan])
+            infinities = infinities if form.shift else int(counts[finite:first_nan].sum())
+            nans = int(counts[finite:].sum()) - infinities
+            occupied, counts = occupied[:finite], counts[:finite]
         if form.shift:
             inexact = self.bits_seen & ((1 << form.shift) - 1) != 0
-        else:
-            zeros = int(counts[: occupied.searchsorted(1)].sum())
-            infinities = int(counts[finite : occupied.searchsorted(form.first_nan)].sum())
-        first = 0
+        elif occupied.size and occupied[0] == 0:
+            zeros = int(counts[0])
         if zeros:
             counts[0] -= zeros
-            first = int(counts[0] == 0)
-        apart = (zeros, nonfinite - infinities, infinities)
-        kept = slice(first, finite)
-        return from_counters(
-            form, occupied[kept], counts[kept], apart, inexact=inexact, largest=self.largest
-        )
+            kept = slice(int(counts[0] == 0), None)
+            occupied, counts = occupied[kept], counts[kept]
+        apart = (zeros, nans, infinities)
+        return from_counters(form, occupied, counts, apart, inexact=inexact, largest=self.largest)
 
 
 def merged(tallies: Sequence[Tally]) -> Tally:
@@ -238,7 +241,7 @@ def _tally_patterns(bits: Bits, form: Format, counters: Any) -> Tally:
     """Count every pattern."""
     whole = bits.nbytes // 8 * 8 // bits.itemsize
     count = _count_8 if bits.itemsize == 1 else _count_16
-    return Tally(form, *count(bits[:whole].view(np.uint64), bits[whole:], counters))
+    return Tally(form, *count(bits, bits[:whole].view(np.uint64), counters))
 
 
 def _tally_top_bits(bits: Bits, form: Format, counters: Any) -> Tally:

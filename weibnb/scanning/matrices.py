@@ -216,11 +216,12 @@ def begin_counting(listing: Listing, counting: Counting) -> Iterator[MatrixInCou
                 weights = _weights(checkpoint, tensor, counting)
             except CheckpointError as err:
                 problem = str(err)
+        in_place = counting.counts_in_place(weights)
         for expert in tensor.experts:
             pending = None
             if weights is not None:
                 part = tensor.one_expert(weights, expert)
-                if counting.counts_in_place(weights):
+                if in_place:
                     pending = counting.submit(part)
                 else:
                     pending = counting.submit_bits(part, tensor.info.dtype)
