@@ -105,11 +105,12 @@ def _count_8(bits: Any, words: Any, counters: Any) -> Any:
     _add_by_four(words, counters, np.uint64(0x007F007F007F007F), np.uint64(0x7F007F007F007F00))
     single = np.zeros(1 << 7, np.uint32)
     for left in range(1 << 7):
-        pairs = counters[left << 7 : (left + 1) << 7]
+        pairs, total = counters[left << 7 : (left + 1) << 7], np.uint32(0)
         for right in range(1 << 7):
-            single[left] += pairs[right]
+            total += pairs[right]
             single[right] += pairs[right]
-        pairs[:] = 0
+            pairs[right] = 0
+        single[left] += total
     _add(bits[8 * words.size :], single, np.uint8(0x7F), np.uint8(0))
     return _take(single, 0, 1 << 7, 1 << 7)
 
