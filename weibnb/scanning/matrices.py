@@ -248,11 +248,12 @@ def begin_counting(
             except CheckpointError as err:
                 problem = str(err)
         nbytes = tensor.info.nbytes // max(len(tensor.experts), 1)
+        in_place = counting.counts_in_place(weights)
         for expert in experts:
             pending = None
             if weights is not None:
                 part = tensor.one_expert(weights, expert)
-                if counting.counts_in_place(weights):
+                if in_place:
                     pending = counting.submit(part)
                 else:
                     pending = counting.submit_bits(part, tensor.info.dtype)
