@@ -119,14 +119,14 @@ def _describe_scan(add: AddCommand) -> None:
     scan.add_argument(
         "paths",
         nargs="+",
-        type=Path,
+        type=_path,
         metavar="PATH",
         help="safetensors file, directory of them, or directory of step directories",
     )
     scan.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=_path,
         metavar="FITS",
         help="where the fits go: fits.nc (netCDF, written at the end) or fits.db (a store, written "
         "while it scans: a scan that was stopped goes on from there, unchanged files are not read "
@@ -159,6 +159,13 @@ def _describe_scan(add: AddCommand) -> None:
     )
     scan.add_argument("--quiet", action="store_true", help="no progress bar")
     scan.set_defaults(run=_scan)
+
+
+def _path(text: str) -> Path:
+    """Take a path from the command line; an empty one, of a variable without value, is refused."""
+    if not text:
+        raise argparse.ArgumentTypeError("a path is empty; pass . for the current directory")
+    return Path(text)
 
 
 def _scan(options: argparse.Namespace) -> int:

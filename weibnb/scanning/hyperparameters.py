@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,8 @@ def _look_up(fits: xr.Dataset, name: str) -> xr.DataArray:
     values = np.empty(source.shape)
     for position in np.ndindex(source.shape):
         path = str(source.values[position])
-        found = read_hyperparameters(path) if Path(path).exists() else {}
+        there = os.path.exists(path)  # noqa: PTH110 - also where it cannot be a path
+        found = read_hyperparameters(path) if there else {}
         if name not in found:
             raise ValueError(how_to_give(f"`{name}`", Path(path)))
         values[position] = found[name]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from weibnb.fits.schema import DIMS, prepare
 from weibnb.fitting.status import COUNTED
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.guard import guarded, watch
+from weibnb.io.limits import OF_THE_FORMAT
 from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
@@ -312,7 +313,7 @@ def _second_look(
     for key, cells_there in wanted.items():
         if isinstance(places[key], CheckpointError):
             raise places[key]
-        with guarded(), open_checkpoint(places[key]) as opened:
+        with guarded(), open_checkpoint(places[key], **asdict(OF_THE_FORMAT)) as opened:
             tensors = _by_cell(opened)
             for cell in cells_there:
                 found = tensors.get((cell.key["layer"], cell.key["component"]), [])
@@ -341,7 +342,7 @@ def _path(fits: xr.Dataset, model: str, step: int) -> str:
     """Give the path that a checkpoint was scanned from, if it is still there."""
     at = {d: v for d, v in (("model", model), ("step", step)) if d in fits["source"].dims}
     path = str(fits["source"].sel(at).item())
-    if not Path(path).exists():
+    if not os.path.exists(path):  # noqa: PTH110 - also where it cannot be a path
         cause = f"the weights of model {model!r}, step {step} are not there"
         raise CheckpointError(path, cause, "Pass `source=`, the same that weibnb.scan was given.")
     return path

@@ -10,12 +10,14 @@ from weibnb.counting.formats import FORMATS
 from weibnb.fits.build import Matrix
 from weibnb.fits.layout import Source
 from weibnb.fits.schema import NO_EXPERT
-from weibnb.fitting.status import COUNTED
+from weibnb.fitting.status import COUNTED, MINIMUM_WEIGHTS
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.guard import watch
+from weibnb.io.limits import DEFAULTS
 from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.naming import Role, Skip, identify, tower
 from weibnb.io.safetensors import CheckpointError
+from weibnb.messages import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
     from weibnb.counting.dispatch import Counting, Pending
     from weibnb.fitting.status import Status
     from weibnb.io.checkpoint import Checkpoint
+    from weibnb.io.limits import Limits
     from weibnb.io.mapping import Origin
     from weibnb.io.safetensors import TensorInfo
     from weibnb.io.sources import Planned
 
     Cell = tuple[int, str, int]
 
+#: Longest side of a matrix: what its columns of the Dataset hold.
+LARGEST_SIDE = 2**31 - 1
 _INTEGERS = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "F4", "BOOL"}
 
 
@@ -52,9 +57,13 @@ class WeightTensor:
 
     @property
     def experts(self) -> range:
-        """Numbers of the experts in it; `NO_EXPERT` alone for a matrix that is not one."""
+        """Numbers of the experts in it; `NO_EXPERT` alone for a matrix that is not one.
+
+        A stack that is not counted is one entry, whatever number of experts its shape promises.
+        """
         if self.role.stacked:
-            return range(self.info.shape[0])
+            counted = self.status in COUNTED
+            return range(self.info.shape[0]) if counted else range(NO_EXPERT, NO_EXPERT + 1)
         number = NO_EXPERT if self.role.expert is None else self.role.expert
         return range(number, number + 1)
 
@@ -169,7 +178,7 @@ class MatrixInCounting:
         return replace(self.matrix, status=status, counts=counts)
 
 
-def list_matrices(planned: Planned) -> Listing:
+def list_matrices(planned: Planned, limits: Limits = DEFAULTS) -> Listing:
     """Open a checkpoint and tell its weight matrices from the rest, without reading values.
 
     What is wrong with the checkpoint becomes the `error` of the listing.
@@ -177,14 +186,17 @@ def list_matrices(planned: Planned) -> Listing:
     try:
         if isinstance(planned.checkpoint, CheckpointError):
             raise planned.checkpoint
-        checkpoint = open_checkpoint(planned.checkpoint)
+        checkpoint = open_checkpoint(
+            planned.checkpoint, max_tensors=limits.max_tensors, max_header=limits.max_header
+        )
         fingerprint = checkpoint.fingerprint
+        tensors, left = choose_tensors(checkpoint)
+        check_number_of_matrices(checkpoint, tensors, limits)
     except CheckpointError as err:
         given = planned.checkpoint
         path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else err.path
         source = Source(planned.model, planned.step, path, "", {}, str(err), [])
         return Listing(source, None, [], err)
-    tensors, left = choose_tensors(checkpoint)
     left += [
         {"tensor": "", "shape": [], "dtype": "", "reason": note}
         for note in (*checkpoint.notes, planned.note)
@@ -209,21 +221,35 @@ def choose_tensors(checkpoint: Checkpoint) -> tuple[list[WeightTensor], list[dic
     taken: dict[tuple[int, str], dict[int | None, str]] = {}
     for name, info in checkpoint.tensors.items():
         role = roles[name]
-        if isinstance(role, Role):
+        if isinstance(role, Role) and (problem := _shape_problem(info, role)):
+            reason = problem
+        elif isinstance(role, Role):
             there = taken.setdefault((role.layer, role.component), {})
             new_expert = role.expert is not None and role.expert not in there and None not in there
             if not there or new_expert:
                 there[role.expert] = name
-                status = "unreadable" if name in unreadable else _initial_status(info, checkpoint)
+                status = _initial_status(info, checkpoint)
+                if status in COUNTED and name in unreadable:
+                    status = "unreadable"
                 chosen.append(WeightTensor(info, role, status))
                 continue
-            reason = f"its cell is taken by {next(iter(there.values()))}"
+            reason = f"its cell is taken by {shortened(next(iter(there.values())), 200)}"
         else:
             reason = "quantized" if role.reason == "packed" else role.reason
         left.append(
             {"tensor": name, "shape": list(info.shape), "dtype": info.dtype, "reason": reason}
         )
     return chosen, left
+
+
+def check_number_of_matrices(
+    checkpoint: Checkpoint, tensors: list[WeightTensor], limits: Limits
+) -> None:
+    """Raise if the stacks of experts in the files of a checkpoint hold too many matrices."""
+    if checkpoint.is_live:
+        return
+    number = sum(len(tensor.experts) for tensor in tensors)
+    limits.check_number(checkpoint.source, number, "matrices")
 
 
 def begin_counting(
@@ -286,6 +312,16 @@ def _one_tower_needs_no_prefix(roles: dict[str, Role | Skip]) -> dict[str, Role 
         else role
         for name, role in roles.items()
     }
+
+
+def _shape_problem(info: TensorInfo, role: Role) -> str:
+    """Say why matrices of this shape have no place in a Dataset; nothing if they do."""
+    rows, cols = info.shape[-2:]
+    if max(rows, cols) > LARGEST_SIDE:
+        return f"a side of its matrix is longer than {LARGEST_SIDE:,}"
+    if role.stacked and rows * cols < MINIMUM_WEIGHTS:
+        return f"its experts have {rows * cols} weights each, at least {MINIMUM_WEIGHTS} are fitted"
+    return ""
 
 
 def _initial_status(info: TensorInfo, checkpoint: Checkpoint) -> Status:

@@ -124,8 +124,8 @@ class Results:
     def fits(self, wanted: Callable[[Key], bool]) -> xr.Dataset:
         """Give the fits of what was begun, or of the `wanted` (model, step) of a store.
 
-        What is not counted yet has the status ``pending``; in memory, checkpoints of which
-        nothing was counted are left out.
+        What is not counted yet has the status ``pending``; in memory, checkpoints of whose
+        matrices none was counted are left out.
         """
         self.flush()
         with held():
@@ -133,10 +133,11 @@ class Results:
                 return open_store(self.store.path, wanted=wanted, experts=self._experts)
             reached = {key for columns in self._columns for key in _keys(columns)}
             waiting = [matrix for (key, _), matrix in self._open.items() if key in reached]
+            untouched = {key for key, _ in self._open} - reached
             parts = [*self._columns, *([self._fit(waiting)] if waiting else [])]
             return lay_out(
                 {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
-                [s for key, s in self._sources.items() if key in reached or s.problem],
+                [s for key, s in self._sources.items() if key not in untouched],
                 trim=self._trim,
                 estimator=self._estimator,
                 experts=self._experts,

@@ -14,7 +14,8 @@ from weibnb.io.guard import guarded
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, printable, shortened
-from weibnb.scanning.matrices import begin_counting, list_matrices
+from weibnb.scanning.listing import list_checkpoints
+from weibnb.scanning.matrices import begin_counting
 from weibnb.scanning.results import Results
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def scan(
         _progress_bar(progress=progress) as bar,
     ):
         try:
-            listings.extend(map(list_matrices, plan))
+            listings.extend(list_checkpoints(plan))
             with results.alone():
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
                 bar.total = sum(map(_nbytes, listings, still_open))
