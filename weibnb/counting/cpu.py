@@ -71,7 +71,7 @@ def _look(block: Any, mask: Any) -> Any:
 
 
 @compiled
-def _take(counters: Any, first: int, stop: int, most: int) -> Any:
+def _take(counters: Any, first: Any, stop: Any, most: Any) -> Any:
     """Give the counters that are not zero, at most so many, and set them to zero."""
     row, number = counters[first:stop], 0
     occupied, counts = np.empty(most, np.int64), np.empty(most, np.int64)
@@ -86,8 +86,8 @@ def _take(counters: Any, first: int, stop: int, most: int) -> Any:
 @compiled
 def _count_16(bits: Any, words: Any, counters: Any) -> Any:
     """Count 16-bit patterns: those of whole words, and the rest."""
-    mask, first, stop = np.uint16(0x7FFF), 0, 1 << 15
-    if bits.size < stop:  # a look at the weights is quicker than one at all the counters
+    mask, first, stop = np.uint16(0x7FFF), np.int64(0), np.int64(1 << 15)
+    if bits.size < 1 << 15:  # a look at the weights is quicker than one at all the counters
         low, high, _ = _look(bits, mask)
         first, stop = np.int64(low), np.int64(high) + 1
     _add_by_four(words, counters, np.uint64(0x7FFF7FFF7FFF7FFF), np.uint64(0))
@@ -217,9 +217,11 @@ def merged(tallies: Sequence[Tally]) -> Tally:
     bins = np.zeros(stop, np.int64)
     for tally in tallies:
         bins[tally.occupied] += tally.counts
+    occupied, counts = _take(bins, first, stop, occupied.size)
     return Tally(
         tallies[0].format,
-        *_take(bins, first, stop, occupied.size),
+        occupied,
+        counts,
         sum(tally.zeros for tally in tallies),
         sum(tally.infinities for tally in tallies),
         reduce(or_, (tally.bits_seen for tally in tallies)),
@@ -242,26 +244,35 @@ def _tally_patterns(bits: Bits, form: Format, counters: Any) -> Tally:
     """Count every pattern."""
     whole = bits.nbytes // 8 * 8 // bits.itemsize
     count = _count_8 if bits.itemsize == 1 else _count_16
-    return Tally(form, *count(bits, bits[:whole].view(np.uint64), counters))
+    occupied, counts = count(bits, bits[:whole].view(np.uint64), counters)
+    return Tally(form, occupied, counts)
 
 
 def _tally_top_bits(bits: Bits, form: Format, counters: Any) -> Tally:
     """Count intervals where the first weights fill more than ten mantissa bits, else values."""
-    word = bits.dtype.type
-    mask, below = word((1 << 8 * bits.itemsize - 1) - 1), (1 << form.shift) - 1
-    infinity = word(form.infinity << form.shift)
+    mask = bits.dtype.type((1 << 8 * bits.itemsize - 1) - 1)
     tallies, counted = [], 0
-    if int(_union(bits[:_BLOCK], mask)) & below:
+    if int(_union(bits[:_BLOCK], mask)) & (1 << form.shift) - 1:
         # a quarter of the counters stays in the cache; subnormals of F32 have no coarser grid
-        least, shift = word(1 << 23 if form.name == "F32" else 1), word(form.shift + _COARSER)
-        bins, counted, *rest = _count_top_bits(bits, counters, mask, infinity, shift, least)
-        tallies.append(Tally(form, bins[0] << _COARSER, bins[1], *rest))
+        least = 1 << 23 if form.name == "F32" else 1
+        tally, counted = _tally_grid(bits, form, counters, mask, _COARSER, least)
+        tallies.append(tally)
     if counted < bits.size or not tallies:
-        bins, counted, *rest = _count_top_bits(
-            bits[counted:], counters, mask, infinity, word(form.shift), word(1)
-        )
-        tallies.append(Tally(form, *bins, *rest))
+        tallies.append(_tally_grid(bits[counted:], form, counters, mask, 0, 1)[0])
     return merged(tallies)
+
+
+def _tally_grid(
+    bits: Bits, form: Format, counters: Any, mask: Any, coarser: int, least: int
+) -> tuple[Tally, int]:
+    """Count on a grid that is coarser by so many bits, and say how many weights were counted."""
+    word = bits.dtype.type
+    infinity, shift = word(form.infinity << form.shift), word(form.shift + coarser)
+    (occupied, counts), counted, zeros, infinities, union, largest = _count_top_bits(
+        bits, counters, mask, infinity, shift, word(least)
+    )
+    occupied <<= coarser
+    return Tally(form, occupied, counts, zeros, infinities, union, largest), counted
 
 
 class PendingOnThreads:
