@@ -7,11 +7,20 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
+from llvmlite import binding, ir
+from numba import carray  # type: ignore[attr-defined]
+from numba.core import sigutils, types
+from numba.extending import intrinsic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 F = TypeVar("F", bound="Callable[..., Any]")
+#: View so many words behind a pointer as an array, in a compiled function.
+as_array: Any = carray
 
 
 def compiled(function: F) -> F:
@@ -26,6 +35,42 @@ def compiled(function: F) -> F:
 def compiled_inline(function: F) -> F:
     """Compile a small function into each loop that calls it, as `compiled` does."""
     return _compiled(function, forceinline=True)
+
+
+def compiled_callback(function: Callable[..., None], signature: str) -> int:
+    """Compile a function for callers in C, and give its address; it needs no interpreter."""
+    try:
+        callback = numba.cfunc(signature, cache=True)(function)
+    except RuntimeError:  # numba found no place for its cache
+        _tell_once()
+        callback = numba.cfunc(signature)(function)
+    _kept.append(callback)
+    return cast("int", callback.address)
+
+
+def c_function(name: str, signature: str) -> Any:
+    """Name a function of the C library that compiled functions may call."""
+    arguments, result = sigutils.normalize_signature(signature)
+    return types.ExternalFunction(name, result(*arguments))
+
+
+def named_memory(name: str, words: NDArray[np.int64]) -> Any:
+    """Make the function by which compiled functions find an array, kept from session to session."""
+    binding.add_symbol(name, words.ctypes.data)
+
+    @intrinsic
+    def pointer(_: Any) -> Any:
+        def generate(_context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
+            place = builder.module.globals.get(name)
+            return place or ir.GlobalVariable(builder.module, ir.IntType(64), name)
+
+        return types.CPointer(types.int64)(), generate
+
+    return pointer
+
+
+# Callbacks that C may call.
+_kept: list[Any] = []
 
 
 def _compiled(function: F, *, forceinline: bool = False) -> F:

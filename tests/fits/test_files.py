@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import xarray as xr
 
 import weibnb as wb
 from tests.fits.helpers import UP, Q, dense, experts, normal, round_trip
+from weibnb.fits.ragged import flattened
 from weibnb.testing import encode, write_safetensors
 
 if TYPE_CHECKING:
@@ -194,3 +196,21 @@ def test_save_into_a_missing_directory_names_it(tmp_path: Path) -> None:
         wb.save_fits(fits, tmp_path / "folder")
     assert ".nc'" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_zarr_group_holds_what_the_file_holds(tmp_path: Path) -> None:
+    fits = wb.scan({"tiny": experts()})
+    group = wb.save_fits(fits, tmp_path / "fits.zarr")
+    with xr.open_zarr(group, consolidated=False) as opened:
+        xr.testing.assert_identical(opened.load(), flattened(fits))
+    with pytest.raises(FileExistsError, match="must not be there yet"):
+        wb.save_fits(fits, group)
+    with pytest.raises(FileNotFoundError, match="directory that exists"):
+        wb.save_fits(fits, tmp_path / "nowhere" / "fits.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == ["fits.zarr"]
+
+
+def test_a_zarr_group_needs_zarr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(ImportError, match=r"pip install 'weibnb\[zarr\]'"):
+        wb.save_fits(wb.scan({"tiny": experts()}), tmp_path / "fits.zarr")

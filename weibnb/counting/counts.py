@@ -173,13 +173,16 @@ def from_counters(
     """
     zeros, nans, infinities = apart
     labels, exact = counter_labels(form)[occupied], not inexact
-    if not form.shift:
-        largest = int(occupied[-1]) if occupied.size else 0
-    top = float(decode(np.array([largest], form.bits), form.name)[0])
+    if form.shift:
+        top = float(decode(np.array([largest], form.bits), form.name)[0])
+    else:
+        top = float(label_values(labels[-1:]).max(initial=0.0))
     if labels.size and labels[0] < INTERVAL_WIDTH:
         exact = False  # magnitudes below 1e-310 share an interval: the grid ends at zero
     if not exact and labels.size:
         labels = np.maximum(labels & INTERVAL_MASK, INTERVAL_WIDTH)
-        starts = np.flatnonzero(np.diff(labels, prepend=-1))
-        labels, counts = labels[starts], np.add.reduceat(counts, starts)
+        new = labels[1:] != labels[:-1]
+        if not new.all():
+            starts = np.flatnonzero(np.concatenate([[True], new]))
+            labels, counts = labels[starts], np.add.reduceat(counts, starts)
     return Counts(labels, counts, zeros, nans, infinities, top, exact)

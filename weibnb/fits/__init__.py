@@ -3,7 +3,7 @@
 `build` fits matrices, `layout` puts them into it (`experts`), `refit` fits anew (`rows`, `lazy`).
 `files` saves and opens it (counts: `ragged`, `older`) after `inspection`; `store` fills an SQLite
 file (`store_schema`, `packing`), `store_reading` opens it. `select` picks cells and lists what was
-not fitted, `tables` makes tables.
+not fitted, `tables` and `zarr_group` make tables and Zarr.
 """
 
 import lazy_loader
@@ -28,5 +28,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "store_reading",
         "store_schema",
         "tables",
+        "zarr_group",
     ],
 )

@@ -13,6 +13,7 @@ from weibnb.fits.older import restored_dense
 from weibnb.fits.ragged import CHUNK, flattened, restored
 from weibnb.fits.schema import escape_all, prepare
 from weibnb.fits.store_schema import STORE_SUFFIXES
+from weibnb.fits.zarr_group import SUFFIX, write_zarr
 from weibnb.writing import check_target, write_whole
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str], *, force: bool = F
         Fits from `weibnb.scan`, also concatenated or merged.
     path : path
         The file, ending in ``.nc`` (or ``.nc4``, ``.h5``, ``.hdf5``). It appears whole or not at
-        all, and replaces an older file of fits.
+        all, and replaces an older file of fits. With ``.zarr`` it is a Zarr group for other
+        tools, which replaces nothing (``pip install 'weibnb[zarr]'``).
     force : bool
         Replace a file that is no file of fits as well; never one that was scanned.
 
@@ -69,6 +71,8 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str], *, force: bool = F
     'constant'
     """
     fits = prepare(fits)
+    if Path(path).suffix.lower() == SUFFIX:
+        return write_zarr(fits, Path(path))
     target = check_fits_target(path, force=force)
     sources = fits["source"].values.ravel() if "source" in fits else ()
     refuse_inputs(target, sorted({str(name) for name in sources if name}))

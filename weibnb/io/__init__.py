@@ -2,7 +2,8 @@
 
 Names of tensors become tower, layer and component (`naming`); files, directories and live modules
 become tensors whose raw bits can be read (`checkpoint`, from `safetensors`, `directory`, `live`);
-what people pass to `scan` becomes a list of checkpoints (`sources`). Knows nothing of Weibull.
+`mapping` and `guard` know what became of a file while it was read; what people pass to `scan`
+becomes a list of checkpoints (`sources`). Knows nothing of Weibull.
 """
 
 import lazy_loader
@@ -13,10 +14,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "checkpoint",
         "directory",
         "files",
+        "guard",
         "hyperparameters",
         "limits",
         "links",
         "live",
+        "mapping",
         "naming",
         "safetensors",
         "sources",

@@ -101,8 +101,8 @@ class Checkpoint:
         -----
         Takes well under a millisecond and reads nothing: pages come from the disk as they are
         touched. A file that is truncated while a view of it is in use ends the process (SIGBUS),
-        as with every memory map. Views are unaligned (``flags.aligned``) where the file's offsets
-        are odd.
+        as with every memory map; scans catch that on Linux, for the views of their own. Views
+        are unaligned (``flags.aligned``) where the file's offsets are odd.
         """
         if self._closed:
             raise CheckpointError(self.source, "the checkpoint is closed", "Open it again.")

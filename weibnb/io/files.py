@@ -92,7 +92,21 @@ def _without_waiting(path: str, flags: int) -> int:
 
 def identity_of(file: BinaryIO) -> tuple[int, ...]:
     """Return device, inode, size and modification time of an open file."""
-    status = os.fstat(file.fileno())
+    return _identity(os.fstat(file.fileno()))
+
+
+def identity_at(path: Path) -> tuple[int, ...]:
+    """Return the same of what has a name now, nothing if nothing has."""
+    try:
+        return _identity(path.stat())
+    except FileNotFoundError:
+        return ()
+    except OSError as err:
+        raise CheckpointError(path, f"the file cannot be found again: {err}") from err
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """Take what tells a file from others, and from itself after a change."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

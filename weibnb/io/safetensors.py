@@ -24,6 +24,7 @@ from weibnb.io.files import (
     reading,
 )
 from weibnb.io.limits import raise_it
+from weibnb.io.mapping import map_file
 from weibnb.messages import shortened
 
 if TYPE_CHECKING:
@@ -128,8 +129,7 @@ def map_bits(shard: Shard, info: TensorInfo, offset: int) -> RawBits:
         return read_only(np.empty(0, word))
     inside = offset % mmap.ALLOCATIONGRANULARITY
     length, start = inside + info.nbytes, offset - inside
-    with reading(shard.path, shard.identity) as file:
-        area = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=start)
+    area = map_file(shard.path, shard.identity, start, length)
     return np.frombuffer(area, word, info.nbytes // word.itemsize, inside)
 
 

@@ -15,7 +15,9 @@ from weibnb.diagnostics.outliers import NEEDED, Rule, exceedance, outlier_streng
 from weibnb.fits.schema import DIMS, prepare
 from weibnb.fitting.status import COUNTED
 from weibnb.io.checkpoint import open_checkpoint
+from weibnb.io.guard import guarded, watch
 from weibnb.io.limits import OF_THE_FORMAT
+from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
 from weibnb.scanning.matrices import choose_tensors
@@ -117,7 +119,7 @@ def find_outliers(
     for cell, matrices in _second_look(fits, source, _beyond(fits, strength)):
         fit = {str(name): float(known[name].sel(cell.place).item()) for name in known.data_vars}
         found = [largest_weights(matrix.bits, matrix.dtype, top=top) for matrix in matrices]
-        _verify(cell, fit["max_abs"], [value for _, value in found])
+        _verify(cell, fit["max_abs"], matrices, [value for _, value in found])
         for matrix, (index, value) in zip(matrices, found, strict=True):
             keep = np.abs(value) > fit["threshold"]
             for flat, weight in zip(index[keep].tolist(), value[keep].tolist(), strict=True):
@@ -186,7 +188,8 @@ def dead_lines(fits: xr.Dataset, *, source: Any = None) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for cell, matrices in _second_look(fits, source, _enough_zeros(fits)):
         largest = float(fits["max_abs"].sel(cell.place).item())
-        _verify(cell, largest, [largest_weights(m.bits, m.dtype, top=1)[1] for m in matrices])
+        found = [largest_weights(m.bits, m.dtype, top=1)[1] for m in matrices]
+        _verify(cell, largest, matrices, found)
         for matrix in matrices:
             for axis, lines in zip(("row", "col"), _zero_lines(matrix), strict=True):
                 rows += [matrix.key | {"axis": axis, "index": int(line)} for line in lines]
@@ -310,11 +313,13 @@ def _second_look(
     for key, cells_there in wanted.items():
         if isinstance(places[key], CheckpointError):
             raise places[key]
-        with open_checkpoint(places[key], **asdict(OF_THE_FORMAT)) as opened:
+        with guarded(), open_checkpoint(places[key], **asdict(OF_THE_FORMAT)) as opened:
             tensors = _by_cell(opened)
             for cell in cells_there:
                 found = tensors.get((cell.key["layer"], cell.key["component"]), [])
-                yield cell, [matrix for tensor in found for matrix in _read(opened, tensor, cell)]
+                matrices = [matrix for tensor in found for matrix in _read(opened, tensor, cell)]
+                yield cell, matrices
+                _check_files(matrices)
 
 
 def _places(
@@ -357,14 +362,22 @@ def _read(checkpoint: Checkpoint, tensor: WeightTensor, cell: _Cell) -> Iterator
     if not wanted or tensor.status not in COUNTED:
         return
     info, bits = tensor.info, checkpoint.raw(tensor.info.name)
+    watch(bits)
     for expert in wanted:
         key = cell.key | {"expert": expert, "parameter": info.name}
         part = tensor.one_expert(bits, expert)
         yield _Matrix(key, part, info.dtype, info.shape[-1], tensor.role.transposed)
 
 
-def _verify(cell: _Cell, scanned: float, largest: list[Array]) -> None:
+def _check_files(matrices: list[_Matrix]) -> None:
+    """Refuse weights that changed while they were read."""
+    for matrix in matrices:
+        check_unchanged(origin_of(matrix.bits))
+
+
+def _verify(cell: _Cell, scanned: float, matrices: list[_Matrix], largest: list[Array]) -> None:
     """Refuse weights that are not the scanned ones: the largest magnitude tells."""
+    _check_files(matrices)
     found = max((float(np.abs(values[0])) for values in largest if values.size), default=0.0)
     if found != scanned or not largest:
         where = ", ".join(f"{name} {value}" for name, value in cell.key.items())

@@ -12,7 +12,9 @@ from weibnb.fits.layout import Source
 from weibnb.fits.schema import NO_EXPERT
 from weibnb.fitting.status import COUNTED, MINIMUM_WEIGHTS
 from weibnb.io.checkpoint import open_checkpoint
+from weibnb.io.guard import watch
 from weibnb.io.limits import DEFAULTS
+from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.naming import Role, Skip, identify, tower
 from weibnb.io.safetensors import CheckpointError
 from weibnb.messages import shortened
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from weibnb.fitting.status import Status
     from weibnb.io.checkpoint import Checkpoint
     from weibnb.io.limits import Limits
+    from weibnb.io.mapping import Origin
     from weibnb.io.safetensors import TensorInfo
     from weibnb.io.sources import Planned
 
@@ -138,7 +141,9 @@ class MatrixInCounting:
     pending : Pending or None
         Its counts, when they are there.
     problem : str
-        Why its tensor could not be read.
+        Why its tensor could not be read; once it is finished also why that went wrong.
+    origin : Origin or None
+        The file that it is read from.
     """
 
     matrix: Matrix
@@ -146,6 +151,7 @@ class MatrixInCounting:
     status: Status
     pending: Pending | None
     problem: str = ""
+    origin: Origin | None = None
 
     @property
     def load(self) -> float:
@@ -162,8 +168,12 @@ class MatrixInCounting:
         return self.pending is not None and self.pending.abandon()
 
     def finish(self) -> Matrix:
-        """Wait for the counts."""
+        """Wait for the counts, and check that what was counted is what the file held."""
         counts = None if self.pending is None else self.pending.result()
+        try:
+            check_unchanged(self.origin)
+        except CheckpointError as err:
+            self.problem, counts = str(err), None
         status: Status = "unreadable" if self.problem else self.status
         return replace(self.matrix, status=status, counts=counts)
 
@@ -260,19 +270,22 @@ def begin_counting(
         if experts and listing.checkpoint is not None and tensor.status in COUNTED:
             try:
                 weights = _weights(listing.checkpoint, tensor, counting)
+                watch(weights)
             except CheckpointError as err:
                 problem = str(err)
         nbytes = tensor.info.nbytes // max(len(tensor.experts), 1)
+        in_place = counting.counts_in_place(weights)
         for expert in experts:
             pending = None
             if weights is not None:
                 part = tensor.one_expert(weights, expert)
-                if counting.counts_in_place(weights):
+                if in_place:
                     pending = counting.submit(part)
                 else:
                     pending = counting.submit_bits(part, tensor.info.dtype)
             matrix = tensor.matrix(listing.source, expert)
-            yield MatrixInCounting(matrix, nbytes, tensor.status, pending, problem)
+            origin = origin_of(weights)
+            yield MatrixInCounting(matrix, nbytes, tensor.status, pending, problem, origin)
 
 
 def _weights(checkpoint: Checkpoint, tensor: WeightTensor, counting: Counting) -> Any:

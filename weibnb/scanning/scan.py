@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weibnb.counting.dispatch import Counting
 from weibnb.fits.schema import escape
 from weibnb.fitting.weibull import Estimator, check_protocol
+from weibnb.io.guard import guarded
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
@@ -163,6 +164,7 @@ def scan(
     stop: KeyboardInterrupt | None = None
     with (
         made as results,
+        guarded(),
         Counting(device, workers=workers) as counting,
         _progress_bar(progress=progress) as bar,
     ):
@@ -211,13 +213,13 @@ def _count(
 
     def finish(item: MatrixInCounting) -> None:
         results.add(item.finish())
+        problems.extend([item.problem] if item.problem else [])
         bar.update(0 if item.was_read else item.nbytes)
 
     try:
         for item in begin_counting(listing, counting, cells):
             bar.set_postfix_str(printable(item.matrix.parameter[-60:]), refresh=False)
             bar.update(item.nbytes if item.was_read else 0)
-            problems += [item.problem] if item.problem else []
             waiting.append(item)
             load += item.load
             while load > 1:
@@ -228,7 +230,7 @@ def _count(
     except KeyboardInterrupt:
         for item in waiting:
             if item.abandon():
-                results.add(item.finish())
+                finish(item)
         raise
     finally:
         if listing.checkpoint is not None:

@@ -1,0 +1,91 @@
+"""Maps of files, and what happened to a file while its map was read."""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from weibnb.io.files import CheckpointError, identity_at, reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Watch(Protocol):
+    """What catches faults in a map, as `weibnb.io.guard` does."""
+
+    @property
+    def caught(self) -> bool:
+        """Whether there was one: zeros were read in place of the file."""
+
+    def end(self) -> None:
+        """Let go of the map, before its addresses mean something else."""
+
+
+@dataclass(slots=True)
+class Origin:
+    """The file of a map, as it was when it was opened; stays when the map is gone."""
+
+    path: Path
+    identity: tuple[int, ...]  # device, inode, size, modification time
+    watch: Watch | None = None
+
+
+class MappedFile(mmap.mmap):
+    """A map that knows its file, and who watches it."""
+
+    origin: Origin | None = None
+
+    def __del__(self) -> None:
+        if self.origin is not None and self.origin.watch is not None:
+            self.origin.watch.end()
+
+
+def map_file(path: Path, identity: tuple[int, ...], offset: int, length: int) -> MappedFile:
+    """Map a part of a file that has not changed since `identity` was taken."""
+    with reading(path, identity) as file:
+        try:
+            area = MappedFile(file.fileno(), length, access=mmap.ACCESS_READ, offset=offset)
+        except ValueError as err:  # it became shorter just now
+            raise CheckpointError(path, "the file changed after it was opened") from err
+    area.origin = Origin(path, identity)
+    return area
+
+
+def mapped_file(bits: Any) -> MappedFile | None:
+    """Find the map that an array, or a part of one, is a view of."""
+    while isinstance(bits, np.ndarray):
+        bits = bits.base
+    area = bits.obj if isinstance(bits, memoryview) else bits
+    return area if isinstance(area, MappedFile) else None
+
+
+def origin_of(bits: Any) -> Origin | None:
+    """Tell which file an array is a view of, None for memory."""
+    area = mapped_file(bits)
+    return None if area is None else area.origin
+
+
+def check_unchanged(origin: Origin | None) -> None:
+    """Check, once bits were read, that they were those of the file as it was opened.
+
+    A file that was replaced by another one stays whole in its maps.
+
+    Raises
+    ------
+    CheckpointError
+        If the file was truncated or written to, or its disk failed.
+    """
+    if origin is None:
+        return
+    cause = ""
+    was, now = origin.identity, identity_at(origin.path)
+    if now[:2] == was[:2] and now != was:
+        cause = f"the file {'was truncated' if now[2] < was[2] else 'changed'} while it was read"
+    elif origin.watch is not None and origin.watch.caught:
+        cause = "a part of the file could not be read: its disk failed, or it was truncated"
+    if cause:
+        raise CheckpointError(origin.path, cause, "Scan it again once it is whole.")
