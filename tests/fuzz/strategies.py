@@ -59,7 +59,8 @@ def safetensors_files(draw: DrawFn) -> bytes:
 @st.composite
 def configurations(draw: DrawFn) -> bytes:
     """Draw a configuration whose known keys hold anything."""
-    keys = ["num_attention_heads", "num_key_value_heads", "hidden_size", "model_type", "lr", "weight_decay", "global_step", "log_history", "text_config", "training", "wd"]
+    known = "num_attention_heads hidden_size model_type lr wd weight_decay global_step log_history"
+    keys = [*known.split(), "num_key_value_heads", "text_config", "training"]
     content = draw(st.dictionaries(st.sampled_from(keys), json_values, max_size=6))
     return json.dumps(content).encode()
 
