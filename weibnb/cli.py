@@ -154,11 +154,24 @@ def _describe_scan(add: AddCommand) -> None:
         help="auto, cpu, cuda, cuda:1, mps, or several: cuda:0,cuda:1 (default: auto)",
     )
     scan.add_argument("--experts", choices=["median", "each"], default="median")
+    _describe_limits(scan)
     scan.add_argument(
         "--force", action="store_true", help="replace an output that is no file of fits"
     )
     scan.add_argument("--quiet", action="store_true", help="no progress bar")
     scan.set_defaults(run=_scan)
+
+
+def _describe_limits(scan: argparse.ArgumentParser) -> None:
+    """Add what a checkpoint may ask for."""
+    from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
+
+    for name, metavar, number, what in (
+        ("--max-tensors", "N", MAX_TENSORS, "most tensors of a checkpoint"),
+        ("--max-header", "BYTES", MAX_HEADER, "most bytes of a header"),
+    ):
+        described = f"{what} (default: {number:,})"
+        scan.add_argument(name, type=int, metavar=metavar, default=number, help=described)
 
 
 def _path(text: str) -> Path:
@@ -188,6 +201,8 @@ def _scan(options: argparse.Namespace) -> int:
             experts=options.experts,
             store=store,
             rescan=options.rescan,
+            max_tensors=options.max_tensors,
+            max_header=options.max_header,
             progress=False if options.quiet else None,
         )
     except ScanInterrupted as stop:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Files: TypeAlias = "dict[str, bytes]"
 
 FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
+FITS, STORE = "fits.nc", "fits.db"
 Q = "model.layers.{}.self_attn.q_proj.weight"
 STACK = "model.layers.0.mlp.experts.down_proj"
 EXPERT = "model.layers.{}.mlp.experts.{}.down_proj.weight"
@@ -156,22 +157,24 @@ def sharded() -> Files:
 
 
 @cache
-def _fits(*, keep_counts: bool) -> bytes:
+def _fits(name: str, *, keep_counts: bool) -> bytes:
     import tempfile
     from pathlib import Path
 
     import weibnb as wb
 
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as folder:
         for file, content in good().items():
-            Path(name, file).write_bytes(content)
-        fits = wb.scan(name, keep_counts=keep_counts)
-        return wb.save_fits(fits, Path(name, "fits.nc")).read_bytes()
+            Path(folder, file).write_bytes(content)
+        place = Path(folder, name)
+        store = place if name == STORE else None
+        fits = wb.scan(folder, keep_counts=keep_counts, store=store)
+        return (place if store else wb.save_fits(fits, place)).read_bytes()
 
 
-def fits_files() -> list[Files]:
-    """Make files of fits, with counts and without."""
-    return [{"fits.nc": _fits(keep_counts=keep)} for keep in (True, False)]
+def fits_files(name: str) -> list[Files]:
+    """Make files (or stores) of fits, with counts and without."""
+    return [{name: _fits(name, keep_counts=keep)} for keep in (True, False)]
 
 
 def headers() -> list[Files]:

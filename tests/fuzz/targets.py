@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,17 +110,20 @@ def _read_config(directory: Path) -> bool:
         return False
 
 
-def _draw_fits(chance: Random) -> Files:
-    files = chance.choice(_seeds("fits"))
-    return {name: change_bytes(chance, content) for name, content in files.items()}
+def _whole_fits(name: str) -> Files:
+    return _seeds(name)[0]
 
 
-def _read_fits(directory: Path) -> bool:
-    """Open a file of fits, and read all that it holds."""
+def _draw_fits(name: str, chance: Random) -> Files:
+    return {name: change_bytes(chance, chance.choice(_seeds(name))[name])}
+
+
+def _read_fits(name: str, directory: Path) -> bool:
+    """Open a file or a store of fits, and read all that it holds."""
     import weibnb as wb
 
     try:
-        with wb.open_fits(directory / "fits.nc") as fits:
+        with wb.open_fits(directory / name) as fits:
             fits.load()
             wb.not_fitted(fits)
             wb.tidy(fits)
@@ -134,9 +137,8 @@ def _seeds(kind: str) -> tuple[Files, ...]:
     makers = {
         "headers": corpus.headers,
         "hostile": corpus.hostile_headers,
-        "fits": corpus.fits_files,
     }
-    return tuple(makers[kind]())
+    return tuple(makers[kind]() if kind in makers else corpus.fits_files(kind))
 
 
 def _read_checkpoint(directory: Path) -> bool:
@@ -152,5 +154,7 @@ TARGETS: dict[str, Target] = {
     "index": Target(corpus.sharded, _draw_index, _read_index),
     "scan": Target(corpus.good, _draw_checkpoint, _read_checkpoint),
     "config": Target(corpus.good, _draw_config, _read_config),
-    "fits": Target(lambda: corpus.fits_files()[0], _draw_fits, _read_fits),
+} | {
+    kind: Target(partial(_whole_fits, name), partial(_draw_fits, name), partial(_read_fits, name))
+    for kind, name in (("fits", corpus.FITS), ("store", corpus.STORE))
 }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 #: Bytes of values that may be loaded from a file of any size, and more for each byte of it.
-ALWAYS_ALLOWED, ALLOWED_PER_BYTE = 1 << 28, 100
+ALWAYS_ALLOWED, ALLOWED_PER_BYTE = 1 << 27, 100
 _CELL = (*DIMS, "expert")
 _LAST = {"counts": ("bin",), "magnitude_quantile": ("quantile",)}
 _COUNTED = ("zeros", "nans", "infinities", "largest", "exact")

@@ -11,6 +11,7 @@ from weibnb.counting.dispatch import Counting
 from weibnb.fits.schema import escape
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.io.guard import guarded
+from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, printable, shortened
@@ -56,6 +57,8 @@ def scan(
     keep_counts: bool = True,
     store: str | os.PathLike[str] | None = None,
     rescan: bool = False,
+    max_tensors: int = MAX_TENSORS,
+    max_header: int = MAX_HEADER,
     workers: int | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -89,6 +92,10 @@ def scan(
         read again. Open it with `weibnb.open_fits`, at any time.
     rescan : bool
         Scan what is in the store anew.
+    max_tensors : int
+        Most tensors that the files of a checkpoint may list, each matrix of a stack counted.
+    max_header : int
+        Most bytes of a file's header, and a quarter of those of an index: some 110 a tensor.
     workers : int, optional
         Threads; by default the cores that this process may use.
     progress : bool, optional
@@ -142,6 +149,7 @@ def scan(
     check_choice("experts", experts, ("median", "each"))
     if rescan and store is None:
         raise ValueError("`rescan` must come with a store, got store=None.")
+    limits = Limits(max_tensors=max_tensors, max_header=max_header)
     plan = list(resolve_sources(source))
     made = Results(
         trim=trim,
@@ -161,7 +169,7 @@ def scan(
         _progress_bar(progress=progress) as bar,
     ):
         try:
-            listings.extend(list_checkpoints(plan))
+            listings.extend(list_checkpoints(plan, limits))
             with results.alone():
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
                 bar.total = sum(map(_nbytes, listings, still_open))
