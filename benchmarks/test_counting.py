@@ -77,7 +77,7 @@ def count(path: Path, workers: int) -> None:
     (planned,) = resolve_sources(path)
     with Counting("cpu", workers=workers) as counting:
         for item in list(begin_counting(list_matrices(planned), counting)):
-            item.finish("", 0)
+            item.finish()
 
 
 def test_every_format_against_cat(
