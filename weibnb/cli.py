@@ -7,16 +7,19 @@ import io
 import os
 import sys
 import time
+import warnings
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from weibnb.interrupts import held, signals_as_interrupts
+from weibnb.io.files import UnreadableWarning
 from weibnb.messages import printable_lines
 from weibnb.writing import remove_unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import xarray as xr
 
@@ -154,19 +157,21 @@ def _scan(options: argparse.Namespace) -> int:
     from weibnb.fits.files import check_fits_target, refuse_inputs, save_fits
     from weibnb.scanning.scan import ScanInterrupted, scan
 
+    unreadable: list[str]
     output: Path | None = options.output
     if output is not None:
         refuse_inputs(check_fits_target(output, force=options.force), options.paths)
     started, interrupted = time.perf_counter(), False
     try:
-        fits = scan(
-            options.paths[0] if len(options.paths) == 1 else _named(options.paths),
-            trim=options.trim,
-            estimator=options.estimator,
-            device=options.device.split(","),
-            experts=options.experts,
-            progress=False if options.quiet else None,
-        )
+        with _warnings_told() as unreadable:
+            fits = scan(
+                options.paths[0] if len(options.paths) == 1 else _named(options.paths),
+                trim=options.trim,
+                estimator=options.estimator,
+                device=options.device.split(","),
+                experts=options.experts,
+                progress=False if options.quiet else None,
+            )
     except ScanInterrupted as stop:
         if stop.fits is None:
             raise _Stopped("nothing was written") from stop
@@ -174,7 +179,7 @@ def _scan(options: argparse.Namespace) -> int:
     elapsed = time.perf_counter() - started
     done = int(fits["n_matrices"].sum())
     try:
-        with held():
+        with held():  # what was counted is kept, whenever Ctrl-C comes
             if output is not None:
                 save_fits(fits, output, force=options.force)
             _say(table_text(fits))
@@ -187,7 +192,9 @@ def _scan(options: argparse.Namespace) -> int:
     if interrupted:
         where = f"kept in {output}" if output else "shown above, not saved"
         raise _Stopped(f"the {done:,} matrices so far are {where}")
-    return 0
+    if cells := int((fits["status"] == "unreadable").sum()):
+        _tell(f"{cells:,} cells are unreadable; weibnb.not_fitted(fits) names them")
+    return 1 if cells or unreadable else 0
 
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:
@@ -198,6 +205,20 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
     if len(set(names)) < len(names):
         raise ValueError(f"Each PATH must be given once, got {' '.join(names)}.")
     return dict(zip(names, paths, strict=True))
+
+
+@contextmanager
+def _warnings_told() -> Iterator[list[str]]:
+    """Tell warnings as all else is told; give those on what could not be read."""
+    unreadable: list[str] = []
+    with warnings.catch_warnings(record=True) as raised:
+        try:
+            yield unreadable
+        finally:
+            for warning in raised:
+                text = str(warning.message)
+                unreadable += [text] * issubclass(warning.category, UnreadableWarning)
+                _tell(text)
 
 
 def _left_out(fits: xr.Dataset) -> str:

@@ -100,7 +100,8 @@ class Checkpoint:
         -----
         Takes well under a millisecond and reads nothing: pages come from the disk as they are
         touched. A file that is truncated while a view of it is in use ends the process (SIGBUS),
-        as with every memory map; scans catch that on Linux, for the views of their own. Views are unaligned (``flags.aligned``) where the file's offsets
+        as with every memory map; scans catch that on Linux, for the views of their own.
+        Views are unaligned (``flags.aligned``) where the file's offsets
         are odd.
         """
         if self._closed:

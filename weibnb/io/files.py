@@ -59,6 +59,10 @@ class CheckpointError(ValueError):
         return f"`{shortened(self.path, 1000)}`{tensor}: {cause}. {self.next_step}".rstrip()
 
 
+class UnreadableWarning(UserWarning):
+    """A checkpoint, or a part of one, could not be read and is missing in the result."""
+
+
 @contextmanager
 def reading(path: Path, identity: tuple[int, ...] | None = None) -> Iterator[BinaryIO]:
     """Open a regular file that has not changed since `identity` was taken."""

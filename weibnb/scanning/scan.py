@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weibnb.counting.dispatch import Counting
 from weibnb.fits.build import build
 from weibnb.fitting.weibull import Estimator, check_protocol
+from weibnb.io.files import UnreadableWarning
 from weibnb.io.guard import guarded
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
@@ -146,7 +147,7 @@ def scan(
             interrupted = True
     if len(plan) > 1 or matrices:
         for text in dict.fromkeys([*_left_out(listings), *problems]):
-            warnings.warn(printable(text), stacklevel=2)
+            warnings.warn(printable(text), UnreadableWarning, stacklevel=2)
     if not matrices:
         raise ScanInterrupted(None) if interrupted else _nothing_found(listings)
     fits = build(
