@@ -10,12 +10,12 @@ import ml_dtypes
 import numpy as np
 from scipy import integrate, optimize, special, stats
 
+from weibnb.counting.counts import Counts
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-
-    from weibnb.counting.counts import Counts
 
     Array = NDArray[np.float64]
 
@@ -218,10 +218,8 @@ def population_maximum_likelihood(density: Callable[[float], float], rms: float,
     return Fit(k, mean(lambda x: x**k) ** (1 / k) / rms)
 
 
-def simulated_counts(
-    magnitude: NDArray[np.float32],
-) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Counts of rows of positive float32 magnitudes rounded to bfloat16, and their bin labels."""
+def simulated_counts(magnitude: NDArray[np.float32]) -> list[Counts]:
+    """Counts of rows of positive float32 magnitudes rounded to bfloat16."""
     pattern = (magnitude.view(np.uint32) + np.uint32(0x8000)) >> np.uint32(16)
     low, high = int(pattern.min()), int(pattern.max())
     bins, rows = high - low + 1, len(magnitude)
@@ -229,4 +227,4 @@ def simulated_counts(
     counts = np.bincount(index.ravel(), minlength=rows * bins).reshape(rows, bins)
     values = (np.arange(low, high + 1, dtype=np.uint32) << np.uint32(16)).view(np.float32)
     labels = values.astype(np.float64).view(np.int64) >> 42
-    return counts.astype(np.uint32), labels
+    return [Counts(labels[row > 0], row[row > 0]) for row in counts]

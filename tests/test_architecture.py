@@ -136,19 +136,21 @@ def test_scanning_and_opening_need_no_torch(tmp_path: Path) -> None:
     assert not loaded & {"torch", "altair", "matplotlib", "transformers"}
 
 
-def test_opening_fits_needs_neither_numba_nor_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["fits.nc", "fits.db"])
+def test_opening_fits_needs_neither_numba_nor_torch(tmp_path: Path, file: str) -> None:
     python(
         """if True:
         import numpy as np, weibnb as wb
         name = "model.layers.0.mlp.up_proj.weight"
-        wb.save_fits(wb.scan({"a": {name: np.random.default_rng(0).normal(size=(20, 20))}}), "f.nc")
+        source = {"a": {name: np.random.default_rng(0).normal(size=(20, 20))}}
+        wb.save_fits(wb.scan(source, store="fits.db"), "fits.nc")
     """,
         cwd=tmp_path,
     )
     loaded = python(
-        """if True:
+        f"""if True:
         import sys, weibnb as wb
-        with wb.open_fits("f.nc") as fits:
+        with wb.open_fits("{file}") as fits:
             wb.not_fitted(fits)
         print(*sys.modules)
     """,

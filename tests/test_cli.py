@@ -478,3 +478,24 @@ def test_closed_pipe_does_not_lose_the_fits(tmp_path: Path) -> None:
         )
     assert file.exists()
     assert b"Traceback" not in done.stderr
+
+
+def test_an_empty_path_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["scan", ""], ["scan", ".", "-o", ""]):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(arguments)
+        assert caught.value.code == 2
+        assert "a path is empty; pass . for the current directory" in capsys.readouterr().err
+
+
+def test_limits_are_raised_as_the_message_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = np.random.default_rng(0).normal(0, 1, (3, 16, 16)).astype("f2")
+    file = tmp_path / "model.safetensors"
+    save_file({"model.layers.0.mlp.experts.down_proj": weights}, file)
+    for option in ("--max-tensors", "--max-header"):
+        assert cli.main(["scan", str(file), "--quiet", option, "2"]) == 1
+        advice = capsys.readouterr().err.partition(f"in a shell `{option} ")[2]
+        assert cli.main(["scan", str(file), "--quiet", option, advice.partition("`")[0]]) == 0
+        capsys.readouterr()

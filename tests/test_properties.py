@@ -15,9 +15,10 @@ from tests import oracle
 from tests.oracle import same_counts
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.fitting.estimates import ESTIMATES
+from weibnb.fitting.rows import CountRows
 from weibnb.fitting.single import WeibullFit, fit_weibull
-from weibnb.fitting.statistics import QUANTILES, describe_counts
-from weibnb.fitting.weibull import anchor
+from weibnb.fitting.statistics import describe_counts
+from weibnb.fitting.weibull import QUANTILES, anchor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,7 +186,7 @@ def test_any_patterns_give_a_status_and_ordered_quantiles(data: st.DataObject, d
     fit = fit_weibull(np.tile(weights, 7))
     counts = fit.counts
     assert (fit.status in {"ok", "nonfinite"}) == np.isfinite(fit.k)
-    described = describe_counts(counts.counts[None], counts.labels, [counts.exact], [counts.zeros])
+    described = describe_counts(CountRows.of([counts]))
     quantiles = described["quantile"][0]
     if counts.n + counts.zeros == 0:
         assert np.isnan(quantiles).all()

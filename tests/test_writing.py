@@ -130,6 +130,9 @@ def test_a_target_must_be_a_file_in_a_directory(tmp_path: Path) -> None:
         check_target(tmp_path / "missing" / "a.html", (".html",), "a")
     with pytest.raises(IsADirectoryError, match=r"such as a\.html"):
         check_target(tmp_path, (".html",), "a")
+    (tmp_path / "kept.html").touch(mode=0o444)
+    with pytest.raises(PermissionError, match="read-only"):
+        check_target(tmp_path / "kept.html", (".html",), "a")
     os.mkfifo(tmp_path / "pipe.html")
     with pytest.raises(PermissionError, match="regular file"):
         check_target(tmp_path / "pipe.html", (".html",), "a")

@@ -122,11 +122,22 @@ def _describe_scan(add: AddCommand) -> None:
     scan.add_argument(
         "paths",
         nargs="+",
-        type=Path,
+        type=_path,
         metavar="PATH",
         help="safetensors file, directory of them, or directory of step directories",
     )
-    scan.add_argument("-o", "--output", type=Path, help="netCDF file for the fits")
+    scan.add_argument(
+        "-o",
+        "--output",
+        type=_path,
+        metavar="FITS",
+        help="where the fits go: fits.nc (netCDF, written at the end) or fits.db (a store, written "
+        "while it scans: a scan that was stopped goes on from there, unchanged files are not read "
+        "again)",
+    )
+    scan.add_argument(
+        "--rescan", action="store_true", help="scan anew what is in the store (-o fits.db)"
+    )
     scan.add_argument(
         "--trim",
         nargs=2,
@@ -146,6 +157,7 @@ def _describe_scan(add: AddCommand) -> None:
         help="auto, cpu, cuda, cuda:1, mps, or several: cuda:0,cuda:1 (default: auto)",
     )
     scan.add_argument("--experts", choices=["median", "each"], default="median")
+    _describe_limits(scan)
     scan.add_argument(
         "--force", action="store_true", help="replace an output that is no file of fits"
     )
@@ -153,14 +165,36 @@ def _describe_scan(add: AddCommand) -> None:
     scan.set_defaults(run=_scan)
 
 
+def _describe_limits(scan: argparse.ArgumentParser) -> None:
+    """Add what a checkpoint may ask for."""
+    from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
+
+    for name, metavar, number, what in (
+        ("--max-tensors", "N", MAX_TENSORS, "most tensors of a checkpoint"),
+        ("--max-header", "BYTES", MAX_HEADER, "most bytes of a header"),
+    ):
+        described = f"{what} (default: {number:,})"
+        scan.add_argument(name, type=int, metavar=metavar, default=number, help=described)
+
+
+def _path(text: str) -> Path:
+    """Take a path from the command line; an empty one, of a variable without value, is refused."""
+    if not text:
+        raise argparse.ArgumentTypeError("a path is empty; pass . for the current directory")
+    return Path(text)
+
+
 def _scan(options: argparse.Namespace) -> int:
     from weibnb.fits.files import check_fits_target, refuse_inputs, save_fits
+    from weibnb.fits.store_schema import STORE_SUFFIXES
     from weibnb.scanning.scan import ScanInterrupted, scan
 
     unreadable: list[str]
     output: Path | None = options.output
+    store = output if output is not None and output.suffix.lower() in STORE_SUFFIXES else None
     if output is not None:
-        refuse_inputs(check_fits_target(output, force=options.force), options.paths)
+        target = store or check_fits_target(output, force=options.force)
+        refuse_inputs(target, options.paths)
     started, interrupted = time.perf_counter(), False
     try:
         with _warnings_told() as unreadable:
@@ -170,6 +204,10 @@ def _scan(options: argparse.Namespace) -> int:
                 estimator=options.estimator,
                 device=options.device.split(","),
                 experts=options.experts,
+                store=store,
+                rescan=options.rescan,
+                max_tensors=options.max_tensors,
+                max_header=options.max_header,
                 progress=False if options.quiet else None,
             )
     except ScanInterrupted as stop:
@@ -177,10 +215,10 @@ def _scan(options: argparse.Namespace) -> int:
             raise _Stopped("nothing was written") from stop
         fits, interrupted = stop.fits, True
     elapsed = time.perf_counter() - started
-    done = int(fits["n_matrices"].sum())
+    done = int(fits["n_matrices"].where(fits["status"] != "pending", 0).sum())
     try:
         with held():  # what was counted is kept, whenever Ctrl-C comes
-            if output is not None:
+            if output is not None and store is None:
                 save_fits(fits, output, force=options.force)
             _say(table_text(fits))
             _say(f"\n{done:,} matrices in {elapsed:.2f} s.{_left_out(fits)}")

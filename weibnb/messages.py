@@ -47,8 +47,11 @@ def printable(name: object) -> str:
     >>> printable("a\nb")
     'a\\nb'
     """
+    text = str(name)
+    if text.isprintable():
+        return text
     return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(name)
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
     )
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from weibnb.diagnostics.bands import judge
-from weibnb.diagnostics.cohorts import compare
+from weibnb.diagnostics.cohorts import nearest
 from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
@@ -23,7 +23,7 @@ from weibnb.fits.select import not_fitted
 from weibnb.fits.tables import NUMBER_FORMATS, component_table, csv_text, medians, tidy
 from weibnb.fitting.weibull import protocol_text
 from weibnb.messages import printable_lines
-from weibnb.scanning.hyperparameters import training_budget
+from weibnb.scanning.hyperparameters import training_budget, unknown_hyperparameters
 from weibnb.scanning.locate import find_outliers
 from weibnb.writing import check_target, write_whole
 
@@ -46,6 +46,8 @@ _LAYERS_FOR_SPREAD = 5
 # Smallest r2 of a Weibull plot that passes for straight; the paper counts layers below it.
 _LOW_R2 = 0.95
 _ROWS_SHOWN = 20
+# Models that are named with the reason why a table lacks them.
+_REASONS_SHOWN = 5
 _DISTANCE = "Distance in k over shared components, in units of the spread between entries."
 
 
@@ -210,12 +212,8 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
         "Layers that stand out": _standouts(fits, cells),
         "Outliers": _outliers(fits, look=look),
         "Transmission band": _if_available(lambda: _band(fits)),
-        "Training budget": _if_available(
-            lambda: _by_model(fits, _budget, "τ = 1/(η·wd) in steps; budget is T/τ.")
-        ),
-        "Nearest published models": _if_available(
-            lambda: _by_model(fits, lambda one: compare(one).head(3), _DISTANCE)
-        ),
+        "Training budget": _if_available(lambda: _budgets(fits)),
+        "Nearest published models": _if_available(lambda: _nearest(fits)),
         "Not fitted": _left_out(listed),
     }
     return Summary(headline, sections, _maps(fits), reference.k)
@@ -237,9 +235,8 @@ def _protocol(fits: xr.Dataset, reference: Anchor) -> str:
 def _missing(fits: xr.Dataset, step: int) -> list[str]:
     """Name the models that have no checkpoint at a step, or one that could not be read."""
     lines = []
-    for model in fits["model"].values:
-        cell = fits[["source", "problem"]].sel(model=model)
-        source, problem = (" ".join(cell[name].values.ravel()) for name in cell)
+    sources, problems = (fits[name].values.ravel() for name in ("source", "problem"))
+    for model, source, problem in zip(fits["model"].values, sources, problems, strict=True):
         if problem:
             lines.append(f"{model} could not be read: {problem}")
         elif not source:
@@ -337,25 +334,32 @@ def _band(fits: xr.Dataset) -> tuple[pd.DataFrame, str]:
     return table[["model", *names]], note
 
 
-def _by_model(
-    fits: xr.Dataset, section: Callable[[xr.Dataset], pd.DataFrame], note: str
-) -> tuple[pd.DataFrame, str]:
-    """Gather a table over models; one that has none is named with its reason."""
-    tables, reasons = [], []
-    for model in fits["model"].values:
-        try:
-            tables.append(section(fits.sel(model=[model])))
-        except ValueError as err:
-            reasons.append(f"{model}: {err}")
-    if not tables:
-        raise ValueError(" ".join(reasons))
-    return pd.concat(tables), " ".join([note, *reasons])
+def _nearest(fits: xr.Dataset) -> Section:
+    """Nearest entries of every model that shares a component with the published ones."""
+    table, reasons = nearest(fits)
+    return _of_models(table.groupby("model", sort=False).head(3), reasons, _DISTANCE)
 
 
-def _budget(fits: xr.Dataset) -> pd.DataFrame:
-    table = training_budget(fits).to_dataframe().reset_index()
+def _budgets(fits: xr.Dataset) -> Section:
+    """Budget of every model whose hyperparameters are known."""
+    reasons = unknown_hyperparameters(fits)
+    known = [model for model in fits["model"].values if model not in reasons]
+    table = pd.DataFrame()
+    if known:
+        table = training_budget(fits.sel(model=known)).to_dataframe().reset_index()
     names = ["model", "learning_rate", "weight_decay", "steps", "timescale", "budget", "state"]
-    return table[[name for name in names if name in table]]
+    kept = [name for name in names if name in table]
+    return _of_models(table[kept], reasons, "τ = 1/(η·wd) in steps; budget is T/τ.")
+
+
+def _of_models(table: pd.DataFrame, reasons: dict[str, str], note: str) -> Section:
+    """Give a table over models; the first few that are not in it are named with their reasons."""
+    texts = [f"{model}: {reason}" for model, reason in list(reasons.items())[:_REASONS_SHOWN]]
+    if len(reasons) > _REASONS_SHOWN:
+        texts.append(f"So it is with {len(reasons) - _REASONS_SHOWN:,} more models.")
+    if table.empty:
+        raise ValueError(" ".join(texts))
+    return table, " ".join([note, *texts])
 
 
 def _left_out(listed: pd.DataFrame) -> Section:
@@ -370,7 +374,11 @@ def _maps(fits: xr.Dataset) -> dict[str, pd.DataFrame]:
     k = fits["k"].isel(step=0)
     k = k.median("expert") if "expert" in k.dims else k
     tables = k.transpose("model", "layer", "component")
-    return {str(one["model"].item()): pd.DataFrame(one.to_pandas()) for one in tables}
+    layers, components = (tables[dim].values for dim in ("layer", "component"))
+    return {
+        str(model): pd.DataFrame(one, layers, components)
+        for model, one in zip(tables["model"].values, tables.values, strict=True)
+    }
 
 
 def write_report(

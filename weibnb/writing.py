@@ -26,7 +26,8 @@ def check_target(path: str | os.PathLike[str], suffixes: Sequence[str], what: st
     ValueError
         If its name does not end in one of `suffixes`.
     FileNotFoundError, IsADirectoryError, PermissionError
-        If its directory does not exist, it is one itself, or it is something else than a file.
+        If its directory does not exist, it is one itself, it is something else than a file, or
+        the file is read-only.
     """
     target = Path(path)
     example = f"such as {what}{suffixes[0]}"
@@ -42,6 +43,8 @@ def check_target(path: str | os.PathLike[str], suffixes: Sequence[str], what: st
         )
     if target.exists() and not target.is_file():
         raise PermissionError(f"`path` must name a regular file, got {str(target)!r}.")
+    if target.exists() and not target.stat().st_mode & 0o222:
+        raise PermissionError(f"`path` must not name a read-only file, got {str(target)!r}.")
     return target
 
 

@@ -333,7 +333,7 @@ def scaled(weights: Mapping[str, NDArray[np.float16]], factor: float) -> Weights
 
 def tall(layers: int, steps: int = 1, models: int = 1) -> xr.Dataset:
     """Fits of many layers, steps and models, all k different: the run's own, repeated."""
-    light = run().isel(step=[-1]).drop_dims("bin")
+    light = run().isel(step=[-1]).drop_vars("counts")
     many = light.isel(
         model=np.zeros(models, int), layer=np.zeros(layers, int), step=np.zeros(steps, int)
     ).assign_coords(

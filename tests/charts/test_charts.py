@@ -127,10 +127,11 @@ def test_weibull_plot_draws_counts_and_line(fits: xr.Dataset) -> None:
     points = rows(spec, "percent")
     assert 50 < len(points) <= 200
     assert points[-1]["magnitude"] == pytest.approx(cell.max_abs.item(), rel=1e-6)
-    counts = cell["counts"].values.ravel().astype(float)
+    counted = cell["counts"].item()
+    counts = counted.counts.astype(float)
     share = (counts.cumsum() - counts / 2) / counts.sum()
     for point in points:
-        at = int(np.abs(cell["magnitude"].values - point["magnitude"]).argmin())
+        at = int(np.abs(counted.values - point["magnitude"]).argmin())
         assert point["percent"] == pytest.approx(100 * share[at])
         line = cell.k.item() * np.log(point["magnitude"] / cell.lam.item())
         assert point["y"] - point["residual"] == pytest.approx(line, abs=1e-5)
@@ -243,7 +244,7 @@ def test_hostile_names_are_only_data(fits: xr.Dataset) -> None:
 
 
 def test_long_runs_and_deep_models_stay_small(fits: xr.Dataset) -> None:
-    last = fits.isel(step=[-1]).drop_dims(["bin", "quantile"])
+    last = fits.isel(step=[-1]).drop_dims("quantile").drop_vars("counts")
     deep = last.isel(layer=np.zeros(900, int)).assign_coords(layer=np.arange(900))
     spec = charts.layer_map(deep).to_dict()
     drawn = rows(spec, "value")
@@ -396,6 +397,6 @@ def test_redrawing_one_matrix_is_small(fits: xr.Dataset) -> None:
     one = fits.isel(layer=[0], component=[0], step=[-1])
     spec = charts.weibull_plot(one).to_dict(validate=False)
     assert len(json.dumps(spec)) < 100_000
-    last = fits.isel(step=[-1]).drop_dims(["bin", "quantile"])
+    last = fits.isel(step=[-1]).drop_dims("quantile").drop_vars("counts")
     wide = last.isel(layer=np.zeros(280, int)).assign_coords(layer=np.arange(280))
     assert len(json.dumps(charts.layer_map(wide).to_dict(validate=False))) < 330_000

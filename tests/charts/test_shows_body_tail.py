@@ -210,7 +210,7 @@ def test_neither_the_unit_nor_the_order_of_layers_matters(power: int, order: lis
 
 
 def test_errors_name_the_remedy() -> None:
-    with pytest.raises(ValueError, match="must hold counts, counts_exact; scan with keep_counts"):
+    with pytest.raises(ValueError, match="must hold counts; scan with keep_counts"):
         charts.body_tail_chart(wb.reference_cohort())
     many = show.run().isel(model=np.zeros(5, int), step=[-1])
     many = many.assign_coords(model=[f"m{i}" for i in range(5)])

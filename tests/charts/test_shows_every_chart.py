@@ -291,7 +291,7 @@ def test_a_matrix_that_is_not_there_is_called_absent(name: str) -> None:
 
 @pytest.mark.parametrize("name", show.LIGHT)
 def test_charts_of_estimates_need_no_counts(name: str) -> None:
-    light = show.run().drop_dims("bin")
+    light = show.run().drop_vars("counts")
     assert show.specification(drawn(name, light)) == show.specification(show.usual(name, "run"))
 
 

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests import oracle
+from tests.counting import samples
 from tests.counting.samples import any_pattern, reference, wide
 from tests.oracle import same_counts as same
 from weibnb.counting.counts import Counts
-from weibnb.counting.cpu import PendingOnThreads, count_bits
+from weibnb.counting.cpu import PendingOnThreads, count_bits, merged
 from weibnb.counting.dispatch import count_magnitudes
-from weibnb.counting.formats import as_bits, label_values
+from weibnb.counting.formats import NAMES, as_bits, label_values
 from weibnb.counting.limits import Limits
+from weibnb.parallel import slices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 
@@ -72,6 +81,65 @@ def test_no_weight_is_lost_at_the_end_of_a_word(size: int, offset: int) -> None:
     assert counts.n == size
 
 
+# What the weights of a stretch of a matrix may be, by format and length.
+STRETCHES: dict[str, Callable[[str, int], NDArray[Any]]] = {
+    "gaussian": lambda dtype, n: samples.stored(oracle.sample("gaussian", n, 1), dtype),
+    "tiny": lambda dtype, n: samples.stored(1e-41 * oracle.sample("gaussian", n, 2), dtype),
+    "few bits": lambda dtype, n: samples.stored(np.arange(1, n + 1) % 15 / 16, dtype),
+    "zeros": lambda dtype, n: samples.stored(np.where(np.arange(n) % 3, 0.0, -0.0), dtype),
+    "subnormals": lambda dtype, n: np.resize(samples.subnormals(dtype), n),
+    "not finite": lambda dtype, n: np.resize(samples.not_finite(dtype), n),
+    "any": lambda dtype, n: np.resize(any_pattern(dtype), n),
+}
+LENGTHS = st.sampled_from([1, 2, 3, 7, 8, 9, 2047, 2048, 2049, 5000])
+MATRICES = st.lists(st.tuples(st.sampled_from(sorted(STRETCHES)), LENGTHS), max_size=4)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(sorted(oracle.DTYPES)),
+    MATRICES,
+    st.integers(0, 9),
+    st.sampled_from([1000, 2048, 3001, 1 << 20]),
+)
+def test_any_weights_at_any_address_are_counted_as_numpy_does(
+    dtype: str, stretches: list[tuple[str, int]], offset: int, piece: int
+) -> None:
+    parts = [STRETCHES[kind](dtype, length) for kind, length in stretches]
+    weights = np.concatenate([np.empty(0, oracle.DTYPES[dtype]), *parts])
+    memory = np.zeros(weights.nbytes + offset, np.uint8)
+    memory[offset:] = weights.view(np.uint8)
+    bits = memory[offset:].view(samples.UNSIGNED[weights.itemsize])
+    bits.flags.writeable = False
+    found = merged([count_bits(bits[part], NAMES[dtype]) for part in slices(bits.size, piece)])
+    same(found.finish(), reference(weights))
+
+
+@pytest.mark.parametrize("dtype", oracle.DTYPES)
+def test_nothing_is_left_in_the_counters_for_the_next_matrix(dtype: str) -> None:
+    for weights in (any_pattern(dtype), oracle.matrix("gaussian", dtype, 5000)):
+        same(count_magnitudes(weights), reference(weights))
+        same(count_magnitudes(weights[:10]), reference(weights[:10]))
+        same(count_magnitudes(weights[:0]), Counts())
+
+
+def test_weights_with_gaps_are_counted() -> None:
+    for dtype in oracle.DTYPES:
+        weights = oracle.matrix("gaussian", dtype, 5000)
+        bits, name = as_bits(weights)
+        same(count_bits(bits[::2], name).finish(), reference(weights[::2]))
+
+
+@pytest.mark.parametrize(("size", "pieces"), [(0, 0), (99, 0), (100, 1), (101, 1), (1001, 2)])
+def test_small_matrices_are_counted_where_they_are_asked_for(size: int, pieces: int) -> None:
+    weights = np.arange(1, size + 1).astype(np.float32)
+    with ThreadPoolExecutor(1) as pool:
+        limits = Limits(worth_a_thread=100, piece=1000)
+        pending = PendingOnThreads(pool, *as_bits(weights), workers=1, limits=limits)
+        assert len(pending.pieces) == pieces
+        same(pending.result(), reference(weights))
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("chunk", [1, 7, 500, 4000, 4001, 5000])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float8_e5m2", "float32"])
@@ -80,7 +148,10 @@ def test_pieces_add_up(dtype: str, chunk: int, workers: int) -> None:
     whole = count_magnitudes(weights)
     with ThreadPoolExecutor(workers) as pool:
         pending = PendingOnThreads(
-            pool, *as_bits(weights), workers=workers, limits=Limits(piece=chunk, pieces_waiting=3)
+            pool,
+            *as_bits(weights),
+            workers=workers,
+            limits=Limits(piece=chunk, pieces_waiting=3, worth_a_thread=0),
         )
         assert len(pending.pieces) == -(-weights.size // chunk)
         assert pending.load == len(pending.pieces) / (3 * workers)
@@ -95,17 +166,16 @@ def test_pieces_of_different_precision_add_up() -> None:
     whole = count_magnitudes(weights)
     assert not whole.exact
     with ThreadPoolExecutor(1) as pool:
-        pieces = PendingOnThreads(pool, *as_bits(weights), workers=1, limits=Limits(piece=1000))
+        pieces = PendingOnThreads(
+            pool, *as_bits(weights), workers=1, limits=Limits(piece=1000, worth_a_thread=0)
+        )
         same(pieces.result(), whole)
 
 
 def test_counters_do_not_wrap_when_pieces_are_added() -> None:
-    piece = count_bits(np.full(3, 0x3F80, np.uint16), "BF16")
-    piece.counters[0x3F80] = 2**32 - 1
-    total = count_bits(np.full(3, 0x3F80, np.uint16), "BF16")
-    total += piece
-    total += piece
-    assert total.finish().counts.tolist() == [2 * (2**32 - 1) + 3]
+    few, many = (count_bits(np.full(3, 0x3F80, np.uint16), "BF16") for _ in range(2))
+    many.counts[:] = 2**32 - 1
+    assert merged([few, many, many]).finish().counts.tolist() == [2 * (2**32 - 1) + 3]
 
 
 def test_pieces_that_were_not_begun_are_given_up() -> None:
@@ -115,7 +185,9 @@ def test_pieces_that_were_not_begun_are_given_up() -> None:
         pool.submit(busy.wait)
         begun.wait()
         weights = np.ones(10, np.float32)
-        pending = PendingOnThreads(pool, *as_bits(weights), workers=1, limits=Limits(piece=3))
+        pending = PendingOnThreads(
+            pool, *as_bits(weights), workers=1, limits=Limits(piece=3, worth_a_thread=0)
+        )
         assert not pending.abandon()
         assert [piece.cancelled() for piece in pending.pieces] == [True] * 4
         busy.set()

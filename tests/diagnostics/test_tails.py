@@ -12,9 +12,11 @@ import xarray as xr
 from scipy import stats
 
 import weibnb as wb
+from weibnb.counting.counts import Counts
 from weibnb.counting.formats import FORMATS, LABEL_SHIFT
 from weibnb.diagnostics.tails import body_tail, closure, heaviness
 from weibnb.fitting.estimates import fit_counts
+from weibnb.fitting.rows import CountRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,14 +51,11 @@ def counted(cdf: Callable[[Any], Any], n: int, seed: int = 0) -> xr.Dataset:
     counts = np.random.default_rng(seed).multinomial(n, mass)
     occupied = np.flatnonzero(counts)
     labels = (values[occupied].view(np.int64) >> LABEL_SHIFT).astype(np.int32)
-    rows = counts[occupied].astype(np.uint32)
-    template = one(np.random.default_rng(0).normal(0, 0.02, (64, 64)).astype("f2"))
-    fits = template.drop_dims("bin").assign_coords(bin=("bin", labels))
-    cell = ("model", "layer", "component", "step")
-    fits["counts"] = ((*cell, "bin"), rows[None, None, None, None])
-    fits["counts_exact"] = (cell, np.ones((1, 1, 1, 1), bool))
+    drawn = Counts(labels, counts[occupied], largest=float(values[occupied[-1]]))
+    fits = one(np.random.default_rng(0).normal(0, 0.02, (64, 64)).astype("f2"))
+    fits["counts"] = fits["counts"].copy(data=np.full((1, 1, 1, 1), drawn, object))
     fits["max_abs"] = fits["max_abs"].copy(data=np.full((1, 1, 1, 1), values[occupied[-1]]))
-    fitted = fit_counts(rows[None], labels, [True])
+    fitted = fit_counts(CountRows.of([drawn]))
     return fits.assign({k: fits[k].copy(data=fitted[k].reshape(1, 1, 1, 1)) for k in ("k", "lam")})
 
 

@@ -39,7 +39,7 @@ def table(fits: xr.Dataset) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def cells(fits: xr.Dataset) -> Cells:
-    return Cells.of(fits.drop_dims("bin"))
+    return Cells.of(fits.drop_vars("counts"))
 
 
 def test_every_matrix_once(cells: Cells, table: pd.DataFrame) -> None:
@@ -112,7 +112,7 @@ def test_unknown_filters(cells: Cells) -> None:
 
 
 def test_nothing_there(fits: xr.Dataset) -> None:
-    none = Cells.of(fits.drop_dims("bin").isel(layer=[]))
+    none = Cells.of(fits.drop_vars("counts").isel(layer=[]))
     assert none.why_empty({}) == ["These fits hold no matrix."]
     assert none.layer_range == (0, 0)
 

@@ -35,7 +35,7 @@ def test_moving_the_trim_is_a_refit(explorer: Explorer, fits: xr.Dataset) -> Non
 
 
 def test_without_counts(fits: xr.Dataset) -> None:
-    explorer = explore(fits.drop_dims("bin").drop_vars("counts_exact", errors="ignore"))
+    explorer = explore(fits.drop_vars("counts"))
     assert "keep_counts=True" in words(explorer)["no_refit"]
     assert "keep_counts=True" in slot(explorer, "detail")["problem"]
     assert "spec" in slot(explorer)

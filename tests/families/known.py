@@ -14,6 +14,7 @@ from weibnb.counting.counts import Counts
 from weibnb.counting.formats import FORMATS, counter_labels, label_values
 from weibnb.families.distributions import FAMILIES
 from weibnb.families.samples import grid_of, occupied_bins
+from weibnb.fitting.rows import CountRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,8 +64,8 @@ def labels_of(dtype: str) -> NDArray[np.int64]:
 
 def bins_of(labels: NDArray[np.int64], counts: Any, *, exact: bool = True) -> tuple[Array, float]:
     """Occupied bins, (4, bins), and the floor in ln|w|."""
-    bins = np.empty((4, labels.size))
-    size, floor = occupied_bins(np.asarray(counts), exact, grid_of(labels), bins)
+    rows, bins = CountRows.of([Counts(labels, counts, exact=exact)]), np.empty((4, labels.size))
+    size, floor = occupied_bins(rows, 0, grid_of(rows.labels), bins)
     return bins[:, :size], floor
 
 

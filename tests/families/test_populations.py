@@ -149,7 +149,7 @@ def test_results_of_too_few_weights() -> None:
 
 def test_a_dataset_without_counts_names_the_option(fits: xr.Dataset) -> None:
     with pytest.raises(ValueError, match="keep_counts=True"):
-        find_populations(fits.drop_dims("bin"))
+        find_populations(fits.drop_vars("counts"))
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e307])

@@ -200,7 +200,7 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
 
 def test_a_dataset_without_counts_names_the_option(fits: xr.Dataset) -> None:
     with pytest.raises(ValueError, match="keep_counts=True"):
-        rank_families(fits.drop_dims("bin"))
+        rank_families(fits.drop_vars("counts"))
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e307])

@@ -10,8 +10,9 @@ import pytest
 
 import weibnb as wb
 from tests.scanning.helpers import SHAPES, Q, llama, normal, only, write
+from weibnb.counting.counts import Counts
 from weibnb.fitting.estimates import ESTIMATES
-from weibnb.fitting.statistics import QUANTILES
+from weibnb.fitting.weibull import QUANTILES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,8 +66,10 @@ def test_plain_statistics_are_those_of_numpy(dtype: str, tolerance: float) -> No
     assert fits["parameter"].item() == Q.format(4)
     assert fits["dtype"].item() == {"f2": "F16", "f4": "F32", "f8": "F64"}[dtype]
     assert fits["n_matrices"].item() == 1
-    assert fits["counts_exact"].item() == (dtype == "f2")
-    assert fits["counts"].sum() == fits["n"]
+    counts = fits["counts"].item()
+    assert counts.exact == (dtype == "f2")
+    assert (counts.n, counts.largest) == (fits["n"].item(), fits["max_abs"].item())
+    assert (counts.zeros, counts.nans, counts.infinities) == (np.count_nonzero(finite == 0), 1, 2)
     for name, value in {
         "rms": np.sqrt(np.mean(finite**2)),
         "mean_abs": finite.mean(),
@@ -87,11 +90,9 @@ def test_counts_are_those_of_numpy() -> None:
     array = normal(60, 50)
     fits = wb.scan({"tiny": {Q.format(0): array, Q.format(1): normal(40, 40, seed=2)}})
     values, counts = np.unique(np.abs(array[array != 0]).astype(float), return_counts=True)
-    row = fits["counts"].sel(layer=0).squeeze()
-    there = row[row > 0]
-    np.testing.assert_array_equal(there["magnitude"], values)
-    np.testing.assert_array_equal(there, counts)
-    assert (np.diff(fits["magnitude"]) > 0).all()
+    found = fits["counts"].sel(layer=0).item()
+    np.testing.assert_array_equal(found.values, values)
+    np.testing.assert_array_equal(found.counts, counts)
 
 
 def test_coordinates_of_components_and_attributes() -> None:
@@ -212,7 +213,7 @@ def test_integers_are_quantized(dtype: str) -> None:
     assert all(cell[name].isnull().all() for name in reals(fits))
     assert cell["rows"].item() == 30
     assert cell["n"].item() == 0
-    assert cell["counts"].sum() == 0
+    assert cell["counts"].item() == Counts()
 
 
 def test_complex_is_an_unsupported_dtype() -> None:

@@ -29,7 +29,7 @@ def test_tidy_has_a_row_for_each_present_matrix(experts: Any) -> None:
     rows = tidy(fits)
     assert len(rows) == int((fits["status"] != "absent").sum())
     assert not rows.duplicated(list(map(str, fits["k"].dims))).any()
-    assert not {"counts", "bin", "magnitude", "quantile", "magnitude_quantile"} & set(rows.columns)
+    assert not {"counts", "quantile", "magnitude_quantile"} & set(rows.columns)
     names = ["k", "k_se", "lam", "r2", "n", "rms", "status", "dtype", "parameter", "weight_class"]
     for row in rows.to_dict("records"):
         cell = fits.sel({str(dim): row[str(dim)] for dim in fits["k"].dims})

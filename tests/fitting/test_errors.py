@@ -10,6 +10,7 @@ import pytest
 
 from tests import oracle
 from weibnb.fitting.estimates import fit_counts
+from weibnb.fitting.rows import CountRows
 from weibnb.fitting.single import fit_weibull
 
 REPLICATIONS = 1500
@@ -19,7 +20,7 @@ RANK, LIKELIHOOD = "rank_regression", "maximum_likelihood"
 
 
 @lru_cache(maxsize=2)
-def replications(distribution: str, n: int) -> tuple[Any, Any]:
+def replications(distribution: str, n: int) -> CountRows:
     rng, shape = np.random.default_rng(11), (REPLICATIONS, n)
     normal = np.abs(rng.standard_normal(shape, dtype=np.float32))
     if distribution == "gaussian":
@@ -33,16 +34,14 @@ def replications(distribution: str, n: int) -> tuple[Any, Any]:
     else:
         power = {"laplace": 1, "weibull 1.5": 1.5, "weibull 0.6": 0.6}[distribution]
         drawn = rng.standard_exponential(shape, dtype=np.float32) ** np.float32(1 / power)
-    return oracle.simulated_counts(np.maximum(drawn, np.float32(1e-9)))
+    return CountRows.of(oracle.simulated_counts(np.maximum(drawn, np.float32(1e-9))))
 
 
 def check_standard_errors(
     distribution: str, n: int, estimator: Any, trim: tuple[float, float], tolerance: float = 0.1
 ) -> None:
     """Compare with the spread over replications, itself known to 2 %."""
-    counts, labels = replications(distribution, n)
-    exact = np.ones(REPLICATIONS, bool)
-    fitted = fit_counts(counts, labels, exact, trim=trim, estimator=estimator)
+    fitted = fit_counts(replications(distribution, n), trim=trim, estimator=estimator)
     assert set(fitted["status"]) == {"ok"}
     k, lam = fitted["k"], fitted["lam"]
     assert np.sqrt(np.mean(fitted["k_se"] ** 2)) == pytest.approx(k.std(), rel=tolerance)
@@ -95,11 +94,10 @@ def test_standard_error_of_gaussian_weights_is_near_1_4_over_root_n(n: int) -> N
 
 
 def test_standard_errors_scale_with_root_n_and_with_the_weights() -> None:
-    counts, labels = replications("gaussian", 4096)
-    row = counts[:1]
-    once = fit_counts(row, labels, [True])
-    fourfold = fit_counts(4 * row, labels, [True])
+    row = replications("gaussian", 4096).part(slice(1))
+    once = fit_counts(row)
+    fourfold = fit_counts(row._replace(counts=4 * row.counts))
     assert fourfold["k"][0] == pytest.approx(once["k"][0], rel=2e-3)
     assert fourfold["k_se"][0] == pytest.approx(once["k_se"][0] / 2, rel=2e-2)
-    doubled = fit_counts(row, labels + 1024, [True])
+    doubled = fit_counts(row._replace(labels=row.labels + 1024))
     assert doubled["lam_se"][0] == pytest.approx(2 * once["lam_se"][0], rel=1e-9)

@@ -11,6 +11,7 @@ from tests import oracle
 from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.fitting.estimates import ESTIMATES, fit_counts
+from weibnb.fitting.rows import CountRows
 from weibnb.fitting.single import fit_weibull
 
 torch = pytest.importorskip("torch")
@@ -114,9 +115,9 @@ def test_protocol_errors_come_before_the_work() -> None:
     with pytest.raises(ValueError, match="`estimator` must be one of"):
         fit_weibull("not even weights", estimator=unknown)
     with pytest.raises(ValueError, match="`trim`"):
-        fit_counts([[1]], [1047552], [True], trim=(0.9, 0.1))
+        fit_counts(CountRows.of([Counts()]), trim=(0.9, 0.1))
     with pytest.raises(TypeError, match="`trim`"):
-        fit_counts([[1]], [1047552], [True], trim=0.1)  # type: ignore[arg-type]
+        fit_counts(CountRows.of([Counts()]), trim=0.1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="complex64"):
         fit_weibull(np.ones(200, np.complex64))
     with pytest.raises(ValueError, match="`device`"):

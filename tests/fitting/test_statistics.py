@@ -9,12 +9,14 @@ import pytest
 
 from tests import oracle
 from weibnb.counting.dispatch import count_magnitudes
-from weibnb.fitting.statistics import QUANTILES, describe_counts
+from weibnb.fitting.rows import CountRows
+from weibnb.fitting.statistics import describe_counts
+from weibnb.fitting.weibull import QUANTILES
 
 
 def described(weights: Any) -> dict[str, Any]:
     counts = count_magnitudes(weights)
-    found = describe_counts(counts.counts[None], counts.labels, [counts.exact], [counts.zeros])
+    found = describe_counts(CountRows.of([counts]))
     return {name: value[0] for name, value in found.items()}
 
 

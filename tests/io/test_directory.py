@@ -182,7 +182,7 @@ def test_links_to_nowhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [(b"{", "not a valid JSON"), (b"[]", "it holds a list"), (b"\xff", "not a valid JSON"),
-     (b" " * 10_000_001, "at most 10,000,000 bytes")],
+     (b" " * 10_000_001, "at most 10,000,000 are read")],
 )  # fmt: skip
 def test_bad_config_is_a_note(tmp_path: Path, content: bytes, reason: str) -> None:
     one(tmp_path / "a.safetensors")

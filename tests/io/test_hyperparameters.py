@@ -86,3 +86,19 @@ def test_a_step_knows_what_its_run_knows_but_for_the_steps(tmp_path: Path) -> No
     write(step, trainer_state=STATE)
     expected = {"learning_rate": 5e-4, "weight_decay": 0.1, "steps": 300}
     assert read_hyperparameters(step) == expected
+
+
+def test_numbers_that_no_float_holds_are_none(tmp_path: Path) -> None:
+    place = write(tmp_path, config={"lr": 10**400, "weight_decay": float("inf"), "steps": 7})
+    assert read_hyperparameters(place) == {"steps": 7}
+
+
+def test_sections_are_looked_into_three_levels_deep(tmp_path: Path) -> None:
+    sections: dict[str, Any] = {"lr": 0.5}
+    for level in range(900):
+        sections = {"training": sections}
+        (tmp_path / "config.json").write_text(json.dumps(sections))
+        if level < 3:
+            assert read_hyperparameters(tmp_path) == {"learning_rate": 0.5}
+    with pytest.raises(ValueError, match="must be given"):
+        read_hyperparameters(tmp_path)

@@ -87,6 +87,45 @@ def test_what_cannot_be_read_is_an_error_in_the_listing(tmp_path: Path) -> None:
         assert (listing.source.model, listing.source.step) == ("m", 3)
 
 
+STACK = "model.layers.0.mlp.experts.down_proj"
+
+
+def test_experts_too_small_to_be_fitted_are_left_out() -> None:
+    assert list(reasons({STACK: matrix(3, 9, 11)}).values()) == [
+        "its experts have 99 weights each, at least 100 are fitted"
+    ]
+    (found,) = chosen({STACK: matrix(3, 10, 10)})
+    assert found[3] == [0, 1, 2]
+
+
+def test_a_stack_that_is_not_counted_is_one_entry() -> None:
+    state = {STACK: np.zeros((5, 32, 16), np.int8)}
+    (tensor,), left = choose_tensors(open_checkpoint(state))
+    assert (tensor.status, list(tensor.experts), left) == ("quantized", [NO_EXPERT], [])
+    fits = wb.scan({"m": state | {STACK.replace("0", "1"): matrix(5, 32, 16)}})
+    assert fits["status"].sel(layer=0).item() == "quantized"
+    assert fits["n_matrices"].values.ravel().tolist() == [1, 5]
+
+
+@pytest.mark.parametrize(("side", "taken"), [(2**31 - 1, True), (2**31, False)])
+def test_a_side_is_a_number_of_31_bits(side: int, taken: bool) -> None:
+    name = "model.layers.0.self_attn.q_proj.weight"
+    huge = np.broadcast_to(np.int8(0), (side, 2))
+    tensors, left = choose_tensors(open_checkpoint({name: huge}))
+    assert [tensor.features for tensor in tensors] == [(side, 2)] * taken
+    assert [entry["reason"] for entry in left] == [
+        "a side of its matrix is longer than 2,147,483,647"
+    ] * (not taken)
+
+
+def test_a_long_name_is_shortened_where_it_is_a_reason() -> None:
+    long = "x." * 450 + "model.layers.0.self_attn.q_proj.weight"
+    found = reasons({long: matrix(), long.replace("x", "y"): matrix()})
+    (reason,) = found.values()
+    assert reason.startswith("its cell is taken by x.x.x.")
+    assert len(reason) < 250
+
+
 @pytest.fixture
 def opt(tmp_path: Path) -> Path:
     """Save a checkpoint with the names of OPT, whose only tower is called decoder."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.charts.tables import MAX_PANELS
+from weibnb.counting.counts import merged
 from weibnb.counting.formats import INTERVAL_WIDTH
 from weibnb.fits.schema import DIMS, prepare
 from weibnb.messages import printable, shortened
@@ -56,7 +57,7 @@ class Curve:
 
 def curves(fits: xr.Dataset) -> list[Curve]:
     """Read the counts of all matrices of a model; raise for more than `MAX_PANELS`."""
-    fits = prepare(fits, "counts", "counts_exact", dims=DIMS)
+    fits = prepare(fits, "counts", dims=DIMS)
     dims = fits["k"].dims
     present = fits["status"].broadcast_like(fits["k"]).transpose(*dims).values != "absent"
     number = int(present.sum())
@@ -71,11 +72,9 @@ def curves(fits: xr.Dataset) -> list[Curve]:
 
 
 def _curve(cell: xr.Dataset) -> Curve:
-    counts = cell["counts"].transpose(..., "bin").values
-    counts = counts.reshape(-1, counts.shape[-1]).sum(0).astype(np.float64)
-    inside = counts > 0
-    counts, magnitude = counts[inside], cell["magnitude"].values[inside]
-    if not cell["counts_exact"].values.all():
+    counted = merged(cell["counts"].values.ravel())
+    counts, magnitude = counted.counts.astype(np.float64), counted.values
+    if not counted.exact:
         magnitude = magnitude * (1 + INTERVAL_WIDTH / 2**11)
     total = counts.sum()
     return Curve(

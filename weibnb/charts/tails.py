@@ -77,7 +77,7 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
     """
     from weibnb.diagnostics.tails import body_tail
 
-    whole = prepare(fits, "counts", "counts_exact", dims=DIMS)
+    whole = prepare(fits, "counts", dims=DIMS)
     light = last_step(prepare(fits, light=True, dims=DIMS))
     table, text = cells(light), "k by the share of the weights that is fitted"
     if not table["k"].notna().any():

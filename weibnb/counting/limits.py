@@ -9,8 +9,10 @@ from dataclasses import dataclass
 class Limits:
     """Sizes that decide speed and memory, never counts; the defaults suit real matrices."""
 
-    # Weights that a thread counts at once: many enough to hide what a task costs, few enough for
-    # uint32 counters; and how many such pieces may wait for each core.
+    # Fewest weights that are handed to another thread, which takes some 30 us; weights that it
+    # counts at once: many enough to hide what a task costs, few enough for uint32 counters; and
+    # how many such pieces may wait for each core.
+    worth_a_thread: int = 1 << 16
     piece: int = 1 << 23
     pieces_waiting: int = 4
     # Matrices that may wait on devices; bytes of an array that "auto" brings to a device.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,8 @@ CITATION = (
 )
 # Class of each published component that is not transmission.
 _CLASSES = {"qkv_proj": "fused", "q_proj": "selection", "k_proj": "selection", "v_proj": "value"}
+# Columns of `compare`.
+_RANKED = ["model", "entry", "distance", "standard_error", "shared_components", "note"]
 # Columns that stay variables; the others describe the model and become coords.
 _MEASURED = ("low_r2_layers", "shallow_median_k_gate", "shallow_min_k", "deep_median_k_gate")
 _DESCRIPTIONS = {
@@ -41,6 +44,17 @@ _DESCRIPTIONS = {
     "low_r2_layers": "Layers with r2 < 0.95 in q_proj (qkv_proj where fused)",
     "hyperparameter_source": "Whether learning rate, weight decay and steps were published",
 }
+
+
+class _Entries(NamedTuple):
+    """Entries of a cohort to be compared with, over the shared components."""
+
+    names: NDArray[np.str_]  # (entries,)
+    k: Array  # (entries, components), as the errors
+    error: Array
+    spread: Array  # (components,)
+    selects: NDArray[np.bool_]  # (components,)
+    gaussian: float
 
 
 def reference_cohort() -> xr.Dataset:
@@ -193,6 +207,22 @@ def compare(
     >>> table.query("model == 'mistral-7b'").entry.tolist()[:2]
     ['mistral-7b', 'qwen2.5-14b']
     """
+    table, lonely = nearest(fits, cohort, step=step)
+    if lonely:
+        raise ValueError(
+            f"{next(iter(lonely.values()))}; {', '.join(lonely)} does not. "
+            "Leave it out: fits.sel(model=[...])."
+        )
+    return table
+
+
+def nearest(
+    fits: xr.Dataset, cohort: xr.Dataset | None = None, *, step: int | None = None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Rank the entries as `compare` does; a model that shares no component has a reason instead.
+
+    Returns the table of the others, and the reasons by model.
+    """
     entries = _medians(reference_cohort() if cohort is None else cohort)
     own = _medians(fits, step)
     require_protocol(own, "The cohort", like=protocol_of(entries))
@@ -209,14 +239,18 @@ def compare(
     entries, spread = entries.isel(component=both), spread.isel(component=both)
     own = own.sel(component=entries["component"])
     shared = own["k"].notnull() & entries["k"].notnull().any("model")
-    lonely = own["model"].values[~shared.any("component").values]
-    if lonely.size:
-        raise ValueError(
-            f"`fits` must share a fitted component with the cohort ({known}); "
-            f"{', '.join(map(str, lonely))} does not. Leave it out: fits.sel(model=[...])."
-        )
-    tables = [_rank(own.isel(model=i), entries, spread.values) for i in range(own.sizes["model"])]
-    return pd.concat(tables, ignore_index=True)
+    joins = shared.any("component").values
+    reason = f"`fits` must share a fitted component with the cohort ({known})"
+    against = _against(entries, spread.values)
+    columns: defaultdict[str, list[Any]] = defaultdict(list)
+    models = own["model"].values.astype(str)
+    for model, k, error in zip(
+        models[joins], own["k"].values[joins], own["standard_error"].values[joins], strict=True
+    ):
+        for name, values in _rank(k, error, against).items():
+            columns[name] += values
+        columns["model"] += [model] * (len(columns["entry"]) - len(columns["model"]))
+    return pd.DataFrame(columns, columns=_RANKED), dict.fromkeys(models[~joins].tolist(), reason)
 
 
 def _medians(fits: xr.Dataset, step: int | None = None) -> xr.Dataset:
@@ -230,53 +264,60 @@ def _medians(fits: xr.Dataset, step: int | None = None) -> xr.Dataset:
     return medians.isel(step=fitted).transpose("model", "component")
 
 
-def _rank(own: xr.Dataset, entries: xr.Dataset, spread: Array) -> pd.DataFrame:
-    """Distances of one model from every entry, nearest first."""
-    k = own["k"].values
-    z = (k - entries["k"].values) / spread
+def _against(entries: xr.Dataset, spread: Array) -> _Entries:
+    """Take what `_rank` needs from the entries of a cohort."""
+    estimator, trim = protocol_of(entries)
+    return _Entries(
+        entries["model"].values.astype(str),
+        entries["k"].values,
+        entries["standard_error"].values,
+        spread,
+        _selects(entries),
+        weibull.anchor(estimator=estimator, trim=trim).k,
+    )
+
+
+def _rank(k: Array, error: Array, entries: _Entries) -> dict[str, list[Any]]:
+    """Distances of one model from every entry, nearest first, in columns."""
+    z = (k - entries.k) / entries.spread
     shared = np.isfinite(z)
     count, z = shared.sum(-1), np.where(shared, z, 0.0)
     distance = np.sqrt((z**2).sum(-1) / np.maximum(count, 1))
-    blind = ~(shared & _selects(entries)).any(-1)
+    blind = ~np.asarray((shared & entries.selects).any(-1))
     order = np.lexsort((distance, blind))
     order = order[count[order] > 0]
     first = order[0]
-    error, tied = _uncertainty(own, entries, spread, z, first)
+    margin, tied = _uncertainty(error, entries, shared, z, first)
     tied &= shared.any(-1) & (blind == blind[first])
-    estimator, trim = protocol_of(own)
-    gaussian = (k - weibull.anchor(estimator=estimator, trim=trim).k) / spread
+    gaussian = (k - entries.gaussian) / entries.spread
     untrained = np.sqrt((gaussian[shared[first]] ** 2).mean())
     notes = []
     for i in order:
         flags = {
             "tied": tied[i] and tied.sum() > 1,
-            "nothing close": i == first and distance[i] - np.nan_to_num(error[i]) > CLOSE,
+            "nothing close": i == first and distance[i] - np.nan_to_num(margin[i]) > CLOSE,
             "untrained is closer": i == first and untrained < distance[i],
             "no shared selection component": blind[i],
         }
         notes.append("; ".join(note for note, flag in flags.items() if flag))
-    return pd.DataFrame(
-        {
-            "model": str(own["model"].item()),
-            "entry": entries["model"].values.astype(str)[order],
-            "distance": distance[order],
-            "standard_error": error[order],
-            "shared_components": count[order],
-            "note": notes,
-        }
-    )
+    return {
+        "entry": entries.names[order].tolist(),
+        "distance": distance[order].tolist(),
+        "standard_error": margin[order].tolist(),
+        "shared_components": count[order].tolist(),
+        "note": notes,
+    }
 
 
 def _uncertainty(
-    own: xr.Dataset, entries: xr.Dataset, spread: Array, z: Array, first: int
+    own: Array, entries: _Entries, shared: NDArray[np.bool_], z: Array, first: int
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Return standard errors of the distances, and which do not surely exceed the first's."""
 
     def root(terms: Array) -> Array:
         return np.asarray(np.sqrt((terms**2).sum(-1)))
 
-    errors = [part["standard_error"].values / spread for part in (own, entries)]
-    shared = np.isfinite(own["k"].values + entries["k"].values)
+    errors = [part / entries.spread for part in (own, entries.error)]
     known = (shared & (np.isfinite(errors[0]) | np.isfinite(errors[1]))).any(-1)
     ours, theirs = (np.where(shared, np.nan_to_num(part), 0.0) for part in errors)
     count = np.maximum(shared.sum(-1), 1)

@@ -20,6 +20,8 @@ from weibnb.parallel import on_threads, slices
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from weibnb.fitting.rows import CountRows
+
     Array = NDArray[np.float64]
 
 #: Central shares of the weights that `body_tail` fits, and their trims.
@@ -74,7 +76,7 @@ def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     >>> abs(float(tail.gap_excess.squeeze())) < 0.01
     True
     """
-    fits = prepare(fits, "counts", "counts_exact")
+    fits = prepare(fits, "counts")
     estimator, own = protocol_of(fits)
     parts = [
         (fits if trim == own else refit(fits, trim=trim, workers=workers))[list(_ESTIMATES)]
@@ -83,7 +85,7 @@ def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     share = xr.DataArray(list(TRIMS), {"trim": list(TRIMS)}, name="trim")
     share.attrs = {"long_name": "Central share", "units": "1"}
     result = xr.concat(parts, dim=share, coords="minimal", compat="override")
-    result = result.drop_vars(["bin", "magnitude", "quantile"], errors="ignore")
+    result = result.drop_vars("quantile", errors="ignore")
     ideal = share.copy(
         data=[anchor("gaussian", trim=trim, estimator=estimator).k for trim in TRIMS.values()]
     )
@@ -200,14 +202,14 @@ def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     >>> round(float(tail.gini.squeeze()), 2), round(float(tail.q90_over_q10.squeeze()))
     (0.5, 22)
     """
-    fits = prepare(fits, "counts", "counts_exact", "max_abs")
-    dims = fits["counts"].transpose(..., "bin").dims[:-1]
-    table = np.full((*(fits.sizes[dim] for dim in dims), _LARGEST + 1), np.nan)
-    grid = _bin_grid(fits["bin"].values)
+    fits = prepare(fits, "counts", "max_abs")
+    dims = fits["counts"].dims
+    table = np.full((*fits["counts"].shape, _LARGEST + 1), np.nan)
     for block in count_blocks(fits):
+        rows = block.rows
         described = on_threads(
-            partial(_describe_rows, block.counts, block.exact, grid, _PROBABILITIES),
-            slices(block.exact.size, _ROWS_A_TASK),
+            partial(_describe_rows, rows, _bin_grid(rows.labels)),
+            slices(block.counts.size, _ROWS_A_TASK),
             workers,
         )
         table[block.place] = np.concatenate(described).reshape(table[block.place].shape)
@@ -237,32 +239,29 @@ def _bin_grid(labels: NDArray[Any]) -> tuple[Array, Array, Array, Array, NDArray
     return label_values(labels), upper_edge(labels), octave, lowest, mantissa
 
 
-def _describe_rows(
-    counts: NDArray[Any], exact: NDArray[np.bool_], grid: Any, probabilities: Array, part: slice
-) -> Array:
-    """Quantiles, Gini coefficient, kurtosis and largest |w| of some rows of `counts`."""
-    described: Array = _describe(counts[part], exact[part], grid, probabilities)
+def _describe_rows(rows: CountRows, grid: Any, part: slice) -> Array:
+    """Quantiles, Gini coefficient, kurtosis and largest |w| of some rows."""
+    described: Array = _describe(rows.part(part), grid, _PROBABILITIES)
     return described
 
 
 @compiled
-def _describe(counts: Any, exact: Any, grid: Any, probabilities: Any) -> Any:
+def _describe(rows: Any, grid: Any, probabilities: Any) -> Any:
     """Describe every row: the compiled part of `_describe_rows`."""
     value, upper, octave, lowest, mantissa = grid
-    result = np.full((counts.shape[0], probabilities.size + 3), np.nan)
-    for row in range(counts.shape[0]):
-        c = counts[row]
-        total, occupied, last, resolution, quantum = _survey(c, mantissa, lowest)
-        if total == 0:
+    result = np.full((rows.exact.size, probabilities.size + 3), np.nan)
+    for row in range(rows.exact.size):
+        start, stop, exact = rows.starts[row], rows.starts[row + 1], rows.exact[row]
+        c, column = rows.counts[start:stop], rows.columns[start:stop]
+        if c.size == 0:
             continue
-        n, unit = float(total), value[last]
+        total, resolution, quantum = _survey(c, column, mantissa, lowest)
+        n, unit = float(total), value[column[-1]]
         seen, first, square, fourth, area, i = 0.0, 0.0, 0.0, 0.0, 0.0, 0
         low, high = 0.0, 0.0
-        for j in range(last + 1):
-            if c[j] == 0:
-                continue
-            mass = float(c[j])
-            if not exact[row]:
+        for at in range(c.size):
+            mass, j = float(c[at]), column[at]
+            if not exact:
                 low, high = value[j], upper[j]
                 a, b = low / unit, high / unit
                 square += mass * (a * a + a * b + b * b) / 3.0
@@ -272,7 +271,7 @@ def _describe(counts: Any, exact: Any, grid: Any, probabilities: Any) -> Any:
                 below = above
                 if mantissa[j] == 0:
                     below = max(0.5 * octave[j] * resolution, quantum)
-                if occupied == 1:
+                if c.size == 1:
                     below, above = 0.0, 0.0
                 low, high = value[j] - 0.5 * below, value[j] + 0.5 * above
                 a = (value[j] / unit) ** 2
@@ -286,20 +285,17 @@ def _describe(counts: Any, exact: Any, grid: Any, probabilities: Any) -> Any:
             seen += mass
         result[row, _GINI] = 1.0 - 2.0 * area / (n * first)
         result[row, _KURTOSIS] = fourth / n / (square / n) ** 2
-        result[row, _LARGEST] = unit if exact[row] else 0.5 * (low + high)
+        result[row, _LARGEST] = unit if exact else 0.5 * (low + high)
     return result
 
 
 @compiled
-def _survey(c: Any, mantissa: Any, lowest: Any) -> Any:
-    """Weights, occupied bins and the last of them; spacing in an octave, and the smallest."""
-    total, occupied, last, used, quantum = 0, 0, 0, 0, np.inf
+def _survey(c: Any, column: Any, mantissa: Any, lowest: Any) -> Any:
+    """Weights; spacing of their values in an octave, and the smallest."""
+    total, used, quantum = 0, 0, np.inf
     for j in range(c.size):
-        if c[j] > 0:
-            total += c[j]
-            occupied += 1
-            last = j
-            used |= mantissa[j]
-            quantum = min(quantum, lowest[j])
+        total += c[j]
+        used |= mantissa[column[j]]
+        quantum = min(quantum, lowest[column[j]])
     resolution = (used & -used) / 2.0**MANTISSA_BITS if used > 0 else 1.0
-    return total, occupied, last, resolution, quantum
+    return total, resolution, quantum

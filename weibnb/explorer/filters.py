@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Labels along `DIMS`; layers and steps of published tables may be words.
 Cell = tuple[Any, Any, Any, Any]
 # Coordinates that describe the layout of a file, of the counts or of one tensor.
-_NO_FACETS = {*DIMS, *VARIABLES, "expert", "quantile", "bin", "magnitude"}
+_NO_FACETS = {*DIMS, *VARIABLES, "expert", "quantile"}
 
 
 def key_of(cell: Iterable[Any]) -> tuple[str, ...]:

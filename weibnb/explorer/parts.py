@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from weibnb.fitting.weibull import Estimator, Trim
 
 _MOST_PARTS = 8  # that are kept
-_MOST_IN_MEMORY = 1 << 30  # bytes of counts that are loaded so that a refit is quick
+_MOST_IN_MEMORY = 20_000  # matrices whose counts are loaded so that a refit is quick: 3-50 kB each
 
 
 class Parts:
@@ -47,7 +47,7 @@ class Parts:
             return self.whole.sel(query)
         from weibnb.fits.refit import refit  # brings numba
 
-        if self.whole["counts"].nbytes < _MOST_IN_MEMORY:
+        if self.whole["counts"].size <= _MOST_IN_MEMORY:
             self.whole["counts"].load()
         estimator, trim = protocol
         return refit(self.whole.sel(query), trim=trim, estimator=estimator)

@@ -100,7 +100,7 @@ def find_populations(fits: Any, *, workers: int | None = None) -> xr.Dataset:
     """
     status, attributes = xr.DataArray(np.array("ok", object)), {}
     if isinstance(fits, xr.Dataset):
-        fits = prepare(fits, "counts", "counts_exact")
+        fits = prepare(fits, "counts")
         status, attributes = fits["status"], fits.attrs
     table = on_rows(_find_rows, fits, workers).reshape(*status.shape, 10)
     n, delta_bic, depth, place = (table[..., i] for i in range(4))
@@ -134,12 +134,11 @@ def find_populations(fits: Any, *, workers: int | None = None) -> xr.Dataset:
 
 
 @compiled
-def _find_rows(counts: Any, exact: Any, grid: Any) -> Any:
+def _find_rows(rows: Any, grid: Any) -> Any:
     """Weights (0: too few), ΔBIC, depth and place of the notch, and twice share, k and λ."""
-    rows, size = counts.shape
-    out, work = np.full((rows, 10), np.nan), np.empty((4, size))
-    for row in range(rows):
-        found, _ = occupied_bins(counts[row], exact[row], grid, work)
+    out, work = np.full((rows.exact.size, 10), np.nan), np.empty((4, rows.widest))
+    for row in range(rows.exact.size):
+        found, _ = occupied_bins(rows, row, grid, work)
         bins = work[:, :found]
         n = weights_of(bins)
         out[row, 0] = n

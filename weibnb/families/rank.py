@@ -138,7 +138,7 @@ def rank_families(
             raise ValueError("`by` must be 'cell' for a single matrix, got 'class'.")
         found = _rank(fits, chosen, limits, DEFAULT_TRIM["rank_regression"], None)
         return _table(found, chosen, {}).dropna(subset=["family"])
-    fits = prepare(fits, "counts", "counts_exact", dims=DIMS)
+    fits = prepare(fits, "counts", dims=DIMS)
     found = _rank(fits, chosen, limits, protocol_of(fits)[1], workers)
     table = _table(found, chosen, _cells(fits, found[:, 0, WEIGHTS]))
     table = table[table["status"] != "absent"].reset_index(drop=True)
@@ -162,20 +162,20 @@ def _rank(
     """Fit families to every cell: (cells, families, columns)."""
     codes = np.array([FAMILIES.index(name) for name in families])
 
-    def loop(counts: Any, exact: Any, grid: Any) -> Array:
-        found: Array = _rank_rows(counts, exact, grid, codes, trim, body)
+    def loop(rows: Any, grid: Any) -> Array:
+        found: Array = _rank_rows(rows, grid, codes, trim, body)
         return found
 
     return on_rows(loop, fits, workers)
 
 
 @compiled
-def _rank_rows(counts: Any, exact: Any, grid: Any, families: Any, trim: Any, body: Any) -> Any:
+def _rank_rows(rows: Any, grid: Any, families: Any, trim: Any, body: Any) -> Any:
     """Fit families to every row of counts: (rows, families, columns)."""
-    rows, size = counts.shape
-    out, work = np.full((rows, families.size, 6), np.nan), np.empty((4, size))
-    for row in range(rows):
-        found, floor = occupied_bins(counts[row], exact[row], grid, work)
+    out = np.full((rows.exact.size, families.size, 6), np.nan)
+    work = np.empty((4, rows.widest))
+    for row in range(rows.exact.size):
+        found, floor = occupied_bins(rows, row, grid, work)
         bins = work[:, :found]
         out[row, :, WEIGHTS] = weights_of(bins)
         if out[row, 0, WEIGHTS] > 0.0:

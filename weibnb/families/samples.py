@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from weibnb.compiled import compiled
-from weibnb.counting.counts import Counts
+from weibnb.counting.counts import Counts, merged
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import (
     INTERVAL_MASK,
@@ -19,12 +19,13 @@ from weibnb.counting.formats import (
     value_parts,
 )
 from weibnb.fits.rows import BLOCK, count_blocks
-from weibnb.fitting.estimates import BATCH, as_count_rows
+from weibnb.fitting.estimates import BATCH
+from weibnb.fitting.rows import CountRows
 from weibnb.fitting.status import FITTED, MINIMUM_WEIGHTS
 from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -65,36 +66,31 @@ def grid_of(labels: ArrayLike) -> Grid:
 def on_rows(loop: Callable[..., Array], fits: Any, workers: int | None = None) -> Array:
     """Run a compiled loop over the counts of one matrix, or of every cell of a Dataset of fits.
 
-    The loop takes counts (rows, bins), exact (rows,) and their `Grid`, and gives an array of rows.
+    The loop takes a `CountRows` and the `Grid` of its labels, and gives an array of rows.
     """
     if isinstance(fits, xr.Dataset):
-        labels, blocks = fits["bin"].values, _pooled_blocks(fits)
+        blocks = _pooled_blocks(fits)
     else:
-        counted = fits if isinstance(fits, Counts) else count_magnitudes(fits)
-        one = as_count_rows(counted.counts[None]), np.array([counted.exact])
-        labels, blocks = counted.labels, iter([one])
-    grid = grid_of(labels)
+        blocks = iter([[fits if isinstance(fits, Counts) else count_magnitudes(fits)]])
     parts: list[Array] = []
     for block in blocks:
+        rows = CountRows.of(block)
+        grid = grid_of(rows.labels)
 
-        def job(part: slice, block: tuple[Any, Any] = block) -> Array:
-            return loop(block[0][part], block[1][part], grid)
+        def job(part: slice, rows: CountRows = rows, grid: Grid = grid) -> Array:
+            return loop(rows.part(part), grid)
 
-        parts += on_threads(job, slices(len(block[1]), BATCH), workers)
+        parts += on_threads(job, slices(len(block), BATCH), workers)
     return np.concatenate(parts)
 
 
-def _pooled_blocks(fits: xr.Dataset) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+def _pooled_blocks(fits: xr.Dataset) -> Iterator[Sequence[Counts]]:
     """Yield the counts of every cell, experts pooled where the status has none."""
     experts = fits["counts"].sizes.get("expert", 1)
     pooled = experts if "expert" not in fits["status"].dims else 1
     for block in count_blocks(fits, max(BLOCK, experts)):
-        counts, exact = block.counts, block.exact
-        if pooled > 1:
-            counts = counts.reshape(-1, pooled, counts.shape[-1])
-            exact = (exact.reshape(-1, pooled) | (counts.sum(-1) == 0)).all(-1)
-            counts = counts.sum(1, dtype=np.uint64)
-        yield counts, exact
+        cells = block.counts.reshape(-1, pooled)
+        yield [merged(cell) for cell in cells]
 
 
 def status_of(status: xr.DataArray, n: Array) -> NDArray[np.object_]:
@@ -104,8 +100,10 @@ def status_of(status: xr.DataArray, n: Array) -> NDArray[np.object_]:
 
 
 @compiled
-def occupied_bins(counts: Any, exact: Any, grid: Any, bins: Any) -> tuple[int, float]:
-    """Fill in lower edge, upper edge, weights and centre of occupied bins; number, floor (ln|w|).
+def occupied_bins(rows: Any, row: int, grid: Any, bins: Any) -> tuple[int, float]:
+    """Fill in lower edge, upper edge, weights and centre of the bins of a matrix.
+
+    Returns their number and the floor (ln|w|).
 
     A value stands for what rounds to it. Its format is read off the values themselves, so that
     upcast weights are treated as what they were: the fewest mantissa bits and the coarsest
@@ -113,20 +111,22 @@ def occupied_bins(counts: Any, exact: Any, grid: Any, bins: Any) -> tuple[int, f
     rounds to zero.
     """
     size, every, quantum = 0, 1 << MANTISSA_BITS, np.inf
-    for j in range(counts.size):
-        if counts[j] == 0 or not grid.value[j] > 0.0:
+    exact = rows.exact[row]
+    for i in range(rows.starts[row], rows.starts[row + 1]):
+        j, count = rows.columns[i], rows.counts[i]
+        if not grid.value[j] > 0.0:
             continue
         if exact:
             every |= grid.mantissa[j]
             quantum = min(quantum, grid.unit[j])
             bins[1, size], bins[3, size] = grid.octave[j], grid.value[j]
         elif size > 0 and bins[0, size - 1] == grid.low[j]:
-            bins[2, size - 1] += counts[j]
+            bins[2, size - 1] += count
             continue
         else:
             bins[0, size], bins[1, size] = grid.low[j], grid.high[j]
             bins[3, size] = 0.5 * grid.low[j] + 0.5 * grid.high[j]
-        bins[2, size] = counts[j]
+        bins[2, size] = count
         size += 1
     if not exact:
         return size, -np.inf

@@ -1,8 +1,9 @@
-"""The Dataset of fits.
+"""The Dataset of fits: `schema` says what it holds and checks it.
 
-`schema` says what it holds and checks it, `build` makes it (with `experts`), `files` saves and
-opens it, after `inspection` looked it over, `refit` estimates anew from the counts (by `rows`),
-`select` picks cells and lists what was not fitted, `tables` makes tables of fits.
+`build` fits matrices, `layout` puts them into it (`experts`), `refit` fits anew (`rows`, `lazy`).
+`files` saves and opens it (counts: `ragged`, `older`) after `inspection`; `store` fills an SQLite
+file (`store_schema`, `packing`), `store_reading` opens it. `select` picks cells and lists what was
+not fitted, `tables` and `zarr_group` make tables and Zarr.
 """
 
 import lazy_loader
@@ -14,10 +15,19 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "experts",
         "files",
         "inspection",
+        "layout",
+        "lazy",
+        "older",
+        "packing",
+        "ragged",
         "refit",
         "rows",
         "schema",
         "select",
+        "store",
+        "store_reading",
+        "store_schema",
         "tables",
+        "zarr_group",
     ],
 )

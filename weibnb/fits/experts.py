@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[Any]]
 
-_KEPT_BY_EXPERT = ("counts", "counts_exact")
-
 
 def median_present(array: NDArray[Any], axis: int = -1) -> NDArray[Any]:
     """Take the median of what is not NaN, NaN where nothing is."""
@@ -30,11 +28,11 @@ def merge_experts(cells: Arrays) -> Arrays:
     """Take the expert axis, the fifth, out of everything but the counts."""
     present = cells["n_matrices"] > 0
     if present.shape[-1] == 1:
-        return {name: array[:, :, :, :, 0] for name, array in cells.items()}
+        return {n: a.reshape(*a.shape[:4], *a.shape[5:]) for n, a in cells.items()}
     first = present.argmax(-1)[..., None]
     merged: Arrays = {}
     for name, array in cells.items():
-        if name in _KEPT_BY_EXPERT:
+        if name == "counts":
             merged[name] = array
         elif name in ("n_matrices", "nonfinite"):
             merged[name] = array.sum(-1)

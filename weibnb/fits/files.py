@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from weibnb.fits.inspection import FitsError, check_layout, check_variables
+from weibnb.fits.inspection import READ_LATER, FitsError, check_layout, check_variables
+from weibnb.fits.older import restored_dense
+from weibnb.fits.ragged import CHUNK, flattened, restored
 from weibnb.fits.schema import escape_all, prepare
+from weibnb.fits.store_schema import STORE_SUFFIXES
+from weibnb.fits.zarr_group import SUFFIX, write_zarr
 from weibnb.writing import check_target, write_whole
 
 if TYPE_CHECKING:
@@ -33,7 +37,8 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str], *, force: bool = F
         Fits from `weibnb.scan`, also concatenated or merged.
     path : path
         The file, ending in ``.nc`` (or ``.nc4``, ``.h5``, ``.hdf5``). It appears whole or not at
-        all, and replaces an older file of fits.
+        all, and replaces an older file of fits. With ``.zarr`` it is a Zarr group for other
+        tools, which replaces nothing (``pip install 'weibnb[zarr]'``).
     force : bool
         Replace a file that is no file of fits as well; never one that was scanned.
 
@@ -66,16 +71,18 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str], *, force: bool = F
     'constant'
     """
     fits = prepare(fits)
+    if Path(path).suffix.lower() == SUFFIX:
+        return write_zarr(fits, Path(path))
     target = check_fits_target(path, force=force)
     sources = fits["source"].values.ravel() if "source" in fits else ()
     refuse_inputs(target, sorted({str(name) for name in sources if name}))
-    fits = _storable(fits)
+    fits = flattened(_storable(fits))
     encoding: dict[str, Any] = {}
     packed = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
     for name, variable in fits.variables.items():
         if variable.dtype.kind in "fiub" and variable.size:
-            chunk = tuple(1 if dim != "bin" else size for dim, size in variable.sizes.items())
-            chunks = {"chunksizes": chunk} if name == "counts" else {}
+            entries = variable.dims == ("entry",)
+            chunks = {"chunksizes": (min(CHUNK, variable.size),)} if entries else {}
             encoding[str(name)] = packed | chunks
     content = fits.drop_encoding().to_netcdf(engine="h5netcdf", encoding=encoding)
     return write_whole(target, content)
@@ -83,6 +90,11 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str], *, force: bool = F
 
 def check_fits_target(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     """Check that a file of fits can be written here, before the work that fills it."""
+    if Path(path).suffix.lower() in STORE_SUFFIXES:
+        raise ValueError(
+            f"`path` must end in {', '.join(SUFFIXES)}, got {os.fspath(path)!r}: a store is filled "
+            "by weibnb.scan(source, store=path)."
+        )
     target = check_target(path, SUFFIXES, "fits")
     if not force and target.exists() and not is_fits_file(target):
         raise FileExistsError(
@@ -120,7 +132,7 @@ def _storable(fits: xr.Dataset) -> xr.Dataset:
     """Escape what users may have put in since `build` did."""
     escaped = {}
     for name, variable in fits.variables.items():
-        if variable.dtype.kind in "OUT":
+        if variable.dtype.kind in "OUT" and name != "counts":
             text = escape_all(variable.values)
             if (text != variable.values).any():
                 escaped[name] = (variable.dims, text, variable.attrs)
@@ -128,12 +140,13 @@ def _storable(fits: xr.Dataset) -> xr.Dataset:
 
 
 def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Open a file of fits; the counts stay on disk until they are asked for.
+    """Open a file or a store of fits; the counts stay on disk until they are asked for.
 
     Parameters
     ----------
     path : path
-        A file that `save_fits` wrote.
+        A file that `save_fits` wrote, or a store (``.db``) that `scan` or a `Recorder` fills, also
+        while it is being filled: what is not fitted yet has the status ``"pending"``.
 
     Returns
     -------
@@ -160,6 +173,15 @@ def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
         raise FitsError(source, "it is not a regular file")
     if not os.access(source, os.R_OK):
         raise PermissionError(f"`path` must name a file that may be read, got {str(source)!r}.")
+    if source.suffix.lower() in STORE_SUFFIXES:
+        from weibnb.fits.store_reading import open_store
+
+        return prepare(open_store(source))
+    return _open_file(source)
+
+
+def _open_file(source: Path) -> xr.Dataset:
+    """Open a netCDF file; what its readers raise becomes a `FitsError`."""
     variable = ""
     try:
         check_layout(source)
@@ -167,11 +189,11 @@ def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
         try:
             for name, array in fits.variables.items():
                 variable = str(name)
-                if name != "counts":
+                if name not in READ_LATER:
                     array.load()
             variable = ""
             check_variables(source, fits)
-            return prepare(fits)
+            opened = prepare(restored_dense(restored(source, fits)))
         except BaseException:
             fits.close()
             raise
@@ -179,6 +201,9 @@ def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
         raise
     except _DAMAGE as err:
         raise FitsError(source, _cause(err), variable) from err
+    if opened is not fits:
+        opened.set_close(fits.close)
+    return opened
 
 
 def _cause(err: BaseException) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weibnb.counting.formats import LABELS
 from weibnb.fits.schema import DIMS, TEXT, VARIABLES, protocol_of
 from weibnb.messages import shortened
 
@@ -23,17 +24,29 @@ if TYPE_CHECKING:
     import xarray as xr
 
 #: Bytes of values that may be loaded from a file of any size, and more for each byte of it.
-ALWAYS_ALLOWED, ALLOWED_PER_BYTE = 1 << 28, 100
+ALWAYS_ALLOWED, ALLOWED_PER_BYTE = 1 << 27, 100
 _CELL = (*DIMS, "expert")
 _LAST = {"counts": ("bin",), "magnitude_quantile": ("quantile",)}
+_COUNTED = ("zeros", "nans", "infinities", "largest", "exact")
+_COUNTS_OF_CELLS = ("count_size", *(f"count_{name}" for name in _COUNTED))
+_ENTRIES = ("count_label", "count_number")
+#: Variables that are not loaded when a file is opened.
+READ_LATER = ("counts", *_ENTRIES)
+# Bytes that a byte of deflate can stand for, at most.
+_DEFLATED = 1100
 _CHECKPOINT = ("source", "fingerprint", "problem", "not_fitted", "protocol")
 _DIMS_OF = {
     **{name: (*_CELL, *_LAST.get(name, ())) for name in VARIABLES},
+    **dict.fromkeys((*_COUNTS_OF_CELLS, "counts_exact"), _CELL),
+    **dict.fromkeys(_ENTRIES, ("entry",)),
     **dict.fromkeys(_CHECKPOINT, ("model", "step")),
     **dict.fromkeys(("weight_class", "tower"), ("component",)),
     "magnitude": ("bin",),
 }
-_INTEGERS = {"layer", "step", "expert", "bin", "n", "n_matrices", "nonfinite", "rows", "cols"}
+_INTEGERS = {
+    "layer", "step", "expert", "bin", "n", "n_matrices", "nonfinite", "rows", "cols",
+    *_COUNTS_OF_CELLS[:4], "count_label",
+}  # fmt: skip
 # zlib, shuffle, fletcher32: part of every HDF5 library
 _FILTERS = {1, 2, 3}
 
@@ -80,7 +93,8 @@ def check_layout(path: Path) -> None:
     """
     import h5py
 
-    allowed = ALWAYS_ALLOWED + ALLOWED_PER_BYTE * path.stat().st_size
+    size = path.stat().st_size
+    allowed = ALWAYS_ALLOWED + ALLOWED_PER_BYTE * size
     with h5py.File(path, "r") as file:
         for name in file:
             link = file.get(name, getlink=True)
@@ -89,13 +103,20 @@ def check_layout(path: Path) -> None:
             item = file[name]
             if problem := _storage_problem(item):
                 raise FitsError(path, problem, name)
-            if name != "counts" or item.chunks is None:
-                allowed -= math.prod(item.shape) * max(item.dtype.itemsize, 1)
+            if name == "entry":
+                if not _is_plain_dim(item):
+                    raise FitsError(path, "a dim without values is expected", name)
+                continue
+            nbytes = math.prod(item.shape) * max(item.dtype.itemsize, 1)
+            if name not in READ_LATER or item.chunks is None:
+                allowed -= nbytes
             elif math.prod(item.chunks) * item.dtype.itemsize > ALWAYS_ALLOWED:
                 raise FitsError(path, "its chunks are too large", name)
-            if allowed < 0:
+            if allowed < 0 or (name in _ENTRIES and nbytes > _DEFLATED * size):
                 raise FitsError(path, "it holds more values than its size explains", name)
-            if item.ndim == 1:  # a coordinate, which opening reads without telling its name
+            if (
+                item.ndim == 1 and name not in _ENTRIES
+            ):  # a coordinate, which opening reads without telling its name
                 _try_to_read(path, item, name)
 
 
@@ -111,6 +132,11 @@ def _storage_problem(item: Any) -> str:
     if item.dtype.kind not in "fiubOSU":
         return f"values of type {item.dtype} are not expected"
     return ""
+
+
+def _is_plain_dim(item: Any) -> bool:
+    """Whether an entry is a netCDF dim alone: a name and a size, for which nothing is stored."""
+    return bytes(item.attrs.get("NAME", b"")).startswith(b"This is a netCDF dimension but not")
 
 
 def _try_to_read(path: Path, item: Any, name: str) -> None:
@@ -137,8 +163,9 @@ def check_variables(path: Path, fits: xr.Dataset) -> None:
             raise FitsError(path, problem, str(name))
         if variable.dtype.kind == "O" and not all(isinstance(v, str) for v in variable.values.flat):
             raise FitsError(path, "text is expected", str(name))
+    _check_counts(path, fits)
     for text in fits["not_fitted"].values.flat if "not_fitted" in fits else ():
-        if not _is_list_of_tensors(text):
+        if not is_list_of_tensors(text):
             raise FitsError(path, "a JSON list of tensors is expected", "not_fitted")
     for name in ("trim_lower", "trim_upper"):
         if not isinstance(fits.attrs.get(name, 0.0), (float, int, np.floating, np.integer)):
@@ -147,22 +174,41 @@ def check_variables(path: Path, fits: xr.Dataset) -> None:
         protocol_of(fits)
 
 
+def _check_counts(path: Path, fits: xr.Dataset) -> None:
+    """Refuse counts of cells that do not agree with each other or with the entries."""
+    there = [name for name in (*_COUNTS_OF_CELLS, *_ENTRIES) if name in fits]
+    if not there:
+        return
+    missing = {*_COUNTS_OF_CELLS, *_ENTRIES} - set(there)
+    if missing:
+        raise FitsError(path, f"the counts lack {', '.join(sorted(missing))}")
+    size = fits["count_size"]
+    for name in _COUNTS_OF_CELLS:
+        if fits[name].dims != size.dims:
+            raise FitsError(path, f"its dims must be {size.dims}, got {fits[name].dims}", name)
+        if not bool((fits[name] >= 0).all()) or not bool(np.isfinite(fits[name]).all()):
+            raise FitsError(path, "numbers of at least 0 are expected", name)
+    entries = fits.sizes["entry"]
+    if int(size.values.max(initial=0)) > LABELS or int(size.sum()) != entries:
+        raise FitsError(path, f"sizes that add up to {entries} entries are expected", "count_size")
+
+
 def _type_problem(name: str, dtype: np.dtype[Any]) -> str:
     """Say why a type is not that of a variable of the schema; nothing if it is."""
     if name in TEXT or name in ("model", "component"):
         return "" if dtype.kind in "OUT" else f"text is expected, got {dtype}"
     if name in _INTEGERS:
         return "" if dtype.kind in "iu" else f"integers are expected, got {dtype}"
-    if name == "counts":
+    if name in ("counts", "count_number"):
         return "" if dtype.kind == "u" else f"unsigned integers are expected, got {dtype}"
-    if name in ("scaled", "counts_exact"):
+    if name in ("scaled", "counts_exact", "count_exact"):
         return "" if dtype.kind == "b" else f"flags are expected, got {dtype}"
-    if name in VARIABLES:
+    if name in VARIABLES or name == "count_largest":
         return "" if dtype.kind == "f" else f"floating-point numbers are expected, got {dtype}"
     return ""
 
 
-def _is_list_of_tensors(text: str) -> bool:
+def is_list_of_tensors(text: str) -> bool:
     """Whether a text is JSON as `build` writes it: tensors with shape, dtype and reason."""
     try:
         entries = json.loads(text)

@@ -89,11 +89,11 @@ def _fit_counts_of(
     fits: xr.Dataset, *, trim: tuple[float, float], estimator: Estimator, workers: int
 ) -> dict[str, NDArray[Any]]:
     """Fit the counts of every cell and expert."""
-    shape, labels = fits["counts_exact"].shape, fits["bin"].values
+    shape = fits["counts"].shape
     whole: dict[str, NDArray[Any]] = {}
-    for place, rows, exact in count_blocks(fits):
-        found = fit_counts(rows, labels, exact, trim=trim, estimator=estimator, workers=workers)
+    for block in count_blocks(fits):
+        found = fit_counts(block.rows, trim=trim, estimator=estimator, workers=workers)
         for name, column in found.items():
             target = whole.setdefault(name, np.empty(shape, column.dtype))
-            target[place] = column.reshape(target[place].shape)
+            target[block.place] = column.reshape(target[block.place].shape)
     return whole

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from weibnb.fitting.estimates import as_count_rows
+from weibnb.fitting.rows import CountRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Matrices in a block.
-BLOCK = 2048
+BLOCK = 1024
 
 
 class Block(NamedTuple):
@@ -24,29 +24,28 @@ class Block(NamedTuple):
     Attributes
     ----------
     place : tuple
-        Where they are: an index of an array on the dims of ``fits.counts_exact``.
-    counts : ndarray of uint32 or uint64, shape (matrices, bins)
-        Weights in each bin, contiguous; the matrices in the order of ``array[place].ravel()``.
-    exact : ndarray of bool, shape (matrices,)
-        Whether each bin is one value.
+        Where they are: an index of an array on the dims of ``fits.counts``.
+    counts : ndarray of Counts, shape (matrices,)
+        The matrices in the order of ``array[place].ravel()``.
     """
 
     place: tuple[int | slice, ...]
-    counts: NDArray[np.unsignedinteger[Any]]
-    exact: NDArray[np.bool_]
+    counts: NDArray[np.object_]
+
+    @property
+    def rows(self) -> CountRows:
+        """The counts as the compiled loops take them."""
+        return CountRows.of(self.counts)
 
 
 def count_blocks(fits: xr.Dataset, size: int = BLOCK) -> Iterator[Block]:
     """Yield the counts of every matrix, `size` matrices at a time at most (or one layer row).
 
-    `fits` comes from `weibnb.fits.schema.prepare` with ``"counts", "counts_exact"``.
+    `fits` comes from `weibnb.fits.schema.prepare` with ``"counts"``.
     """
-    counts = fits["counts"].transpose(..., "bin")
-    exact = fits["counts_exact"].transpose(*counts.dims[:-1]).values
-    for place in _places(counts.shape[:-1], size):
-        flags = exact[place].flatten()
-        rows = counts.variable[place].values.reshape(flags.size, counts.shape[-1])
-        yield Block(place, np.ascontiguousarray(as_count_rows(rows)), flags)
+    counts = fits["counts"].variable
+    for place in _places(counts.shape, size):
+        yield Block(place, counts[place].values.ravel())
 
 
 def _places(shape: tuple[int, ...], size: int) -> list[tuple[int | slice, ...]]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from weibnb.counting.counts import Counts
 from weibnb.fitting.weibull import Anchor, Estimator, Trim, anchor, check_protocol
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "rows": ("Output features", "1"),
     "cols": ("Input features", "1"),
     "scaled": ("Whether a scale tensor lies beside the stored weights", "1"),
-    "counts": ("Weights in each magnitude bin", "1"),
-    "counts_exact": ("Whether a bin is one value (else an interval of relative width 1/256)", "1"),
+    "counts": ("How often each magnitude occurs", ""),
 }
 TEXT = (
     "status",
@@ -141,7 +141,7 @@ def prepare(
     Returns
     -------
     xarray.Dataset
-        With text in every text variable, integers in counts, and dims in the order of `DIMS`.
+        With text in every text variable, `Counts` in counts, and dims in the order of `DIMS`.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def prepare(
     if not isinstance(fits, xr.Dataset):
         raise TypeError(f"`fits` must be an xarray.Dataset of fits, got {type(fits).__name__}.")
     if light:
-        fits = fits.drop_dims("bin", errors="ignore")
+        fits = fits.drop_vars("counts", errors="ignore")
     missing = [name for name in ("k", "lam", "status") if name not in fits]
     missing += [dim for dim in DIMS if dim not in fits.dims and dim not in fits.coords]
     missing += [name for name in ("estimator", "trim_lower") if name not in fits.attrs]
@@ -183,10 +183,10 @@ def prepare(
             "Bring them to one with weibnb.refit(fits, trim=...)."
         )
     if absent := [name for name in needed if name not in fits]:
-        counted = {"counts", "counts_exact"} & set(absent)
+        counted = "counts" in absent
         remedy = "scan with keep_counts=True (the default)" if counted else "scan again"
         raise ValueError(f"`fits` must hold {', '.join(absent)}; {remedy}.")
-    order = [dim for dim in (*DIMS, "expert", "quantile", "bin") if dim in fits.dims]
+    order = [dim for dim in (*DIMS, "expert", "quantile") if dim in fits.dims]
     ordered = all(
         variable.dims == tuple(dim for dim in order if dim in variable.dims)
         for variable in fits.data_vars.values()
@@ -220,13 +220,13 @@ def _mend(fits: xr.Dataset) -> xr.Dataset:
     for name in ("n", "n_matrices", "nonfinite", "rows", "cols"):
         if name in fits and fits[name].dtype.kind == "f":
             mended[name] = fits[name].fillna(0).astype(np.int64)
-    if "counts" in fits and fits["counts"].dtype.kind == "f":
-        filled = fits["counts"].fillna(0)
-        wide = filled.size > 0 and float(filled.max()) > np.iinfo(np.uint32).max
-        mended["counts"] = filled.astype(np.uint64 if wide else np.uint32)
-    for name, value in (("counts_exact", True), ("scaled", False)):
-        if name in fits and fits[name].dtype != bool:
-            mended[name] = fits[name].where(fits[name].notnull(), value).astype(bool)
+    if (counts := _counts_at_hand(fits)) is not None and (gaps := pd.isna(counts)).any():
+        filled = counts.copy()
+        filled[gaps] = Counts()
+        mended["counts"] = fits["counts"].copy(data=filled)
+    if "scaled" in fits and fits["scaled"].dtype != bool:
+        scaled = fits["scaled"]
+        mended["scaled"] = scaled.where(scaled.notnull(), other=False).astype(bool)
     return fits.assign(mended) if mended else fits
 
 
@@ -245,16 +245,30 @@ def gaussian_anchor(fits: xr.Dataset) -> Anchor:
 
 def _single_counts(fits: xr.Dataset) -> xr.Dataset:
     """Undo the copies that joining with a mixture of experts makes of a dense model's counts."""
-    counts = fits.get("counts")
-    if counts is None or "expert" not in counts.dims or "expert" in fits["k"].dims:
+    if (at_hand := _counts_at_hand(fits)) is None or "expert" in fits["k"].dims:
         return fits
-    if not isinstance(counts.variable._data, np.ndarray):  # noqa: SLF001  (no public way)
+    counts = fits["counts"]
+    if "expert" not in counts.dims:
         return fits
-    alone = (fits["n_matrices"] <= 1) & counts.sel(expert=NO_EXPERT).any("bin")
-    copied = alone & (fits["expert"] != NO_EXPERT)
-    if not bool((counts.any("bin") & copied).any()):
+    there = counts.copy(data=np.vectorize(_is_counted, otypes=[bool])(at_hand))
+    alone = (fits["n_matrices"] <= 1) & there.sel(expert=NO_EXPERT)
+    copied = (there & alone & (fits["expert"] != NO_EXPERT)).transpose(*counts.dims).values
+    if not copied.any():
         return fits
-    return fits.assign(counts=counts.where(~copied, 0).astype(counts.dtype))
+    single = at_hand.copy()
+    single[copied] = Counts()
+    return fits.assign(counts=counts.copy(data=single))
+
+
+def _counts_at_hand(fits: xr.Dataset) -> NDArray[np.object_] | None:
+    """Give the counts if they are in memory; those that lie on disk need no mending."""
+    data = fits["counts"].variable._data if "counts" in fits else None  # noqa: SLF001  (no public way)
+    return data if isinstance(data, np.ndarray) else None
+
+
+def _is_counted(counts: Counts) -> bool:
+    """Whether a cell holds the counts of a matrix."""
+    return counts.labels.size > 0
 
 
 def escape(text: str) -> str:

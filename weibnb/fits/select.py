@@ -140,36 +140,32 @@ def not_fitted(fits: xr.Dataset) -> pd.DataFrame:
     """
     fits = prepare(fits, dims=DIMS)
     rows: list[dict[str, Any]] = []
-    bad = np.argwhere(~np.isin(fits["status"].values.astype(str), ["ok", "absent"]))
-    dims = fits["status"].dims
-    for position in bad:
-        cell = fits[["status", "parameter", "dtype", "rows", "cols"]].isel(
-            dict(zip(dims, position, strict=True))
-        )
+    status = fits["status"]
+    models, steps = fits["model"].values.astype(str).tolist(), fits["step"].values.tolist()
+    for at in np.argwhere(~np.isin(status.values.astype(str), ["ok", "absent"])).tolist():
+        index, place = tuple(at), dict(zip(status.dims, at, strict=True))
         rows.append(
             {
-                "model": str(cell["model"].item()),
-                "step": int(cell["step"].item()),
-                "tensor": str(cell["parameter"].item()),
-                "shape": (int(cell["rows"].item()), int(cell["cols"].item())),
-                "dtype": str(cell["dtype"].item()),
-                "reason": str(cell["status"].item()),
+                "model": models[place["model"]],
+                "step": steps[place["step"]],
+                "tensor": str(fits["parameter"].values[index]),
+                "shape": (int(fits["rows"].values[index]), int(fits["cols"].values[index])),
+                "dtype": str(fits["dtype"].values[index]),
+                "reason": str(status.values[index]),
             }
         )
-    for index in np.ndindex(fits["problem"].shape):
-        checkpoint = fits[["problem", "not_fitted"]].isel(
-            dict(zip(fits["problem"].dims, index, strict=True))
-        )
-        where = {
-            "model": str(checkpoint["model"].item()),
-            "step": int(checkpoint["step"].item()),
-        }
-        problem = str(checkpoint["problem"].item())
-        if problem:
+    checkpoints = fits[["problem", "not_fitted"]]
+    checkpoints = checkpoints.isel(dict.fromkeys({*checkpoints.dims} - {"model", "step"}, 0))
+    problems, others = (
+        array.transpose("model", "step").values for array in checkpoints.data_vars.values()
+    )
+    for i, j in np.ndindex(problems.shape):
+        where = {"model": models[i], "step": steps[j]}
+        if problem := str(problems[i, j]):
             rows.append(where | {"tensor": "", "shape": (), "dtype": "", "reason": problem})
         rows += [
             where | entry | {"shape": tuple(entry["shape"])}
-            for entry in json.loads(str(checkpoint["not_fitted"].item()))
+            for entry in json.loads(str(others[i, j]))
         ]
     return pd.DataFrame(rows, columns=["model", "step", "tensor", "shape", "dtype", "reason"])
 

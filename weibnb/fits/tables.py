@@ -45,7 +45,7 @@ def tidy(fits: xr.Dataset) -> pd.DataFrame:
     >>> tidy(wb.scan({"tiny": weights}))[["layer", "component", "status"]].values.tolist()
     [[4, 'up_proj', 'constant']]
     """
-    fits = prepare(fits, "n", "n_matrices", dims=DIMS)
+    fits = prepare(fits, "n", "n_matrices", light=True, dims=DIMS)
     dims = fits["k"].dims
     names = [name for name, variable in fits.data_vars.items() if variable.dims == dims]
     plain = fits[names].drop_vars(

@@ -1,8 +1,8 @@
 """Counts -> Weibull estimates with standard errors.
 
-`weibull` is the distribution on paper with the reference anchors, `estimates` the fit of many
-matrices, `single` that of one, `statistics` what needs no fit, `status` the outcome in one word;
-`kernels`, `ordinates` and `errors` are the compiled loops.
+`weibull` is the distribution on paper with the reference anchors, `rows` the counts of many
+matrices, `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the
+outcome in one word; `kernels`, `ordinates` and `errors` are the compiled loops.
 """
 
 import lazy_loader
@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "estimates",
         "kernels",
         "ordinates",
+        "rows",
         "single",
         "statistics",
         "status",

@@ -1,4 +1,4 @@
-"""Compiled loops of the fit: one row of counts at a time, without the interpreter lock."""
+"""Compiled loops of the fit: one matrix at a time, without the interpreter lock."""
 
 from __future__ import annotations
 
@@ -43,8 +43,6 @@ def _distance(counts: Any, x: Any, n: float, lower: float, upper: float, k: floa
     stop_low = -1
     for j in range(counts.size):
         c = float(counts[j])
-        if c == 0.0:
-            continue
         mid = (below + 0.5 * c) / n
         below += c
         if mid < lower:
@@ -62,8 +60,6 @@ def _distance(counts: Any, x: Any, n: float, lower: float, upper: float, k: floa
         above += float(counts[j])
     for j in range(stop_low, -1, -1):
         c = float(counts[j])
-        if c == 0.0:
-            continue
         probability = weibull_of_ordinate(k * (x[j] - b))
         full = max(full, abs(probability - (above - 0.5 * c) / n))
         above -= c
@@ -132,8 +128,6 @@ def _body(counts: Any, positions: Any, n: float, first: float, last: float, out:
     start, _ = prefix_sum(first - 1.0, n)
     previous = start
     for j in range(counts.size):
-        if counts[j] == 0:
-            continue
         low, high = max(seen, first - 1.0), min(seen + counts[j], last)
         seen += counts[j]
         if high <= low:
@@ -187,28 +181,29 @@ def _fit_row(
 
 
 @compiled
-def fit_rows(counts: Any, x: Any, exact: Any, trim: Any, likelihood: int, minimum: int) -> Any:
-    """Fit every row of `counts` (matrices, bins): an array (matrices, 9), see the columns above.
+def fit_rows(rows: Any, x: Any, trim: Any, likelihood: int, minimum: int) -> Any:
+    """Fit every matrix of a `CountRows`: an array (matrices, 9), see the columns above.
 
     `x` (2, bins) is ln|w| of the bins read as intervals and as values.
     """
-    rows, bins = counts.shape
-    result = np.full((rows, 9), np.nan)
-    work = np.empty((3, bins))
-    for row in range(rows):
-        c = counts[row]
-        total, occupied = 0, 0
-        for j in range(bins):
+    result = np.full((rows.exact.size, 9), np.nan)
+    work, positions = np.empty((3, rows.widest)), np.empty(rows.widest)
+    for row in range(rows.exact.size):
+        start, stop = rows.starts[row], rows.starts[row + 1]
+        c, column = rows.counts[start:stop], rows.columns[start:stop]
+        kind = 1 if rows.exact[row] else 0
+        total = 0
+        for j in range(c.size):
             total += c[j]
-            occupied += c[j] > 0
+            positions[j] = x[kind, column[j]]
         if total == 0:
             status = ALL_ZERO
-        elif occupied == 1:
+        elif c.size == 1:
             status = CONSTANT
         elif total < minimum:
             status = TOO_FEW
         else:
-            positions = x[1] if exact[row] else x[0]
-            status = _fit_row(c, positions, float(total), trim, likelihood, work, result[row])
+            there = positions[: c.size]
+            status = _fit_row(c, there, float(total), trim, likelihood, work, result[row])
         result[row, STATUS] = status
     return result

@@ -10,6 +10,7 @@ import numpy as np
 from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.fitting.estimates import ESTIMATES, fit_counts
+from weibnb.fitting.rows import CountRows
 from weibnb.fitting.status import status_after_fit
 from weibnb.fitting.weibull import Estimator, anchor, check_protocol, protocol_text
 
@@ -139,14 +140,8 @@ def fit_weibull(
         counted = weights
     else:
         counted = count_magnitudes(weights, device=device, workers=workers)
-    fitted = fit_counts(
-        counted.counts[None],
-        counted.labels,
-        [counted.exact],
-        trim=trim,
-        estimator=estimator,
-        workers=workers,
-    )
+    rows = CountRows.of([counted])
+    fitted = fit_counts(rows, trim=trim, estimator=estimator, workers=workers)
     nonfinite = counted.nans + counted.infinities
     return WeibullFit(
         **{name: float(fitted[name][0]) for name in ESTIMATES},

@@ -24,6 +24,7 @@ Status = Literal[
     "quantized",
     "unsupported_dtype",
     "unreadable",
+    "pending",
     "absent",
 ]
 
@@ -46,6 +47,10 @@ MEANINGS: dict[Status, str] = {
     "quantized": "not counted: integers or packed values, whose magnitudes are not the weights'",
     "unsupported_dtype": "not counted: a storage format that weibnb does not count",
     "unreadable": "not counted: the tensor could not be read; `weibnb.not_fitted` has the cause",
+    "pending": (
+        "the scan stopped before this matrix was counted or fitted: scan again with the same "
+        "store, or refit if it has counts"
+    ),
     "absent": "no such matrix in this model and step",
 }
 #: Words of cells that have estimates.
@@ -105,6 +110,8 @@ def status_after_fit(
     words[fitted & (bad > 0)] = "nonfinite"
     words[fitted & (old == "partial")] = "partial"
     nothing = (words == "all_zero") & (zero == 0)
+    words[nothing & (bad == 0) & (old == "pending")] = "pending"
+    nothing &= words != "pending"
     words[nothing] = np.where(bad[nothing] > 0, "no_finite", "empty")
     lasting = np.isin(old.astype(str), LASTING)
     words[lasting] = old[lasting]

@@ -23,6 +23,8 @@ DEFAULT_TRIM: dict[Estimator, Trim] = {
     "rank_regression": (0.1, 0.9),
     "maximum_likelihood": (0.0, 1.0),
 }
+#: Probabilities of the quantiles that are kept of every matrix.
+QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
 # Parameter of a distribution where none is given, and what it must be more than.
 _PARAMETERS = {"truncated_gaussian": (2.0, 0.0), "student_t": (5.0, 2.0)}
 

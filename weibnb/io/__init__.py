@@ -16,6 +16,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "files",
         "guard",
         "hyperparameters",
+        "limits",
+        "links",
         "live",
         "mapping",
         "naming",

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from weibnb.io.directory import read_files
-from weibnb.io.files import CheckpointError, natural_order
+from weibnb.io.files import CheckpointError, natural_order, why
+from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
 from weibnb.io.live import Reader, describe
 from weibnb.io.safetensors import BITS, RawBits, Shard, TensorInfo, map_bits, sample, unknown_type
 from weibnb.messages import did_you_mean
@@ -100,9 +101,8 @@ class Checkpoint:
         -----
         Takes well under a millisecond and reads nothing: pages come from the disk as they are
         touched. A file that is truncated while a view of it is in use ends the process (SIGBUS),
-        as with every memory map; scans catch that on Linux, for the views of their own.
-        Views are unaligned (``flags.aligned``) where the file's offsets
-        are odd.
+        as with every memory map; scans catch that on Linux, for the views of their own. Views
+        are unaligned (``flags.aligned``) where the file's offsets are odd.
         """
         if self._closed:
             raise CheckpointError(self.source, "the checkpoint is closed", "Open it again.")
@@ -121,6 +121,11 @@ class Checkpoint:
         """
         return self._live.get(name)
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it is a module or a state dict, not files."""
+        return not self._shards
+
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the checkpoint, the same on every machine: a SHA-256 in hexadecimal.
@@ -136,6 +141,17 @@ class Checkpoint:
             rows = [[t.name, t.dtype, t.shape] for t in self.tensors.values()]
             parts = [json.dumps(rows).encode()]
         return hashlib.sha256(b"".join(parts)).hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """Names, sizes and times of its files with the fingerprint, as JSON; empty if live.
+
+        Files with the same identity were not written to between.
+        """
+        if not self._shards:
+            return ""
+        files = sorted([shard.path.name, *shard.identity[2:]] for shard in self._shards)
+        return json.dumps({"fingerprint": self.fingerprint, "files": files})
 
     def close(self) -> None:
         """Let go of the source; arrays that `raw` returned stay valid."""
@@ -156,6 +172,9 @@ class Checkpoint:
 
 def open_checkpoint(
     source: str | os.PathLike[str] | torch.nn.Module | Mapping[str, Any],
+    *,
+    max_tensors: int = MAX_TENSORS,
+    max_header: int = MAX_HEADER,
 ) -> Checkpoint:
     """List the tensors of a checkpoint without reading their values.
 
@@ -164,6 +183,10 @@ def open_checkpoint(
     source : path-like, torch.nn.Module or mapping of str to tensor or array
         A ``.safetensors`` file, a ``.safetensors.index.json`` file, a directory that holds
         either, a live module (its named parameters; shared ones once) or a state dict.
+    max_tensors : int
+        Most tensors that the files may list.
+    max_header : int
+        Most bytes of a file's header, and a quarter of those of an index: some 110 a tensor.
 
     Returns
     -------
@@ -173,15 +196,17 @@ def open_checkpoint(
     Raises
     ------
     CheckpointError
-        A file is missing, malformed, outside the directory, or in another format.
-    TypeError
-        `source` is nothing of the above.
+        A file is missing, malformed, outside the directory, in another format, or lists more
+        than the limits.
+    TypeError, ValueError
+        `source` is nothing of the above, or a limit is not an integer of at least 1.
 
     Notes
     -----
     A directory's index decides which files are read. Without one, all are, except
     ``consolidated*`` next to others. Files must lie in the directory; a link may lead within it
-    or, in a Hugging Face cache, to its ``models--*/blobs``. Only headers are read.
+    or to the ``models--*/blobs`` of a Hugging Face cache. Only headers are read; memory is at
+    most some 25 times theirs.
 
     Examples
     --------
@@ -189,8 +214,9 @@ def open_checkpoint(
     >>> open_checkpoint({"layers.10.w": np.zeros(5), "layers.9.w": np.zeros(5)})
     <Checkpoint dict: 2 tensors, 8e-08 GB>
     """
+    limits = Limits(max_tensors=max_tensors, max_header=max_header)
     if isinstance(source, (str, os.PathLike)):
-        return _open_files(source)
+        return _open_files(source, limits)
     torch_module = sys.modules.get("torch")
     if torch_module is not None and isinstance(source, torch_module.nn.Module):
         return _open_live(source, source.named_parameters())
@@ -200,8 +226,15 @@ def open_checkpoint(
     raise TypeError(f"{message}{type(source).__name__}.")
 
 
-def _open_files(source: str | os.PathLike[str]) -> Checkpoint:
-    shards, config, notes = read_files(source)
+def _open_files(source: str | os.PathLike[str], limits: Limits) -> Checkpoint:
+    """List what lies in files; whatever goes wrong with a path or its content is told as such."""
+    try:
+        shards, config, notes = read_files(source, limits)
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, OverflowError, RecursionError) as err:
+        cause = f"it cannot be read: {why(err) or type(err).__name__}"
+        raise CheckpointError(source, cause) from err
     tensors = [
         (
             info,

@@ -1,8 +1,7 @@
 """The safetensors files of a checkpoint: which of a directory belong together, and where they lie.
 
 A directory's index decides which files are read. Without one, all are, except ``consolidated*``
-next to others. Files must lie in the directory; a link may lead within it or, in a Hugging Face
-cache, to its ``models--*/blobs``.
+next to others. Files must lie in the directory; where a link may lead says `links`.
 """
 
 from __future__ import annotations
@@ -18,23 +17,31 @@ from weibnb.io.files import (
     list_directory,
     natural_order,
     read_json,
-    unique_keys,
+    why,
 )
+from weibnb.io.links import contained
 from weibnb.io.safetensors import PICKLES, Shard, not_safetensors, read_shard
 from weibnb.io.sources import step_of
 
 if TYPE_CHECKING:
     import os
 
+    from weibnb.io.limits import Limits
+
 _SUFFIX, _INDEX = ".safetensors", ".safetensors.index.json"
 _LARGEST_CONFIG = 10_000_000
+_LARGE_INDEX = (
+    "If you trust it, pass a quarter of that as `max_header` (in a shell `--max-header`)."
+)
 
 
 def read_files(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str], limits: Limits
 ) -> tuple[tuple[Shard, ...], dict[str, Any], list[str]]:
     """Read the headers of a checkpoint's files and its configuration, with notes on the rest."""
     given = Path(source)
+    if source == "":
+        raise CheckpointError(given, "the path is empty", "Pass `.` for the current directory.")
     hint = "For a Hugging Face repository, download it and pass the folder."
     try:
         path = given.expanduser().absolute()
@@ -42,25 +49,28 @@ def read_files(
     except (FileNotFoundError, NotADirectoryError) as err:
         raise CheckpointError(given, "there is no such file or directory", hint) from err
     except (OSError, ValueError, RuntimeError) as err:
-        raise CheckpointError(given, f"the path cannot be used: {err}") from err
+        raise CheckpointError(given, f"the path cannot be used: {why(err)}") from err
     notes: list[str] = []
     if is_directory:
-        shards, notes = _open_directory(path, None)
+        shards, notes = _open_directory(path, None, limits)
     elif path.name.endswith(_INDEX):
-        shards, notes = _open_directory(path.parent, path.name)
+        shards, notes = _open_directory(path.parent, path.name, limits)
     else:
-        shards = (read_shard(path),)
+        shards = (read_shard(path, limits),)
     directory = path if is_directory else path.parent
     config: dict[str, Any] = {}
     if (directory / "config.json").exists():
         try:
-            config = read_json(_contained(directory, "config.json"), limit=_LARGEST_CONFIG)
+            config = read_json(contained(directory, "config.json"), limit=_LARGEST_CONFIG)
         except CheckpointError as err:
             notes.append(f"The configuration was not read: {err}")
     return shards, config, notes
 
 
-def _open_directory(directory: Path, index: str | None) -> tuple[tuple[Shard, ...], list[str]]:
+def _open_directory(
+    directory: Path, index: str | None, limits: Limits
+) -> tuple[tuple[Shard, ...], list[str]]:
+    """Read the headers of the files that belong together, and say what was left out."""
     names = list_directory(directory)
     files = [name for name in names if name.endswith(_SUFFIX)]
     indexes = [name for name in names if name.endswith(_INDEX)]
@@ -68,35 +78,52 @@ def _open_directory(directory: Path, index: str | None) -> tuple[tuple[Shard, ..
     if index or indexes:
         default = f"model{_INDEX}"
         index = index or (default if default in indexes else min(indexes, key=len))
-        weight_map = _read_index(directory, index, names)
+        weight_map = _read_index(directory, index, names, limits)
         used = sorted(set(weight_map.values()), key=natural_order)
     elif files:
         used = [name for name in files if not name.startswith("consolidated")] or files
     else:
         raise _nothing_to_read(directory, names)
-    shards = tuple(read_shard(_contained(directory, name)) for name in used)
+    shards, place = _read_shards(directory, used, limits)
+    for tensor, name in weight_map.items():
+        if place.get(tensor) != name:
+            cause = f"`{index}` places it in `{name}`, which does not hold it"
+            raise CheckpointError(directory, cause, AGAIN, tensor)
+    left = [f"`{n}`" for n in files + indexes if n not in used and n != index]
+    if not left:
+        return shards, []
+    rest = f" and {len(left) - 8:,} more" if len(left) > 8 else ""
+    note = f"Left out in favour of `{index or used[0]}`: {', '.join(left[:8])}{rest}."
+    return shards, [f"{note} Pass a file itself to read it."]
+
+
+def _read_shards(
+    directory: Path, names: list[str], limits: Limits
+) -> tuple[tuple[Shard, ...], dict[str, str]]:
+    """Read the headers of files, and tell which file holds each tensor: one alone."""
+    shards: list[Shard] = []
     place: dict[str, str] = {}
-    for name, shard in zip(used, shards, strict=True):
+    for name in names:
+        shard = read_shard(contained(directory, name), limits)
+        shards.append(shard)
         for info, _ in shard.tensors:
             if info.name in place:
                 cause = f"two files hold this tensor: `{place[info.name]}` and `{name}`"
                 step = "Pass the file that you mean, or remove the other."
                 raise CheckpointError(directory, cause, step, info.name)
             place[info.name] = name
-    for tensor, name in weight_map.items():
-        if place.get(tensor) != name:
-            cause = f"`{index}` places it in `{name}`, which does not hold it"
-            raise CheckpointError(directory, cause, AGAIN, tensor)
-    left = ", ".join(f"`{n}`" for n in files + indexes if n not in used and n != index)
-    note = f"Left out in favour of `{index or used[0]}`: {left}. Pass a file itself to read it."
-    return shards, [note] if left else []
+        limits.check_number(directory, len(place), "tensors in its first files")
+    return tuple(shards), place
 
 
-def _read_index(directory: Path, index: str, names: list[str]) -> dict[str, str]:
-    path = _contained(directory, index)
-    weight_map = read_json(path, pairs=unique_keys).get("weight_map")
+def _read_index(directory: Path, index: str, names: list[str], limits: Limits) -> dict[str, str]:
+    """Read which file holds each tensor; only plain files of the directory may be named."""
+    path = contained(directory, index)
+    content = read_json(path, limit=limits.max_index, too_large=_LARGE_INDEX, strict=True)
+    weight_map = content.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(path, "the index has no `weight_map` of tensor to file", AGAIN)
+    limits.check_number(path, len(weight_map))
     for tensor, name in weight_map.items():
         if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\:\0"):
             cause = f"an index must name plain files beside it, got {reprlib.repr(name)}"
@@ -113,17 +140,3 @@ def _nothing_to_read(directory: Path, names: list[str]) -> CheckpointError:
     steps = [name for name in names if step_of(name) is not None]
     hint = f"Pass one step, such as `{steps[0]}`." if steps else "Pass the folder of the weights."
     return CheckpointError(directory, "the directory has no .safetensors file", hint)
-
-
-def _contained(directory: Path, name: str) -> Path:
-    """Refuse a link out of the directory, unless into the blobs of its Hugging Face cache."""
-    path = directory / name
-    try:
-        real, root = path.resolve(), directory.resolve()
-    except (OSError, RuntimeError) as err:
-        raise CheckpointError(path, f"the link leads nowhere: {err}") from err
-    blobs = [p / "blobs" for p in root.parents if p.name.startswith("models--")]
-    if not any(real.is_relative_to(allowed) for allowed in (root, *blobs[:1])):
-        cause = f"a link must stay in its directory or lead to `models--*/blobs`, got {real}"
-        raise CheckpointError(path, cause, "Copy the file there if you trust it.")
-    return path

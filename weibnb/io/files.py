@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import stat
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from weibnb.messages import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-#: Most bytes of JSON that are read; the limit of the safetensors library for its headers.
+#: Most bytes of JSON that are read, but for headers and indexes.
 LARGEST_JSON = 100_000_000
 AGAIN = "Download or save it again."
 
@@ -63,13 +65,20 @@ class UnreadableWarning(UserWarning):
     """A checkpoint, or a part of one, could not be read and is missing in the result."""
 
 
+def why(err: Exception) -> str:
+    """Say what went wrong with a path, without naming it again."""
+    return (getattr(err, "strerror", None) or str(err)).rstrip(".")
+
+
 @contextmanager
 def reading(path: Path, identity: tuple[int, ...] | None = None) -> Iterator[BinaryIO]:
     """Open a regular file that has not changed since `identity` was taken."""
     try:
-        file = path.open("rb") if stat.S_ISREG(path.stat().st_mode) else None
+        # neither a pipe nor a device is opened, nor waited for if it takes the file's place
+        regular = stat.S_ISREG(path.stat().st_mode)
+        file = open(path, "rb", opener=_without_waiting) if regular else None  # noqa: SIM115 - entered below
     except (OSError, ValueError) as err:
-        raise CheckpointError(path, f"the file cannot be opened: {err}") from err
+        raise CheckpointError(path, f"the file cannot be opened: {why(err)}") from err
     if file is None:
         raise CheckpointError(path, "it is not a regular file", "Pass a .safetensors file.")
     with file:
@@ -78,7 +87,11 @@ def reading(path: Path, identity: tuple[int, ...] | None = None) -> Iterator[Bin
         try:
             yield file
         except OSError as err:
-            raise CheckpointError(path, f"the file cannot be read: {err}") from err
+            raise CheckpointError(path, f"the file cannot be read: {why(err)}") from err
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def identity_of(file: BinaryIO) -> tuple[int, ...]:
@@ -102,23 +115,38 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 
 
 def read_json(
-    path: Path, *, limit: int = LARGEST_JSON, pairs: Callable[[Any], dict[str, Any]] = dict
+    path: Path, *, limit: int = LARGEST_JSON, too_large: str = "", strict: bool = False
 ) -> dict[str, Any]:
-    """Read a JSON object of at most `limit` bytes; `pairs` makes its dicts, as `unique_keys`."""
+    """Read a JSON object of at most `limit` bytes; `too_large` says what to do beyond."""
     with reading(path) as file:
         if (size := os.fstat(file.fileno()).st_size) > limit:
-            raise CheckpointError(path, f"at most {limit:,} bytes are read, it has {size:,}")
+            cause = f"it takes {size:,} bytes, at most {limit:,} are read"
+            raise CheckpointError(path, cause, too_large)
         text = file.read(size)
     try:
-        return parse_json(text, pairs)
+        return parse_json(text, strict=strict)
     except ValueError as err:
         raise CheckpointError(path, f"it is not a valid JSON object: {err}", AGAIN) from err
 
 
-def parse_json(text: bytes, pairs: Callable[[Any], dict[str, Any]] = dict) -> dict[str, Any]:
-    """Parse a JSON object, or raise ValueError."""
+def parse_json(text: bytes, *, strict: bool = False) -> dict[str, Any]:
+    """Parse a JSON object, or raise ValueError.
+
+    Whatever is not `strict` may repeat keys, and hold what Python writes beside JSON: NaN and
+    infinities, lone surrogates.
+    """
     try:
-        value = json.loads(text.decode(), object_pairs_hook=pairs)
+        if not strict:
+            value = json.loads(text.decode())
+        else:
+            value = json.loads(
+                text.decode(),
+                object_pairs_hook=_unique_keys,
+                parse_constant=_not_a_number,
+                parse_float=_finite,
+            )
+            if re.search(rb"\\u[dD][89a-fA-F]", text):
+                json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as err:
         raise ValueError("it is nested too deeply") from err
     if not isinstance(value, dict):
@@ -126,15 +154,24 @@ def parse_json(text: bytes, pairs: Callable[[Any], dict[str, Any]] = dict) -> di
     return value
 
 
-def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make a dict of key-value pairs, none of which may repeat a key."""
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"the key {key!r} appears twice")
-        key.encode()
-        result[key] = value
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        number = Counter(key for key, _ in pairs)
+        twice = next(key for key in number if number[key] > 1)
+        raise ValueError(f"the key {shortened(twice)!r} appears twice")
     return result
+
+
+def _not_a_number(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _finite(word: str) -> float:
+    if math.isinf(number := float(word)):
+        raise ValueError(f"the number {shortened(word)} is out of range")
+    return number
 
 
 def list_directory(directory: Path) -> list[str]:
@@ -142,12 +179,16 @@ def list_directory(directory: Path) -> list[str]:
     try:
         names = [path.name for path in directory.iterdir() if not path.name.startswith(".")]
     except (OSError, ValueError) as err:
-        raise CheckpointError(directory, f"the directory cannot be listed: {err}") from err
+        raise CheckpointError(directory, f"the directory cannot be listed: {why(err)}") from err
     return sorted(names, key=natural_order)
 
 
-def natural_order(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
+def natural_order(name: str) -> tuple[str, str]:
     """Sort digits as numbers, whatever their length, and the rest as text."""
-    parts = re.split(r"([0-9]+)", name)
-    digits = [part.lstrip("0") if i % 2 else part for i, part in enumerate(parts)]
-    return tuple((len(d) if i % 2 else 0, d) for i, d in enumerate(digits)), name
+    return re.sub(r"[0-9]+", _by_size, name), name
+
+
+def _by_size(digits: re.Match[str]) -> str:
+    """Write a number so that text order is its order, before any other text."""
+    number = digits[0].lstrip("0")
+    return f"\0{len(number):09d}{number}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weibnb.io.files import read_json
+from weibnb.io.links import contained
 from weibnb.io.sources import step_of
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _read_directory(directory: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     for file in (directory / name for name in _FILES):
         if file.is_file():
-            content = read_json(file)
+            content = read_json(contained(directory, file.name))
             logged = _logged(content) if file.name == "trainer_state.json" else {}
             found = _named(content) | logged | found
     return found
@@ -72,7 +73,7 @@ def _read_directory(directory: Path) -> dict[str, float]:
 
 def _number(value: Any) -> float | None:
     usable = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if usable and math.isfinite(value) and value >= 0 else None
+    return float(value) if usable and 0 <= value <= sys.float_info.max else None
 
 
 def _logged(state: dict[str, Any]) -> dict[str, float]:
@@ -86,12 +87,12 @@ def _logged(state: dict[str, Any]) -> dict[str, float]:
     return {"learning_rate": max(rates)} if rates else {}
 
 
-def _named(content: dict[str, Any]) -> dict[str, float]:
+def _named(content: dict[str, Any], *, levels: int = 3) -> dict[str, float]:
     """Hyperparameters under any of their names, at the top or in a section for the training."""
     found: dict[str, float] = {}
-    for section in _SECTIONS:
+    for section in _SECTIONS if levels else ():
         if isinstance(content.get(section), dict):
-            found = _named(content[section]) | found
+            found = _named(content[section], levels=levels - 1) | found
     for name, keys in _KEYS.items():
         numbers = (_number(content.get(key)) for key in keys)
         value = next((number for number in numbers if number is not None), None)

@@ -18,17 +18,19 @@ import numpy.typing as npt
 
 from weibnb.io.files import (
     AGAIN,
-    LARGEST_JSON,
     CheckpointError,
     identity_of,
     parse_json,
     reading,
-    unique_keys,
 )
+from weibnb.io.limits import raise_it
 from weibnb.io.mapping import map_file
+from weibnb.messages import shortened
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from weibnb.io.limits import Limits
 
 __all__ = ["BITS", "CheckpointError", "Shard", "TensorInfo", "map_bits", "read_shard"]
 
@@ -45,6 +47,7 @@ _FAMILIES = {
 }
 #: Bits of an element by its type, as safetensors spells it.
 BITS = {dtype: bits for bits, family in _FAMILIES.items() for dtype in family.split()}
+_LARGEST_HEADER = 100_000_000  # of the format
 _CONVERT = (
     "Pickles can run code and are never opened here. In an environment you trust, load it with "
     "`torch.load(path, weights_only=True)` and write it with `safetensors.torch.save_file`."
@@ -83,7 +86,7 @@ class Shard:
     tensors: tuple[tuple[TensorInfo, int], ...]  # with the offset in the file
 
 
-def read_shard(path: Path) -> Shard:
+def read_shard(path: Path, limits: Limits) -> Shard:
     """Read and check the header of a safetensors file; no value is read."""
     with reading(path) as file:
         identity = identity_of(file)
@@ -93,22 +96,25 @@ def read_shard(path: Path) -> Shard:
         cause = ""
         if size < 8:
             cause = "the file is empty" if size == 0 else f"{size} bytes are too few for a header"
-        elif length > min(size - 8, LARGEST_JSON):
+        elif length > min(size - 8, _LARGEST_HEADER):
             cause = (
-                f"the header takes {length:,} bytes of {size:,}, at most {LARGEST_JSON:,} may be"
+                f"the header takes {length:,} bytes of {size:,}, at most {_LARGEST_HEADER:,} may be"
             )
         elif head[8:9] != b"{":
             cause = "the header does not start with `{`"
         if cause:
             raise not_safetensors(path, head, cause)
+        if length > limits.max_header:
+            cause = f"the header takes {length:,} bytes, at most {limits.max_header:,} are read"
+            raise CheckpointError(path, cause, raise_it("max_header", length))
         file.seek(8)
         header = file.read(length)
     try:
-        entries = parse_json(header, unique_keys)
+        entries = parse_json(header, strict=True)
     except ValueError as err:
         raise CheckpointError(path, f"the header is not valid JSON: {err}", AGAIN) from err
     start = 8 + length
-    tensors = _check_entries(path, entries, size - start)
+    tensors = _check_entries(path, entries, size - start, limits)
     placed = tuple((info, start + begin) for info, begin in tensors)
     return Shard(path, identity, start, hashlib.sha256(header).digest(), placed)
 
@@ -152,7 +158,8 @@ def not_safetensors(path: Path, head: bytes, cause: str) -> CheckpointError:
 
 def unknown_type(dtype: str) -> str:
     """Say why the values of a tensor of another type cannot be read."""
-    return f"its type {dtype} is not known; the known ones are {', '.join(sorted(BITS))}"
+    known = ", ".join(sorted(BITS))
+    return f"its type {shortened(dtype)} is not known; the known ones are {known}"
 
 
 def word_type(dtype: str) -> np.dtype[np.unsignedinteger[Any]]:
@@ -167,14 +174,18 @@ def read_only(bits: RawBits) -> RawBits:
 
 
 def _check_entries(
-    path: Path, entries: dict[str, Any], available: int
+    path: Path, entries: dict[str, Any], available: int, limits: Limits
 ) -> list[tuple[TensorInfo, int]]:
     """Hold the header to the rules of the format: the tensors tile the data, without gaps."""
-    metadata = entries.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+    metadata = entries.pop("__metadata__", None)
+    if metadata is not None and not _is_text_to_text(metadata):
         raise CheckpointError(path, "`__metadata__` must map strings to strings", AGAIN)
-    found = [_check_entry(path, name, entry, available) for name, entry in entries.items()]
-    found.sort(key=lambda item: (item[1], item[0].nbytes))
+    limits.check_number(path, len(entries))
+    found = []
+    while entries:  # what was checked is let go
+        name, entry = entries.popitem()
+        found.append(_check_entry(path, name, entry, available))
+    found.sort(key=lambda item: (item[1], item[0].nbytes, item[0].name))
     end = 0
     for info, begin in found:
         if begin != end:
@@ -188,7 +199,12 @@ def _check_entries(
     return found
 
 
+def _is_text_to_text(metadata: Any) -> bool:
+    return isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
+
+
 def _check_entry(path: Path, name: str, entry: Any, available: int) -> tuple[TensorInfo, int]:
+    """Hold one tensor to the format: its bytes lie in the file and are those of its shape."""
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]} if all(
             type(number) is int and 0 <= number < 2**63 for number in (*shape, begin, end)
@@ -201,12 +217,12 @@ def _check_entry(path: Path, name: str, entry: Any, available: int) -> tuple[Ten
     if not begin <= end <= available:
         cause = f"its data would lie at bytes {begin:,} to {end:,} of {available:,}: truncated?"
         raise CheckpointError(path, cause, AGAIN, name)
-    bits = BITS.get(dtype)
     size = 1
     for length in shape:
         size *= length
         if size >= 2**63:
             raise CheckpointError(path, "its shape overflows 63 bits", AGAIN, name)
+    bits = BITS.get(dtype)
     if bits is not None and size * bits != 8 * info.nbytes:
         got = f"{size * bits} bits, the offsets give {8 * info.nbytes}"
         cause = f"{dtype} of shape {reprlib.repr(shape)} takes {got}"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.io.files import CheckpointError, list_directory
+from weibnb.io.files import CheckpointError, list_directory, why
+from weibnb.io.links import contained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,7 @@ _STEP = re.compile(
     r"(?:.*[-_.])?(?:step|iter|iteration|checkpoint|ckpt)[-_=]?([0-9]+)(?:-(?:tokens\w+|unsharded))?",
     re.IGNORECASE,
 )
+_MOST_DIGITS = 100  # leading zeros among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +79,28 @@ def _resolve_one(model: str, source: Any) -> Iterator[Planned]:
     if not isinstance(source, (str, os.PathLike)):
         yield Planned(model, 0, source)
         return
+    if source == "":
+        raise CheckpointError("", "the path is empty", "Pass `.` for the current directory.")
     path = Path(source)
-    steps = find_steps(path) if path.is_dir() else {}
+    try:
+        steps = find_steps(path) if path.is_dir() else {}
+        note = _beside(path, steps) if steps else ""
+    except (OSError, RuntimeError) as err:  # too long, not to be searched, links in a circle
+        raise CheckpointError(path, f"the path cannot be used: {why(err)}") from err
     if steps:
-        taken = {checkpoint.resolve() for checkpoint in steps.values()}
-        beside = [file for file in path.glob("*.safetensors") if file.resolve() not in taken]
-        names = ", ".join(sorted(file.name for file in beside))
-        note = f"{names} beside the steps is no step and was left out" if beside else ""
         yield from _resolve_run(model, steps, note)
-        return
-    yield Planned(model, step_of(path.name) or 0, path)
+    else:
+        yield Planned(model, step_of(path.name) or 0, path)
+
+
+def _beside(path: Path, steps: Mapping[int, Path | CheckpointError]) -> str:
+    """Say which safetensors files of a run's directory are no steps."""
+    taken = {os.path.realpath(step) for step in steps.values() if isinstance(step, Path)}
+    files = path.glob("*.safetensors")
+    names = [file.name for file in files if os.path.realpath(file) not in taken]
+    names = [name for name in names if step_of(name) is None]
+    listed = ", ".join(sorted(names)[:8]) + (", ..." if len(names) > 8 else "")
+    return f"{listed} beside the steps is no step and was left out" if names else ""
 
 
 def _is_state_dict(source: Mapping[Any, Any]) -> bool:
@@ -108,23 +122,41 @@ def _name_of(source: Any) -> str:
 def step_of(name: str) -> int | None:
     """Read the training step from the name of a checkpoint: 1000 from `pythia-step1000`."""
     match = _STEP.fullmatch(name.removesuffix(".safetensors"))
-    return int(match[1]) if match else None
+    step = int(match[1]) if match and len(match[1]) < _MOST_DIGITS else None
+    return step if step is not None and step < 2**63 else None
 
 
-def find_steps(directory: str | os.PathLike[str]) -> dict[int, Path]:
+def find_steps(directory: str | os.PathLike[str]) -> dict[int, Path | CheckpointError]:
     """Find the checkpoints of a training run by their names, in the order of steps.
 
     There is one directory or ``.safetensors`` file per step, named like ``step1000``,
-    ``step_1000``, ``global_step1000``, ``checkpoint-1000``, ``ckpt-5`` or ``iter_0001000``.
+    ``step_1000``, ``global_step1000``, ``checkpoint-1000``, ``ckpt-5`` or ``iter_0001000``. A link
+    out of the directory is an error in its place.
     """
-    found: dict[int, Path] = {}
-    for name in list_directory(Path(directory)):
-        path = Path(directory, name)
+    found: dict[int, str] = {}
+    place = Path(directory)
+    for name in list_directory(place):
         step = step_of(name)
-        if step is None or not (path.is_dir() or name.endswith(".safetensors")):
+        if step is None or not (name.endswith(".safetensors") or _is_directory(place / name)):
             continue
         if step in found:
-            names = f"`{found[step].name}` and `{name}`"
+            names = f"`{found[step]}` and `{name}`"
             raise CheckpointError(directory, f"step {step} is there twice: {names}", "Remove one.")
-        found[step] = path
-    return dict(sorted(found.items()))
+        found[step] = name
+    return {step: _step_path(place, found[step]) for step in sorted(found)}
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether this is a directory, or nobody can tell: then opening it says why."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return True
+
+
+def _step_path(directory: Path, name: str) -> Path | CheckpointError:
+    """Give the path of a step, or the error that it is a link to another place."""
+    try:
+        return contained(directory, name, "If you trust it, pass {'name': {step: path}}.")
+    except CheckpointError as err:
+        return err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from weibnb.fits.schema import prepare
 from weibnb.io.hyperparameters import how_to_give, read_hyperparameters
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     import xarray as xr
 
     from weibnb.diagnostics.budget import Convention, Schedule
@@ -83,14 +86,36 @@ def training_budget(
     return budget.training_budget(fits, **given, convention=convention, schedule=schedule)
 
 
+def unknown_hyperparameters(fits: xr.Dataset) -> dict[str, str]:
+    """Say of each model why its training budget is not known; others are left out."""
+    known = budget.known_hyperparameters(fits, learning_rate=None, weight_decay=None, steps=None)
+    names = [name for name, array in known.items() if array is None]
+    source = prepare(fits, "source", light=True, dims=("model", "step"))["source"]
+    reasons: dict[str, str] = {}
+    models, sources = source["model"].values, source.transpose("model", ...).values
+    for model, paths in zip(models, sources, strict=True):
+        for path in map(Path, paths.ravel().tolist()):
+            try:
+                _require(names, path)
+            except ValueError as err:
+                reasons.setdefault(str(model), str(err))
+    return reasons
+
+
+def _require(names: Iterable[str], path: Path) -> Mapping[str, float]:
+    """Read the hyperparameters beside a checkpoint; ValueError if one of `names` is not there."""
+    there = os.path.exists(path)  # noqa: PTH110 - also where it cannot be a path
+    found = read_hyperparameters(path) if there else {}
+    for name in names:
+        if name not in found:
+            raise ValueError(how_to_give(f"`{name}`", path))
+    return found
+
+
 def _look_up(fits: xr.Dataset, name: str) -> xr.DataArray:
     """Read a hyperparameter beside each checkpoint."""
     source = prepare(fits, "source", light=True)["source"]
     values = np.empty(source.shape)
     for position in np.ndindex(source.shape):
-        path = str(source.values[position])
-        found = read_hyperparameters(path) if Path(path).exists() else {}
-        if name not in found:
-            raise ValueError(how_to_give(f"`{name}`", Path(path)))
-        values[position] = found[name]
+        values[position] = _require([name], Path(str(source.values[position])))[name]
     return source.copy(data=values)

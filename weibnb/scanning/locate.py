@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.counting.formats import FORMATS, decode, upper_edge
+from weibnb.counting.counts import Counts
+from weibnb.counting.formats import FORMATS, decode
 from weibnb.diagnostics.outliers import NEEDED, Rule, exceedance, outlier_strength
 from weibnb.fits.schema import DIMS, prepare
 from weibnb.fitting.status import COUNTED
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.guard import guarded, watch
+from weibnb.io.limits import OF_THE_FORMAT
 from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
@@ -273,15 +275,13 @@ def _cells(flagged: xr.DataArray) -> Iterator[_Cell]:
 
 
 def _beyond(fits: xr.Dataset, strength: xr.Dataset) -> Iterator[_Cell]:
-    """Give the matrices with an outlier; of merged experts those whose last bin is beyond."""
+    """Give the matrices with an outlier; of merged experts those that have one."""
     for cell in _cells(strength["needs_look"]):
         apart = cell.experts is None and "counts" in fits and "expert" in fits["counts"].dims
         if apart:
-            counts = fits["counts"].sel(cell.place).transpose("expert", "bin").values
-            edges = upper_edge(fits["bin"].values)
-            upper = np.where(counts > 0, edges, 0.0).max(axis=1)
+            counts = fits["counts"].sel(cell.place).values
             threshold = float(strength["threshold"].sel(cell.place).item())
-            found = fits["expert"].values[upper > threshold]
+            found = fits["expert"].values[[one.largest > threshold for one in counts]]
             cell = _Cell(cell.place, cell.key, frozenset(found.tolist()))
         yield cell
 
@@ -292,10 +292,12 @@ def _enough_zeros(fits: xr.Dataset) -> Iterator[_Cell]:
     zeros = size - fits["n"] - fits["nonfinite"]
     several = fits["n_matrices"] > 1
     if bool(several.any()):
-        n = prepare(fits, "counts")["counts"].astype(np.int64).sum("bin")
-        fewest = n.where(n > 0, n.max()).min("expert")
-        complete = (n > 0).sum("expert") == fits["n_matrices"]
-        zeros = zeros.where(~several, (size - fewest).where(complete, size))
+        counts = prepare(fits, "counts")["counts"]
+        cells = counts.values
+        apart = counts.copy(data=np.vectorize(lambda one: one.zeros, otypes=[np.int64])(cells))
+        there = counts.copy(data=np.vectorize(lambda one: one != Counts(), otypes=[bool])(cells))
+        complete = there.sum("expert") == fits["n_matrices"]
+        zeros = zeros.where(~several, apart.max("expert").where(complete, size))
     lines = np.minimum(fits["rows"], fits["cols"])
     yield from _cells(fits["max_abs"].notnull() & (lines > 0) & (zeros >= lines))
 
@@ -311,7 +313,7 @@ def _second_look(
     for key, cells_there in wanted.items():
         if isinstance(places[key], CheckpointError):
             raise places[key]
-        with guarded(), open_checkpoint(places[key]) as opened:
+        with guarded(), open_checkpoint(places[key], **asdict(OF_THE_FORMAT)) as opened:
             tensors = _by_cell(opened)
             for cell in cells_there:
                 found = tensors.get((cell.key["layer"], cell.key["component"]), [])
@@ -340,7 +342,7 @@ def _path(fits: xr.Dataset, model: str, step: int) -> str:
     """Give the path that a checkpoint was scanned from, if it is still there."""
     at = {d: v for d, v in (("model", model), ("step", step)) if d in fits["source"].dims}
     path = str(fits["source"].sel(at).item())
-    if not Path(path).exists():
+    if not os.path.exists(path):  # noqa: PTH110 - also where it cannot be a path
         cause = f"the weights of model {model!r}, step {step} are not there"
         raise CheckpointError(path, cause, "Pass `source=`, the same that weibnb.scan was given.")
     return path

@@ -7,26 +7,33 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from weibnb.counting.formats import FORMATS
-from weibnb.fits.build import Matrix, Source
+from weibnb.fits.build import Matrix
+from weibnb.fits.layout import Source
 from weibnb.fits.schema import NO_EXPERT
-from weibnb.fitting.status import COUNTED
+from weibnb.fitting.status import COUNTED, MINIMUM_WEIGHTS
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.guard import watch
+from weibnb.io.limits import DEFAULTS
 from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.naming import Role, Skip, identify, tower
 from weibnb.io.safetensors import CheckpointError
+from weibnb.messages import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
-    from weibnb.counting.counts import Counts
     from weibnb.counting.dispatch import Counting, Pending
     from weibnb.fitting.status import Status
     from weibnb.io.checkpoint import Checkpoint
+    from weibnb.io.limits import Limits
     from weibnb.io.mapping import Origin
     from weibnb.io.safetensors import TensorInfo
     from weibnb.io.sources import Planned
 
+    Cell = tuple[int, str, int]
+
+#: Longest side of a matrix: what its columns of the Dataset hold.
+LARGEST_SIDE = 2**31 - 1
 _INTEGERS = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "F4", "BOOL"}
 
 
@@ -50,9 +57,13 @@ class WeightTensor:
 
     @property
     def experts(self) -> range:
-        """Numbers of the experts in it; `NO_EXPERT` alone for a matrix that is not one."""
+        """Numbers of the experts in it; `NO_EXPERT` alone for a matrix that is not one.
+
+        A stack that is not counted is one entry, whatever number of experts its shape promises.
+        """
         if self.role.stacked:
-            return range(self.info.shape[0])
+            counted = self.status in COUNTED
+            return range(self.info.shape[0]) if counted else range(NO_EXPERT, NO_EXPERT + 1)
         number = NO_EXPERT if self.role.expert is None else self.role.expert
         return range(number, number + 1)
 
@@ -61,6 +72,23 @@ class WeightTensor:
         """Output and input features of each matrix."""
         rows, cols = self.info.shape[-2:]
         return (cols, rows) if self.role.transposed else (rows, cols)
+
+    def matrix(self, source: Source, expert: int) -> Matrix:
+        """Describe the matrix of one expert, not counted yet."""
+        rows, cols = self.features
+        return Matrix(
+            model=source.model,
+            layer=self.role.layer,
+            component=self.role.component,
+            step=source.step,
+            expert=expert,
+            parameter=self.info.name,
+            dtype=self.info.dtype,
+            rows=rows,
+            cols=cols,
+            status="pending" if self.status in COUNTED else self.status,
+            counts=None,
+        )
 
     def one_expert(self, weights: Any, expert: int) -> Any:
         """Take the matrix of one expert from the tensor, or from its bits in one dimension."""
@@ -93,6 +121,10 @@ class Listing:
     tensors: list[WeightTensor]
     error: CheckpointError | None = None
 
+    def matrices(self) -> list[Matrix]:
+        """Describe its matrices, none of them counted yet."""
+        return [t.matrix(self.source, expert) for t in self.tensors for expert in t.experts]
+
 
 @dataclass(slots=True)
 class MatrixInCounting:
@@ -100,8 +132,12 @@ class MatrixInCounting:
 
     Attributes
     ----------
-    tensor, expert
-        Which matrix.
+    matrix : Matrix
+        Which one.
+    nbytes : int
+        Bytes of the matrix.
+    status : Status
+        What becomes of it when it was counted.
     pending : Pending or None
         Its counts, when they are there.
     problem : str
@@ -110,16 +146,12 @@ class MatrixInCounting:
         The file that it is read from.
     """
 
-    tensor: WeightTensor
-    expert: int
+    matrix: Matrix
+    nbytes: int
+    status: Status
     pending: Pending | None
     problem: str = ""
     origin: Origin | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the matrix."""
-        return self.tensor.info.nbytes // len(self.tensor.experts)
 
     @property
     def load(self) -> float:
@@ -135,31 +167,18 @@ class MatrixInCounting:
         """Give up what was not begun; True if the counts will come all the same."""
         return self.pending is not None and self.pending.abandon()
 
-    def finish(self, model: str, step: int) -> Matrix:
+    def finish(self) -> Matrix:
         """Wait for the counts, and check that what was counted is what the file held."""
-        role, info = self.tensor.role, self.tensor.info
-        rows, cols = self.tensor.features
-        counts: Counts | None = None if self.pending is None else self.pending.result()
+        counts = None if self.pending is None else self.pending.result()
         try:
             check_unchanged(self.origin)
         except CheckpointError as err:
             self.problem, counts = str(err), None
-        return Matrix(
-            model=model,
-            layer=role.layer,
-            component=role.component,
-            step=step,
-            expert=self.expert,
-            parameter=info.name,
-            dtype=info.dtype,
-            rows=rows,
-            cols=cols,
-            status="unreadable" if self.problem else self.tensor.status,
-            counts=counts,
-        )
+        status: Status = "unreadable" if self.problem else self.status
+        return replace(self.matrix, status=status, counts=counts)
 
 
-def list_matrices(planned: Planned) -> Listing:
+def list_matrices(planned: Planned, limits: Limits = DEFAULTS) -> Listing:
     """Open a checkpoint and tell its weight matrices from the rest, without reading values.
 
     What is wrong with the checkpoint becomes the `error` of the listing.
@@ -167,20 +186,23 @@ def list_matrices(planned: Planned) -> Listing:
     try:
         if isinstance(planned.checkpoint, CheckpointError):
             raise planned.checkpoint
-        checkpoint = open_checkpoint(planned.checkpoint)
+        checkpoint = open_checkpoint(
+            planned.checkpoint, max_tensors=limits.max_tensors, max_header=limits.max_header
+        )
         fingerprint = checkpoint.fingerprint
+        tensors, left = choose_tensors(checkpoint)
+        check_number_of_matrices(checkpoint, tensors, limits)
     except CheckpointError as err:
         given = planned.checkpoint
         path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else err.path
         source = Source(planned.model, planned.step, path, "", {}, str(err), [])
         return Listing(source, None, [], err)
-    tensors, left = choose_tensors(checkpoint)
     left += [
         {"tensor": "", "shape": [], "dtype": "", "reason": note}
         for note in (*checkpoint.notes, planned.note)
         if note
     ]
-    about = (checkpoint.source, fingerprint, checkpoint.config, "", left)
+    about = (checkpoint.source, fingerprint, checkpoint.config, "", left, checkpoint.identity)
     return Listing(Source(planned.model, planned.step, *about), checkpoint, tensors)
 
 
@@ -199,15 +221,19 @@ def choose_tensors(checkpoint: Checkpoint) -> tuple[list[WeightTensor], list[dic
     taken: dict[tuple[int, str], dict[int | None, str]] = {}
     for name, info in checkpoint.tensors.items():
         role = roles[name]
-        if isinstance(role, Role):
+        if isinstance(role, Role) and (problem := _shape_problem(info, role)):
+            reason = problem
+        elif isinstance(role, Role):
             there = taken.setdefault((role.layer, role.component), {})
             new_expert = role.expert is not None and role.expert not in there and None not in there
             if not there or new_expert:
                 there[role.expert] = name
-                status = "unreadable" if name in unreadable else _initial_status(info, checkpoint)
+                status = _initial_status(info, checkpoint)
+                if status in COUNTED and name in unreadable:
+                    status = "unreadable"
                 chosen.append(WeightTensor(info, role, status))
                 continue
-            reason = f"its cell is taken by {next(iter(there.values()))}"
+            reason = f"its cell is taken by {shortened(next(iter(there.values())), 200)}"
         else:
             reason = "quantized" if role.reason == "packed" else role.reason
         left.append(
@@ -216,26 +242,50 @@ def choose_tensors(checkpoint: Checkpoint) -> tuple[list[WeightTensor], list[dic
     return chosen, left
 
 
-def begin_counting(listing: Listing, counting: Counting) -> Iterator[MatrixInCounting]:
-    """Begin to count the matrices of a checkpoint, one by one, experts one after the other."""
-    checkpoint = listing.checkpoint
+def check_number_of_matrices(
+    checkpoint: Checkpoint, tensors: list[WeightTensor], limits: Limits
+) -> None:
+    """Raise if the stacks of experts in the files of a checkpoint hold too many matrices."""
+    if checkpoint.is_live:
+        return
+    number = sum(len(tensor.experts) for tensor in tensors)
+    limits.check_number(checkpoint.source, number, "matrices")
+
+
+def begin_counting(
+    listing: Listing, counting: Counting, cells: Container[Cell] | None = None
+) -> Iterator[MatrixInCounting]:
+    """Begin to count the matrices of a checkpoint, one by one, experts one after the other.
+
+    Of the (layer, component, expert) in it only some `cells`, if they are given.
+    """
     for tensor in listing.tensors:
+        role = tensor.role
+        experts = [
+            expert
+            for expert in tensor.experts
+            if cells is None or (role.layer, role.component, expert) in cells
+        ]
         weights, problem = None, ""
-        if checkpoint is not None and tensor.status in COUNTED:
+        if experts and listing.checkpoint is not None and tensor.status in COUNTED:
             try:
-                weights = _weights(checkpoint, tensor, counting)
+                weights = _weights(listing.checkpoint, tensor, counting)
                 watch(weights)
             except CheckpointError as err:
                 problem = str(err)
-        for expert in tensor.experts:
+        nbytes = tensor.info.nbytes // max(len(tensor.experts), 1)
+        in_place = counting.counts_in_place(weights)
+        for expert in experts:
             pending = None
             if weights is not None:
                 part = tensor.one_expert(weights, expert)
-                if counting.counts_in_place(weights):
+                if in_place:
                     pending = counting.submit(part)
                 else:
                     pending = counting.submit_bits(part, tensor.info.dtype)
-            yield MatrixInCounting(tensor, expert, pending, problem, origin_of(weights))
+            matrix = tensor.matrix(listing.source, expert)
+            origin = origin_of(weights)
+            yield MatrixInCounting(matrix, nbytes, tensor.status, pending, problem, origin)
 
 
 def _weights(checkpoint: Checkpoint, tensor: WeightTensor, counting: Counting) -> Any:
@@ -262,6 +312,16 @@ def _one_tower_needs_no_prefix(roles: dict[str, Role | Skip]) -> dict[str, Role 
         else role
         for name, role in roles.items()
     }
+
+
+def _shape_problem(info: TensorInfo, role: Role) -> str:
+    """Say why matrices of this shape have no place in a Dataset; nothing if they do."""
+    rows, cols = info.shape[-2:]
+    if max(rows, cols) > LARGEST_SIDE:
+        return f"a side of its matrix is longer than {LARGEST_SIDE:,}"
+    if role.stacked and rows * cols < MINIMUM_WEIGHTS:
+        return f"its experts have {rows * cols} weights each, at least {MINIMUM_WEIGHTS} are fitted"
+    return ""
 
 
 def _initial_status(info: TensorInfo, checkpoint: Checkpoint) -> Status:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING, Self
 
-import xarray as xr
-
 from weibnb.counting.dispatch import Counting
-from weibnb.fits.build import build
+from weibnb.fits.schema import escape
 from weibnb.fitting.weibull import check_protocol
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import Planned
 from weibnb.messages import printable
-from weibnb.parallel import usable_cores
 from weibnb.scanning.matrices import begin_counting, list_matrices
+from weibnb.scanning.results import Results
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     import torch
+    import xarray as xr
 
-    from weibnb.fits.build import Matrix, Source
     from weibnb.fitting.weibull import Estimator
     from weibnb.scanning.matrices import MatrixInCounting
 
@@ -43,6 +43,11 @@ class Recorder:
         Keep the magnitude counts, which allow `weibnb.refit` and every plot. In memory they take
         17-27 kB a matrix and record in bfloat16, 31-50 kB in float32 and 93-140 kB in float16
         (from 256 x 256 to 2,048 x 2,048); without them it is about 1 kB.
+    store : path, optional
+        An SQLite file, ending in ``.db``, that takes each record as soon as it is counted and
+        survives the end of the process; by default the fits are kept in memory. A step that it
+        holds already, from a training that was resumed, is replaced. Of several processes the
+        first writes.
 
     Attributes
     ----------
@@ -84,16 +89,21 @@ class Recorder:
         trim: tuple[float, float] | None = None,
         estimator: Estimator = "rank_regression",
         keep_counts: bool = True,
+        store: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._trim, self._estimator = check_protocol(trim, estimator)
-        self._keep_counts = keep_counts
+        trim, estimator = check_protocol(trim, estimator)
         self._model = model
         self._name = type(model).__name__ if name is None else name
+        self._results = Results(
+            trim=trim,
+            estimator=estimator,
+            experts="median",
+            keep_counts=keep_counts,
+            workers=None,
+            store=store if _is_first_process() else None,
+        )
         self._counting = Counting(device)
-        self._matrices: list[Matrix] = []
-        self._sources: list[Source] = []
-        self._fitted: list[xr.Dataset] = []
-        self._last: tuple[Source, list[MatrixInCounting]] | None = None
+        self._last: list[MatrixInCounting] = []
         self.steps: list[int] = []
 
     def record(self, step: int) -> None:
@@ -122,13 +132,13 @@ class Recorder:
         if not listing.tensors:
             cause = "no parameter is a weight matrix of a known layer"
             raise CheckpointError(listing.source.path, cause)
-        counting = list(begin_counting(listing, self._counting))
+        self._results.begin(listing, rescan=True)
+        self._last = list(begin_counting(listing, self._counting))
         self._counting.launch()
-        for problem in dict.fromkeys(item.problem for item in counting if item.problem):
+        for problem in dict.fromkeys(item.problem for item in self._last if item.problem):
             warnings.warn(printable(problem), stacklevel=2)
-        self._last = listing.source, counting
         self.steps.append(step)
-        if not all(item.pending is None or item.was_read for item in counting):
+        if not all(item.pending is None or item.was_read for item in self._last):
             self._collect()
 
     def fits(self) -> xr.Dataset:
@@ -142,34 +152,18 @@ class Recorder:
         Raises
         ------
         ValueError
-            If nothing was recorded, or if without counts the matrices changed between records.
+            If nothing was recorded.
         """
         if not self.steps:
             raise ValueError("Nothing was recorded: call .record(step) while the model trains.")
         self._collect()
-        if self._keep_counts:
-            return self._fit(self._matrices, self._sources)
-        try:
-            whole = xr.concat(
-                self._fitted,
-                dim="step",
-                data_vars="minimal",
-                coords="minimal",
-                compat="override",
-                join="exact",
-                combine_attrs="override",
-            )
-        except ValueError as err:
-            raise ValueError(
-                "The model must have the same weight matrices in every record where no counts "
-                f"are kept ({err}). Record it with keep_counts=True."
-            ) from err
-        return whole.sortby("step")
+        return self._results.fits(lambda key: key[0] == escape(self._name))
 
     def close(self) -> None:
         """Let go of threads and of memory on devices; what was recorded stays."""
         self._collect()
         self._counting.close()
+        self._results.close()
 
     def __enter__(self) -> Self:
         return self
@@ -182,23 +176,16 @@ class Recorder:
 
     def _collect(self) -> None:
         """Take over the counts of the last record."""
-        if self._last is None:
-            return
-        (source, counting), self._last = self._last, None
-        matrices = [item.finish(source.model, source.step) for item in counting]
-        if self._keep_counts:
-            self._matrices += matrices
-            self._sources.append(source)
-        else:
-            self._fitted.append(self._fit(matrices, [source]))
+        counting, self._last = self._last, []
+        for item in counting:
+            self._results.add(item.finish())
+        self._results.flush()
 
-    def _fit(self, matrices: list[Matrix], sources: list[Source]) -> xr.Dataset:
-        return build(
-            matrices,
-            sources,
-            trim=self._trim,
-            estimator=self._estimator,
-            experts="median",
-            keep_counts=self._keep_counts,
-            workers=usable_cores(),
-        )
+
+def _is_first_process() -> bool:
+    """Whether this is the one process of a distributed training that writes; all have the fits."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.distributed.is_available():
+        return True
+    distributed = torch.distributed
+    return not distributed.is_initialized() or distributed.get_rank() == 0

@@ -8,24 +8,26 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from weibnb.counting.dispatch import Counting
-from weibnb.fits.build import build
+from weibnb.fits.schema import escape
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.io.files import UnreadableWarning
 from weibnb.io.guard import guarded
+from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, printable, shortened
-from weibnb.parallel import check_workers
-from weibnb.scanning.matrices import begin_counting, list_matrices
+from weibnb.scanning.listing import list_checkpoints
+from weibnb.scanning.matrices import begin_counting
+from weibnb.scanning.results import Results
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     import xarray as xr
     from tqdm import tqdm
 
-    from weibnb.fits.build import Matrix
-    from weibnb.scanning.matrices import Listing, MatrixInCounting
+    from weibnb.scanning.matrices import Cell, Listing, MatrixInCounting
 
 
 class ScanInterrupted(KeyboardInterrupt):
@@ -34,11 +36,14 @@ class ScanInterrupted(KeyboardInterrupt):
     Attributes
     ----------
     fits : xarray.Dataset or None
-        Fits of the matrices that were counted, None if there were none.
+        Fits of the matrices that were counted, the others with status ``"pending"``; None if
+        nothing was counted.
     """
 
     def __init__(self, fits: xr.Dataset | None) -> None:
-        done = 0 if fits is None else int((fits["n_matrices"] > 0).sum())
+        done = 0
+        if fits is not None:
+            done = int(fits["n_matrices"].where(~fits["status"].isin(["pending"]), 0).sum())
         super().__init__(f"interrupted; {done} matrices were fitted and are in `.fits`")
         self.fits = fits
 
@@ -51,6 +56,10 @@ def scan(
     device: str | Sequence[str] = "auto",
     experts: Literal["median", "each"] = "median",
     keep_counts: bool = True,
+    store: str | os.PathLike[str] | None = None,
+    rescan: bool = False,
+    max_tensors: int = MAX_TENSORS,
+    max_header: int = MAX_HEADER,
     workers: int | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -77,6 +86,17 @@ def scan(
         dim ``expert`` (-1 for matrices that are not experts).
     keep_counts : bool
         Keep the magnitude counts, some 3-10 kB a matrix: they allow `refit` and every plot.
+    store : path, optional
+        An SQLite file, ending in ``.db``, that keeps the fits while they are made, at least twice
+        a second. A scan that stopped, for whatever reason, goes on from there when it is called
+        again; checkpoints whose files have not changed (sizes, times, fingerprint) are not
+        read again. Open it with `weibnb.open_fits`, at any time.
+    rescan : bool
+        Scan what is in the store anew.
+    max_tensors : int
+        Most tensors that the files of a checkpoint may list, each matrix of a stack counted.
+    max_header : int
+        Most bytes of a file's header, and a quarter of those of an index: some 110 a tensor.
     workers : int, optional
         Threads; by default the cores that this process may use.
     progress : bool, optional
@@ -95,7 +115,10 @@ def scan(
         If the checkpoint cannot be read; of several, if none can (else the others are returned,
         the cause stands in ``fits.problem``, and a warning tells).
     TypeError, ValueError
-        If an argument is not valid, or a matrix cannot be placed.
+        If an argument is not valid, a matrix cannot be placed, or the store was made by another
+        protocol or holds another checkpoint of this name.
+    FitsError, OSError
+        If the store is none, or cannot be written; what it holds is kept.
     RuntimeError
         If the device is not there.
     ScanInterrupted
@@ -125,67 +148,78 @@ def scan(
     """
     trim, estimator = check_protocol(trim, estimator)
     check_choice("experts", experts, ("median", "each"))
-    workers = check_workers(workers)
+    if rescan and store is None:
+        raise ValueError("`rescan` must come with a store, got store=None.")
+    limits = Limits(max_tensors=max_tensors, max_header=max_header)
     plan = list(resolve_sources(source))
-    listings: list[Listing] = []
-    reached: list[Listing] = []
-    matrices: list[Matrix] = []
-    problems: list[str] = []
-    interrupted = False
-    with (
-        guarded(),
-        Counting(device, workers=workers) as counting,
-        _progress_bar(progress=progress) as bar,
-    ):
-        try:
-            listings.extend(map(list_matrices, plan))
-            bar.total = sum(t.info.nbytes for listing in listings for t in listing.tensors)
-            for listing in listings:
-                reached.append(listing)
-                _count(listing, counting, bar, matrices, problems)
-        except KeyboardInterrupt:
-            interrupted = True
-    if len(plan) > 1 or matrices:
-        for text in dict.fromkeys([*_left_out(listings), *problems]):
-            warnings.warn(printable(text), UnreadableWarning, stacklevel=2)
-    if not matrices:
-        raise ScanInterrupted(None) if interrupted else _nothing_found(listings)
-    fits = build(
-        matrices,
-        [listing.source for listing in reached],
+    made = Results(
         trim=trim,
         estimator=estimator,
         experts=experts,
         keep_counts=keep_counts,
         workers=workers,
+        store=store,
     )
-    if interrupted:
-        raise ScanInterrupted(fits)
+    listings: list[Listing] = []
+    problems: list[str] = []
+    stop: KeyboardInterrupt | None = None
+    with (
+        made as results,
+        guarded(),
+        Counting(device, workers=workers) as counting,
+        _progress_bar(progress=progress) as bar,
+    ):
+        try:
+            listings.extend(list_checkpoints(plan, limits))
+            with results.alone():
+                still_open = [results.begin(listing, rescan=rescan) for listing in listings]
+                bar.total = sum(map(_nbytes, listings, still_open))
+                for listing, cells in zip(listings, still_open, strict=True):
+                    _count(listing, cells, counting, bar, results, problems)
+        except KeyboardInterrupt as err:
+            stop = err
+    found = any(listing.tensors for listing in listings)
+    if found or len(plan) > 1:
+        for text in dict.fromkeys([*_left_out(listings), *problems]):
+            warnings.warn(printable(text), UnreadableWarning, stacklevel=2)
+    if stop is not None and results.empty:
+        raise ScanInterrupted(None) from stop
+    if not found:
+        raise _nothing_found(listings)
+    try:
+        planned = {(escape(one.model), one.step) for one in plan}
+        fits = results.fits(planned.__contains__)
+    except KeyboardInterrupt as err:
+        stop = err
+    if stop is not None:
+        raise ScanInterrupted(fits) from stop
     return fits
 
 
 def _count(
     listing: Listing,
+    cells: set[Cell],
     counting: Counting,
     bar: tqdm[Any],
-    matrices: list[Matrix],
+    results: Results,
     problems: list[str],
 ) -> None:
-    """Count the matrices of one checkpoint, a few at once; what is done is kept if it stops."""
-    model, step = listing.source.model, listing.source.step
-    name = shortened(model)
-    bar.set_description(name if step == 0 else f"{name} step {step}", refresh=False)
+    """Count matrices of one checkpoint, a few at once; what is done is kept if it stops."""
+    source = listing.source
+    name = shortened(source.model)
+    described = name if source.step == 0 else f"{name} step {source.step}"
+    bar.set_description(described, refresh=False)
     waiting: deque[MatrixInCounting] = deque()
     load = 0.0
 
     def finish(item: MatrixInCounting) -> None:
-        matrices.append(item.finish(model, step))
+        results.add(item.finish())
         problems.extend([item.problem] if item.problem else [])
         bar.update(0 if item.was_read else item.nbytes)
 
     try:
-        for item in begin_counting(listing, counting):
-            bar.set_postfix_str(printable(item.tensor.info.name[-60:]), refresh=False)
+        for item in begin_counting(listing, counting, cells):
+            bar.set_postfix_str(printable(item.matrix.parameter[-60:]), refresh=False)
             bar.update(item.nbytes if item.was_read else 0)
             waiting.append(item)
             load += item.load
@@ -202,6 +236,17 @@ def _count(
     finally:
         if listing.checkpoint is not None:
             listing.checkpoint.close()
+        results.flush()
+
+
+def _nbytes(listing: Listing, cells: set[Cell]) -> int:
+    """Bytes of the matrices of a checkpoint that are to be counted."""
+    return sum(
+        tensor.info.nbytes // len(tensor.experts)
+        for tensor in listing.tensors
+        for expert in tensor.experts
+        if (tensor.role.layer, tensor.role.component, expert) in cells
+    )
 
 
 def _left_out(listings: Sequence[Listing]) -> list[str]:

@@ -1,0 +1,93 @@
+"""Counts that are read when they are asked for, cell by cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from weibnb.counting.counts import Counts
+from weibnb.fits.schema import VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from numpy.typing import NDArray
+
+
+class LazyCounts(BackendArray):
+    """An array of `Counts` that lie elsewhere.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Cells along each dim.
+    load : callable
+        From numbers of cells in C order, an array of int64, to their counts.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        load: Callable[[NDArray[np.int64]], Sequence[Counts]],
+    ) -> None:
+        self.shape = tuple(shape)
+        self.dtype = np.dtype(object)
+        self._load = load
+
+    def __getitem__(self, key: Any) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._read
+        )
+
+    def scattered(self, rows: NDArray[np.int64]) -> LazyCounts:
+        """Lay these counts, in one dim, out in cells; -1 stands for a cell without counts."""
+        return LazyCounts(rows.shape, _Scattered(self, rows.ravel()))
+
+    def reshape(self, *shape: int) -> LazyCounts:
+        """Lay the same cells, in C order, out in another shape."""
+        return LazyCounts(shape, self._load)
+
+    def read(self, cells: NDArray[np.int64]) -> list[Counts]:
+        """Read cells by their numbers in C order."""
+        return list(self._load(cells))
+
+    def _read(self, key: tuple[Any, ...]) -> NDArray[np.object_]:
+        """Read the cells of an outer index."""
+        cells = np.arange(int(np.prod(self.shape)), dtype=np.int64).reshape(self.shape)
+        for axis in reversed(range(cells.ndim)):
+            cells = cells[(*[slice(None)] * axis, key[axis])]
+        cells = np.asarray(cells)
+        return as_objects(self.read(cells.ravel())).reshape(cells.shape)
+
+
+class _Scattered:
+    """Reads cells from the rows that they were laid out from."""
+
+    def __init__(self, column: LazyCounts, rows: NDArray[np.int64]) -> None:
+        self._column = column
+        self._rows = rows
+
+    def __call__(self, cells: NDArray[np.int64]) -> list[Counts]:
+        """Read the cells, an empty `Counts` where there is no row."""
+        rows = self._rows[cells]
+        there = rows >= 0
+        found = as_objects([Counts()]).repeat(cells.size)
+        found[there] = as_objects(self._column.read(rows[there]))
+        return list(found)
+
+
+def as_objects(counts: Collection[Counts]) -> NDArray[np.object_]:
+    """Make an array of counts, in one dim."""
+    array = np.empty(len(counts), object)
+    array[:] = list(counts)
+    return array
+
+
+def with_counts(fits: xr.Dataset, dims: Sequence[Any], counts: LazyCounts) -> xr.Dataset:
+    """Add counts, on some dims, to fits."""
+    described = {"long_name": VARIABLES["counts"][0]}
+    return fits.assign(counts=xr.Variable(dims, indexing.LazilyIndexedArray(counts), described))

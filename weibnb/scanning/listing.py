@@ -1,0 +1,84 @@
+"""The checkpoints of a scan, one after the other, on a grid in proportion to their matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from weibnb.fits.schema import NO_EXPERT
+from weibnb.io.files import CheckpointError
+from weibnb.io.limits import DEFAULTS
+from weibnb.scanning.matrices import list_matrices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from weibnb.io.limits import Limits
+    from weibnb.io.sources import Planned
+    from weibnb.scanning.matrices import Listing
+
+#: Cells that a Dataset may always have, and more for each matrix. A cell takes some 350 bytes.
+ALWAYS_ALLOWED, ALLOWED_PER_MATRIX = 1 << 18, 32
+
+
+def list_checkpoints(plan: Iterable[Planned], limits: Limits = DEFAULTS) -> Iterator[Listing]:
+    """List the weight matrices of checkpoints, as `list_matrices` does.
+
+    A Dataset has a cell for every model, step, layer, component and expert. A checkpoint that
+    would make it far larger than its matrices, such as one whose every layer has an expert of
+    another number, has an error in place of its tensors.
+    """
+    extent = _Extent()
+    for planned in plan:
+        listing = list_matrices(planned, limits)
+        wider = extent.with_listing(listing)
+        if wider.cells > ALWAYS_ALLOWED + ALLOWED_PER_MATRIX * wider.matrices:
+            if listing.checkpoint is not None:
+                listing.checkpoint.close()
+            error = CheckpointError(listing.source.path, *wider.too_wide(extent))
+            source = replace(listing.source, problem=str(error), not_fitted=[])
+            listing = replace(listing, source=source, checkpoint=None, tensors=[], error=error)
+            wider = extent.with_listing(listing)
+        extent = wider
+        yield listing
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """How far the grid of the checkpoints so far reaches."""
+
+    models: frozenset[str] = frozenset()
+    steps: frozenset[int] = frozenset()
+    layers: frozenset[int] = frozenset()
+    components: frozenset[str] = frozenset()
+    experts: frozenset[int] = field(default=frozenset({NO_EXPERT}))
+    matrices: int = 0
+
+    @property
+    def cells(self) -> int:
+        """Number of cells of the grid."""
+        places = len(self.models) * len(self.steps) * len(self.layers)
+        return places * len(self.components) * len(self.experts)
+
+    def with_listing(self, listing: Listing) -> _Extent:
+        """Take in one more checkpoint."""
+        roles = [tensor.role for tensor in listing.tensors]
+        experts = {number for tensor in listing.tensors for number in tensor.experts}
+        return _Extent(
+            models=self.models | {listing.source.model},
+            steps=self.steps | {listing.source.step},
+            layers=self.layers | {role.layer for role in roles},
+            components=self.components | {role.component for role in roles},
+            experts=self.experts | experts,
+            matrices=self.matrices + sum(len(tensor.experts) for tensor in listing.tensors),
+        )
+
+    def too_wide(self, before: _Extent) -> tuple[str, str]:
+        """Say why this grid is not laid out, and what to do."""
+        sides = ", ".join(
+            f"{len(getattr(self, name)):,} {name}"
+            for name in ("models", "steps", "layers", "components", "experts")
+        )
+        cause = f"{self.matrices:,} matrices would be spread over {self.cells:,} cells ({sides})"
+        alone = "Do not trust this checkpoint, or scan parts of it."
+        return cause, "Scan it apart from the others." if before.matrices else alone

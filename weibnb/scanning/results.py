@@ -1,0 +1,163 @@
+"""Where a scan or a recording puts its fits, batch by batch: in memory, or in a store."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+
+from weibnb.fits.build import estimate
+from weibnb.fits.layout import lay_out
+from weibnb.fits.store import Store
+from weibnb.fits.store_reading import open_store
+from weibnb.interrupts import held
+from weibnb.parallel import check_workers
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, Sequence
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from weibnb.fits.build import Matrix
+    from weibnb.fits.layout import Source
+    from weibnb.fitting.weibull import Estimator
+    from weibnb.scanning.matrices import Cell, Listing
+
+    Key = tuple[str, int]
+
+# Seconds of counting after which what was counted is fitted and kept, and matrices that are
+# fitted at once: what is lost when the process is killed, and how long Ctrl-C may wait.
+_BATCH_SECONDS, _BATCH_MATRICES = 0.4, 4096
+
+
+class Results:
+    """Fits in the making: counted matrices go in, a Dataset comes out; used in a ``with`` block.
+
+    Parameters
+    ----------
+    trim, estimator, experts, keep_counts, workers
+        As in `weibnb.scan`.
+    store : path, optional
+        The store that keeps them, beyond the end of the process; by default memory does.
+    """
+
+    def __init__(
+        self,
+        *,
+        trim: tuple[float, float],
+        estimator: Estimator,
+        experts: Literal["median", "each"],
+        keep_counts: bool,
+        workers: int | None,
+        store: str | os.PathLike[str] | None,
+    ) -> None:
+        self._trim, self._estimator = trim, estimator
+        self._experts: Literal["median", "each"] = experts
+        self._keep_counts = keep_counts
+        self._workers = check_workers(workers)
+        self.store: Store | None = None
+        if store is not None:
+            self.store = Store(
+                store, trim=trim, estimator=estimator, experts=experts, keep_counts=keep_counts
+            )
+        self._sources: dict[Key, Source] = {}
+        self._open: dict[tuple[Key, Cell], Matrix] = {}
+        self._columns: list[dict[str, NDArray[Any]]] = []
+        self._batch: list[Matrix] = []
+        self._flushed = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the store; what was kept stays."""
+        if self.store is not None:
+            self.store.close()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to give."""
+        return not (self._columns or self._batch if self.store is None else self._sources)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other scan writes to the store; in memory there is none."""
+        if self.store is None:
+            yield
+            return
+        with self.store.alone():
+            yield
+
+    def begin(self, listing: Listing, *, rescan: bool = False) -> set[Cell]:
+        """Enter a checkpoint and its matrices; give the cells that are to be counted."""
+        source, matrices = listing.source, listing.matrices()
+        key = source.model, source.step
+        self._sources[key] = source
+        if self.store is not None:
+            return self.store.begin(source, matrices, rescan=rescan)
+        cells = {(matrix.layer, matrix.component, matrix.expert): matrix for matrix in matrices}
+        self._open |= {(key, cell): matrix for cell, matrix in cells.items()}
+        return set(cells)
+
+    def add(self, matrix: Matrix) -> None:
+        """Take over a matrix that was counted; a batch is kept at least twice a second."""
+        self._batch.append(matrix)
+        waited = time.monotonic() - self._flushed
+        if waited > _BATCH_SECONDS or len(self._batch) >= _BATCH_MATRICES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Fit and keep what was counted; signals wait until that is done."""
+        with held():
+            batch, self._batch = self._batch, []
+            if batch:
+                self._keep(batch, self._fit(batch))
+            self._flushed = time.monotonic()
+
+    def fits(self, wanted: Callable[[Key], bool]) -> xr.Dataset:
+        """Give the fits of what was begun, or of the `wanted` (model, step) of a store.
+
+        What is not counted yet has the status ``pending``; in memory, checkpoints of whose
+        matrices none was counted are left out.
+        """
+        self.flush()
+        with held():
+            if self.store is not None:
+                return open_store(self.store.path, wanted=wanted, experts=self._experts)
+            reached = {key for columns in self._columns for key in _keys(columns)}
+            waiting = [matrix for (key, _), matrix in self._open.items() if key in reached]
+            untouched = {key for key, _ in self._open} - reached
+            parts = [*self._columns, *([self._fit(waiting)] if waiting else [])]
+            return lay_out(
+                {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+                [s for key, s in self._sources.items() if key not in untouched],
+                trim=self._trim,
+                estimator=self._estimator,
+                experts=self._experts,
+            )
+
+    def _fit(self, batch: Sequence[Matrix]) -> dict[str, NDArray[Any]]:
+        columns = estimate(batch, trim=self._trim, estimator=self._estimator, workers=self._workers)
+        if not self._keep_counts:
+            del columns["counts"]
+        return columns
+
+    def _keep(self, batch: Sequence[Matrix], columns: dict[str, NDArray[Any]]) -> None:
+        if self.store is not None:
+            self.store.add(columns)
+            return
+        self._columns.append(columns)
+        for m in batch:
+            del self._open[(m.model, m.step), (m.layer, m.component, m.expert)]
+
+
+def _keys(columns: dict[str, NDArray[Any]]) -> set[Key]:
+    """(model, step) of the rows of columns."""
+    return set(zip(columns["model"].tolist(), columns["step"].tolist(), strict=True))
