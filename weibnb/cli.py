@@ -230,9 +230,7 @@ def _scan(options: argparse.Namespace) -> int:
     if interrupted:
         where = f"kept in {output}" if output else "shown above, not saved"
         raise _Stopped(f"the {done:,} matrices so far are {where}")
-    if cells := int((fits["status"] == "unreadable").sum()):
-        _tell(f"{cells:,} cells are unreadable; weibnb.not_fitted(fits) names them")
-    return 1 if cells or unreadable else 0
+    return 1 if unreadable else 0
 
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:
