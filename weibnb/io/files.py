@@ -61,6 +61,10 @@ class CheckpointError(ValueError):
         return f"`{shortened(self.path, 1000)}`{tensor}: {cause}. {self.next_step}".rstrip()
 
 
+class UnreadableWarning(UserWarning):
+    """A checkpoint, or a part of one, could not be read and is missing in the result."""
+
+
 def why(err: Exception) -> str:
     """Say what went wrong with a path, without naming it again."""
     return (getattr(err, "strerror", None) or str(err)).rstrip(".")
