@@ -58,7 +58,7 @@ def _draw_index(chance: Random) -> Files:
     return files | {corpus.INDEX: change_json(chance, files[corpus.INDEX])}
 
 
-def _read_index(directory: Path) -> bool:
+def read_index(directory: Path) -> bool:
     try:
         with open_checkpoint(directory) as checkpoint:
             for name in checkpoint.tensors:
@@ -151,7 +151,7 @@ def _read_checkpoint(directory: Path) -> bool:
 
 TARGETS: dict[str, Target] = {
     "header": Target(lambda: corpus.headers()[0], _draw_header, read_header),
-    "index": Target(corpus.sharded, _draw_index, _read_index),
+    "index": Target(corpus.sharded, _draw_index, read_index),
     "scan": Target(corpus.good, _draw_checkpoint, _read_checkpoint),
     "config": Target(corpus.good, _draw_config, _read_config),
 } | {

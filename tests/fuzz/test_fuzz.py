@@ -7,7 +7,7 @@ import pytest
 from tests.fuzz.harness import Bounds, draw, run
 from tests.fuzz.targets import TARGETS
 
-CASES = {"header": 1100, "index": 600, "scan": 120, "config": 70, "fits": 60, "store": 60}
+CASES = {"header": 1130, "index": 600, "scan": 120, "config": 70, "fits": 40, "store": 50}
 
 
 @pytest.mark.parametrize("name", TARGETS)

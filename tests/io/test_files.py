@@ -61,3 +61,22 @@ def test_file_that_changes(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(CheckpointError, match="cannot be opened"):
         checkpoint.raw("w")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.safetensors"
+    os.mkfifo(path)
+    monkeypatch.setattr("stat.S_ISREG", lambda mode: True)
+    with pytest.raises(CheckpointError):
+        open_checkpoint(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_beside_the_weights_is_a_note(tmp_path: Path) -> None:
+    one(tmp_path / "model.safetensors")
+    os.mkfifo(tmp_path / "config.json")
+    (note,) = open_checkpoint(tmp_path).notes
+    assert "it is not a regular file" in note

@@ -206,7 +206,7 @@ def open_checkpoint(
     A directory's index decides which files are read. Without one, all are, except
     ``consolidated*`` next to others. Files must lie in the directory; a link may lead within it
     or to the ``models--*/blobs`` of a Hugging Face cache. Only headers are read; memory is at
-    most some 25 times theirs.
+    most some 40 times theirs.
 
     Examples
     --------

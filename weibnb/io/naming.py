@@ -167,6 +167,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+_TOWER_MARKS = tuple((name, _words(marks)) for name, marks in _TOWERS)
 _CONTAINERS = _words("layers layer h blocks block resblocks")
 _WRAPPERS = _words("module _orig_mod _fsdp_wrapped_module _checkpoint_wrapped_module base_layer")
 
@@ -316,8 +317,8 @@ def _tower_prefix(words: list[str]) -> str:
     """Return the prefix, with its dot, that the words before the layer number ask for."""
     if words[-2:] == ["encoder", "layer"]:
         words = words[:-2]  # BERT and ViT write this in a model of one tower
-    for name, marks in _TOWERS:
-        if any(mark in words for mark in marks.split()):
+    for name, marks in _TOWER_MARKS:
+        if not marks.isdisjoint(words):
             # CLIP's `text_model.encoder` is a tower; `text_model.layers` is a language model
             return "text." if name == "encoder" and "text_model" in words else f"{name}."
     return ""
