@@ -92,7 +92,6 @@ def unknown_hyperparameters(fits: xr.Dataset) -> dict[str, str]:
     source = prepare(fits, "source", light=True, dims=("model", "step"))["source"]
     reasons: dict[str, str] = {}
     models, sources = source["model"].values, source.transpose("model", ...).values
-    models, sources = source["model"].values, source.transpose("model", ...).values
     for model, paths in zip(models, sources, strict=True):
         for path in map(Path, paths.ravel().tolist()):
             try:
