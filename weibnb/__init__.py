@@ -19,7 +19,6 @@ Keep
     save_fits, open_fits  fits in a netCDF file
     not_fitted            every tensor left out, and why
     tidy                  a DataFrame with one row per matrix
-    counts_table          how often each magnitude occurs, as one labelled array
 
 Look
     explore               the explorer, a Jupyter widget

@@ -21,7 +21,6 @@ from .diagnostics.drift import drift as drift
 from .exploring import explore as explore
 from .families.populations import find_populations as find_populations
 from .families.rank import rank_families as rank_families
-from .fits.counts_table import counts_table as counts_table
 from .fits.files import open_fits as open_fits
 from .fits.files import save_fits as save_fits
 from .fits.inspection import FitsError as FitsError

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for the types alone: at run time a room is imported by its 
     import weibnb.diagnostics.outliers
     import weibnb.diagnostics.tails
     import weibnb.fits.select
+    import weibnb.fits.tables
     import weibnb.scanning.locate  # noqa: TC004  (scanning is lazy at run time)
 
 P = ParamSpec("P")
@@ -86,7 +87,7 @@ class WeibullAccessor:
     save = Verb(lambda: weibnb.save_fits)
 
     refit = Verb(lambda: weibnb.refit)
-    counts_table = Verb(lambda: weibnb.counts_table)
+    counts_table = Verb(lambda: weibnb.fits.tables.counts_table)
     keep_status = Verb(lambda: weibnb.fits.select.keep_status)
     keep_cells = Verb(lambda: weibnb.fits.select.keep_cells)
 

@@ -10,8 +10,8 @@ import pytest
 import weibnb as wb
 from tests.fits.helpers import dense, experts, normal
 from weibnb.counting.counts import Counts
-from weibnb.fits import counts_table as module
-from weibnb.fits.counts_table import counts_table
+from weibnb.fits import tables
+from weibnb.fits.tables import counts_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,9 +56,9 @@ def test_sums_over_layers_are_those_of_counts() -> None:
 def test_a_table_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     fits = wb.scan({"a": dense(2)})
     size = counts_table(fits).nbytes
-    monkeypatch.setattr(module, "_LARGEST", size)
+    monkeypatch.setattr(tables, "_LARGEST_TABLE", size)
     assert counts_table(fits).nbytes == size
-    monkeypatch.setattr(module, "_LARGEST", size - 1)
+    monkeypatch.setattr(tables, "_LARGEST_TABLE", size - 1)
     with pytest.raises(ValueError, match=r"got 2 matrices, .*Select some: fits.sel"):
         counts_table(fits)
 

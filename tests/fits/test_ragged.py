@@ -14,8 +14,8 @@ import weibnb as wb
 from tests.fits.helpers import Q, dense, experts, normal
 from weibnb.counting.counts import Counts
 from weibnb.counting.formats import LABELS
-from weibnb.fits.counts_table import counts_table
 from weibnb.fits.inspection import FitsError
+from weibnb.fits.tables import counts_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

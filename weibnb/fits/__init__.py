@@ -2,9 +2,8 @@
 
 `schema` says what it holds and checks it, `build` makes it (with `experts`), `files` saves and
 opens it, after `inspection` looked it over, with counts as `ragged` lays them out (`older`: as 0.1
-did) and `lazy` reads them, `refit` estimates anew from the counts (by `rows`), `counts_table` makes
-one array of them, `select` picks cells and lists what was not fitted, `tables` makes tables of
-fits.
+did) and `lazy` reads them, `refit` estimates anew from the counts (by `rows`), `select` picks cells
+and lists what was not fitted, `tables` makes tables of fits and of counts.
 """
 
 import lazy_loader
@@ -13,7 +12,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "build",
-        "counts_table",
         "experts",
         "files",
         "inspection",
