@@ -152,7 +152,7 @@ def counts_table(fits: xr.Dataset) -> xr.DataArray:
     counts = fits["counts"]
     labels = np.empty(0, np.int32)
     for block in count_blocks(fits):
-        labels = np.union1d(labels, block.rows.labels)
+        labels = np.unique(np.concatenate([labels, *(one.labels for one in block.counts)]))
         nbytes = counts.size * labels.size * np.dtype(np.int64).itemsize
         if nbytes > _LARGEST_TABLE:
             raise ValueError(
