@@ -252,3 +252,11 @@ def test_a_full_disk_is_an_error_and_keeps_what_was_there(tmp_path: Path) -> Non
 
 def test_a_store_is_a_private_file_as_the_user_wants(store: Path) -> None:
     assert stat.S_IMODE(store.stat().st_mode) & stat.S_IWUSR
+
+
+@pytest.mark.parametrize("column", ["config", "model", "not_fitted"])
+def test_text_that_is_no_text_is_damage(store: Path, column: str) -> None:
+    with closing(sqlite3.connect(store)) as connection, connection:
+        connection.execute(f"UPDATE checkpoint SET {column} = CAST(x'ff' AS TEXT)")  # noqa: S608
+    with pytest.raises(wb.FitsError, match="is damaged"):
+        wb.open_fits(store)

@@ -1,7 +1,8 @@
 """Runs cases in a process of their own, so that a hang, a crash or a memory bomb is a finding.
 
 Case i of a target is drawn from (seed, target, i) alone: what is found once is found again by
-``python scripts/fuzz.py --target T --seed S --first I --cases 1 --keep DIR``.
+``python scripts/fuzz.py --target T --seed S --first I --cases 1 --keep DIR`` (of fits and stores up
+to the time and place at which the undamaged ones were made).
 """
 
 from __future__ import annotations

@@ -46,6 +46,12 @@ if TYPE_CHECKING:
 
 # Status of matrices that are counted when their checkpoint is scanned again.
 _OPEN = ("pending", "unreadable")
+# What SQLite reports of disks, permissions and other processes, not of what a file holds.
+_NOT_THE_FILE = (
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_AUTH, sqlite3.SQLITE_PROTOCOL,
+)  # fmt: skip
 # Seconds that a transaction of another process is waited for.
 _PATIENCE = 60.0
 
@@ -243,13 +249,14 @@ def failures(path: Path) -> Iterator[None]:
     """Turn what SQLite raises into errors that name the file."""
     try:
         yield
-    except sqlite3.OperationalError as err:
-        full = "full" in str(err)
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as err:
+        code = getattr(err, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code not in _NOT_THE_FILE:
+            raise FitsError(path, f"it is no store, or is damaged ({err})") from err
+        full = code == sqlite3.SQLITE_FULL
         kept = "; what was committed is kept, and a scan with this store goes on from there"
         cause = f"the store cannot be used: {err}{kept if full else ''}"
         raise OSError(errno.ENOSPC if full else errno.EIO, cause, str(path)) from err
-    except sqlite3.DatabaseError as err:
-        raise FitsError(path, f"it is no store, or is damaged ({err})") from err
 
 
 def _protocol(trim: tuple[float, float], estimator: str, *, keep_counts: bool) -> dict[str, str]:
