@@ -37,6 +37,7 @@ NAMES = [
 VERBS = [name for name, thing in vars(WeibullAccessor).items() if isinstance(thing, Verb)]
 # Verbs called here, with options beside none.
 CALLED: dict[str, dict[str, Any]] = {
+    "counts_table": {},
     "refit": {"trim": (0.05, 0.95)},
     "drift": {"anchor": "student_t", "parameter": 5.0},
     "judge": {"band": "transmission-abstract", "by": "component"},

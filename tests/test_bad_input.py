@@ -308,10 +308,15 @@ def test_file_that_changes_during_the_scan(tmp_path: Path, monkeypatch: pytest.M
         return given(self, name)
 
     monkeypatch.setattr(Checkpoint, "raw", change)
-    with pytest.warns(UserWarning, match="changed after it was opened") as caught:
+    with pytest.warns(UserWarning, match="the file changed") as caught:
         fits = wb.scan(path)
-    assert fits["status"].values.ravel().tolist() == ["ok", "unreadable"]
-    assert [warning.filename for warning in caught] == [__file__]
+    assert fits["status"].values.ravel().tolist() == ["unreadable", "unreadable"]
+    texts = sorted(str(warning.message).split(": ")[1] for warning in caught)
+    assert [text[:40] for text in texts] == [
+        "the file changed after it was opened. Op",
+        "the file changed while it was read. Scan",
+    ]
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_file_that_changes_before_its_fingerprint_does_not_lose_the_others(

@@ -162,12 +162,93 @@ def test_output_that_cannot_be_written_is_refused_before_the_scan(
     assert str(tmp_path / output) in message
 
 
+@pytest.mark.filterwarnings("default")
 def test_one_of_several_paths_is_bad(tmp_path: Path, capsys: Capture) -> None:
-    with pytest.warns(UserWarning, match="gone"):
-        assert main(["scan", str(write(tmp_path / "tiny")), str(tmp_path / "gone")]) == 0
-    text = capsys.readouterr().out
-    assert rows(text, "tiny", "up_proj")
-    assert "gone" in text
+    assert main(["scan", str(write(tmp_path / "tiny")), str(tmp_path / "gone")]) == 1
+    shown = capsys.readouterr()
+    assert rows(shown.out, "tiny", "up_proj")
+    assert "gone" in shown.out
+    assert re.fullmatch(r"weibnb: gone, step 0 is left out: .*\n", shown.err)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="faults are caught on Linux only")
+@pytest.mark.parametrize("how", ["os.truncate(file, 4096)", "os.replace(other, file)"])
+def test_a_file_that_changes_during_the_scan(tmp_path: Path, how: str) -> None:
+    model, other, output = write(tmp_path / "tiny"), tmp_path / "other", tmp_path / "fits.nc"
+    other.write_bytes((model / "model.safetensors").read_bytes())
+    code = """if True:
+        import os, sys
+        from weibnb import cli
+        from weibnb.counting.dispatch import Counting
+        begin, (model, other, output) = Counting.submit_bits, sys.argv[1:]
+        file = model + "/model.safetensors"
+        def submit_bits(*arguments):
+            if os.path.exists(other):
+                CHANGE
+                if os.path.exists(other):
+                    os.remove(other)
+            return begin(*arguments)
+        Counting.submit_bits = submit_bits
+        raise SystemExit(cli.main(["scan", model, "-o", output]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("CHANGE", how), str(model), str(other), str(output)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        timeout=60,
+    )
+    message = done.stderr.decode()
+    assert done.returncode == 1, message
+    assert "Traceback" not in message
+    assert f"weibnb: `{model}/model.safetensors`: the file " in message
+    with wb.open_fits(output) as fits:
+        assert (fits["status"] == "unreadable").sum() == (6 if "truncate" in how else 5)
+
+
+def shell(command: str, tmp_path: Path) -> subprocess.CompletedProcess[bytes]:
+    program = f"'{sys.executable}' -m weibnb.cli"
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command.replace("weibnb", program)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+@pytest.mark.parametrize(
+    ("command", "statuses", "said"),
+    [
+        ("weibnb show fits.nc >&-", {0}, ""),
+        ("weibnb show fits.nc 2>&-", {0}, ""),
+        ("weibnb show fits.nc >&- 2>&- <&-", {0}, ""),
+        ("weibnb scan tiny -o again.nc >&- 2>&- <&-", {0}, ""),
+        ("weibnb show gone.nc 2>&-", {1}, ""),
+        ("weibnb show fits.nc --all | head -1", {0, 1}, ""),
+        ("weibnb show fits.nc --all | true", {0, 1}, ""),
+        ("weibnb show gone.nc 2>&1 | true", {0, 1}, ""),
+        ("weibnb show gone.nc 2>/dev/full", {1}, ""),
+        ("weibnb show fits.nc >/dev/full", {1}, "weibnb: .*No space left"),
+        ("weibnb show gone.nc >/dev/full", {1}, "weibnb: "),
+    ],
+)
+def test_streams_that_take_nothing(
+    tmp_path: Path, command: str, statuses: set[int], said: str
+) -> None:
+    if "/dev/full" in command and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    wb.save_fits(wb.scan(write(tmp_path / "tiny")), tmp_path / "fits.nc")
+    done = shell(command, tmp_path)
+    message = done.stderr.decode()
+    assert done.returncode in statuses, message
+    assert re.match(said, message) if said else not message
+    assert len(message.splitlines()) <= 1
+    if "again" in command:
+        again, fits = (wb.open_fits(tmp_path / name) for name in ("again.nc", "fits.nc"))
+        assert again["k"].equals(fits["k"])
 
 
 @pytest.mark.parametrize("arguments", [[], ["scan"], ["scan", "a", "--trim", "1"], ["paint"]])

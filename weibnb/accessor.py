@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for the types alone: at run time a room is imported by its 
     import weibnb.diagnostics.outliers
     import weibnb.diagnostics.tails
     import weibnb.fits.select
+    import weibnb.fits.tables
     import weibnb.scanning.locate  # noqa: TC004  (scanning is lazy at run time)
 
 P = ParamSpec("P")
@@ -55,7 +56,7 @@ class WeibullAccessor:
     ``fits.weibull.drift(anchor="uniform")`` is ``weibnb.drift(fits, anchor="uniform")``.
 
     - Look: `explore`, `summary`, `tidy`, `not_fitted`, `write_report`, `save`.
-    - Select and fit again: `refit`, `keep_status`, `keep_cells`.
+    - Select and fit again: `refit`, `keep_status`, `keep_cells`, `counts_table`.
     - Judge k: `drift`, `judge`, `leaving`, `summarise`, `coefficient_of_variation`, `selection`,
       `storage_type`, `compare`.
     - Look at tails and single weights: `body_tail`, `closure`, `heaviness`, `outlier_strength`,
@@ -86,6 +87,7 @@ class WeibullAccessor:
     save = Verb(lambda: weibnb.save_fits)
 
     refit = Verb(lambda: weibnb.refit)
+    counts_table = Verb(lambda: weibnb.fits.tables.counts_table)
     keep_status = Verb(lambda: weibnb.fits.select.keep_status)
     keep_cells = Verb(lambda: weibnb.fits.select.keep_cells)
 

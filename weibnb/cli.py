@@ -7,16 +7,19 @@ import io
 import os
 import sys
 import time
+import warnings
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from weibnb.interrupts import held, signals_as_interrupts
+from weibnb.io.files import UnreadableWarning
 from weibnb.messages import printable_lines
 from weibnb.writing import remove_unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import xarray as xr
 
@@ -186,6 +189,7 @@ def _scan(options: argparse.Namespace) -> int:
     from weibnb.fits.store_schema import STORE_SUFFIXES
     from weibnb.scanning.scan import ScanInterrupted, scan
 
+    unreadable: list[str]
     output: Path | None = options.output
     store = output if output is not None and output.suffix.lower() in STORE_SUFFIXES else None
     if output is not None:
@@ -193,18 +197,19 @@ def _scan(options: argparse.Namespace) -> int:
         refuse_inputs(target, options.paths)
     started, interrupted = time.perf_counter(), False
     try:
-        fits = scan(
-            options.paths[0] if len(options.paths) == 1 else _named(options.paths),
-            trim=options.trim,
-            estimator=options.estimator,
-            device=options.device.split(","),
-            experts=options.experts,
-            store=store,
-            rescan=options.rescan,
-            max_tensors=options.max_tensors,
-            max_header=options.max_header,
-            progress=False if options.quiet else None,
-        )
+        with _warnings_told() as unreadable:
+            fits = scan(
+                options.paths[0] if len(options.paths) == 1 else _named(options.paths),
+                trim=options.trim,
+                estimator=options.estimator,
+                device=options.device.split(","),
+                experts=options.experts,
+                store=store,
+                rescan=options.rescan,
+                max_tensors=options.max_tensors,
+                max_header=options.max_header,
+                progress=False if options.quiet else None,
+            )
     except ScanInterrupted as stop:
         if stop.fits is None:
             raise _Stopped("nothing was written") from stop
@@ -212,7 +217,7 @@ def _scan(options: argparse.Namespace) -> int:
     elapsed = time.perf_counter() - started
     done = int(fits["n_matrices"].where(fits["status"] != "pending", 0).sum())
     try:
-        with held():
+        with held():  # what was counted is kept, whenever Ctrl-C comes
             if output is not None and store is None:
                 save_fits(fits, output, force=options.force)
             _say(table_text(fits))
@@ -225,7 +230,7 @@ def _scan(options: argparse.Namespace) -> int:
     if interrupted:
         where = f"kept in {output}" if output else "shown above, not saved"
         raise _Stopped(f"the {done:,} matrices so far are {where}")
-    return 0
+    return 1 if unreadable else 0
 
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:
@@ -236,6 +241,20 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
     if len(set(names)) < len(names):
         raise ValueError(f"Each PATH must be given once, got {' '.join(names)}.")
     return dict(zip(names, paths, strict=True))
+
+
+@contextmanager
+def _warnings_told() -> Iterator[list[str]]:
+    """Tell warnings as all else is told; give those on what could not be read."""
+    unreadable: list[str] = []
+    with warnings.catch_warnings(record=True) as raised:
+        try:
+            yield unreadable
+        finally:
+            for warning in raised:
+                text = str(warning.message)
+                unreadable += [text] * issubclass(warning.category, UnreadableWarning)
+                _tell(text)
 
 
 def _left_out(fits: xr.Dataset) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from weibnb.diagnostics.bands import judge
-from weibnb.diagnostics.cohorts import nearest
+from weibnb.diagnostics.cohorts import nearest, reference_cohort
 from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
@@ -336,7 +336,7 @@ def _band(fits: xr.Dataset) -> tuple[pd.DataFrame, str]:
 
 def _nearest(fits: xr.Dataset) -> Section:
     """Nearest entries of every model that shares a component with the published ones."""
-    table, reasons = nearest(fits)
+    table, reasons = nearest(reference_cohort(), fits)
     return _of_models(table.groupby("model", sort=False).head(3), reasons, _DISTANCE)
 
 

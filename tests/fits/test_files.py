@@ -182,7 +182,7 @@ def test_save_refuses(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lacks k"):
         wb.save_fits(fits.drop_vars("k"), tmp_path / "fits.nc")
     with pytest.raises(ValueError, match=r"must end in \.nc"):
-        wb.save_fits(fits, tmp_path / "fits.zarr")
+        wb.save_fits(fits, tmp_path / "fits.csv")
     assert not list(tmp_path.iterdir())
 
 

@@ -10,6 +10,8 @@ import xarray as xr
 
 import weibnb as wb
 from tests.scanning.helpers import Q, llama, moe, normal, same_estimates
+from weibnb.counting.counts import Counts
+from weibnb.fitting.estimates import ESTIMATES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,3 +124,31 @@ def test_refit_refuses_what_it_cannot_use() -> None:
         wb.refit(fits, trim=(0.9, 0.1))
     with pytest.raises(ValueError, match="rank_regression"):
         wb.refit(fits, estimator="rank_regresion")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("experts", ["median", "each"])
+def test_refit_settles_what_a_stopped_scan_had_counted(experts: Any) -> None:
+    fits = wb.scan(SOURCE, experts=experts)
+    stopped = fits.copy(deep=True)
+    counted = fits["n"] > 0
+    if experts == "median":  # of a cell of experts all are pending
+        counted &= fits["status"] != "partial"
+    for name in [*ESTIMATES, "rms", "mean_abs", "kurtosis", "max_abs", "zero_fraction"]:
+        stopped[name] = fits[name].where(~counted)
+    stopped["magnitude_quantile"] = fits["magnitude_quantile"].where(~counted)
+    for name in ("n", "nonfinite"):
+        stopped[name] = fits[name].where(~counted, 0)
+    stopped["status"] = fits["status"].where(~counted, "pending")
+    settled = wb.refit(stopped)
+    same_estimates(settled, fits)
+    for name in ("n", "nonfinite", "rms", "kurtosis", "max_abs", "zero_fraction"):
+        np.testing.assert_array_equal(settled[name], fits[name], name)
+        assert settled[name].dtype == fits[name].dtype
+    xr.testing.assert_identical(settled["magnitude_quantile"], fits["magnitude_quantile"])
+
+
+def test_what_was_not_counted_stays_pending() -> None:
+    fits = wb.scan({"a": llama(1)})
+    empty = fits["counts"].copy(data=np.full(fits["counts"].shape, Counts(), object))
+    stopped = fits.assign(counts=empty, status=xr.full_like(fits["status"], "pending"))
+    assert (wb.refit(stopped)["status"] == "pending").all()

@@ -207,7 +207,7 @@ def compare(
     >>> table.query("model == 'mistral-7b'").entry.tolist()[:2]
     ['mistral-7b', 'qwen2.5-14b']
     """
-    table, lonely = nearest(fits, cohort, step=step)
+    table, lonely = nearest(reference_cohort() if cohort is None else cohort, fits, step=step)
     if lonely:
         raise ValueError(
             f"{next(iter(lonely.values()))}; {', '.join(lonely)} does not. "
@@ -217,13 +217,13 @@ def compare(
 
 
 def nearest(
-    fits: xr.Dataset, cohort: xr.Dataset | None = None, *, step: int | None = None
+    cohort: xr.Dataset, fits: xr.Dataset, *, step: int | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Rank the entries as `compare` does; a model that shares no component has a reason instead.
 
     Returns the table of the others, and the reasons by model.
     """
-    entries = _medians(reference_cohort() if cohort is None else cohort)
+    entries = _medians(cohort)
     own = _medians(fits, step)
     require_protocol(own, "The cohort", like=protocol_of(entries))
     entries = entries.isel(component=(entries["k"].count("model") > 1).values)

@@ -18,7 +18,7 @@ from weibnb.fitting.status import COUNTED, status_after_fit
 from weibnb.parallel import slices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -111,18 +111,14 @@ def estimate(
     none = Counts()
     columns["counts"] = as_objects([matrix.counts or none for matrix in matrices])
     rows = CountRows.of(columns["counts"])
-    found = describe_counts(rows, workers=workers)
-    found["magnitude_quantile"] = found.pop("quantile")
-    finite = found["n"] + rows.zeros
-    found["zero_fraction"] = np.where(finite > 0, rows.zeros / np.maximum(finite, 1), np.nan)
-    found["max_abs"] = np.array([one.largest for one in columns["counts"]], float)
+    found = describe(rows, columns["counts"], workers)
     before = columns["status"]
     counted = np.isin(before, COUNTED)
     for column in found.values():
         if column.dtype.kind == "f":
             column[~counted] = np.nan
     found |= fit_counts(rows, trim=trim, estimator=estimator, workers=workers)
-    found |= {"scaled": before == "scaled", "nonfinite": rows.nonfinite}
+    found["scaled"] = before == "scaled"
     found["status"] = status_after_fit(
         before,
         found["status"],
@@ -131,3 +127,13 @@ def estimate(
         scaled=found["scaled"],
     )
     return columns | found
+
+
+def describe(rows: CountRows, counts: Iterable[Counts], workers: int) -> Arrays:
+    """Give the variables that follow from the counts without a fit, one value for each matrix."""
+    found = describe_counts(rows, workers=workers)
+    found["magnitude_quantile"] = found.pop("quantile")
+    finite = found["n"] + rows.zeros
+    found["zero_fraction"] = np.where(finite > 0, rows.zeros / np.maximum(finite, 1), np.nan)
+    found["max_abs"] = np.array([one.largest for one in counts], float)
+    return found | {"nonfinite": rows.nonfinite}

@@ -61,6 +61,18 @@ def merge_expert_fits(fit: Arrays) -> Arrays:
     return medians | {"status": np.take_along_axis(fit["status"], fitted, -1)[..., 0]}
 
 
+def merge_statistic(name: str, array: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Reduce a variable that follows from the counts of experts to one value of each cell."""
+    if name == "nonfinite":
+        return np.asarray(array.sum(axis))
+    if name == "max_abs":
+        return np.asarray(array.max(axis))
+    if name == "n":
+        middle = median_present(np.where(array > 0, array, np.nan), axis)
+        return np.asarray(np.nan_to_num(middle), np.int64)
+    return median_present(array, axis)
+
+
 def _pattern(names: list[str]) -> str:
     """Write several names as one, with * for the words that differ."""
     words = zip(*(name.split(".") for name in names), strict=False)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from weibnb.fits.experts import merge_expert_fits
+from weibnb.fits.build import describe
+from weibnb.fits.experts import merge_expert_fits, merge_statistic
 from weibnb.fits.rows import count_blocks
 from weibnb.fits.schema import prepare, protocol_attributes
 from weibnb.fitting.estimates import fit_counts
@@ -68,7 +69,9 @@ def refit(
             "scan with keep_counts=True (the default)."
         )
     trim, chosen = check_protocol(trim, estimator or fits.attrs["estimator"])
-    fresh = _fit_counts_of(fits, trim=trim, estimator=chosen, workers=check_workers(workers))
+    workers = check_workers(workers)
+    fits = _described_pending(fits, workers)
+    fresh = _fit_counts_of(fits, trim=trim, estimator=chosen, workers=workers)
     if fresh["k"].ndim > fits["k"].ndim:
         fresh = merge_expert_fits(fresh)
     dims = fits["k"].dims
@@ -80,9 +83,28 @@ def refit(
         scaled=fits["scaled"].values,
     )
     result = fits.assign({name: (dims, fresh[name], fits[name].attrs) for name in fresh})
-    result["protocol"] = xr.full_like(fits["problem"], protocol_text(trim, chosen))
+    result["protocol"] = xr.full_like(fits["problem"], protocol_text(trim, chosen), dtype=object)
     result.attrs = fits.attrs | protocol_attributes(trim, chosen)
     return result
+
+
+def _described_pending(fits: xr.Dataset, workers: int) -> xr.Dataset:
+    """Describe the cells that were counted and no more when their scan stopped."""
+    pending = fits["status"] == "pending"
+    if not bool(pending.any()):
+        return fits
+    counts, dims = fits["counts"], fits["k"].dims
+    parts = [describe(block.rows, block.counts, workers) for block in count_blocks(fits)]
+    found = {}
+    for name in (name for name in parts[0] if name in fits):
+        column = np.concatenate([part[name] for part in parts])
+        column = column.reshape(*counts.shape, *column.shape[1:])
+        if counts.ndim > len(dims):
+            column = merge_statistic(name, column, counts.ndim - 1)
+        known = fits[name]
+        described = known.copy(data=column.astype(known.dtype))
+        found[name] = described.where(pending, known).transpose(*known.dims).astype(known.dtype)
+    return fits.assign(found)
 
 
 def _fit_counts_of(

@@ -20,7 +20,7 @@ class CountRows(NamedTuple):
     Attributes
     ----------
     labels : ndarray of int32, shape (bins,)
-        Every bin that any of them occupies, in ascending magnitude.
+        Bins in ascending magnitude, among them all that any matrix occupies.
     starts : ndarray of int64, shape (matrices + 1,)
         Entry with which each matrix begins; the last is the end.
     columns : ndarray of int32, shape (entries,)
@@ -95,12 +95,18 @@ def joined(
 def _union(
     labels: NDArray[np.int32], *, single: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Every label once, in ascending order, and the place of each in it."""
+    """Bins in ascending order that hold every label, and the place of each label in them.
+
+    They are the whole range of labels, unless that is wider than the labels are many.
+    """
     if single or not labels.size:
         return labels, np.arange(labels.size, dtype=np.int32)
-    lowest = labels.min()
-    place = np.zeros(int(labels.max() - lowest) + 1, np.int32)
-    place[labels - lowest] = 1
+    lowest, highest = labels.min(), labels.max()
+    columns = labels - lowest
+    if highest - lowest < labels.size:
+        return np.arange(lowest, highest + 1, dtype=np.int32), columns
+    place = np.zeros(int(highest - lowest) + 1, np.int32)
+    place[columns] = 1
     union = np.flatnonzero(place).astype(np.int32)
     place[union] = np.arange(union.size, dtype=np.int32)
-    return union + lowest, place[labels - lowest]
+    return union + lowest, place[columns]

@@ -61,6 +61,10 @@ class CheckpointError(ValueError):
         return f"`{shortened(self.path, 1000)}`{tensor}: {cause}. {self.next_step}".rstrip()
 
 
+class UnreadableWarning(UserWarning):
+    """A checkpoint, or a part of one, could not be read and is missing in the result."""
+
+
 def why(err: Exception) -> str:
     """Say what went wrong with a path, without naming it again."""
     return (getattr(err, "strerror", None) or str(err)).rstrip(".")
@@ -79,7 +83,7 @@ def reading(path: Path, identity: tuple[int, ...] | None = None) -> Iterator[Bin
         raise CheckpointError(path, "it is not a regular file", "Pass a .safetensors file.")
     with file:
         if identity not in (None, identity_of(file)):
-            raise CheckpointError(path, "the file changed after it was opened", "Open it again.")
+            raise changed(path)
         try:
             yield file
         except OSError as err:
@@ -93,6 +97,11 @@ def _without_waiting(path: str, flags: int) -> int:
 def identity_of(file: BinaryIO) -> tuple[int, ...]:
     """Return device, inode, size and modification time of an open file."""
     return _identity(os.fstat(file.fileno()))
+
+
+def changed(path: Path) -> CheckpointError:
+    """Make the error for a file that is another than it was."""
+    return CheckpointError(path, "the file changed after it was opened", "Open it again.")
 
 
 def identity_at(path: Path) -> tuple[int, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import mmap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 
-from weibnb.io.files import CheckpointError, identity_at, reading
+from weibnb.io.files import CheckpointError, changed, identity_at, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,13 +45,43 @@ class MappedFile(mmap.mmap):
             self.origin.watch.end()
 
 
+# Parts below `_SMALL` bytes share maps of `_WINDOW` bytes while one of them is in use: to open
+# the file takes as long as to count such a part.
+_SMALL, _WINDOW = 1 << 20, 1 << 26
+_shared: WeakValueDictionary[tuple[Path, tuple[int, ...], int], MappedFile] = WeakValueDictionary()
+
+
+def map_part(
+    path: Path, identity: tuple[int, ...], offset: int, length: int
+) -> tuple[MappedFile, int]:
+    """Map a part of a file that has not changed since `identity` was taken; where it starts in it.
+
+    Raises
+    ------
+    CheckpointError
+        If the file changed, or cannot be opened.
+    """
+    if length >= _SMALL:
+        inside = offset % mmap.ALLOCATIONGRANULARITY
+        return map_file(path, identity, offset - inside, inside + length), inside
+    start = offset - offset % _WINDOW
+    key = path, identity, start
+    area = _shared.get(key)
+    if area is None:
+        stop = min(start + _WINDOW + _SMALL, identity[2])
+        area = _shared[key] = map_file(path, identity, start, stop - start)
+    elif identity_at(path) != identity:
+        raise changed(path)
+    return area, offset - start
+
+
 def map_file(path: Path, identity: tuple[int, ...], offset: int, length: int) -> MappedFile:
-    """Map a part of a file that has not changed since `identity` was taken."""
+    """Map whole pages of a file."""
     with reading(path, identity) as file:
         try:
             area = MappedFile(file.fileno(), length, access=mmap.ACCESS_READ, offset=offset)
         except ValueError as err:  # it became shorter just now
-            raise CheckpointError(path, "the file changed after it was opened") from err
+            raise changed(path) from err
     area.origin = Origin(path, identity)
     return area
 

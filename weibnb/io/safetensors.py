@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import mmap
 import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,7 +23,7 @@ from weibnb.io.files import (
     reading,
 )
 from weibnb.io.limits import raise_it
-from weibnb.io.mapping import map_file
+from weibnb.io.mapping import map_part
 from weibnb.messages import shortened
 
 if TYPE_CHECKING:
@@ -127,9 +126,7 @@ def map_bits(shard: Shard, info: TensorInfo, offset: int) -> RawBits:
     word = word_type(info.dtype)
     if not info.nbytes:
         return read_only(np.empty(0, word))
-    inside = offset % mmap.ALLOCATIONGRANULARITY
-    length, start = inside + info.nbytes, offset - inside
-    area = map_file(shard.path, shard.identity, start, length)
+    area, inside = map_part(shard.path, shard.identity, offset, info.nbytes)
     return np.frombuffer(area, word, info.nbytes // word.itemsize, inside)
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from weibnb.counting.dispatch import Counting
 from weibnb.fits.schema import escape
 from weibnb.fitting.weibull import Estimator, check_protocol
+from weibnb.interrupts import held
+from weibnb.io.files import UnreadableWarning
 from weibnb.io.guard import guarded
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
 from weibnb.io.safetensors import CheckpointError
@@ -162,36 +164,37 @@ def scan(
     listings: list[Listing] = []
     problems: list[str] = []
     stop: KeyboardInterrupt | None = None
-    with (
-        made as results,
-        guarded(),
-        Counting(device, workers=workers) as counting,
-        _progress_bar(progress=progress) as bar,
-    ):
-        try:
+    fits: xr.Dataset | None = None
+    try:
+        with (
+            made as results,
+            guarded(),
+            Counting(device, workers=workers) as counting,
+            _progress_bar(progress=progress) as bar,
+        ):
             listings.extend(list_checkpoints(plan, limits))
             with results.alone():
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
                 bar.total = sum(map(_nbytes, listings, still_open))
                 for listing, cells in zip(listings, still_open, strict=True):
                     _count(listing, cells, counting, bar, results, problems)
-        except KeyboardInterrupt as err:
-            stop = err
+    except KeyboardInterrupt as err:
+        stop = err
     found = any(listing.tensors for listing in listings)
-    if found or len(plan) > 1:
-        for text in dict.fromkeys([*_left_out(listings), *problems]):
-            warnings.warn(printable(text), stacklevel=2)
-    if stop is not None and results.empty:
-        raise ScanInterrupted(None) from stop
-    if not found:
-        raise _nothing_found(listings)
     try:
-        planned = {(escape(one.model), one.step) for one in plan}
-        fits = results.fits(planned.__contains__)
+        with held():
+            if found or len(plan) > 1:
+                for text in dict.fromkeys([*_left_out(listings), *problems]):
+                    warnings.warn(printable(text), UnreadableWarning, stacklevel=2)
+            if found and not made.empty:
+                planned = {(escape(one.model), one.step) for one in plan}
+                fits = made.fits(planned.__contains__)
     except KeyboardInterrupt as err:
         stop = err
     if stop is not None:
         raise ScanInterrupted(fits) from stop
+    if fits is None:
+        raise _nothing_found(listings)
     return fits
 
 

@@ -1,0 +1,185 @@
+"""The command at a signal, in every phase of its work: status, message, what is kept and left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import weibnb as wb
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are another matter there")
+ROOT = Path(wb.__file__).parent.parent
+STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+LAYERS = 6
+
+# What sends the signals just before its n-th call; the call and the number of matrices kept.
+PHASES = {
+    "imports": ("weibnb.cli:_parser", 1, None),
+    "listing": ("weibnb.scanning.listing:list_matrices", 1, None),
+    "first matrix": ("weibnb.counting.cpu:PendingOnThreads.result", 1, None),
+    "counting": ("weibnb.counting.cpu:PendingOnThreads.result", 4, 3),
+    "last matrix": ("weibnb.counting.cpu:PendingOnThreads.result", LAYERS, LAYERS - 1),
+    "fitting": ("weibnb.scanning.results:estimate", 1, 1),
+    "end of threads": ("weibnb.counting.dispatch:Counting.close", 1, LAYERS),
+    "laying out": ("weibnb.scanning.results:lay_out", 1, LAYERS),
+    "saving": ("weibnb.writing:tempfile.mkstemp", 1, LAYERS),
+    "flushing": ("os:fsync", 1, LAYERS),
+    "showing": ("weibnb.cli:table_text", 1, LAYERS),
+}
+PROGRAM = """if True:
+    import importlib, os, signal, sys
+    target, number, names, *arguments = sys.argv[1:]
+    module, path = target.split(":")
+    *owners, last = path.split(".")
+    owner = importlib.import_module(module)
+    for word in owners:
+        owner = getattr(owner, word)
+    begin, calls = getattr(owner, last), []
+
+    def send(*names):
+        if names:
+            try:
+                os.kill(os.getpid(), getattr(signal, names[0]))
+            finally:
+                send(*names[1:])
+
+    def at_this_call(*given, **named):
+        calls.append(1)
+        if len(calls) == int(number):
+            send(*names.split())
+        return begin(*given, **named)
+
+    setattr(owner, last, at_this_call)
+    from weibnb.cli import main
+    sys.exit(main(arguments))
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    weights = {
+        f"model.layers.{i}.mlp.up_proj.weight": rng.normal(0, 0.02, (40, 24)).astype("f2")
+        for i in range(LAYERS)
+    }
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    save_file(weights, tmp_path / "in" / "model.safetensors")
+    return tmp_path / "in"
+
+
+def scan(model: Path, phase: str, names: str, output: str) -> subprocess.CompletedProcess[str]:
+    """Scan with one thread, and send signals in a phase."""
+    target, number, _ = PHASES[phase]
+    file = model.parent / "out" / output
+    command = ["scan", str(model), "-o", str(file)]
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, target, str(number), names, *command],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def left(model: Path) -> set[str]:
+    return {path.name for path in (model.parent / "out").iterdir()}
+
+
+def fitted(model: Path, output: str) -> int:
+    with wb.open_fits(model.parent / "out" / output) as fits:
+        words = set(fits["status"].values.flat)
+        assert words <= {"ok", "pending"}
+        return int((fits["status"] == "ok").sum())
+
+
+@pytest.mark.parametrize(
+    ("phase", "name"),
+    [(phase, "SIGINT") for phase in PHASES]
+    + [(p, name) for p in ("counting", "laying out", "flushing") for name in ("SIGTERM", "SIGHUP")],
+)
+def test_one_signal_keeps_what_was_counted(model: Path, phase: str, name: str) -> None:
+    done = scan(model, phase, name, "fits.nc")
+    kept = PHASES[phase][2]
+    assert done.returncode == STATUS[name], done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    said = "interrupted" if name == "SIGINT" else f"stopped by {name}"
+    assert done.stderr.startswith(f"weibnb: {said}")
+    if kept is None:
+        assert left(model) == set()
+    else:
+        assert left(model) == {"fits.nc"}
+        number = fitted(model, "fits.nc")
+        assert number == kept or (phase == "fitting" and number > kept)  # batches go by time
+        assert f"the {number} matrices so far are kept in" in done.stderr
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_second_signal_ends_at_once_and_leaves_no_half_file(model: Path, phase: str) -> None:
+    done = scan(model, phase, "SIGTERM SIGINT", "fits.nc")
+    assert (done.returncode, done.stdout, done.stderr) == (STATUS["SIGINT"], "", "")
+    assert left(model) <= ({"fits.nc"} if phase == "showing" else set())
+
+
+@pytest.mark.parametrize("phase", ["counting", "fitting", "end of threads", "showing"])
+def test_a_store_goes_on_from_there(model: Path, phase: str) -> None:
+    done = scan(model, phase, "SIGTERM", "fits.db")
+    assert done.returncode == STATUS["SIGTERM"], done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    number, kept = fitted(model, "fits.db"), PHASES[phase][2]
+    assert number == kept or (phase == "fitting" and number > 0)
+    assert scan(model, phase, "", "fits.db").returncode == 0
+    assert fitted(model, "fits.db") == LAYERS
+
+
+@pytest.mark.parametrize("phase", ["counting", "laying out"])
+def test_in_a_program_of_the_user(model: Path, phase: str) -> None:
+    """The library raises, and installs no handler of its own."""
+    code = """
+    import weibnb as wb
+    try:
+        wb.scan(arguments[1])
+    except wb.ScanInterrupted as stop:
+        print(int((stop.fits["status"] == "ok").sum()))
+        print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    """
+    program = PROGRAM[: PROGRAM.index("    from weibnb.cli")] + code
+    target, number, kept = PHASES[phase]
+    done = subprocess.run(
+        [sys.executable, "-c", program, target, str(number), "SIGINT", "scan", str(model)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.stdout.split(), done.stderr) == ([str(kept), "True"], "")
+
+
+def test_a_terminal_that_closes_costs_no_fits(model: Path) -> None:
+    import pty
+
+    target, number, kept = PHASES["counting"]
+    file = model.parent / "out" / "fits.nc"
+    waiting = "print('now', flush=True); signal.pause()"
+    code = PROGRAM.replace("send(*names.split())", waiting)
+    arguments = ["-c", code, target, str(number), "", "scan", str(model), "-o", str(file)]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ["PYTHONPATH"] = str(ROOT)
+        os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
+    seen = b""
+    while b"now" not in seen:
+        seen += os.read(terminal, 1024)
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    assert fitted(model, "fits.nc") == kept
