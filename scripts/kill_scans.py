@@ -108,6 +108,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         source = Path(directory, "model.safetensors")
         write_checkpoint(source, options.matrices, options.size)
+        wb.scan(source, progress=False, workers=1)  # compiles
         started = time.monotonic()
         alone = wb.scan(source, progress=False, workers=1)
         seconds = time.monotonic() - started
@@ -115,7 +116,7 @@ def main() -> int:
             store = Path(directory, f"fits{finished}.db")
             before = 0
             while before < options.matrices and killed < options.kills:
-                moment = float(rng.uniform(0, 0.25 * seconds))
+                moment = float(rng.uniform(0, seconds))
                 was_killed, lost = kill_once(source, store, moment, before)
                 killed += was_killed
                 losses.append(lost)

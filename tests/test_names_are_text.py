@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,10 @@ def test_the_terminal_is_not_steered(tmp_path: Path, capsys: pytest.CaptureFixtu
     broken = tmp_path / f"{HOSTILE}2"
     broken.mkdir()
     file = tmp_path / "fits.nc"
-    assert cli.main(["scan", str(model), str(broken), "-o", str(file)]) == 1
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert cli.main(["scan", str(model), str(broken), "-o", str(file)]) == 1
+    assert not any(steers(str(warning.message)) for warning in told)
     assert cli.main(["show", str(file), "--all"]) == 0
     assert cli.main(["scan", str(broken)]) == 1
     printed = capsys.readouterr()
