@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
 import unicodedata
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np

@@ -273,10 +273,14 @@ def _is_counted(counts: Counts) -> bool:
 
 def escape(text: str) -> str:
     """Escape what neither Arrow nor HDF5 holds: NUL, and half characters of undecodable names."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def escape_all(words: NDArray[Any]) -> NDArray[np.object_]:
     """Escape every text of an array."""
-    text = np.array([escape(str(word)) for word in words.ravel()], object)
+    found = list(map(str, words.ravel().tolist()))
+    escaped = {word: escape(word) for word in set(found)}
+    text = np.array([escaped[word] for word in found], object)
     return text.reshape(words.shape)
