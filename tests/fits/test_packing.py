@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import weibnb as wb
+from weibnb.counting.counts import Counts
 from weibnb.counting.formats import LABELS
 from weibnb.fits.packing import pack, unpack
 
@@ -23,7 +24,7 @@ _CELLS = st.dictionaries(
 def test_what_is_packed_comes_back(cells: dict[int, int]) -> None:
     labels = np.array(sorted(cells), np.int32)
     counts = np.array([cells[label] for label in sorted(cells)], np.int64)
-    again = unpack(pack(labels, counts))
+    again = unpack(pack(Counts(labels, counts)))
     np.testing.assert_array_equal(again[0], labels)
     np.testing.assert_array_equal(again[1], counts)
     assert [array.dtype.name for array in again] == ["int32", "int64"]
@@ -33,21 +34,21 @@ def test_what_is_packed_comes_back(cells: dict[int, int]) -> None:
 def test_counts_of_every_width(most: int) -> None:
     counts = np.array([1, most, 1], np.int64)
     np.testing.assert_array_equal(
-        unpack(pack(np.array([0, 1, LABELS - 1], np.int32), counts))[1], counts
+        unpack(pack(Counts(np.array([0, 1, LABELS - 1], np.int32), counts)))[1], counts
     )
 
 
 def test_real_counts_become_small() -> None:
     weights = np.random.default_rng(0).normal(0, 0.02, (512, 512)).astype(np.float16)
     counted = wb.count_magnitudes(weights)
-    assert len(pack(counted.labels, counted.counts)) < counted.labels.size * 2
+    assert len(pack(counted)) < counted.labels.size * 2
 
 
 def test_damage_is_a_value_error_or_still_valid() -> None:
     """Whatever bytes come, labels ascend inside the grid and counts are positive."""
     rng = np.random.default_rng(1)
     counted = wb.count_magnitudes(rng.normal(0, 0.02, (64, 64)).astype(np.float16))
-    packed = np.frombuffer(pack(counted.labels, counted.counts), np.uint8)
+    packed = np.frombuffer(pack(counted), np.uint8)
     refused = 0
     for trial in range(400):
         damaged = packed.copy()

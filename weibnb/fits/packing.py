@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,19 +18,22 @@ from weibnb.counting.formats import LABELS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from weibnb.counting.counts import Counts
+
 _HEAD = struct.Struct("<IIBB")
-_GAPS, _COUNTS = (1, 2, 4), range(1, 9)
+_GAPS, _COUNTS = (1, 2, 4), (1, 2, 4, 8)
 
 
-def pack(labels: NDArray[np.int32], counts: NDArray[np.integer[Any]]) -> bytes:
-    """Pack ascending labels and their counts, which are positive."""
-    gaps = np.diff(labels)
-    gap = np.min_scalar_type(gaps.max(initial=0)).itemsize
-    width = -(-int(counts.max(initial=1)).bit_length() // 8)
-    planes = counts.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :width].T
+def pack(counts: Counts) -> bytes:
+    """Pack the bins of a matrix."""
+    labels, numbers = counts.labels, counts.packed
+    gaps = labels[1:] - labels[:-1]
+    widest = int(gaps.max(initial=0))
+    gap = 1 if widest < 1 << 8 else 2 if widest < 1 << 16 else 4
+    planes = numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).view(np.uint8)
+    planes = planes.reshape(-1, numbers.itemsize).T
+    head = _HEAD.pack(labels.size, labels[0] if labels.size else 0, gap, numbers.itemsize)
     rest = gaps.astype(f"<u{gap}").tobytes() + planes[1:].tobytes()
-    first = int(labels[0]) if labels.size else 0
-    head = _HEAD.pack(labels.size, first, gap, width)
     return b"".join((head, planes[0].tobytes(), zlib.compress(rest, 1)))
 
 

@@ -326,4 +326,4 @@ def _count_rows(ids: Sequence[int], counts: Iterable[Counts]) -> Iterator[tuple[
     for at, c in zip(ids, counts, strict=True):
         apart = c.zeros, c.nans, c.infinities
         if c.labels.size or any(apart):
-            yield at, *apart, c.largest, c.exact, pack(c.labels, c.counts)
+            yield at, *apart, c.largest, c.exact, pack(c)
