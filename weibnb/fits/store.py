@@ -255,7 +255,8 @@ def failures(path: Path) -> Iterator[None]:
             raise FitsError(path, f"it is no store, or is damaged ({err})") from err
         full = code == sqlite3.SQLITE_FULL
         kept = "; what was committed is kept, and a scan with this store goes on from there"
-        cause = f"the store cannot be used: {err}{kept if full else ''}"
+        cut_short = full or code == sqlite3.SQLITE_IOERR
+        cause = f"the store cannot be used: {err}{kept if cut_short else ''}"
         raise OSError(errno.ENOSPC if full else errno.EIO, cause, str(path)) from err
 
 
