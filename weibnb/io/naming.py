@@ -266,6 +266,12 @@ def tower(component: str) -> str:
     return first if dot and first not in _WITHIN_A_LAYER else ""
 
 
+def last_word(name: str) -> str:
+    """Return the last word of a parameter's name, without ``weight`` and what wraps it."""
+    words = [word for word in name.split(".") if word not in _WRAPPERS and word != "weight"]
+    return words[-1] if words else ""
+
+
 def weight_class(component: str) -> str:
     """Return the class of a component, whatever its tower; ``other`` for unknown words."""
     return _CLASSES.get(component.rpartition(".")[2], "other")
