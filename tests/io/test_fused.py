@@ -157,3 +157,27 @@ def test_parts_are_views_that_cover_the_matrix_once(
         np.testing.assert_array_equal(matrix, weights[rows])
         seen += rows
     assert sorted(seen) == list(range(groups * width))
+
+
+_JUNK = st.sampled_from([None, True, 0, -4, 2**31, 10**30, 3.0, float("nan"), "four", [4], {}])
+_KEYS = ("hidden_size", "num_attention_heads", "n_head", "num_kv_heads", "head_dim", "multi_query")
+
+
+@given(
+    st.sampled_from(["gpt_neox", "falcon", "internlm2", "phi3", "codegen", "gpt2", "gpt_oss"]),
+    st.sampled_from([QKV, NEOX, "h.0.attn.c_attn.weight", "layers.0.mlp.experts.gate_up_proj"]),
+    st.dictionaries(st.sampled_from([*_KEYS, "text_config"]), _JUNK | st.integers(1, 40)),
+    st.tuples(st.integers(2, 200), st.integers(2, 200)),
+)
+def test_whatever_the_configuration_parts_fit_or_a_reason_is_given(
+    kind: str, stored: str, config: dict[str, Any], sides: tuple[int, int]
+) -> None:
+    shape = (3, *sides) if "experts" in stored else sides
+    found = parts_of(stored, shape, model_type=kind, **config)
+    if isinstance(found, str):
+        assert found
+        return
+    lines = sides[1] if found[0].transposed else sides[0]
+    assert sum(part.features for part in found) == lines
+    assert all(part.groups * part.width == lines for part in found)
+    assert all(part.of(np.empty(sides)).size for part in found)
