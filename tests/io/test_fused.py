@@ -159,7 +159,9 @@ def test_parts_are_views_that_cover_the_matrix_once(
     assert sorted(seen) == list(range(groups * width))
 
 
-_JUNK = st.sampled_from([None, True, 0, -4, 2**31, 10**30, 3.0, float("nan"), "four", [4], {}])
+_JUNK: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, 0, -4, 2**31, 10**30, 3.0, float("nan"), "four", [4], {}]
+)
 _KEYS = ("hidden_size", "num_attention_heads", "n_head", "num_kv_heads", "head_dim", "multi_query")
 
 

@@ -11,6 +11,7 @@ import torch
 
 import weibnb as wb
 from tests.scanning.helpers import normal, same_estimates, write
+from weibnb import cli
 from weibnb.counting.dispatch import Counting
 from weibnb.counting.formats import FORMATS
 from weibnb.counting.limits import Limits
@@ -36,6 +37,7 @@ APART = "model.layers.{}.self_attn.{}.weight"
 EXPERTS = "model.layers.{}.mlp.experts.gate_up_proj"
 OSS = {"model_type": "gpt_oss", "hidden_size": WIDTH}
 NAMES = ("q_proj", "k_proj", "v_proj")
+NUMPY = {"F16": "f2", "F32": "f4"}
 
 
 def neox(layers: int = 2) -> Weights:
@@ -187,6 +189,20 @@ def test_a_store_says_what_the_last_scan_kept(tmp_path: Path) -> None:
     assert len(reasons(wb.open_fits(store))) == 1
 
 
+def test_the_command_line_splits_and_says_what_it_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known, new = write(tmp_path / "known", neox(), NEOX), write(tmp_path / "new", neox())
+    assert cli.main(["scan", str(known), str(new), "--fused", "split", "--quiet"]) == 0
+    text = capsys.readouterr().out
+    lines = [line.split()[:2] for line in text.splitlines()]
+    assert [line for line in lines if line[:1] in (["known"], ["new"])] == [
+        *(["known", name] for name in NAMES),
+        ["new", "qkv_proj"],
+    ]
+    assert "new, step 0: qkv_proj is kept as one matrix (2 x): config.json names no" in text
+
+
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect the formats of what is counted."""
@@ -266,3 +282,16 @@ def test_what_has_gaps_is_counted_as_its_copy(dtype: str, transposed: bool, gath
         together = counting.submit_bits(part.copy().reshape(-1), dtype).result()
     assert apart == together
     assert apart.labels.size
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("dtype", ["F16", "F32"])
+def test_a_device_counts_what_has_gaps(dtype: str, transposed: bool) -> None:
+    weights = normal(*((40, 96) if transposed else (96, 40)), dtype=NUMPY[dtype])
+    for part in (Part("x", 8, 12, 4, 8, transposed), Part("x", 1, 96, 32, 64, transposed)):
+        view = part.of(weights)
+        reference = wb.count_magnitudes(view.copy(), device="cpu")
+        with Counting("cpu", devices=[torch.device("cpu")]) as counting:
+            pending = counting.submit_bits(view.view(FORMATS[dtype].bits), dtype)
+            in_place = counting.submit(part.of(torch.from_numpy(weights)))
+            assert pending.result() == in_place.result() == reference
