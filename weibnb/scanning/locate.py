@@ -377,8 +377,7 @@ def _read(checkpoint: Checkpoint, tensor: WeightTensor, cell: _Cell) -> Iterator
     for expert in wanted:
         key = cell.key | {"expert": expert, "parameter": info.name}
         matrix = np.ascontiguousarray(tensor.one_expert(bits, expert)).reshape(-1)
-        transposed = tensor.role.transposed
-        width = tensor.features[0] if transposed else info.shape[-1]
+        width, transposed = tensor.stored_shape[1], tensor.role.transposed
         origin = origin_of(bits)
         yield _Matrix(key, matrix, info.dtype, width, transposed, tensor.part, origin)
 

@@ -78,16 +78,25 @@ class WeightTensor:
     @property
     def features(self) -> tuple[int, int]:
         """Output and input features of each matrix."""
+        rows, cols = self.stored_shape
+        return (cols, rows) if self.role.transposed else (rows, cols)
+
+    @property
+    def stored_shape(self) -> tuple[int, int]:
+        """Rows and columns of each matrix in the order of storage."""
         rows, cols = self.info.shape[-2:]
-        outputs, inputs = (cols, rows) if self.role.transposed else (rows, cols)
-        return (outputs if self.part is None else self.part.features), inputs
+        if self.part is None:
+            return rows, cols
+        features = self.part.features
+        return (rows, features) if self.part.transposed else (features, cols)
 
     @property
     def nbytes(self) -> int:
         """Bytes of each matrix."""
-        number, (rows, cols) = len(self.experts), self.info.shape[-2:]
-        outputs, inputs = self.features
-        return self.info.nbytes // max(number, 1) * (outputs * inputs) // max(rows * cols, 1)
+        nbytes = self.info.nbytes // max(len(self.experts), 1)
+        if self.part is None:
+            return nbytes
+        return nbytes * self.part.features // (self.part.groups * self.part.width)
 
     def matrix(self, source: Source, expert: int) -> Matrix:
         """Describe the matrix of one expert, not counted yet."""
