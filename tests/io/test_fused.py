@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weibnb.io.fused import Part, layout_of
+from weibnb.io.fused import Part, is_transposed, layout_of
 from weibnb.io.naming import Role, identify
 
 HIDDEN = 32
@@ -137,6 +137,27 @@ def test_of_stacks_the_side_of_the_hidden_size_tells_the_orientation(
     text = {"model_type": "qwen3_vl_moe_text", "hidden_size": 16}
     found = parts_of(stored, shape, model_type="qwen3_vl_moe", text_config=text)
     assert [one.transposed for one in found if isinstance(one, Part)] == [transposed] * 2
+
+
+@pytest.mark.parametrize(
+    ("family", "word", "shape", "transposed"),
+    [
+        ("gpt_oss", "gate_up_proj", (3, 16, 16), True),
+        ("gpt_oss", "down_proj", (3, 16, 16), True),
+        ("mixtral", "gate_up_proj", (3, 16, 16), False),
+        ("mixtral", "gate_up_proj", (3, 40, 16), False),
+        ("mixtral", "gate_up_proj", (3, 40, 20), False),
+        ("mixtral", "down_proj", (3, 16, 40), False),
+        ("qwen3_vl_moe", "down_proj", (3, 40, 16), True),
+    ],
+)
+def test_orientation_where_sides_are_equal_or_strange(
+    family: str, word: str, shape: tuple[int, ...], transposed: bool
+) -> None:
+    role = identify(f"model.layers.0.mlp.experts.{word}", shape)
+    assert isinstance(role, Role)
+    config = {"model_type": family, "hidden_size": 16}
+    assert is_transposed(role, shape, config) is transposed
 
 
 @given(st.integers(1, 6), st.lists(st.integers(1, 5), min_size=1, max_size=4), st.booleans())

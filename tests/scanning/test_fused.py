@@ -106,6 +106,17 @@ def test_gate_and_up_of_gpt_oss_are_every_other_column(tmp_path: Path, experts: 
     same_estimates(split, wb.scan({"m": apart}, experts=experts))
 
 
+def test_the_configuration_tells_the_orientation_of_stacks(tmp_path: Path) -> None:
+    down = EXPERTS.format(0).replace("gate_up", "down")
+    stacks = {EXPERTS.format(0): normal(3, WIDTH, 40), down: normal(3, 20, WIDTH)}
+    fits = wb.scan(write(tmp_path / "m", stacks, OSS), fused="both")
+    sides = {"gate_up_proj": (40, WIDTH)}
+    sides |= dict.fromkeys(("gate_proj", "up_proj"), (20, WIDTH)) | {"down_proj": (WIDTH, 20)}
+    for name, (rows, cols) in sides.items():
+        cell = fits.sel(component=name)
+        assert (cell["rows"].item(), cell["cols"].item()) == (rows, cols)
+
+
 class Live(torch.nn.Module):
     """Parameters by name, with a configuration."""
 

@@ -123,6 +123,26 @@ def is_fused(component: str) -> bool:
     return component.rpartition(".")[2] in (*_PARTS, *_LATENT)
 
 
+def is_transposed(role: Role, shape: tuple[int, ...], config: Mapping[str, Any]) -> bool:
+    """Tell whether output features are columns; of a stack, the side of the hidden size tells.
+
+    Examples
+    --------
+    >>> from weibnb.io.naming import identify
+    >>> shape = (32, 64, 256)
+    >>> role = identify("model.layers.0.mlp.experts.gate_up_proj", shape)
+    >>> is_transposed(role, shape, {"hidden_size": 64}), is_transposed(role, shape, {})
+    (True, False)
+    """
+    if not role.stacked:
+        return role.transposed
+    family, section = _section(config, tower(role.component))
+    hidden, (rows, cols) = _Heads.of(section).hidden, shape[-2:]
+    if hidden in (rows, cols) and rows != cols:
+        return hidden == (cols if role.component.endswith("down_proj") else rows)
+    return role.transposed or family in _STACKED_IN_OUT
+
+
 def layout_of(
     name: str, role: Role, shape: tuple[int, ...], config: Mapping[str, Any]
 ) -> list[Part] | str:
@@ -156,7 +176,7 @@ def layout_of(
         unknown = f"no layout of `{stored}` is known for the model_type {known}"
         return unknown if known else "config.json names no model_type"
     heads = _Heads.of(section)
-    transposed = _is_transposed(role, shape, family, heads.hidden)
+    transposed = is_transposed(role, shape, config)
     rows, cols = shape[-2:]
     inputs, lines = (rows, cols) if transposed else (cols, rows)
     found = _LENGTHS[layout](_Fused(_PARTS[word], inputs, lines, heads))
@@ -307,11 +327,3 @@ def _section(config: Mapping[str, Any], tower: str) -> tuple[str, Mapping[str, A
     for ending in _ENDINGS:
         family = family.removesuffix(ending)
     return family, {**config, **inner}
-
-
-def _is_transposed(role: Role, shape: tuple[int, ...], family: str, hidden: int) -> bool:
-    """Tell whether output features are columns; of stacks, the side of the hidden size tells."""
-    rows, cols = shape[-2:]
-    if role.stacked and hidden in (rows, cols) and rows != cols:
-        return rows == hidden
-    return role.transposed or (role.stacked and family in _STACKED_IN_OUT)

@@ -13,7 +13,7 @@ from weibnb.fits.layout import Source
 from weibnb.fits.schema import NO_EXPERT
 from weibnb.fitting.status import COUNTED, MINIMUM_WEIGHTS
 from weibnb.io.checkpoint import open_checkpoint
-from weibnb.io.fused import is_fused, layout_of
+from weibnb.io.fused import is_fused, is_transposed, layout_of
 from weibnb.io.guard import watch
 from weibnb.io.limits import DEFAULTS
 from weibnb.io.mapping import check_unchanged, origin_of
@@ -262,7 +262,8 @@ def choose_tensors(
                 status = _initial_status(info, checkpoint)
                 if status in COUNTED and name in unreadable:
                     status = "unreadable"
-                chosen.append(WeightTensor(info, role, status))
+                transposed = is_transposed(role, info.shape, checkpoint.config)
+                chosen.append(WeightTensor(info, replace(role, transposed=transposed), status))
                 continue
             reason = f"its cell is taken by {shortened(next(iter(there.values())), 200)}"
         else:
