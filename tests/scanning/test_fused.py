@@ -141,7 +141,11 @@ def test_a_recorder_splits_too() -> None:
 @pytest.mark.parametrize(
     ("weights", "config", "why"),
     [
-        (neox(), None, "qkv_proj is kept as one matrix (2 x): config.json names no model_type"),
+        (
+            neox(),
+            None,
+            "qkv_proj is kept as one matrix in 2 tensors: config.json names no model_type",
+        ),
         (neox(), NEOX | {"model_type": "new"}, "no layout of `query_key_value` is known"),
         (neox(), NEOX | {"num_attention_heads": 5}, "144 output features are not 5 times 9 of"),
         (neox() | taken_apart(neox()), NEOX, "the layer has a q_proj of its own"),
@@ -153,7 +157,7 @@ def test_a_recorder_splits_too() -> None:
         (
             {QKV.format(0): np.ones((144, WIDTH), np.int8)},
             NEOX,
-            "qkv_proj is kept as one matrix (1 x): its status is quantized",
+            "qkv_proj is kept as one matrix in 1 tensor: its status is quantized",
         ),
     ],
 )
@@ -211,7 +215,7 @@ def test_the_command_line_splits_and_says_what_it_kept(
         *(["known", name] for name in NAMES),
         ["new", "qkv_proj"],
     ]
-    assert "new, step 0: qkv_proj is kept as one matrix (2 x): config.json names no" in text
+    assert "new, step 0: qkv_proj is kept as one matrix in 2 tensors: config.json names no" in text
 
 
 @pytest.fixture

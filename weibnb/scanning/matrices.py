@@ -291,7 +291,7 @@ def _with_parts(
             parts = []
         found += [tensor, *parts] if whole or not parts else parts
     notes = [
-        f"{component} is kept as one matrix ({number:,} x): {reason}"
+        f"{component} is kept as one matrix in {number:,} tensor{'s'[: number > 1]}: {reason}"
         for (component, reason), number in kept.items()
     ]
     return found, [_note(text) for text in notes]
