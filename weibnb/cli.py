@@ -157,6 +157,12 @@ def _describe_scan(add: AddCommand) -> None:
         help="auto, cpu, cuda, cuda:1, mps, or several: cuda:0,cuda:1 (default: auto)",
     )
     scan.add_argument("--experts", choices=["median", "each"], default="median")
+    scan.add_argument(
+        "--fused",
+        choices=["keep", "split", "both"],
+        default="keep",
+        help="fit qkv and gate_up as they are stored, their parts, or both (default: keep)",
+    )
     _describe_limits(scan)
     scan.add_argument(
         "--force", action="store_true", help="replace an output that is no file of fits"
@@ -204,6 +210,7 @@ def _scan(options: argparse.Namespace) -> int:
                 estimator=options.estimator,
                 device=options.device.split(","),
                 experts=options.experts,
+                fused=options.fused,
                 store=store,
                 rescan=options.rescan,
                 max_tensors=options.max_tensors,

@@ -21,7 +21,7 @@ from weibnb.counting.limits import DEFAULTS, Limits
 from weibnb.parallel import slices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Executor, Future
 
     from numpy.typing import NDArray
@@ -231,7 +231,7 @@ def merged(tallies: Sequence[Tally]) -> Tally:
 
 def count_bits(bits: Bits, dtype: str) -> Tally:
     """Count a piece of a matrix on this thread, with the interpreter lock released."""
-    form, bits = FORMATS[dtype], np.ascontiguousarray(bits)
+    form, bits = FORMATS[dtype], np.ascontiguousarray(bits).reshape(-1)
     counters = vars(_spare).pop("counters", None)
     if counters is None:
         counters = np.zeros(LABELS, np.uint32)
@@ -275,6 +275,16 @@ def _tally_grid(
     return Tally(form, occupied, counts, zeros, infinities, union, largest), counted
 
 
+def _cut(bits: Bits, most: int) -> Iterator[Bits]:
+    """Cut an array into views of at most `most` weights."""
+    size = bits.size // max(len(bits), 1)
+    if size <= most:
+        yield from (bits[part] for part in slices(len(bits), most // max(size, 1)))
+        return
+    for line in bits:
+        yield from _cut(line, most)
+
+
 class PendingOnThreads:
     """Counts of a matrix that threads count piece by piece; a small one is counted at once."""
 
@@ -285,12 +295,13 @@ class PendingOnThreads:
     ) -> None:
         self.pieces: list[Future[Tally]] = []
         self._counts: Counts | None = None
-        pieces = slices(bits.size, limits.piece)
-        self.load = len(pieces) / (limits.pieces_waiting * workers)
+        whole = len(slices(bits.size, limits.piece))
+        self.load = whole / (limits.pieces_waiting * workers)
         if bits.size < limits.worth_a_thread:
             self._counts = count_bits(bits, dtype).finish()
         else:
-            self.pieces = [pool.submit(count_bits, bits[piece], dtype) for piece in pieces]
+            most = limits.piece if bits.ndim == 1 else limits.gathered
+            self.pieces = [pool.submit(count_bits, part, dtype) for part in _cut(bits, most)]
 
     def result(self) -> Counts:
         """Wait for the pieces and add them up."""

@@ -122,7 +122,10 @@ class Counting:
         return self.submit_bits(bits, dtype)
 
     def submit_bits(self, bits: Bits, dtype: str) -> Pending:
-        """Begin to count bit patterns of a format, a key of `weibnb.counting.formats.FORMATS`."""
+        """Begin to count bit patterns of a format, a key of `weibnb.counting.formats.FORMATS`.
+
+        They may have several dimensions, and gaps.
+        """
         if self._devices:
             return self._device_counter().submit_bits(bits, dtype)
         return self._on_threads(bits, dtype)

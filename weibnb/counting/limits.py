@@ -14,6 +14,8 @@ class Limits:
     # how many such pieces may wait for each core.
     worth_a_thread: int = 1 << 16
     piece: int = 1 << 23
+    # Weights with gaps between them that are copied and counted at once, while they are in a cache.
+    gathered: int = 1 << 20
     pieces_waiting: int = 4
     # Matrices that may wait on devices; bytes of an array that "auto" brings to a device.
     matrices_waiting: int = 4096

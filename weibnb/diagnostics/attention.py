@@ -48,7 +48,8 @@ def storage_type(fits: xr.Dataset) -> xr.DataArray:
     -----
     Query heads per key-value head come from config.json where it gives fewer key-value heads than
     heads, else from the rows of ``q_proj`` over those of ``k_proj``. Of several towers the one
-    without a prefix decides. MQA is known from config.json only: by its shapes it is GQA.
+    without a prefix decides. MQA is known from config.json only: by its shapes it is GQA. Parts of
+    fused matrices count as stored apart where the whole is not among the fits.
 
     Examples
     --------

@@ -142,7 +142,11 @@ class Store:
             if found is not None and self._is_changed(source, found, rescan=rescan):
                 execute("DELETE FROM checkpoint WHERE id = ?", found[:1])
                 found = None
-            checkpoint = found[0] if found else _insert_source(execute, source)
+            if found is None:
+                checkpoint = _insert_source(execute, source)
+            else:
+                checkpoint, left = found[0], json.dumps(source.not_fitted)
+                execute("UPDATE checkpoint SET not_fitted = ? WHERE id = ?", (left, checkpoint))
             _insert_pending(self._connection, checkpoint, matrices)
             rows = execute(
                 f"SELECT {', '.join(CELL)}, id, status "  # noqa: S608  (constants)

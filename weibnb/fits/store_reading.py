@@ -27,11 +27,13 @@ from weibnb.fitting.weibull import QUANTILES, Estimator, Trim, check_protocol
 from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
+
+    from weibnb.fits.store import Cell
 
     Key = tuple[str, int]
 
@@ -52,9 +54,12 @@ def open_store(
     path: Path,
     *,
     wanted: Callable[[Key], bool] | None = None,
+    cells: Mapping[Key, set[Cell]] | None = None,
     experts: Literal["median", "each"] | None = None,
 ) -> xr.Dataset:
     """Open a store as fits, all of them or the `wanted` (model, step).
+
+    Of those among the keys of `cells`, only these cells.
 
     Raises
     ------
@@ -65,7 +70,7 @@ def open_store(
         about = _read_about(connection, path)
         sources = _read_sources(connection, path)
         chosen = {at: s for at, s in sources.items() if wanted is None or wanted((s.model, s.step))}
-        columns, ids, counted = _read_matrices(connection, path, chosen)
+        columns, ids, counted = _read_matrices(connection, path, chosen, cells or {})
     try:
         keep_counts, trim, estimator, recorded = _protocol(about)
         if keep_counts:
@@ -176,19 +181,25 @@ def _config(text: str) -> dict[str, Any]:
 
 
 def _read_matrices(
-    connection: sqlite3.Connection, path: Path, sources: dict[int, Source]
+    connection: sqlite3.Connection,
+    path: Path,
+    sources: dict[int, Source],
+    cells: Mapping[Key, set[Cell]],
 ) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.bool_]]:
-    """Read the columns of all matrices of some checkpoints, with row numbers and who has counts."""
+    """Read the columns of matrices of some checkpoints, with row numbers and who has counts."""
     kinds = {"checkpoint": "INTEGER", "id": "INTEGER", **CELL, **COLUMNS}
     selected = ", ".join(kinds)
+    first = list(kinds).index("layer")
     rows = [
         row
-        for number in sources
+        for number, source in sources.items()
+        for some in [cells.get((source.model, source.step))]
         for row in connection.execute(
             f"SELECT {selected}, EXISTS (SELECT 1 FROM counts WHERE matrix = id) "  # noqa: S608
             "FROM matrix WHERE checkpoint = ? ORDER BY id",
             (number,),
         )
+        if some is None or row[first : first + len(CELL)] in some
     ]
     lists = list(zip(*rows, strict=True)) or [()] * (len(kinds) + 1)
     columns: dict[str, Any] = {

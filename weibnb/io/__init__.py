@@ -1,9 +1,9 @@
 """Where weights come from.
 
-Names of tensors become tower, layer and component (`naming`); files, directories and live modules
-become tensors whose raw bits can be read (`checkpoint`, from `safetensors`, `directory`, `live`);
-`mapping` and `guard` know what became of a file while it was read; what people pass to `scan`
-becomes a list of checkpoints (`sources`). Knows nothing of Weibull.
+Names of tensors become tower, layer and component (`naming`), and parts where several matrices are
+in one (`fused`); files, directories and live modules become tensors whose raw bits can be read
+(`checkpoint`, from `safetensors`, `directory`, `live`); `mapping` and `guard` know what became of a
+file while it was read; what people pass to `scan` becomes a list of checkpoints (`sources`).
 """
 
 import lazy_loader
@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "checkpoint",
         "directory",
         "files",
+        "fused",
         "guard",
         "hyperparameters",
         "limits",

@@ -173,7 +173,8 @@ _WRAPPERS = _words("module _orig_mod _fsdp_wrapped_module _checkpoint_wrapped_mo
 
 # GPT-2's `Conv1D` stores (in, out), nanoGPT under the same names (out, in), and Llama 4 its stacks
 # of experts (experts, in, out): the wider side tells. It cannot for GPT-2's square `o_proj` and
-# for gpt-oss, whose experts are named as Mixtral's; these pass for (out, in).
+# for gpt-oss, whose experts are named as Mixtral's; these pass for (out, in), until
+# `weibnb.io.fused.is_transposed` has seen a configuration.
 _STORED_IN_OUT = _words("c_attn c_fc c_proj")
 _STACKED_IN_OUT = "feed_forward"
 _WIDENING = _words("qkv_proj cross.kv_proj gate_proj up_proj gate_up_proj")
@@ -264,6 +265,12 @@ def tower(component: str) -> str:
     """Return the tower of a component (``encoder``, ``vision``, ...), or "" if it names none."""
     first, dot, _ = component.partition(".")
     return first if dot and first not in _WITHIN_A_LAYER else ""
+
+
+def last_word(name: str) -> str:
+    """Return the last word of a parameter's name, without ``weight`` and what wraps it."""
+    words = [word for word in name.split(".") if word not in _WRAPPERS and word != "weight"]
+    return words[-1] if words else ""
 
 
 def weight_class(component: str) -> str:

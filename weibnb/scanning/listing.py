@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
     from weibnb.io.limits import Limits
     from weibnb.io.sources import Planned
-    from weibnb.scanning.matrices import Listing
+    from weibnb.scanning.matrices import Fused, Listing
 
 #: Cells that a Dataset may always have, and more for each matrix. A cell takes some 350 bytes.
 ALWAYS_ALLOWED, ALLOWED_PER_MATRIX = 1 << 18, 32
 
 
-def list_checkpoints(plan: Iterable[Planned], limits: Limits = DEFAULTS) -> Iterator[Listing]:
+def list_checkpoints(
+    plan: Iterable[Planned], limits: Limits = DEFAULTS, *, fused: Fused = "keep"
+) -> Iterator[Listing]:
     """List the weight matrices of checkpoints, as `list_matrices` does.
 
     A Dataset has a cell for every model, step, layer, component and expert. A checkpoint that
@@ -30,7 +32,7 @@ def list_checkpoints(plan: Iterable[Planned], limits: Limits = DEFAULTS) -> Iter
     """
     extent = _Extent()
     for planned in plan:
-        listing = list_matrices(planned, limits)
+        listing = list_matrices(planned, limits, fused=fused)
         wider = extent.with_listing(listing)
         if wider.cells > ALWAYS_ALLOWED + ALLOWED_PER_MATRIX * wider.matrices:
             if listing.checkpoint is not None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from weibnb.io.checkpoint import Checkpoint
+    from weibnb.io.fused import Part
+    from weibnb.io.mapping import Origin
     from weibnb.scanning.matrices import WeightTensor
 
     Array = NDArray[np.float64]
@@ -73,7 +75,8 @@ def find_outliers(
     -------
     pandas.DataFrame
         One row a weight, the largest excess first: ``model, step, layer, component, expert``
-        (-1: none), ``parameter, row`` (output feature), ``col`` (input feature), ``value``
+        (-1: none), ``parameter, row`` (output feature), ``col`` (input feature), both of the
+        stored tensor, also where a part of a fused matrix was fitted, ``value``
         (signed) and ``magnitude`` (units of the weights), ``expected_max`` of the fitted Weibull,
         ``excess`` = magnitude / expected_max, ``exceedance`` (probability that the Weibull's
         largest of n is as large) and ``rule``.
@@ -135,7 +138,7 @@ def _describe(matrix: _Matrix, flat: int, weight: float, fit: dict[str, float]) 
     if matrix.transposed:
         row, col = col, row
     return {
-        "row": row,
+        "row": matrix.stored_row(row),
         "col": col,
         "value": weight,
         "magnitude": abs(weight),
@@ -159,7 +162,8 @@ def dead_lines(fits: xr.Dataset, *, source: Any = None) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row a line: ``model, step, layer, component, expert`` (-1: none), ``parameter``,
-        ``axis`` ("row": an output feature, "col": an input feature) and ``index``.
+        ``axis`` ("row": an output feature, "col": an input feature) and ``index`` in the stored
+        tensor; of a part of a fused matrix, a column is dead within that part.
 
     Raises
     ------
@@ -192,7 +196,8 @@ def dead_lines(fits: xr.Dataset, *, source: Any = None) -> pd.DataFrame:
         _verify(cell, largest, matrices, found)
         for matrix in matrices:
             for axis, lines in zip(("row", "col"), _zero_lines(matrix), strict=True):
-                rows += [matrix.key | {"axis": axis, "index": int(line)} for line in lines]
+                at = matrix.stored_row if axis == "row" else int
+                rows += [matrix.key | {"axis": axis, "index": at(int(line))} for line in lines]
     return pd.DataFrame(rows, columns=_DEAD_COLUMNS)
 
 
@@ -246,6 +251,12 @@ class _Matrix:
     dtype: str
     stored_cols: int
     transposed: bool
+    part: Part | None
+    origin: Origin | None
+
+    def stored_row(self, row: int) -> int:
+        """Tell the output feature of the tensor that holds it, where it is a part."""
+        return row if self.part is None else self.part.stored(row)
 
 
 def _zero_lines(matrix: _Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -351,7 +362,7 @@ def _path(fits: xr.Dataset, model: str, step: int) -> str:
 def _by_cell(checkpoint: Checkpoint) -> dict[tuple[int, str], list[WeightTensor]]:
     """Group the weight tensors of a checkpoint by layer and component."""
     cells: dict[tuple[int, str], list[WeightTensor]] = defaultdict(list)
-    for tensor in choose_tensors(checkpoint)[0]:
+    for tensor in choose_tensors(checkpoint, "both")[0]:
         cells[tensor.role.layer, tensor.role.component].append(tensor)
     return cells
 
@@ -365,14 +376,16 @@ def _read(checkpoint: Checkpoint, tensor: WeightTensor, cell: _Cell) -> Iterator
     watch(bits)
     for expert in wanted:
         key = cell.key | {"expert": expert, "parameter": info.name}
-        part = tensor.one_expert(bits, expert)
-        yield _Matrix(key, part, info.dtype, info.shape[-1], tensor.role.transposed)
+        matrix = np.ascontiguousarray(tensor.one_expert(bits, expert)).reshape(-1)
+        width, transposed = tensor.stored_shape[1], tensor.role.transposed
+        origin = origin_of(bits)
+        yield _Matrix(key, matrix, info.dtype, width, transposed, tensor.part, origin)
 
 
 def _check_files(matrices: list[_Matrix]) -> None:
     """Refuse weights that changed while they were read."""
     for matrix in matrices:
-        check_unchanged(origin_of(matrix.bits))
+        check_unchanged(matrix.origin)
 
 
 def _verify(cell: _Cell, scanned: float, matrices: list[_Matrix], largest: list[Array]) -> None:

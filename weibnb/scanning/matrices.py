@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from weibnb.counting.formats import FORMATS
 from weibnb.fits.build import Matrix
@@ -12,6 +13,7 @@ from weibnb.fits.layout import Source
 from weibnb.fits.schema import NO_EXPERT
 from weibnb.fitting.status import COUNTED, MINIMUM_WEIGHTS
 from weibnb.io.checkpoint import open_checkpoint
+from weibnb.io.fused import is_fused, is_transposed, layout_of
 from weibnb.io.guard import watch
 from weibnb.io.limits import DEFAULTS
 from weibnb.io.mapping import check_unchanged, origin_of
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from weibnb.counting.dispatch import Counting, Pending
     from weibnb.fitting.status import Status
     from weibnb.io.checkpoint import Checkpoint
+    from weibnb.io.fused import Part
     from weibnb.io.limits import Limits
     from weibnb.io.mapping import Origin
     from weibnb.io.safetensors import TensorInfo
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
     Cell = tuple[int, str, int]
 
+Fused: TypeAlias = Literal["keep", "split", "both"]
+FUSED: tuple[Fused, ...] = ("keep", "split", "both")
 #: Longest side of a matrix: what its columns of the Dataset hold.
 LARGEST_SIDE = 2**31 - 1
 _INTEGERS = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "F4", "BOOL"}
@@ -39,7 +44,7 @@ _INTEGERS = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "F4", "BOOL"}
 
 @dataclass(frozen=True, slots=True)
 class WeightTensor:
-    """A tensor that holds a weight matrix, or the matrices of several experts.
+    """A tensor that holds a weight matrix, or those of several experts, or a part of them.
 
     Attributes
     ----------
@@ -49,11 +54,14 @@ class WeightTensor:
         What its name says.
     status : Status
         A word of `COUNTED`, or why it is not counted.
+    part : Part or None
+        Which of the matrices that are fused in it; the role is then that of the part.
     """
 
     info: TensorInfo
     role: Role
     status: Status
+    part: Part | None = None
 
     @property
     def experts(self) -> range:
@@ -70,8 +78,25 @@ class WeightTensor:
     @property
     def features(self) -> tuple[int, int]:
         """Output and input features of each matrix."""
-        rows, cols = self.info.shape[-2:]
+        rows, cols = self.stored_shape
         return (cols, rows) if self.role.transposed else (rows, cols)
+
+    @property
+    def stored_shape(self) -> tuple[int, int]:
+        """Rows and columns of each matrix in the order of storage."""
+        rows, cols = self.info.shape[-2:]
+        if self.part is None:
+            return rows, cols
+        features = self.part.features
+        return (rows, features) if self.part.transposed else (features, cols)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of each matrix."""
+        nbytes = self.info.nbytes // max(len(self.experts), 1)
+        if self.part is None:
+            return nbytes
+        return nbytes * self.part.features // (self.part.groups * self.part.width)
 
     def matrix(self, source: Source, expert: int) -> Matrix:
         """Describe the matrix of one expert, not counted yet."""
@@ -91,13 +116,20 @@ class WeightTensor:
         )
 
     def one_expert(self, weights: Any, expert: int) -> Any:
-        """Take the matrix of one expert from the tensor, or from its bits in one dimension."""
-        if not self.role.stacked:
+        """Take the matrix of one expert from the tensor, or from its bits in one dimension.
+
+        Bits of a part are in one dimension where they follow each other, else in three.
+        """
+        shape = self.info.shape[-2:]
+        if self.role.stacked:
+            size = shape[0] * shape[1]
+            several = weights.ndim > 1
+            weights = weights[expert] if several else weights[expert * size : (expert + 1) * size]
+        if self.part is None:
             return weights
-        if weights.ndim > 1:
-            return weights[expert]
-        size = self.info.shape[-2] * self.info.shape[-1]
-        return weights[expert * size : (expert + 1) * size]
+        part = self.part.of(weights.reshape(shape))
+        adjacent = self.part.groups == 1 and not self.part.transposed
+        return part.reshape(-1) if adjacent and weights.ndim == 1 else part
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +210,7 @@ class MatrixInCounting:
         return replace(self.matrix, status=status, counts=counts)
 
 
-def list_matrices(planned: Planned, limits: Limits = DEFAULTS) -> Listing:
+def list_matrices(planned: Planned, limits: Limits = DEFAULTS, *, fused: Fused = "keep") -> Listing:
     """Open a checkpoint and tell its weight matrices from the rest, without reading values.
 
     What is wrong with the checkpoint becomes the `error` of the listing.
@@ -190,27 +222,26 @@ def list_matrices(planned: Planned, limits: Limits = DEFAULTS) -> Listing:
             planned.checkpoint, max_tensors=limits.max_tensors, max_header=limits.max_header
         )
         fingerprint = checkpoint.fingerprint
-        tensors, left = choose_tensors(checkpoint)
+        tensors, left = choose_tensors(checkpoint, fused)
         check_number_of_matrices(checkpoint, tensors, limits)
     except CheckpointError as err:
         given = planned.checkpoint
         path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else err.path
         source = Source(planned.model, planned.step, path, "", {}, str(err), [])
         return Listing(source, None, [], err)
-    left += [
-        {"tensor": "", "shape": [], "dtype": "", "reason": note}
-        for note in (*checkpoint.notes, planned.note)
-        if note
-    ]
+    left += [_note(text) for text in (*checkpoint.notes, planned.note) if text]
     about = (checkpoint.source, fingerprint, checkpoint.config, "", left, checkpoint.identity)
     return Listing(Source(planned.model, planned.step, *about), checkpoint, tensors)
 
 
-def choose_tensors(checkpoint: Checkpoint) -> tuple[list[WeightTensor], list[dict[str, Any]]]:
-    """Split the tensors of a checkpoint into weight matrices, and the rest with its reason.
+def choose_tensors(
+    checkpoint: Checkpoint, fused: Fused = "keep"
+) -> tuple[list[WeightTensor], list[dict[str, Any]]]:
+    """Part the tensors of a checkpoint into weight matrices, and the rest with its reason.
 
     A cell holds one matrix, one stack of experts, or experts of different numbers; the first
-    tensor to take a place keeps it.
+    tensor to take a place keeps it, and a part of a fused matrix takes no tensor's place: what a
+    cell holds does not depend on `fused`.
     """
     unreadable = dict(checkpoint.problems)
     roles = _one_tower_needs_no_prefix(
@@ -231,7 +262,8 @@ def choose_tensors(checkpoint: Checkpoint) -> tuple[list[WeightTensor], list[dic
                 status = _initial_status(info, checkpoint)
                 if status in COUNTED and name in unreadable:
                     status = "unreadable"
-                chosen.append(WeightTensor(info, role, status))
+                transposed = is_transposed(role, info.shape, checkpoint.config)
+                chosen.append(WeightTensor(info, replace(role, transposed=transposed), status))
                 continue
             reason = f"its cell is taken by {shortened(next(iter(there.values())), 200)}"
         else:
@@ -239,7 +271,63 @@ def choose_tensors(checkpoint: Checkpoint) -> tuple[list[WeightTensor], list[dic
         left.append(
             {"tensor": name, "shape": list(info.shape), "dtype": info.dtype, "reason": reason}
         )
-    return chosen, left
+    if fused == "keep":
+        return chosen, left
+    chosen, notes = _with_parts(chosen, checkpoint, whole=fused == "both")
+    return chosen, left + notes
+
+
+def _with_parts(
+    tensors: list[WeightTensor], checkpoint: Checkpoint, *, whole: bool
+) -> tuple[list[WeightTensor], list[dict[str, Any]]]:
+    """Put parts in the place of fused matrices, or beside the `whole`; note what stays whole."""
+    taken = {(tensor.role.layer, tensor.role.component) for tensor in tensors}
+    found: list[WeightTensor] = []
+    kept: Counter[tuple[str, str]] = Counter()
+    for tensor in tensors:
+        parts = _parts(tensor, checkpoint, taken) if is_fused(tensor.role.component) else []
+        if isinstance(parts, str):
+            kept[tensor.role.component, parts] += 1
+            parts = []
+        found += [tensor, *parts] if whole or not parts else parts
+    notes = [
+        f"{component} is kept as one matrix in {number:,} tensor{'s'[: number > 1]}: {reason}"
+        for (component, reason), number in kept.items()
+    ]
+    return found, [_note(text) for text in notes]
+
+
+def _parts(
+    tensor: WeightTensor, checkpoint: Checkpoint, taken: set[tuple[int, str]]
+) -> list[WeightTensor] | str:
+    """Give the parts of a fused tensor, or why it stays whole."""
+    info, role = tensor.info, tensor.role
+    if tensor.status not in COUNTED:
+        return f"its status is {tensor.status}"
+    layout = layout_of(info.name, role, info.shape, checkpoint.config)
+    if isinstance(layout, str):
+        return layout
+    if hasattr(checkpoint.tensor(info.name), "device_mesh"):
+        return "it is spread over processes"
+    parts = [
+        replace(
+            tensor,
+            role=replace(role, component=part.component, transposed=part.transposed),
+            part=part,
+        )
+        for part in layout
+    ]
+    for part in parts:
+        if (role.layer, part.role.component) in taken:
+            return f"the layer has a {part.role.component} of its own"
+        if min(part.features) < 2 or part.features[0] * part.features[1] < MINIMUM_WEIGHTS:
+            return f"its {part.role.component} would be {part.features[0]} x {part.features[1]}"
+    return parts
+
+
+def _note(text: str) -> dict[str, Any]:
+    """Say something of a checkpoint where its tensors that are not fitted are listed."""
+    return {"tensor": "", "shape": [], "dtype": "", "reason": text}
 
 
 def check_number_of_matrices(
@@ -273,7 +361,7 @@ def begin_counting(
                 watch(weights)
             except CheckpointError as err:
                 problem = str(err)
-        nbytes = tensor.info.nbytes // max(len(tensor.experts), 1)
+        nbytes = tensor.nbytes
         in_place = counting.counts_in_place(weights)
         for expert in experts:
             pending = None

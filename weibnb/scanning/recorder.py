@@ -11,8 +11,8 @@ from weibnb.fits.schema import escape
 from weibnb.fitting.weibull import check_protocol
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import Planned
-from weibnb.messages import printable
-from weibnb.scanning.matrices import begin_counting, list_matrices
+from weibnb.messages import check_choice, printable
+from weibnb.scanning.matrices import FUSED, begin_counting, list_matrices
 from weibnb.scanning.results import Results
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from weibnb.fitting.weibull import Estimator
-    from weibnb.scanning.matrices import MatrixInCounting
+    from weibnb.scanning.matrices import Fused, MatrixInCounting
 
 
 class Recorder:
@@ -37,7 +37,7 @@ class Recorder:
         Its name in the fits; by default that of its class.
     device : str or sequence of str
         As in `weibnb.scan`. Weights on a device of this kind are counted where they are.
-    trim, estimator
+    trim, estimator, fused
         As in `weibnb.scan`.
     keep_counts : bool
         Keep the magnitude counts, which allow `weibnb.refit` and every plot. In memory they take
@@ -88,10 +88,13 @@ class Recorder:
         device: str | Sequence[str] = "auto",
         trim: tuple[float, float] | None = None,
         estimator: Estimator = "rank_regression",
+        fused: Fused = "keep",
         keep_counts: bool = True,
         store: str | os.PathLike[str] | None = None,
     ) -> None:
         trim, estimator = check_protocol(trim, estimator)
+        check_choice("fused", fused, FUSED)
+        self._fused: Fused = fused
         self._model = model
         self._name = type(model).__name__ if name is None else name
         self._results = Results(
@@ -126,7 +129,7 @@ class Recorder:
         if step < 0 or step in self.steps:
             raise ValueError(f"`step` must be at least 0 and not recorded before, got {step}.")
         self._collect()
-        listing = list_matrices(Planned(self._name, step, self._model))
+        listing = list_matrices(Planned(self._name, step, self._model), fused=self._fused)
         if listing.error is not None:
             raise listing.error
         if not listing.tensors:

@@ -10,6 +10,7 @@ import numpy as np
 
 from weibnb.fits.build import estimate
 from weibnb.fits.layout import lay_out
+from weibnb.fits.schema import escape
 from weibnb.fits.store import Store
 from weibnb.fits.store_reading import open_store
 from weibnb.interrupts import held
@@ -65,6 +66,7 @@ class Results:
                 store, trim=trim, estimator=estimator, experts=experts, keep_counts=keep_counts
             )
         self._sources: dict[Key, Source] = {}
+        self._cells: dict[Key, set[Cell]] = {}
         self._open: dict[tuple[Key, Cell], Matrix] = {}
         self._columns: list[dict[str, NDArray[Any]]] = []
         self._batch: list[Matrix] = []
@@ -101,6 +103,10 @@ class Results:
         key = source.model, source.step
         self._sources[key] = source
         if self.store is not None:
+            if listing.error is None:
+                self._cells[escape(source.model), source.step] = {
+                    (m.layer, m.component, m.expert) for m in matrices
+                }
             return self.store.begin(source, matrices, rescan=rescan)
         cells = {(matrix.layer, matrix.component, matrix.expert): matrix for matrix in matrices}
         self._open |= {(key, cell): matrix for cell, matrix in cells.items()}
@@ -125,12 +131,15 @@ class Results:
         """Give the fits of what was begun, or of the `wanted` (model, step) of a store.
 
         What is not counted yet has the status ``pending``; in memory, checkpoints of whose
-        matrices none was counted are left out.
+        matrices none was counted are left out. Of what a store holds of a checkpoint only the
+        cells that were begun are given, all of them if it could not be read.
         """
         self.flush()
         with held():
             if self.store is not None:
-                return open_store(self.store.path, wanted=wanted, experts=self._experts)
+                return open_store(
+                    self.store.path, wanted=wanted, cells=self._cells, experts=self._experts
+                )
             reached = {key for columns in self._columns for key in _keys(columns)}
             waiting = [matrix for (key, _), matrix in self._open.items() if key in reached]
             untouched = {key for key, _ in self._open} - reached

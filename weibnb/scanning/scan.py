@@ -18,7 +18,7 @@ from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, printable, shortened
 from weibnb.scanning.listing import list_checkpoints
-from weibnb.scanning.matrices import begin_counting
+from weibnb.scanning.matrices import FUSED, Fused, begin_counting
 from weibnb.scanning.results import Results
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def scan(
     estimator: Estimator = "rank_regression",
     device: str | Sequence[str] = "auto",
     experts: Literal["median", "each"] = "median",
+    fused: Fused = "keep",
     keep_counts: bool = True,
     store: str | os.PathLike[str] | None = None,
     rescan: bool = False,
@@ -85,6 +86,10 @@ def scan(
     experts : {"median", "each"}
         A cell of a mixture-of-experts layer holds the median over its experts, or there is a
         dim ``expert`` (-1 for matrices that are not experts).
+    fused : {"keep", "split", "both"}
+        A matrix that holds several (``qkv_proj``, ``gate_up_proj``) is fitted as it is stored, or
+        its parts are (``q_proj``, ``k_proj``, ``v_proj``), or both. What cannot be split is kept,
+        and `weibnb.not_fitted` says why.
     keep_counts : bool
         Keep the magnitude counts, some 3-10 kB a matrix: they allow `refit` and every plot.
     store : path, optional
@@ -149,6 +154,7 @@ def scan(
     """
     trim, estimator = check_protocol(trim, estimator)
     check_choice("experts", experts, ("median", "each"))
+    check_choice("fused", fused, FUSED)
     if rescan and store is None:
         raise ValueError("`rescan` must come with a store, got store=None.")
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
@@ -172,7 +178,7 @@ def scan(
             Counting(device, workers=workers) as counting,
             _progress_bar(progress=progress) as bar,
         ):
-            listings.extend(list_checkpoints(plan, limits))
+            listings.extend(list_checkpoints(plan, limits, fused=fused))
             with results.alone():
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
                 bar.total = sum(map(_nbytes, listings, still_open))
@@ -244,7 +250,7 @@ def _count(
 def _nbytes(listing: Listing, cells: set[Cell]) -> int:
     """Bytes of the matrices of a checkpoint that are to be counted."""
     return sum(
-        tensor.info.nbytes // len(tensor.experts)
+        tensor.nbytes
         for tensor in listing.tensors
         for expert in tensor.experts
         if (tensor.role.layer, tensor.role.component, expert) in cells
