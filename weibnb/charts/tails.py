@@ -56,8 +56,8 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
     Returns
     -------
     altair chart
-        One line per matrix, one small multiple per component; dashed: a Gaussian. The more steeply
-        a line falls, the heavier the tail; that of a Weibull is level.
+        One line per matrix, one small multiple per component; dashed: a Gaussian. The line of a
+        Weibull is level. The smallest weights rule k of all: a steep line is no heavy upper tail.
 
     Raises
     ------

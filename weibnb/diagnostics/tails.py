@@ -1,4 +1,4 @@
-"""How the tail of |w| differs from its body: trims, the Γ closure, heaviness without a model."""
+"""How |w| outside the body differs from it: trims, the Γ closure, heaviness without a model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ROWS_A_TASK = 64
 
 
 def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
-    """Fit the central 80 %, 90 % and all of the weights, and compare tail with body.
+    """Fit the central 80 %, 90 % and all of the weights, and compare k of the three.
 
     Parameters
     ----------
@@ -59,7 +59,11 @@ def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     Notes
     -----
     A Weibull has the same k at every trim: its gap is 0. A Gaussian is not a Weibull: its gap is
-    0.0544 by rank regression; only what exceeds that is a tail heavier than a Gaussian's.
+    0.0544 by rank regression. ``gap_excess`` compares with that, and is no measure of the upper
+    tail: k of all weights is ruled by the smallest ones, whose logarithms spread most. By
+    quadrature it is 0.063 for a uniform distribution, -0.007 for Student's t with 5 degrees of
+    freedom and -0.054 for Laplace; -0.03 for a Gaussian with lognormal row scales of H = 0.5.
+    `weibnb.diagnostics.upper_tail.upper_tail` measures the upper tail.
     Cost: a refit for each trim that is not the fits' own.
 
     References
