@@ -70,7 +70,8 @@ def outlier_strength(
     Returns
     -------
     xarray.Dataset
-        ``max_over_q99``, the largest |w| over the 99th percentile; ``expected_max`` and
+        ``max_over_q99``, the largest |w| over the 99th percentile, zeros included (`heaviness`
+        gives it without); ``expected_max`` and
         ``expected_max_sd`` of n weights of the fitted Weibull; ``gaussian_max``, the expected
         maximum of a Gaussian with the same body; ``excess`` = max_abs / expected_max;
         ``exceedance``, the probability that the fitted Weibull's maximum is as large;

@@ -180,8 +180,10 @@ def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     -------
     xarray.Dataset
         Of the non-zero finite |w|, all dimensionless: ``q90_over_q10``, ``q99_over_q50``,
-        ``q999_over_q50``, ``gini``, ``kurtosis`` (about zero, 3 for a Gaussian) and
-        ``max_over_q99``. A mixture-of-experts cell holds the median over its experts.
+        ``q999_over_q50``, ``gini``, ``nonzero_kurtosis`` (about zero, 3 for a Gaussian) and
+        ``nonzero_max_over_q99``. (``kurtosis`` of fits and ``max_over_q99`` of `outlier_strength`
+        are of all weights, zeros included.) A mixture-of-experts cell holds the median over its
+        experts.
 
     Raises
     ------
@@ -228,8 +230,8 @@ def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
         "q99_over_q50": (q99 / q50, "99th percentile of |w| over the median", "1"),
         "q999_over_q50": (q999 / q50, "99.9th percentile of |w| over the median", "1"),
         "gini": (gini, "Gini coefficient of |w|", "1"),
-        "kurtosis": (kurtosis, "Kurtosis about zero", "1"),
-        "max_over_q99": (beyond, "Largest |w| over the 99th percentile", "1"),
+        "nonzero_kurtosis": (kurtosis, "Kurtosis about zero, without zeros", "1"),
+        "nonzero_max_over_q99": (beyond, "Largest |w| over the 99th percentile without zeros", "1"),
     }
     result = assemble(measures)
     if "expert" in dims and "expert" not in fits["k"].dims:

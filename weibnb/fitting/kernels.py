@@ -38,7 +38,7 @@ def trim_ranks(n: float, lower: float, upper: float) -> tuple[float, float]:
 
 @compiled
 def _distance(
-    counts: Any, x: Any, exact: bool, n: float, lower: float, upper: float, k: float, b: float
+    counts: Any, x: Any, exact: int, n: float, lower: float, upper: float, k: float, b: float
 ) -> tuple[float, float, float]:
     """Largest |F - F_Weibull| in the trim, everywhere, and in the trim at mid-ranks.
 
@@ -168,7 +168,7 @@ def _body(counts: Any, positions: Any, n: float, first: float, last: float, out:
 def _fit_row(
     counts: Any,
     positions: Any,
-    exact: bool,
+    exact: int,
     n: float,
     trim: Any,
     likelihood: int,
@@ -248,6 +248,6 @@ def fit_rows(rows: Any, x: Any, coarse: Any, trim: Any, likelihood: int, minimum
             status = SUBNORMAL
         else:
             there, n = positions[: c.size], float(total)
-            status = _fit_row(c, there, kind == 1, n, trim, likelihood, work, result[row])
+            status = _fit_row(c, there, kind, n, trim, likelihood, work, result[row])
         result[row, STATUS] = status
     return result
