@@ -85,6 +85,10 @@ def outlier_strength(
 
     Notes
     -----
+    Fits do not know the scale of rows and columns: a Gaussian with rows of unequal scale has larger
+    weights than one of equal rows with the same body, and ``needs_look`` may be true without a
+    single weight that stands out in its row. `weibnb.find_outliers` looks at rows and columns.
+
     The standard deviation of the maximum is that of Gumbel's law, carried over to first order:
     ``(λ/k) (ln n + γ)^(1/k - 1) π/√6``. The Gaussian's σ is λ over the Gaussian anchor's λ/σ.
     The fit of a Gaussian matrix puts the maximum at 9.4 σ for n = 2^24, the Gaussian at 5.5 σ:

@@ -75,8 +75,8 @@ def upper_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     of 1/√m from m weights. The threshold is the one, of some 30 to 60 that leave from 10 % of the
     weights down to 50 of them, at which the distance from the power law is least (Clauset et al.).
     The error takes it as given; over draws the index spreads twice as much for t(3) and t(5), and
-    four times for Laplace and Gaussian, which are no power laws. Every law has a Hill index: that of a Gaussian is above 10, and
-    ``hill_ks`` far above ``1/√m`` says that no power law fits.
+    four times for Laplace and Gaussian, which are no power laws. Every law has a Hill index: that
+    of a Gaussian is about 10, and ``hill_ks`` far above ``1/√m`` says that no power law fits.
 
     Errors assume independent weights. Rows of unequal scale make a heavy tail too: counts cannot
     tell the two apart. Values stand for their rounding intervals, as in `heaviness`. Cost: some
