@@ -49,9 +49,10 @@ def find_populations(fits: Any, *, workers: int | None = None) -> xr.Dataset:
     xarray.Dataset
         The dims of the fits, and ``population`` ("small", "large") for ``share``, ``k`` and
         ``lam`` of the two components. ``verdict`` is "two populations", "one population", "comb"
-        (weights restored from few integers) or "not fitted" (``status`` tells why); ``separation`` is the depth of the notch between them in
-        nats, less five standard errors, 0 where there is none; ``boundary`` is the magnitude of
-        the notch; ``delta_bic`` is the BIC of one Weibull less that of the mixture.
+        (weights restored from few integers) or "not fitted" (``status`` tells why);
+        ``separation`` is the depth of the notch between them in nats, less five standard errors,
+        0 where there is none; ``boundary`` is the magnitude of the notch; ``delta_bic`` is the BIC
+        of one Weibull less that of the mixture.
 
     Raises
     ------
