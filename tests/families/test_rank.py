@@ -260,7 +260,7 @@ def test_a_gaussian_is_rejected_as_often_as_the_level_says() -> None:
     """β = 2 lies inside, ν = ∞ at the end: half of the ratios are 0."""
     rng = np.random.default_rng(6)
     families: list[Any] = ["half_normal", "generalised_gaussian", "student_t"]
-    tables = [
+    tables: list[Any] = [
         rank_families(rng.normal(size=4096), families=families).set_index("family")
         for _ in range(400)
     ]
@@ -276,7 +276,7 @@ def test_a_gaussian_is_rejected_as_often_as_the_level_says() -> None:
 
 def test_another_law_is_no_gaussian_and_the_half_normal_is_needed() -> None:
     draws = np.random.default_rng(0).standard_t(8, 100_000)
-    table = rank_families(draws).set_index("family")
+    table: Any = rank_families(draws).set_index("family")
     gain = (
         2
         * 100_000

@@ -122,8 +122,8 @@ def rank_families(
     the tail where their scales differ; scan with ``experts="each"`` to rank each.
 
     *Errors.* ``shape_se`` is the sandwich estimate: it does not need the family to be the true one,
-    but independent weights; NaN for a shape on its bound. It is too small where the score has no finite
-    variance, as for a Weibull fitted to t(2).
+    but independent weights; NaN for a shape on its bound. It is too small where the score has no
+    finite variance, as for a Weibull fitted to t(2).
 
     *Is it a Gaussian?* β = 2 lies inside the generalised Gaussian's shapes: the likelihood ratio of
     a Gaussian is chi-square with one degree of freedom. ν = ∞ is the end of Student's: half of all

@@ -217,7 +217,7 @@ def _too_coarse(counts: Any, columns: Any, coarse: Any, rank: float) -> bool:
         kind = coarse[columns[j]]
         on_grid = on_grid and kind == COARSE_AS_FLOAT32
         if seen >= rank:
-            return on_grid or kind == COARSE
+            return bool(on_grid or kind == COARSE)
     return False
 
 
