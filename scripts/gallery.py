@@ -90,7 +90,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     ),
     "body_tail": (
         "charts.body_tail_chart(fits)",
-        "k of the central 80 %, 90 % and all weights; the steeper, the heavier the tail.",
+        "k of the central 80 %, 90 % and all weights, beside a Gaussian's.",
     ),
     "outlier_strip": (
         "charts.outlier_strip(fits)",

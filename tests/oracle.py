@@ -147,7 +147,7 @@ def censored_maximum_likelihood(ordered: Array, trim: tuple[float, float]) -> Fi
     return Fit(float(np.exp(found.x[0])), float(np.exp(found.x[1])))
 
 
-def kolmogorov_smirnov(
+def distances_at_mid_ranks(
     values: Array, counts: NDArray[np.int64], trim: tuple[float, float], k: float, lam: float
 ) -> tuple[float, float]:
     """Largest distance at the mid-ranks of occupied bins: in the trim, and everywhere."""
@@ -156,6 +156,17 @@ def kolmogorov_smirnov(
     distance = np.abs(-np.expm1(-((values / lam) ** k)) - middle)
     inside = (middle >= trim[0]) & (middle <= trim[1])
     return float(distance[inside].max(initial=0)), float(distance.max())
+
+
+def kolmogorov_smirnov(ordered: Array, trim: tuple[float, float], k: float, lam: float) -> float:
+    """Largest distance of sorted weights, one by one, at the levels of a trim."""
+    n = ordered.size
+    level = np.concatenate([np.arange(n) / n, np.arange(1, n + 1) / n, trim])
+    at = [int(max(np.ceil(p * n), 1)) - 1 for p in trim]
+    probability = -np.expm1(-((ordered / lam) ** k))
+    probability = np.concatenate([probability, probability, probability[at]])
+    inside = (level >= trim[0]) & (level <= trim[1])
+    return float(np.abs(probability - level)[inside].max())
 
 
 def quantile_function(

@@ -48,6 +48,7 @@ CALLED: dict[str, dict[str, Any]] = {
     "body_tail": {"workers": 1},
     "closure": {},
     "heaviness": {"workers": 1},
+    "upper_tail": {"workers": 1},
     "outlier_strength": {"rule": "weibull"},
     "rank_families": {"families": ["weibull", "half_normal"]},
     "find_populations": {"workers": 1},

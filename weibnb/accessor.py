@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # for the types alone: at run time a room is imported by its 
     import weibnb.diagnostics.dynamics
     import weibnb.diagnostics.outliers
     import weibnb.diagnostics.tails
+    import weibnb.diagnostics.upper_tail
     import weibnb.fits.select
     import weibnb.fits.tables
     import weibnb.scanning.locate  # noqa: TC004  (scanning is lazy at run time)
@@ -59,8 +60,8 @@ class WeibullAccessor:
     - Select and fit again: `refit`, `keep_status`, `keep_cells`, `counts_table`.
     - Judge k: `drift`, `judge`, `leaving`, `summarise`, `coefficient_of_variation`, `selection`,
       `storage_type`, `compare`.
-    - Look at tails and single weights: `body_tail`, `closure`, `heaviness`, `outlier_strength`,
-      `find_outliers`, `dead_lines`.
+    - Look at tails and single weights: `body_tail`, `closure`, `heaviness`, `upper_tail`,
+      `outlier_strength`, `find_outliers`, `dead_lines`.
     - Try other models: `rank_families`, `find_populations`.
     - Follow training: `training_budget`, `first_departure`, `split_growth`, `paired_growth`,
       `lambda_scaling`.
@@ -103,6 +104,7 @@ class WeibullAccessor:
     body_tail = Verb(lambda: weibnb.diagnostics.tails.body_tail)
     closure = Verb(lambda: weibnb.diagnostics.tails.closure)
     heaviness = Verb(lambda: weibnb.diagnostics.tails.heaviness)
+    upper_tail = Verb(lambda: weibnb.diagnostics.upper_tail.upper_tail)
     outlier_strength = Verb(lambda: weibnb.diagnostics.outliers.outlier_strength)
     find_outliers = Verb(lambda: weibnb.find_outliers)
     dead_lines = Verb(lambda: weibnb.scanning.locate.dead_lines)

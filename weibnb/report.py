@@ -314,14 +314,16 @@ def _outliers(fits: xr.Dataset, *, look: bool) -> Section:
         labels = ["model", "layer", "expert", "component"]
         table = find_outliers(fits)
         kept = labels if (table["expert"] >= 0).any() else _labels(fits)
-        table = table[[*kept, "row", "col", "value", "excess"]]
-        rule += " excess: |w| over the maximum that the fitted Weibull leads to expect."
+        table = table[[*kept, "row", "col", "value", "excess", "total"]]
+        rule += " excess: |w| over the maximum that the fitted Weibull leads to expect. total: the"
+        rule += " outliers of the matrix, of which at most 8 are listed."
     else:
         ratio = fits["max_abs"] / strength["threshold"]
         columns = strength[["max_over_q99"]].assign(max_abs=fits["max_abs"], times_the_rule=ratio)
         table = columns.to_dataframe().reset_index().sort_values("times_the_rule", ascending=False)
         table = table[table["times_the_rule"] > 1]
         table = table[[*_labels(fits), "max_abs", "max_over_q99", "times_the_rule"]]
+        rule += " Rows or columns of unequal scale pass it too; weibnb.find_outliers looks at them."
     return _first_rows(table, rule) if len(table) else (f"None. {rule}", "")
 
 

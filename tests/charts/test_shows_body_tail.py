@@ -17,6 +17,7 @@ pytest.importorskip("vl_convert")
 from tests.charts import helpers as show
 from tests.oracle import full_sort, magnitudes
 from weibnb import charts
+from weibnb.diagnostics.upper_tail import upper_tail
 
 TRIMS = {80.0: (0.1, 0.9), 90.0: (0.05, 0.95), 100.0: (0.0, 1.0)}
 
@@ -71,6 +72,21 @@ def test_points_are_refits_whatever_the_trim_of_the_fits(
     )
     words = estimator.replace("_", " ")
     assert f"dashed: a Gaussian by {words} for the same share" in show.subtitle(chart)
+
+
+def test_tooltips_have_the_upper_tail_with_its_error() -> None:
+    weights = {
+        f"model.layers.{i}.mlp.up_proj.weight": np.random.default_rng(i).standard_t(5, (256, 256))
+        for i in range(2)
+    }
+    fits = wb.scan({"m": weights})
+    tail = upper_tail(fits)
+    drawn = lines(charts.body_tail_chart(fits))
+    assert len(drawn.rows) == 6
+    for row in drawn.rows:
+        cell = tail.sel(layer=row["layer"])
+        for tip, name in (("upper tail", "near_tail"), ("SE(upper tail)", "near_tail_se")):
+            assert show.close(row[drawn.tips()[tip]], cell[name].item())
 
 
 def test_a_weibull_is_level_and_a_gaussian_lies_on_the_dashes() -> None:

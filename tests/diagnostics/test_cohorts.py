@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 import weibnb as wb
 from weibnb.diagnostics.attention import selection, storage_type
@@ -179,6 +180,29 @@ def test_fused_selection_falls_with_training_but_for_the_two_largest() -> None:
     pythia = reference_cohort().sel(model=PYTHIA, component="qkv_proj")
     assert (pythia.t_over_tau.diff("model") <= 0).all()
     assert np.argsort(pythia.k.values).tolist() == [0, 1, 2, 4, 3]
+
+
+def test_what_the_tables_say_of_k_and_the_budget_and_of_k_and_lam() -> None:
+    """The published words go further: see the findings in docs/diagnostics.md."""
+    cohort = reference_cohort()
+    fused = cohort.sel(model=cohort.k.sel(component="qkv_proj").notnull().values)
+    budget = stats.spearmanr(fused.k.sel(component="qkv_proj"), fused.t_over_tau)
+    assert budget.statistic == pytest.approx(-0.82, abs=5e-3)
+    assert budget.pvalue == pytest.approx(0.09, abs=5e-3)
+    for component, expected in {"k_proj": 0.89, "qkv_proj": -0.90}.items():
+        entries = cohort.sel(component=component).dropna("model", subset=["k"])
+        found = stats.spearmanr(entries.k, entries.lam)
+        assert found.statistic == pytest.approx(expected, abs=5e-3)
+        assert found.pvalue < 0.05
+
+
+def test_an_edge_of_selection_parts_entries_of_one_storage() -> None:
+    cohort = reference_cohort()
+    k, storage = cohort.k.sel(component=["q_proj", "k_proj", "qkv_proj"]), storage_type(cohort)
+    for word, above, of in (("GQA", 3, 10), ("fused", 2, 5), ("separate MHA", 0, 4)):
+        some = k.values[storage.str.startswith(word).values]
+        some = some[np.isfinite(some)]
+        assert ((some > 1.15).sum(), some.size) == (above, of)
 
 
 def test_scale_of_pythia_follows_the_optimiser() -> None:

@@ -98,6 +98,40 @@ def test_a_lattice_of_integers_is_one_population() -> None:
             assert found["verdict"].item() == "one population"
 
 
+@pytest.mark.parametrize("bits", [3, 4, 6, 8])
+@pytest.mark.parametrize("group", [128, 512])
+def test_restored_integers_are_no_two_populations(bits: int, group: int) -> None:
+    found = []
+    for seed in range(10):
+        x = np.random.default_rng(seed).normal(size=(512, 512)).reshape(-1, group)
+        step = np.abs(x).max(axis=1, keepdims=True) / (2 ** (bits - 1) - 1)
+        found.append(find_populations((np.round(x / step) * step).astype(np.float16)))
+    words = [each["verdict"].item() for each in found]
+    assert set(words) <= {"comb", "one population"}
+    assert bits == 3 or "comb" in words
+
+
+def test_two_populations_survive_a_scale_for_each_row() -> None:
+    """Half of the rows nearly dead, restored from 8 bits: both a comb and two populations."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(512, 512)) * np.where(np.arange(512) < 256, 1e-3, 1)[:, None]
+    step = np.abs(x).max(axis=1, keepdims=True) / 127
+    restored = (np.round(x / step) * step).astype(np.float32)
+    assert find_populations(restored)["verdict"].item() == "two populations"
+
+
+@pytest.mark.parametrize(
+    ("share", "ratio", "found"),
+    [(0.05, 20, 0.148), (0.1, 20, 0.17), (0.3, 20, 0.35), (0.3, 10, 0.394), (0.5, 50, 0.517)],
+)
+def test_shares_are_biased_as_the_documentation_says(
+    share: float, ratio: float, found: float
+) -> None:
+    rng = np.random.default_rng(7)
+    result = find_populations(draw(gaussians(share, ratio), 1 << 20, rng))
+    assert result["share"].values[0] == pytest.approx(found, abs=0.01)
+
+
 def test_populations_of_a_dataset(fits: xr.Dataset) -> None:
     found = find_populations(fits)
     verdict = found["verdict"].squeeze("step")

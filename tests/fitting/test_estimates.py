@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -61,7 +63,7 @@ def test_rows_of_one_table_do_not_touch_each_other() -> None:
 
 def test_an_empty_table() -> None:
     rows = CountRows.of([])
-    assert [len(column) for column in fit_counts(rows).values()] == [0] * 9
+    assert [len(column) for column in fit_counts(rows).values()] == [0] * 10
     assert describe_counts(rows)["quantile"].shape == (0, 12)
 
 
@@ -79,3 +81,50 @@ def test_more_weights_than_32_bits_count() -> None:
     apart = np.abs(np.array(QUANTILES) * 10_000 % 1 - 0.5) < 0.4
     np.testing.assert_allclose(plain["quantile"][0][apart], expected[apart], rtol=1e-12)
     assert fitted["k_se"][0] == pytest.approx(1.4e-6, rel=0.1)
+
+
+def ks_of_a_gaussian(levels: int | None, dtype: Any) -> tuple[float, float]:
+    """`ks` and `ks_midrank` of a Gaussian restored from integers with one scale."""
+    weights = oracle.sample("gaussian", 1 << 18, 5)
+    if levels:
+        step = np.abs(weights).max() / levels
+        weights = np.round(weights / step) * step
+    found = fit_weibull(weights.astype(dtype))
+    return found.ks, found.ks_midrank
+
+
+def test_ks_is_the_largest_distance_and_its_mid_ranks_are_free_of_the_grid() -> None:
+    four_bits = ks_of_a_gaussian(7, np.float16)
+    assert four_bits == pytest.approx((0.27, 0.03), abs=0.02)
+    plain, raw = ks_of_a_gaussian(None, np.float16), ks_of_a_gaussian(None, np.float32)
+    assert plain[1] == pytest.approx(raw[1], abs=2e-4)
+    assert plain[0] == pytest.approx(plain[1], abs=1e-3)
+    assert raw[0] == raw[1]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "status"),
+    [
+        ("float32", 1e-34, "ok"),
+        ("float32", 1e-39, "subnormal"),
+        ("float32", 1e-40, "subnormal"),
+        ("float64", 1e-40, "ok"),
+        ("float64", 1e-304, "ok"),
+        ("float64", 1e-309, "subnormal"),
+        ("float64", 1e-310, "subnormal"),
+    ],
+)
+@pytest.mark.parametrize("trim", [(0.1, 0.9), (0.001, 1.0)])
+@pytest.mark.parametrize("n", [2_000, 1 << 17])
+def test_a_fit_is_right_or_refused_among_the_smallest_numbers(
+    n: int, trim: tuple[float, float], dtype: str, scale: float, status: str
+) -> None:
+    weights = oracle.sample("gaussian", n, 5)
+    found = fit_weibull((weights * scale).astype(dtype), trim=trim)
+    assert found.status == status
+    if status == "ok":
+        expected = fit_weibull(weights.astype(dtype), trim=trim)
+        assert found.k == pytest.approx(expected.k, rel=1e-3)
+        assert found.lam / scale == pytest.approx(expected.lam, rel=1e-3)
+    else:
+        assert np.isnan(found.k)

@@ -241,7 +241,53 @@ def test_a_fit_that_failed_is_silent() -> None:
     run = {"m": {DOWN.format(0): np.zeros((30, 30)), name: normal(30, 30)}}
     table = find_outliers(wb.scan(run), source=run)
     assert table.empty
-    assert list(table.columns)[-3:] == ["excess", "exceedance", "rule"]
+    assert list(table.columns)[-4:] == ["excess", "exceedance", "rule", "total"]
+
+
+# --- rows and columns of unequal scale
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4"])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("spread", [0.5, 0.7])
+def test_unequal_lines_are_silent_and_planted_weights_are_found(
+    spread: float, axis: int, dtype: str
+) -> None:
+    """The rule from fits alone flags these; in its own lines only the planted weight stands out."""
+    flagged = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        shape = (512, 1) if axis == 0 else (1, 512)
+        weights = rng.normal(0, 0.02, (512, 512)) * np.exp(rng.normal(0, spread, shape))
+        for weight, expected in ((None, 0), (3.0, 1)):
+            if weight:
+                weights[17, 23] = weight * np.median(np.abs(weights[17])) / 0.0135
+            run = {"m": {DOWN.format(0): weights.astype(dtype)}}
+            fits = wb.scan(run)
+            found = find_outliers(fits, source=run)
+            assert found[["row", "col"]].values.tolist() == [[17, 23]] * expected
+            flagged += bool(outlier_strength(fits)["needs_look"].item()) and not expected
+    assert flagged >= (8 if spread > 0.6 else 1)
+
+
+def test_a_heavy_tail_of_single_weights_is_still_flagged() -> None:
+    weights = 0.02 * np.random.default_rng(0).standard_t(3, (512, 512))
+    run = {"m": {DOWN.format(0): weights}}
+    assert find_outliers(wb.scan(run), source=run)["total"].iloc[0] > 8
+
+
+def test_the_total_counts_what_is_not_listed() -> None:
+    weights = normal(256, 256)
+    places = np.random.default_rng(1).choice(weights.size, 20, replace=False)
+    weights.flat[places] = 1.0
+    run = {"m": {DOWN.format(0): weights, Q.format(1): planted(256, 256, at=(1, 1), value=2.0)}}
+    fits = wb.scan(run)
+    found = find_outliers(fits, source=run, top=5)
+    assert found.groupby("component")["total"].agg(["size", "max"]).values.tolist() == [
+        [5, 20],
+        [1, 1],
+    ]
+    assert len(find_outliers(fits, source=run, top=100)) == 21
 
 
 # --- the largest of a buffer

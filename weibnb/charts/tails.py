@@ -42,6 +42,7 @@ _RATIOS = [0.5, 1, 2, 3, 5, 10, 20, 50, 100, 1000]
 _FLAGS = 12
 # Estimates that `body_tail` gives for every trim.
 _BY_TRIM = ("k", "k_se", "lam", "lam_se")
+_UPPER = ("near_tail", "near_tail_se")
 
 
 @as_chart
@@ -56,8 +57,9 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
     Returns
     -------
     altair chart
-        One line per matrix, one small multiple per component; dashed: a Gaussian. The more steeply
-        a line falls, the heavier the tail; that of a Weibull is level.
+        One line per matrix, one small multiple per component; dashed: a Gaussian. The line of a
+        Weibull is level. The smallest weights rule k of all: a steep line is no heavy upper tail.
+        Tooltips have ``near_tail`` of `upper_tail` with its error.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
 
     Notes
     -----
-    Cost: that of `weibnb.diagnostics.tails.body_tail`.
+    Cost: that of `weibnb.diagnostics.tails.body_tail` and `upper_tail`.
 
     Examples
     --------
@@ -76,6 +78,7 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
     >>> chart = body_tail_chart(fits)
     """
     from weibnb.diagnostics.tails import body_tail
+    from weibnb.diagnostics.upper_tail import upper_tail
 
     whole = prepare(fits, "counts", dims=DIMS)
     light = last_step(prepare(fits, light=True, dims=DIMS))
@@ -87,9 +90,10 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
     table = panels(table[table["reason"] == ""], "model", "component")
     table, note = thinned(table, "layer", rows=1_500)
     whole = whole.sel(step=light["step"]).isel(layer=whole["layer"].isin(table["layer"]).values)
-    tail = body_tail(whole)
+    tail = body_tail(whole).assign(upper_tail(whole)[list(_UPPER)])
     dims = [*light["k"].dims, "trim"]
-    values = tail[list(_BY_TRIM)].reset_coords(drop=True).to_dataframe(dim_order=dims).reset_index()
+    values = tail[[*_BY_TRIM, *_UPPER]].reset_coords(drop=True)
+    values = values.to_dataframe(dim_order=dims).reset_index()
     for column in ("model", "component"):
         values[column] = values[column].map(printable)
     # r² is known at the trim of the fits alone
@@ -108,7 +112,8 @@ def _tail_layers(table: pd.DataFrame, tail: xr.Dataset) -> list[Spec]:
     """Draw one line per matrix, and that of a Gaussian."""
     x = ordinal("share", title="central share (%)", axis={"labelAngle": 0})
     place: Spec = {"x": x, "y": k_axis()}
-    each = {"detail": detail(table, "layer"), "tooltip": tooltips(table, "trim=central share")}
+    tips = ("trim=central share", "near_tail=upper tail", "near_tail_se=SE(upper tail)")
+    each = {"detail": detail(table, "layer"), "tooltip": tooltips(table, *tips)}
     ideal = {"share": 100 * tail["trim"].values, "k": tail["gaussian_k"].values}
     line = place | depth_scales(table) | each
     return [

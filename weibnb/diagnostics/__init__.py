@@ -1,7 +1,8 @@
 """What fits mean: rules that take fits and return verdicts with their errors.
 
-`drift` and `bands` judge k, `attention` the queries and keys, `tails` and `outliers` the large
-weights, `cohorts` the nearest published models, `budget` and `dynamics` the training.
+`drift` and `bands` judge k, `attention` the queries and keys, `tails`, `upper_tail` and
+`outliers` the large weights, `cohorts` the nearest published models, `budget` and `dynamics` the
+training.
 """
 
 import lazy_loader
@@ -17,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "dynamics",
         "outliers",
         "tails",
+        "upper_tail",
         "verdicts",
     ],
 )

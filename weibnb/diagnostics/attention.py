@@ -17,8 +17,9 @@ from weibnb.diagnostics.verdicts import (
 )
 from weibnb.fits.schema import prepare
 
-#: Severity of selection by k, set in the gaps of the published ranges: separately stored MHA
-#: 0.76-0.99, GQA 1.10-1.16, fused 1.05-1.18; 1.204 is the upper edge of the transmission band.
+#: Severity of selection by k. 1.0 lies between the published ranges (separately stored MHA
+#: 0.76-0.99, GQA 1.10-1.16, fused 1.05-1.18), 1.15 inside two of them; 1.204 is the upper edge of
+#: the transmission band.
 SELECTION_CONVENTION = "weibnb selection 1: deep < 1.0, mild < 1.15, near-transmission <= 1.204"
 SELECTION_EDGES = (1.0, 1.15, float(np.nextafter(1.204, np.inf)))
 SELECTION_WORDS = ("deep", "mild", "near-transmission", "above transmission")
@@ -103,7 +104,8 @@ def selection(fits: xr.Dataset) -> xr.Dataset:
     References
     ----------
     T. Ding, arXiv:2605.18898: separately stored MHA 0.76-0.99, GQA 1.10-1.16, fused 1.05-1.18.
-    The edges between them: `SELECTION_CONVENTION`.
+    The edges are a convention of weibnb, `SELECTION_CONVENTION`; 1.15 lies inside the ranges of
+    GQA and fused storage, and parts their entries.
 
     Examples
     --------

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-#: Severity of drift by \|Δk\| in percent of the anchor.
+#: Severity of drift by \|Δk\| in percent of the anchor; the edges are npm-weibull-py's (0.4).
 DRIFT_CONVENTION = "weibnb drift 1: invariant < 1 %, mild 1-30 %, strong > 30 %"
 DRIFT_EDGES = (1.0, float(np.nextafter(30.0, np.inf)))
 DRIFT_WORDS = ("invariant", "mild", "strong")
@@ -108,7 +108,8 @@ def drift(
 
     References
     ----------
-    T. Ding, arXiv:2605.18898 (k0 = 1.2054). The edges: `DRIFT_CONVENTION`.
+    T. Ding, arXiv:2605.18898 (k0 = 1.2054). The edges 1 % and 30 %: the library npm-weibull-py 0.4
+    (trajectory.py); recorded as `DRIFT_CONVENTION`.
 
     Examples
     --------

@@ -70,7 +70,8 @@ def outlier_strength(
     Returns
     -------
     xarray.Dataset
-        ``max_over_q99``, the largest |w| over the 99th percentile; ``expected_max`` and
+        ``max_over_q99``, the largest |w| over the 99th percentile, zeros included (`heaviness`
+        gives it without); ``expected_max`` and
         ``expected_max_sd`` of n weights of the fitted Weibull; ``gaussian_max``, the expected
         maximum of a Gaussian with the same body; ``excess`` = max_abs / expected_max;
         ``exceedance``, the probability that the fitted Weibull's maximum is as large;
@@ -84,6 +85,10 @@ def outlier_strength(
 
     Notes
     -----
+    Fits do not know the scale of rows and columns: a Gaussian with rows of unequal scale has larger
+    weights than one of equal rows with the same body, and ``needs_look`` may be true without a
+    single weight that stands out in its row. `weibnb.find_outliers` looks at rows and columns.
+
     The standard deviation of the maximum is that of Gumbel's law, carried over to first order:
     ``(λ/k) (ln n + γ)^(1/k - 1) π/√6``. The Gaussian's σ is λ over the Gaussian anchor's λ/σ.
     The fit of a Gaussian matrix puts the maximum at 9.4 σ for n = 2^24, the Gaussian at 5.5 σ:

@@ -1,4 +1,4 @@
-"""How the tail of |w| differs from its body: trims, the Γ closure, heaviness without a model."""
+"""How |w| outside the body differs from it: trims, the Γ closure, heaviness without a model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ROWS_A_TASK = 64
 
 
 def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
-    """Fit the central 80 %, 90 % and all of the weights, and compare tail with body.
+    """Fit the central 80 %, 90 % and all of the weights, and compare k of the three.
 
     Parameters
     ----------
@@ -59,7 +59,11 @@ def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     Notes
     -----
     A Weibull has the same k at every trim: its gap is 0. A Gaussian is not a Weibull: its gap is
-    0.0544 by rank regression; only what exceeds that is a tail heavier than a Gaussian's.
+    0.0544 by rank regression. ``gap_excess`` compares with that, and is no measure of the upper
+    tail: k of all weights is ruled by the smallest ones, whose logarithms spread most. By
+    quadrature it is 0.063 for a uniform distribution, -0.007 for Student's t with 5 degrees of
+    freedom and -0.054 for Laplace; -0.03 for a Gaussian with lognormal row scales of H = 0.5.
+    `weibnb.diagnostics.upper_tail.upper_tail` measures the upper tail.
     Cost: a refit for each trim that is not the fits' own.
 
     References
@@ -176,8 +180,10 @@ def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     -------
     xarray.Dataset
         Of the non-zero finite |w|, all dimensionless: ``q90_over_q10``, ``q99_over_q50``,
-        ``q999_over_q50``, ``gini``, ``kurtosis`` (about zero, 3 for a Gaussian) and
-        ``max_over_q99``. A mixture-of-experts cell holds the median over its experts.
+        ``q999_over_q50``, ``gini``, ``nonzero_kurtosis`` (about zero, 3 for a Gaussian) and
+        ``nonzero_max_over_q99``. (``kurtosis`` of fits and ``max_over_q99`` of `outlier_strength`
+        are of all weights, zeros included.) A mixture-of-experts cell holds the median over its
+        experts.
 
     Raises
     ------
@@ -224,8 +230,8 @@ def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
         "q99_over_q50": (q99 / q50, "99th percentile of |w| over the median", "1"),
         "q999_over_q50": (q999 / q50, "99.9th percentile of |w| over the median", "1"),
         "gini": (gini, "Gini coefficient of |w|", "1"),
-        "kurtosis": (kurtosis, "Kurtosis about zero", "1"),
-        "max_over_q99": (beyond, "Largest |w| over the 99th percentile", "1"),
+        "nonzero_kurtosis": (kurtosis, "Kurtosis about zero, without zeros", "1"),
+        "nonzero_max_over_q99": (beyond, "Largest |w| over the 99th percentile without zeros", "1"),
     }
     result = assemble(measures)
     if "expert" in dims and "expert" not in fits["k"].dims:

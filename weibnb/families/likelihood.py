@@ -112,6 +112,45 @@ def climb(
 
 
 @compiled
+def shape_error(
+    family: int, v: float, u: float, edges: Any, share: Any, floor: float, n: float
+) -> float:
+    """Give the standard error of the shape at the maximum, by the sandwich formula H⁻¹ J H⁻¹ / n.
+
+    J is the variance of the score of a group, so the family need not be the true one. NaN for a
+    shape on its bound.
+    """
+    if family == HALF_NORMAL or not SHAPE_BOUNDS[family, 0] < v < SHAPE_BOUNDS[family, 1]:
+        return np.nan
+    d, one = np.empty(6), np.empty(6)
+    _evaluate(family, v, u, edges, share, floor, QUADRATURE, d)
+    terms = density_terms(family, v)
+    e_v, e_u, e_vv, e_uv, e_uu = 0.0, 0.0, 0.0, 0.0, 0.0
+    for j in range(share.size):
+        part, half = share[j], 0.5 * (edges[j + 1] - edges[j])
+        if part == 0.0:
+            continue
+        if math.isfinite(half):
+            _, s_v, s_u, _, _, _ = _mass(family, terms, edges[j] + half - u, half)
+        else:
+            one[:] = 0.0
+            _add_exact(family, v, u, edges[j : j + 2], share[j : j + 1], -np.inf, one)
+            s_v, s_u = one[1] / part, one[2] / part
+        e_v += part * s_v
+        e_u += part * s_u
+        e_vv += part * s_v * s_v
+        e_uv += part * s_v * s_u
+        e_uu += part * s_u * s_u
+    j_vv, j_uv, j_uu = e_vv - e_v * e_v, e_uv - e_v * e_u, e_uu - e_u * e_u
+    determinant = d[3] * d[5] - d[4] * d[4]
+    if not determinant > 0.0:
+        return np.nan
+    by_v, by_u = d[5] / determinant, -d[4] / determinant
+    variance = by_v * by_v * j_vv + 2.0 * by_v * by_u * j_uv + by_u * by_u * j_uu
+    return math.exp(v) * math.sqrt(max(variance, 0.0) / n)
+
+
+@compiled
 def _step(family: int, v: float, d: Any, damp: float) -> tuple[float, float, float]:
     """Newton's step in v and u, made to climb and at most 1.5 long, and twice what it gains."""
     g_v, g_u, a, h_uv, b = d[1], d[2], d[3] - damp, d[4], d[5] - damp

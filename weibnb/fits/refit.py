@@ -82,7 +82,8 @@ def refit(
         nonfinite=fits["nonfinite"].values,
         scaled=fits["scaled"].values,
     )
-    result = fits.assign({name: (dims, fresh[name], fits[name].attrs) for name in fresh})
+    kept = [name for name in fresh if name in fits]
+    result = fits.assign({name: (dims, fresh[name], fits[name].attrs) for name in kept})
     result["protocol"] = xr.full_like(fits["problem"], protocol_text(trim, chosen), dtype=object)
     result.attrs = fits.attrs | protocol_attributes(trim, chosen)
     return result

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-#: Names of the estimates, in the order of the compiled columns.
+#: Names of the estimates that fits hold, in the order of the compiled columns.
 ESTIMATES = ("k", "lam", "r2", "ks", "ks_full", "k_se", "lam_se", "k_lam_correlation")
+#: The same with what is kept of a single fit alone.
+COLUMNS = (*ESTIMATES, "ks_midrank")
+# Intervals that must lie below a magnitude for it to be fitted, the grid of the subnormal
+# intervals of float32, and where they are that many: some 1.5e-39.
+_FEWEST_STEPS = 64
+_FLOAT32_GRID, _FLOAT32_FINE = 2.0**-137, 2.0**-129
 #: Matrices that a thread takes at once.
 BATCH = 64
 
@@ -33,20 +39,34 @@ def fit_counts(
 ) -> dict[str, NDArray[Any]]:
     """Fit a Weibull to every row of counts, as `fit_weibull` does to one.
 
-    Returns `ESTIMATES` and ``status``, each (matrices,).
+    Returns `COLUMNS` and ``status``, each (matrices,).
     """
     from weibnb.fitting.kernels import STATUS, fit_rows
 
     trim, estimator = check_protocol(trim, estimator)
     low, high = label_values(rows.labels), upper_edge(rows.labels)
     x = np.log(np.stack([low / 2 + high / 2, low]))
+    coarse = _coarseness(low, high)
     likelihood = estimator == "maximum_likelihood"
 
     def job(part: slice) -> Array:
-        table: Array = fit_rows(rows.part(part), x, trim, likelihood, MINIMUM_WEIGHTS)
+        part_of = rows.part(part)
+        table: Array = fit_rows(part_of, x, coarse, trim, likelihood, MINIMUM_WEIGHTS)
         return table
 
     columns = np.concatenate(on_threads(job, slices(rows.exact.size, BATCH), workers)).T
-    fitted: dict[str, NDArray[Any]] = dict(zip(ESTIMATES, columns, strict=False))
+    fitted: dict[str, NDArray[Any]] = dict(zip(COLUMNS, columns, strict=False))
     fitted["status"] = FIT_WORDS[columns[STATUS].astype(int)]
     return fitted
+
+
+def _coarseness(low: Array, high: Array) -> NDArray[np.int8]:
+    """Tell which intervals are too wide for their magnitude: those of subnormal numbers.
+
+    float32 has one for every 2^-136 there, which its label does not show.
+    """
+    from weibnb.fitting.kernels import COARSE, COARSE_AS_FLOAT32, FINE
+
+    as_float32 = (low < _FLOAT32_FINE) & (np.fmod(low, _FLOAT32_GRID) == 0)
+    kind = np.where(as_float32, COARSE_AS_FLOAT32, FINE)
+    return np.where(high - low > low / _FEWEST_STEPS, COARSE, kind).astype(np.int8)

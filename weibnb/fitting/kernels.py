@@ -10,10 +10,14 @@ from weibnb.compiled import compiled
 from weibnb.fitting.errors import likelihood_errors, regression_errors
 from weibnb.fitting.ordinates import prefix_sum, square_sum, weibull_of_ordinate
 
-# Columns of the result of `fit_rows`, in the order of `weibnb.fitting.estimates.ESTIMATES`.
-K, LAM, R2, KS, KS_FULL, K_SE, LAM_SE, CORRELATION, STATUS = range(9)
+# Columns of the result of `fit_rows`, in the order of `weibnb.fitting.estimates.COLUMNS`.
+K, LAM, R2, KS, KS_FULL, K_SE, LAM_SE, CORRELATION, KS_MIDRANK, STATUS = range(10)
 # Values of the column STATUS.
-OK, ALL_ZERO, CONSTANT, TOO_FEW, DEGENERATE, NO_CONVERGENCE = range(6)
+OK, ALL_ZERO, CONSTANT, TOO_FEW, DEGENERATE, NO_CONVERGENCE, SUBNORMAL = range(7)
+# How coarse an interval is: not, if the weights are float32, in any case.
+FINE, COARSE_AS_FLOAT32, COARSE = range(3)
+# Share of the weights below which coarse intervals do no harm.
+_LOWEST = 1e-3
 
 
 @compiled
@@ -33,26 +37,36 @@ def trim_ranks(n: float, lower: float, upper: float) -> tuple[float, float]:
 
 
 @compiled
-def _distance(counts: Any, x: Any, n: float, lower: float, upper: float, k: float, b: float) -> Any:
-    """Largest |F - F_Weibull| at the occupied bins' mid-ranks: in the trim, and everywhere.
+def _distance(
+    counts: Any, x: Any, exact: int, n: float, lower: float, upper: float, k: float, b: float
+) -> tuple[float, float, float]:
+    """Largest |F - F_Weibull| in the trim, everywhere, and in the trim at mid-ranks.
 
+    At a value F takes every level from the weights below to those up to it; of these, the ones in
+    [lower, upper] belong to the trim. An interval is taken at its middle and mid-rank alone.
     Outward from the body a tail is left as soon as neither distribution can differ by more.
     """
-    body, full = np.nan, 0.0
+    body, full, middle = np.nan, 0.0, np.nan
     below = 0.0
     stop_low = -1
     for j in range(counts.size):
         c = float(counts[j])
         mid = (below + 0.5 * c) / n
+        low = below / n if exact else mid
         below += c
-        if mid < lower:
+        high = below / n if exact else mid
+        if high < lower:
             stop_low = j
             continue
         probability = weibull_of_ordinate(k * (x[j] - b))
-        distance = abs(probability - mid)
-        if mid <= upper:
+        if low <= upper:
+            least, most = max(low, lower), min(high, upper)
+            distance = max(abs(probability - least), abs(probability - most))
             body = distance if np.isnan(body) else max(body, distance)
-        full = max(full, distance)
+        if lower <= mid <= upper:
+            distance = abs(probability - mid)
+            middle = distance if np.isnan(middle) else max(middle, distance)
+        full = max(full, abs(probability - low), abs(probability - high))
         if mid > upper and max(1.0 - below / n, 1.0 - probability) < full:
             break
     above = 0.0
@@ -61,11 +75,14 @@ def _distance(counts: Any, x: Any, n: float, lower: float, upper: float, k: floa
     for j in range(stop_low, -1, -1):
         c = float(counts[j])
         probability = weibull_of_ordinate(k * (x[j] - b))
-        full = max(full, abs(probability - (above - 0.5 * c) / n))
+        mid = (above - 0.5 * c) / n
+        high = above / n if exact else mid
         above -= c
+        low = above / n if exact else mid
+        full = max(full, abs(probability - low), abs(probability - high))
         if max(above / n, probability) < full:
             break
-    return body, full
+    return body, full, middle
 
 
 @compiled
@@ -149,7 +166,14 @@ def _body(counts: Any, positions: Any, n: float, first: float, last: float, out:
 
 @compiled
 def _fit_row(
-    counts: Any, positions: Any, n: float, trim: Any, likelihood: int, work: Any, out: Any
+    counts: Any,
+    positions: Any,
+    exact: int,
+    n: float,
+    trim: Any,
+    likelihood: int,
+    work: Any,
+    out: Any,
 ) -> int:
     """Fit one row, of which there is enough; returns its status."""
     first, last = trim_ranks(n, trim[0], trim[1])
@@ -174,19 +198,37 @@ def _fit_row(
     var_k, var_b, covariance = errors
     lam = np.exp(b)
     out[K], out[LAM], out[R2] = k, lam, sxy * sxy / (sxx * syy)
-    out[KS], out[KS_FULL] = _distance(counts, positions, n, trim[0], trim[1], k, b)
+    distances = _distance(counts, positions, exact, n, trim[0], trim[1], k, b)
+    out[KS], out[KS_FULL], out[KS_MIDRANK] = distances
     out[K_SE], out[LAM_SE] = np.sqrt(var_k), lam * np.sqrt(var_b)
     out[CORRELATION] = covariance / np.sqrt(var_k * var_b)
     return OK
 
 
 @compiled
-def fit_rows(rows: Any, x: Any, trim: Any, likelihood: int, minimum: int) -> Any:
-    """Fit every matrix of a `CountRows`: an array (matrices, 9), see the columns above.
+def _too_coarse(counts: Any, columns: Any, coarse: Any, rank: float) -> bool:
+    """Whether the interval that holds a rank is too coarse for a fit.
 
-    `x` (2, bins) is ln|w| of the bins read as intervals and as values.
+    Weights are float32 if all intervals up to there lie on the grid of its subnormal numbers.
     """
-    result = np.full((rows.exact.size, 9), np.nan)
+    seen, on_grid = 0.0, True
+    for j in range(counts.size):
+        seen += counts[j]
+        kind = coarse[columns[j]]
+        on_grid = on_grid and kind == COARSE_AS_FLOAT32
+        if seen >= rank:
+            return bool(on_grid or kind == COARSE)
+    return False
+
+
+@compiled
+def fit_rows(rows: Any, x: Any, coarse: Any, trim: Any, likelihood: int, minimum: int) -> Any:
+    """Fit every matrix of a `CountRows`: an array (matrices, 10), see the columns above.
+
+    `x` (2, bins) is ln|w| of the bins read as intervals and as values; `coarse` tells how coarse
+    they are as intervals.
+    """
+    result = np.full((rows.exact.size, 10), np.nan)
     work, positions = np.empty((3, rows.widest)), np.empty(rows.widest)
     for row in range(rows.exact.size):
         start, stop = rows.starts[row], rows.starts[row + 1]
@@ -202,8 +244,10 @@ def fit_rows(rows: Any, x: Any, trim: Any, likelihood: int, minimum: int) -> Any
             status = CONSTANT
         elif total < minimum:
             status = TOO_FEW
+        elif kind == 0 and _too_coarse(c, column, coarse, max(trim[0], _LOWEST) * total):
+            status = SUBNORMAL
         else:
-            there = positions[: c.size]
-            status = _fit_row(c, there, float(total), trim, likelihood, work, result[row])
+            there, n = positions[: c.size], float(total)
+            status = _fit_row(c, there, kind, n, trim, likelihood, work, result[row])
         result[row, STATUS] = status
     return result

@@ -9,7 +9,7 @@ import numpy as np
 
 from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
-from weibnb.fitting.estimates import ESTIMATES, fit_counts
+from weibnb.fitting.estimates import COLUMNS, fit_counts
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.status import status_after_fit
 from weibnb.fitting.weibull import Estimator, anchor, check_protocol, protocol_text
@@ -30,6 +30,8 @@ class WeibullFit:
         Coefficient of determination of the Weibull plot over the trim.
     ks, ks_full : float
         Kolmogorov-Smirnov distance over the trim and over everything.
+    ks_midrank : float
+        The distance over the trim at the mid-ranks of tied weights, free of the grid of the format.
     k_se, lam_se : float
         Standard errors under independent sampling.
     k_lam_correlation : float
@@ -53,6 +55,7 @@ class WeibullFit:
     k_se: float
     lam_se: float
     k_lam_correlation: float
+    ks_midrank: float
     n: int
     status: str
     trim: tuple[float, float]
@@ -121,7 +124,7 @@ def fit_weibull(
     Standard errors assume independent draws. For rank regression they come from the influence
     function of the estimator, for maximum likelihood from the sandwich formula; neither assumes
     that the weights follow a Weibull. ``ks`` is the largest distance between the fitted and the
-    empirical distribution at the mid-ranks of the occupied bins.
+    empirical distribution, on both sides of its jumps; ``ks_midrank`` halves the jumps.
 
     References
     ----------
@@ -144,7 +147,7 @@ def fit_weibull(
     fitted = fit_counts(rows, trim=trim, estimator=estimator, workers=workers)
     nonfinite = counted.nans + counted.infinities
     return WeibullFit(
-        **{name: float(fitted[name][0]) for name in ESTIMATES},
+        **{name: float(fitted[name][0]) for name in COLUMNS},
         n=counted.n,
         status=str(
             status_after_fit("ok", fitted["status"], zeros=counted.zeros, nonfinite=nonfinite)[0]

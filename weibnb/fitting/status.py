@@ -18,6 +18,7 @@ Status = Literal[
     "too_few",
     "degenerate",
     "no_convergence",
+    "subnormal",
     "all_zero",
     "no_finite",
     "empty",
@@ -41,6 +42,10 @@ MEANINGS: dict[Status, str] = {
     "too_few": f"not fitted: fewer than {MINIMUM_WEIGHTS} non-zero finite weights",
     "degenerate": "not fitted: only one magnitude lies inside the trim",
     "no_convergence": "not fitted: the likelihood has no maximum that Newton's method reaches",
+    "subnormal": (
+        "not fitted: the weights are so small that steps of their format are coarse "
+        "(float32 near 1e-39, float64 near 1e-309)"
+    ),
     "all_zero": "not fitted: every weight is zero",
     "no_finite": "not fitted: no weight is finite",
     "empty": "not fitted: the tensor has no elements",
@@ -63,7 +68,7 @@ LASTING: tuple[Status, ...] = (
 )  # fmt: skip
 #: Words of the compiled fit, in the order of its codes.
 FIT_WORDS = np.array(
-    ["ok", "all_zero", "constant", "too_few", "degenerate", "no_convergence"], dtype=object
+    ["ok", "all_zero", "constant", "too_few", "degenerate", "no_convergence", "subnormal"], object
 )
 
 
