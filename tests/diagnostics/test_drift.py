@@ -89,8 +89,8 @@ def test_drift_takes_the_anchor_of_the_protocol(
 @pytest.mark.parametrize(
     ("percent", "se_percent", "word"),
     [
-        (0.0, 0.9, "invariant"),
-        (0.0, 1.1, "not resolved"),
+        (0.0, 0.6, "invariant"),
+        (0.0, 0.62, "not resolved"),
         (0.8, 0.1, "invariant"),
         (0.95, 0.1, "not resolved"),
         (1.05, 0.1, "not resolved"),
