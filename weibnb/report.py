@@ -18,7 +18,7 @@ from weibnb.diagnostics.bands import judge
 from weibnb.diagnostics.cohorts import nearest, reference_cohort
 from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.outliers import outlier_strength
-from weibnb.diagnostics.pooling import ESTIMATES, FALSE_ALARM, FEWEST_LAYERS, pool_layers
+from weibnb.diagnostics.pooling import ESTIMATES, FEWEST_LAYERS, pool_layers
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import not_fitted
 from weibnb.fits.tables import NUMBER_FORMATS, component_table, csv_text, medians, tidy
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 #: A table, or a sentence where there is none, and a note below it.
 Section: TypeAlias = tuple[pd.DataFrame | str, str]
 
+# Percent of healthy models in which k or λ of any layer stands out, measured (docs/diagnostics.md).
+_HEALTHY_ALARMS = 1
 # Smallest r2 of a Weibull plot that passes for straight; the paper counts layers below it.
 _LOW_R2 = 0.95
 _ROWS_SHOWN = 20
@@ -260,7 +262,7 @@ def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> Section:
     """Cells far from what the other layers lead to expect, or with a bad plot, and the reason."""
     rule = (
         "Rule: k or λ so far from what the other layers of its component lead to expect that "
-        f"{2 * FALSE_ALARM:.0%} of healthy models have any such layer at most "
+        f"fewer than {_HEALTHY_ALARMS:g} % of healthy models have any such layer "
         f"(weibnb.diagnostics.pooling), or r2 below {_LOW_R2:g}. "
         f"A component of fewer than {FEWEST_LAYERS} layers is judged by r2 alone."
     )

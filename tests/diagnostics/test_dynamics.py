@@ -171,7 +171,8 @@ def test_a_run_without_any_change_is_silent() -> None:
     fits = make(k, se=0.01, steps=range(12))
     some = first_departure(fits, stays=False).notnull().any(("layer", "component"))
     assert some.mean() <= FALSE_ALARM + 2 * np.sqrt(FALSE_ALARM / 400)
-    assert first_departure(fits, sigmas=2, stays=False).notnull().any(("layer", "component")).all()
+    at_two = first_departure(fits, sigmas=2, stays=False).notnull().any(("layer", "component"))
+    assert at_two.mean() > 0.8
 
 
 def test_a_matrix_that_never_was_gaussian_has_left_at_once() -> None:

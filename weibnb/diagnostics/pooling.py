@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 Estimate = Literal["k", "lam"]
 #: What can be pooled, and its symbol.
 ESTIMATES: dict[Estimate, str] = {"k": "k", "lam": "λ"}
-#: Chance of any false alarm in a healthy model and step, for k and for λ each.
-FALSE_ALARM = 0.005
+#: Chance of any false alarm in a healthy model and step, for k and for λ each: together they stay
+#: below 1 %, also where layers follow the model but roughly.
+FALSE_ALARM = 0.003
 #: Fewest fitted layers of a component that are judged: two leave no spread of the others.
 FEWEST_LAYERS = 3
-# Waves of the smooth course along the depth, and their variance over that of one layer.
-_WAVES = 4
+# Degree of the smooth course along the depth, and its variance over that of one layer.
+_DEGREE = 4
 _SMOOTHNESS = (0.001, 0.3, 10.0, 300.0)
 # Points of the grid of τ², and how widely ln τ² may differ between the components of a model.
 _POINTS = 40
@@ -92,12 +93,12 @@ def pool_layers(fits: xr.Dataset, *, of: Estimate = "k", confidence: float = 0.9
 
         k_mlc = μ_mc + smooth_mc(depth) + e,   e ~ N(0, SE_mlc² + τ_mc²)
 
-    with μ free, the known ``k_se``, and a smooth course of four cosines with variances that fall
-    as the fourth power of the frequency. τ² and the size of the smooth course are not set to
-    their likeliest value: the restricted likelihood (REML) is averaged over a grid of both,
-    which keeps the errors honest at five layers. The ln τ² of the components of a model come from
-    one normal distribution with unknown centre and width, so that components lend each other what
-    few layers cannot tell.
+    with μ free, the known ``k_se``, and a smooth course of the Legendre polynomials of degree 1
+    to 4, with variances that fall as the fourth power of the degree. τ² and the size of the smooth
+    course are not set to their likeliest value: the restricted likelihood (REML) is averaged over
+    a grid of both, which keeps the errors honest at five layers. The ln τ² of the components of a
+    model come from one normal distribution with unknown centre and width, so that components lend
+    each other what few layers cannot tell.
 
     Each cell is judged by the others alone: the restricted likelihood without the cell, its
     prediction and that one's precision are in closed form for every point of the grid.
@@ -197,7 +198,7 @@ def _pool(y: Array, s2: Array, layers: Array) -> _Pooled:
     each = _POINTS * len(_SMOOTHNESS) * y.shape[1] * y.shape[2]
     rows = max(1, _BLOCK // max(each, 1))
     depth = (layers - layers.min()) / max(np.ptp(layers), 1)
-    basis = np.cos(np.pi * np.arange(_WAVES + 1) * depth[:, None])
+    basis = np.ascontiguousarray(np.polynomial.legendre.legvander(2 * depth - 1, _DEGREE))
     parts = [_pool_block(y[i : i + rows], s2[i : i + rows], basis) for i in range(0, len(y), rows)]
     return _Pooled(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -214,8 +215,9 @@ def _pool_block(y: Array, s2: Array, basis: Array) -> _Pooled:
     of_each, sizes = np.repeat(tau2, y.shape[1], 0), size.reshape(-1, *size.shape[-2:])
     level, pull, own = restricted(flat_y, flat_s2, flat_known, basis, of_each, sizes)
     level = level.reshape(size.shape)
-    level = level + _prior(special.logsumexp(level, -1), tau2)[..., None]
-    found = average(flat_y, flat_s2, flat_known, level.reshape(sizes.shape), pull, own)
+    typical = noise.sum(-1, keepdims=True) / np.maximum(known.any(-1).sum(-1, keepdims=True), 1)
+    level = level + _prior(special.logsumexp(level, -1), tau2, typical)[..., None]
+    found = average(flat_y, flat_s2, flat_known, level.reshape(len(of_each), -1), pull, own)
     found = found.reshape(*y.shape, -1)
     found[..., [0, 2]] += middle[..., None]
     weight = special.softmax(level, (-2, -1)).sum(-1)
@@ -238,14 +240,16 @@ def _grid(y: Array, noise: Array, known: Array) -> Array:
     return np.asarray(np.geomspace(low, high, _POINTS, axis=-1))
 
 
-def _prior(level: Array, tau2: Array) -> Array:
+def _prior(level: Array, tau2: Array, noise: Array) -> Array:
     """Log probability of each τ² for a component, from the other components of its set."""
     grid = np.log(tau2)
+    # flat in ln(SE² + τ²): flat in ln τ², most would lie where the error hides τ
+    centre = np.repeat(np.log(tau2 / (tau2 + noise)), len(_SPREADS), -1)
     apart = (grid[:, :, None] - grid[:, None, :])[..., None] / np.array(_SPREADS)
     bell = np.exp(-0.5 * apart**2)
     bell = (bell / bell.sum(1, keepdims=True)).reshape(*grid.shape, -1)
     likelihood = np.exp(level - level.max(-1, keepdims=True))
     support = np.log(likelihood @ bell + 1e-300)
-    others = support.sum(1, keepdims=True) - support
+    others = support.sum(1, keepdims=True) - support + centre[:, None]
     weight = np.exp(others - others.max(-1, keepdims=True))
     return np.asarray(np.log(weight @ bell.transpose(0, 2, 1) + 1e-300))
