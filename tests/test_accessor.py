@@ -39,6 +39,7 @@ VERBS = [name for name, thing in vars(WeibullAccessor).items() if isinstance(thi
 CALLED: dict[str, dict[str, Any]] = {
     "counts_table": {},
     "refit": {"trim": (0.05, 0.95)},
+    "pool_layers": {"of": "lam", "confidence": 0.9},
     "drift": {"anchor": "student_t", "parameter": 5.0},
     "judge": {"band": "transmission-abstract", "by": "component"},
     "leaving": {"band": "selection-gqa"},

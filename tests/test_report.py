@@ -20,6 +20,7 @@ from weibnb.cli import main
 from weibnb.diagnostics.bands import judge
 from weibnb.diagnostics.cohorts import compare, reference_cohort
 from weibnb.diagnostics.drift import drift
+from weibnb.diagnostics.pooling import pool_layers
 from weibnb.fits.tables import tidy
 from weibnb.report import Summary, summary, write_report
 
@@ -315,7 +316,7 @@ def test_planted_layers_stand_out_with_their_reasons() -> None:
     # the farthest from the median k comes first
     assert (found["k"] - 1.2).abs().is_monotonic_decreasing
     note = report.sections["Layers that stand out"][1]
-    for number in ("5 ", "2 %", "0.95"):
+    for number in ("1 %", "0.95", "fewer than 3 layers"):
         assert number in note
 
 
@@ -335,41 +336,41 @@ def _nine(spread: float, error: float) -> xr.Dataset:
     return fits
 
 
-@pytest.mark.parametrize(
-    ("spread", "error", "edge"),
-    [
-        (0.01, 0.0, 5 * 1.4826 * 0.01),  # the spread of the layers decides
-        (0.001, 0.0, 0.02 * 1.2),  # the least share does
-        (0.01, 0.02, 5 * float(np.hypot(0.014826, 0.02))),  # the sampling error adds
-    ],
-)
-@pytest.mark.parametrize("side", [1 - 1e-6, 1 + 1e-6])
-def test_standing_out_on_both_sides_of_the_rule(
-    spread: float, error: float, edge: float, side: float
-) -> None:
-    fits = _nine(spread, error)
-    fits["k"][0, -1] = 1.2 + edge * side
+@pytest.mark.parametrize(("distance", "stands"), [(0.05, False), (0.3, True)])
+def test_standing_out_is_what_the_pooled_model_says(distance: float, *, stands: bool) -> None:
+    fits = _nine(0.01, 0.003)
+    fits["k"][0, -1] = 1.2 + distance
+    pooled = pool_layers(fits)
+    assert pooled["stands_out"].values.ravel().tolist() == [False] * 8 + [stands]
     report = summary(fits)
-    if side < 1:
+    if not stands:
         assert sentence(report, "Layers that stand out").startswith("None.")
-    else:
-        found = table(report, "Layers that stand out")
-        assert found["layer"].tolist() == [8]
-        assert found["why"].item().startswith("k high")
+        return
+    found = table(report, "Layers that stand out")
+    assert found["layer"].tolist() == [8]
+    low, high = (pooled[end][0, 8].item() for end in ("lower", "upper"))
+    assert found["why"].item() == f"k high: {1.2 + distance:.4g}, expected {low:.4g} to {high:.4g}"
 
 
-@pytest.mark.parametrize("side", [1 - 1e-6, 1 + 1e-6])
-def test_of_few_layers_the_sampling_error_alone_is_the_yardstick(side: float) -> None:
-    fits = wb.scan({"m": {UP.format(i): normal(20, 20, seed=i) for i in range(4)}})
-    fits["k"][:], fits["k_se"][:], fits["r2"][:] = 1.2, 0.02, 0.99
-    fits["k"][0, 3] = 1.2 + 5 * 0.02 * side
+def test_lam_is_shown_as_lam() -> None:
+    fits = _nine(0.01, 0.003)
+    fits["k"][0, -1] = 1.21
+    fits["lam"][:, :, 0, 0] = 0.02 * np.exp(fits["k"][:, :, 0, 0] - 1.2)
+    fits["lam"][0, 4] = 0.2
+    (row,) = table(summary(fits), "Layers that stand out").to_dict("records")
+    assert row["layer"] == 4
+    low, high = map(float, re.findall(r"λ high: 0.2, expected (\S+) to (\S+)", row["why"])[0])
+    assert 0.018 < low < 0.02 < high < 0.022
+
+
+@pytest.mark.parametrize(("layers", "stands"), [(2, False), (3, True)])
+def test_of_two_layers_none_can_stand_out(layers: int, *, stands: bool) -> None:
+    fits = wb.scan({"m": {UP.format(i): normal(20, 20, seed=i) for i in range(layers)}})
+    fits["k"][:], fits["k_se"][:], fits["r2"][:] = 1.2, 1e-6, 0.99
+    fits["k"][0, 0] = 2.0
     fits["lam"][:], fits["lam_se"][:] = 0.02, 1e-4
-    fits["lam"][0, 0] = 0.2
-    report = summary(fits)
-    if side < 1:
-        assert sentence(report, "Layers that stand out").startswith("None.")
-    else:
-        assert table(report, "Layers that stand out")["layer"].tolist() == [3]
+    content = summary(fits).sections["Layers that stand out"][0]
+    assert isinstance(content, pd.DataFrame) == stands
 
 
 @pytest.mark.parametrize(("r2", "stands"), [(0.95, False), (0.9499, True)])

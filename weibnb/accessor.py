@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for the types alone: at run time a room is imported by its 
     import weibnb.diagnostics.bands
     import weibnb.diagnostics.dynamics
     import weibnb.diagnostics.outliers
+    import weibnb.diagnostics.pooling
     import weibnb.diagnostics.tails
     import weibnb.diagnostics.upper_tail
     import weibnb.fits.select
@@ -58,8 +59,8 @@ class WeibullAccessor:
 
     - Look: `explore`, `summary`, `tidy`, `not_fitted`, `write_report`, `save`.
     - Select and fit again: `refit`, `keep_status`, `keep_cells`, `counts_table`.
-    - Judge k: `drift`, `judge`, `leaving`, `summarise`, `coefficient_of_variation`, `selection`,
-      `storage_type`, `compare`.
+    - Judge k: `pool_layers`, `drift`, `judge`, `leaving`, `summarise`,
+      `coefficient_of_variation`, `selection`, `storage_type`, `compare`.
     - Look at tails and single weights: `body_tail`, `closure`, `heaviness`, `upper_tail`,
       `outlier_strength`, `find_outliers`, `dead_lines`.
     - Try other models: `rank_families`, `find_populations`.
@@ -92,6 +93,7 @@ class WeibullAccessor:
     keep_status = Verb(lambda: weibnb.fits.select.keep_status)
     keep_cells = Verb(lambda: weibnb.fits.select.keep_cells)
 
+    pool_layers = Verb(lambda: weibnb.diagnostics.pooling.pool_layers)
     drift = Verb(lambda: weibnb.drift)
     judge = Verb(lambda: weibnb.judge)
     leaving = Verb(lambda: weibnb.diagnostics.bands.leaving)

@@ -18,6 +18,7 @@ from weibnb.diagnostics.bands import judge
 from weibnb.diagnostics.cohorts import nearest, reference_cohort
 from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.outliers import outlier_strength
+from weibnb.diagnostics.pooling import ESTIMATES, FEWEST_LAYERS, pool_layers
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import not_fitted
 from weibnb.fits.tables import NUMBER_FORMATS, component_table, csv_text, medians, tidy
@@ -34,15 +35,14 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from weibnb.diagnostics.pooling import Estimate
     from weibnb.fitting.weibull import Anchor
 
 #: A table, or a sentence where there is none, and a note below it.
 Section: TypeAlias = tuple[pd.DataFrame | str, str]
 
-# A layer stands out if it lies this many robust deviations and this share from its component.
-_DEVIATIONS, _LEAST_SHARE = 5.0, 0.02
-# Fewest layers whose spread is a yardstick.
-_LAYERS_FOR_SPREAD = 5
+# Percent of healthy models in which k or λ of any layer stands out, measured (docs/diagnostics.md).
+_HEALTHY_ALARMS = 1
 # Smallest r2 of a Weibull plot that passes for straight; the paper counts layers below it.
 _LOW_R2 = 0.95
 _ROWS_SHOWN = 20
@@ -259,22 +259,23 @@ def _classes(cells: pd.DataFrame, reference: float) -> pd.DataFrame:
 
 
 def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> Section:
-    """Cells far from the others of their component, or with a bad plot, and the reason."""
+    """Cells far from what the other layers lead to expect, or with a bad plot, and the reason."""
     rule = (
-        f"Rule: more than {_DEVIATIONS:g} robust deviations and {100 * _LEAST_SHARE:g} % from the "
-        f"median of its component over layers, or r2 below {_LOW_R2:g}. With fewer than "
-        f"{_LAYERS_FOR_SPREAD} layers k is measured by its standard error and λ is left out."
+        "Rule: k or λ so far from what the other layers of its component lead to expect that "
+        f"fewer than {_HEALTHY_ALARMS:g} % of healthy models have any such layer "
+        f"(weibnb.diagnostics.pooling), or r2 below {_LOW_R2:g}. "
+        f"A component of fewer than {FEWEST_LAYERS} layers is judged by r2 alone."
     )
     reasons: defaultdict[Any, list[str]] = defaultdict(list)
-    for name, symbol in (("k", "k"), ("lam", "λ")):
-        for cell, value, middle in _far(cells, name).itertuples():
-            side = "low" if value < middle else "high"
-            reasons[cell].append(f"{symbol} {side}: {value:.4g}, its component {middle:.4g}")
+    labels = _labels(fits)
+    for name, symbol in ESTIMATES.items():
+        for cell, value, low, high in _far(fits, cells[labels], name).itertuples():
+            side = "low" if value < low else "high"
+            reasons[cell].append(f"{symbol} {side}: {value:.4g}, expected {low:.4g} to {high:.4g}")
     for cell, r2 in cells.loc[cells["r2"] < _LOW_R2, "r2"].items():
         reasons[cell].append(f"Weibull plot not straight: r2 {r2:.3f}")
     if not reasons:
         return f"None. {rule}", ""
-    labels = _labels(fits)
     found = cells.loc[sorted(reasons), [*labels, "k", "lam", "r2"]]
     found["why"] = ["; ".join(reasons[cell]) for cell in found.index]
     shapes = drift(fits)["nearest_shape"].to_dataframe().reset_index()
@@ -283,17 +284,16 @@ def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> Section:
     return _first_rows(found.iloc[distance.argsort()[::-1]], rule)
 
 
-def _far(cells: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Value and median of its component, of the cells whose k or λ lies far from that median."""
-    by, value = [cells["model"], cells["component"]], cells[name]
-    middle, layers = (value.groupby(by).transform(how) for how in ("median", "count"))
-    away = (value - middle).abs()
-    spread = 1.4826 * away.groupby(by).transform("median")
-    # of few layers the spread says little, and chance is the only yardstick, which λ does not have
-    spread = spread.where(layers >= _LAYERS_FOR_SPREAD, 0 if name == "k" else np.nan)
-    scale = np.hypot(spread, cells[f"{name}_se"].fillna(0))
-    far = (away > _DEVIATIONS * scale) & (away > _LEAST_SHARE * middle)
-    return pd.DataFrame({"value": value, "middle": middle})[far]
+def _far(fits: xr.Dataset, places: pd.DataFrame, of: Estimate) -> pd.DataFrame:
+    """Cells whose k or λ stands out, and the interval that was expected, by row of `places`."""
+    pooled = pool_layers(fits, of=of)
+    columns = ["estimate", "lower", "upper"]
+    table = pooled[[*columns, "stands_out"]].to_dataframe().reset_index()
+    table = table.loc[table["stands_out"], [*places, *columns]]
+    if of == "lam":
+        table[columns] = np.exp(table[columns])
+    rows = places.reset_index().merge(table, on=list(places))
+    return rows.set_index("index")[columns]
 
 
 def _labels(fits: xr.Dataset) -> list[str]:

@@ -75,7 +75,8 @@ def test_storage_type_of_layers_that_differ_and_of_absent_matrices() -> None:
         (1.202, 0.001, "near-transmission"),
         (1.2045, 0.001, "not resolved"),
         (1.204, 0.0, "near-transmission"),
-        (GAUSSIAN, 0.001, "above transmission"),
+        (GAUSSIAN, 0.0005, "above transmission"),
+        (GAUSSIAN, 0.001, "not resolved"),
         (np.nan, 0.001, "absent"),
     ],
 )

@@ -34,7 +34,7 @@ def test_verdict_on_both_sides_of_every_edge(band: Band, se: float) -> None:
         fits = cells(k, se=se, components=band.components[:1])
         return str(judge(fits, band).verdict.item())
 
-    step = 1.01 * se + 1e-9
+    step = 1.65 * se + 1e-9
     assert word(band.lower - step) == "below"
     assert word(band.lower + step) == "in"
     assert word(band.upper - step) == "in"
@@ -43,7 +43,7 @@ def test_verdict_on_both_sides_of_every_edge(band: Band, se: float) -> None:
         expected = "in" if se == 0 else "not resolved"
         assert word(edge) == expected
         if se:
-            assert {word(edge - 0.99 * se), word(edge + 0.99 * se)} == {"not resolved"}
+            assert {word(edge - 1.64 * se), word(edge + 1.64 * se)} == {"not resolved"}
 
 
 def test_far_above_is_lighter_than_any_gaussian_for_certain() -> None:

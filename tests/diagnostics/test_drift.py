@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 import weibnb as wb
 from tests.diagnostics.simple_fits import cells, make
@@ -54,6 +55,40 @@ def test_drift_does_not_claim_a_shape_that_it_cannot_tell() -> None:
     assert not sharp.shape_resolved.item()
 
 
+def test_a_shape_of_small_matrices_is_named_for_certain_only_where_it_is_right() -> None:
+    """Every shape on 64 x 64: what is resolved is right in 95 of 100 cases."""
+    rng = np.random.default_rng(2)
+    name, weights = "model.layers.{}.mlp.up_proj.weight", {}
+    draws: dict[str, Callable[..., Any]] = {
+        "gaussian": rng.normal,
+        "uniform": lambda size: rng.uniform(-1, 1, size),
+        "laplace": lambda size: rng.laplace(size=size),
+        "student_t(3)": lambda size: rng.standard_t(3, size),
+        "student_t(30)": lambda size: rng.standard_t(30, size),
+    }
+    truth = np.repeat(list(draws), 30)
+    for layer, shape in enumerate(truth):
+        weights[name.format(layer)] = draws[shape](size=(64, 64)).astype(np.float32)
+    found = drift(wb.scan({"one": weights})).squeeze()
+    sure = found.shape_resolved.values
+    assert (found.nearest_shape.values == truth)[sure].mean() > 0.95
+    assert not sure[np.isin(truth, ("gaussian", "student_t(30)"))].any()
+    assert sure[truth == "laplace"].mean() > 0.9
+
+
+def test_drift_of_many_is_adjusted_for_how_many_there_are() -> None:
+    z = np.random.default_rng(3).normal(size=224)
+    z[17] = 6.0
+    moved = drift(make((GAUSSIAN + 0.001 * z)[:, None, None]))
+    np.testing.assert_allclose(moved.z.values.ravel(), z, rtol=1e-6, atol=1e-6)
+    p = 2 * stats.norm.sf(np.abs(z))
+    np.testing.assert_allclose(moved.p_value.values.ravel(), p, rtol=1e-4)
+    assert (np.abs(z) > 2).sum() > 5
+    for name in ("p_holm", "q_value"):
+        assert np.flatnonzero(moved[name].values.ravel() < 0.05).tolist() == [17]
+    assert moved.p_holm.values.ravel()[17] == pytest.approx(224 * p[17], rel=1e-4)
+
+
 def test_drift_leaves_zeros_out_of_the_root_mean_square() -> None:
     rng = np.random.default_rng(0)
     sparse = scan_one(lambda shape: rng.normal(size=shape) * (rng.random(shape) < 0.3))
@@ -89,8 +124,8 @@ def test_drift_takes_the_anchor_of_the_protocol(
 @pytest.mark.parametrize(
     ("percent", "se_percent", "word"),
     [
-        (0.0, 0.9, "invariant"),
-        (0.0, 1.1, "not resolved"),
+        (0.0, 0.6, "invariant"),
+        (0.0, 0.62, "not resolved"),
         (0.8, 0.1, "invariant"),
         (0.95, 0.1, "not resolved"),
         (1.05, 0.1, "not resolved"),

@@ -10,7 +10,9 @@ import xarray as xr
 from scipy import special, stats
 
 import weibnb as wb
+from tests.diagnostics.simple_fits import make
 from weibnb.diagnostics.dynamics import (
+    FALSE_ALARM,
     first_departure,
     lambda_scaling,
     paired_growth,
@@ -148,10 +150,29 @@ def test_departure_begins_beyond_the_error(reference: Any, side: int) -> None:
     error = 0.01 * (np.sqrt(2) if reference == "own" else 1)
     for distance, expected in ((2 * error * 0.999, np.nan), (2 * error * 1.001, 10)):
         fits = made([start, start + side * distance])
-        found = first_departure(fits, reference=reference)
+        found = first_departure(fits, reference=reference, sigmas=2)
         np.testing.assert_equal(found.values.ravel(), [expected])
     wider = first_departure(made([start, start + side * 2.5 * error]), sigmas=3)
     assert bool(wider.isnull().all())
+
+
+@pytest.mark.parametrize("steps", [1, 20])
+def test_departure_is_told_among_all_matrices_and_steps(steps: int) -> None:
+    error = 0.01 * np.sqrt(2)
+    enough = error * stats.norm.isf(FALSE_ALARM / 2 / steps)
+    for distance, expected in ((enough * 0.999, np.nan), (enough * 1.001, 10.0 * steps)):
+        fits = made([1.2, *[1.2 + 1e-9] * (steps - 1), 1.2 + distance])
+        np.testing.assert_equal(first_departure(fits).values.ravel(), [expected])
+
+
+def test_a_run_without_any_change_is_silent() -> None:
+    rng = np.random.default_rng(0)
+    k = 1.2 + 0.01 * rng.normal(size=(400, 7, 1, 12))
+    fits = make(k, se=0.01, steps=range(12))
+    some = first_departure(fits, stays=False).notnull().any(("layer", "component"))
+    assert some.mean() <= FALSE_ALARM + 2 * np.sqrt(FALSE_ALARM / 400)
+    at_two = first_departure(fits, sigmas=2, stays=False).notnull().any(("layer", "component"))
+    assert at_two.mean() > 0.8
 
 
 def test_a_matrix_that_never_was_gaussian_has_left_at_once() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from tests.diagnostics.simple_fits import cells, make
 from weibnb.diagnostics.attention import selection, storage_type
@@ -15,14 +16,40 @@ from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.verdicts import assemble, interval_words, status_where_unfitted
 
 
-def test_a_word_needs_one_standard_error_from_every_edge() -> None:
-    fits = make(np.array([0.5, 1.05, 1.1, 1.0])[:, None, None])
+def test_a_word_is_withheld_near_an_edge() -> None:
+    fits = make(np.array([0.5, 1.05, 1.3, 1.0])[:, None, None])
     error = xr.full_like(fits["k"], 0.1)
     words = interval_words(fits, fits["k"], error, (1.0,), ("low", "high"))
     assert words.dims == fits["k"].dims
     assert words.values.ravel().tolist() == ["low", "not resolved", "high", "not resolved"]
     sure = interval_words(fits, fits["k"], error * 0, (1.0,), ("low", "high"))
     assert sure.values.ravel().tolist() == ["low", "high", "high", "high"]
+
+
+@pytest.mark.parametrize("size", [1, 10, 1000])
+def test_a_single_word_among_many_needs_more_standard_errors(size: int) -> None:
+    """One value beyond the edge among many that lie on it: Bonferroni is Benjamini-Hochberg."""
+    enough = stats.norm.isf(0.05 / size)
+    for distance, word in ((enough * 0.999, "not resolved"), (enough * 1.001, "high")):
+        fits = make(1 + 0.1 * np.array([distance, *[0.0] * (size - 1)])[:, None, None])
+        error = xr.full_like(fits["k"], 0.1)
+        words = interval_words(fits, fits["k"], error, (1.0,), ("low", "high")).values.ravel()
+        assert words[0] == word
+        assert set(words[1:]) <= {"not resolved"}
+
+
+def test_words_on_the_edge_are_wrong_as_seldom_as_promised() -> None:
+    """The true value lies just below an edge or far from it; a word is wrong if it says above."""
+    rng = np.random.default_rng(0)
+    truth = np.where(np.arange(400) < 200, 1 - 1e-9, 2.0)
+    shares = []
+    for _ in range(200):
+        fits = make((truth + 0.1 * rng.normal(size=400))[:, None, None])
+        error = xr.full_like(fits["k"], 0.1)
+        words = interval_words(fits, fits["k"], error, (1.0,), ("low", "high")).values.ravel()
+        given = words != "not resolved"
+        shares.append((words[:200] == "high").sum() / max(given.sum(), 1))
+    assert np.mean(shares) < 0.05
 
 
 def test_errors_meet_values_by_their_dims() -> None:

@@ -1,8 +1,8 @@
 """What fits mean: rules that take fits and return verdicts with their errors.
 
-`drift` and `bands` judge k, `attention` the queries and keys, `tails`, `upper_tail` and
-`outliers` the large weights, `cohorts` the nearest published models, `budget` and `dynamics` the
-training.
+`pooling` finds the layers that stand out, `drift` and `bands` judge k, `attention` the queries and
+keys, `tails`, `upper_tail` and `outliers` the large weights, `cohorts` the nearest published
+models, `budget` and `dynamics` the training.
 """
 
 import lazy_loader
@@ -16,7 +16,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cohorts",
         "drift",
         "dynamics",
+        "multiplicity",
         "outliers",
+        "pooling",
+        "restricted",
         "tails",
         "upper_tail",
         "verdicts",

@@ -92,8 +92,8 @@ def selection(fits: xr.Dataset) -> xr.Dataset:
     xarray.Dataset
         For every cell of class selection or fused: ``k``, ``standard_error`` and ``severity``:
         ``"deep"`` (k < 1.0), ``"mild"`` (1.0 to 1.15), ``"near-transmission"`` (1.15 to 1.204),
-        ``"above transmission"`` (a Gaussian, 1.2054, is there); ``"not resolved"`` less than one
-        standard error from one of these edges; the cell's status where k is NaN. `storage_type`
+        ``"above transmission"`` (a Gaussian, 1.2054, is there); ``"not resolved"`` too near one of
+        these edges for its error; the cell's status where k is NaN. `storage_type`
         is a coord: severities of different storage are not comparable.
 
     Raises

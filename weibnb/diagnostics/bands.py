@@ -200,11 +200,12 @@ def judge(
         ``k`` and ``standard_error`` as in `summarise`; ``distance``, how far k lies outside the
         band (negative below it, 0 inside); and ``verdict``:
 
-        - ``"in"``, ``"below"``, ``"above"``: at least one standard error from both edges;
+        - ``"in"``, ``"below"``, ``"above"``: so far from both edges that 5 % at most of all words
+          given are expected to be wrong; for a single one, 1.645 standard errors;
         - ``"far above"``: k less 5 standard errors is above 1.01 times the Gaussian anchor
           (1.2175): tails lighter than any Gaussian's, as of a uniform initialisation or of
           clipped weights. A Gaussian, 1.2054, is ``"above"``;
-        - ``"not resolved"``: less than one standard error from an edge;
+        - ``"not resolved"``: too near an edge for that;
         - ``"not fitted"``: k is NaN.
 
     Raises

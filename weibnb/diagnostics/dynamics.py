@@ -9,6 +9,7 @@ import xarray as xr
 from scipy import special, stats
 
 from weibnb.diagnostics.budget import at_least_zero
+from weibnb.diagnostics.multiplicity import holm
 from weibnb.diagnostics.verdicts import assemble
 from weibnb.fits.schema import gaussian_anchor, prepare
 from weibnb.messages import check_choice
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
+
+#: Chance that `first_departure` finds any in a model that does not change.
+FALSE_ALARM = 0.01
 
 
 def split_growth(fits: xr.Dataset) -> xr.Dataset:
@@ -88,7 +92,7 @@ def _first(array: xr.DataArray) -> xr.DataArray:
 def first_departure(
     fits: xr.Dataset,
     *,
-    sigmas: float = 2,
+    sigmas: float | None = None,
     reference: Literal["own", "gaussian"] = "own",
     stays: bool = True,
 ) -> xr.DataArray:
@@ -98,14 +102,15 @@ def first_departure(
     ----------
     fits : xarray.Dataset
         Fits of several steps.
-    sigmas : float
-        How many standard errors away counts as departed.
+    sigmas : float, optional
+        How many standard errors away counts as departed. By default as many as leave a run
+        without any change silent in 99 of 100 cases, whatever the number of matrices and steps.
     reference : {"own", "gaussian"}
         The anchor: the first fitted step of the same matrix (step 0 of a whole run), or the
         population value of a Gaussian by the same protocol.
     stays : bool
         Whether k must stay away at all later steps that are fitted. Otherwise the first
-        excursion counts, and of twenty steps without any change one is expected at 2 σ.
+        excursion counts, and of twenty steps without any change one is expected at ``sigmas=2``.
 
     Returns
     -------
@@ -121,7 +126,8 @@ def first_departure(
     Notes
     -----
     Departed is ``|k - anchor| > sigmas · error``, where the error is k_se, for an own anchor
-    ``sqrt(k_se² + k_se(first)²)``. Standard errors assume independent weights.
+    ``sqrt(k_se² + k_se(first)²)``; without `sigmas`, a two-sided p-value below `FALSE_ALARM` after
+    Holm's adjustment over all matrices and steps of a model.
 
     Examples
     --------
@@ -132,7 +138,7 @@ def first_departure(
     >>> first_departure(wb.scan({"run": run})).values.ravel().tolist()
     [20.0]
     """
-    if not sigmas >= 0:
+    if sigmas is not None and not sigmas >= 0:
         raise ValueError(f"`sigmas` must be at least 0, got {sigmas!r}.")
     check_choice("reference", reference, ("own", "gaussian"))
     fits = prepare(fits, "k_se", light=True, dims=("step",))
@@ -141,14 +147,31 @@ def first_departure(
         distance, error = k - _first(k), xr.apply_ufunc(np.hypot, error, _first(error))
     else:
         distance = k - gaussian_anchor(fits).k
-    departed = abs(distance) > sigmas * error
+    if sigmas is None:
+        departed = _surely_departed(distance, error)
+    else:
+        departed = abs(distance) > sigmas * error
     if stays:
         back = (~departed & k.notnull()).isel(step=slice(None, None, -1))
         never_back = back.cumsum("step").isel(step=slice(None, None, -1)) == 0
         departed &= never_back
     found = departed.idxmax("step").where(departed.any("step")).astype(float)
-    described = {"long_name": f"First step beyond {sigmas:g} standard errors", "units": "steps"}
+    beyond = "the anchor for certain" if sigmas is None else f"{sigmas:g} standard errors"
+    described = {"long_name": f"First step beyond {beyond}", "units": "steps"}
     return found.rename("first_departure").assign_attrs(described)
+
+
+def _surely_departed(distance: xr.DataArray, error: xr.DataArray) -> xr.DataArray:
+    """Tell where k has left its anchor, by Holm over all matrices and steps of each model."""
+    away = abs(distance).where(distance != 0)  # a fit that is its own anchor is not looked at
+    p = 2 * xr.apply_ufunc(special.ndtr, -away / error)
+    models = ["model"] if "model" in p.dims else []
+    rest = [dim for dim in p.dims if dim not in models]
+    rows = p.transpose(*models, *rest)
+    flat = rows.values.reshape(rows.sizes.get("model", 1), -1)
+    adjusted = np.array([holm(row) for row in flat]).reshape(rows.shape)
+    departed: xr.DataArray = rows.copy(data=adjusted < FALSE_ALARM).transpose(*p.dims)
+    return departed
 
 
 def paired_growth(

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy import special
 
+from weibnb.diagnostics.multiplicity import benjamini_hochberg
 from weibnb.diagnostics.verdicts import assemble
 from weibnb.fits.schema import gaussian_anchor, prepare
 from weibnb.messages import check_choice
@@ -75,6 +76,7 @@ def outlier_strength(
         ``expected_max_sd`` of n weights of the fitted Weibull; ``gaussian_max``, the expected
         maximum of a Gaussian with the same body; ``excess`` = max_abs / expected_max;
         ``exceedance``, the probability that the fitted Weibull's maximum is as large;
+        ``q_value``, the same adjusted over all cells (Benjamini-Hochberg);
         ``threshold``, from which on a weight is an outlier; ``needs_look``, whether one is.
         Magnitudes in the units of the weights, the others dimensionless.
 
@@ -120,6 +122,7 @@ def outlier_strength(
     gaussian = xr.apply_ufunc(expected_gaussian_maximum, n, sigma)
     deviation = weibull / k / (np.log(n) + np.euler_gamma) * np.pi / np.sqrt(6)
     likely = xr.apply_ufunc(exceedance, largest, n, k, lam)
+    found = likely.copy(data=benjamini_hochberg(likely))
     expected, whose = {
         "gaussian": (gaussian, "a Gaussian of the body's width"),
         "weibull": (weibull, "the fitted Weibull"),
@@ -132,6 +135,7 @@ def outlier_strength(
         "gaussian_max": (gaussian, "Expected largest |w| of a Gaussian with the same body", same),
         "excess": (largest / weibull, "Largest |w| over the expected one", "1"),
         "exceedance": (likely, "Probability that the fitted Weibull's largest is as large", "1"),
+        "q_value": (found, "False discovery rate under the fitted Weibull", "1"),
         "threshold": (threshold, "Magnitude from which on a weight is an outlier", same),
         "needs_look": (largest > threshold, "Whether the largest |w| is an outlier", ""),
     }

@@ -1,9 +1,9 @@
 """What all diagnostics share: the words of a verdict, its standard error, the form of a result.
 
-A verdict is a word that is given only where the estimate lies at least `RESOLUTION` standard
-errors from every edge that could change it; elsewhere it is ``"not resolved"``. Where a Dataset
-holds no standard errors at all, as published medians do not, the value alone decides and the
-standard error is NaN.
+A verdict is a word that is given only where the estimate lies so far from every edge that could
+change it that, of all words of the call, the share `FALSE_VERDICTS` at most is expected to be
+wrong; elsewhere it is ``"not resolved"``. Where a Dataset holds no standard errors at all, as
+published medians do not, the value alone decides and the standard error is NaN.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from scipy import special
 
+from weibnb.diagnostics.multiplicity import benjamini_hochberg
 from weibnb.fits.schema import protocol_of
 
 if TYPE_CHECKING:
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
     #: Value, long name, and units (empty for words and flags).
     Column = tuple[Any, str, str]
 
-#: Standard errors that an estimate must lie from an edge for its verdict to be given.
-RESOLUTION = 1.0
+#: Share of the words of one call that may be wrong (Benjamini-Hochberg). Of a single word it is
+#: the chance, which asks for 1.645 standard errors from the nearest edge.
+FALSE_VERDICTS = 0.05
 NOT_RESOLVED, NOT_FITTED = "not resolved", "not fitted"
 #: Estimator and trim of every published figure.
 PUBLISHED_PROTOCOL = ("rank_regression", (0.1, 0.9))
@@ -55,7 +58,7 @@ def interval_words(
     edges: Sequence[float],
     words: Sequence[str],
 ) -> xr.DataArray:
-    """Name the interval that each value lies in, where its standard error resolves that.
+    """Name the interval that each value lies in, where `resolved` says so.
 
     Edges ascend, and each belongs to the interval above it; `words` has one more than `edges`. An
     unknown error resolves nothing, unless the fits have no errors at all.
@@ -64,8 +67,15 @@ def interval_words(
     bounds = np.asarray(edges)
     found = np.asarray(words)[np.searchsorted(bounds, value.values, side="right")]
     away = np.abs(value.values[..., None] - bounds).min(-1)
-    resolved = away >= RESOLUTION * margin.transpose(*value.dims).values
-    return xr.DataArray(np.where(resolved, found, NOT_RESOLVED), value.coords, value.dims)
+    known = resolved(away, margin.transpose(*value.dims).values)
+    return xr.DataArray(np.where(known, found, NOT_RESOLVED), value.coords, value.dims)
+
+
+def resolved(away: Array, error: Array) -> NDArray[np.bool_]:
+    """Tell which of many distances from an edge the standard errors resolve, all looked at."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        distance = np.where((error == 0) & (away >= 0), np.inf, away / error)
+    return np.asarray(benjamini_hochberg(special.ndtr(-distance)) <= FALSE_VERDICTS)
 
 
 def status_where_unfitted(words: xr.DataArray, fits: xr.Dataset) -> xr.DataArray:

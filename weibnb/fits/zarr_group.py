@@ -17,7 +17,7 @@ SUFFIX = ".zarr"
 
 
 def write_zarr(fits: xr.Dataset, target: Path) -> Path:
-    """Write a Zarr group of version 3, in full or not at all; what is there is never replaced.
+    """Write a Zarr group of version 2, in full or not at all; what is there is never replaced.
 
     Raises
     ------
@@ -38,15 +38,11 @@ def write_zarr(fits: xr.Dataset, target: Path) -> Path:
         )
     if not target.parent.is_dir():
         raise FileNotFoundError(f"`path` must lie in a directory that exists, got {str(target)!r}.")
-    plain = flattened(fits).drop_encoding()
-    text = {  # texts of a fixed length have no place in the specification
-        name: (variable.dims, variable.values.astype(object), variable.attrs)
-        for name, variable in plain.variables.items()
-        if variable.dtype.kind == "U"
-    }
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
-        plain.assign_coords(text).to_zarr(beside, mode="w", zarr_format=3, consolidated=False)
+        flattened(fits).drop_encoding().to_zarr(
+            beside, mode="w", zarr_format=2, consolidated=False
+        )  # texts have no place in the specification of version 3
         beside.chmod(0o755)
         beside.rename(target)
     finally:
