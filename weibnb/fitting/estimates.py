@@ -30,10 +30,13 @@ def fit_counts(
     trim: tuple[float, float] | None = None,
     estimator: Estimator = "rank_regression",
     workers: int | None = None,
+    influence: Array | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Fit a Weibull to every row of counts, as `fit_weibull` does to one.
 
-    Returns `ESTIMATES` and ``status``, each (matrices,).
+    Returns `ESTIMATES` and ``status``, each (matrices,). The influence of the weights of each bin
+    on k and ln λ goes to `influence`, zeros of shape (2, entries), if it is given: their mean
+    square over the weights is n times the variance that independent weights would have.
     """
     from weibnb.fitting.kernels import STATUS, fit_rows
 
@@ -41,9 +44,10 @@ def fit_counts(
     low, high = label_values(rows.labels), upper_edge(rows.labels)
     x = np.log(np.stack([low / 2 + high / 2, low]))
     likelihood = estimator == "maximum_likelihood"
+    v = np.empty((2, 0)) if influence is None else influence
 
     def job(part: slice) -> Array:
-        table: Array = fit_rows(rows.part(part), x, trim, likelihood, MINIMUM_WEIGHTS)
+        table: Array = fit_rows(rows.part(part), x, trim, likelihood, MINIMUM_WEIGHTS, v)
         return table
 
     columns = np.concatenate(on_threads(job, slices(rows.exact.size, BATCH), workers)).T
