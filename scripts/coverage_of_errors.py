@@ -16,7 +16,6 @@ from scipy import stats
 from weibnb import count_magnitudes
 from weibnb.counting.formats import as_bits
 from weibnb.counting.lines import lines_of
-from weibnb.fitting.clusters import clustered_variances
 from weibnb.fitting.estimates import fit_counts
 from weibnb.fitting.rows import CountRows
 
@@ -99,15 +98,13 @@ def errors_of(weights: Array, samples: list[int]) -> tuple[float, float, list[fl
     """Give k, its independent error, and the clustered one by each number of lines."""
     bits, dtype = as_bits(weights)
     rows = CountRows.of([count_magnitudes(weights, device="cpu", workers=1)])
-    v = np.zeros((2, rows.columns.size))
-    fitted = fit_counts(rows, influence=v, workers=1)
-    independent = float(fitted["k_se"][0])
+    independent = fit_counts(rows, workers=1)
     shape = (weights.shape[0], weights.shape[1])
     clustered = [
-        max(float(clustered_variances(rows, v, lines_of(bits, dtype, shape, n))[0]), 0.0) ** 0.5
+        fit_counts(rows, lines=[lines_of(bits, dtype, shape, n)], workers=1)["k_se"][0]
         for n in samples
     ]
-    return float(fitted["k"][0]), independent, [max(se, independent) for se in clustered]
+    return float(independent["k"][0]), float(independent["k_se"][0]), clustered
 
 
 def main() -> None:
@@ -116,7 +113,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--shapes", nargs="+", default=["64x64", "256x256", "512x512", "512x2048"])
     parser.add_argument("--laws", nargs="+", default=list(LAWS), choices=list(LAWS))
-    parser.add_argument("--lines", nargs="+", type=int, default=[64, 48, 32])
+    parser.add_argument("--lines", nargs="+", type=int, default=[64, 32])
+    parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     samples = [EVERY, *options.lines]
     names = ["all lines", *(f"{n} + {n}" for n in options.lines)]
@@ -127,7 +125,7 @@ def main() -> None:
         for name in options.laws:
             draw, law = LAWS[name]
             truth = fit_counts(CountRows.of([count_magnitudes(law(), device="cpu")]))["k"][0]
-            rng = np.random.default_rng(7)
+            rng = np.random.default_rng(options.seed)
             drawn = [errors_of(draw(rng, rows, columns), samples) for _ in range(options.draws)]
             k, independent = np.array([one[:2] for one in drawn]).T
             errors = np.column_stack([independent, np.array([one[2] for one in drawn])])

@@ -47,7 +47,7 @@ class Lines:
 
 
 class LinesInCopying:
-    """Lines that threads copy piece by piece, while a piece of the matrix is in the cache.
+    """Lines that are copied piece by piece while a matrix is counted.
 
     Parameters
     ----------
@@ -69,10 +69,9 @@ class LinesInCopying:
             np.empty((rows, self._columns.size), word),
         )
 
-    def copy(self, bits: Bits, start: int) -> None:
-        """Copy what a piece holds, whose first weight is number `start` of the matrix."""
-        lines = self.lines
-        _copy(bits, start, self._rows, self._columns, lines.rows, lines.columns)
+    def after(self, start: int) -> tuple[Any, ...]:
+        """Give what `copy_lines` needs for a piece whose first weight has this number."""
+        return start, self._rows, self._columns, self.lines.rows, self.lines.columns
 
 
 def lines_of(bits: Bits, dtype: str, shape: tuple[int, int], sampled: int = SAMPLED) -> Lines:
@@ -84,7 +83,7 @@ def lines_of(bits: Bits, dtype: str, shape: tuple[int, int], sampled: int = SAMP
     [[0, 1, 2], [3, 4, 5]]
     """
     copying = LinesInCopying(dtype, shape, sampled)
-    copying.copy(np.ascontiguousarray(bits).reshape(-1), 0)
+    copy_lines(np.ascontiguousarray(bits).reshape(-1), copying.after(0))
     return copying.lines
 
 
@@ -96,9 +95,19 @@ def choice(size: int, number: int) -> Numbers:
     return np.sort(np.random.default_rng(size).choice(size, number, replace=False))
 
 
+@lru_cache(maxsize=8)
+def no_lines(word: np.dtype[Any]) -> tuple[Any, ...]:
+    """Give what `copy_lines` needs to copy nothing."""
+    empty = np.empty((0, 0), word)
+    return 0, np.empty(0, np.int64), np.empty(0, np.int64), empty, empty
+
+
 @compiled
-def _copy(bits: Any, start: Any, rows: Any, columns: Any, row_bits: Any, column_bits: Any) -> None:
-    """Copy the parts of rows and columns that lie in weights start ... start + bits.size."""
+def copy_lines(bits: Any, wanted: Any) -> None:
+    """Copy the parts of rows and columns that a piece holds: of each its numbers, and the place."""
+    start, rows, columns, row_bits, column_bits = wanted
+    if rows.size == 0:
+        return
     width, stop = row_bits.shape[1], start + bits.size
     for line in range(rows.size):
         begin = rows[line] * width

@@ -50,6 +50,9 @@ def merge_experts(cells: Arrays) -> Arrays:
         words = set(cells["status"][cell][there])
         if len(words) > 1:
             merged["status"][cell] = "partial" if words & set(FITTED) else min(words)
+        kinds = set(cells["se_kind"][cell][there]) - {"none"} if "se_kind" in cells else set()
+        if kinds:
+            merged["se_kind"][cell] = min(kinds)
         merged["parameter"][cell] = _pattern(list(cells["parameter"][cell][there]))
     return merged
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from weibnb.fits.build import describe
+from weibnb.fits.build import describe, error_kind
 from weibnb.fits.experts import merge_expert_fits, merge_statistic
 from weibnb.fits.rows import count_blocks
 from weibnb.fits.schema import prepare, protocol_attributes
-from weibnb.fitting.estimates import fit_counts
+from weibnb.fitting.estimates import EFFECTS, fit_counts
 from weibnb.fitting.status import status_after_fit
 from weibnb.fitting.weibull import Estimator, check_protocol, protocol_text
 from weibnb.parallel import check_workers
@@ -43,7 +43,9 @@ def refit(
     Returns
     -------
     xarray.Dataset
-        A new Dataset; what does not depend on the protocol is shared with `fits`.
+        A new Dataset; what does not depend on the protocol is shared with `fits`. Standard errors
+        are independent ones times the square root of the design effects of the scan: `se_kind`
+        says ``"scaled"``.
 
     Raises
     ------
@@ -83,9 +85,24 @@ def refit(
         scaled=fits["scaled"].values,
     )
     result = fits.assign({name: (dims, fresh[name], fits[name].attrs) for name in fresh})
+    result = _with_stored_effects(result, fits)
     result["protocol"] = xr.full_like(fits["problem"], protocol_text(trim, chosen), dtype=object)
     result.attrs = fits.attrs | protocol_attributes(trim, chosen)
     return result
+
+
+def _with_stored_effects(fresh: xr.Dataset, fits: xr.Dataset) -> xr.Dataset:
+    """Scale the independent errors of fresh fits by the design effects that a scan has found."""
+    if "se_kind" not in fits:
+        return fresh
+    made = {}
+    for name, effect in zip(("k_se", "lam_se"), EFFECTS, strict=True):
+        factor = np.sqrt(fits[effect]).fillna(1.0)
+        made[name] = (fresh[name] * factor).assign_attrs(fits[name].attrs)
+    kind = error_kind(fresh["k_se"].values, fits[EFFECTS[0]].values)
+    kind[kind == "clustered"] = "scaled"
+    made["se_kind"] = fits["se_kind"].copy(data=kind)
+    return fresh.assign(made)
 
 
 def _described_pending(fits: xr.Dataset, workers: int) -> xr.Dataset:

@@ -6,16 +6,66 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import special
 
 from weibnb.compiled import compiled, compiled_inline
 from weibnb.counting.formats import FORMATS, INTERVAL_MASK, INTERVAL_WIDTH, counter_labels
+from weibnb.fitting.kernels import CORRELATION, K_SE, LAM, LAM_SE, OK, STATUS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from weibnb.counting.lines import Lines
+    from weibnb.fitting.rows import CountRows
 
     Array = NDArray[np.float64]
+
+
+def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | None]) -> Array:
+    """Make the errors of fitted rows clustered ones where there are lines.
+
+    Parameters
+    ----------
+    table : ndarray, shape (matrices, 9)
+        From `weibnb.fitting.kernels.fit_rows`; its errors are independent ones.
+    rows : CountRows
+        The counts.
+    v : ndarray, shape (2, entries)
+        Influence of each bin on k and ln λ.
+    lines : sequence of Lines or None
+        Those of each matrix.
+
+    Returns
+    -------
+    ndarray, shape (matrices, 11)
+        With the design effects of k and of λ, at least 1; NaN without lines or a fit.
+    """
+    effects = np.full((len(table), 2), np.nan)
+    for row, some in enumerate(lines):
+        if some is None or table[row, STATUS] != OK:
+            continue
+        start, stop = rows.starts[row : row + 2]
+        entries = slice(start - rows.starts[0], stop - rows.starts[0])
+        labels, n = rows.labels[rows.columns[start:stop]], rows.counts[start:stop].sum(dtype=float)
+        k, lam = table[row, K_SE], table[row, LAM_SE] / table[row, LAM]
+        products = line_products(labels, v[:, entries], some, exact=bool(rows.exact[row])) / n**2
+        variances = products - (k * k, lam * lam, table[row, CORRELATION] * k * lam)
+        beyond = np.maximum(variances[:2] / (k * k, lam * lam) - 1.0, 0.0)
+        effects[row] = 1.0 + beyond * _widening(min(len(some.rows), some.columns.shape[1]))
+        if effects[row].max() > 1.0:
+            mixed = variances[2] / (k * lam * np.sqrt(effects[row].prod()))
+            table[row, CORRELATION] = min(max(mixed, -1.0), 1.0)
+        table[row, [K_SE, LAM_SE]] *= np.sqrt(effects[row])
+    return np.column_stack([table, effects])
+
+
+@lru_cache(maxsize=256)
+def _widening(lines: int) -> float:
+    """Squared ratio of Student's 97.5 % quantile to the normal one: few lines are a noisy variance."""
+    ratio: float = special.stdtrit(max(lines - 1, 1), 0.975) / special.ndtri(0.975)
+    return ratio**2
 
 
 def line_products(labels: NDArray[np.int32], v: Array, lines: Lines, *, exact: bool) -> Array:

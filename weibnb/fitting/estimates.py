@@ -12,14 +12,19 @@ from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from weibnb.counting.lines import Lines
     from weibnb.fitting.rows import CountRows
 
     Array = NDArray[np.float64]
 
 #: Names of the estimates, in the order of the compiled columns.
 ESTIMATES = ("k", "lam", "r2", "ks", "ks_full", "k_se", "lam_se", "k_lam_correlation")
+#: Clustered over independent variance, of k and of λ.
+EFFECTS = ("k_design_effect", "lam_design_effect")
 #: Matrices that a thread takes at once.
 BATCH = 64
 
@@ -30,27 +35,31 @@ def fit_counts(
     trim: tuple[float, float] | None = None,
     estimator: Estimator = "rank_regression",
     workers: int | None = None,
-    influence: Array | None = None,
+    lines: Sequence[Lines | None] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Fit a Weibull to every row of counts, as `fit_weibull` does to one.
 
-    Returns `ESTIMATES` and ``status``, each (matrices,). The influence of the weights of each bin
-    on k and ln λ goes to `influence`, zeros of shape (2, entries), if it is given: their mean
-    square over the weights is n times the variance that independent weights would have.
+    Returns `ESTIMATES` and ``status``, each (matrices,); with the `lines` of each matrix, None
+    where there are none, also `EFFECTS`, and errors clustered by rows and columns.
     """
+    from weibnb.fitting.clusters import clustered
     from weibnb.fitting.kernels import STATUS, fit_rows
 
     trim, estimator = check_protocol(trim, estimator)
     low, high = label_values(rows.labels), upper_edge(rows.labels)
     x = np.log(np.stack([low / 2 + high / 2, low]))
     likelihood = estimator == "maximum_likelihood"
-    v = np.empty((2, 0)) if influence is None else influence
 
     def job(part: slice) -> Array:
-        table: Array = fit_rows(rows.part(part), x, trim, likelihood, MINIMUM_WEIGHTS, v)
-        return table
+        some = rows.part(part)
+        size = 0 if lines is None else some.starts[-1] - some.starts[0]
+        v = np.zeros((2, size))
+        table: Array = fit_rows(some, x, trim, likelihood, MINIMUM_WEIGHTS, v)
+        return table if lines is None else clustered(table, some, v, lines[part])
 
     columns = np.concatenate(on_threads(job, slices(rows.exact.size, BATCH), workers)).T
     fitted: dict[str, NDArray[Any]] = dict(zip(ESTIMATES, columns, strict=False))
+    if lines is not None:
+        fitted |= zip(EFFECTS, columns[-len(EFFECTS) :], strict=True)
     fitted["status"] = FIT_WORDS[columns[STATUS].astype(int)]
     return fitted

@@ -214,7 +214,8 @@ def fit_rows(rows: Any, x: Any, trim: Any, likelihood: int, minimum: int, influe
         elif total < minimum:
             status = TOO_FEW
         else:
-            there, v = positions[: c.size], influence[:, start:stop]
+            there = positions[: c.size]
+            v = influence[:, start - rows.starts[0] : stop - rows.starts[0]]
             status = _fit_row(c, there, float(total), trim, likelihood, work, result[row], v)
         result[row, STATUS] = status
     return result
