@@ -121,9 +121,7 @@ class Counting:
             return self._on_threads(bits, dtype)
         return self.submit_bits(bits, dtype)
 
-    def submit_bits(
-        self, bits: Bits, dtype: str, shape: tuple[int, int] | None = None
-    ) -> Pending:
+    def submit_bits(self, bits: Bits, dtype: str, shape: tuple[int, int] | None = None) -> Pending:
         """Begin to count bit patterns of a format, a key of `weibnb.counting.formats.FORMATS`.
 
         Of a matrix of known shape some rows and columns are copied on the way, ``lines`` of what
@@ -133,9 +131,7 @@ class Counting:
             return self._device_counter().submit_bits(bits, dtype)
         return self._on_threads(bits, dtype, shape)
 
-    def _on_threads(
-        self, bits: Bits, dtype: str, shape: tuple[int, int] | None = None
-    ) -> Pending:
+    def _on_threads(self, bits: Bits, dtype: str, shape: tuple[int, int] | None = None) -> Pending:
         return PendingOnThreads(
             self._pool, bits, dtype, workers=self._workers, limits=self._limits, shape=shape
         )
