@@ -54,7 +54,8 @@ def low_rank(rng: Rng, rows: int, columns: int) -> Array:
 
 def of_scale(quantiles: Array) -> Array:
     """Weights of a Gaussian whose scale has these quantiles: the law of one weight, on a grid."""
-    return np.abs(np.outer(stats.halfnorm.ppf(_grid()), quantiles))
+    weights: Array = np.outer(stats.halfnorm.ppf(_grid()), quantiles)
+    return weights
 
 
 def _grid() -> Array:

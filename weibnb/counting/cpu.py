@@ -18,7 +18,7 @@ from weibnb.compiled import compiled, compiled_inline
 from weibnb.counting.counts import from_counters
 from weibnb.counting.formats import FORMATS, LABELS, Format
 from weibnb.counting.limits import DEFAULTS, Limits
-from weibnb.counting.lines import LinesInCopying, copy_lines, no_lines
+from weibnb.counting.lines import FEWEST, LinesInCopying, copy_lines, no_lines
 from weibnb.parallel import slices
 
 if TYPE_CHECKING:
@@ -311,7 +311,7 @@ def _tally_grid(
 class PendingOnThreads:
     """Counts of a matrix that threads count piece by piece; a small one is counted at once.
 
-    Of a matrix of known `shape`, rows and columns as stored, some `lines` are there with the counts.
+    Of a matrix of known `shape`, rows and columns as stored, `lines` are there with the counts.
     """
 
     was_read = False
@@ -326,7 +326,9 @@ class PendingOnThreads:
         limits: Limits = DEFAULTS,
         shape: tuple[int, int] | None = None,
     ) -> None:
-        copying = None if shape is None or not bits.size else LinesInCopying(dtype, shape)
+        copying = None
+        if shape is not None and min(shape) >= FEWEST:
+            copying = LinesInCopying(dtype, shape)
         self.lines = None if copying is None else copying.lines
         self.pieces: list[Future[Tally]] = []
         self._counts: Counts | None = None

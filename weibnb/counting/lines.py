@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Rows, and columns, of a matrix that are looked at; all of them where there are no more.
 SAMPLED = 32
+#: Rows, and columns, that a matrix needs for any to be looked at.
+FEWEST = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -97,7 +97,7 @@ def _with_stored_effects(fresh: xr.Dataset, fits: xr.Dataset) -> xr.Dataset:
         return fresh
     made = {}
     for name, effect in zip(("k_se", "lam_se"), EFFECTS, strict=True):
-        factor = np.sqrt(fits[effect]).fillna(1.0)
+        factor = fits[effect].fillna(1.0) ** 0.5
         made[name] = (fresh[name] * factor).assign_attrs(fits[name].attrs)
     kind = error_kind(fresh["k_se"].values, fits[EFFECTS[0]].values)
     kind[kind == "clustered"] = "scaled"

@@ -239,11 +239,10 @@ def _with_error_kind(fits: xr.Dataset) -> xr.Dataset:
     """Call errors independent where a Dataset without `se_kind` was joined."""
     if "se_kind" not in fits or "k_se" not in fits:
         return fits
-    kind = fits["se_kind"]
-    unknown = kind.isnull() & fits["k_se"].notnull()
+    unknown = fits["se_kind"].isnull() & fits["k_se"].notnull()
     if not bool(unknown.any()):
         return fits
-    return fits.assign(se_kind=kind.astype(object).where(~unknown, "independent"))
+    return fits.assign(se_kind=fits["se_kind"].astype(object).where(~unknown, "independent"))
 
 
 def protocol_of(fits: xr.Dataset) -> tuple[Estimator, Trim]:

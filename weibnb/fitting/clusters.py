@@ -63,13 +63,13 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
 
 @lru_cache(maxsize=256)
 def _widening(lines: int) -> float:
-    """Squared ratio of Student's 97.5 % quantile to the normal one: few lines are a noisy variance."""
+    """Square the ratio of Student's 97.5 % quantile to the normal one: few lines give noise."""
     ratio: float = special.stdtrit(max(lines - 1, 1), 0.975) / special.ndtri(0.975)
     return ratio**2
 
 
 def line_products(labels: NDArray[np.int32], v: Array, lines: Lines, *, exact: bool) -> Array:
-    """Sums over rows, and over columns, of the squares and products of their sums of v.
+    """Sum the squares and products of the sums of v over each row, and over each column.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def _labels(dtype: str, *, exact: bool) -> NDArray[np.int32]:
 
 @compiled
 def _table(of_counter: Any, labels: Any, v: Any) -> Any:
-    """Number of the first occupied counter, and influence by counter between a zero at each end."""
+    """Give the first occupied counter, and influence by counter between a zero at each end."""
     first = np.searchsorted(of_counter, labels[0])
     stop = np.searchsorted(of_counter, labels[-1] + 1)
     table = np.zeros((stop - first + 2, 2), np.float32)
@@ -141,7 +141,7 @@ def _place(bits: Any, first: Any, last: Any, mask: Any, shift: Any) -> Any:
 
 @compiled
 def _row_products(rows: Any, first: Any, table: Any, mask: Any, shift: Any) -> Any:
-    """Sums over rows of the squares of both sums of v, and of their product."""
+    """Sum over rows the squares of both sums of v, and of their product."""
     total, last = np.zeros(3), table.shape[0] - 1
     for row in range(rows.shape[0]):
         k, b = 0.0, 0.0
@@ -155,7 +155,7 @@ def _row_products(rows: Any, first: Any, table: Any, mask: Any, shift: Any) -> A
 
 @compiled
 def _column_products(columns: Any, first: Any, table: Any, mask: Any, shift: Any) -> Any:
-    """Sums over columns of the squares of both sums of v, and of their product."""
+    """Sum over columns the squares of both sums of v, and of their product."""
     k, b, last = np.zeros(columns.shape[1]), np.zeros(columns.shape[1]), table.shape[0] - 1
     for row in range(columns.shape[0]):
         for i in range(columns.shape[1]):
