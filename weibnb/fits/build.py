@@ -11,6 +11,7 @@ from weibnb.counting.counts import Counts
 from weibnb.fits.layout import Source, lay_out
 from weibnb.fits.lazy import as_objects
 from weibnb.fits.rows import BLOCK
+from weibnb.fits.schema import error_kind
 from weibnb.fitting.estimates import EFFECTS, fit_counts
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.statistics import describe_counts
@@ -133,12 +134,6 @@ def estimate(
         scaled=found["scaled"],
     )
     return columns | found
-
-
-def error_kind(k_se: NDArray[Any], effect: NDArray[Any]) -> NDArray[np.object_]:
-    """Say how standard errors were made, from those of k and its design effects."""
-    kind = np.where(np.isnan(effect), "independent", "clustered")
-    return np.where(np.isnan(k_se), "none", kind).astype(object)
 
 
 def describe(rows: CountRows, counts: Iterable[Counts], workers: int) -> Arrays:

@@ -9,9 +9,8 @@ import numpy as np
 
 from weibnb.counting.counts import Counts
 from weibnb.counting.formats import label_values, upper_edge
-from weibnb.fits.build import error_kind
 from weibnb.fits.lazy import LazyCounts, with_counts
-from weibnb.fits.schema import NO_EXPERT, VARIABLES
+from weibnb.fits.schema import NO_EXPERT, VARIABLES, error_kind
 from weibnb.fitting.estimates import EFFECTS
 
 if TYPE_CHECKING:

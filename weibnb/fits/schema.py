@@ -239,10 +239,16 @@ def _with_error_kind(fits: xr.Dataset) -> xr.Dataset:
     """Call errors independent where a Dataset without `se_kind` was joined."""
     if "se_kind" not in fits or "k_se" not in fits:
         return fits
-    unknown = fits["se_kind"].isnull() & fits["k_se"].notnull()
+    unknown = ~fits["se_kind"].notnull() & fits["k_se"].notnull()
     if not bool(unknown.any()):
         return fits
     return fits.assign(se_kind=fits["se_kind"].astype(object).where(~unknown, "independent"))
+
+
+def error_kind(k_se: NDArray[Any], effect: NDArray[Any]) -> NDArray[np.object_]:
+    """Say how standard errors were made, from those of k and its design effects."""
+    kind = np.where(np.isnan(effect), "independent", "clustered")
+    return np.where(np.isnan(k_se), "none", kind).astype(object)
 
 
 def protocol_of(fits: xr.Dataset) -> tuple[Estimator, Trim]:
