@@ -171,7 +171,8 @@ def test_errors_of_a_refit_are_scaled_by_the_effects_of_the_scan(experts: Any) -
     assert set(again["se_kind"].values[~there.values]) == {"none"}
     for name in ("k", "lam"):
         effect = fits[f"{name}_design_effect"]
-        assert bool((effect.where(there, 9) > 1.5).all())
+        assert effect.min() >= 1
+        assert effect.max() > 1.5
         scaled = naive[f"{name}_se"] * effect**0.5
         np.testing.assert_allclose(again[f"{name}_se"], scaled, rtol=1e-12)
         np.testing.assert_array_equal(again[f"{name}_design_effect"], effect)

@@ -31,7 +31,7 @@ def with_error_kind(fits: xr.Dataset) -> xr.Dataset:
     }
     kind = error.copy(data=error_kind(error.values, missing[EFFECTS[0]].values))
     kind.attrs = {"long_name": VARIABLES["se_kind"][0]}
-    return fits.assign(missing, se_kind=kind)
+    return fits.assign(missing | {"se_kind": kind})
 
 
 def restored_dense(fits: xr.Dataset) -> xr.Dataset:
