@@ -121,7 +121,7 @@ def first_departure(
     Notes
     -----
     Departed is ``|k - anchor| > sigmas · error``, where the error is k_se, for an own anchor
-    ``sqrt(k_se² + k_se(first)²)``. Standard errors assume independent weights.
+    ``sqrt(k_se² + k_se(first)²)``.
 
     Examples
     --------
