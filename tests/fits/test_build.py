@@ -30,7 +30,7 @@ def reals(fits: xr.Dataset) -> list[str]:
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
 def test_estimates_are_those_of_fit_weibull(dtype: str) -> None:
     weights = llama(2, dtype=dtype)
-    fits = wb.scan({"tiny": weights})
+    fits = wb.scan({"tiny": weights}, structure=False)
     for layer in range(2):
         for name in SHAPES:
             direct = wb.fit_weibull(weights[f"model.layers.{layer}.{name}.weight"])

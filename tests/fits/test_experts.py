@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def test_median_over_experts() -> None:
     weights = moe(4, layers=2)
-    fits = wb.scan({"moe": weights})
+    fits = wb.scan({"moe": weights}, structure=False)
     assert fits["k"].dims == ("model", "layer", "component", "step")
     assert fits["counts"].sizes["expert"] == 5
     for layer in range(2):

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import weibnb as wb
-from tests.scanning.helpers import Q, llama, moe, normal, same_estimates
+from tests.scanning.helpers import EXPERT, Q, llama, moe, normal, same_estimates
 from weibnb.counting.counts import Counts
 from weibnb.fitting.estimates import ESTIMATES
 
@@ -57,7 +57,7 @@ def scanned(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[xr.Dataset, Path, Literal["median", "each"]]:
     experts: Literal["median", "each"] = request.param
-    fits = wb.scan(SOURCE, experts=experts)
+    fits = wb.scan(SOURCE, experts=experts, structure=False)
     file = wb.save_fits(fits, tmp_path_factory.mktemp(experts) / "fits.nc")
     return fits, file, experts
 
@@ -68,7 +68,7 @@ def test_refit_is_a_scan_by_that_protocol(
 ) -> None:
     fits, file, experts = scanned
     before = fits.copy(deep=True)
-    expected = wb.scan(SOURCE, trim=trim, estimator=estimator, experts=experts)
+    expected = wb.scan(SOURCE, trim=trim, estimator=estimator, experts=experts, structure=False)
     with wb.open_fits(file) as lazy:
         for start in (fits, lazy):
             again = wb.refit(start, trim=trim, estimator=estimator)
@@ -103,9 +103,9 @@ def test_refit_remembers_a_reservation_that_the_first_protocol_hid(reservation: 
         array[20, 0] = np.nan
     else:
         weights[Q.format(0) + "_scale_inv"] = np.ones(1, "f4")
-    narrow = wb.scan({"a": weights}, trim=(0.6, 0.62))
+    narrow = wb.scan({"a": weights}, trim=(0.6, 0.62), structure=False)
     assert narrow["status"].item() == "degenerate"
-    same_estimates(wb.refit(narrow, trim=(0.1, 0.9)), wb.scan({"a": weights}))
+    same_estimates(wb.refit(narrow, trim=(0.1, 0.9)), wb.scan({"a": weights}, structure=False))
 
 
 def test_refit_of_a_selection() -> None:
@@ -128,7 +128,7 @@ def test_refit_refuses_what_it_cannot_use() -> None:
 
 @pytest.mark.parametrize("experts", ["median", "each"])
 def test_refit_settles_what_a_stopped_scan_had_counted(experts: Any) -> None:
-    fits = wb.scan(SOURCE, experts=experts)
+    fits = wb.scan(SOURCE, experts=experts, structure=False)
     stopped = fits.copy(deep=True)
     counted = fits["n"] > 0
     if experts == "median":  # of a cell of experts all are pending
@@ -152,3 +152,30 @@ def test_what_was_not_counted_stays_pending() -> None:
     empty = fits["counts"].copy(data=np.full(fits["counts"].shape, Counts(), object))
     stopped = fits.assign(counts=empty, status=xr.full_like(fits["status"], "pending"))
     assert (wb.refit(stopped)["status"] == "pending").all()
+
+
+def rows_scaled(*shape: int) -> Any:
+    rng = np.random.default_rng(3)
+    return (rng.normal(size=shape) * np.exp(0.5 * rng.normal(size=(shape[0], 1)))).astype("f2")
+
+
+@pytest.mark.parametrize("experts", ["median", "each"])
+def test_errors_of_a_refit_are_scaled_by_the_effects_of_the_scan(experts: Any) -> None:
+    weights = {Q.format(0): rows_scaled(100, 80), Q.format(1): np.ones((100, 80), "f2")}
+    weights |= {EXPERT.format(1, i, "gate_proj"): rows_scaled(60, 40 + i) for i in range(3)}
+    fits = wb.scan({"a": weights}, experts=experts)
+    plain = wb.scan({"a": weights}, experts=experts, structure=False)
+    again, naive = (wb.refit(f, trim=(0.05, 0.95)) for f in (fits, plain))
+    there = fits["k"].notnull()
+    assert set(again["se_kind"].values[there.values]) == {"scaled"}
+    assert set(again["se_kind"].values[~there.values]) == {"none"}
+    for name in ("k", "lam"):
+        effect = fits[f"{name}_design_effect"]
+        assert effect.min() >= 1
+        assert effect.max() > 1.5
+        scaled = naive[f"{name}_se"] * effect**0.5
+        np.testing.assert_allclose(again[f"{name}_se"], scaled, rtol=1e-12)
+        np.testing.assert_array_equal(again[f"{name}_design_effect"], effect)
+    xr.testing.assert_identical(wb.refit(fits)["k_se"], fits["k_se"])
+    assert wb.refit(fits)["se_kind"].equals(fits["se_kind"])
+    assert set(naive["se_kind"].values[there.values]) == {"independent"}

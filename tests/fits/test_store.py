@@ -16,6 +16,7 @@ from weibnb.fits import store_schema
 from weibnb.fits.store import Store
 from weibnb.io.sources import Planned
 from weibnb.scanning.matrices import list_matrices
+from weibnb.testing import write_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -260,3 +261,25 @@ def test_text_that_is_no_text_is_damage(store: Path, column: str) -> None:
         connection.execute(f"UPDATE checkpoint SET {column} = CAST(x'ff' AS TEXT)")  # noqa: S608
     with pytest.raises(wb.FitsError, match="is damaged"):
         wb.open_fits(store)
+
+
+def test_a_store_of_the_first_version_has_independent_errors(tmp_path: Path) -> None:
+    """It is read as it is, and gets the new columns when a scan goes on with it."""
+    checkpoint, store = write_checkpoint(tmp_path / "a", layers=1, hidden=32), tmp_path / "fits.db"
+    number = wb.scan({"tiny": checkpoint}, store=store)["k"].size
+    new = ("k_design_effect", "lam_design_effect", "se_kind")
+    change(store, *(f"ALTER TABLE matrix DROP COLUMN {name}" for name in new))
+    change(store, "PRAGMA user_version = 1")
+    change(store, "UPDATE matrix SET status = 'pending', k = NULL, k_se = NULL WHERE id = 1")
+    before = store.read_bytes()
+    opened = wb.open_fits(store)
+    kinds = opened["se_kind"].values.ravel().tolist()
+    assert sorted(kinds) == ["independent"] * (number - 1) + ["none"]
+    assert opened["k_design_effect"].isnull().all()
+    assert store.read_bytes() == before
+    fits = wb.scan({"tiny": checkpoint}, store=store)
+    kinds = fits["se_kind"].values.ravel().tolist()
+    assert sorted(kinds) == ["clustered"] + ["independent"] * (number - 1)
+    assert int(fits["k_design_effect"].notnull().sum()) == 1
+    with closing(sqlite3.connect(store)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)

@@ -70,11 +70,11 @@ def change(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]
     def at(number: int, what: Callable[[], None]) -> None:
         begin, calls = Counting.submit_bits, []
 
-        def submit_bits(self: Counting, bits: Any, dtype: str) -> Any:
+        def submit_bits(self: Counting, *given: Any) -> Any:
             calls.append(1)
             if len(calls) == number:
                 what()
-            return begin(self, bits, dtype)
+            return begin(self, *given)
 
         monkeypatch.setattr(Counting, "submit_bits", submit_bits)
 

@@ -1,7 +1,8 @@
 """Raw weights -> how often each magnitude occurs: one pass, exact integers.
 
 `formats` knows the bits of each storage format, `counts` holds the result, `cpu` has the loops of
-the CPU, `device`, `tables`, `staging` and `triton_kernel` those of a GPU; `dispatch` chooses.
+the CPU and `lines` the rows and columns that are copied on the way, `device`, `tables`, `staging`
+and `triton_kernel` those of a GPU; `dispatch` chooses.
 """
 
 import lazy_loader
@@ -16,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "dispatch",
         "formats",
         "limits",
+        "lines",
         "staging",
         "tables",
         "triton_kernel",

@@ -18,6 +18,7 @@ from weibnb.compiled import compiled, compiled_inline
 from weibnb.counting.counts import from_counters
 from weibnb.counting.formats import FORMATS, LABELS, Format
 from weibnb.counting.limits import DEFAULTS, Limits
+from weibnb.counting.lines import FEWEST, LinesInCopying, copy_lines, no_lines
 from weibnb.parallel import slices
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # Weights that are looked at and then counted while the first cache still holds them.
 _BLOCK = 2048
+# Weights whose lines are copied while the second cache holds them.
+_CHUNK = 1 << 16
 # Pattern bits that a counter of interval labels has less than one of values: 1,024 / 256.
 _COARSER = 2
 
@@ -83,26 +86,39 @@ def _take(counters: Any, first: Any, stop: Any, most: Any) -> Any:
     return occupied[:number].copy(), counts[:number].copy()
 
 
+@compiled_inline
+def _copy_lines(bits: Any, begin: Any, stop: Any, lines: Any) -> None:
+    """Copy what a part of a piece holds of lines."""
+    first, rows, columns, row_bits, column_bits = lines
+    copy_lines(bits[begin:stop], (first + begin, rows, columns, row_bits, column_bits))
+
+
 @compiled
-def _count_16(bits: Any, words: Any, counters: Any) -> Any:
+def _count_16(bits: Any, words: Any, counters: Any, lines: Any) -> Any:
     """Count 16-bit patterns: those of whole words, and the rest."""
     mask, first, stop = np.uint16(0x7FFF), np.int64(0), np.int64(1 << 15)
     if bits.size < 1 << 15:  # a look at the weights is quicker than one at all the counters
         low, high, _ = _look(bits, mask)
         first, stop = np.int64(low), np.int64(high) + 1
-    _add_by_four(words, counters, np.uint64(0x7FFF7FFF7FFF7FFF), np.uint64(0))
+    for at in range(0, bits.size, _CHUNK):
+        part = words[at // 4 : (at + _CHUNK) // 4]
+        _add_by_four(part, counters, np.uint64(0x7FFF7FFF7FFF7FFF), np.uint64(0))
+        _copy_lines(bits, at, at + _CHUNK, lines)
     _add(bits[4 * words.size :], counters, mask, np.uint16(0))
     return _take(counters, first, stop, min(bits.size, 1 << 15))
 
 
 @compiled
-def _count_8(bits: Any, words: Any, counters: Any) -> Any:
+def _count_8(bits: Any, words: Any, counters: Any, lines: Any) -> Any:
     """Count 8-bit patterns in pairs, which halves the updates of counters, and take pairs apart.
 
     The gap of the sign between the two is closed: with it the counters in use would share few
     lines of the cache, and take 1.7 times as long.
     """
-    _add_by_four(words, counters, np.uint64(0x007F007F007F007F), np.uint64(0x7F007F007F007F00))
+    signs, above = np.uint64(0x007F007F007F007F), np.uint64(0x7F007F007F007F00)
+    for at in range(0, bits.size, _CHUNK):
+        _add_by_four(words[at // 8 : (at + _CHUNK) // 8], counters, signs, above)
+        _copy_lines(bits, at, at + _CHUNK, lines)
     single = np.zeros(1 << 7, np.uint32)
     for left in range(1 << 7):
         pairs, total = counters[left << 7 : (left + 1) << 7], np.uint32(0)
@@ -123,7 +139,7 @@ def _union(block: Any, mask: Any) -> Any:
 
 @compiled
 def _count_top_bits(
-    bits: Any, counters: Any, mask: Any, infinity: Any, shift: Any, least: Any
+    bits: Any, counters: Any, mask: Any, infinity: Any, shift: Any, least: Any, lines: Any
 ) -> Any:
     """Count the top bits, up to the first block that has a magnitude between 0 and `least`.
 
@@ -131,7 +147,7 @@ def _count_top_bits(
     infinities among them, the union of all bits and the largest finite pattern.
     """
     none = mask & ~mask
-    counted, zeros, infinities = 0, 0, 0
+    counted, copied, zeros, infinities = 0, 0, 0, 0
     first, last, union, largest = mask, none, none, none
     for start in range(0, bits.size, _BLOCK):
         block = bits[start : start + _BLOCK]
@@ -148,6 +164,10 @@ def _count_top_bits(
         largest, union = max(largest, high), union | seen
         _add(block, counters, mask, shift)
         counted += block.size
+        if counted - copied >= _CHUNK:
+            _copy_lines(bits, copied, counted, lines)
+            copied = counted
+    _copy_lines(bits, copied, counted, lines)
     begin, stop = np.int64(first >> shift), np.int64(last >> shift) + 1
     bins = _take(counters, begin, stop, min(counted, max(stop - begin, 0)))
     return bins, counted, zeros, infinities, np.int64(union), np.int64(largest)
@@ -229,47 +249,60 @@ def merged(tallies: Sequence[Tally]) -> Tally:
     )
 
 
-def count_bits(bits: Bits, dtype: str) -> Tally:
-    """Count a piece of a matrix on this thread, with the interpreter lock released."""
+def count_bits(
+    bits: Bits, dtype: str, copying: LinesInCopying | None = None, start: int = 0
+) -> Tally:
+    """Count a piece of a matrix on this thread, with the interpreter lock released.
+
+    The piece begins at weight number `start`; what it holds of lines is copied.
+    """
     form, bits = FORMATS[dtype], np.ascontiguousarray(bits).reshape(-1)
+    lines = no_lines(form.bits) if copying is None else copying.after(start)
     counters = vars(_spare).pop("counters", None)
     if counters is None:
         counters = np.zeros(LABELS, np.uint32)
-    tally = (_tally_top_bits if form.shift else _tally_patterns)(bits, form, counters)
+    tally = (_tally_top_bits if form.shift else _tally_patterns)(bits, form, counters, lines)
     _spare.counters = counters  # not if anything failed: they may not be zero then
     return tally
 
 
-def _tally_patterns(bits: Bits, form: Format, counters: Any) -> Tally:
+def _tally_patterns(bits: Bits, form: Format, counters: Any, lines: tuple[Any, ...]) -> Tally:
     """Count every pattern."""
     whole = bits.nbytes // 8 * 8 // bits.itemsize
     count = _count_8 if bits.itemsize == 1 else _count_16
-    occupied, counts = count(bits, bits[:whole].view(np.uint64), counters)
+    occupied, counts = count(bits, bits[:whole].view(np.uint64), counters, lines)
     return Tally(form, occupied, counts)
 
 
-def _tally_top_bits(bits: Bits, form: Format, counters: Any) -> Tally:
+def _tally_top_bits(bits: Bits, form: Format, counters: Any, lines: tuple[Any, ...]) -> Tally:
     """Count intervals where the first weights fill more than ten mantissa bits, else values."""
     mask = bits.dtype.type((1 << 8 * bits.itemsize - 1) - 1)
     tallies, counted = [], 0
     if int(_union(bits[:_BLOCK], mask)) & (1 << form.shift) - 1:
         # a quarter of the counters stays in the cache; subnormals of F32 have no coarser grid
         least = 1 << 23 if form.name == "F32" else 1
-        tally, counted = _tally_grid(bits, form, counters, mask, _COARSER, least)
+        tally, counted = _tally_grid(bits, form, counters, lines, mask, _COARSER, least)
         tallies.append(tally)
     if counted < bits.size or not tallies:
-        tallies.append(_tally_grid(bits[counted:], form, counters, mask, 0, 1)[0])
+        rest = (lines[0] + counted, *lines[1:])
+        tallies.append(_tally_grid(bits[counted:], form, counters, rest, mask, 0, 1)[0])
     return merged(tallies)
 
 
 def _tally_grid(
-    bits: Bits, form: Format, counters: Any, mask: Any, coarser: int, least: int
+    bits: Bits,
+    form: Format,
+    counters: Any,
+    lines: tuple[Any, ...],
+    mask: Any,
+    coarser: int,
+    least: int,
 ) -> tuple[Tally, int]:
     """Count on a grid that is coarser by so many bits, and say how many weights were counted."""
     word = bits.dtype.type
     infinity, shift = word(form.infinity << form.shift), word(form.shift + coarser)
     (occupied, counts), counted, zeros, infinities, union, largest = _count_top_bits(
-        bits, counters, mask, infinity, shift, word(least)
+        bits, counters, mask, infinity, shift, word(least), lines
     )
     occupied <<= coarser
     return Tally(form, occupied, counts, zeros, infinities, union, largest), counted
@@ -286,22 +319,38 @@ def _cut(bits: Bits, most: int) -> Iterator[Bits]:
 
 
 class PendingOnThreads:
-    """Counts of a matrix that threads count piece by piece; a small one is counted at once."""
+    """Counts of a matrix that threads count piece by piece; a small one is counted at once.
+
+    Of a matrix of known `shape`, rows and columns as stored, `lines` are there with the counts.
+    """
 
     was_read = False
 
     def __init__(
-        self, pool: Executor, bits: Bits, dtype: str, *, workers: int, limits: Limits = DEFAULTS
+        self,
+        pool: Executor,
+        bits: Bits,
+        dtype: str,
+        *,
+        workers: int,
+        limits: Limits = DEFAULTS,
+        shape: tuple[int, int] | None = None,
     ) -> None:
+        copying = None
+        if shape is not None and min(shape) >= FEWEST:
+            copying = LinesInCopying(dtype, shape)
+        self.lines = None if copying is None else copying.lines
         self.pieces: list[Future[Tally]] = []
         self._counts: Counts | None = None
         whole = len(slices(bits.size, limits.piece))
         self.load = whole / (limits.pieces_waiting * workers)
         if bits.size < limits.worth_a_thread:
-            self._counts = count_bits(bits, dtype).finish()
+            self._counts = count_bits(bits, dtype, copying).finish()
         else:
-            most = limits.piece if bits.ndim == 1 else limits.gathered
-            self.pieces = [pool.submit(count_bits, part, dtype) for part in _cut(bits, most)]
+            most, start = limits.piece if bits.ndim == 1 else limits.gathered, 0
+            for part in _cut(bits, most):
+                self.pieces.append(pool.submit(count_bits, part, dtype, copying, start))
+                start += part.size
 
     def result(self) -> Counts:
         """Wait for the pieces and add them up."""

@@ -121,17 +121,20 @@ class Counting:
             return self._on_threads(bits, dtype)
         return self.submit_bits(bits, dtype)
 
-    def submit_bits(self, bits: Bits, dtype: str) -> Pending:
+    def submit_bits(self, bits: Bits, dtype: str, shape: tuple[int, int] | None = None) -> Pending:
         """Begin to count bit patterns of a format, a key of `weibnb.counting.formats.FORMATS`.
 
-        They may have several dimensions, and gaps.
+        They may have several dimensions, and gaps. Of a matrix of known shape some rows and
+        columns are copied on the way, ``lines`` of what is given; on devices they are None.
         """
         if self._devices:
             return self._device_counter().submit_bits(bits, dtype)
-        return self._on_threads(bits, dtype)
+        return self._on_threads(bits, dtype, shape)
 
-    def _on_threads(self, bits: Bits, dtype: str) -> Pending:
-        return PendingOnThreads(self._pool, bits, dtype, workers=self._workers, limits=self._limits)
+    def _on_threads(self, bits: Bits, dtype: str, shape: tuple[int, int] | None = None) -> Pending:
+        return PendingOnThreads(
+            self._pool, bits, dtype, workers=self._workers, limits=self._limits, shape=shape
+        )
 
     def launch(self) -> None:
         """Let the devices begin, without waiting for them."""

@@ -41,6 +41,7 @@ class PendingOnDevice:
     """Counts of a matrix that devices are counting, or will count; made by `DeviceCounter`."""
 
     was_read = True
+    lines = None  # none are copied on devices
 
     def __init__(self, fetch: Callable[[PendingOnDevice], None], load: float = 0.0) -> None:
         self._fetch = fetch

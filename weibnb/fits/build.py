@@ -11,7 +11,8 @@ from weibnb.counting.counts import Counts
 from weibnb.fits.layout import Source, lay_out
 from weibnb.fits.lazy import as_objects
 from weibnb.fits.rows import BLOCK
-from weibnb.fitting.estimates import fit_counts
+from weibnb.fits.schema import error_kind
+from weibnb.fitting.estimates import EFFECTS, fit_counts
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.statistics import describe_counts
 from weibnb.fitting.status import COUNTED, status_after_fit
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from weibnb.counting.lines import Lines
     from weibnb.fitting.status import Status
     from weibnb.fitting.weibull import Estimator
 
@@ -50,6 +52,8 @@ class Matrix:
         ``"ok"`` or ``"scaled"`` if it was counted, else why it was not.
     counts : Counts or None
         How often each magnitude occurs.
+    lines : Lines or None
+        Some of its rows and columns, for errors that are clustered by them.
     """
 
     model: str
@@ -63,6 +67,7 @@ class Matrix:
     cols: int
     status: Status
     counts: Counts | None
+    lines: Lines | None = None
 
 
 def build(
@@ -117,7 +122,9 @@ def estimate(
     for column in found.values():
         if column.dtype.kind == "f":
             column[~counted] = np.nan
-    found |= fit_counts(rows, trim=trim, estimator=estimator, workers=workers)
+    lines = [matrix.lines for matrix in matrices]
+    found |= fit_counts(rows, trim=trim, estimator=estimator, workers=workers, lines=lines)
+    found["se_kind"] = error_kind(found["k_se"], found[EFFECTS[0]])
     found["scaled"] = before == "scaled"
     found["status"] = status_after_fit(
         before,

@@ -50,6 +50,7 @@ def merge_experts(cells: Arrays) -> Arrays:
         words = set(cells["status"][cell][there])
         if len(words) > 1:
             merged["status"][cell] = "partial" if words & set(FITTED) else min(words)
+        merged["se_kind"][cell] = _kind(cells["se_kind"][cell][there])
         merged["parameter"][cell] = _pattern(list(cells["parameter"][cell][there]))
     return merged
 
@@ -71,6 +72,11 @@ def merge_statistic(name: str, array: NDArray[Any], axis: int) -> NDArray[Any]:
         middle = median_present(np.where(array > 0, array, np.nan), axis)
         return np.asarray(np.nan_to_num(middle), np.int64)
     return median_present(array, axis)
+
+
+def _kind(kinds: NDArray[np.object_]) -> str:
+    """Say how the errors of several experts were made: those that have any."""
+    return min(set(kinds) - {"none"}, default="none")
 
 
 def _pattern(names: list[str]) -> str:

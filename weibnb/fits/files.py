@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from weibnb.fits.inspection import READ_LATER, FitsError, check_layout, check_variables
-from weibnb.fits.older import restored_dense
+from weibnb.fits.older import restored_dense, with_error_kind
 from weibnb.fits.ragged import CHUNK, flattened, restored
 from weibnb.fits.schema import escape_all, prepare
 from weibnb.fits.store_schema import STORE_SUFFIXES
@@ -193,7 +193,7 @@ def _open_file(source: Path) -> xr.Dataset:
                     array.load()
             variable = ""
             check_variables(source, fits)
-            opened = prepare(restored_dense(restored(source, fits)))
+            opened = prepare(with_error_kind(restored_dense(restored(source, fits))))
         except BaseException:
             fits.close()
             raise

@@ -1,4 +1,4 @@
-"""The layout of files of weibnb 0.1, in which every matrix has every bin, most of them empty."""
+"""What files of older versions lack, or hold otherwise."""
 
 from __future__ import annotations
 
@@ -10,11 +10,28 @@ import numpy as np
 from weibnb.counting.counts import Counts
 from weibnb.counting.formats import label_values, upper_edge
 from weibnb.fits.lazy import LazyCounts, with_counts
-from weibnb.fits.schema import NO_EXPERT
+from weibnb.fits.schema import NO_EXPERT, VARIABLES, error_kind
+from weibnb.fitting.estimates import EFFECTS
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
+
+
+def with_error_kind(fits: xr.Dataset) -> xr.Dataset:
+    """Say of fits whose errors are independent, without saying so, that they are."""
+    if "se_kind" in fits or "k_se" not in fits:
+        return fits
+    error = fits["k_se"]
+    missing = {
+        name: error.copy(data=np.full(error.shape, np.nan)).assign_attrs(
+            long_name=VARIABLES[name][0], units=VARIABLES[name][1]
+        )
+        for name in EFFECTS
+    }
+    kind = error.copy(data=error_kind(error.values, missing[EFFECTS[0]].values))
+    kind.attrs = {"long_name": VARIABLES["se_kind"][0]}
+    return fits.assign(missing | {"se_kind": kind})
 
 
 def restored_dense(fits: xr.Dataset) -> xr.Dataset:

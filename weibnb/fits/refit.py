@@ -10,8 +10,8 @@ import xarray as xr
 from weibnb.fits.build import describe
 from weibnb.fits.experts import merge_expert_fits, merge_statistic
 from weibnb.fits.rows import count_blocks
-from weibnb.fits.schema import prepare, protocol_attributes
-from weibnb.fitting.estimates import fit_counts
+from weibnb.fits.schema import error_kind, prepare, protocol_attributes
+from weibnb.fitting.estimates import EFFECTS, fit_counts
 from weibnb.fitting.status import status_after_fit
 from weibnb.fitting.weibull import Estimator, check_protocol, protocol_text
 from weibnb.parallel import check_workers
@@ -43,7 +43,9 @@ def refit(
     Returns
     -------
     xarray.Dataset
-        A new Dataset; what does not depend on the protocol is shared with `fits`.
+        A new Dataset; what does not depend on the protocol is shared with `fits`. Standard errors
+        are independent ones times the square root of the design effects of the scan: `se_kind`
+        says ``"scaled"``.
 
     Raises
     ------
@@ -85,8 +87,40 @@ def refit(
     kept = [name for name in fresh if name in fits]
     result = fits.assign({name: (dims, fresh[name], fits[name].attrs) for name in kept})
     result["protocol"] = xr.full_like(fits["problem"], protocol_text(trim, chosen), dtype=object)
+    result = _with_stored_effects(result, fits)
     result.attrs = fits.attrs | protocol_attributes(trim, chosen)
     return result
+
+
+def _with_stored_effects(fresh: xr.Dataset, fits: xr.Dataset) -> xr.Dataset:
+    """Scale the independent errors of fresh fits by the design effects that a scan has found.
+
+    Errors of fits by the same protocol stay as they are.
+    """
+    if "se_kind" not in fits:
+        return fresh
+    kind = error_kind(fresh["k_se"].values, fits[EFFECTS[0]].values)
+    kind[kind == "clustered"] = "scaled"
+    made = {
+        "se_kind": fresh["se_kind"].copy(data=kind),
+        "k_lam_correlation": fresh["k_lam_correlation"],
+    }
+    for name, effect in zip(("k_se", "lam_se"), EFFECTS, strict=True):
+        made[name] = fresh[name] * fits[effect].fillna(1.0) ** 0.5
+    kept = (
+        (fresh["protocol"] == fits.get("protocol", ""))
+        & fits["k_se"].notnull()
+        & fresh["k_se"].notnull()
+    )
+    return fresh.assign(
+        {
+            name: fits[name]
+            .where(kept, array)
+            .transpose(*array.dims)
+            .assign_attrs(fits[name].attrs)
+            for name, array in made.items()
+        }
+    )
 
 
 def _described_pending(fits: xr.Dataset, workers: int) -> xr.Dataset:

@@ -30,8 +30,11 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "r2": ("Coefficient of determination of the Weibull plot over the trim", "1"),
     "ks": ("Kolmogorov-Smirnov distance over the trim", "1"),
     "ks_full": ("Kolmogorov-Smirnov distance over all weights", "1"),
-    "k_se": ("Standard error of k under independent sampling", "1"),
-    "lam_se": ("Standard error of λ under independent sampling", "units of the weights"),
+    "k_se": ("Standard error of k", "1"),
+    "lam_se": ("Standard error of λ", "units of the weights"),
+    "k_design_effect": ("Variance of k over that of independent weights", "1"),
+    "lam_design_effect": ("Variance of λ over that of independent weights", "1"),
+    "se_kind": ("How the standard errors were made", ""),
     "k_lam_correlation": ("Correlation of the estimates of k and ln λ", "1"),
     "n": ("Non-zero finite weights, those that are fitted", "1"),
     "n_matrices": ("Matrices in the cell: more than one for experts", "1"),
@@ -52,6 +55,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
 }
 TEXT = (
     "status",
+    "se_kind",
     "parameter",
     "dtype",
     "source",
@@ -64,7 +68,7 @@ TEXT = (
     "model_type",
     "tied_embeddings",
 )
-EMPTY_TEXT = {"status": "absent", "not_fitted": "[]"}
+EMPTY_TEXT = {"status": "absent", "not_fitted": "[]", "se_kind": "none"}
 
 
 def package_version() -> str:
@@ -212,6 +216,7 @@ def _with_dims(fits: xr.Dataset, dims: Sequence[str]) -> xr.Dataset:
 
 def _mend(fits: xr.Dataset) -> xr.Dataset:
     """Restore the types that an outer join of Datasets turns into floats."""
+    fits = _with_error_kind(fits)
     mended = {
         name: fits[name].astype(object).fillna(EMPTY_TEXT.get(name, ""))
         for name in TEXT
@@ -228,6 +233,22 @@ def _mend(fits: xr.Dataset) -> xr.Dataset:
         scaled = fits["scaled"]
         mended["scaled"] = scaled.where(scaled.notnull(), other=False).astype(bool)
     return fits.assign(mended) if mended else fits
+
+
+def _with_error_kind(fits: xr.Dataset) -> xr.Dataset:
+    """Call errors independent where a Dataset without `se_kind` was joined."""
+    if "se_kind" not in fits or "k_se" not in fits:
+        return fits
+    unknown = ~fits["se_kind"].notnull() & fits["k_se"].notnull()
+    if not bool(unknown.any()):
+        return fits
+    return fits.assign(se_kind=fits["se_kind"].astype(object).where(~unknown, "independent"))
+
+
+def error_kind(k_se: NDArray[Any], effect: NDArray[Any]) -> NDArray[np.object_]:
+    """Say how standard errors were made, from those of k and its design effects."""
+    kind = np.where(np.isnan(effect), "independent", "clustered")
+    return np.where(np.isnan(k_se), "none", kind).astype(object)
 
 
 def protocol_of(fits: xr.Dataset) -> tuple[Estimator, Trim]:

@@ -15,6 +15,7 @@ from weibnb.fits.inspection import FitsError, is_list_of_tensors
 from weibnb.fits.layout import Source, lay_out
 from weibnb.fits.lazy import LazyCounts
 from weibnb.fits.packing import unpack
+from weibnb.fits.schema import EMPTY_TEXT
 from weibnb.fits.store import failures
 from weibnb.fits.store_schema import (
     CELL,
@@ -222,7 +223,7 @@ def _column(path: Path, name: str, kind: str, values: Sequence[Any]) -> NDArray[
     if kind == "INTEGER":
         return np.array([value or 0 for value in values], np.int64)
     if kind == "TEXT":
-        return np.array([value or "" for value in values], object)
+        return np.array([value or EMPTY_TEXT.get(name, "") for value in values], object)
     missing, size = np.full(len(QUANTILES), np.nan).tobytes(), 8 * len(QUANTILES)
     if any(value is not None and len(value) != size for value in values):
         raise FitsError(path, f"{size} bytes are expected in each row", name)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Endings of a store.
 STORE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 #: What marks an SQLite file as a store, and the version of its tables.
-APPLICATION, LATEST = int.from_bytes(b"weib", "big"), 1
+APPLICATION, LATEST = int.from_bytes(b"weib", "big"), 2
 #: What places a matrix in its checkpoint.
 CELL = {"layer": "INTEGER", "component": "TEXT", "expert": "INTEGER"}
 #: Everything else about a matrix, as `weibnb.fits.build.estimate` names it.
@@ -27,6 +27,9 @@ COLUMNS = {
     **dict.fromkeys(("k", "lam", "r2", "ks", "ks_full"), "REAL"),
     **dict.fromkeys(("k_se", "lam_se", "k_lam_correlation"), "REAL"),
     "magnitude_quantile": "BLOB",
+    "k_design_effect": "REAL",
+    "lam_design_effect": "REAL",
+    "se_kind": "TEXT",
 }
 _MATRIX = ", ".join(f"{name} {kind}" for name, kind in (CELL | COLUMNS).items())
 #: The statements that make the tables.
@@ -49,7 +52,14 @@ TABLES = {
     ),
 }
 #: Statements that bring the tables of a version to the next one, by version.
-MIGRATIONS: Mapping[int, tuple[str, ...]] = {}
+MIGRATIONS: Mapping[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE matrix ADD COLUMN k_design_effect REAL",
+        "ALTER TABLE matrix ADD COLUMN lam_design_effect REAL",
+        "ALTER TABLE matrix ADD COLUMN se_kind TEXT",
+        "UPDATE matrix SET se_kind = 'independent' WHERE k_se IS NOT NULL",
+    ),
+}
 
 
 def store_version(connection: sqlite3.Connection, path: Path) -> int:

@@ -2,7 +2,8 @@
 
 `weibull` is the distribution on paper with the reference anchors, `rows` the counts of many
 matrices, `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the
-outcome in one word; `kernels`, `ordinates` and `errors` are the compiled loops.
+outcome in one word; `kernels`, `ordinates` and `errors` are the compiled loops, `clusters`
+those of weights that depend on each other.
 """
 
 import lazy_loader
@@ -10,6 +11,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
+        "clusters",
         "errors",
         "estimates",
         "kernels",

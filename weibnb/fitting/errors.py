@@ -1,4 +1,9 @@
-"""Standard errors of k and λ under independent sampling, from influence functions."""
+"""Influence of a weight on k and ln λ, and the variances that independent weights would have.
+
+The influence v is a function of |w| alone, and an estimate is off by its mean over the weights.
+Each function here fills in `v`, of shape (2, bins of the body + 2): that of k and that of ln λ
+for the weights below the body, in each of its bins, and above it.
+"""
 
 from __future__ import annotations
 
@@ -10,42 +15,32 @@ from weibnb.compiled import compiled
 
 
 @compiled
-def regression_errors(x: Any, g: Any, y: Any, moments: Any) -> tuple[float, float, float]:
-    """Variances of k and ln λ of rank regression, and their covariance.
+def regression_influence(x: Any, g: Any, y: Any, moments: Any, v: Any) -> None:
+    """Influence on rank regression, up to a constant.
 
     With Q the quantile function of ln|w|, dk = ∫ δQ(p) h(p) dp and d ln λ = ∫ δQ(p) m(p) dp; each
     weight contributes the integral of h (m) over ln|w| up to its own clipped position.
-    `y` holds the ordinate at the upper edge of each bin of the body; `moments` is n, the weights
-    below the body, mean of x and of y, Sxx/n, and k.
+    `y` holds the ordinate at the upper edge of each bin of the body; `moments` is n, mean of x and
+    of y, Sxx/n, and k.
     """
-    n, below, mean_x, mean_y, sxx, k = moments
-    body = 0.0
-    for j in range(g.size):
-        body += g[j]
-    share = body / n
-    p = (below + g[0]) / n
+    n, mean_x, mean_y, sxx, k = moments
+    share = g.sum() / n
     h, m = 0.0, 0.0
-    e_h, e_m, e_hh, e_mm, e_hm = 0.0, 0.0, 0.0, 0.0, 0.0
+    v[:, :2] = 0.0
     for j in range(1, g.size):
         dx = x[j] - x[j - 1]
         slope = (y[j - 1] - mean_y - 2.0 * k * (0.5 * (x[j] + x[j - 1]) - mean_x)) / sxx
         h += slope * dx
         m += (1.0 / share + mean_y / (k * k) * slope) * dx
-        mass = g[j] / n if j < g.size - 1 else 1.0 - p
-        p += mass
-        e_h += mass * h
-        e_m += mass * m
-        e_hh += mass * h * h
-        e_mm += mass * m * m
-        e_hm += mass * h * m
-    return (e_hh - e_h * e_h) / n, (e_mm - e_m * e_m) / n, (e_hm - e_h * e_m) / n
+        v[0, j + 1], v[1, j + 1] = h, m
+    v[0, g.size + 1], v[1, g.size + 1] = h, m
 
 
 @compiled
-def likelihood_errors(
-    x: Any, g: Any, low: float, high: float, k: float, b: float, inverse: Any
-) -> tuple[float, float, float]:
-    """Variances of k and ln λ of maximum likelihood, and their covariance.
+def likelihood_influence(
+    x: Any, g: Any, low: float, high: float, k: float, b: float, inverse: Any, v: Any
+) -> None:
+    """Influence on maximum likelihood, up to a constant.
 
     A weight contributes its score, clipped to the body, and shifts the magnitudes at which the
     others are censored; `inverse` holds the inverse of the Hessian.
@@ -63,9 +58,8 @@ def likelihood_errors(
         z = np.exp(k * d)
         scale = high / n / _density(x, g, n, -1)
         right1, right2 = -scale * z * (1.0 + k * d), scale * k * k * z
-    e1, e2, e11, e12, e22 = 0.0, 0.0, 0.0, 0.0, 0.0
+    i11, i12, i22 = inverse
     for j in range(-1, size + 1):
-        weight = (low if j < 0 else (high if j == size else g[j])) / n
         d = x[min(max(j, 0), size - 1)] - b
         z = np.exp(k * d)
         a1, a2 = 1.0 / k + d - z * d, k * z - k
@@ -73,18 +67,8 @@ def likelihood_errors(
             a1, a2 = a1 - right1, a2 - right2
         if j < 0:
             a1, a2 = a1 - left1, a2 - left2
-        e1 += weight * a1
-        e2 += weight * a2
-        e11 += weight * a1 * a1
-        e12 += weight * a1 * a2
-        e22 += weight * a2 * a2
-    j11, j12, j22 = n * (e11 - e1 * e1), n * (e12 - e1 * e2), n * (e22 - e2 * e2)
-    i11, i12, i22 = inverse
-    return (
-        i11 * i11 * j11 + 2 * i11 * i12 * j12 + i12 * i12 * j22,
-        i12 * i12 * j11 + 2 * i12 * i22 * j12 + i22 * i22 * j22,
-        i11 * i12 * j11 + (i11 * i22 + i12 * i12) * j12 + i12 * i22 * j22,
-    )
+        v[0, j + 1] = -n * (i11 * a1 + i12 * a2)
+        v[1, j + 1] = -n * (i12 * a1 + i22 * a2)
 
 
 @compiled
@@ -98,3 +82,40 @@ def _density(x: Any, g: Any, n: float, step: int) -> float:
         if mass >= 0.02 * n:
             break
     return float(mass / n / abs(x[j] - x[last])) if j != last else np.inf
+
+
+@compiled
+def independent_errors(v: Any, g: Any, low: float, high: float) -> tuple[float, float, float]:
+    """Centre an influence; give the variances of k and ln λ, and their covariance."""
+    n, size = low + high + g.sum(), g.size
+    for i in range(2):
+        mean = low * v[i, 0] + high * v[i, size + 1]
+        for j in range(size):
+            mean += g[j] * v[i, j + 1]
+        v[i, : size + 2] -= mean / n
+    kk, bb, kb = 0.0, 0.0, 0.0
+    for j in range(size + 2):
+        mass = low if j == 0 else (high if j == size + 1 else g[j - 1])
+        kk += mass * v[0, j] * v[0, j]
+        bb += mass * v[1, j] * v[1, j]
+        kb += mass * v[0, j] * v[1, j]
+    return kk / n / n, bb / n / n, kb / n / n
+
+
+@compiled
+def influence_by_bin(counts: Any, first: float, last: float, v: Any, out: Any) -> None:
+    """Fill in the influence in each occupied bin, `out` (2, bins): the mean over its weights.
+
+    `v` (2, bins of the body + 2) is that of the fit to the ranks first ... last.
+    """
+    seen, body, above = 0.0, 0, v.shape[1] - 1
+    for j in range(counts.size):
+        c = float(counts[j])
+        low = min(max(first - 1.0 - seen, 0.0), c)
+        high = min(max(seen + c - last, 0.0), c)
+        inside = c - low - high
+        seen += c
+        body += inside > 0.0
+        for i in range(2):
+            middle = inside * v[i, body] if inside > 0.0 else 0.0
+            out[i, j] = (low * v[i, 0] + middle + high * v[i, above]) / c

@@ -12,8 +12,11 @@ from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from weibnb.counting.lines import Lines
     from weibnb.fitting.rows import CountRows
 
     Array = NDArray[np.float64]
@@ -26,6 +29,8 @@ COLUMNS = (*ESTIMATES, "ks_midrank")
 # intervals of float32, and where they are that many: some 1.5e-39.
 _FEWEST_STEPS = 64
 _FLOAT32_GRID, _FLOAT32_FINE = 2.0**-137, 2.0**-129
+#: Clustered over independent variance, of k and of λ.
+EFFECTS = ("k_design_effect", "lam_design_effect")
 #: Matrices that a thread takes at once.
 BATCH = 64
 
@@ -36,11 +41,14 @@ def fit_counts(
     trim: tuple[float, float] | None = None,
     estimator: Estimator = "rank_regression",
     workers: int | None = None,
+    lines: Sequence[Lines | None] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Fit a Weibull to every row of counts, as `fit_weibull` does to one.
 
-    Returns `COLUMNS` and ``status``, each (matrices,).
+    Returns `COLUMNS` and ``status``, each (matrices,); with the `lines` of each matrix, None where
+    there are none, also `EFFECTS`, and errors clustered by rows and columns.
     """
+    from weibnb.fitting.clusters import clustered
     from weibnb.fitting.kernels import STATUS, fit_rows
 
     trim, estimator = check_protocol(trim, estimator)
@@ -50,12 +58,16 @@ def fit_counts(
     likelihood = estimator == "maximum_likelihood"
 
     def job(part: slice) -> Array:
-        part_of = rows.part(part)
-        table: Array = fit_rows(part_of, x, coarse, trim, likelihood, MINIMUM_WEIGHTS)
-        return table
+        some = rows.part(part)
+        size = 0 if lines is None else some.starts[-1] - some.starts[0]
+        v = np.zeros((2, size))
+        table: Array = fit_rows(some, x, coarse, trim, likelihood, MINIMUM_WEIGHTS, v)
+        return table if lines is None else clustered(table, some, v, lines[part])
 
     columns = np.concatenate(on_threads(job, slices(rows.exact.size, BATCH), workers)).T
     fitted: dict[str, NDArray[Any]] = dict(zip(COLUMNS, columns, strict=False))
+    if lines is not None:
+        fitted |= zip(EFFECTS, columns[-len(EFFECTS) :], strict=True)
     fitted["status"] = FIT_WORDS[columns[STATUS].astype(int)]
     return fitted
 

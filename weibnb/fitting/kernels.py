@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 
 from weibnb.compiled import compiled
-from weibnb.fitting.errors import likelihood_errors, regression_errors
+from weibnb.fitting.errors import (
+    independent_errors,
+    influence_by_bin,
+    likelihood_influence,
+    regression_influence,
+)
 from weibnb.fitting.ordinates import prefix_sum, square_sum, weibull_of_ordinate
 
 # Columns of the result of `fit_rows`, in the order of `weibnb.fitting.estimates.COLUMNS`.
@@ -174,8 +179,12 @@ def _fit_row(
     likelihood: int,
     work: Any,
     out: Any,
+    v: Any,
 ) -> int:
-    """Fit one row, of which there is enough; returns its status."""
+    """Fit one row, of which there is enough; returns its status.
+
+    The influence of each bin goes to `v` (2, bins) if that has room.
+    """
     first, last = trim_ranks(n, trim[0], trim[1])
     size, origin, sx, sxx, sxy, sy = _body(counts, positions, n, first, last, work)
     if size < 2:
@@ -187,15 +196,17 @@ def _fit_row(
     mean_x, mean_y = origin + sx / m, sy / m
     k = sxy / sxx
     b = mean_x - mean_y / k
-    x, g = work[0, :size], work[1, :size]
+    x, g, influence = work[0, :size], work[1, :size], work[3:, : size + 2]
     if likelihood:
         k, b, inverse, found = censored_fit(x, g, first - 1.0, n - last, k, b)
         if not found:
             return NO_CONVERGENCE
-        errors = likelihood_errors(x, g, first - 1.0, n - last, k, b, inverse)
+        likelihood_influence(x, g, first - 1.0, n - last, k, b, inverse, influence)
     else:
-        errors = regression_errors(x, g, work[2], (n, first - 1.0, mean_x, mean_y, sxx / n, k))
-    var_k, var_b, covariance = errors
+        regression_influence(x, g, work[2], (n, mean_x, mean_y, sxx / n, k), influence)
+    var_k, var_b, covariance = independent_errors(influence, g, first - 1.0, n - last)
+    if v.size:
+        influence_by_bin(counts, first, last, influence, v)
     lam = np.exp(b)
     out[K], out[LAM], out[R2] = k, lam, sxy * sxy / (sxx * syy)
     distances = _distance(counts, positions, exact, n, trim[0], trim[1], k, b)
@@ -222,14 +233,17 @@ def _too_coarse(counts: Any, columns: Any, coarse: Any, rank: float) -> bool:
 
 
 @compiled
-def fit_rows(rows: Any, x: Any, coarse: Any, trim: Any, likelihood: int, minimum: int) -> Any:
+def fit_rows(
+    rows: Any, x: Any, coarse: Any, trim: Any, likelihood: int, minimum: int, influence: Any
+) -> Any:
     """Fit every matrix of a `CountRows`: an array (matrices, 10), see the columns above.
 
     `x` (2, bins) is ln|w| of the bins read as intervals and as values; `coarse` tells how coarse
-    they are as intervals.
+    they are as intervals. The influence of each bin on k and ln λ goes to `influence` (2, entries
+    of all rows), or nowhere if that is empty.
     """
     result = np.full((rows.exact.size, 10), np.nan)
-    work, positions = np.empty((3, rows.widest)), np.empty(rows.widest)
+    work, positions = np.empty((5, rows.widest + 2)), np.empty(rows.widest)
     for row in range(rows.exact.size):
         start, stop = rows.starts[row], rows.starts[row + 1]
         c, column = rows.counts[start:stop], rows.columns[start:stop]
@@ -248,6 +262,7 @@ def fit_rows(rows: Any, x: Any, coarse: Any, trim: Any, likelihood: int, minimum
             status = SUBNORMAL
         else:
             there, n = positions[: c.size], float(total)
-            status = _fit_row(c, there, kind, n, trim, likelihood, work, result[row])
+            v = influence[:, start - rows.starts[0] : stop - rows.starts[0]]
+            status = _fit_row(c, there, kind, n, trim, likelihood, work, result[row], v)
         result[row, STATUS] = status
     return result

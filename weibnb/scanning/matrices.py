@@ -207,7 +207,8 @@ class MatrixInCounting:
         except CheckpointError as err:
             self.problem, counts = str(err), None
         status: Status = "unreadable" if self.problem else self.status
-        return replace(self.matrix, status=status, counts=counts)
+        lines = None if self.pending is None or counts is None else self.pending.lines
+        return replace(self.matrix, status=status, counts=counts, lines=lines)
 
 
 def list_matrices(planned: Planned, limits: Limits = DEFAULTS, *, fused: Fused = "keep") -> Listing:
@@ -341,11 +342,16 @@ def check_number_of_matrices(
 
 
 def begin_counting(
-    listing: Listing, counting: Counting, cells: Container[Cell] | None = None
+    listing: Listing,
+    counting: Counting,
+    cells: Container[Cell] | None = None,
+    *,
+    structure: bool = True,
 ) -> Iterator[MatrixInCounting]:
     """Begin to count the matrices of a checkpoint, one by one, experts one after the other.
 
-    Of the (layer, component, expert) in it only some `cells`, if they are given.
+    Of the (layer, component, expert) in it only some `cells`, if they are given; with some of
+    their rows and columns if `structure`.
     """
     for tensor in listing.tensors:
         role = tensor.role
@@ -362,6 +368,7 @@ def begin_counting(
             except CheckpointError as err:
                 problem = str(err)
         nbytes = tensor.nbytes
+        shape = tensor.stored_shape if structure else None
         in_place = counting.counts_in_place(weights)
         for expert in experts:
             pending = None
@@ -370,7 +377,7 @@ def begin_counting(
                 if in_place:
                     pending = counting.submit(part)
                 else:
-                    pending = counting.submit_bits(part, tensor.info.dtype)
+                    pending = counting.submit_bits(part, tensor.info.dtype, shape)
             matrix = tensor.matrix(listing.source, expert)
             origin = origin_of(weights)
             yield MatrixInCounting(matrix, nbytes, tensor.status, pending, problem, origin)

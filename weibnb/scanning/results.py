@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # Seconds of counting after which what was counted is fitted and kept, and matrices that are
 # fitted at once: what is lost when the process is killed, and how long Ctrl-C may wait.
 _BATCH_SECONDS, _BATCH_MATRICES = 0.4, 4096
+# Bytes of rows and columns of matrices that wait to be fitted.
+_BATCH_BYTES = 1 << 26
 
 
 class Results:
@@ -70,6 +72,7 @@ class Results:
         self._open: dict[tuple[Key, Cell], Matrix] = {}
         self._columns: list[dict[str, NDArray[Any]]] = []
         self._batch: list[Matrix] = []
+        self._bytes = 0
         self._flushed = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -115,14 +118,16 @@ class Results:
     def add(self, matrix: Matrix) -> None:
         """Take over a matrix that was counted; a batch is kept at least twice a second."""
         self._batch.append(matrix)
+        self._bytes += 0 if matrix.lines is None else matrix.lines.nbytes
         waited = time.monotonic() - self._flushed
-        if waited > _BATCH_SECONDS or len(self._batch) >= _BATCH_MATRICES:
+        full = len(self._batch) >= _BATCH_MATRICES or self._bytes >= _BATCH_BYTES
+        if full or waited > _BATCH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
         """Fit and keep what was counted; signals wait until that is done."""
         with held():
-            batch, self._batch = self._batch, []
+            batch, self._batch, self._bytes = self._batch, [], 0
             if batch:
                 self._keep(batch, self._fit(batch))
             self._flushed = time.monotonic()

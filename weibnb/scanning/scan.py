@@ -62,6 +62,7 @@ def scan(
     rescan: bool = False,
     max_tensors: int = MAX_TENSORS,
     max_header: int = MAX_HEADER,
+    structure: bool = True,
     workers: int | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -103,6 +104,10 @@ def scan(
         Most tensors that the files of a checkpoint may list, each matrix of a stack counted.
     max_header : int
         Most bytes of a file's header, and a quarter of those of an index: some 110 a tensor.
+    structure : bool
+        Look at some rows and columns of each matrix, for standard errors that hold where weights
+        depend on each other within them; else as if weights were independent. Weights that are
+        counted on a device, and shards of DTensors, have independent errors.
     workers : int, optional
         Threads; by default the cores that this process may use.
     progress : bool, optional
@@ -183,7 +188,7 @@ def scan(
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
                 bar.total = sum(map(_nbytes, listings, still_open))
                 for listing, cells in zip(listings, still_open, strict=True):
-                    _count(listing, cells, counting, bar, results, problems)
+                    _count(listing, cells, counting, bar, results, problems, structure=structure)
     except KeyboardInterrupt as err:
         stop = err
     found = any(listing.tensors for listing in listings)
@@ -211,6 +216,8 @@ def _count(
     bar: tqdm[Any],
     results: Results,
     problems: list[str],
+    *,
+    structure: bool,
 ) -> None:
     """Count matrices of one checkpoint, a few at once; what is done is kept if it stops."""
     source = listing.source
@@ -226,7 +233,7 @@ def _count(
         bar.update(0 if item.was_read else item.nbytes)
 
     try:
-        for item in begin_counting(listing, counting, cells):
+        for item in begin_counting(listing, counting, cells, structure=structure):
             bar.set_postfix_str(printable(item.matrix.parameter[-60:]), refresh=False)
             bar.update(item.nbytes if item.was_read else 0)
             waiting.append(item)

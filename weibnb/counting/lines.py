@@ -1,0 +1,123 @@
+"""Some whole rows and columns of a matrix, as bits: what clustered errors are estimated from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weibnb.compiled import compiled
+from weibnb.counting.formats import FORMATS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from weibnb.counting.formats import Bits
+
+    Numbers = NDArray[np.int64]
+
+#: Rows, and columns, of a matrix that are looked at; all of them where there are no more.
+SAMPLED = 32
+#: Rows, and columns, that a matrix needs for any to be looked at.
+FEWEST = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lines:
+    """Bits of some rows and columns of a matrix.
+
+    Attributes
+    ----------
+    dtype : str
+        Their format, a key of `weibnb.counting.formats.FORMATS`.
+    rows : ndarray of unsigned int, shape (rows looked at, columns of the matrix)
+        Whole rows.
+    columns : ndarray of unsigned int, shape (rows of the matrix, columns looked at)
+        Whole columns.
+    """
+
+    dtype: str
+    rows: Bits
+    columns: Bits
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that they take."""
+        return self.rows.nbytes + self.columns.nbytes
+
+
+class LinesInCopying:
+    """Lines that are copied piece by piece while a matrix is counted.
+
+    Parameters
+    ----------
+    dtype : str
+        Format of the weights.
+    shape : tuple of int
+        Rows and columns of the matrix as stored.
+    sampled : int
+        How many rows, and how many columns, are looked at.
+    """
+
+    def __init__(self, dtype: str, shape: tuple[int, int], sampled: int = SAMPLED) -> None:
+        rows, columns = shape
+        self._rows, self._columns = choice(rows, sampled), choice(columns, sampled)
+        word = FORMATS[dtype].bits
+        self.lines = Lines(
+            dtype,
+            np.empty((self._rows.size, columns), word),
+            np.empty((rows, self._columns.size), word),
+        )
+
+    def after(self, start: int) -> tuple[Any, ...]:
+        """Give what `copy_lines` needs for a piece whose first weight has this number."""
+        return start, self._rows, self._columns, self.lines.rows, self.lines.columns
+
+
+def lines_of(bits: Bits, dtype: str, shape: tuple[int, int], sampled: int = SAMPLED) -> Lines:
+    """Copy some rows and columns of a whole matrix; all of them if it has no more.
+
+    Examples
+    --------
+    >>> lines_of(np.arange(6, dtype=np.uint16), "BF16", (2, 3), 2).rows.tolist()
+    [[0, 1, 2], [3, 4, 5]]
+    """
+    copying = LinesInCopying(dtype, shape, sampled)
+    copy_lines(np.ascontiguousarray(bits).reshape(-1), copying.after(0))
+    return copying.lines
+
+
+@lru_cache(maxsize=64)
+def choice(size: int, number: int) -> Numbers:
+    """Choose so many of `size` lines at random, by a fixed seed, in ascending order."""
+    if number >= size:
+        return np.arange(size)
+    return np.sort(np.random.default_rng(size).choice(size, number, replace=False))
+
+
+@lru_cache(maxsize=8)
+def no_lines(word: np.dtype[Any]) -> tuple[Any, ...]:
+    """Give what `copy_lines` needs to copy nothing."""
+    empty = np.empty((0, 0), word)
+    return 0, np.empty(0, np.int64), np.empty(0, np.int64), empty, empty
+
+
+@compiled
+def copy_lines(bits: Any, wanted: Any) -> None:
+    """Copy the parts of rows and columns that a piece holds: of each its numbers, and the place."""
+    start, rows, columns, row_bits, column_bits = wanted
+    if rows.size == 0:
+        return
+    width, stop = row_bits.shape[1], start + bits.size
+    for line in range(rows.size):
+        begin = rows[line] * width
+        for at in range(max(begin, start), min(begin + width, stop)):
+            row_bits[line, at - begin] = bits[at - start]
+    for row in range(start // width, -(-stop // width)):
+        begin = row * width - start
+        for line in range(columns.size):
+            at = begin + columns[line]
+            if 0 <= at < bits.size:
+                column_bits[row, line] = bits[at]
