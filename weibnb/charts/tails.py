@@ -92,8 +92,8 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
     whole = whole.sel(step=light["step"]).isel(layer=whole["layer"].isin(table["layer"]).values)
     tail = body_tail(whole).assign(upper_tail(whole)[list(_UPPER)])
     dims = [*light["k"].dims, "trim"]
-    values = tail[[*_BY_TRIM, *_UPPER]].reset_coords(drop=True)
-    values = values.to_dataframe(dim_order=dims).reset_index()
+    drawn = tail[[*_BY_TRIM, *_UPPER]].reset_coords(drop=True)
+    values = drawn.to_dataframe(dim_order=dims).reset_index()
     for column in ("model", "component"):
         values[column] = values[column].map(printable)
     # r² is known at the trim of the fits alone
