@@ -44,7 +44,8 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     """
     effects = np.full((len(table), 2), np.nan)
     for row, some in enumerate(lines):
-        if some is None or table[row, STATUS] != OK:
+        known = table[row, [K_SE, LAM_SE, LAM]]
+        if some is None or table[row, STATUS] != OK or not (np.isfinite(known) & (known > 0)).all():
             continue
         start, stop = rows.starts[row : row + 2]
         entries = slice(start - rows.starts[0], stop - rows.starts[0])
