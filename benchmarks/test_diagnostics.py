@@ -13,6 +13,7 @@ import pytest
 import weibnb as wb
 from benchmarks.conftest import seconds
 from benchmarks.test_refit import many
+from weibnb.diagnostics.pooling import pool_layers
 from weibnb.diagnostics.tails import body_tail, closure, heaviness
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def ten_thousand() -> xr.Dataset:
 
 def test_everything_on_ten_thousand(benchmark: BenchmarkFixture, ten_thousand: xr.Dataset) -> None:
     jobs: dict[str, Callable[[xr.Dataset], object]] = {
+        "pool_layers": pool_layers,
         "drift": wb.drift,
         "judge": wb.judge,
         "selection": wb.selection,

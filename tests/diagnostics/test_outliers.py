@@ -57,6 +57,14 @@ def test_the_largest_of_n_gaussian_weights(n: int) -> None:
     assert largest.mean() == pytest.approx(float(expected_gaussian_maximum(n, 1.0)), rel=8e-3)
 
 
+def test_the_largest_weights_of_many_matrices_are_judged_together() -> None:
+    fits = wb.scan({"m": {DOWN.format(i): normal(32, 32, seed=i) for i in range(6)}})
+    strength = outlier_strength(fits)
+    p = strength["exceedance"].values.ravel()
+    expected = stats.false_discovery_control(p)
+    np.testing.assert_allclose(strength["q_value"].values.ravel(), expected)
+
+
 def test_a_fit_that_failed_is_silent_and_nan() -> None:
     name = "model.layers.1.self_attn.q_proj.weight"
     run = {"m": {DOWN.format(0): np.zeros((30, 30)), name: normal(30, 30)}}
