@@ -228,6 +228,14 @@ def test_a_missing_error_among_others_is_not_judged() -> None:
     assert bool(without.p_value.notnull().all())
 
 
+@pytest.mark.parametrize("dim", ["model", "layer", "component"])
+def test_nothing_to_look_at_gives_nothing(dim: str) -> None:
+    fits = fits_of(np.full((2, 6, 2), 1.2))
+    pooled = pool_layers(fits.isel({dim: slice(0)}))
+    assert pooled.stands_out.sizes[dim] == 0
+    assert not pool_layers(fits.where(fits["layer"] < 0)).stands_out.any()
+
+
 def test_equal_layers_do_not_stand_out() -> None:
     for se in (0.0, 0.01, None):
         pooled = pool_layers(fits_of(np.full((1, 6, 2), 1.2), se=se))

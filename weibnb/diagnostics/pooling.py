@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -136,7 +137,7 @@ def pool_layers(fits: xr.Dataset, *, of: Estimate = "k", confidence: float = 0.9
     dims = value.dims
     sets = [dim for dim in dims if dim not in ("component", "layer")]
     ordered = value.transpose(*sets, "component", "layer")
-    y = ordered.values.reshape(-1, *ordered.shape[-2:])
+    y = ordered.values.reshape(prod(ordered.shape[:-2]), *ordered.shape[-2:])
     s2 = error.transpose(*ordered.dims).values.reshape(y.shape) ** 2
     y = np.where(np.isfinite(s2), y, np.nan)
     y[np.isfinite(y).sum(-1) < FEWEST_LAYERS] = np.nan
@@ -154,7 +155,7 @@ def pool_layers(fits: xr.Dataset, *, of: Estimate = "k", confidence: float = 0.9
         return ordered.copy(data=values.reshape(ordered.shape)).transpose(*dims)
 
     unit = "1"
-    tau = ordered.isel(layer=0, drop=True).copy(data=found.tau.reshape(ordered.shape[:-1]))
+    tau = ordered.sum("layer").copy(data=found.tau.reshape(ordered.shape[:-1]))
     columns = {
         "estimate": (value, "Weibull shape k" if of == "k" else "ln λ", unit),
         "shrunken": (cell(found.shrunken), "Partially pooled estimate", unit),
@@ -188,15 +189,17 @@ def _estimate(fits: xr.Dataset, of: Estimate) -> tuple[xr.DataArray, xr.DataArra
 def _by_family(p: Array, own: tuple[int, ...], adjust: Callable[[Array], Array]) -> Array:
     """Adjust the p-values of each model and step by themselves."""
     moved = np.moveaxis(p, own, range(len(own)))
-    flat = moved.reshape(int(np.prod(moved.shape[: len(own)])), -1)
+    flat = moved.reshape(prod(moved.shape[: len(own)]), prod(moved.shape[len(own) :]))
     rows = np.array([adjust(row) for row in flat]).reshape(moved.shape)
     return np.moveaxis(rows, range(len(own)), own)
 
 
 def _pool(y: Array, s2: Array, layers: Array) -> _Pooled:
     """Pool sets of components over layers, in blocks that fit into memory."""
-    each = _POINTS * len(_SMOOTHNESS) * y.shape[1] * y.shape[2]
-    rows = max(1, _BLOCK // max(each, 1))
+    if y.size == 0:
+        return _Pooled(y, y, y, y, y, y, np.full(y.shape[:-1], np.nan))
+    each = _POINTS * max(len(_SMOOTHNESS) * y[0].size, _POINTS * len(_SPREADS))
+    rows = max(1, _BLOCK // each)
     depth = (layers - layers.min()) / max(np.ptp(layers), 1)
     basis = np.ascontiguousarray(np.polynomial.legendre.legvander(2 * depth - 1, _DEGREE))
     parts = [_pool_block(y[i : i + rows], s2[i : i + rows], basis) for i in range(0, len(y), rows)]
