@@ -93,13 +93,13 @@ def test_the_influence_is_what_one_more_weight_does(
     scale = np.abs(v).max(1)
     for quantile in (0.02, 0.2, 0.4, 0.8, 0.98):
         at = int(np.searchsorted(np.cumsum(counts.counts), quantile * n))
-        some = 200  # weights of this magnitude
+        some = 2000  # weights of this magnitude: the ends of the trim move by whole bins
         more = count_magnitudes(np.full(some, counts.values[at], np.float16)) + counts
         moved = fit_counts(CountRows.of([more]), trim=trim, estimator=estimator)
         dk = (moved["k"][0] - plain["k"][0]) * n / some
         db = np.log(moved["lam"][0] / plain["lam"][0]) * n / some
-        assert dk == pytest.approx(v[0, at], abs=0.03 * scale[0])
-        assert db == pytest.approx(v[1, at], abs=0.03 * scale[1])
+        assert dk == pytest.approx(v[0, at], abs=0.06 * scale[0])
+        assert db == pytest.approx(v[1, at], abs=0.06 * scale[1])
 
 
 @pytest.mark.parametrize("dtype", oracle.DTYPES)
