@@ -224,9 +224,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     submit = Counting.submit_bits
 
-    def note(counting: Counting, bits: Any, dtype: str) -> Any:
+    def note(counting: Counting, bits: Any, dtype: str, *shape: Any) -> Any:
         calls.append(dtype)
-        return submit(counting, bits, dtype)
+        return submit(counting, bits, dtype, *shape)
 
     monkeypatch.setattr(Counting, "submit_bits", note)
     return calls
