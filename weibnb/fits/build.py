@@ -109,10 +109,7 @@ def estimate(
     and ``counts`` are `Counts`, empty where a matrix was not counted. Columns of several calls
     may be concatenated.
     """
-    columns = {
-        name: np.array([getattr(matrix, name) for matrix in matrices], kind)
-        for name, kind in _KINDS.items()
-    }
+    columns = _attributes(matrices)
     none = Counts()
     columns["counts"] = as_objects([matrix.counts or none for matrix in matrices])
     rows = CountRows.of(columns["counts"])
@@ -134,6 +131,21 @@ def estimate(
         scaled=found["scaled"],
     )
     return columns | found
+
+
+def pending(matrices: Sequence[Matrix], **protocol: Any) -> Arrays:
+    """Give the columns that `estimate` gives of matrices that were not counted, at once."""
+    one = estimate(matrices[:1], **protocol)
+    repeated = {name: np.repeat(column, len(matrices), axis=0) for name, column in one.items()}
+    return repeated | _attributes(matrices)
+
+
+def _attributes(matrices: Sequence[Matrix]) -> Arrays:
+    """Give the columns that are attributes of matrices as they are."""
+    return {
+        name: np.array([getattr(matrix, name) for matrix in matrices], kind)
+        for name, kind in _KINDS.items()
+    }
 
 
 def describe(rows: CountRows, counts: Iterable[Counts], workers: int) -> Arrays:

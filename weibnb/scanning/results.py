@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from weibnb.fits.build import estimate
+from weibnb.fits.build import estimate, pending
 from weibnb.fits.layout import lay_out
 from weibnb.fits.schema import escape
 from weibnb.fits.store import Store
@@ -69,7 +69,8 @@ class Results:
             )
         self._sources: dict[Key, Source] = {}
         self._cells: dict[Key, set[Cell]] = {}
-        self._open: dict[tuple[Key, Cell], Matrix] = {}
+        self._listings: dict[Key, Listing] = {}
+        self._open: dict[Key, set[Cell]] = {}
         self._columns: list[dict[str, NDArray[Any]]] = []
         self._batch: list[Matrix] = []
         self._bytes = 0
@@ -107,13 +108,12 @@ class Results:
         self._sources[key] = source
         if self.store is not None:
             if listing.error is None:
-                self._cells[escape(source.model), source.step] = {
-                    (m.layer, m.component, m.expert) for m in matrices
-                }
+                self._cells[escape(source.model), source.step] = set(map(_cell, matrices))
             return self.store.begin(source, matrices, rescan=rescan)
-        cells = {(matrix.layer, matrix.component, matrix.expert): matrix for matrix in matrices}
-        self._open |= {(key, cell): matrix for cell, matrix in cells.items()}
-        return set(cells)
+        cells = {_cell(matrix) for matrix in matrices}
+        if cells:
+            self._listings[key], self._open[key] = listing, set(cells)
+        return cells
 
     def add(self, matrix: Matrix) -> None:
         """Take over a matrix that was counted; a batch is kept at least twice a second."""
@@ -146,9 +146,15 @@ class Results:
                     self.store.path, wanted=wanted, cells=self._cells, experts=self._experts
                 )
             reached = {key for columns in self._columns for key in _keys(columns)}
-            waiting = [matrix for (key, _), matrix in self._open.items() if key in reached]
-            untouched = {key for key, _ in self._open} - reached
-            parts = [*self._columns, *([self._fit(waiting)] if waiting else [])]
+            waiting = [
+                matrix
+                for key, cells in self._open.items()
+                if key in reached
+                for matrix in self._listings[key].matrices()
+                if _cell(matrix) in cells
+            ]
+            untouched = set(self._open) - reached
+            parts = [*self._columns, *([self._fit(waiting, counted=False)] if waiting else [])]
             return lay_out(
                 {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
                 [s for key, s in self._sources.items() if key not in untouched],
@@ -157,8 +163,9 @@ class Results:
                 experts=self._experts,
             )
 
-    def _fit(self, batch: Sequence[Matrix]) -> dict[str, NDArray[Any]]:
-        columns = estimate(batch, trim=self._trim, estimator=self._estimator, workers=self._workers)
+    def _fit(self, batch: Sequence[Matrix], *, counted: bool = True) -> dict[str, NDArray[Any]]:
+        how = estimate if counted else pending
+        columns = how(batch, trim=self._trim, estimator=self._estimator, workers=self._workers)
         if not self._keep_counts:
             del columns["counts"]
         return columns
@@ -168,8 +175,16 @@ class Results:
             self.store.add(columns)
             return
         self._columns.append(columns)
-        for m in batch:
-            del self._open[(m.model, m.step), (m.layer, m.component, m.expert)]
+        for matrix in batch:
+            self._open[matrix.model, matrix.step].discard(_cell(matrix))
+        for key in _keys(columns):
+            if not self._open[key]:
+                del self._open[key], self._listings[key]
+
+
+def _cell(matrix: Matrix) -> Cell:
+    """Where a matrix belongs in its checkpoint."""
+    return matrix.layer, matrix.component, matrix.expert
 
 
 def _keys(columns: dict[str, NDArray[Any]]) -> set[Key]:
