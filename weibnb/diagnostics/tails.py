@@ -12,15 +12,12 @@ from weibnb.compiled import compiled
 from weibnb.counting.formats import MANTISSA_BITS, label_values, upper_edge, value_parts
 from weibnb.diagnostics.verdicts import assemble
 from weibnb.fits.refit import refit
-from weibnb.fits.rows import count_blocks
+from weibnb.fits.rows import as_cells, table_of_counts
 from weibnb.fits.schema import gaussian_anchor, prepare, protocol_of
 from weibnb.fitting.weibull import anchor, raw_moment
-from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from weibnb.fitting.rows import CountRows
 
     Array = NDArray[np.float64]
 
@@ -28,9 +25,8 @@ if TYPE_CHECKING:
 TRIMS = {0.8: (0.1, 0.9), 0.9: (0.05, 0.95), 1.0: (0.0, 1.0)}
 _ESTIMATES = ("k", "lam", "k_se", "lam_se")
 _PROBABILITIES = np.array([0.1, 0.5, 0.9, 0.99, 0.999])
-# What `_describe_rows` gives after the quantiles.
+# What `_describe` gives after the quantiles.
 _GINI, _KURTOSIS, _LARGEST = range(5, 8)
-_ROWS_A_TASK = 64
 
 
 def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
@@ -210,15 +206,8 @@ def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     """
     fits = prepare(fits, "counts", "max_abs")
     dims = fits["counts"].dims
-    table = np.full((*fits["counts"].shape, _LARGEST + 1), np.nan)
-    for block in count_blocks(fits):
-        rows = block.rows
-        described = on_threads(
-            partial(_describe_rows, rows, _bin_grid(rows.labels)),
-            slices(block.counts.size, _ROWS_A_TASK),
-            workers,
-        )
-        table[block.place] = np.concatenate(described).reshape(table[block.place].shape)
+    describe = partial(_describe, probabilities=_PROBABILITIES)
+    table = table_of_counts(fits, _bin_grid, describe, width=_LARGEST + 1, workers=workers)
     columns = [xr.DataArray(column, dims=dims) for column in np.moveaxis(table, -1, 0)]
     q10, q50, q90, q99, q999, gini, kurtosis, largest = columns
     known = fits["max_abs"]
@@ -233,10 +222,7 @@ def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
         "nonzero_kurtosis": (kurtosis, "Kurtosis about zero, without zeros", "1"),
         "nonzero_max_over_q99": (beyond, "Largest |w| over the 99th percentile without zeros", "1"),
     }
-    result = assemble(measures)
-    if "expert" in dims and "expert" not in fits["k"].dims:
-        result = result.median("expert", keep_attrs=True)
-    return result.assign_coords(fits["k"].coords)
+    return as_cells(assemble(measures), fits)
 
 
 def _bin_grid(labels: NDArray[Any]) -> tuple[Array, Array, Array, Array, NDArray[np.int64]]:
@@ -245,15 +231,9 @@ def _bin_grid(labels: NDArray[Any]) -> tuple[Array, Array, Array, Array, NDArray
     return label_values(labels), upper_edge(labels), octave, lowest, mantissa
 
 
-def _describe_rows(rows: CountRows, grid: Any, part: slice) -> Array:
-    """Quantiles, Gini coefficient, kurtosis and largest |w| of some rows."""
-    described: Array = _describe(rows.part(part), grid, _PROBABILITIES)
-    return described
-
-
 @compiled
 def _describe(rows: Any, grid: Any, probabilities: Any) -> Any:
-    """Describe every row: the compiled part of `_describe_rows`."""
+    """Quantiles, Gini coefficient, kurtosis and largest |w| of every row."""
     value, upper, octave, lowest, mantissa = grid
     result = np.full((rows.exact.size, probabilities.size + 3), np.nan)
     for row in range(rows.exact.size):

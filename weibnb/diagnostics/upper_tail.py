@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,8 @@ from scipy import special
 from weibnb.compiled import compiled
 from weibnb.diagnostics.verdicts import assemble
 from weibnb.families.samples import grid_of, occupied_bins, weights_of
-from weibnb.fits.rows import count_blocks
+from weibnb.fits.rows import as_cells, table_of_counts
 from weibnb.fits.schema import prepare
-from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,6 @@ _SHARES = np.array([0.1, 0.01, 0.001, 0.0001])
 _PROBABILITIES = 1 - (_SHARES[:, None] * (1 + _REACH * np.array([1, 0, -1]))).ravel()
 # Weights beyond the threshold of the Hill index: fewest, largest share, and step between tries.
 _FEWEST, _WIDEST, _STEP = 50, 0.1, 1.25
-_ROWS_A_TASK = 64
 
 
 def upper_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
@@ -100,17 +99,10 @@ def upper_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     """
     fits = prepare(fits, "counts")
     dims, shape = fits["counts"].dims, fits["counts"].shape
-    table = np.full((*shape, 1 + _PROBABILITIES.size + 4), np.nan)
-    for block in count_blocks(fits):
-        rows = block.rows
-        grid = grid_of(rows.labels)
-
-        def job(part: slice, rows: Any = rows, grid: Any = grid) -> Array:
-            described: Array = _describe_rows(rows.part(part), grid, _PROBABILITIES)
-            return described
-
-        found = on_threads(job, slices(block.counts.size, _ROWS_A_TASK), workers)
-        table[block.place] = np.concatenate(found).reshape(table[block.place].shape)
+    describe = partial(_describe_rows, probabilities=_PROBABILITIES)
+    table = table_of_counts(
+        fits, grid_of, describe, width=1 + _PROBABILITIES.size + 4, workers=workers
+    )
     columns: dict[str, tuple[xr.DataArray, str, str]] = {}
     n, quantiles = table[..., 0], table[..., 1:-4].reshape(*shape, _SHARES.size, 3)
     for name, (wide, narrow) in TAILS.items():
@@ -126,10 +118,7 @@ def upper_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     }
     for i, (name, text) in enumerate(texts.items()):
         columns[name] = (xr.DataArray(table[..., i - 4], dims=dims), text, "1")
-    result = assemble(columns)
-    if "expert" in dims and "expert" not in fits["k"].dims:
-        result = result.median("expert", keep_attrs=True)
-    return result.assign_coords(fits["k"].coords)
+    return as_cells(assemble(columns), fits)
 
 
 def _log_ratio(n: Array, quantiles: Array, wide: float, narrow: float) -> tuple[Array, Array]:

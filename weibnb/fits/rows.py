@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from weibnb.fitting.rows import CountRows
+from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import xarray as xr
     from numpy.typing import NDArray
 
 #: Matrices in a block.
 BLOCK = 1024
+# Matrices that a thread takes at once.
+_ROWS_A_TASK = 64
 
 
 class Block(NamedTuple):
@@ -46,6 +49,37 @@ def count_blocks(fits: xr.Dataset, size: int = BLOCK) -> Iterator[Block]:
     counts = fits["counts"].variable
     for place in _places(counts.shape, size):
         yield Block(place, counts[place].values.ravel())
+
+
+def table_of_counts(
+    fits: xr.Dataset,
+    grid_of: Callable[[NDArray[np.int32]], Any],
+    describe: Callable[[CountRows, Any], NDArray[np.float64]],
+    *,
+    width: int,
+    workers: int | None,
+) -> NDArray[np.float64]:
+    """Describe the counts of every cell and expert, on threads: an array (*cells, `width`).
+
+    `grid_of` tells of the labels of a block what its bins mean, `describe` makes a table of rows.
+    """
+    table = np.full((*fits["counts"].shape, width), np.nan)
+    for block in count_blocks(fits):
+        grid = grid_of(block.rows.labels)
+
+        def job(part: slice, rows: CountRows = block.rows, grid: Any = grid) -> Any:
+            return describe(rows.part(part), grid)
+
+        found = on_threads(job, slices(block.counts.size, _ROWS_A_TASK), workers)
+        table[block.place] = np.concatenate(found).reshape(table[block.place].shape)
+    return table
+
+
+def as_cells(described: xr.Dataset, fits: xr.Dataset) -> xr.Dataset:
+    """Give what was made of counts the cells of fits: medians where those hold experts."""
+    if "expert" in described.dims and "expert" not in fits["k"].dims:
+        described = described.median("expert", keep_attrs=True)
+    return described.assign_coords(fits["k"].coords)
 
 
 def _places(shape: tuple[int, ...], size: int) -> list[tuple[int | slice, ...]]:
