@@ -74,3 +74,24 @@ def test_a_promise_of_much_is_not_kept() -> None:
         unpack(bomb + zlib.compress(b"\0" * 100))
     with pytest.raises(ValueError, match="impossible head"):
         unpack(struct.pack("<IIBB", LABELS + 1, 0, 4, 8))
+
+
+@pytest.mark.parametrize(
+    ("first", "gaps", "counts", "valid"),
+    [
+        (5, (1,), (1, 1), True),
+        (5, (0,), (1, 1), False),  # the same label twice
+        (5, (1,), (1, 0), False),  # a bin without weights
+        (LABELS - 2, (1,), (1, 1), True),
+        (LABELS - 1, (1,), (1, 1), False),  # beyond the grid
+    ],
+)
+def test_labels_ascend_inside_the_grid_and_counts_are_positive(
+    first: int, gaps: tuple[int, ...], counts: tuple[int, ...], *, valid: bool
+) -> None:
+    packed = struct.pack("<IIBB", 2, first, 1, 1) + bytes(counts) + zlib.compress(bytes(gaps))
+    if valid:
+        assert unpack(packed)[0].tolist() == [first, first + gaps[0]]
+    else:
+        with pytest.raises(ValueError, match="labels or counts out of range"):
+            unpack(packed)

@@ -18,6 +18,7 @@ import weibnb as wb
 from tests.scanning.helpers import llama, moe, write
 from weibnb.counting.cpu import PendingOnThreads
 from weibnb.fits.store import Store
+from weibnb.io.checkpoint import Checkpoint
 from weibnb.scanning import results
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -34,7 +35,11 @@ def same(left: xr.Dataset, right: xr.Dataset) -> None:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Collect a one for every matrix that is counted."""
+    return note_counted(monkeypatch)
+
+
+def note_counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Collect a one for every matrix that is counted from now on."""
     calls: list[int] = []
     collect = PendingOnThreads.result
 
@@ -96,7 +101,7 @@ def test_what_has_changed_is_scanned_anew(tmp_path: Path, counted: list[int], wh
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     del counted[:]
     fits = wb.scan(source, store=store, rescan=what == "rescan")
-    assert len(counted) == MATRICES * 3 // 2 if what == "size" else MATRICES
+    assert len(counted) == (MATRICES * 3 // 2 if what == "size" else MATRICES)
     same(fits, wb.scan(source))
 
 
@@ -154,6 +159,27 @@ def test_what_cannot_be_read_is_tried_again(tmp_path: Path) -> None:
     assert fits["k"].sel(model="gone").notnull().all()
 
 
+def test_a_matrix_that_could_not_be_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, store = write(tmp_path / "m", llama(1)), tmp_path / "fits.db"
+    raw = Checkpoint.raw
+
+    def fail(self: Checkpoint, name: str) -> Any:
+        if "q_proj" in name:
+            raise wb.CheckpointError(source, "the disk is busy", tensor=name)
+        return raw(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "raw", fail)
+        with pytest.warns(UserWarning, match="the disk is busy"):
+            fits = wb.scan(source, store=store)
+    assert (fits["status"] == "unreadable").sum() == 1
+    calls = note_counted(monkeypatch)
+    same(wb.scan(source, store=store), wb.scan(source))
+    assert len(calls) == 1 + MATRICES // 2
+
+
 def test_an_interrupted_scan_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, store = write(tmp_path / "m", llama(2)), tmp_path / "fits.db"
     with monkeypatch.context() as patch:
@@ -166,14 +192,7 @@ def test_an_interrupted_scan_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert fits["k"].notnull().sum() == 5
         reasons = wb.not_fitted(fits)["reason"].tolist()
         assert reasons.count("pending") == MATRICES - 5
-    calls: list[int] = []
-    collect = PendingOnThreads.result
-
-    def note(pending: PendingOnThreads) -> Any:
-        calls.append(1)
-        return collect(pending)
-
-    monkeypatch.setattr(PendingOnThreads, "result", note)
+    calls = note_counted(monkeypatch)
     same(wb.scan(source, store=store), wb.scan(source))
     assert len(calls) == MATRICES - 5 + MATRICES
 
