@@ -24,7 +24,9 @@ from weibnb.messages import shortened
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
+    from weibnb.counting.counts import Counts
     from weibnb.counting.dispatch import Counting, Pending
+    from weibnb.counting.lines import Lines
     from weibnb.fitting.status import Status
     from weibnb.io.checkpoint import Checkpoint
     from weibnb.io.fused import Part
@@ -98,8 +100,15 @@ class WeightTensor:
             return nbytes
         return nbytes * self.part.features // (self.part.groups * self.part.width)
 
-    def matrix(self, source: Source, expert: int) -> Matrix:
-        """Describe the matrix of one expert, not counted yet."""
+    def matrix(
+        self,
+        source: Source,
+        expert: int,
+        status: Status = "pending",
+        counts: Counts | None = None,
+        lines: Lines | None = None,
+    ) -> Matrix:
+        """Describe the matrix of one expert, as one that is not counted yet or as it was."""
         rows, cols = self.features
         return Matrix(
             model=source.model,
@@ -111,8 +120,9 @@ class WeightTensor:
             dtype=self.info.dtype,
             rows=rows,
             cols=cols,
-            status="pending" if self.status in COUNTED else self.status,
-            counts=None,
+            status=status if self.status in COUNTED else self.status,
+            counts=counts,
+            lines=lines,
         )
 
     def one_expert(self, weights: Any, expert: int) -> Any:
@@ -153,9 +163,18 @@ class Listing:
     tensors: list[WeightTensor]
     error: CheckpointError | None = None
 
-    def matrices(self) -> list[Matrix]:
-        """Describe its matrices, none of them counted yet."""
-        return [t.matrix(self.source, expert) for t in self.tensors for expert in t.experts]
+    def cells(self) -> set[Cell]:
+        """Tell where its matrices belong."""
+        return {(t.role.layer, t.role.component, e) for t in self.tensors for e in t.experts}
+
+    def matrices(self, cells: Container[Cell] | None = None) -> list[Matrix]:
+        """Describe its matrices, or those of some `cells`, none of them counted yet."""
+        return [
+            tensor.matrix(self.source, expert)
+            for tensor in self.tensors
+            for expert in tensor.experts
+            if cells is None or (tensor.role.layer, tensor.role.component, expert) in cells
+        ]
 
 
 @dataclass(slots=True)
@@ -164,12 +183,12 @@ class MatrixInCounting:
 
     Attributes
     ----------
-    matrix : Matrix
-        Which one.
-    nbytes : int
-        Bytes of the matrix.
-    status : Status
-        What becomes of it when it was counted.
+    tensor : WeightTensor
+        The tensor that holds it.
+    source : Source
+        The checkpoint of that tensor.
+    expert : int
+        Which of its matrices.
     pending : Pending or None
         Its counts, when they are there.
     problem : str
@@ -178,9 +197,9 @@ class MatrixInCounting:
         The file that it is read from.
     """
 
-    matrix: Matrix
-    nbytes: int
-    status: Status
+    tensor: WeightTensor
+    source: Source
+    expert: int
     pending: Pending | None
     problem: str = ""
     origin: Origin | None = None
@@ -206,9 +225,9 @@ class MatrixInCounting:
             check_unchanged(self.origin)
         except CheckpointError as err:
             self.problem, counts = str(err), None
-        status: Status = "unreadable" if self.problem else self.status
+        status: Status = "unreadable" if self.problem else self.tensor.status
         lines = None if self.pending is None or counts is None else self.pending.lines
-        return replace(self.matrix, status=status, counts=counts, lines=lines)
+        return self.tensor.matrix(self.source, self.expert, status, counts, lines)
 
 
 def list_matrices(planned: Planned, limits: Limits = DEFAULTS, *, fused: Fused = "keep") -> Listing:
@@ -264,7 +283,9 @@ def choose_tensors(
                 if status in COUNTED and name in unreadable:
                     status = "unreadable"
                 transposed = is_transposed(role, info.shape, checkpoint.config)
-                chosen.append(WeightTensor(info, replace(role, transposed=transposed), status))
+                if transposed != role.transposed:
+                    role = replace(role, transposed=transposed)
+                chosen.append(WeightTensor(info, role, status))
                 continue
             reason = f"its cell is taken by {shortened(next(iter(there.values())), 200)}"
         else:
@@ -367,7 +388,6 @@ def begin_counting(
                 watch(weights)
             except CheckpointError as err:
                 problem = str(err)
-        nbytes = tensor.nbytes
         shape = tensor.stored_shape if structure else None
         in_place = counting.counts_in_place(weights)
         for expert in experts:
@@ -378,9 +398,8 @@ def begin_counting(
                     pending = counting.submit(part)
                 else:
                     pending = counting.submit_bits(part, tensor.info.dtype, shape)
-            matrix = tensor.matrix(listing.source, expert)
             origin = origin_of(weights)
-            yield MatrixInCounting(matrix, nbytes, tensor.status, pending, problem, origin)
+            yield MatrixInCounting(tensor, listing.source, expert, pending, problem, origin)
 
 
 def _weights(checkpoint: Checkpoint, tensor: WeightTensor, counting: Counting) -> Any:
