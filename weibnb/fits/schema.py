@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,7 @@ TEXT = (
 EMPTY_TEXT = {"status": "absent", "not_fitted": "[]", "se_kind": "none"}
 
 
+@cache
 def package_version() -> str:
     """Version of weibnb that is running."""
     try:

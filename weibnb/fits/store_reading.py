@@ -188,6 +188,7 @@ def _read_matrices(
     cells: Mapping[Key, set[Cell]],
 ) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.bool_]]:
     """Read the columns of matrices of some checkpoints, with row numbers and who has counts."""
+    counted = {at for (at,) in connection.execute("SELECT matrix FROM counts")}
     kinds = {"checkpoint": "INTEGER", "id": "INTEGER", **CELL, **COLUMNS}
     selected = ", ".join(kinds)
     first = list(kinds).index("layer")
@@ -196,22 +197,22 @@ def _read_matrices(
         for number, source in sources.items()
         for some in [cells.get((source.model, source.step))]
         for row in connection.execute(
-            f"SELECT {selected}, EXISTS (SELECT 1 FROM counts WHERE matrix = id) "  # noqa: S608
-            "FROM matrix WHERE checkpoint = ? ORDER BY id",
+            f"SELECT {selected} FROM matrix WHERE checkpoint = ? ORDER BY id",  # noqa: S608
             (number,),
         )
         if some is None or row[first : first + len(CELL)] in some
     ]
-    lists = list(zip(*rows, strict=True)) or [()] * (len(kinds) + 1)
+    lists = list(zip(*rows, strict=True)) or [()] * len(kinds)
     columns: dict[str, Any] = {
         name: _column(path, name, kind, values)
-        for (name, kind), values in zip(kinds.items(), lists, strict=False)
+        for (name, kind), values in zip(kinds.items(), lists, strict=True)
     }
     owners = [sources[number] for number in columns.pop("checkpoint").tolist()]
     columns["model"] = np.array([source.model for source in owners], object)
     columns["step"] = np.array([source.step for source in owners], np.int64)
     columns["scaled"] = columns["scaled"].astype(bool)
-    return columns, columns.pop("id"), np.array(lists[-1], bool)
+    ids = columns.pop("id")
+    return columns, ids, np.array([at in counted for at in ids.tolist()], bool)
 
 
 def _column(path: Path, name: str, kind: str, values: Sequence[Any]) -> NDArray[Any]:

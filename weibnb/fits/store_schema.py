@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from weibnb.fits.inspection import FitsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    Columns = dict[str, frozenset[tuple[object, ...]]]
 
 #: Endings of a store.
 STORE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
@@ -105,15 +108,22 @@ def check_tables(connection: sqlite3.Connection, path: Path) -> None:
     FitsError
         With the name of the first difference.
     """
-    with closing(sqlite3.connect(":memory:")) as model:
-        migrate(model, 0)
-        ours, found = _columns(model), _columns(connection)
+    ours, found = _columns_made_by(tuple(TABLES.values())), _columns(connection)
     for name in {**found, **ours}:
         if found.get(name) != ours.get(name):
             raise FitsError(path, "its tables are not those of a store", str(name))
 
 
-def _columns(connection: sqlite3.Connection) -> dict[str, frozenset[tuple[object, ...]]]:
+@lru_cache(maxsize=2)
+def _columns_made_by(statements: tuple[str, ...]) -> Columns:
+    """Give the columns of the tables that statements make."""
+    with closing(sqlite3.connect(":memory:")) as model:
+        for statement in statements:
+            model.execute(statement)
+        return _columns(model)
+
+
+def _columns(connection: sqlite3.Connection) -> Columns:
     """Name, type and kind of every column of every table, and every entry that is no table."""
     entries = connection.execute(
         "SELECT name, type FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
