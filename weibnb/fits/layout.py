@@ -14,8 +14,10 @@ from weibnb.counting.counts import Counts
 from weibnb.fits.experts import merge_experts
 from weibnb.fits.lazy import LazyCounts, as_objects
 from weibnb.fits.schema import (
+    DEAD,
     DIMS,
     EMPTY_TEXT,
+    FIELDS,
     NO_EXPERT,
     VARIABLES,
     escape,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 _CELL = (*DIMS, "expert")
-_LAST_DIM = {"magnitude_quantile": ("quantile",)}
+_LAST_DIM = {"magnitude_quantile": ("quantile",)} | {name: (dim,) for name, dim in FIELDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +96,18 @@ def lay_out(
     cells: Arrays = {"n_matrices": np.zeros(shape, np.int32)}
     cells["n_matrices"][place] = 1
     for name in VARIABLES:
-        if name in columns:
+        if name in columns and name not in FIELDS:
             cells[name] = _scatter(columns[name], name, place, shape)
     if experts == "median":
         cells = merge_experts(cells)
+    fields = {name: columns[name] for name in FIELDS if name in columns}
+    cells |= _fields(fields, place, shape, merged=experts == "median")
     variables = _described(cells)
     if "counts" in cells:
         variables["counts"] = _counts(columns["counts"], cells["counts"])
     variables |= _checkpoint_table(coords, sources, protocol_text(trim, estimator))
     coordinates = _coordinates(coords, sources)
+    coordinates |= {FIELDS[name]: np.arange(cells[name].shape[-1]) for name in fields}
     if not any("expert" in dims for dims, *_ in variables.values()):
         del coordinates["expert"]
     return xr.Dataset(variables, coordinates, protocol_attributes(trim, estimator))
@@ -121,7 +126,7 @@ def _scatter(
 
     Of counts, the cells get the number of their matrix, -1 where there is none.
     """
-    fill: Any = np.nan if column.dtype.kind == "f" else 0
+    fill: Any = np.nan if column.dtype.kind == "f" else -1 if name in DEAD else 0
     if name == "counts":
         column, fill = np.arange(column.shape[0]), -1
     elif column.dtype == object:
@@ -130,6 +135,26 @@ def _scatter(
     cells.fill(fill)
     cells[place] = column
     return cells
+
+
+def _fields(
+    fields: Arrays, place: tuple[NDArray[np.int64], ...], shape: tuple[int, ...], *, merged: bool
+) -> Arrays:
+    """Put the scales of rows and columns into cells, NaN behind the last of each matrix.
+
+    Experts have none where they are `merged`: feature i of one is not feature i of another.
+    """
+    dims = 4 if merged else 5
+    rows = [row for row, expert in enumerate(place[4]) if expert == 0 or not merged]
+    found = {}
+    for name, column in fields.items():
+        longest = max((len(column[row]) for row in rows), default=0)
+        cells = np.full((*shape[:dims], longest), np.nan, np.float32)
+        for row in rows:
+            at = tuple(int(axis[row]) for axis in place[:dims])
+            cells[at][: len(column[row])] = column[row]
+        found[name] = cells
+    return found
 
 
 def _counts(column: Any, numbers: NDArray[np.int64]) -> tuple[Any, ...]:

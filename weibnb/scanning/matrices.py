@@ -20,11 +20,13 @@ from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.naming import Role, Skip, identify, tower
 from weibnb.io.safetensors import CheckpointError
 from weibnb.messages import shortened
+from weibnb.scanning.structure import SecondLook
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
     from weibnb.counting.dispatch import Counting, Pending
+    from weibnb.counting.formats import Bits
     from weibnb.fitting.status import Status
     from weibnb.io.checkpoint import Checkpoint
     from weibnb.io.fused import Part
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from weibnb.io.mapping import Origin
     from weibnb.io.safetensors import TensorInfo
     from weibnb.io.sources import Planned
+    from weibnb.scanning.structure import Structure
 
     Cell = tuple[int, str, int]
 
@@ -115,6 +118,11 @@ class WeightTensor:
             counts=None,
         )
 
+    def second_look(self, bits: Bits | None, structure: Structure) -> SecondLook:
+        """Prepare to look at a matrix again, whose bits are given if they stay what they are."""
+        dtype, transposed = self.info.dtype, self.role.transposed
+        return SecondLook(bits, dtype, self.stored_shape, transposed, structure)
+
     def one_expert(self, weights: Any, expert: int) -> Any:
         """Take the matrix of one expert from the tensor, or from its bits in one dimension.
 
@@ -176,6 +184,8 @@ class MatrixInCounting:
         Why its tensor could not be read; once it is finished also why that went wrong.
     origin : Origin or None
         The file that it is read from.
+    look : SecondLook or None
+        What is looked at once the counts are there.
     """
 
     matrix: Matrix
@@ -184,6 +194,7 @@ class MatrixInCounting:
     pending: Pending | None
     problem: str = ""
     origin: Origin | None = None
+    look: SecondLook | None = None
 
     @property
     def load(self) -> float:
@@ -201,14 +212,17 @@ class MatrixInCounting:
 
     def finish(self) -> Matrix:
         """Wait for the counts, and check that what was counted is what the file held."""
-        counts = None if self.pending is None else self.pending.result()
+        counts, found = None, {}
+        if self.pending is not None:
+            counts = self.pending.result()
+            found = {} if self.look is None else self.look(counts, self.pending.lines)
+        self.look = None
         try:
             check_unchanged(self.origin)
         except CheckpointError as err:
-            self.problem, counts = str(err), None
+            self.problem, counts, found = str(err), None, {}
         status: Status = "unreadable" if self.problem else self.status
-        lines = None if self.pending is None or counts is None else self.pending.lines
-        return replace(self.matrix, status=status, counts=counts, lines=lines)
+        return replace(self.matrix, status=status, counts=counts, **found)
 
 
 def list_matrices(planned: Planned, limits: Limits = DEFAULTS, *, fused: Fused = "keep") -> Listing:
@@ -346,12 +360,12 @@ def begin_counting(
     counting: Counting,
     cells: Container[Cell] | None = None,
     *,
-    structure: bool = True,
+    structure: Structure | None = None,
 ) -> Iterator[MatrixInCounting]:
     """Begin to count the matrices of a checkpoint, one by one, experts one after the other.
 
-    Of the (layer, component, expert) in it only some `cells`, if they are given; with some of
-    their rows and columns if `structure`.
+    Of the (layer, component, expert) in it only some `cells`, if they are given; `structure`
+    tells how their rows and columns are looked at, if they are.
     """
     for tensor in listing.tensors:
         role = tensor.role
@@ -367,20 +381,23 @@ def begin_counting(
                 watch(weights)
             except CheckpointError as err:
                 problem = str(err)
-        nbytes = tensor.nbytes
-        shape = tensor.stored_shape if structure else None
-        in_place = counting.counts_in_place(weights)
+        origin, in_place = origin_of(weights), counting.counts_in_place(weights)
         for expert in experts:
-            pending = None
+            pending, look = None, None
             if weights is not None:
                 part = tensor.one_expert(weights, expert)
                 if in_place:
                     pending = counting.submit(part)
                 else:
+                    shape = None if structure is None else tensor.stored_shape
                     pending = counting.submit_bits(part, tensor.info.dtype, shape)
+                if structure is not None:
+                    kept = not in_place and (origin is not None or not pending.was_read)
+                    look = tensor.second_look(part if kept else None, structure)
             matrix = tensor.matrix(listing.source, expert)
-            origin = origin_of(weights)
-            yield MatrixInCounting(matrix, nbytes, tensor.status, pending, problem, origin)
+            yield MatrixInCounting(
+                matrix, tensor.nbytes, tensor.status, pending, problem, origin, look
+            )
 
 
 def _weights(checkpoint: Checkpoint, tensor: WeightTensor, counting: Counting) -> Any:
