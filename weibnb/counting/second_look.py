@@ -87,16 +87,13 @@ class Influence(NamedTuple):
 
     Attributes
     ----------
-    table : ndarray of int64, shape (counters + 2,)
-        Two numbers of 32 bits, between a zero at each end.
-    first : int
-        Counter of the second entry.
+    table : ndarray of int64, shape (counters,)
+        Two numbers of 32 bits in one: 2^32 times the first, and the second.
     mask, shift : unsigned int
         The counter of a pattern is what of it is under the mask, shifted.
     """
 
     table: NDArray[np.int64]
-    first: np.int64
     mask: np.unsignedinteger[Any]
     shift: np.unsignedinteger[Any]
 
@@ -107,7 +104,7 @@ class LineSums(NamedTuple):
     Attributes
     ----------
     rows, columns : ndarray of int64, shape (lines,)
-        Both influences as they stand in the table: some 2^32 times the first, and the second.
+        Of both influences, as they stand in the table.
     row_rms, column_rms : ndarray of float64, shape (lines,)
         Root mean square of the finite weights, in their units; NaN where there are none.
     """
@@ -184,15 +181,14 @@ def _sum(
     column_squares: Any,
 ) -> None:
     """Add the sums of some whole rows."""
-    table, first, mask, shift = influence
-    size, last = block.shape[1], table.size - 1
+    table, mask, shift = influence
+    size = block.shape[1]
     word, square = np.empty(size, np.uint32), np.empty(size, np.float32)
     value, total = word.view(np.float32), np.zeros(size, np.float32)
     for i in range(block.shape[0]):
         influence_of_row = np.int64(0)
         for j in range(size):
-            at = np.int64((block[i, j] & mask) >> shift) - first + 1
-            one = table[min(max(at, 0), last)]
+            one = table[np.uint64((block[i, j] & mask) >> shift)]
             influence_of_row += one
             columns[j] += one
         rows[i] = influence_of_row

@@ -59,7 +59,7 @@ def look_at_all(
     bits, dtype, shape
         As of `weibnb.counting.second_look.zero_lines`.
     counts : Counts
-        Of the same weights; not all of them zero or not finite.
+        Of the same weights.
     trim, estimator, workers
         As of `weibnb.scan`.
 
@@ -68,7 +68,9 @@ def look_at_all(
     Influences are looked up as whole numbers, two in a word of 64 bits: each is rounded to some
     2^-30 of the largest, times the length of the longer side.
     """
-    v = influence_of(CountRows.of([counts]), trim=trim, estimator=estimator)
+    v = np.zeros((2, 0))
+    if counts.labels.size:
+        v = influence_of(CountRows.of([counts]), trim=trim, estimator=estimator)
     step = np.abs(v).max(1, initial=0.0) * max(shape) / 2.0**_BITS
     step[step == 0.0] = 1.0
     whole = np.rint(v / step[:, None]).astype(np.int64)
@@ -92,14 +94,15 @@ def look_at_all(
 def _by_counter(dtype: str, counts: Counts, values: NDArray[np.int64]) -> Influence:
     """Lay values of bins out by the counters of a format."""
     form = FORMATS[dtype]
-    word = form.bits.type
+    word, mask = form.bits.type, (1 << 8 * form.bits.itemsize - 1) - 1
     coarser = 0 if counts.exact else INTERVAL_WIDTH.bit_length() - 1
+    shift = form.shift + coarser
     labels = label_of_counter(dtype, exact=counts.exact)[:: 1 << coarser]
-    first, stop = np.searchsorted(labels, [counts.labels[0], counts.labels[-1] + 1])
-    first = max(first, 1)  # counter 0 is that of zeros
-    own = labels[first:stop]
-    at = np.minimum(np.searchsorted(counts.labels, own), counts.labels.size - 1)
-    table = np.zeros(own.size + 2, np.int64)
-    table[1:-1] = np.where(counts.labels[at] == own, values[at], 0)
-    mask = word((1 << 8 * form.bits.itemsize - 1) - 1)
-    return Influence(table, np.int64(first), mask, word(form.shift + coarser))
+    table = np.zeros((mask >> shift) + 1, np.int64)
+    if counts.labels.size:
+        first, stop = np.searchsorted(labels, [counts.labels[0], counts.labels[-1] + 1])
+        first = max(first, 1)  # counter 0 is that of zeros
+        at = np.searchsorted(counts.labels, labels[first:stop])
+        there = counts.labels[at] == labels[first:stop]
+        table[first:stop][there] = values[at[there]]
+    return Influence(table, word(mask), word(shift))

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 
+# 97.5 % quantile of the normal distribution.
+_NORMAL = 1.959964
+
+
 class Spread(NamedTuple):
     """Spread of the scales of some lines of a matrix.
 
@@ -86,8 +90,9 @@ def _spread_of(logs: Array, noise: float) -> Spread:
     """Measure how unequal lines are by ln RMS of each, -inf for zeros, and the noise in it.
 
     The variance of h² is that of a variance, [m₄ - s⁴ (L - 3)/(L - 1)] / L, with a fourth moment
-    m₄ that is not below a Gaussian's; the error of h is √Var(h²) / 2h, at most Var(h²)^¼, and
-    wider by Student's quantile over the normal one.
+    m₄ that is not below a Gaussian's. The error of h is √Var(h²) / 2h; where h² lies within 1.96
+    of its errors from 0 it is h / 1.96, so that the interval of h holds 0, and at least
+    ½ Var(h²)^¼. It is wider by Student's quantile over the normal one.
     """
     h, error = _spread(logs, noise)
     live = int(np.count_nonzero(logs > -np.inf))
@@ -100,9 +105,9 @@ def _look(bits: Any, rule: Any, size: Any) -> Any:
     logs, mean = np.full(bits.shape[0], -np.inf), np.zeros(size, np.float32)
     words, square = np.empty(size, np.uint32), np.empty(size, np.float32)
     values = words.view(np.float32)
-    live, fourth, half, third = 0, 0.0, np.float32(1 / 2), np.float32(1 / 3)
+    live, fourth, half, third = 0, np.float32(0), np.float32(1 / 2), np.float32(1 / 3)
     for i in range(bits.shape[0]):
-        finite, total = squares(bits[i], rule, words, values, square), np.float32(0.0)
+        finite, total = squares(bits[i], rule, words, values, square), np.float32(0)
         for j in range(size):
             total += square[j]
         if total == 0.0:
@@ -145,4 +150,6 @@ def _spread(logs: Any, noise: Any) -> Any:
     fourth = max(fourth, 3.0 * second * second)
     error = math.sqrt((fourth - second * second * (live - 3) / (live - 1)) / live)
     h = math.sqrt(max(second - noise, 0.0))
-    return h, error / max(2.0 * h, math.sqrt(error)) if error > 0.0 else 0.0
+    if h * h < _NORMAL * error:
+        return h, max(math.sqrt(error) / 2.0, h / _NORMAL)
+    return h, error / (2.0 * h) if h > 0.0 else 0.0

@@ -68,7 +68,7 @@ class SecondLook:
         """Look again where it is due; give the attributes of `weibnb.fits.build.Matrix`."""
         dead = self._dead(counts)
         fields: list[Any] = [None, None]
-        if self.structure.fields and self.bits is not None and counts.labels.size:
+        if self.structure.fields and self.bits is not None and self.bits.size:
             lines, fields = self._look_at_all(self.bits, counts, lines)
         if self.transposed:
             dead, fields = dead[::-1], fields[::-1]
