@@ -1,8 +1,8 @@
-"""The look at every line against lines that are copied as a whole, and against numpy."""
+"""The look at every line, against numpy over the influence of each weight."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,25 +10,37 @@ import pytest
 from tests import oracle
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import as_bits, decode
-from weibnb.counting.lines import lines_of
-from weibnb.fitting.clusters import line_products
 from weibnb.fitting.estimates import influence_of
 from weibnb.fitting.full_look import look_at_all
 from weibnb.fitting.rows import CountRows
 
-EVERY = 1 << 20
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from weibnb.counting.counts import Counts
+
+    Array = NDArray[Any]
+
 PROTOCOLS: list[Any] = [
     {"trim": (0.1, 0.9), "estimator": "rank_regression"},
     {"trim": (0.0, 1.0), "estimator": "maximum_likelihood"},
 ]
 
 
+def products(values: Array, counts: Counts, v: Array) -> Array:
+    """Sum the squares and products of the sums of v over rows, and over columns."""
+    each = np.zeros((2, *values.shape))
+    there = np.isfinite(values) & (values != 0)
+    at = np.searchsorted(counts.values, np.abs(values[there]), side="right") - 1
+    each[:, there] = v[:, at]
+    sums = np.concatenate([each.sum(2), each.sum(1)], 1)
+    return np.array([sums[0] @ sums[0], sums[1] @ sums[1], sums[0] @ sums[1]])
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("kind", ["plain", "spoiled", "upcast"])
 @pytest.mark.parametrize("dtype", sorted(oracle.DTYPES))
-def test_every_line_gives_what_a_copy_of_every_line_gives(
-    dtype: str, kind: str, protocol: Any
-) -> None:
+def test_products_and_scales_of_every_line(dtype: str, kind: str, protocol: Any) -> None:
     rng = np.random.default_rng(2)
     shape = (60, 45)
     weights = rng.normal(0, 0.3, shape) * np.exp(rng.normal(0, 0.5, (60, 1)))
@@ -40,11 +52,10 @@ def test_every_line_gives_what_a_copy_of_every_line_gives(
     bits, form = as_bits(stored)
     counts = count_magnitudes(stored)
     look = look_at_all(bits, form, shape, counts, workers=2, **protocol)
-    v = influence_of(CountRows.of([counts]), **protocol)
-    lines = lines_of(bits, form, shape, EVERY)
-    expected = line_products(counts.labels, v, lines, exact=counts.exact)
-    np.testing.assert_allclose(look.products, expected, rtol=1e-4, atol=1e-4 * expected[0])
     values = decode(bits, form).reshape(shape)
+    v = influence_of(CountRows.of([counts]), **protocol)
+    expected = products(values, counts, v)
+    np.testing.assert_allclose(look.products, expected, rtol=1e-4, atol=1e-4 * expected[0])
     for axis, rms in ((1, look.row_rms), (0, look.column_rms)):
         np.testing.assert_allclose(rms, np.sqrt(np.nanmean(values**2, axis)), rtol=1e-6)
 
@@ -70,9 +81,5 @@ def test_sums_of_long_lines_fit_their_word() -> None:
     bits, form = as_bits(weights)
     look = look_at_all(bits, form, (2, 70_000), counts, workers=1, **PROTOCOLS[0])
     v = influence_of(CountRows.of([counts]), **PROTOCOLS[0])
-    at = np.searchsorted(counts.values, weights.astype(float))
-    each = v[:, at]
-    rows, columns = each.sum(2), each.sum(1)
-    expected = [(rows[0] ** 2).sum() + (columns[0] ** 2).sum()]
-    expected += [(rows[1] ** 2).sum() + (columns[1] ** 2).sum()]
-    np.testing.assert_allclose(look.products[:2], expected, rtol=1e-3)
+    expected = products(weights.astype(float), counts, v)
+    np.testing.assert_allclose(look.products, expected, rtol=1e-3)

@@ -106,7 +106,7 @@ def line_products(labels: NDArray[np.int32], v: Array, lines: Lines, *, exact: b
     form = FORMATS[lines.dtype]
     word = form.bits.type
     mask, shift = word((1 << 8 * form.bits.itemsize - 1) - 1), word(form.shift)
-    first, table = _table(label_of_counter(lines.dtype, exact=exact), labels, v)
+    first, table = _table(counter_labels_of(lines.dtype, exact=exact), labels, v)
     looked_at, columns = lines.rows.shape
     rows, columns_looked_at = lines.columns.shape
     of_rows = _row_products(lines.rows, first, table, mask, shift)
@@ -116,7 +116,7 @@ def line_products(labels: NDArray[np.int32], v: Array, lines: Lines, *, exact: b
 
 
 @lru_cache(maxsize=16)
-def label_of_counter(dtype: str, *, exact: bool) -> NDArray[np.int32]:
+def counter_labels_of(dtype: str, *, exact: bool) -> NDArray[np.int32]:
     """Label that the weights of each counter have in counts."""
     labels = counter_labels(FORMATS[dtype])
     return labels if exact else np.maximum(labels & INTERVAL_MASK, INTERVAL_WIDTH)

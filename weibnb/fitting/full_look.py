@@ -8,7 +8,7 @@ import numpy as np
 
 from weibnb.counting.formats import FORMATS, INTERVAL_WIDTH
 from weibnb.counting.second_look import Influence, line_sums
-from weibnb.fitting.clusters import label_of_counter
+from weibnb.fitting.clusters import counter_labels_of
 from weibnb.fitting.estimates import influence_of
 from weibnb.fitting.rows import CountRows
 
@@ -97,7 +97,7 @@ def _by_counter(dtype: str, counts: Counts, values: NDArray[np.int64]) -> Influe
     word, mask = form.bits.type, (1 << 8 * form.bits.itemsize - 1) - 1
     coarser = 0 if counts.exact else INTERVAL_WIDTH.bit_length() - 1
     shift = form.shift + coarser
-    labels = label_of_counter(dtype, exact=counts.exact)[:: 1 << coarser]
+    labels = counter_labels_of(dtype, exact=counts.exact)[:: 1 << coarser]
     table = np.zeros((mask >> shift) + 1, np.int64)
     if counts.labels.size:
         first, stop = np.searchsorted(labels, [counts.labels[0], counts.labels[-1] + 1])
