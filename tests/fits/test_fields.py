@@ -12,7 +12,7 @@ import xarray as xr
 
 import weibnb as wb
 from tests.fits.helpers import EXPERT, Q, normal, round_trip
-from weibnb.fits import store_schema
+from weibnb.fits import layout, store_schema
 from weibnb.fits.schema import DEAD, FIELDS, SCALES, prepare
 from weibnb.fits.select import keep_cells
 
@@ -185,3 +185,18 @@ def test_a_table_has_one_row_per_matrix() -> None:
     assert len(table) == 2
     assert {*SCALES, *DEAD} <= set(table)
     assert not set(FIELDS) & set(table)
+
+
+def test_fields_that_take_too_much_are_left_out_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scanned(store=tmp_path / "fits.db")
+    nbytes = 2 * 4 * (64 + 40)  # of two cells
+    monkeypatch.setattr(layout, "_LARGEST_FIELDS", nbytes)
+    assert set(FIELDS) <= set(scanned())
+    monkeypatch.setattr(layout, "_LARGEST_FIELDS", nbytes - 1)
+    for stored in (False, True):
+        with pytest.warns(UserWarning, match="row_rms, col_rms are left out"):
+            fits = wb.open_fits(tmp_path / "fits.db") if stored else scanned()
+        assert not {*FIELDS, *FIELDS.values()} & set(fits.variables)
+        assert fits["h_row"].notnull().any()

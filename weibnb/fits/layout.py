@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 _CELL = (*DIMS, "expert")
+# Bytes that fields of rows and columns may take.
+_LARGEST_FIELDS = 1 << 33
 _LAST_DIM = {"magnitude_quantile": ("quantile",)} | {name: (dim,) for name, dim in FIELDS.items()}
 
 
@@ -101,7 +105,8 @@ def lay_out(
     if experts == "median":
         cells = merge_experts(cells)
     fields = {name: columns[name] for name in FIELDS if name in columns}
-    cells |= _fields(fields, place, shape, merged=experts == "median")
+    fields = _fields(fields, place, shape, merged=experts == "median")
+    cells |= fields
     variables = _described(cells)
     if "counts" in cells:
         variables["counts"] = _counts(columns["counts"], cells["counts"])
@@ -142,14 +147,23 @@ def _fields(
 ) -> Arrays:
     """Put the scales of rows and columns into cells, NaN behind the last of each matrix.
 
-    Experts have none where they are `merged`: feature i of one is not feature i of another.
+    Experts have none where they are `merged`: feature i of one is not feature i of another. None
+    are given, with a warning, where they would take too much memory.
     """
     dims = 4 if merged else 5
     rows = [row for row, expert in enumerate(place[4]) if expert == 0 or not merged]
+    longest = {
+        name: max((len(column[row]) for row in rows), default=0) for name, column in fields.items()
+    }
+    nbytes = 4 * math.prod(shape[:dims]) * sum(longest.values())
+    if nbytes > _LARGEST_FIELDS:
+        text = f"{', '.join(fields)} are left out: with room for the longest in every cell they "
+        text += f"would take {nbytes / 2**30:,.0f} GiB. Scan fewer checkpoints at once."
+        warnings.warn(text, stacklevel=3)
+        return {}
     found = {}
     for name, column in fields.items():
-        longest = max((len(column[row]) for row in rows), default=0)
-        cells = np.full((*shape[:dims], longest), np.nan, np.float32)
+        cells = np.full((*shape[:dims], longest[name]), np.nan, np.float32)
         for row in rows:
             at = tuple(int(axis[row]) for axis in place[:dims])
             cells[at][: len(column[row])] = column[row]
