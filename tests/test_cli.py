@@ -483,3 +483,20 @@ def test_limits_are_raised_as_the_message_says(
         advice = capsys.readouterr().err.partition(f"in a shell `{option} ")[2]
         assert cli.main(["scan", str(file), "--quiet", option, advice.partition("`")[0]]) == 0
         capsys.readouterr()
+
+
+def test_scan_looks_at_rows_and_columns_as_asked(tmp_path: Path) -> None:
+    model = str(write(tmp_path / "tiny", layers=1))
+    found = {}
+    for flag in ("", "--fields", "--no-structure"):
+        file = tmp_path / f"fits{flag}.nc"
+        assert main(["scan", model, "-o", str(file), "--quiet", *([flag] if flag else [])]) == 0
+        with wb.open_fits(file) as fits:
+            found[flag] = "row_rms" in fits, bool(fits["h_row"].notnull().all())
+    assert found == {"": (False, True), "--fields": (True, True), "--no-structure": (False, False)}
+
+
+def test_fields_without_structure_are_refused(tmp_path: Path, capsys: Capture) -> None:
+    model = str(write(tmp_path / "tiny", layers=1))
+    assert main(["scan", model, "--fields", "--no-structure"]) == 1
+    assert "`fields` must come with structure=True" in capsys.readouterr().err

@@ -165,12 +165,28 @@ def _describe_scan(add: AddCommand) -> None:
         default="keep",
         help="fit qkv and gate_up as they are stored, their parts, or both (default: keep)",
     )
+    _describe_structure(scan)
     _describe_limits(scan)
     scan.add_argument(
         "--force", action="store_true", help="replace an output that is no file of fits"
     )
     scan.add_argument("--quiet", action="store_true", help="no progress bar")
     scan.set_defaults(run=_scan)
+
+
+def _describe_structure(scan: argparse.ArgumentParser) -> None:
+    """Add how rows and columns are looked at."""
+    scan.add_argument(
+        "--fields",
+        action="store_true",
+        help="look at every row and column, and keep the RMS of each (reads each matrix twice)",
+    )
+    scan.add_argument(
+        "--no-structure",
+        dest="structure",
+        action="store_false",
+        help="look at no rows and columns: errors as if weights were independent",
+    )
 
 
 def _describe_limits(scan: argparse.ArgumentParser) -> None:
@@ -217,6 +233,8 @@ def _scan(options: argparse.Namespace) -> int:
                 rescan=options.rescan,
                 max_tensors=options.max_tensors,
                 max_header=options.max_header,
+                structure=options.structure,
+                fields=options.fields,
                 progress=False if options.quiet else None,
             )
     except ScanInterrupted as stop:

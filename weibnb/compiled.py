@@ -37,6 +37,11 @@ def compiled_inline(function: F) -> F:
     return _compiled(function, forceinline=True)
 
 
+def compiled_sums(function: F) -> F:
+    """Compile a loop as `compiled` does; it may add up numbers in any order, several at once."""
+    return _compiled(function, fastmath={"reassoc", "nsz"})
+
+
 def compiled_callback(function: Callable[..., None], signature: str) -> int:
     """Compile a function for callers in C, and give its address; it needs no interpreter."""
     try:
@@ -73,13 +78,13 @@ def named_memory(name: str, words: NDArray[np.int64]) -> Any:
 _kept: list[Any] = []
 
 
-def _compiled(function: F, *, forceinline: bool = False) -> F:
+def _compiled(function: F, **options: Any) -> F:
     loop: Any
     try:
-        loop = numba.njit(nogil=True, cache=True, forceinline=forceinline)(function)
+        loop = numba.njit(nogil=True, cache=True, **options)(function)
     except RuntimeError:  # numba found no place for its cache
         _tell_once()
-        loop = numba.njit(nogil=True, forceinline=forceinline)(function)
+        loop = numba.njit(nogil=True, **options)(function)
     return cast("F", loop)
 
 

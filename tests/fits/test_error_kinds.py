@@ -10,7 +10,7 @@ import xarray as xr
 
 import weibnb as wb
 from tests.fits.helpers import EXPERT, Q, normal, round_trip
-from weibnb.fits.schema import prepare
+from weibnb.fits.schema import DEAD, SCALES, prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,9 +42,8 @@ def test_a_scan_says_how_its_errors_were_made() -> None:
         ratio = (fits[f"{name}_se"] / plain[f"{name}_se"]).values.ravel() ** 2
         expected = fits[f"{name}_design_effect"].fillna(1.0).values.ravel()
         np.testing.assert_allclose(ratio[:2], expected[:2])
-    assert fits.drop_vars([*NEW, "k_se", "lam_se", "k_lam_correlation"]).equals(
-        plain.drop_vars([*NEW, "k_se", "lam_se", "k_lam_correlation"])
-    )
+    looked_at = [*NEW, *SCALES, *DEAD, "k_se", "lam_se", "k_lam_correlation"]
+    assert fits.drop_vars(looked_at).equals(plain.drop_vars(looked_at))
 
 
 def test_errors_do_not_depend_on_the_way_that_a_matrix_is_stored() -> None:

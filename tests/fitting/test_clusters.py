@@ -11,7 +11,7 @@ from tests import oracle
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import as_bits, label_values, upper_edge
 from weibnb.counting.lines import Lines, lines_of
-from weibnb.fitting.clusters import _widening, line_products
+from weibnb.fitting.clusters import line_products, widening
 from weibnb.fitting.estimates import EFFECTS, fit_counts
 from weibnb.fitting.kernels import fit_rows
 from weibnb.fitting.rows import CountRows
@@ -179,9 +179,9 @@ def test_dead_lines_and_few_lines_give_finite_errors(transposed: bool) -> None:
     assert abs(found["k_lam_correlation"][0]) <= 1
 
 
-def test_widening_is_that_of_student() -> None:
-    assert _widening(32) == pytest.approx((2.0395134 / 1.9599640) ** 2, rel=1e-6)
-    assert _widening(10**6) == pytest.approx(1, abs=1e-4)
+def testwidening_is_that_of_student() -> None:
+    assert widening(32) == pytest.approx((2.0395134 / 1.9599640) ** 2, rel=1e-6)
+    assert widening(10**6) == pytest.approx(1, abs=1e-4)
 
 
 def _scaled(rng: np.random.Generator, h_rows: float, h_columns: float) -> Array:

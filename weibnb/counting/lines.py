@@ -36,11 +36,21 @@ class Lines:
         Whole rows.
     columns : ndarray of unsigned int, shape (rows of the matrix, columns looked at)
         Whole columns.
+    products : ndarray of float64, shape (3,), optional
+        Where every line was looked at as well: what `weibnb.fitting.clusters.line_products` gives.
     """
 
     dtype: str
     rows: Bits
     columns: Bits
+    products: NDArray[np.float64] | None = None
+
+    @property
+    def fewest(self) -> int:
+        """Rows, or columns, that were looked at, whichever are fewer."""
+        if self.products is not None:
+            return min(int(self.columns.shape[0]), int(self.rows.shape[1]))
+        return min(int(self.rows.shape[0]), int(self.columns.shape[1]))
 
     @property
     def nbytes(self) -> int:

@@ -87,9 +87,10 @@ def outlier_strength(
 
     Notes
     -----
-    Fits do not know the scale of rows and columns: a Gaussian with rows of unequal scale has larger
-    weights than one of equal rows with the same body, and ``needs_look`` may be true without a
-    single weight that stands out in its row. `weibnb.find_outliers` looks at rows and columns.
+    The scale of rows and columns is not allowed for: a Gaussian with rows of unequal scale, a
+    large ``h_row``, has larger weights than one of equal rows with the same body, and
+    ``needs_look`` may be true without a single weight that stands out in its row.
+    `weibnb.find_outliers` scales the rows and columns of large weights out.
 
     The standard deviation of the maximum is that of Gumbel's law, carried over to first order:
     ``(λ/k) (ln n + γ)^(1/k - 1) π/√6``. The Gaussian's σ is λ over the Gaussian anchor's λ/σ.

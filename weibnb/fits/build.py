@@ -11,12 +11,13 @@ from weibnb.counting.counts import Counts
 from weibnb.fits.layout import Source, lay_out
 from weibnb.fits.lazy import as_objects
 from weibnb.fits.rows import BLOCK
-from weibnb.fits.schema import error_kind
-from weibnb.fitting.estimates import EFFECTS, fit_counts
+from weibnb.fits.schema import FIELDS, SCALES, error_kind
+from weibnb.fitting.estimates import BATCH, EFFECTS, fit_counts
 from weibnb.fitting.rows import CountRows
+from weibnb.fitting.scales import spread, spreads
 from weibnb.fitting.statistics import describe_counts
 from weibnb.fitting.status import COUNTED, status_after_fit
-from weibnb.parallel import slices
+from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("model", "component", "parameter", "dtype", "status"), object),
     **dict.fromkeys(("layer", "step", "expert"), np.int64),
-    **dict.fromkeys(("rows", "cols"), np.int32),
+    **dict.fromkeys(("rows", "cols", "dead_rows", "dead_cols"), np.int32),
 }
 
 
@@ -53,7 +54,13 @@ class Matrix:
     counts : Counts or None
         How often each magnitude occurs.
     lines : Lines or None
-        Some of its rows and columns, for errors that are clustered by them.
+        Some of its rows and columns as stored, for errors that are clustered by them.
+    transposed : bool
+        Whether its columns as stored are output features.
+    dead_rows, dead_cols : int
+        Output and input features of nothing but zeros, -1 where nobody looked.
+    row_rms, col_rms : ndarray of float32 or None
+        Root mean square of every output feature and of every input feature.
     """
 
     model: str
@@ -68,6 +75,11 @@ class Matrix:
     status: Status
     counts: Counts | None
     lines: Lines | None = None
+    transposed: bool = False
+    dead_rows: int = -1
+    dead_cols: int = -1
+    row_rms: NDArray[np.float32] | None = None
+    col_rms: NDArray[np.float32] | None = None
 
 
 def build(
@@ -105,11 +117,14 @@ def estimate(
     """Fit and describe matrices: columns with one entry for each.
 
     They are the attributes of `Matrix`, with the status after the fit, and the variables of the
-    Dataset that have one value for each matrix; ``magnitude_quantile`` is (matrices, quantiles)
-    and ``counts`` are `Counts`, empty where a matrix was not counted. Columns of several calls
-    may be concatenated.
+    Dataset that have one value for each matrix; ``magnitude_quantile`` is (matrices, quantiles),
+    ``counts`` are `Counts`, empty where a matrix was not counted, and `FIELDS` are arrays of
+    float32, empty where they were not looked at. Columns of several calls may be concatenated.
     """
     columns = _attributes(matrices)
+    columns |= {
+        name: as_objects([_field(getattr(matrix, name)) for matrix in matrices]) for name in FIELDS
+    }
     none = Counts()
     columns["counts"] = as_objects([matrix.counts or none for matrix in matrices])
     rows = CountRows.of(columns["counts"])
@@ -121,6 +136,7 @@ def estimate(
             column[~counted] = np.nan
     lines = [matrix.lines for matrix in matrices]
     found |= fit_counts(rows, trim=trim, estimator=estimator, workers=workers, lines=lines)
+    found |= _unequal_scales(matrices, workers)
     found["se_kind"] = error_kind(found["k_se"], found[EFFECTS[0]])
     found["scaled"] = before == "scaled"
     found["status"] = status_after_fit(
@@ -131,6 +147,33 @@ def estimate(
         scaled=found["scaled"],
     )
     return columns | found
+
+
+def _field(field: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Give a field, an empty one for None."""
+    return np.empty(0, np.float32) if field is None else field
+
+
+def _unequal_scales(matrices: Sequence[Matrix], workers: int) -> Arrays:
+    """Measure how unequal the scales of rows and columns are, NaN where nobody looked."""
+
+    def job(part: slice) -> list[tuple[float, ...]]:
+        return [scales_of(matrix) for matrix in matrices[part]]
+
+    found = on_threads(job, slices(len(matrices), BATCH), workers)
+    table = np.array([row for part in found for row in part], float).reshape(-1, len(SCALES))
+    return dict(zip(SCALES, table.T, strict=True))
+
+
+def scales_of(matrix: Matrix) -> tuple[float, ...]:
+    """Give `SCALES` of a matrix: by all of its lines if they were looked at, else by some."""
+    if matrix.lines is None or matrix.counts is None:
+        return (np.nan,) * len(SCALES)
+    found = spreads(matrix.lines, matrix.counts.largest)
+    rows, columns = found[::-1] if matrix.transposed else found
+    if matrix.row_rms is not None and matrix.col_rms is not None:
+        rows, columns = spread(matrix.row_rms, rows.noise), spread(matrix.col_rms, columns.noise)
+    return rows.h, rows.error, columns.h, columns.error
 
 
 def pending(matrices: Sequence[Matrix], **protocol: Any) -> Arrays:

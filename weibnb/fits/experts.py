@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weibnb.fits.schema import DEAD
 from weibnb.fitting.estimates import ESTIMATES
 from weibnb.fitting.status import FITTED
 
@@ -45,6 +46,7 @@ def merge_experts(cells: Arrays) -> Arrays:
             merged[name] = median_present(array, axis=4)
         else:
             merged[name] = np.take_along_axis(array, first, -1)[..., 0]
+    merged |= {name: _dead(cells[name], present) for name in DEAD if name in cells}
     for cell in map(tuple, np.argwhere(present.sum(-1) > 1)):
         there = present[cell]
         words = set(cells["status"][cell][there])
@@ -72,6 +74,12 @@ def merge_statistic(name: str, array: NDArray[Any], axis: int) -> NDArray[Any]:
         middle = median_present(np.where(array > 0, array, np.nan), axis)
         return np.asarray(np.nan_to_num(middle), np.int64)
     return median_present(array, axis)
+
+
+def _dead(dead: NDArray[Any], present: NDArray[np.bool_]) -> NDArray[Any]:
+    """Add up dead lines of the experts that are there, -1 where those of one are not known."""
+    known = present.any(-1) & ~(present & (dead < 0)).any(-1)
+    return np.where(known, dead.sum(-1, where=present), -1).astype(dead.dtype)
 
 
 def _kind(kinds: NDArray[np.object_]) -> str:

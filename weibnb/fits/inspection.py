@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.counting.formats import LABELS
-from weibnb.fits.schema import DIMS, TEXT, VARIABLES, protocol_of
+from weibnb.fits.schema import DIMS, FIELDS, TEXT, VARIABLES, protocol_of
 from weibnb.messages import shortened
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 #: Bytes of values that may be loaded from a file of any size, and more for each byte of it.
 ALWAYS_ALLOWED, ALLOWED_PER_BYTE = 1 << 27, 100
 _CELL = (*DIMS, "expert")
-_LAST = {"counts": ("bin",), "magnitude_quantile": ("quantile",)}
+_LAST = {"counts": ("bin",), "magnitude_quantile": ("quantile",)} | {
+    name: (dim,) for name, dim in FIELDS.items()
+}
 _COUNTED = ("zeros", "nans", "infinities", "largest", "exact")
 _COUNTS_OF_CELLS = ("count_size", *(f"count_{name}" for name in _COUNTED))
 _ENTRIES = ("count_label", "count_number")
@@ -34,6 +36,7 @@ _ENTRIES = ("count_label", "count_number")
 READ_LATER = ("counts", *_ENTRIES)
 # Bytes that a byte of deflate can stand for, at most.
 _DEFLATED = 1100
+_LABELS = (*_CELL, "bin", *FIELDS.values())
 _CHECKPOINT = ("source", "fingerprint", "problem", "not_fitted", "protocol")
 _DIMS_OF = {
     **{name: (*_CELL, *_LAST.get(name, ())) for name in VARIABLES},
@@ -45,7 +48,7 @@ _DIMS_OF = {
 }
 _INTEGERS = {
     "layer", "step", "expert", "bin", "n", "n_matrices", "nonfinite", "rows", "cols",
-    *_COUNTS_OF_CELLS[:4], "count_label",
+    "dead_rows", "dead_cols", *FIELDS.values(), *_COUNTS_OF_CELLS[:4], "count_label",
 }  # fmt: skip
 # zlib, shuffle, fletcher32: part of every HDF5 library
 _FILTERS = {1, 2, 3}
@@ -156,7 +159,7 @@ def check_variables(path: Path, fits: xr.Dataset) -> None:
         With the cause.
     """
     for name, variable in fits.variables.items():
-        known = _DIMS_OF.get(str(name), (str(name),) if name in (*_CELL, "bin") else None)
+        known = _DIMS_OF.get(str(name), (str(name),) if name in _LABELS else None)
         if known is not None and not set(variable.dims) <= set(known):
             raise FitsError(path, f"its dims must be of {known}, got {variable.dims}", str(name))
         if problem := _type_problem(str(name), variable.dtype):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +16,10 @@ from weibnb.counting.counts import Counts
 from weibnb.fits.experts import merge_experts
 from weibnb.fits.lazy import LazyCounts, as_objects
 from weibnb.fits.schema import (
+    DEAD,
     DIMS,
     EMPTY_TEXT,
+    FIELDS,
     NO_EXPERT,
     VARIABLES,
     escape,
@@ -36,7 +40,9 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 _CELL = (*DIMS, "expert")
-_LAST_DIM = {"magnitude_quantile": ("quantile",)}
+# Bytes that fields of rows and columns may take.
+_LARGEST_FIELDS = 1 << 33
+_LAST_DIM = {"magnitude_quantile": ("quantile",)} | {name: (dim,) for name, dim in FIELDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +100,19 @@ def lay_out(
     cells: Arrays = {"n_matrices": np.zeros(shape, np.int32)}
     cells["n_matrices"][place] = 1
     for name in VARIABLES:
-        if name in columns:
+        if name in columns and name not in FIELDS:
             cells[name] = _scatter(columns[name], name, place, shape)
     if experts == "median":
         cells = merge_experts(cells)
+    fields = {name: columns[name] for name in FIELDS if name in columns}
+    fields = _fields(fields, place, shape, merged=experts == "median")
+    cells |= fields
     variables = _described(cells)
     if "counts" in cells:
         variables["counts"] = _counts(columns["counts"], cells["counts"])
     variables |= _checkpoint_table(coords, sources, protocol_text(trim, estimator))
     coordinates = _coordinates(coords, sources)
+    coordinates |= {FIELDS[name]: np.arange(cells[name].shape[-1]) for name in fields}
     if not any("expert" in dims for dims, *_ in variables.values()):
         del coordinates["expert"]
     return xr.Dataset(variables, coordinates, protocol_attributes(trim, estimator))
@@ -121,7 +131,7 @@ def _scatter(
 
     Of counts, the cells get the number of their matrix, -1 where there is none.
     """
-    fill: Any = np.nan if column.dtype.kind == "f" else 0
+    fill: Any = np.nan if column.dtype.kind == "f" else -1 if name in DEAD else 0
     if name == "counts":
         column, fill = np.arange(column.shape[0]), -1
     elif column.dtype == object:
@@ -130,6 +140,35 @@ def _scatter(
     cells.fill(fill)
     cells[place] = column
     return cells
+
+
+def _fields(
+    fields: Arrays, place: tuple[NDArray[np.int64], ...], shape: tuple[int, ...], *, merged: bool
+) -> Arrays:
+    """Put the scales of rows and columns into cells, NaN behind the last of each matrix.
+
+    Experts have none where they are `merged`: feature i of one is not feature i of another. None
+    are given, with a warning, where they would take too much memory.
+    """
+    dims = 4 if merged else 5
+    rows = [row for row, expert in enumerate(place[4]) if expert == 0 or not merged]
+    longest = {
+        name: max((len(column[row]) for row in rows), default=0) for name, column in fields.items()
+    }
+    nbytes = 4 * math.prod(shape[:dims]) * sum(longest.values())
+    if nbytes > _LARGEST_FIELDS:
+        text = f"{', '.join(fields)} are left out: with room for the longest in every cell they "
+        text += f"would take {nbytes / 2**30:,.0f} GiB. Scan fewer checkpoints at once."
+        warnings.warn(text, stacklevel=3)
+        return {}
+    found = {}
+    for name, column in fields.items():
+        cells = np.full((*shape[:dims], longest[name]), np.nan, np.float32)
+        for row in rows:
+            at = tuple(int(axis[row]) for axis in place[:dims])
+            cells[at][: len(column[row])] = column[row]
+        found[name] = cells
+    return found
 
 
 def _counts(column: Any, numbers: NDArray[np.int64]) -> tuple[Any, ...]:

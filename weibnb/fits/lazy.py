@@ -80,10 +80,11 @@ class _Scattered:
         return list(found)
 
 
-def as_objects(counts: Collection[Counts]) -> NDArray[np.object_]:
-    """Make an array of counts, in one dim."""
-    array = np.empty(len(counts), object)
-    array[:] = list(counts)
+def as_objects(items: Collection[Any]) -> NDArray[np.object_]:
+    """Make an array of counts, or of other objects, in one dim."""
+    array = np.empty(len(items), object)
+    for at, item in enumerate(items):
+        array[at] = item
     return array
 
 

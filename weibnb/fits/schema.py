@@ -37,6 +37,14 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "lam_design_effect": ("Variance of λ over that of independent weights", "1"),
     "se_kind": ("How the standard errors were made", ""),
     "k_lam_correlation": ("Correlation of the estimates of k and ln λ", "1"),
+    "h_row": ("Standard deviation of ln RMS over output features", "1"),
+    "h_row_se": ("Standard error of h_row", "1"),
+    "h_col": ("Standard deviation of ln RMS over input features", "1"),
+    "h_col_se": ("Standard error of h_col", "1"),
+    "dead_rows": ("Output features of zeros alone, -1 where nobody looked", "1"),
+    "dead_cols": ("Input features of zeros alone, -1 where nobody looked", "1"),
+    "row_rms": ("Root mean square of each output feature", "units of the weights"),
+    "col_rms": ("Root mean square of each input feature", "units of the weights"),
     "n": ("Non-zero finite weights, those that are fitted", "1"),
     "n_matrices": ("Matrices in the cell: more than one for experts", "1"),
     "zero_fraction": ("Share of finite weights that are exactly zero", "1"),
@@ -54,6 +62,10 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "scaled": ("Whether a scale tensor lies beside the stored weights", "1"),
     "counts": ("How often each magnitude occurs", ""),
 }
+#: What is known of rows and columns: how unequal they are, how many are dead, the scale of each.
+SCALES = ("h_row", "h_row_se", "h_col", "h_col_se")
+DEAD = ("dead_rows", "dead_cols")
+FIELDS = {"row_rms": "row", "col_rms": "col"}
 TEXT = (
     "status",
     "se_kind",
@@ -188,16 +200,32 @@ def prepare(
             f"`fits` must be made by one protocol, got {' and '.join(sorted(protocols))}. "
             "Bring them to one with weibnb.refit(fits, trim=...)."
         )
-    if absent := [name for name in needed if name not in fits]:
-        counted = "counts" in absent
-        remedy = "scan with keep_counts=True (the default)" if counted else "scan again"
-        raise ValueError(f"`fits` must hold {', '.join(absent)}; {remedy}.")
-    order = [dim for dim in (*DIMS, "expert", "quantile") if dim in fits.dims]
+    if absent := [name for name in needed if name not in fits or _nowhere_known(fits, name)]:
+        raise ValueError(f"`fits` must hold {', '.join(absent)}; {_remedy(absent)}.")
+    order = [dim for dim in (*DIMS, "expert", "quantile", *FIELDS.values()) if dim in fits.dims]
     ordered = all(
         variable.dims == tuple(dim for dim in order if dim in variable.dims)
         for variable in fits.data_vars.values()
     )
     return fits if ordered else fits.transpose(*order, ...)
+
+
+def _nowhere_known(fits: xr.Dataset, name: str) -> bool:
+    """Whether a variable on rows and columns is there, but of no matrix."""
+    if name in DEAD:
+        return not bool((fits[name] >= 0).any())
+    return name in (*SCALES, *FIELDS) and not bool(fits[name].notnull().any())
+
+
+def _remedy(absent: Sequence[str]) -> str:
+    """Say how fits get what they lack."""
+    if "counts" in absent:
+        return "scan with keep_counts=True (the default)"
+    if set(absent) & set(FIELDS):
+        return "scan with fields=True, on a CPU"
+    if set(absent) & {*SCALES, *DEAD}:
+        return "scan with structure=True (the default), on a CPU"
+    return "scan again"
 
 
 def _with_dims(fits: xr.Dataset, dims: Sequence[str]) -> xr.Dataset:
@@ -227,6 +255,9 @@ def _mend(fits: xr.Dataset) -> xr.Dataset:
     for name in ("n", "n_matrices", "nonfinite", "rows", "cols"):
         if name in fits and fits[name].dtype.kind == "f":
             mended[name] = fits[name].fillna(0).astype(np.int64)
+    for name in DEAD:
+        if name in fits and fits[name].dtype.kind == "f":
+            mended[name] = fits[name].fillna(-1).astype(np.int32)
     if (counts := _counts_at_hand(fits)) is not None and (gaps := pd.isna(counts)).any():
         filled = counts.copy()
         filled[gaps] = Counts()

@@ -18,7 +18,7 @@ import numpy as np
 
 from weibnb.fits.inspection import FitsError
 from weibnb.fits.packing import pack
-from weibnb.fits.schema import escape, package_version, protocol_attributes
+from weibnb.fits.schema import FIELDS, escape, package_version, protocol_attributes
 from weibnb.fits.store_schema import (
     CELL,
     COLUMNS,
@@ -63,8 +63,9 @@ class Store:
     ----------
     path : path
         The file, ending in ``.db``, ``.sqlite`` or ``.sqlite3``; made if it is not there.
-    trim, estimator, experts, keep_counts
-        As in `weibnb.scan`; all but `experts` must be those that the store was made with.
+    trim, estimator, experts, keep_counts, fields
+        As in `weibnb.scan`; all but `experts` and `fields` must be those that the store was made
+        with. Matrices without fields are counted again where fields are asked for.
 
     Raises
     ------
@@ -89,9 +90,10 @@ class Store:
         estimator: str,
         experts: str,
         keep_counts: bool,
+        fields: bool,
     ) -> None:
         self.path = check_target(path, STORE_SUFFIXES, "fits")
-        self._keep_counts = keep_counts
+        self._keep_counts, self._fields = keep_counts, fields
         self._ids: dict[tuple[str, int], dict[Cell, int]] = {}
         fresh = not self.path.exists() or self.path.stat().st_size == 0
         with failures(self.path):
@@ -149,13 +151,14 @@ class Store:
                 execute("UPDATE checkpoint SET not_fitted = ? WHERE id = ?", (left, checkpoint))
             _insert_pending(self._connection, checkpoint, matrices)
             rows = execute(
-                f"SELECT {', '.join(CELL)}, id, status "  # noqa: S608  (constants)
+                f"SELECT {', '.join(CELL)}, id, "  # noqa: S608  (constants)
+                f"status IN {_OPEN} OR (? AND NOT EXISTS (SELECT 1 FROM fields WHERE matrix = id)) "
                 "FROM matrix WHERE checkpoint = ?",
-                (checkpoint,),
+                (self._fields, checkpoint),
             ).fetchall()
         self._ids[key] = {(layer, name, expert): at for layer, name, expert, at, _ in rows}
         planned = {(matrix.layer, matrix.component, matrix.expert) for matrix in matrices}
-        return planned & {(row[0], row[1], row[2]) for row in rows if row[4] in _OPEN}
+        return planned & {(row[0], row[1], row[2]) for row in rows if row[4]}
 
     def add(self, columns: Columns) -> None:
         """Write the estimates of a batch, and its counts, in one transaction."""
@@ -175,6 +178,11 @@ class Store:
                     "(matrix, zeros, nans, infinities, largest, exact, bins) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?)",
                     _count_rows(ids, columns["counts"]),
+                )
+            if self._fields:
+                self._connection.executemany(
+                    "INSERT OR REPLACE INTO fields (matrix, row_rms, col_rms) VALUES (?, ?, ?)",
+                    _field_rows(ids, *(columns[name] for name in FIELDS)),
                 )
 
     @contextmanager
@@ -332,3 +340,9 @@ def _count_rows(ids: Sequence[int], counts: Iterable[Counts]) -> Iterator[tuple[
         apart = c.zeros, c.nans, c.infinities
         if c.labels.size or any(apart):
             yield at, *apart, c.largest, c.exact, pack(c)
+
+
+def _field_rows(ids: Sequence[int], *fields: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    """Rows of the table of fields, empty for what was not looked at."""
+    for at, *both in zip(ids, *fields, strict=True):
+        yield at, *(field.astype("<f4").tobytes() for field in both)

@@ -13,13 +13,14 @@ from weibnb.counting.counts import Counts
 from weibnb.fits import store_schema
 from weibnb.fits.inspection import FitsError, is_list_of_tensors
 from weibnb.fits.layout import Source, lay_out
-from weibnb.fits.lazy import LazyCounts
+from weibnb.fits.lazy import LazyCounts, as_objects
 from weibnb.fits.packing import unpack
-from weibnb.fits.schema import EMPTY_TEXT
+from weibnb.fits.schema import DEAD, EMPTY_TEXT, FIELDS
 from weibnb.fits.store import failures
 from weibnb.fits.store_schema import (
     CELL,
     COLUMNS,
+    NO_INTEGER,
     check_tables,
     migrate,
     store_version,
@@ -49,6 +50,8 @@ _TYPES: dict[str, set[type]] = {
 }
 _COUNTS = "matrix, zeros, nans, infinities, largest, exact, bins"
 _ROWS_AT_ONCE = 500
+# The variable that tells how long a field is.
+_SIDES = dict(zip(FIELDS, ("rows", "cols"), strict=True))
 
 
 def open_store(
@@ -72,6 +75,7 @@ def open_store(
         sources = _read_sources(connection, path)
         chosen = {at: s for at, s in sources.items() if wanted is None or wanted((s.model, s.step))}
         columns, ids, counted = _read_matrices(connection, path, chosen, cells or {})
+        columns |= _read_fields(connection, path, ids, columns)
     try:
         keep_counts, trim, estimator, recorded = _protocol(about)
         if keep_counts:
@@ -211,6 +215,7 @@ def _read_matrices(
     columns["model"] = np.array([source.model for source in owners], object)
     columns["step"] = np.array([source.step for source in owners], np.int64)
     columns["scaled"] = columns["scaled"].astype(bool)
+    columns |= {name: columns[name].astype(np.int32) for name in DEAD}
     ids = columns.pop("id")
     return columns, ids, np.array([at in counted for at in ids.tolist()], bool)
 
@@ -222,14 +227,38 @@ def _column(path: Path, name: str, kind: str, values: Sequence[Any]) -> NDArray[
     if kind == "REAL":
         return np.array([np.nan if value is None else value for value in values], float)
     if kind == "INTEGER":
-        return np.array([value or 0 for value in values], np.int64)
+        missing = NO_INTEGER.get(name, 0)
+        return np.array([missing if value is None else value for value in values], np.int64)
     if kind == "TEXT":
         return np.array([value or EMPTY_TEXT.get(name, "") for value in values], object)
-    missing, size = np.full(len(QUANTILES), np.nan).tobytes(), 8 * len(QUANTILES)
+    nothing, size = np.full(len(QUANTILES), np.nan).tobytes(), 8 * len(QUANTILES)
     if any(value is not None and len(value) != size for value in values):
         raise FitsError(path, f"{size} bytes are expected in each row", name)
-    joined = b"".join(value or missing for value in values)
+    joined = b"".join(value or nothing for value in values)
     return np.frombuffer(joined, "<f8").reshape(len(values), len(QUANTILES)).astype(float)
+
+
+def _read_fields(
+    connection: sqlite3.Connection, path: Path, ids: NDArray[np.int64], columns: dict[str, Any]
+) -> dict[str, Any]:
+    """Read the scales of rows and columns of matrices; no columns if none has them."""
+    found = dict.fromkeys(ids.tolist(), (b"", b""))
+    known = False
+    for at, *both in connection.execute(f"SELECT matrix, {', '.join(FIELDS)} FROM fields"):  # noqa: S608
+        if at not in found:
+            continue
+        if not all(isinstance(field, bytes) for field in both):
+            raise FitsError(path, "values of another type than ours", "fields")
+        found[at], known = (both[0], both[1]), True
+    if not known:
+        return {}
+    fields = {}
+    for (name, side), column in zip(_SIDES.items(), zip(*found.values(), strict=True), strict=True):
+        for field, size in zip(column, columns[side].tolist(), strict=True):
+            if len(field) not in (0, 4 * size):
+                raise FitsError(path, f"{4 * size} bytes are expected", name)
+        fields[name] = as_objects([np.frombuffer(field, "<f4") for field in column])
+    return fields
 
 
 class _CountsInStore:

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from weibnb.fits.inspection import FitsError
+from weibnb.fits.schema import DEAD, SCALES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 #: Endings of a store.
 STORE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 #: What marks an SQLite file as a store, and the version of its tables.
-APPLICATION, LATEST = int.from_bytes(b"weib", "big"), 2
+APPLICATION, LATEST = int.from_bytes(b"weib", "big"), 3
 #: What places a matrix in its checkpoint.
 CELL = {"layer": "INTEGER", "component": "TEXT", "expert": "INTEGER"}
 #: Everything else about a matrix, as `weibnb.fits.build.estimate` names it.
@@ -33,8 +34,16 @@ COLUMNS = {
     "k_design_effect": "REAL",
     "lam_design_effect": "REAL",
     "se_kind": "TEXT",
+    **dict.fromkeys(SCALES, "REAL"),
+    **dict.fromkeys(DEAD, "INTEGER"),
 }
+#: What NULL stands for in a column of integers, where it is not 0.
+NO_INTEGER = dict.fromkeys(DEAD, -1)
 _MATRIX = ", ".join(f"{name} {kind}" for name, kind in (CELL | COLUMNS).items())
+_FIELDS = (
+    "CREATE TABLE fields (matrix INTEGER PRIMARY KEY REFERENCES matrix (id) ON DELETE CASCADE, "
+    "row_rms BLOB, col_rms BLOB)"
+)
 #: The statements that make the tables.
 TABLES = {
     "about": "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -53,6 +62,7 @@ TABLES = {
         "ON DELETE CASCADE, zeros INTEGER, nans INTEGER, infinities INTEGER, largest REAL, "
         "exact INTEGER, bins BLOB)"
     ),
+    "fields": _FIELDS,
 }
 #: Statements that bring the tables of a version to the next one, by version.
 MIGRATIONS: Mapping[int, tuple[str, ...]] = {
@@ -61,6 +71,15 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "ALTER TABLE matrix ADD COLUMN lam_design_effect REAL",
         "ALTER TABLE matrix ADD COLUMN se_kind TEXT",
         "UPDATE matrix SET se_kind = 'independent' WHERE k_se IS NOT NULL",
+    ),
+    2: (
+        "ALTER TABLE matrix ADD COLUMN h_row REAL",
+        "ALTER TABLE matrix ADD COLUMN h_row_se REAL",
+        "ALTER TABLE matrix ADD COLUMN h_col REAL",
+        "ALTER TABLE matrix ADD COLUMN h_col_se REAL",
+        "ALTER TABLE matrix ADD COLUMN dead_rows INTEGER",
+        "ALTER TABLE matrix ADD COLUMN dead_cols INTEGER",
+        _FIELDS,
     ),
 }
 

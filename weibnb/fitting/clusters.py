@@ -51,10 +51,13 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
         entries = slice(start - rows.starts[0], stop - rows.starts[0])
         labels, n = rows.labels[rows.columns[start:stop]], rows.counts[start:stop].sum(dtype=float)
         k, lam = table[row, K_SE], table[row, LAM_SE] / table[row, LAM]
-        products = line_products(labels, v[:, entries], some, exact=bool(rows.exact[row])) / n**2
+        products = some.products
+        if products is None:
+            products = line_products(labels, v[:, entries], some, exact=bool(rows.exact[row]))
+        products = products / n**2
         variances = products - (k * k, lam * lam, table[row, CORRELATION] * k * lam)
         beyond = np.maximum(variances[:2] / (k * k, lam * lam) - 1.0, 0.0)
-        effects[row] = 1.0 + beyond * _widening(min(len(some.rows), some.columns.shape[1]))
+        effects[row] = 1.0 + beyond * widening(some.fewest)
         if effects[row].max() > 1.0:
             mixed = variances[2] / (k * lam * np.sqrt(effects[row].prod()))
             table[row, CORRELATION] = min(max(mixed, -1.0), 1.0)
@@ -63,7 +66,7 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
 
 
 @lru_cache(maxsize=256)
-def _widening(lines: int) -> float:
+def widening(lines: int) -> float:
     """Square the ratio of Student's 97.5 % quantile to the normal one: few lines give noise."""
     ratio: float = special.stdtrit(max(lines - 1, 1), 0.975) / special.ndtri(0.975)
     return ratio**2
@@ -103,7 +106,7 @@ def line_products(labels: NDArray[np.int32], v: Array, lines: Lines, *, exact: b
     form = FORMATS[lines.dtype]
     word = form.bits.type
     mask, shift = word((1 << 8 * form.bits.itemsize - 1) - 1), word(form.shift)
-    first, table = _table(_labels(lines.dtype, exact=exact), labels, v)
+    first, table = _table(counter_labels_of(lines.dtype, exact=exact), labels, v)
     looked_at, columns = lines.rows.shape
     rows, columns_looked_at = lines.columns.shape
     of_rows = _row_products(lines.rows, first, table, mask, shift)
@@ -113,7 +116,7 @@ def line_products(labels: NDArray[np.int32], v: Array, lines: Lines, *, exact: b
 
 
 @lru_cache(maxsize=16)
-def _labels(dtype: str, *, exact: bool) -> NDArray[np.int32]:
+def counter_labels_of(dtype: str, *, exact: bool) -> NDArray[np.int32]:
     """Label that the weights of each counter have in counts."""
     labels = counter_labels(FORMATS[dtype])
     return labels if exact else np.maximum(labels & INTERVAL_MASK, INTERVAL_WIDTH)

@@ -52,9 +52,7 @@ def fit_counts(
     from weibnb.fitting.kernels import STATUS, fit_rows
 
     trim, estimator = check_protocol(trim, estimator)
-    low, high = label_values(rows.labels), upper_edge(rows.labels)
-    x = np.log(np.stack([low / 2 + high / 2, low]))
-    coarse = _coarseness(low, high)
+    x, coarse = _grid(rows.labels)
     likelihood = estimator == "maximum_likelihood"
 
     def job(part: slice) -> Array:
@@ -70,6 +68,23 @@ def fit_counts(
         fitted |= zip(EFFECTS, columns[-len(EFFECTS) :], strict=True)
     fitted["status"] = FIT_WORDS[columns[STATUS].astype(int)]
     return fitted
+
+
+def influence_of(
+    rows: CountRows, *, trim: tuple[float, float], estimator: Estimator
+) -> NDArray[np.float64]:
+    """Give the influence of each bin on k and ln λ, (2, entries); zeros where there is no fit."""
+    from weibnb.fitting.kernels import fit_rows
+
+    v = np.zeros((2, rows.columns.size))
+    fit_rows(rows, *_grid(rows.labels), trim, estimator == "maximum_likelihood", MINIMUM_WEIGHTS, v)
+    return v
+
+
+def _grid(labels: NDArray[np.int32]) -> tuple[Array, NDArray[np.int8]]:
+    """Give ln of the middle and of the lower edge of each bin, and which are too wide."""
+    low, high = label_values(labels), upper_edge(labels)
+    return np.log(np.stack([low / 2 + high / 2, low])), _coarseness(low, high)
 
 
 def _coarseness(low: Array, high: Array) -> NDArray[np.int8]:

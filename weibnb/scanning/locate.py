@@ -11,6 +11,7 @@ import numpy as np
 
 from weibnb.counting.counts import Counts
 from weibnb.counting.formats import FORMATS, decode
+from weibnb.counting.second_look import zero_lines
 from weibnb.diagnostics.outliers import NEEDED, Rule, exceedance, outlier_strength
 from weibnb.fits.schema import DIMS, prepare
 from weibnb.fitting.status import COUNTED
@@ -294,18 +295,9 @@ class _Matrix:
 
 
 def _zero_lines(matrix: _Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give the all-zero output features and input features of a matrix, in pieces."""
-    width, bits = matrix.stored_cols, matrix.bits
-    mask = bits.dtype.type((1 << (8 * bits.dtype.itemsize - 1)) - 1)
-    dead_rows: list[NDArray[np.int64]] = []
-    dead_cols = np.ones(width, bool)
-    step = max(PIECE // width, 1)
-    table = bits.reshape(-1, width)
-    for start in range(0, len(table), step):
-        zero = (table[start : start + step] & mask) == 0
-        dead_rows.append(np.flatnonzero(zero.all(axis=1)) + start)
-        dead_cols &= zero.all(axis=0)
-    rows, cols = np.concatenate(dead_rows), np.flatnonzero(dead_cols)
+    """Give the all-zero output features and input features of a matrix."""
+    shape = matrix.bits.size // matrix.stored_cols, matrix.stored_cols
+    rows, cols = map(np.flatnonzero, zero_lines(matrix.bits, matrix.dtype, shape))
     return (cols, rows) if matrix.transposed else (rows, cols)
 
 

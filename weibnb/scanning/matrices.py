@@ -20,13 +20,14 @@ from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.naming import Role, Skip, identify, tower
 from weibnb.io.safetensors import CheckpointError
 from weibnb.messages import shortened
+from weibnb.scanning.structure import SecondLook
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
     from weibnb.counting.counts import Counts
     from weibnb.counting.dispatch import Counting, Pending
-    from weibnb.counting.lines import Lines
+    from weibnb.counting.formats import Bits
     from weibnb.fitting.status import Status
     from weibnb.io.checkpoint import Checkpoint
     from weibnb.io.fused import Part
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from weibnb.io.mapping import Origin
     from weibnb.io.safetensors import TensorInfo
     from weibnb.io.sources import Planned
+    from weibnb.scanning.structure import Structure
 
     Cell = tuple[int, str, int]
 
@@ -106,9 +108,9 @@ class WeightTensor:
         expert: int,
         status: Status = "pending",
         counts: Counts | None = None,
-        lines: Lines | None = None,
+        **found: Any,
     ) -> Matrix:
-        """Describe the matrix of one expert, as one that is not counted yet or as it was."""
+        """Describe the matrix of one expert, not counted yet or with what was found of it."""
         rows, cols = self.features
         return Matrix(
             model=source.model,
@@ -122,8 +124,13 @@ class WeightTensor:
             cols=cols,
             status=status if self.status in COUNTED else self.status,
             counts=counts,
-            lines=lines,
+            **found,
         )
+
+    def second_look(self, bits: Bits | None, structure: Structure) -> SecondLook:
+        """Prepare to look at a matrix again, whose bits are given if they stay what they are."""
+        dtype, transposed = self.info.dtype, self.role.transposed
+        return SecondLook(bits, dtype, self.stored_shape, transposed, structure)
 
     def one_expert(self, weights: Any, expert: int) -> Any:
         """Take the matrix of one expert from the tensor, or from its bits in one dimension.
@@ -195,6 +202,8 @@ class MatrixInCounting:
         Why its tensor could not be read; once it is finished also why that went wrong.
     origin : Origin or None
         The file that it is read from.
+    look : SecondLook or None
+        What is looked at once the counts are there.
     """
 
     tensor: WeightTensor
@@ -203,6 +212,7 @@ class MatrixInCounting:
     pending: Pending | None
     problem: str = ""
     origin: Origin | None = None
+    look: SecondLook | None = None
 
     @property
     def load(self) -> float:
@@ -220,14 +230,17 @@ class MatrixInCounting:
 
     def finish(self) -> Matrix:
         """Wait for the counts, and check that what was counted is what the file held."""
-        counts = None if self.pending is None else self.pending.result()
+        counts, found = None, {}
+        if self.pending is not None:
+            counts = self.pending.result()
+            found = {} if self.look is None else self.look(counts, self.pending.lines)
+        self.look = None
         try:
             check_unchanged(self.origin)
         except CheckpointError as err:
-            self.problem, counts = str(err), None
+            self.problem, counts, found = str(err), None, {}
         status: Status = "unreadable" if self.problem else self.tensor.status
-        lines = None if self.pending is None or counts is None else self.pending.lines
-        return self.tensor.matrix(self.source, self.expert, status, counts, lines)
+        return self.tensor.matrix(self.source, self.expert, status, counts, **found)
 
 
 def list_matrices(planned: Planned, limits: Limits = DEFAULTS, *, fused: Fused = "keep") -> Listing:
@@ -367,12 +380,12 @@ def begin_counting(
     counting: Counting,
     cells: Container[Cell] | None = None,
     *,
-    structure: bool = True,
+    structure: Structure | None = None,
 ) -> Iterator[MatrixInCounting]:
     """Begin to count the matrices of a checkpoint, one by one, experts one after the other.
 
-    Of the (layer, component, expert) in it only some `cells`, if they are given; with some of
-    their rows and columns if `structure`.
+    Of the (layer, component, expert) in it only some `cells`, if they are given; `structure`
+    tells how their rows and columns are looked at, if they are.
     """
     for tensor in listing.tensors:
         role = tensor.role
@@ -388,18 +401,20 @@ def begin_counting(
                 watch(weights)
             except CheckpointError as err:
                 problem = str(err)
-        shape = tensor.stored_shape if structure else None
-        in_place = counting.counts_in_place(weights)
+        origin, in_place = origin_of(weights), counting.counts_in_place(weights)
         for expert in experts:
-            pending = None
+            pending, look = None, None
             if weights is not None:
                 part = tensor.one_expert(weights, expert)
                 if in_place:
                     pending = counting.submit(part)
                 else:
+                    shape = None if structure is None else tensor.stored_shape
                     pending = counting.submit_bits(part, tensor.info.dtype, shape)
-            origin = origin_of(weights)
-            yield MatrixInCounting(tensor, listing.source, expert, pending, problem, origin)
+                if structure is not None:
+                    kept = not in_place and (origin is not None or not pending.was_read)
+                    look = tensor.second_look(part if kept else None, structure)
+            yield MatrixInCounting(tensor, listing.source, expert, pending, problem, origin, look)
 
 
 def _weights(checkpoint: Checkpoint, tensor: WeightTensor, counting: Counting) -> Any:

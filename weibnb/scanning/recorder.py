@@ -14,6 +14,7 @@ from weibnb.io.sources import Planned
 from weibnb.messages import check_choice, printable
 from weibnb.scanning.matrices import FUSED, begin_counting, list_matrices
 from weibnb.scanning.results import Results
+from weibnb.scanning.structure import check_structure
 
 if TYPE_CHECKING:
     import os
@@ -48,6 +49,9 @@ class Recorder:
         survives the end of the process; by default the fits are kept in memory. A step that it
         holds already, from a training that was resumed, is replaced. Of several processes the
         first writes.
+    structure, fields
+        As in `weibnb.scan`, for weights that are counted on a CPU. Fields of a training are large:
+        4 bytes for each row and column of each matrix and record.
 
     Attributes
     ----------
@@ -91,9 +95,12 @@ class Recorder:
         fused: Fused = "keep",
         keep_counts: bool = True,
         store: str | os.PathLike[str] | None = None,
+        structure: bool = True,
+        fields: bool = False,
     ) -> None:
         trim, estimator = check_protocol(trim, estimator)
         check_choice("fused", fused, FUSED)
+        check_structure(structure=structure, fields=fields)
         self._fused: Fused = fused
         self._model = model
         self._name = type(model).__name__ if name is None else name
@@ -104,6 +111,8 @@ class Recorder:
             keep_counts=keep_counts,
             workers=None,
             store=store if _is_first_process() else None,
+            structure=structure,
+            fields=fields,
         )
         self._counting = Counting(device)
         self._last: list[MatrixInCounting] = []
@@ -136,7 +145,9 @@ class Recorder:
             cause = "no parameter is a weight matrix of a known layer"
             raise CheckpointError(listing.source.path, cause)
         self._results.begin(listing, rescan=True)
-        self._last = list(begin_counting(listing, self._counting))
+        self._last = list(
+            begin_counting(listing, self._counting, structure=self._results.structure)
+        )
         self._counting.launch()
         for problem in dict.fromkeys(item.problem for item in self._last if item.problem):
             warnings.warn(printable(problem), stacklevel=2)

@@ -10,11 +10,12 @@ import numpy as np
 
 from weibnb.fits.build import estimate, pending
 from weibnb.fits.layout import lay_out
-from weibnb.fits.schema import escape
+from weibnb.fits.schema import FIELDS, escape
 from weibnb.fits.store import Store
 from weibnb.fits.store_reading import open_store
 from weibnb.interrupts import held
 from weibnb.parallel import check_workers
+from weibnb.scanning.structure import Structure
 
 if TYPE_CHECKING:
     import os
@@ -49,7 +50,7 @@ class Results:
 
     Parameters
     ----------
-    trim, estimator, experts, keep_counts, workers
+    trim, estimator, experts, keep_counts, workers, structure, fields
         As in `weibnb.scan`.
     store : path, optional
         The store that keeps them, beyond the end of the process; by default memory does.
@@ -64,15 +65,26 @@ class Results:
         keep_counts: bool,
         workers: int | None,
         store: str | os.PathLike[str] | None,
+        structure: bool,
+        fields: bool,
     ) -> None:
         self._trim, self._estimator = trim, estimator
         self._experts: Literal["median", "each"] = experts
         self._keep_counts = keep_counts
         self._workers = check_workers(workers)
+        self.structure: Structure | None = None
+        if structure:
+            self.structure = Structure(fields, trim, estimator, self._workers)
+        self._fields = fields
         self.store: Store | None = None
         if store is not None:
             self.store = Store(
-                store, trim=trim, estimator=estimator, experts=experts, keep_counts=keep_counts
+                store,
+                trim=trim,
+                estimator=estimator,
+                experts=experts,
+                keep_counts=keep_counts,
+                fields=fields,
             )
         self._sources: dict[Key, Source] = {}
         self._cells: dict[Key, set[Cell]] = {}
@@ -175,6 +187,8 @@ class Results:
     def _fit(self, batch: Sequence[Matrix], *, counted: bool = True) -> dict[str, NDArray[Any]]:
         how = estimate if counted else pending
         columns = how(batch, trim=self._trim, estimator=self._estimator, workers=self._workers)
+        for name in () if self._fields else FIELDS:
+            del columns[name]
         if not self._keep_counts:
             del columns["counts"]
         return columns

@@ -21,6 +21,7 @@ from weibnb.messages import check_choice, printable, shortened
 from weibnb.scanning.listing import list_checkpoints
 from weibnb.scanning.matrices import FUSED, Fused, begin_counting
 from weibnb.scanning.results import Results
+from weibnb.scanning.structure import check_structure
 
 if TYPE_CHECKING:
     import os
@@ -69,6 +70,7 @@ def scan(
     max_tensors: int = MAX_TENSORS,
     max_header: int = MAX_HEADER,
     structure: bool = True,
+    fields: bool = False,
     workers: int | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -111,9 +113,13 @@ def scan(
     max_header : int
         Most bytes of a file's header, and a quarter of those of an index: some 110 a tensor.
     structure : bool
-        Look at some rows and columns of each matrix, for standard errors that hold where weights
-        depend on each other within them; else as if weights were independent. Weights that are
-        counted on a device, and shards of DTensors, have independent errors.
+        Look at some rows and columns of each matrix: for standard errors that hold where weights
+        depend on each other within them, for how unequal they are (``h_row``, ``h_col``), and for
+        those of nothing but zeros (``dead_rows``, ``dead_cols``). Without it, and for weights that
+        are counted on a device and shards of DTensors, errors are those of independent weights.
+    fields : bool
+        Look at every row and column, and keep the RMS of each, ``row_rms`` and ``col_rms`` on the
+        dims ``row`` (output features) and ``col`` (input features). Each matrix is read twice.
     workers : int, optional
         Threads; by default the cores that this process may use.
     progress : bool, optional
@@ -166,6 +172,7 @@ def scan(
     trim, estimator = check_protocol(trim, estimator)
     check_choice("experts", experts, ("median", "each"))
     check_choice("fused", fused, FUSED)
+    check_structure(structure=structure, fields=fields)
     if rescan and store is None:
         raise ValueError("`rescan` must come with a store, got store=None.")
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
@@ -177,6 +184,8 @@ def scan(
         keep_counts=keep_counts,
         workers=workers,
         store=store,
+        structure=structure,
+        fields=fields,
     )
     listings: list[Listing] = []
     problems: list[str] = []
@@ -194,7 +203,7 @@ def scan(
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
                 bar.total = sum(map(_nbytes, listings, still_open))
                 for listing, cells in zip(listings, still_open, strict=True):
-                    _count(listing, cells, counting, bar, results, problems, structure=structure)
+                    _count(listing, cells, counting, bar, results, problems)
     except KeyboardInterrupt as err:
         stop = err
     found = any(listing.tensors for listing in listings)
@@ -225,8 +234,6 @@ def _count(
     bar: tqdm[Any],
     results: Results,
     problems: list[str],
-    *,
-    structure: bool,
 ) -> None:
     """Count matrices of one checkpoint, a few at once; what is done is kept if it stops."""
     source = listing.source
@@ -242,7 +249,7 @@ def _count(
         bar.update(0 if item.was_read else item.tensor.nbytes)
 
     try:
-        for item in begin_counting(listing, counting, cells, structure=structure):
+        for item in begin_counting(listing, counting, cells, structure=results.structure):
             bar.set_postfix_str(printable(item.tensor.info.name[-60:]), refresh=False)
             bar.update(item.tensor.nbytes if item.was_read else 0)
             waiting.append(item)

@@ -1,0 +1,167 @@
+"""How unequal rows and columns are: against the formula in numpy, and against simulation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import oracle
+from weibnb.counting.formats import as_bits, decode
+from weibnb.counting.lines import FEWEST, lines_of
+from weibnb.fitting.scales import Spread, spread, spreads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    Rng = np.random.Generator
+
+EVERY = 1 << 20
+few = settings(max_examples=40, deadline=None)
+
+
+def measured(weights: Array, sampled: int = EVERY) -> tuple[Spread, Spread]:
+    bits, dtype = as_bits(weights)
+    values = decode(bits, dtype)
+    lines = lines_of(bits, dtype, (weights.shape[0], weights.shape[1]), sampled)
+    return spreads(lines, float(np.abs(values[np.isfinite(values)]).max(initial=0.0)))
+
+
+def by_numpy(values: Array) -> tuple[float, float]:
+    """h and the noise of rows by their definition."""
+    live = values[(values**2).sum(1) > 0]
+    total = (live**2).sum(1, keepdims=True)
+    logs = 0.5 * np.log(total[:, 0] / values.shape[1])
+    share = live**2 / total
+    without = share + share**2 / 2 + share**3 / 3
+    noise = ((without - without.mean(0)) ** 2).sum() / (4 * (len(live) - 1))
+    return np.sqrt(max(logs.var(ddof=1) - noise, 0.0)), noise
+
+
+def drawn(rng: Rng, shape: tuple[int, int], h_row: float, h_col: float) -> Array:
+    rows, columns = (
+        np.exp(h * rng.normal(size=n)) for h, n in zip((h_row, h_col), shape, strict=True)
+    )
+    weights: Array = rng.normal(0, 0.02, shape) * rows[:, None] * columns
+    return weights
+
+
+@pytest.mark.parametrize("dtype", sorted(oracle.DTYPES))
+@pytest.mark.parametrize("shape", [(8, 9), (40, 70), (300, 20)])
+def test_h_is_what_its_formula_says(dtype: str, shape: tuple[int, int]) -> None:
+    weights = drawn(np.random.default_rng(3), shape, 0.5, 0.3)
+    weights[2] = 0.0
+    if min(shape) > 8:
+        weights[:, 3] = -0.0
+    stored = weights.astype(oracle.DTYPES[dtype])
+    values = stored.astype(float)
+    for found, matrix in zip(measured(stored), (values, values.T), strict=True):
+        live = int((matrix != 0).any(1).sum())
+        h, noise = by_numpy(matrix)
+        if live < FEWEST:
+            assert np.isnan(found[:2]).all()
+            continue
+        assert found.h == pytest.approx(h, rel=1e-4, abs=1e-4)
+        assert found.noise == pytest.approx(noise, rel=1e-4)
+
+
+@few
+@given(st.integers(0, 2**32 - 1), st.sampled_from([2.0**-9, 0.25, 8.0]))
+def test_what_h_does_not_depend_on(seed: int, factor: float) -> None:
+    """Order and sign of lines, and the unit; rows and columns change places with the matrix."""
+    rng = np.random.default_rng(seed)
+    weights = drawn(rng, (24, 30), 0.4, 0.2).astype(np.float32)
+    rows, columns = measured(weights)
+    signs = rng.choice([-1, 1], weights.shape).astype(np.float32)
+    moved = (weights * signs)[rng.permutation(24)][:, rng.permutation(30)] * factor
+    for found, expected in zip(measured(moved), (rows, columns), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    turned = measured(np.ascontiguousarray(weights.T))
+    np.testing.assert_allclose(turned, (columns, rows), rtol=1e-5, atol=1e-7)
+
+
+@few
+@given(st.integers(0, 2**32 - 1))
+def test_scales_of_rows_alone_change_h_of_rows_alone(seed: int) -> None:
+    """With columns that are equal up to noise, unequal rows stay no reason for unequal columns."""
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=(64, 64))
+    scales = np.exp(np.linspace(-1, 1, 64))[:, None]
+    rows, _ = measured(weights * scales)
+    assert rows.h == pytest.approx(np.log(scales).std(ddof=1), abs=4 * 0.088 / 64**0.5 + 0.03)
+
+
+@pytest.mark.parametrize("live", [0, 1, FEWEST - 1, FEWEST])
+def test_few_lines_that_are_not_zero_give_no_h(live: int) -> None:
+    weights = np.zeros((40, 60))
+    weights[:live] = np.random.default_rng(0).normal(size=(live, 60))
+    rows, columns = measured(weights)
+    assert np.isnan(rows.h) == np.isnan(rows.error) == (live < FEWEST)
+    assert np.isnan(columns.h) == (live == 0)
+
+
+def test_equal_weights_have_no_spread_and_no_error() -> None:
+    for found in measured(np.ones((20, 30))):
+        assert found[:2] == pytest.approx((0.0, 0.0), abs=1e-7)
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_left_out(what: float) -> None:
+    weights = drawn(np.random.default_rng(1), (60, 80), 0.5, 0.0)
+    plain = measured(weights)
+    weights[5, 7], weights[9] = what, what
+    for found, expected in zip(measured(weights), plain, strict=True):
+        assert found.h == pytest.approx(expected.h, abs=0.02)
+    values = np.where(np.isfinite(weights), weights, 0.0)
+    squares = np.delete((values**2).sum(1) / np.isfinite(weights).sum(1).clip(1), 9)
+    rows = measured(weights)[0]
+    assert rows.h**2 + rows.noise == pytest.approx((np.log(squares) / 2).var(ddof=1), rel=1e-4)
+
+
+CORES: dict[str, Callable[[Rng, tuple[int, int]], Array]] = {
+    "gaussian": lambda rng, shape: rng.normal(size=shape),
+    "laplace": lambda rng, shape: rng.laplace(size=shape),
+    "t5": lambda rng, shape: rng.standard_t(5, shape),
+}
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize(("h_row", "h_col"), [(0.0, 0.0), (0.0, 0.5), (0.35, 0.0), (0.35, 0.5)])
+@pytest.mark.parametrize("sampled", [32, EVERY])
+def test_h_and_its_error_are_those_of_the_law(
+    core: str, h_row: float, h_col: float, sampled: int
+) -> None:
+    """150 matrices of 96 x 128: neither heavy tails nor unequal columns are unequal rows."""
+    rng = np.random.default_rng(7)
+    found = []
+    for _ in range(150):
+        rows = np.exp(h_row * rng.normal(size=(96, 1)))
+        columns = np.exp(h_col * rng.normal(size=128))
+        weights = (CORES[core](rng, (96, 128)) * rows * columns).astype(np.float32)
+        found.append(measured(weights, sampled)[0])
+    h, error, noise = np.array(found).T
+    covered = (np.abs(h - h_row) <= 1.96 * error).mean()
+    assert covered > 0.87
+    if h_row:
+        assert h.mean() == pytest.approx(h_row, rel=0.05)
+        assert np.sqrt((error**2).mean()) == pytest.approx(h.std(), rel=0.25)
+    else:
+        assert h.mean() < 0.5 * np.sqrt(noise.mean())
+
+
+def test_spread_of_known_scales() -> None:
+    rms = np.exp(0.3 * np.random.default_rng(0).normal(size=4000)).astype(np.float32)
+    found = spread(np.concatenate([rms, [0.0, np.nan]]), 0.0)
+    assert found.h == pytest.approx(np.log(rms.astype(float)).std(ddof=1), rel=1e-6)
+    assert found.error == pytest.approx(0.3 / (2 * 4000) ** 0.5, rel=0.1)
+    less = spread(rms, 0.05)
+    assert less.h == pytest.approx(np.sqrt(found.h**2 - 0.05), rel=1e-6)
+    nothing = spread(rms, 1.0)
+    assert nothing.h == 0
+    assert nothing.error > 0

@@ -1,0 +1,106 @@
+"""What a scan learns of the rows and columns of a matrix once it was counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weibnb.counting.second_look import zero_lines
+
+if TYPE_CHECKING:
+    from weibnb.counting.counts import Counts
+    from weibnb.counting.formats import Bits
+    from weibnb.counting.lines import Lines
+    from weibnb.fitting.weibull import Estimator
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """How a scan looks at rows and columns.
+
+    Attributes
+    ----------
+    fields : bool
+        Look at all of them, and keep the RMS of each.
+    trim, estimator, workers
+        As of `weibnb.scan`.
+    """
+
+    fields: bool
+    trim: tuple[float, float]
+    estimator: Estimator
+    workers: int
+
+
+def check_structure(*, structure: bool, fields: bool) -> None:
+    """Raise if fields are asked for where nothing is looked at."""
+    if fields and not structure:
+        raise ValueError("`fields` must come with structure=True, got structure=False.")
+
+
+@dataclass(frozen=True, slots=True)
+class SecondLook:
+    """A matrix that may be looked at again.
+
+    Attributes
+    ----------
+    bits : ndarray of unsigned int or None
+        Its bits, if they are still what was counted and in the memory of the host.
+    dtype : str
+        Its format.
+    shape : tuple of int
+        Rows and columns as stored.
+    transposed : bool
+        Whether columns as stored are its output features.
+    structure : Structure
+        How the scan looks at it.
+    """
+
+    bits: Bits | None
+    dtype: str
+    shape: tuple[int, int]
+    transposed: bool
+    structure: Structure
+
+    def __call__(self, counts: Counts, lines: Lines | None) -> dict[str, Any]:
+        """Look again where it is due; give the attributes of `weibnb.fits.build.Matrix`."""
+        dead = self._dead(counts)
+        fields: list[Any] = [None, None]
+        if self.structure.fields and self.bits is not None and self.bits.size:
+            lines, fields = self._look_at_all(self.bits, counts, lines)
+        if self.transposed:
+            dead, fields = dead[::-1], fields[::-1]
+        names = ("dead_rows", "dead_cols", "row_rms", "col_rms")
+        found = dict(zip(names, (*dead, *fields), strict=True))
+        return found | {"lines": lines, "transposed": self.transposed}
+
+    def _dead(self, counts: Counts) -> tuple[int, int]:
+        """Count rows and columns of zeros, which only enough zeros can fill; -1 if unknown."""
+        if counts.zeros < max(min(self.shape), 1):
+            return 0, 0
+        if self.bits is None:
+            return -1, -1
+        rows, columns = zero_lines(self.bits, self.dtype, self.shape)
+        return int(np.count_nonzero(rows)), int(np.count_nonzero(columns))
+
+    def _look_at_all(
+        self, bits: Bits, counts: Counts, lines: Lines | None
+    ) -> tuple[Lines | None, list[Any]]:
+        """Look at every row and column."""
+        from weibnb.fitting.full_look import look_at_all
+
+        how = self.structure
+        look = look_at_all(
+            bits,
+            self.dtype,
+            self.shape,
+            counts,
+            trim=how.trim,
+            estimator=how.estimator,
+            workers=how.workers,
+        )
+        if lines is not None:
+            lines = replace(lines, products=look.products)
+        return lines, [look.row_rms.astype(np.float32), look.column_rms.astype(np.float32)]
