@@ -15,7 +15,7 @@ from weibnb.fits.schema import prepare
 if TYPE_CHECKING:
     from pathlib import Path
 
-NEW = ["k_design_effect", "lam_design_effect", "se_kind"]
+NEW = ["k_design_effect", "lam_design_effect", "se_kind", "line_covariance"]
 
 
 def scaled_rows(*shape: int) -> Any:

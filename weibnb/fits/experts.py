@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.fitting.estimates import ESTIMATES
+from weibnb.fitting.estimates import EFFECTS, ESTIMATES
 from weibnb.fitting.status import FITTED
 
 if TYPE_CHECKING:
@@ -22,6 +22,13 @@ def median_present(array: NDArray[Any], axis: int = -1) -> NDArray[Any]:
         warnings.filterwarnings("ignore", "All-NaN slice encountered", RuntimeWarning)
         middle: NDArray[Any] = np.nanmedian(array, axis=axis)
     return middle
+
+
+def robust_spread(array: NDArray[Any]) -> NDArray[Any]:
+    """Spread over the last axis: 1.4826 median absolute deviations, NaN of fewer than two."""
+    middle = median_present(array)[..., None]
+    spread: NDArray[Any] = 1.4826 * median_present(np.abs(array - middle))
+    return np.where(np.isfinite(array).sum(-1) > 1, spread, np.nan)
 
 
 def merge_experts(cells: Arrays) -> Arrays:
@@ -58,8 +65,9 @@ def merge_experts(cells: Arrays) -> Arrays:
 def merge_expert_fits(fit: Arrays) -> Arrays:
     """Reduce fresh fits of experts, on the last axis, to one fit of each cell."""
     fitted = (fit["status"] == "ok").argmax(-1)[..., None]
-    medians = {name: median_present(fit[name]) for name in ESTIMATES}
-    return medians | {"status": np.take_along_axis(fit["status"], fitted, -1)[..., 0]}
+    merged = {name: median_present(fit[name]) for name in (*ESTIMATES, *EFFECTS)}
+    merged["k_spread"] = robust_spread(fit["k"])
+    return merged | {"status": np.take_along_axis(fit["status"], fitted, -1)[..., 0]}
 
 
 def merge_statistic(name: str, array: NDArray[Any], axis: int) -> NDArray[Any]:

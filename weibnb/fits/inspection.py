@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 #: Bytes of values that may be loaded from a file of any size, and more for each byte of it.
 ALWAYS_ALLOWED, ALLOWED_PER_BYTE = 1 << 27, 100
 _CELL = (*DIMS, "expert")
-_LAST = {"counts": ("bin",), "magnitude_quantile": ("quantile",)}
+_LAST = {
+    "counts": ("bin",),
+    "magnitude_quantile": ("quantile",),
+    "line_covariance": ("pair",),
+}
 _COUNTED = ("zeros", "nans", "infinities", "largest", "exact")
 _COUNTS_OF_CELLS = ("count_size", *(f"count_{name}" for name in _COUNTED))
 _ENTRIES = ("count_label", "count_number")

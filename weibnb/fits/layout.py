@@ -11,7 +11,7 @@ import xarray as xr
 from xarray.core.indexing import LazilyIndexedArray
 
 from weibnb.counting.counts import Counts
-from weibnb.fits.experts import merge_experts
+from weibnb.fits.experts import merge_experts, robust_spread
 from weibnb.fits.lazy import LazyCounts, as_objects
 from weibnb.fits.schema import (
     DIMS,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 _CELL = (*DIMS, "expert")
-_LAST_DIM = {"magnitude_quantile": ("quantile",)}
+_LAST_DIM = {"magnitude_quantile": ("quantile",), "line_covariance": ("pair",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,11 @@ def lay_out(
     for name in VARIABLES:
         if name in columns:
             cells[name] = _scatter(columns[name], name, place, shape)
+    spread = np.full_like(cells["k"], np.nan)
     if experts == "median":
+        spread = robust_spread(cells["k"])
         cells = merge_experts(cells)
+    cells["k_spread"] = spread
     variables = _described(cells)
     if "counts" in cells:
         variables["counts"] = _counts(columns["counts"], cells["counts"])

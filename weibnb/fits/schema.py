@@ -34,7 +34,9 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "lam_se": ("Standard error of λ", "units of the weights"),
     "k_design_effect": ("Variance of k over that of independent weights", "1"),
     "lam_design_effect": ("Variance of λ over that of independent weights", "1"),
+    "line_covariance": ("Covariance of rank functions within rows and columns", "1"),
     "se_kind": ("How the standard errors were made", ""),
+    "k_spread": ("Robust spread of k over the experts of the cell", "1"),
     "k_lam_correlation": ("Correlation of the estimates of k and ln λ", "1"),
     "n": ("Non-zero finite weights, those that are fitted", "1"),
     "n_matrices": ("Matrices in the cell: more than one for experts", "1"),
@@ -190,7 +192,7 @@ def prepare(
         counted = "counts" in absent
         remedy = "scan with keep_counts=True (the default)" if counted else "scan again"
         raise ValueError(f"`fits` must hold {', '.join(absent)}; {remedy}.")
-    order = [dim for dim in (*DIMS, "expert", "quantile") if dim in fits.dims]
+    order = [dim for dim in (*DIMS, "expert", "quantile", "pair") if dim in fits.dims]
     ordered = all(
         variable.dims == tuple(dim for dim in order if dim in variable.dims)
         for variable in fits.data_vars.values()

@@ -20,11 +20,12 @@ from weibnb.fits.store import failures
 from weibnb.fits.store_schema import (
     CELL,
     COLUMNS,
+    NUMBERS,
     check_tables,
     migrate,
     store_version,
 )
-from weibnb.fitting.weibull import QUANTILES, Estimator, Trim, check_protocol
+from weibnb.fitting.weibull import Estimator, Trim, check_protocol
 from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
@@ -224,11 +225,12 @@ def _column(path: Path, name: str, kind: str, values: Sequence[Any]) -> NDArray[
         return np.array([value or 0 for value in values], np.int64)
     if kind == "TEXT":
         return np.array([value or EMPTY_TEXT.get(name, "") for value in values], object)
-    missing, size = np.full(len(QUANTILES), np.nan).tobytes(), 8 * len(QUANTILES)
+    numbers = NUMBERS[name]
+    missing, size = np.full(numbers, np.nan).tobytes(), 8 * numbers
     if any(value is not None and len(value) != size for value in values):
         raise FitsError(path, f"{size} bytes are expected in each row", name)
     joined = b"".join(value or missing for value in values)
-    return np.frombuffer(joined, "<f8").reshape(len(values), len(QUANTILES)).astype(float)
+    return np.frombuffer(joined, "<f8").reshape(len(values), numbers).astype(float)
 
 
 class _CountsInStore:

@@ -8,6 +8,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from weibnb.fits.inspection import FitsError
+from weibnb.fitting.estimates import COVARIANCE, COVARIANCES
+from weibnb.fitting.weibull import QUANTILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 #: Endings of a store.
 STORE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 #: What marks an SQLite file as a store, and the version of its tables.
-APPLICATION, LATEST = int.from_bytes(b"weib", "big"), 2
+APPLICATION, LATEST = int.from_bytes(b"weib", "big"), 3
 #: What places a matrix in its checkpoint.
 CELL = {"layer": "INTEGER", "component": "TEXT", "expert": "INTEGER"}
 #: Everything else about a matrix, as `weibnb.fits.build.estimate` names it.
@@ -30,7 +32,10 @@ COLUMNS = {
     "k_design_effect": "REAL",
     "lam_design_effect": "REAL",
     "se_kind": "TEXT",
+    "line_covariance": "BLOB",
 }
+#: How many numbers of 8 bytes each BLOB holds.
+NUMBERS = {"magnitude_quantile": len(QUANTILES), COVARIANCE: COVARIANCES}
 _MATRIX = ", ".join(f"{name} {kind}" for name, kind in (CELL | COLUMNS).items())
 #: The statements that make the tables.
 TABLES = {
@@ -59,6 +64,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "ALTER TABLE matrix ADD COLUMN se_kind TEXT",
         "UPDATE matrix SET se_kind = 'independent' WHERE k_se IS NOT NULL",
     ),
+    2: ("ALTER TABLE matrix ADD COLUMN line_covariance BLOB",),
 }
 
 
