@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
 
 from tests import oracle
 from weibnb.counting.dispatch import count_magnitudes
-from weibnb.counting.formats import as_bits, label_values, upper_edge
+from weibnb.counting.formats import as_bits
 from weibnb.counting.lines import Lines, lines_of
 from weibnb.fitting.clusters import clustered, line_histograms, widening
-from weibnb.fitting.estimates import COVARIANCE, COVARIANCES, EFFECTS, fit_counts, influences
+from weibnb.fitting.estimates import EFFECTS, fit_counts, influences
 from weibnb.fitting.rank_functions import CLASSES, PAIRS, by_class
 from weibnb.fitting.rows import CountRows
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 EVERY = 1 << 20
-RANK, LIKELIHOOD = "rank_regression", "maximum_likelihood"
+RANK: Literal["rank_regression"] = "rank_regression"
+LIKELIHOOD = "maximum_likelihood"
 PROTOCOLS = [
     (RANK, (0.1, 0.9)), (RANK, (0.0, 1.0)), (RANK, (0.3, 0.6)), (RANK, (0.0, 0.5)),
     (LIKELIHOOD, (0.0, 1.0)), (LIKELIHOOD, (0.1, 0.9)), (LIKELIHOOD, (0.0, 0.5)),

@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from weibnb.fits.rows import as_cells, count_blocks
-from weibnb.fitting.estimates import COVARIANCE, COVARIANCES
+from weibnb.fitting.estimates import BATCH, COVARIANCE, COVARIANCES
+from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 
     from weibnb.fitting.rows import CountRows
 
+    Array = NDArray[np.float64]
+
 
 def covariance_of(fits: xr.Dataset) -> NDArray[np.float64]:
     """Covariance of rank functions within rows and columns: an array (*counts, 15).
 
-    Of a cell of experts it is that of a typical one; NaN where it is not known.
+    Of a cell of experts it is their mean; NaN where it is not known.
     """
     shape = fits["counts"].shape
     if COVARIANCE not in fits:
@@ -33,9 +36,11 @@ def covariance_of(fits: xr.Dataset) -> NDArray[np.float64]:
 
 
 def standard_error_of(
-    fits: xr.Dataset, influence: Callable[[CountRows], NDArray[Any]]
+    fits: xr.Dataset,
+    influence: Callable[[CountRows], NDArray[Any]],
+    workers: int | None = None,
 ) -> xr.DataArray:
-    """Standard error of a value of every cell, from the influence of each weight on it.
+    """Give the standard error of a value of every cell, from the influence of each weight on it.
 
     `influence` gives it by bin, with mean zero over each matrix, NaN for one that has no value. The
     errors are clustered by rows and columns where the scan looked at them, else independent; a
@@ -45,9 +50,13 @@ def standard_error_of(
 
     covariance, errors = covariance_of(fits), np.full(fits["counts"].shape, np.nan)
     for block in count_blocks(fits):
-        rows = block.rows
         known = covariance[block.place].reshape(-1, COVARIANCES)
-        found = standard_errors(rows, influence(rows), known)
+
+        def job(part: slice, rows: CountRows = block.rows, known: Array = known) -> Array:
+            some = rows.part(part)
+            return standard_errors(some, influence(some), known[part])
+
+        found = np.concatenate(on_threads(job, slices(len(known), BATCH), workers))
         errors[block.place] = found.reshape(errors[block.place].shape)
     cells = xr.DataArray(errors, dims=fits["counts"].dims, name="error").to_dataset()
     return as_cells(cells, fits)["error"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.fitting.estimates import EFFECTS, ESTIMATES
+from weibnb.fitting.estimates import COVARIANCE, EFFECTS, ESTIMATES
 from weibnb.fitting.status import FITTED
 
 if TYPE_CHECKING:
@@ -22,6 +22,14 @@ def median_present(array: NDArray[Any], axis: int = -1) -> NDArray[Any]:
         warnings.filterwarnings("ignore", "All-NaN slice encountered", RuntimeWarning)
         middle: NDArray[Any] = np.nanmedian(array, axis=axis)
     return middle
+
+
+def mean_present(array: NDArray[Any], axis: int = -1) -> NDArray[Any]:
+    """Take the mean of what is not NaN, NaN where nothing is: of covariances it is one."""
+    number = np.isfinite(array).sum(axis)
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[Any] = np.nansum(array, axis) / np.where(number > 0, number, np.nan)
+    return mean
 
 
 def robust_spread(array: NDArray[Any]) -> NDArray[Any]:
@@ -46,10 +54,10 @@ def merge_experts(cells: Arrays) -> Arrays:
         elif name == "max_abs":
             merged[name] = np.fmax.reduce(array, -1)
         elif name == "n":
-            middle = median_present(np.where(present, array, np.nan))
-            merged[name] = np.nan_to_num(middle).astype(int)
+            merged[name] = merge_statistic(name, array, -1)
         elif array.dtype.kind == "f":
-            merged[name] = median_present(array, axis=4)
+            middle_of = mean_present if name == COVARIANCE else median_present
+            merged[name] = middle_of(array, axis=4)
         else:
             merged[name] = np.take_along_axis(array, first, -1)[..., 0]
     for cell in map(tuple, np.argwhere(present.sum(-1) > 1)):

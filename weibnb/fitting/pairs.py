@@ -8,7 +8,7 @@ import numpy as np
 
 from weibnb.fitting.clusters import counter_labels_of, counter_of, widening
 from weibnb.fitting.estimates import influences
-from weibnb.fitting.kernels import K, LAM, OK, STATUS
+from weibnb.fitting.kernels import LAM, OK, STATUS, K
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.weibull import check_protocol
 

@@ -118,10 +118,10 @@ def clustered_part(rows: CountRows, v: Array, covariance: Array) -> Array:
 
 
 def standard_errors(rows: CountRows, v: Array, covariance: Array) -> Array:
-    """Standard error of the mean of one function of |w| in each matrix, never below independent.
+    """Give the standard error of the mean of one function of |w| in each matrix.
 
-    Its parameters are those of `clustered_part`, `v` of shape (entries,); errors of matrices
-    without a covariance are independent ones.
+    Its parameters are those of `clustered_part`, `v` of shape (entries,); they are
+    never below independent ones, which those of matrices without a covariance are.
     """
     number = np.diff(rows.starts)
     counts = rows.counts[rows.starts[0] : rows.starts[-1]].astype(float)
