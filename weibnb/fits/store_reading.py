@@ -21,11 +21,12 @@ from weibnb.fits.store_schema import (
     CELL,
     COLUMNS,
     NO_INTEGER,
+    NUMBERS,
     check_tables,
     migrate,
     store_version,
 )
-from weibnb.fitting.weibull import QUANTILES, Estimator, Trim, check_protocol
+from weibnb.fitting.weibull import Estimator, Trim, check_protocol
 from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
@@ -231,11 +232,12 @@ def _column(path: Path, name: str, kind: str, values: Sequence[Any]) -> NDArray[
         return np.array([missing if value is None else value for value in values], np.int64)
     if kind == "TEXT":
         return np.array([value or EMPTY_TEXT.get(name, "") for value in values], object)
-    nothing, size = np.full(len(QUANTILES), np.nan).tobytes(), 8 * len(QUANTILES)
+    numbers = NUMBERS[name]
+    nothing, size = np.full(numbers, np.nan).tobytes(), 8 * numbers
     if any(value is not None and len(value) != size for value in values):
         raise FitsError(path, f"{size} bytes are expected in each row", name)
     joined = b"".join(value or nothing for value in values)
-    return np.frombuffer(joined, "<f8").reshape(len(values), len(QUANTILES)).astype(float)
+    return np.frombuffer(joined, "<f8").reshape(len(values), numbers).astype(float)
 
 
 def _read_fields(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from weibnb.fits.inspection import FitsError
 from weibnb.fits.schema import DEAD, SCALES
+from weibnb.fitting.estimates import COVARIANCE, COVARIANCES
+from weibnb.fitting.weibull import QUANTILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,9 +38,12 @@ COLUMNS = {
     "se_kind": "TEXT",
     **dict.fromkeys(SCALES, "REAL"),
     **dict.fromkeys(DEAD, "INTEGER"),
+    COVARIANCE: "BLOB",
 }
 #: What NULL stands for in a column of integers, where it is not 0.
 NO_INTEGER = dict.fromkeys(DEAD, -1)
+#: How many numbers of 8 bytes each BLOB holds.
+NUMBERS = {"magnitude_quantile": len(QUANTILES), COVARIANCE: COVARIANCES}
 _MATRIX = ", ".join(f"{name} {kind}" for name, kind in (CELL | COLUMNS).items())
 _FIELDS = (
     "CREATE TABLE fields (matrix INTEGER PRIMARY KEY REFERENCES matrix (id) ON DELETE CASCADE, "
@@ -79,6 +84,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "ALTER TABLE matrix ADD COLUMN h_col_se REAL",
         "ALTER TABLE matrix ADD COLUMN dead_rows INTEGER",
         "ALTER TABLE matrix ADD COLUMN dead_cols INTEGER",
+        "ALTER TABLE matrix ADD COLUMN line_covariance BLOB",
         _FIELDS,
     ),
 }

@@ -2,8 +2,8 @@
 
 `weibull` is the distribution on paper with the reference anchors, `rows` the counts of many
 matrices, `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the
-outcome in one word; `kernels`, `ordinates` and `errors` are the compiled loops, `clusters`
-those of weights that depend on each other.
+outcome in one word; `kernels`, `ordinates` and `errors` are the compiled loops. `clusters` and
+`rank_functions` make errors of weights that depend on each other, `pairs` those of a change.
 """
 
 import lazy_loader
@@ -16,6 +16,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "estimates",
         "kernels",
         "ordinates",
+        "pairs",
+        "rank_functions",
         "rows",
         "single",
         "statistics",

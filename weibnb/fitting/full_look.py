@@ -9,7 +9,7 @@ import numpy as np
 from weibnb.counting.formats import FORMATS, INTERVAL_WIDTH
 from weibnb.counting.second_look import Influence, line_sums
 from weibnb.fitting.clusters import counter_labels_of
-from weibnb.fitting.estimates import influence_of
+from weibnb.fitting.estimates import influences
 from weibnb.fitting.rows import CountRows
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class FullLook(NamedTuple):
     Attributes
     ----------
     products : ndarray of float64, shape (3,)
-        As of `weibnb.fitting.clusters.line_products`.
+        Σ_i (Σ_j v_ij)² + Σ_j (Σ_i v_ij)² of the influences v on k and on ln λ, and the same of
+        their product.
     row_rms, column_rms : ndarray of float64, shape (lines,)
         Root mean square of the finite weights of each; NaN where there are none.
     """
@@ -70,7 +71,7 @@ def look_at_all(
     """
     v = np.zeros((2, 0))
     if counts.labels.size:
-        v = influence_of(CountRows.of([counts]), trim=trim, estimator=estimator)
+        v = np.nan_to_num(influences(CountRows.of([counts]), trim=trim, estimator=estimator)[1])
     step = np.abs(v).max(1, initial=0.0) * max(shape) / 2.0**_BITS
     step[step == 0.0] = 1.0
     whole = np.rint(v / step[:, None]).astype(np.int64)
