@@ -161,7 +161,7 @@ def _round(weights: Any, factors: Any) -> Any:
 
 
 @compiled
-def divide(weights: Any, by_row: Any, by_col: Any, out: Any) -> float:
+def divide(weights: Any, by_row: Any, by_col: Any, out: Any) -> Any:
     """Multiply rows and columns by factors, and give the mean fourth power of the result."""
     fourth = 0.0
     for i in range(weights.shape[0]):

@@ -189,7 +189,10 @@ def _causes(
     exponent = int(np.frexp(counts.largest)[1]) if weights.dtype == np.float64 else 0
     finite_part(weights, weights.dtype.type(2.0 ** -min(max(exponent, -1000), 1000)), finite)
     core = _alive(finite)
-    dead = {"dead_rows": finite.shape[0] - core.shape[0], "dead_cols": finite.shape[1] - core.shape[1]}
+    dead = {
+        "dead_rows": finite.shape[0] - core.shape[0],
+        "dead_cols": finite.shape[1] - core.shape[1],
+    }
     if min(core.shape) < FEWEST:
         return dead
     jobs: list[Callable[[], Found]] = [
@@ -233,7 +236,7 @@ def _gains(raw: float, found: Found) -> tuple[float, float]:
 
 
 def _stages(weights: Matrix, scales: Balance) -> Iterator[tuple[str, Matrix, float]]:
-    """Divide a matrix in three ways; each result is gone with the next."""
+    """Divide a matrix in three ways, and give mean fourth powers; a result is gone with the next."""
     height, width = weights.shape
     ones, out = (np.ones(height), np.ones(width)), np.empty_like(weights)
     for stage, by_row, by_col in (
@@ -247,10 +250,8 @@ def _stages(weights: Matrix, scales: Balance) -> Iterator[tuple[str, Matrix, flo
 def _divided(weights: Matrix, protocol: Protocol) -> Found:
     """Fit a matrix with its rows, columns and both divided, and describe its scales."""
     scales = balance(weights)
-    counted, kurtosis = [], np.nan
-    for _, matrix, kurtosis in _stages(weights, scales):
-        counted.append(_counted(matrix))
-    counts, lines = zip(*counted, strict=True)
+    stages = [(*_counted(matrix), fourth) for _, matrix, fourth in _stages(weights, scales)]
+    counts, lines, (*_, kurtosis) = zip(*stages, strict=True)
     fitted = _fits(counts, lines, protocol)
     found: Found = {}
     for at, stage in enumerate(("rows", "cols", "core")):
@@ -269,7 +270,7 @@ def _divided(weights: Matrix, protocol: Protocol) -> Found:
 
 
 def _spread(scales: Array, noise: float) -> float:
-    """Standard deviation of ln scale without the variance that sampling adds."""
+    """Give the standard deviation of ln scale without the variance that sampling adds."""
     return float(np.sqrt(max(np.log(scales).var(ddof=1) - noise, 0.0)))
 
 
@@ -333,7 +334,9 @@ def gaussian_alpha(spread: float, protocol: Protocol) -> float:
     estimator, trim = protocol
     nodes, weights = special.roots_hermitenorm(60)
     x = np.linspace(-30.0, 3.0 + 8 * spread, 6000)
-    below = special.erf(np.exp(x[:, None] - spread * nodes) / np.sqrt(2)) @ (weights / weights.sum())
+    below = special.erf(np.exp(x[:, None] - spread * nodes) / np.sqrt(2)) @ (
+        weights / weights.sum()
+    )
     k = fit_quantiles(lambda p, _: np.interp(p, below, x), trim, estimator)[0]
     return float((k**-2 - anchor(trim=trim, estimator=estimator).k ** -2) / spread**2)
 
