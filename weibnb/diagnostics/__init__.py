@@ -2,8 +2,8 @@
 
 `pooling` finds the layers that stand out, `drift` and `bands` judge k, `attention` the queries and
 keys, `tails`, `upper_tail` and `outliers` the large weights, `cohorts` the nearest published
-models, `budget` and `dynamics` the training. `decompose` says why k is low, with the scales of
-`balance`, and `shared_units` whether neighbouring matrices have them in common.
+models, `budget` and `dynamics` the training. `decompose` says why k is low, by the scales of
+`balance` and in the words of `explanation`; `shared_units` whether matrices have them in common.
 """
 
 import lazy_loader
@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "decompose",
         "drift",
         "dynamics",
+        "explanation",
         "multiplicity",
         "outliers",
         "pooling",
