@@ -99,7 +99,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
 # Weights that are shuffled in all, and orders of a small matrix at most.
 _SHUFFLED, _MOST_ORDERS = 1 << 18, 16
 # Spread of scales below which alpha would be noise.
-_LEAST_SPREAD = 0.1
+_LEAST_SPREAD = 0.08
 
 
 def take_apart(weights: Any, protocol: Protocol, *, workers: int | None = None) -> Found:

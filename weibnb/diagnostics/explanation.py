@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 # So near to a Gaussian's k (relatively) and r2 counts as Gaussian, and besides so many errors.
 _K_NEAR, _R2_NEAR, _ERRORS = 0.01, 0.0015, 3.0
-# Standard deviation of r2 of n Gaussian weights, times √n.
-_R2_NOISE = 0.055
+# The same for r2 of n weights, times √n: it has a longer tail than its standard deviation, 0.055.
+_R2_NOISE = 0.075
 
 
 def explain(found: Mapping[str, Any]) -> str:

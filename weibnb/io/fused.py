@@ -67,6 +67,8 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
 )
 # Families whose stacks of experts are (experts, in, out).
 _STACKED_IN_OUT = ("gpt_oss", "llama4")
+# Families whose `Conv1D` stores (in, out), which a square matrix does not show.
+_CONV1D = ("gpt2", "imagegpt", "openai-gpt")
 
 _LAYOUT_OF: dict[tuple[str, str], str] = {
     (kind, word): layout
@@ -135,7 +137,8 @@ def is_transposed(role: Role, shape: tuple[int, ...], config: Mapping[str, Any])
     (True, False)
     """
     if not role.stacked:
-        return role.transposed
+        square = role.component.endswith("o_proj") and shape[0] == shape[-1]
+        return role.transposed or (square and section_of(config, "")[0] in _CONV1D)
     family, section = section_of(config, tower(role.component))
     hidden, (rows, cols) = Heads.of(section).hidden, shape[-2:]
     if hidden in (rows, cols) and rows != cols:

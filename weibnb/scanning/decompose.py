@@ -84,7 +84,7 @@ def decompose(
     *Bridge.* var ln|w| of a Weibull is π²/(6k²), and scales of spread H add H². So
     k_raw^-2 - k_core^-2 is about α H² with H² = h_row² + h_col²; α is 6/π² = 0.61 where the trim
     cuts nothing from the law, and ``alpha_gaussian`` for a Gaussian with lognormal scales (0.62 at
-    H = 0.2, 0.68 at 0.5). ``alpha`` is NaN below H = 0.1.
+    H = 0.2, 0.68 at 0.5). ``alpha`` is NaN below H = 0.08.
 
     *Shares* are covariances of ln a, ln b and ln|z| with ln|w|, over var ln|w|.
 
