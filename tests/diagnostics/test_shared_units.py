@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from weibnb.diagnostics.shared_units import Heads, as_dataset, correlation, log_rms, units
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NONE = Heads(0, 0, None)
 
@@ -38,7 +41,8 @@ def test_r_is_that_of_numpy_and_its_null_that_of_independent_fields() -> None:
 
 def test_p_values_of_independent_fields_are_uniform() -> None:
     rng = np.random.default_rng(1)
-    values = [correlation(*rng.normal(size=(2, 40)), 99)["p_value"] for _ in range(300)]
+    fields = rng.normal(size=(300, 2, 40))
+    values = [correlation(first, second, 99)["p_value"] for first, second in fields]
     assert np.mean(np.array(values) <= 0.05) == pytest.approx(0.05, abs=0.045)
     assert np.mean(values) == pytest.approx(0.5, abs=0.07)
 
@@ -57,23 +61,25 @@ def test_dead_units_few_units_and_equal_scales() -> None:
 def test_heads_that_share_a_key_are_averaged() -> None:
     """Four query heads of 6 rows, two key heads: head 0 and 1 use the first."""
     size, rng = 6, np.random.default_rng(0)
+    pairings: dict[str, Callable[[Any], Any]] = {
+        "half": lambda t: (t[:, :3] + t[:, 3:]) / 2,
+        "interleaved": lambda t: (t[:, 0::2] + t[:, 1::2]) / 2,
+        "none": lambda t: t,
+    }
+    part: Any
     query, key = rng.normal(size=(4, size)), rng.normal(size=(2, size))
     grouped = np.stack([query[:2].mean(0), query[2:].mean(0)])
-    for pairing, pairs in (
-        ("half", lambda t: (t[:, :3] + t[:, 3:]) / 2),
-        ("interleaved", lambda t: (t[:, 0::2] + t[:, 1::2]) / 2),
-        ("none", lambda t: t),
-    ):
-        found = units("query-key", query.ravel(), key.ravel(), Heads(size, size, pairing))
-        np.testing.assert_allclose(found[0], pairs(grouped).ravel())
-        np.testing.assert_allclose(found[1], pairs(key).ravel())
+    for pairing, pairs in pairings.items():
+        part = units("query-key", query.ravel(), key.ravel(), Heads(size, size, pairing))
+        np.testing.assert_allclose(part[0], pairs(grouped).ravel())
+        np.testing.assert_allclose(part[1], pairs(key).ravel())
     part = units("query-key", query.ravel(), key.ravel(), Heads(size, 4, "half"))
     expected = np.concatenate([(key[:, :2] + key[:, 2:4]) / 2, key[:, 4:]], axis=1)
     np.testing.assert_allclose(part[1], expected.ravel())
     value, output = key.ravel(), query.ravel()
-    found = units("value-output", value, output, Heads(size, size, None))
-    np.testing.assert_allclose(found[0], value)
-    np.testing.assert_allclose(found[1], grouped.ravel())
+    part = units("value-output", value, output, Heads(size, size, None))
+    np.testing.assert_allclose(part[0], value)
+    np.testing.assert_allclose(part[1], grouped.ravel())
 
 
 @pytest.mark.parametrize(

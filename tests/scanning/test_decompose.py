@@ -53,6 +53,19 @@ def test_an_array_a_tensor_and_a_mapping_are_one() -> None:
     assert placed["parameter"].item() == STEM(3, "q_proj")
 
 
+def test_a_live_module_is_a_source() -> None:
+    torch = pytest.importorskip("torch")
+    block = torch.nn.ModuleDict({"o_proj": torch.nn.Linear(64, 48, bias=False)})
+    attention = torch.nn.ModuleDict({"self_attn": block})
+    model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([attention])})
+    weights = model["layers"][0]["self_attn"]["o_proj"].weight
+    with torch.no_grad():
+        weights.copy_(torch.from_numpy(unequal(48, 64)))
+    found = wb.decompose(model)
+    same(found, wb.decompose(unequal(48, 64)))
+    assert found["component"].item() == "o_proj"
+
+
 def test_k_and_its_errors_are_those_of_a_scan(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "tiny", layers=2, hidden=64)
     fits, found = wb.scan(path), wb.decompose(path)

@@ -121,10 +121,9 @@ def _matrices(found: xr.Dataset) -> pd.DataFrame:
     table = pd.DataFrame(columns)
     for name in ("model", "component"):
         table[name] = table[name].map(printable)
-    places: list[dict[str, Any]] = table[
-        [name for name in ("model", "component", "layer", "step", "expert") if name in table]
-    ].to_dict("records")
-    table["label"] = labels(places)
+    keys = ["model", "component", "layer", "step", "expert"]
+    rows = table[keys].itertuples(index=False, name=None)
+    table["label"] = labels([dict(zip(keys, row, strict=True)) for row in rows])
     return table.assign(panel=table["label"], place=range(len(table)))
 
 
@@ -157,7 +156,7 @@ def _bars(table: pd.DataFrame) -> pd.DataFrame:
     parts, level = [], table["k_raw"]
     for cause, (name, _) in _STEPS.items():
         reaches = level + table[name]
-        columns = {
+        columns: dict[str, Any] = {
             "kind": "step",
             "cause": cause,
             "k": level,
@@ -174,7 +173,8 @@ def _points(table: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for cause in ("raw", "core"):
         k, se = table[f"k_{cause}"], table[f"k_se_{cause}"]
-        columns = {"kind": "end", "cause": cause, "k": k, "se": se, "low": k - se, "high": k + se}
+        columns: dict[str, Any] = {"kind": "end", "cause": cause, "k": k, "se": se}
+        columns |= {"low": k - se, "high": k + se}
         columns["ideal"] = table["anchor_core"] if cause == "core" else np.nan
         parts.append(table[["label", "sentence", "panel", "place"]].assign(**columns))
     return pd.concat(parts, ignore_index=True)

@@ -324,7 +324,7 @@ def gaussian_alpha(spread: float, protocol: Protocol) -> float:
     --------
     >>> protocol = "rank_regression", (0.1, 0.9)
     >>> [round(gaussian_alpha(h, protocol), 2) for h in (0.1, 0.2, 0.35, 0.5)]
-    [0.59, 0.63, 0.66, 0.68]
+    [0.61, 0.62, 0.65, 0.68]
     """
     from scipy import special
 

@@ -18,7 +18,7 @@ _K_NEAR, _R2_NEAR, _ERRORS = 0.01, 0.0015, 3.0
 _R2_NOISE = 0.075
 
 
-def explain(found: Mapping[str, Any]) -> str:
+def explain(found: Mapping[Any, Any]) -> str:
     """Say in one sentence why k of a matrix is low.
 
     Parameters

@@ -102,7 +102,7 @@ def decompose(
     >>> weights = rng.normal(size=(512, 512)) * np.exp(rng.normal(0, 0.5, (512, 1)))
     >>> found = decompose(weights)
     >>> found.sentence.item()
-    '0.12 of the 0.12 below the anchor is unequal rows; the core is Gaussian.'
+    '0.11 of the 0.12 below the anchor is unequal rows; the core is Gaussian.'
     >>> found[["k_raw", "k_rows", "k_cols", "k_core"]].to_array().values.ravel().round(2).tolist()
     [1.09, 1.21, 1.09, 1.21]
     """
