@@ -138,6 +138,18 @@ def test_laws(
         assert found[f"share_{one}"] == pytest.approx(turned[f"share_{other}"], abs=1e-5)
 
 
+def test_rows_of_a_matrix_are_columns_of_its_transpose() -> None:
+    """Neither comes first: what both together explain is parted evenly."""
+    weights = gaussian() * lognormal(0.6, 512, 1) * lognormal(0.5, 512, seed=8)
+    found, turned = apart(weights), apart(np.ascontiguousarray(weights.T))
+    assert found["from_rows"] == pytest.approx(turned["from_cols"], abs=1.5e-3)
+    assert found["from_cols"] == pytest.approx(turned["from_rows"], abs=1.5e-3)
+    first = found["k_rows"] - found["k_raw"]
+    last = found["k_core"] - found["k_cols"]
+    assert abs(last - first) > 0.006
+    assert found["from_rows"] == pytest.approx((first + last) / 2, abs=4e-3)
+
+
 def test_shares_of_variance() -> None:
     rows, cols = lognormal(0.6, 400, 1), lognormal(0.3, 400, seed=8)
     found = apart(gaussian(400, 400) * rows * cols)
