@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import weibnb as wb
@@ -48,3 +49,21 @@ def test_everything_on_ten_thousand(benchmark: BenchmarkFixture, ten_thousand: x
     benchmark.extra_info["seconds"] = figures
     print(f"\n{ten_thousand.k.size:,} matrices, seconds: {figures}")
     benchmark.pedantic(lambda: body_tail(ten_thousand), rounds=1)
+
+
+def test_decompose(benchmark: BenchmarkFixture) -> None:
+    """One large matrix with unequal rows, its shuffled control included."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((4096, 4096), dtype=np.float32)
+    weights *= np.exp(rng.normal(0, 0.5, (4096, 1))).astype(np.float32)
+    wb.decompose(weights[:512])
+    figures = {
+        workers: statistics.median(
+            seconds(lambda workers=workers: wb.decompose(weights, workers=workers))  # type: ignore[misc]
+            for _ in range(5)
+        )
+        for workers in (1, 2)
+    }
+    benchmark.extra_info["seconds"] = figures
+    print(f"\n4096 x 4096, seconds by threads: {figures}")
+    benchmark.pedantic(lambda: wb.decompose(weights), rounds=1)

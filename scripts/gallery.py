@@ -92,6 +92,13 @@ ENTRIES: dict[str, tuple[str, str]] = {
         "charts.body_tail_chart(fits)",
         "k of the central 80 %, 90 % and all weights, beside a Gaussian's.",
     ),
+    "decomposition": (
+        (
+            'pair = fits.sel(layer=[0], component=["v_proj", "o_proj"], step=[7000])\n'
+            'charts.decomposition(wb.decompose("weibnb/data/demo", fits=pair))'
+        ),
+        "Why k is low: what unequal rows and columns take from it, and the core.",
+    ),
     "outlier_strip": (
         "charts.outlier_strip(fits)",
         "The largest weight of every matrix over a Gaussian's expected maximum.",
@@ -102,7 +109,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
 def drawn(call: str, fits: xr.Dataset) -> Chart:
     """Run a call of the page, so that a picture shows what stands above it."""
     *before, last = call.splitlines()
-    names = {"charts": charts, "fits": fits}
+    names = {"charts": charts, "fits": fits, "wb": wb}
     exec("\n".join(before), names)  # noqa: S102  (the calls of ENTRIES)
     chart: Chart = eval(last, names)  # noqa: S307
     return chart

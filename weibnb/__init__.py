@@ -22,7 +22,7 @@ Keep
 
 Look
     explore               the explorer, a Jupyter widget
-    charts                eleven kinds of charts, as functions of fits
+    charts                twelve kinds of charts, as functions of fits
     summary, write_report what stands out, as text or as a page; the table as CSV or Parquet
 
 Judge (also as methods of the Dataset: ``fits.weibull.drift()``)
@@ -31,6 +31,8 @@ Judge (also as methods of the Dataset: ``fits.weibull.drift()``)
     rank_families         is a Weibull the right family
     find_populations      one population of weights or two
     find_outliers         single large weights, with row and column
+    decompose             why k is low: rows, columns and what is left
+    shared_units          scales that neighbouring matrices have in common
     training_budget       how long the training was, in timescales of AdamW
     compare               which published model is nearest
 

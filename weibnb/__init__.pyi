@@ -34,10 +34,12 @@ from .io.checkpoint import open_checkpoint as open_checkpoint
 from .io.files import CheckpointError as CheckpointError
 from .report import summary as summary
 from .report import write_report as write_report
+from .scanning.decompose import decompose as decompose
 from .scanning.hyperparameters import training_budget as training_budget
 from .scanning.locate import find_outliers as find_outliers
 from .scanning.recorder import Recorder as Recorder
 from .scanning.scan import ScanInterrupted as ScanInterrupted
 from .scanning.scan import scan as scan
+from .scanning.shared_units import shared_units as shared_units
 
 __version__: str

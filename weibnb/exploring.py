@@ -11,7 +11,7 @@ import xarray as xr
 from weibnb.explorer.widget import Explorer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from weibnb.charts.layers import MapValue
     from weibnb.explorer.filters import Cell
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def explore(
     fits: Any,
     *,
+    source: Any = None,
     panel: str = "overview",
     value: MapValue = "k",
     filters: Mapping[str, Sequence[str]] | None = None,
@@ -39,6 +40,9 @@ def explore(
         with a progress bar, see `weibnb.scan`. To set how it is scanned, or to keep the fits,
         call `weibnb.scan` and give its Dataset. Fits without counts have no Weibull plot and no
         trim.
+    source : path, torch.nn.Module or Mapping, optional
+        What fits were scanned from, to be read again where the Weibull panel is asked why k is
+        low. By default `fits`, if that is a source of weights itself.
     panel : {"overview", "weibull", "classes", "trajectories", "compare", "table"}
         What is shown first.
     value : {"k", "lam", "r2", "ks", "z", "outlier"}
@@ -90,18 +94,38 @@ def explore(
         "estimator": estimator,
     }
     state = {name: word for name, word in given.items() if word is not None}
-    fits = _fits_of(fits)
-    return Explorer(fits, panel=panel, value=value, selected=list(selected), **state)
+    dataset, scanned = _fits_of(fits)
+    return Explorer(
+        dataset,
+        reader=_reader(fits if scanned and source is None else source),
+        panel=panel,
+        value=value,
+        selected=list(selected),
+        **state,
+    )
 
 
-def _fits_of(fits: Any) -> xr.Dataset:
-    """Take fits as they are, open a file of them, scan anything else."""
+def _reader(source: Any) -> Callable[[xr.Dataset], xr.Dataset] | None:
+    """Make what takes matrices of a source apart; None without a source."""
+    if source is None:
+        return None
+
+    def read(part: xr.Dataset) -> xr.Dataset:
+        from weibnb.scanning.decompose import decompose
+
+        return decompose(source, fits=part)
+
+    return read
+
+
+def _fits_of(fits: Any) -> tuple[xr.Dataset, bool]:
+    """Take fits as they are, open a file of them, scan anything else; say if it was scanned."""
     if isinstance(fits, xr.Dataset):
-        return fits
+        return fits, False
     if isinstance(fits, str | os.PathLike) and Path(fits).suffix == ".nc":
         from weibnb.fits.files import open_fits
 
-        return open_fits(fits)
+        return open_fits(fits), False
     from weibnb.scanning.scan import scan
 
-    return scan(fits)
+    return scan(fits), True

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import weibnb as wb
-from tests.explorer.conftest import slot, words
+from tests.explorer.conftest import DEMO, rows_of, slot, words
 
 pytest.importorskip("anywidget")
 pytest.importorskip("vl_convert")
@@ -67,3 +67,58 @@ def test_a_chart_that_cannot_be_drawn_leaves_the_others(fits: xr.Dataset) -> Non
     explorer = explore(fits, trim=(0.2, 0.8), panel="compare")
     assert "spec" in slot(explorer)
     assert "trim" in slot(explorer, "detail")["problem"]
+
+
+def test_why_k_is_low_is_read_from_the_weights(fits: xr.Dataset) -> None:
+    explorer = explore(fits, source=DEMO, panel="weibull", selected=[("demo", 0, "o_proj", 7000)])
+    assert explorer._side == ""
+    explorer.causes = True
+    spec = slot(explorer, "side")["spec"]
+    found = wb.decompose(DEMO, fits=fits.sel(layer=[0], component=["o_proj"], step=[7000]))
+    assert spec["title"]["subtitle"][0] == found["sentence"].item()
+    assert slot(explorer, "side")["label"] == "Why k is low of o_proj of layer 0"
+    explorer.trim = (0.2, 0.8)
+    assert "trim 20–80 %" in slot(explorer, "side")["spec"]["title"]["subtitle"][1]
+    explorer.panel = "overview"
+    assert "from_rows" not in explorer._side
+
+
+def test_cells_that_are_no_box_are_read_alone(fits: xr.Dataset) -> None:
+    cells = [("demo", 0, "o_proj", 7000), ("demo", 1, "v_proj", 7000)]
+    explorer = explore(fits, source={"demo": DEMO}, panel="weibull", selected=cells)
+    explorer.causes = True
+    drawn = {row["panel"] for row in rows_of(slot(explorer, "side")["spec"]) if "panel" in row}
+    assert drawn == {"o_proj of layer 0", "v_proj of layer 1"}
+
+
+def test_the_code_takes_the_same_apart(fits: xr.Dataset) -> None:
+    explorer = explore(fits, source=DEMO, panel="weibull")
+    explorer.causes = True
+    assert list(explorer.charts) == ["weibull_plot", "density", "decomposition"]
+    names: dict[str, Any] = {"fits": fits}
+    *_, last = explorer.code.split("\n\n")
+    *before, call = last.splitlines()
+    exec("import weibnb as wb\nfrom weibnb import charts\n" + "\n".join(before), names)  # noqa: S102
+    chart = eval(call, names)  # noqa: S307
+    drawn, shown = chart.to_dict()["title"], slot(explorer, "side")["spec"]["title"]
+    assert drawn["text"] == shown["text"]
+    assert drawn["subtitle"][0] == shown["subtitle"][0]
+
+
+def test_fits_without_a_source_say_what_to_run(fits: xr.Dataset) -> None:
+    explorer = explore(fits, panel="weibull")
+    explorer.causes = True
+    assert "spec" in slot(explorer)
+    problem = slot(explorer, "side")["problem"]
+    assert "Run charts.decomposition(wb.decompose(" in problem
+    assert "step7000" in problem
+    gone = explore(fits, source="no/such/place", panel="weibull")
+    gone.causes = True
+    assert "no such file" in slot(gone, "side")["problem"]
+    assert "spec" in slot(gone)
+
+
+def test_what_is_scanned_can_be_read_again() -> None:
+    explorer = explore(DEMO / "step7000", panel="weibull")
+    explorer.causes = True
+    assert "spec" in slot(explorer, "side")

@@ -204,3 +204,15 @@ def test_whatever_the_configuration_parts_fit_or_a_reason_is_given(
     assert sum(part.features for part in found) == lines
     assert all(part.groups * part.width == lines for part in found)
     assert all(part.of(np.empty(sides)).size for part in found)
+
+
+@pytest.mark.parametrize(
+    ("family", "shape", "transposed"),
+    [("gpt2", (64, 64), True), ("llama", (64, 64), False), ("gpt2", (64, 32), True)],
+)
+def test_a_square_output_projection_is_told_by_its_family(
+    family: str, shape: tuple[int, int], *, transposed: bool
+) -> None:
+    role = identify("transformer.h.0.attn.c_proj.weight", shape)
+    assert isinstance(role, Role)
+    assert is_transposed(role, shape, {"model_type": family}) is transposed

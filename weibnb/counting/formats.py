@@ -61,14 +61,18 @@ NAMES = {
 }
 
 
-def decode(bits: NDArray[Any], dtype: str) -> Array:
-    """Signed values of bit patterns of a format, which is a key of `FORMATS`."""
+def decode(bits: NDArray[Any], dtype: str, *, narrow: bool = False) -> NDArray[Any]:
+    """Signed values of bit patterns of a format, which is a key of `FORMATS`.
+
+    In float64 or, if `narrow`, in float32 for all formats that fit into it.
+    """
+    form = np.float32 if narrow and dtype != "F64" else np.float64
     if FORMATS[dtype].bits.itemsize == 1:
-        return _float8_values(dtype).take(bits)
+        return _float8_values(dtype).astype(form).take(bits)
     if dtype == "BF16":
         bits = bits.astype(np.uint32) << 16
     with np.errstate(invalid="ignore"):  # signalling NaNs
-        return bits.view(f"f{bits.itemsize}").astype(np.float64)
+        return bits.view(f"f{bits.itemsize}").astype(form, copy=dtype != "BF16")
 
 
 @lru_cache(maxsize=2)

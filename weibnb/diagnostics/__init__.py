@@ -2,7 +2,8 @@
 
 `pooling` finds the layers that stand out, `drift` and `bands` judge k, `attention` the queries and
 keys, `tails`, `upper_tail` and `outliers` the large weights, `cohorts` the nearest published
-models, `budget` and `dynamics` the training.
+models, `budget` and `dynamics` the training. `decompose` says why k is low, by the scales of
+`balance` and in the words of `explanation`; `shared_units` whether matrices have them in common.
 """
 
 import lazy_loader
@@ -11,15 +12,19 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "attention",
+        "balance",
         "bands",
         "budget",
         "cohorts",
+        "decompose",
         "drift",
         "dynamics",
+        "explanation",
         "multiplicity",
         "outliers",
         "pooling",
         "restricted",
+        "shared_units",
         "tails",
         "upper_tail",
         "verdicts",

@@ -16,7 +16,7 @@ from weibnb.fits.schema import DIMS, prepare
 from weibnb.messages import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import xarray as xr
 
@@ -73,10 +73,12 @@ class DrawnView:
     failed: bool  # whether the text holds a reason instead of a chart
 
     @classmethod
-    def of(cls, view: View, part: xr.Dataset, made_from: tuple[Any, ...]) -> DrawnView:
+    def of(
+        cls, view: View, part_of: Callable[[View], xr.Dataset], made_from: tuple[Any, ...]
+    ) -> DrawnView:
         """Draw a view from its part of the fits."""
         try:
-            content: dict[str, Any] = {"spec": vega_lite(view.spec(part))}
+            content: dict[str, Any] = {"spec": vega_lite(view.spec(part_of(view)))}
         except (ValueError, TypeError, ImportError) as err:
             content = {"problem": str(err)}
         text = json.dumps(content | {"label": view.label})

@@ -35,6 +35,7 @@ OPTIONS = {
     "first": "from",
     "second": "to",
     "side_by_side": "both estimators",
+    "causes": "why is k low",
 }
 #: Names of the values that a trait may have.
 CHOICES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,10 +34,11 @@ class View:
     cells: tuple[Cell, ...] = ()  # that are drawn, where they do not fill a box of labels
     options: dict[str, Any] = field(default_factory=dict)  # keywords of the function
     of_status: bool = True  # whether the filter by status holds
+    of_weights: bool = False  # whether the weights are read again for it
 
     def spec(self, part: xr.Dataset) -> Spec:
         """Specify it, of the part of the fits that `query` selects."""
-        if self.cells:
+        if self.cells and not self.of_weights:
             part = keep_cells(part, self.cells)
         spec: Spec = getattr(charts, self.function).spec(part, **self.options)
         return spec
@@ -52,6 +53,9 @@ class View:
         """Python that draws it from a variable."""
         lines = [f"{name} = select.keep_cells({name}, {list(self.cells)!r})"] if self.cells else []
         words = "".join(f", {key}={value!r}" for key, value in self.options.items())
+        if self.of_weights:
+            lines.append("source = view.source.values.ravel()[0]  # or what was scanned")
+            name = f"wb.decompose(source, fits={name})"
         return [*lines, f"charts.{self.function}({name}{words})"]
 
 
@@ -114,10 +118,14 @@ def _weibull(screen: Screen) -> Views:
     other = {"rank_regression": "maximum_likelihood", "maximum_likelihood": "rank_regression"}
     estimators = (other[screen.state["estimator"]],)
     beside = {"estimators": estimators} if screen.state["side_by_side"] else {}
-    return {
+    views: Views = {
         "main": screen.close_up("weibull_plot", "Weibull plot", **beside),
         "detail": screen.close_up("density", "Density of ln |w|"),
     }
+    if screen.state["causes"]:
+        causes = screen.close_up("decomposition", "Why k is low")
+        views["side"] = replace(causes, of_weights=True)
+    return views
 
 
 def _classes(screen: Screen) -> Views:
@@ -159,7 +167,7 @@ def _compare(screen: Screen) -> Views:
 
 PANELS = {
     "overview": Panel("Overview", _overview, ("value",)),
-    "weibull": Panel("Weibull plot", _weibull, ("side_by_side",)),
+    "weibull": Panel("Weibull plot", _weibull, ("side_by_side", "causes")),
     "classes": Panel("Classes", _classes, ("band",)),
     "trajectories": Panel(
         "Trajectories", _trajectories, ("track", "step_scale"), one_step=False

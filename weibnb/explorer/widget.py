@@ -27,7 +27,7 @@ from weibnb.writing import check_target, write_whole
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import xarray as xr
@@ -38,11 +38,13 @@ if TYPE_CHECKING:
     from weibnb.explorer.panels import View
     from weibnb.fitting.weibull import Trim
 
+    Reader = Callable[[xr.Dataset], xr.Dataset]
+
 _MOST_MODELS = 6  # that a new explorer shows
 _MIME = {"html": "text/html", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv"}
 # Traits that decide what is drawn.
 _STATE = ("panel", "value", "band", "track", "step_scale", "filters", "layers", "step", "trim",
-          "estimator", "selected", "first", "second", "side_by_side")  # fmt: skip
+          "estimator", "selected", "first", "second", "side_by_side", "causes")  # fmt: skip
 
 
 class Explorer(anywidget.AnyWidget):
@@ -52,6 +54,8 @@ class Explorer(anywidget.AnyWidget):
     ----------
     fits : xarray.Dataset
         Fits from `weibnb.scan`.
+    reader : callable, optional
+        Gives `weibnb.decompose` of some of the fits, for what needs the weights.
     **state : Any
         Traits to begin with.
 
@@ -84,6 +88,8 @@ class Explorer(anywidget.AnyWidget):
         ``(model, step)`` of the two that are compared.
     side_by_side : bool
         Whether the Weibull plot also has the line of the other estimator.
+    causes : bool
+        Whether the Weibull plot also says why k is low, for which the weights are read.
     """
 
     _esm = ""
@@ -105,6 +111,7 @@ class Explorer(anywidget.AnyWidget):
     first = traitlets.Tuple().tag(sync=True)
     second = traitlets.Tuple().tag(sync=True)
     side_by_side = traitlets.Bool(default_value=False).tag(sync=True)
+    causes = traitlets.Bool(default_value=False).tag(sync=True)
 
     # What the page draws: JSON as text, which the messages carry as it is.
     _controls = traitlets.Unicode().tag(sync=True)
@@ -117,13 +124,14 @@ class Explorer(anywidget.AnyWidget):
     _answered = traitlets.Int().tag(sync=True)
     _mark = traitlets.Unicode().tag(sync=True)  # class of the picture that outlives the kernel
 
-    def __init__(self, fits: xr.Dataset, **state: Any) -> None:
+    def __init__(self, fits: xr.Dataset, *, reader: Reader | None = None, **state: Any) -> None:
         unknown = sorted(set(state) - set(_STATE))
         if unknown:
             raise TypeError(
                 f"`Explorer` has no trait {unknown[0]!r}; it takes {', '.join(_STATE)}."
             )
         self._parts = Parts(fits)
+        self._reader = reader
         self._cells = Cells.of(self._parts.light)
         self._shown: tuple[str, ...] = ()  # the state that is on the screen
         self._charts: dict[Slot, content.DrawnView] = {}
@@ -255,7 +263,10 @@ class Explorer(anywidget.AnyWidget):
         return part if statuses is None else keep_status(part, statuses)
 
     def _part_of(self, view: View) -> xr.Dataset:
-        return self._part(view.query, of_status=view.of_status)
+        part = self._part(view.query, of_status=view.of_status)
+        if view.of_weights and self._reader is not None:
+            return self._reader(keep_cells(part, view.cells) if view.cells else part)
+        return part
 
     def _views(self) -> list[View]:
         return [drawn.view for drawn in self._charts.values() if not drawn.failed]
@@ -322,7 +333,7 @@ class Explorer(anywidget.AnyWidget):
         for slot, view in PANELS[self.panel].views(screen).items():
             last = self._charts.get(slot)
             if last is None or (last.view, last.made_from) != (view, made_from):
-                last = content.DrawnView.of(view, self._part_of(view), made_from)
+                last = content.DrawnView.of(view, self._part_of, made_from)
             found[slot] = last
         return found
 

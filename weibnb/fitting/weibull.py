@@ -11,6 +11,8 @@ import numpy as np
 from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
@@ -285,12 +287,32 @@ def anchor(
     )
 
 
-@lru_cache(maxsize=256)
-def _population_fit(name: str, trim: Trim, estimator: Estimator, parameter: float) -> Anchor:
-    """Fit an ideal distribution by quadrature."""
+def fit_quantiles(
+    log_quantile: Callable[[Array, Array], Array], trim: Trim, estimator: Estimator
+) -> tuple[float, float, float]:
+    """Fit a distribution that is given by its quantiles, by quadrature.
+
+    Parameters
+    ----------
+    log_quantile : callable
+        Gives ln|w| at probabilities p, and their complements 1 - p beside them.
+    trim, estimator
+        A valid protocol.
+
+    Returns
+    -------
+    tuple of float
+        k, ln λ and r2.
+
+    Examples
+    --------
+    >>> k, log_lam, r2 = fit_quantiles(
+    ...     lambda p, u: np.log(quantile(p, 1.1, 2.0)), (0.1, 0.9), "rank_regression")
+    >>> round(k, 9), round(float(np.exp(log_lam)), 9), round(r2, 9)
+    (1.1, 2.0, 1.0)
+    """
     p, u, weight = _nodes(trim)
-    x = np.log(_magnitude_quantile(name, parameter, p, u))
-    y = np.log(_exponential_quantile(p, u))
+    x, y = log_quantile(p, u), np.log(_exponential_quantile(p, u))
     mean_x, mean_y = np.average(x, weights=weight), np.average(y, weights=weight)
     dx, dy = x - mean_x, y - mean_y
     sxx, sxy, syy = (weight * dx**2).sum(), (weight * dx * dy).sum(), (weight * dy**2).sum()
@@ -299,15 +321,24 @@ def _population_fit(name: str, trim: Trim, estimator: Estimator, parameter: floa
         from weibnb.fitting.kernels import censored_fit
 
         k, log_lam, *_ = censored_fit(x, weight, trim[0], 1 - trim[1], k, log_lam)
+    return float(k), float(log_lam), float(sxy**2 / (sxx * syy))
+
+
+@lru_cache(maxsize=256)
+def _population_fit(name: str, trim: Trim, estimator: Estimator, parameter: float) -> Anchor:
+    """Fit an ideal distribution by quadrature."""
+    k, log_lam, r2 = fit_quantiles(
+        lambda p, u: np.log(_magnitude_quantile(name, parameter, p, u)), trim, estimator
+    )
     if name == "student_t":
         rms = np.sqrt(parameter / (parameter - 2))
     else:
         p, u, weight = _nodes((0.0, 1.0))
         rms = np.sqrt((weight * _magnitude_quantile(name, parameter, p, u) ** 2).sum())
     return Anchor(
-        k=float(k),
+        k=k,
         lam_over_rms=float(np.exp(log_lam) / rms),
-        r2=float(sxy**2 / (sxx * syy)),
+        r2=r2,
         initialisation=name,
         trim=trim,
         estimator=estimator,

@@ -1,9 +1,9 @@
 """Where weights come from.
 
-Names of tensors become tower, layer and component (`naming`), and parts where several matrices are
-in one (`fused`); files, directories and live modules become tensors whose raw bits can be read
-(`checkpoint`, from `safetensors`, `directory`, `live`); `mapping` and `guard` know what became of a
-file while it was read; what people pass to `scan` becomes a list of checkpoints (`sources`).
+Names of tensors become tower, layer and component (`naming`), parts where several matrices are in
+one (`fused`), or rows that belong together (`rotary`); files, directories and live modules become
+tensors whose raw bits can be read (`checkpoint`, `safetensors`, `directory`, `live`); `mapping` and
+`guard` know what became of a file while it was read; `sources` lists what people pass to `scan`.
 """
 
 import lazy_loader
@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "live",
         "mapping",
         "naming",
+        "rotary",
         "safetensors",
         "sources",
     ],

@@ -67,6 +67,8 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
 )
 # Families whose stacks of experts are (experts, in, out).
 _STACKED_IN_OUT = ("gpt_oss", "llama4")
+# Families whose `Conv1D` stores (in, out), which a square matrix does not show.
+_CONV1D = ("gpt2", "imagegpt", "openai-gpt")
 
 _LAYOUT_OF: dict[tuple[str, str], str] = {
     (kind, word): layout
@@ -135,9 +137,10 @@ def is_transposed(role: Role, shape: tuple[int, ...], config: Mapping[str, Any])
     (True, False)
     """
     if not role.stacked:
-        return role.transposed
-    family, section = _section(config, tower(role.component))
-    hidden, (rows, cols) = _Heads.of(section).hidden, shape[-2:]
+        square = role.component.endswith("o_proj") and shape[0] == shape[-1]
+        return role.transposed or (square and section_of(config, "")[0] in _CONV1D)
+    family, section = section_of(config, tower(role.component))
+    hidden, (rows, cols) = Heads.of(section).hidden, shape[-2:]
     if hidden in (rows, cols) and rows != cols:
         return hidden == (cols if role.component.endswith("down_proj") else rows)
     return role.transposed or family in _STACKED_IN_OUT
@@ -168,14 +171,14 @@ def layout_of(
         return "multi-head latent attention is not split"
     if word not in _PARTS:
         return []
-    family, section = _section(config, tower(role.component))
+    family, section = section_of(config, tower(role.component))
     stored = last_word(name)
     layout = _LAYOUT_OF.get((family, stored)) or _LAYOUT_OF.get(("*", stored))
     if layout is None:
         known = shortened(family)
         unknown = f"no layout of `{stored}` is known for the model_type {known}"
         return unknown if known else "config.json names no model_type"
-    heads = _Heads.of(section)
+    heads = Heads.of(section)
     transposed = is_transposed(role, shape, config)
     rows, cols = shape[-2:]
     inputs, lines = (rows, cols) if transposed else (cols, rows)
@@ -195,7 +198,7 @@ def layout_of(
 
 
 @dataclass(frozen=True, slots=True)
-class _Heads:
+class Heads:
     """What config.json says of attention; 0 where it says nothing."""
 
     heads: int
@@ -206,7 +209,7 @@ class _Heads:
     grouped: bool
 
     @classmethod
-    def of(cls, section: Mapping[str, Any]) -> _Heads:
+    def of(cls, section: Mapping[str, Any]) -> Heads:
         """Read one section of a configuration, under the names of all families."""
 
         def number(*names: str) -> int:
@@ -233,7 +236,7 @@ class _Fused:
     parts: tuple[str, ...]
     inputs: int
     lines: int
-    attention: _Heads
+    attention: Heads
 
 
 def _equal(fused: _Fused) -> Lengths | str:
@@ -315,7 +318,7 @@ _LENGTHS: dict[str, Callable[[_Fused], Lengths | str]] = {
 }
 
 
-def _section(config: Mapping[str, Any], tower: str) -> tuple[str, Mapping[str, Any]]:
+def section_of(config: Mapping[str, Any], tower: str) -> tuple[str, Mapping[str, Any]]:
     """Give the family of a tower, and the section of a configuration that describes it."""
     names = (f"{tower}_config", tower) if tower else ("text_config", "llm_config")
     sections = (config.get(name) for name in names)

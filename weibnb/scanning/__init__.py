@@ -1,14 +1,26 @@
 """The functions that take a path, a model or a run.
 
 `scan` joins reading, counting and fitting; `recorder` does the same for a live model, step by step;
-`locate` looks at the weights again for outliers and dead rows; `hyperparameters` finds how a run
-was trained beside its weights; `matrices` chooses the tensors, `listing` bounds the grid that
-they are laid out on; `results` keeps the fits.
+`locate` looks at the weights again for outliers and dead rows, `decompose` for why k is low,
+`shared_units` for scales that matrices share, both at some `chosen` matrices; `hyperparameters`
+finds how a run was trained; `matrices` chooses the tensors, `listing` bounds the grid that they
+are laid out on; `results` keeps the fits.
 """
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["hyperparameters", "listing", "locate", "matrices", "recorder", "results", "scan"],
+    submodules=[
+        "chosen",
+        "decompose",
+        "hyperparameters",
+        "listing",
+        "locate",
+        "matrices",
+        "recorder",
+        "results",
+        "scan",
+        "shared_units",
+    ],
 )
