@@ -3,7 +3,8 @@
 `weibull` is the distribution on paper with the reference anchors, `rows` the counts of many
 matrices, `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the
 outcome in one word; `kernels`, `ordinates` and `errors` are the compiled loops, `clusters`
-those of weights that depend on each other.
+those of weights that depend on each other. `scales` tells how unequal rows and columns are,
+`full_look` looks at every one.
 """
 
 import lazy_loader
@@ -14,9 +15,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "clusters",
         "errors",
         "estimates",
+        "full_look",
         "kernels",
         "ordinates",
         "rows",
+        "scales",
         "single",
         "statistics",
         "status",

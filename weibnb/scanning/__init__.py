@@ -3,12 +3,22 @@
 `scan` joins reading, counting and fitting; `recorder` does the same for a live model, step by step;
 `locate` looks at the weights again for outliers and dead rows; `hyperparameters` finds how a run
 was trained beside its weights; `matrices` chooses the tensors, `listing` bounds the grid that
-they are laid out on; `results` keeps the fits.
+they are laid out on; `structure` tells how rows and columns are looked at; `results` keeps the
+fits.
 """
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["hyperparameters", "listing", "locate", "matrices", "recorder", "results", "scan"],
+    submodules=[
+        "hyperparameters",
+        "listing",
+        "locate",
+        "matrices",
+        "recorder",
+        "results",
+        "scan",
+        "structure",
+    ],
 )
