@@ -2,7 +2,8 @@
 
 `formats` knows the bits of each storage format, `counts` holds the result, `cpu` has the loops of
 the CPU and `lines` the rows and columns that are copied on the way, `device`, `tables`, `staging`
-and `triton_kernel` those of a GPU; `dispatch` chooses.
+and `triton_kernel` those of a GPU; `dispatch` chooses. `second_look` finds lines of zeros and sums
+over every line, by `squares` from bits.
 """
 
 import lazy_loader
@@ -18,6 +19,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "formats",
         "limits",
         "lines",
+        "second_look",
+        "squares",
         "staging",
         "tables",
         "triton_kernel",

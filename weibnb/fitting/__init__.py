@@ -4,6 +4,7 @@
 matrices, `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the
 outcome in one word; `kernels`, `ordinates` and `errors` are the compiled loops. `clusters` and
 `rank_functions` make errors of weights that depend on each other, `pairs` those of a change.
+`scales` tells how unequal rows and columns are, `full_look` looks at every one.
 """
 
 import lazy_loader
@@ -14,11 +15,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "clusters",
         "errors",
         "estimates",
+        "full_look",
         "kernels",
         "ordinates",
         "pairs",
         "rank_functions",
         "rows",
+        "scales",
         "single",
         "statistics",
         "status",

@@ -4,7 +4,7 @@
 `locate` looks at the weights again for outliers and dead rows, `decompose` for why k is low,
 `shared_units` for scales that matrices share, both at some `chosen` matrices; `hyperparameters`
 finds how a run was trained; `matrices` chooses the tensors, `listing` bounds the grid that they
-are laid out on; `results` keeps the fits.
+are laid out on; `structure` tells how rows and columns are looked at; `results` keeps the fits.
 """
 
 import lazy_loader
@@ -22,5 +22,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "results",
         "scan",
         "shared_units",
+        "structure",
     ],
 )
