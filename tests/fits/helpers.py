@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import weibnb as wb
+from weibnb.fits.schema import DEAD, SCALES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,3 +40,19 @@ def experts(*, seed: int = 0) -> Weights:
 def round_trip(fits: xr.Dataset, file: Path) -> xr.Dataset:
     with wb.open_fits(wb.save_fits(fits, file)) as opened:
         return opened.load()
+
+
+def change(store: Path, *statements: str) -> None:
+    """Write to a store as nobody should."""
+    with closing(sqlite3.connect(store)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def back_to_version(store: Path, version: int) -> None:
+    """Take from the tables of a store what later versions brought."""
+    new = [*SCALES, *DEAD, "line_covariance"]
+    if version < 2:
+        new += ["k_design_effect", "lam_design_effect", "se_kind"]
+    dropped = (f"ALTER TABLE matrix DROP COLUMN {name}" for name in new)
+    change(store, "DROP TABLE fields", *dropped, f"PRAGMA user_version = {version}")

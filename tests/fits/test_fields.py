@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import weibnb as wb
-from tests.fits.helpers import EXPERT, Q, normal, round_trip
+from tests.fits.helpers import EXPERT, Q, back_to_version, change, normal, round_trip
 from weibnb.fits import layout, store_schema
 from weibnb.fits.schema import DEAD, FIELDS, SCALES, prepare
 from weibnb.fits.select import keep_cells
@@ -102,12 +102,6 @@ def test_fields_of_a_matrix_that_is_counted_anew_are_its_own(tmp_path: Path) -> 
         assert connection.execute("SELECT count(*) FROM fields").fetchone() == (2,)
 
 
-def change(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
 @pytest.mark.parametrize("value", ["x'00'", "'text'", "7", "NULL"])
 def test_damaged_fields_of_a_store(tmp_path: Path, value: str) -> None:
     path = tmp_path / "fits.db"
@@ -117,16 +111,6 @@ def test_damaged_fields_of_a_store(tmp_path: Path, value: str) -> None:
         wb.open_fits(path)
 
 
-def second_version(path: Path) -> None:
-    """Take from a store what the third version brought."""
-    change(
-        path,
-        "DROP TABLE fields",
-        *(f"ALTER TABLE matrix DROP COLUMN {name}" for name in (*SCALES, *DEAD)),
-        "PRAGMA user_version = 2",
-    )
-
-
 @pytest.mark.parametrize("fields", [False, True])
 def test_a_store_of_the_second_version(tmp_path: Path, fields: bool) -> None:
     """It is read as it is; a scan that goes on with it looks at what it counts."""
@@ -134,7 +118,7 @@ def test_a_store_of_the_second_version(tmp_path: Path, fields: bool) -> None:
 
     checkpoint, path = write_checkpoint(tmp_path / "a", layers=1, hidden=32), tmp_path / "fits.db"
     whole = wb.scan(checkpoint, store=path)
-    second_version(path)
+    back_to_version(path, 2)
     change(path, "UPDATE matrix SET status = 'pending', k = NULL WHERE id = 1")
     before = path.read_bytes()
     opened = wb.open_fits(path)

@@ -12,8 +12,8 @@ import pytest
 import xarray as xr
 
 import weibnb as wb
+from tests.fits.helpers import back_to_version, change
 from weibnb.fits import store_schema
-from weibnb.fits.schema import DEAD, SCALES
 from weibnb.fits.store import Store
 from weibnb.io.sources import Planned
 from weibnb.scanning.matrices import list_matrices
@@ -38,13 +38,6 @@ def weights(layers: int = 2, seed: int = 0) -> dict[str, Any]:
 def store(tmp_path: Path) -> Path:
     wb.scan({"tiny": weights()}, store=tmp_path / "fits.db")
     return tmp_path / "fits.db"
-
-
-def change(store: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(store)) as connection:
-        for statement in statements:
-            connection.execute(statement)
-        connection.commit()
 
 
 def test_opened_fits_are_those_of_the_scan(store: Path) -> None:
@@ -268,10 +261,7 @@ def test_a_store_of_the_first_version_has_independent_errors(tmp_path: Path) -> 
     """It is read as it is, and gets the new columns when a scan goes on with it."""
     checkpoint, store = write_checkpoint(tmp_path / "a", layers=1, hidden=32), tmp_path / "fits.db"
     number = wb.scan({"tiny": checkpoint}, store=store)["k"].size
-    change(store, "DROP TABLE fields")
-    new = ("k_design_effect", "lam_design_effect", "se_kind", *SCALES, *DEAD, "line_covariance")
-    change(store, *(f"ALTER TABLE matrix DROP COLUMN {name}" for name in new))
-    change(store, "PRAGMA user_version = 1")
+    back_to_version(store, 1)
     change(store, "UPDATE matrix SET status = 'pending', k = NULL, k_se = NULL WHERE id = 1")
     before = store.read_bytes()
     opened = wb.open_fits(store)
@@ -291,7 +281,7 @@ def test_a_store_of_the_second_version_keeps_its_errors(tmp_path: Path) -> None:
     """It did not keep what errors by another protocol are made from: those are independent."""
     checkpoint, store = write_checkpoint(tmp_path / "a", layers=1, hidden=32), tmp_path / "fits.db"
     scanned = wb.scan({"tiny": checkpoint}, store=store)
-    change(store, "ALTER TABLE matrix DROP COLUMN line_covariance", "PRAGMA user_version = 2")
+    back_to_version(store, 2)
     opened = wb.open_fits(store)
     again = wb.scan({"tiny": checkpoint}, store=store)
     for fits in (opened, again):

@@ -53,6 +53,18 @@ def test_an_array_a_tensor_and_a_mapping_are_one() -> None:
     assert placed["parameter"].item() == STEM(3, "q_proj")
 
 
+@pytest.mark.parametrize("form", ["float64", "float32", "float16", "bfloat16", "float8_e4m3fn"])
+def test_every_format_is_read(form: str) -> None:
+    torch = pytest.importorskip("torch")
+    weights = (torch.from_numpy(unequal(96, 64)) * 8).to(getattr(torch, form))
+    found = wb.decompose({STEM(0, "o_proj"): weights})
+    fit = wb.fit_weibull(weights)
+    for name in ("k", "lam", "r2"):
+        assert found[f"{name}_raw"].item() == pytest.approx(getattr(fit, name), rel=1e-9)
+    expected = wb.decompose(weights.double().numpy())
+    same(found, expected, "k_rows", "k_cols", "k_core", "h_row", "h_col")
+
+
 def test_a_live_module_is_a_source() -> None:
     torch = pytest.importorskip("torch")
     block = torch.nn.ModuleDict({"o_proj": torch.nn.Linear(64, 48, bias=False)})

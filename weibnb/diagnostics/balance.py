@@ -70,7 +70,7 @@ def balance(weights: Matrix) -> Balance:
     on the squares. It converges where the places of the non-zero weights allow it (total
     support), as they do in any matrix without zeros; a matrix with too many zeros has no such
     scales, and the rounds end with an `imbalance`. Each round is one pass over the weights, some
-    1 ns a weight; random matrices need three to six.
+    1 ns a weight; random matrices need two to six.
 
     References
     ----------
