@@ -27,7 +27,7 @@ STEP_COLOURS = ["#999999", "#d55e00"]
 
 
 def trajectories(fits: xr.Dataset, marked: xr.Dataset) -> alt.LayerChart:
-    """Draw k by step, a line a matrix, with the anchor and one matrix named."""
+    """Draw k by step, one line per matrix, with the anchor and one matrix named."""
     table = fits[["k"]].to_dataframe().reset_index()
     table["matrix"] = table["component"] + " " + table["layer"].astype(str)
     table["step"] = table["step"].clip(lower=10)
@@ -62,7 +62,7 @@ def trajectories(fits: xr.Dataset, marked: xr.Dataset) -> alt.LayerChart:
         .encode(x="step:Q", y="k:Q", text="text:N")
     )
     title = alt.Title(
-        "Shape k while a small decoder trains, a line a matrix",
+        "Shape k while a small decoder trains, one line per matrix",
         subtitle=f"dashed: an untrained Gaussian matrix, k = {anchor:.4f}",
     )
     chart = alt.layer(rule, lines, label).properties(width=WIDTH, height=HEIGHT, title=title)
@@ -76,13 +76,13 @@ def weibull_plot(fits: xr.Dataset, marked: xr.Dataset) -> alt.LayerChart:
         cell = fits.sel(
             component=marked.component.item(), layer=marked.layer.item(), step=step
         ).squeeze()
-        counts = cell["counts"].values.astype(float)
+        counted = cell["counts"].item()
+        counts = counted.counts.astype(float)
         share = (counts.cumsum() - counts / 2) / counts.sum()
-        kept = (counts > 0) & (share > PERCENT[0] / 100)
-        kept[np.flatnonzero(kept)[1::2]] = False
+        kept = np.flatnonzero(share > PERCENT[0] / 100)[::2]
         label = f"step {step}: k = {cell.k:.3f} ± {cell.k_se:.3f}, λ = {cell.lam:.3f}"
         y = ordinate(share[kept])
-        points.append(pd.DataFrame({"|w|": cell.magnitude.values[kept], "y": y, "fit": label}))
+        points.append(pd.DataFrame({"|w|": counted.values[kept], "y": y, "fit": label}))
         ends = PERCENT[[0, -1]] / 100
         line = {"|w|": quantile(ends, cell.k.item(), cell.lam.item()), "y": ordinate(ends)}
         lines.append(pd.DataFrame(line | {"fit": label}))

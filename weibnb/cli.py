@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from weibnb.scanning.scan import ScanInterrupted
+
     AddCommand = Callable[..., argparse.ArgumentParser]
 
 _STATUS = """\
@@ -217,7 +219,7 @@ def _scan(options: argparse.Namespace) -> int:
     if output is not None:
         target = store or check_fits_target(output, force=options.force)
         refuse_inputs(target, options.paths)
-    started, interrupted = time.perf_counter(), False
+    started = time.perf_counter()
     try:
         with _warnings_told() as unreadable:
             fits = scan(
@@ -236,9 +238,8 @@ def _scan(options: argparse.Namespace) -> int:
                 progress=False if options.quiet else None,
             )
     except ScanInterrupted as stop:
-        if stop.fits is None:
-            raise _Stopped("nothing was written") from stop
-        fits, interrupted = stop.fits, True
+        with held():
+            raise _Stopped(_keep(stop, output, force=options.force)) from stop
     elapsed = time.perf_counter() - started
     done = int(fits["n_matrices"].where(fits["status"] != "pending", 0).sum())
     try:
@@ -250,12 +251,28 @@ def _scan(options: argparse.Namespace) -> int:
             if output is not None:
                 _say(f"Wrote {output}. See it again with: weibnb show {output}")
             sys.stdout.flush()
-    except KeyboardInterrupt:
-        interrupted = True
-    if interrupted:
+    except KeyboardInterrupt as err:
         where = f"kept in {output}" if output else "shown above, not saved"
-        raise _Stopped(f"the {done:,} matrices so far are {where}")
+        raise _Stopped(f"the {done:,} matrices are {where}") from err
     return 1 if unreadable else 0
+
+
+def _keep(stop: ScanInterrupted, output: Path | None, *, force: bool) -> str:
+    """Write, or show, what a scan did until it was stopped; say where it is."""
+    from weibnb.fits.files import save_fits
+    from weibnb.fits.store_schema import STORE_SUFFIXES
+
+    so_far = f"the {stop.matrices:,} matrices so far are"
+    if output is not None and output.suffix.lower() in STORE_SUFFIXES:
+        return f"{so_far} kept in {output}; the same command goes on from there"
+    if stop.fits is None:
+        return "nothing was written"
+    if output is not None:
+        save_fits(stop.fits, output, force=force)
+        return f"{so_far} kept in {output}"
+    _say(table_text(stop.fits))
+    sys.stdout.flush()
+    return f"{so_far} shown above, not saved"
 
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:

@@ -54,7 +54,7 @@ def test_points_are_refits_whatever_the_trim_of_the_fits(
     chart = charts.body_tail_chart(fits)
     drawn = lines(chart)
     for share, own in TRIMS.items():
-        again = wb.refit(last, trim=own, estimator=estimator)
+        again = wb.refit(fits, trim=own, estimator=estimator)
         rows = [row for row in drawn.rows if row[drawn.field("x")] == share]
         assert len(rows) == 15
         for row in rows:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 UP = "model.layers.{}.mlp.up_proj.weight"
+EXPERTS: Any = ("median", "each")
 EXPERT = "model.layers.0.mlp.experts.{}.up_proj.weight"
 
 
@@ -331,3 +332,51 @@ def test_a_thousand_matrices_cost_a_fraction_of_a_second() -> None:
     heaviness(many)
     closure(many)
     assert time.process_time() - start < 1
+
+
+# --- errors
+
+
+def scaled_rows(rng: np.random.Generator, h: float) -> NDArray[Any]:
+    shape = (96, 96)
+    drawn: NDArray[Any] = rng.standard_normal(shape, dtype=np.float32)
+    scales: NDArray[Any] = np.exp(np.float32(h) * rng.standard_normal((96, 1), dtype=np.float32))
+    drawn *= scales
+    return drawn
+
+
+@pytest.mark.parametrize("estimator", ["rank_regression", "maximum_likelihood"])
+@pytest.mark.parametrize("h", [0.0, 0.3])
+def test_errors_of_gap_and_closure_are_their_spread(h: float, estimator: Any) -> None:
+    """Over 300 matrices drawn anew; their spread is known to 4 %, errors of few lines to less."""
+    rng = np.random.default_rng(12)
+    run = {UP.format(i): scaled_rows(rng, h) for i in range(300)}
+    fits = wb.scan({"m": run}, estimator=estimator)
+    for table, name in ((body_tail(fits), "gap_excess"), (closure(fits), "excess")):
+        claimed = float((table[f"{name}_se"] ** 2).mean() ** 0.5)
+        assert claimed == pytest.approx(float(table[name].std()), rel=0.2)
+        assert table[f"{name}_se"].dims == table[name].dims
+
+
+def test_errors_of_gap_and_closure_without_lines_are_independent() -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(400, 300)) * np.exp(0.5 * rng.normal(size=(400, 1)))
+    plain, lined = one(weights, structure=False), one(weights)
+    for function, name in ((body_tail, "gap_excess_se"), (closure, "excess_se")):
+        table = function(plain)
+        assert 0 < value(table, name) < value(function(lined), name)
+        bare = plain.drop_vars("line_covariance")
+        assert value(function(bare), name) == value(table, name)
+    assert np.isnan(value(closure(plain.drop_vars("counts")), "excess_se"))
+
+
+def test_errors_of_gap_and_closure_of_experts_are_of_a_typical_one() -> None:
+    rng = np.random.default_rng(6)
+    run = {EXPERT.format(i): scaled_rows(rng, 0.2) for i in range(5)}
+    run[EXPERT.format(5)] = np.zeros((96, 96), "f4")
+    cell, each = (wb.scan({"m": run}, experts=how, structure=False) for how in EXPERTS)
+    for function, name in ((body_tail, "gap_excess_se"), (closure, "excess_se")):
+        single = function(each)[name].squeeze()
+        assert bool(single.sel(expert=5).isnull())
+        middle = single.median("expert").item()
+        assert value(function(cell), name) == pytest.approx(middle, rel=0.02)

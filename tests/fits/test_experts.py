@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import weibnb as wb
 from tests.scanning.helpers import EXPERT, HIDDEN, Q, moe, normal, only, same_estimates
@@ -109,3 +110,35 @@ def test_one_bad_expert_makes_a_partial_cell(bad: str) -> None:
     assert only(each, "status", component="gate_proj", expert=2) == word
     assert "partial" in wb.not_fitted(fits)["reason"].tolist()
     same_estimates(wb.refit(fits), fits)
+
+
+def test_k_spread_is_the_robust_spread_over_experts() -> None:
+    weights = moe(5, layers=2)
+    del weights[EXPERT.format(1, 0, "gate_proj")]
+    weights[EXPERT.format(1, 1, "gate_proj")][:] = 0
+    fits = wb.scan({"moe": weights})
+    each = wb.scan({"moe": weights}, experts="each")
+    assert fits["k_spread"].dims == fits["k"].dims
+    for trim in ((0.1, 0.9), (0.05, 0.95)):
+        merged, single = (wb.refit(one, trim=trim) for one in (fits, each))
+        for layer, number in ((0, 5), (1, 3)):
+            where = {"layer": layer, "component": "gate_proj"}
+            k = single["k"].sel(where).values.ravel()
+            k = k[np.isfinite(k)]
+            assert k.size == number
+            spread = stats.median_abs_deviation(k, scale="normal")
+            assert only(merged, "k_spread", **where) == pytest.approx(spread, rel=1e-4)
+        assert merged["k_spread"].sel(component="q_proj").isnull().all()
+        assert single["k_spread"].isnull().all()
+    assert only(fits, "k_se", layer=0, component="gate_proj") == float(
+        each["k_se"].sel(layer=0, component="gate_proj").median()
+    )
+
+
+def test_one_fitted_expert_has_no_spread() -> None:
+    weights = moe(2)
+    weights[EXPERT.format(0, 1, "gate_proj")][:] = 0
+    fits = wb.scan({"moe": weights})
+    assert np.isnan(only(fits, "k_spread", component="gate_proj"))
+    assert only(fits, "k_spread", component="down_proj") > 0
+    assert np.isnan(only(wb.refit(fits, trim=(0.2, 0.8)), "k_spread", component="gate_proj"))

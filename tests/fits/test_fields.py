@@ -15,6 +15,7 @@ from tests.fits.helpers import EXPERT, Q, normal, round_trip
 from weibnb.fits import layout, store_schema
 from weibnb.fits.schema import DEAD, FIELDS, SCALES, prepare
 from weibnb.fits.select import keep_cells
+from weibnb.fitting.estimates import COVARIANCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,7 +123,7 @@ def second_version(path: Path) -> None:
     change(
         path,
         "DROP TABLE fields",
-        *(f"ALTER TABLE matrix DROP COLUMN {name}" for name in (*SCALES, *DEAD)),
+        *(f"ALTER TABLE matrix DROP COLUMN {name}" for name in (*SCALES, *DEAD, COVARIANCE)),
         "PRAGMA user_version = 2",
     )
 

@@ -160,22 +160,36 @@ def rows_scaled(*shape: int) -> Any:
 
 
 @pytest.mark.parametrize("experts", ["median", "each"])
-def test_errors_of_a_refit_are_scaled_by_the_effects_of_the_scan(experts: Any) -> None:
-    weights = {Q.format(0): rows_scaled(100, 80), Q.format(1): np.ones((100, 80), "f2")}
-    weights |= {EXPERT.format(1, i, "gate_proj"): rows_scaled(60, 40 + i) for i in range(3)}
+@pytest.mark.parametrize(("trim", "estimator"), PROTOCOLS)
+def test_errors_of_a_refit_are_nearly_those_of_a_scan(
+    trim: Any, estimator: Any, experts: Any
+) -> None:
+    weights = {Q.format(0): rows_scaled(200, 180), Q.format(1): np.ones((100, 80), "f2")}
+    weights |= {EXPERT.format(1, i, "gate_proj"): rows_scaled(160, 140 + i) for i in range(3)}
     fits = wb.scan({"a": weights}, experts=experts)
-    plain = wb.scan({"a": weights}, experts=experts, structure=False)
-    again, naive = (wb.refit(f, trim=(0.05, 0.95)) for f in (fits, plain))
+    scan = wb.scan({"a": weights}, experts=experts, trim=trim, estimator=estimator)
+    again = wb.refit(fits, trim=trim, estimator=estimator)
     there = fits["k"].notnull()
     assert set(again["se_kind"].values[there.values]) == {"scaled"}
     assert set(again["se_kind"].values[~there.values]) == {"none"}
     for name in ("k", "lam"):
-        effect = fits[f"{name}_design_effect"]
+        np.testing.assert_allclose(again[f"{name}_se"], scan[f"{name}_se"], rtol=0.15)
+        effect = again[f"{name}_design_effect"]
         assert effect.min() >= 1
-        assert effect.max() > 1.5
-        scaled = naive[f"{name}_se"] * effect**0.5
-        np.testing.assert_allclose(again[f"{name}_se"], scaled, rtol=1e-12)
-        np.testing.assert_array_equal(again[f"{name}_design_effect"], effect)
-    xr.testing.assert_identical(wb.refit(fits)["k_se"], fits["k_se"])
-    assert wb.refit(fits)["se_kind"].equals(fits["se_kind"])
-    assert set(naive["se_kind"].values[there.values]) == {"independent"}
+        np.testing.assert_allclose(effect, scan[f"{name}_design_effect"], rtol=0.3)
+        assert effect.attrs == fits[f"{name}_design_effect"].attrs
+    for name in ("k_se", "k_design_effect", "se_kind", "line_covariance"):
+        xr.testing.assert_identical(wb.refit(fits)[name], fits[name])
+
+
+@pytest.mark.parametrize("experts", ["median", "each"])
+def test_without_what_the_scan_kept_a_refit_is_independent(experts: Any) -> None:
+    weights = {EXPERT.format(1, i, "gate_proj"): rows_scaled(60, 40 + i) for i in range(3)}
+    fits = wb.scan({"a": weights}, experts=experts)
+    naive = wb.refit(wb.scan({"a": weights}, experts=experts, structure=False), trim=(0.05, 0.95))
+    unknown = fits.assign(line_covariance=np.nan * fits["line_covariance"])
+    for poor in (fits.drop_vars("line_covariance"), unknown):
+        again = wb.refit(poor, trim=(0.05, 0.95))
+        for name in ("k_se", "lam_se", "k_design_effect", "se_kind"):
+            np.testing.assert_array_equal(again[name], naive[name])
+    assert set(naive["se_kind"].values.ravel()) <= {"independent", "none"}

@@ -269,7 +269,7 @@ def test_a_store_of_the_first_version_has_independent_errors(tmp_path: Path) -> 
     checkpoint, store = write_checkpoint(tmp_path / "a", layers=1, hidden=32), tmp_path / "fits.db"
     number = wb.scan({"tiny": checkpoint}, store=store)["k"].size
     change(store, "DROP TABLE fields")
-    new = ("k_design_effect", "lam_design_effect", "se_kind", *SCALES, *DEAD)
+    new = ("k_design_effect", "lam_design_effect", "se_kind", "line_covariance", *SCALES, *DEAD)
     change(store, *(f"ALTER TABLE matrix DROP COLUMN {name}" for name in new))
     change(store, "PRAGMA user_version = 1")
     change(store, "UPDATE matrix SET status = 'pending', k = NULL, k_se = NULL WHERE id = 1")
@@ -285,3 +285,19 @@ def test_a_store_of_the_first_version_has_independent_errors(tmp_path: Path) -> 
     assert int(fits["k_design_effect"].notnull().sum()) == 1
     with closing(sqlite3.connect(store)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (store_schema.LATEST,)
+
+
+def test_a_store_of_the_second_version_keeps_its_errors(tmp_path: Path) -> None:
+    """It did not keep what errors by another protocol are made from: those are independent."""
+    checkpoint, store = write_checkpoint(tmp_path / "a", layers=1, hidden=32), tmp_path / "fits.db"
+    scanned = wb.scan({"tiny": checkpoint}, store=store)
+    new = ("line_covariance", *SCALES, *DEAD)
+    dropped = (f"ALTER TABLE matrix DROP COLUMN {name}" for name in new)
+    change(store, "DROP TABLE fields", *dropped, "PRAGMA user_version = 2")
+    opened = wb.open_fits(store)
+    again = wb.scan({"tiny": checkpoint}, store=store)
+    for fits in (opened, again):
+        for name in ("k_se", "k_design_effect", "se_kind"):
+            np.testing.assert_array_equal(fits[name], scanned[name])
+        assert fits["line_covariance"].isnull().all()
+        assert set(wb.refit(fits, trim=(0.2, 0.8))["se_kind"].values.ravel()) == {"independent"}

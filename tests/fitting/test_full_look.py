@@ -10,7 +10,7 @@ import pytest
 from tests import oracle
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import as_bits, decode
-from weibnb.fitting.estimates import influence_of
+from weibnb.fitting.estimates import influences
 from weibnb.fitting.full_look import look_at_all
 from weibnb.fitting.rows import CountRows
 
@@ -53,7 +53,7 @@ def test_products_and_scales_of_every_line(dtype: str, kind: str, protocol: Any)
     counts = count_magnitudes(stored)
     look = look_at_all(bits, form, shape, counts, workers=2, **protocol)
     values = decode(bits, form).reshape(shape)
-    v = influence_of(CountRows.of([counts]), **protocol)
+    _, v = influences(CountRows.of([counts]), **protocol)
     expected = products(values, counts, v)
     np.testing.assert_allclose(look.products, expected, rtol=1e-4, atol=1e-4 * expected[0])
     for axis, rms in ((1, look.row_rms), (0, look.column_rms)):
@@ -80,6 +80,6 @@ def test_sums_of_long_lines_fit_their_word() -> None:
     counts = count_magnitudes(weights)
     bits, form = as_bits(weights)
     look = look_at_all(bits, form, (2, 70_000), counts, workers=1, **PROTOCOLS[0])
-    v = influence_of(CountRows.of([counts]), **PROTOCOLS[0])
+    _, v = influences(CountRows.of([counts]), **PROTOCOLS[0])
     expected = products(weights.astype(float), counts, v)
     np.testing.assert_allclose(look.products, expected, rtol=1e-3)

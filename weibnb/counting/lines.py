@@ -37,7 +37,7 @@ class Lines:
     columns : ndarray of unsigned int, shape (rows of the matrix, columns looked at)
         Whole columns.
     products : ndarray of float64, shape (3,), optional
-        Where every line was looked at as well: what `weibnb.fitting.clusters.line_products` gives.
+        Where every line was looked at as well: what `weibnb.fitting.full_look` found.
     """
 
     dtype: str

@@ -7,17 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from scipy import special
 
 from weibnb.compiled import compiled
 from weibnb.counting.formats import MANTISSA_BITS, label_values, upper_edge, value_parts
 from weibnb.diagnostics.verdicts import assemble
+from weibnb.fits.covariance import standard_error_of
 from weibnb.fits.refit import refit
 from weibnb.fits.rows import as_cells, table_of_counts
 from weibnb.fits.schema import gaussian_anchor, prepare, protocol_of
+from weibnb.fitting.estimates import influences
+from weibnb.fitting.kernels import LAM, K
 from weibnb.fitting.weibull import anchor, raw_moment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from weibnb.fitting.rows import CountRows
+    from weibnb.fitting.weibull import Estimator
 
     Array = NDArray[np.float64]
 
@@ -45,7 +52,7 @@ def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
         With a dim ``trim`` (central share 0.8, 0.9, 1.0): ``k`` (dimensionless), ``lam`` (units
         of the weights), ``k_se``, ``lam_se``, and ``gaussian_k``, what a perfect Gaussian gives.
         Without it: ``gap``, k at 80 % less k at 100 %; ``gaussian_gap``, the same of a perfect
-        Gaussian; ``gap_excess``, their difference.
+        Gaussian; ``gap_excess``, their difference, and ``gap_excess_se``, its standard error.
 
     Raises
     ------
@@ -60,6 +67,8 @@ def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
     quadrature it is 0.063 for a uniform distribution, -0.007 for Student's t with 5 degrees of
     freedom and -0.054 for Laplace; -0.03 for a Gaussian with lognormal row scales of H = 0.5.
     `weibnb.diagnostics.upper_tail.upper_tail` measures the upper tail.
+    ``gap_excess_se`` takes the difference of the two influences, by rows and columns as the scan
+    saw them (``line_covariance``, see `weibnb.refit`); without that weights are independent.
     Cost: a refit for each trim that is not the fits' own.
 
     References
@@ -97,9 +106,22 @@ def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
         "gap": (gap, "k of the central 80 % less k of all", "1"),
         "gaussian_gap": (gaussian_gap, "The gap of a Gaussian", "1"),
         "gap_excess": (gap - gaussian_gap, "Gap beyond that of a Gaussian", "1"),
+        "gap_excess_se": (_gap_error(fits, estimator, workers), "Its standard error", "1"),
     }
     result.attrs = {"estimator": estimator}
     return result.assign(assemble(columns))
+
+
+def _gap_error(fits: xr.Dataset, estimator: Estimator, workers: int | None) -> xr.DataArray:
+    """Give the standard error of k at the narrowest trim less k at the widest."""
+
+    def influence(rows: CountRows) -> Array:
+        narrow, wide = (
+            influences(rows, trim=TRIMS[share], estimator=estimator)[1][0] for share in (0.8, 1.0)
+        )
+        return np.asarray(narrow - wide)
+
+    return standard_error_of(fits, influence, workers)
 
 
 def closure(fits: xr.Dataset) -> xr.Dataset:
@@ -108,7 +130,7 @@ def closure(fits: xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     fits : xarray.Dataset
-        Fits; counts are not needed.
+        Fits; counts are needed for the error alone.
 
     Returns
     -------
@@ -116,7 +138,8 @@ def closure(fits: xr.Dataset) -> xr.Dataset:
         ``ratio``, λ²Γ(1+2/k) over the mean square of the fitted (non-zero) weights;
         ``relative_error`` = 100 (ratio - 1) in %; ``gaussian_ratio``, the ratio that a perfect
         Gaussian gives by the same protocol; ``excess`` = 100 (ratio / gaussian_ratio - 1) in %,
-        the misfit beyond the Gaussian's.
+        the misfit beyond the Gaussian's, and ``excess_se``, its standard error in %, NaN without
+        counts.
 
     Raises
     ------
@@ -129,7 +152,9 @@ def closure(fits: xr.Dataset) -> xr.Dataset:
     Gaussian gives 1.1781, because the Weibull that fits its body has too heavy a tail: a relative
     error of 17.8 % is agreement with a Gaussian. Only `excess` is misfit. Of a mixture-of-experts
     cell each factor is the median over experts; for each expert's own ratio scan with
-    ``experts="each"``.
+    ``experts="each"``. ``excess_se`` is made as ``gap_excess_se`` of `body_tail`, from the
+    influence of a weight on λ, on k and on the mean square; few rows or columns of large scale
+    rule the latter, so that 1.96 errors cover less than 95 % where scales are very unequal.
 
     References
     ----------
@@ -157,9 +182,34 @@ def closure(fits: xr.Dataset) -> xr.Dataset:
         "excess": (
             100 * (ratio / expected - 1), "Error of the Γ closure beyond a Gaussian's", "%",
         ),
+        "excess_se": (100 * ratio / expected * _closure_error(fits), "Its standard error", "%"),
     }  # fmt: skip
     protocol = ("estimator", "trim_lower", "trim_upper")
     return assemble(columns, {name: fits.attrs[name] for name in protocol})
+
+
+def _closure_error(fits: xr.Dataset) -> xr.DataArray:
+    """Give the standard error of ln(λ²Γ(1+2/k) / mean square), NaN without counts."""
+    if "counts" not in fits:
+        return xr.full_like(fits["k"], np.nan)
+    estimator, trim = protocol_of(fits)
+
+    def influence(rows: CountRows) -> Array:
+        table, v = influences(rows, trim=trim, estimator=estimator)
+        k, lam = table[:, K], table[:, LAM]
+        number, there = np.diff(rows.starts), slice(rows.starts[0], rows.starts[-1])
+        matrix = np.repeat(np.arange(number.size), number)
+        labels = rows.labels[rows.columns[there]]
+        low = label_values(labels) / lam[matrix]
+        high = np.where(rows.exact[matrix], low, upper_edge(labels) / lam[matrix])
+        square = (low * low + low * high + high * high) / 3
+        total = np.bincount(matrix, square * rows.counts[there], number.size)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = total / np.bincount(matrix, rows.counts[there], number.size)
+        slope = 2 / k**2 * special.digamma(1 + 2 / k)
+        return np.asarray(2 * v[1] - slope[matrix] * v[0] - square / mean[matrix] + 1)
+
+    return standard_error_of(fits, influence)
 
 
 def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:

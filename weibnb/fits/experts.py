@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.fits.schema import DEAD
-from weibnb.fitting.estimates import ESTIMATES
+from weibnb.fitting.estimates import COVARIANCE, EFFECTS, ESTIMATES
 from weibnb.fitting.status import FITTED
 
 if TYPE_CHECKING:
@@ -23,6 +23,21 @@ def median_present(array: NDArray[Any], axis: int = -1) -> NDArray[Any]:
         warnings.filterwarnings("ignore", "All-NaN slice encountered", RuntimeWarning)
         middle: NDArray[Any] = np.nanmedian(array, axis=axis)
     return middle
+
+
+def _typical(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Take the median over experts, the fifth axis; of covariances the mean, which is one."""
+    if name != COVARIANCE:
+        return median_present(array, axis=4)
+    number = np.isfinite(array).sum(4)
+    return np.asarray(np.nansum(array, 4) / np.where(number > 0, number, np.nan))
+
+
+def robust_spread(array: NDArray[Any]) -> NDArray[Any]:
+    """Spread over the last axis: 1.4826 median absolute deviations, NaN of fewer than two."""
+    middle = median_present(array)[..., None]
+    spread: NDArray[Any] = 1.4826 * median_present(np.abs(array - middle))
+    return np.where(np.isfinite(array).sum(-1) > 1, spread, np.nan)
 
 
 def merge_experts(cells: Arrays) -> Arrays:
@@ -43,7 +58,7 @@ def merge_experts(cells: Arrays) -> Arrays:
             middle = median_present(np.where(present, array, np.nan))
             merged[name] = np.nan_to_num(middle).astype(int)
         elif array.dtype.kind == "f":
-            merged[name] = median_present(array, axis=4)
+            merged[name] = _typical(name, array)
         else:
             merged[name] = np.take_along_axis(array, first, -1)[..., 0]
     merged |= {name: _dead(cells[name], present) for name in DEAD if name in cells}
@@ -60,8 +75,9 @@ def merge_experts(cells: Arrays) -> Arrays:
 def merge_expert_fits(fit: Arrays) -> Arrays:
     """Reduce fresh fits of experts, on the last axis, to one fit of each cell."""
     fitted = (fit["status"] == "ok").argmax(-1)[..., None]
-    medians = {name: median_present(fit[name]) for name in ESTIMATES}
-    return medians | {"status": np.take_along_axis(fit["status"], fitted, -1)[..., 0]}
+    merged = {name: median_present(fit[name]) for name in (*ESTIMATES, *EFFECTS)}
+    merged["k_spread"] = robust_spread(fit["k"])
+    return merged | {"status": np.take_along_axis(fit["status"], fitted, -1)[..., 0]}
 
 
 def merge_statistic(name: str, array: NDArray[Any], axis: int) -> NDArray[Any]:

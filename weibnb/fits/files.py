@@ -78,7 +78,7 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str], *, force: bool = F
     refuse_inputs(target, sorted({str(name) for name in sources if name}))
     fits = flattened(_storable(fits))
     encoding: dict[str, Any] = {}
-    packed = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
+    packed = {"zlib": True, "complevel": 2, "shuffle": True, "fletcher32": True}
     for name, variable in fits.variables.items():
         if variable.dtype.kind in "fiub" and variable.size:
             entries = variable.dims == ("entry",)

@@ -16,6 +16,7 @@ import numpy as np
 
 from weibnb.counting.formats import LABELS
 from weibnb.fits.schema import DIMS, FIELDS, TEXT, VARIABLES, protocol_of
+from weibnb.fitting.estimates import COVARIANCE, COVARIANCES
 from weibnb.messages import shortened
 
 if TYPE_CHECKING:
@@ -26,9 +27,14 @@ if TYPE_CHECKING:
 #: Bytes of values that may be loaded from a file of any size, and more for each byte of it.
 ALWAYS_ALLOWED, ALLOWED_PER_BYTE = 1 << 27, 100
 _CELL = (*DIMS, "expert")
-_LAST = {"counts": ("bin",), "magnitude_quantile": ("quantile",)} | {
-    name: (dim,) for name, dim in FIELDS.items()
+_LAST = {
+    "counts": ("bin",),
+    "magnitude_quantile": ("quantile",),
+    "line_covariance": ("pair",),
+    **{name: (dim,) for name, dim in FIELDS.items()},
 }
+# Dims without labels.
+_WITHOUT_VALUES = ("entry", "pair")
 _COUNTED = ("zeros", "nans", "infinities", "largest", "exact")
 _COUNTS_OF_CELLS = ("count_size", *(f"count_{name}" for name in _COUNTED))
 _ENTRIES = ("count_label", "count_number")
@@ -106,7 +112,7 @@ def check_layout(path: Path) -> None:
             item = file[name]
             if problem := _storage_problem(item):
                 raise FitsError(path, problem, name)
-            if name == "entry":
+            if name in _WITHOUT_VALUES:
                 if not _is_plain_dim(item):
                     raise FitsError(path, "a dim without values is expected", name)
                 continue
@@ -166,10 +172,17 @@ def check_variables(path: Path, fits: xr.Dataset) -> None:
             raise FitsError(path, problem, str(name))
         if variable.dtype.kind == "O" and not all(isinstance(v, str) for v in variable.values.flat):
             raise FitsError(path, "text is expected", str(name))
+    if fits.sizes.get("pair", COVARIANCES) != COVARIANCES:
+        raise FitsError(path, f"{COVARIANCES} numbers of each cell are expected", COVARIANCE)
     _check_counts(path, fits)
     for text in fits["not_fitted"].values.flat if "not_fitted" in fits else ():
         if not is_list_of_tensors(text):
             raise FitsError(path, "a JSON list of tensors is expected", "not_fitted")
+    _check_protocol(path, fits)
+
+
+def _check_protocol(path: Path, fits: xr.Dataset) -> None:
+    """Refuse a protocol that is none."""
     for name in ("trim_lower", "trim_upper"):
         if not isinstance(fits.attrs.get(name, 0.0), (float, int, np.floating, np.integer)):
             raise FitsError(path, f"the attribute `{name}` must be a number")

@@ -13,7 +13,7 @@ import xarray as xr
 from xarray.core.indexing import LazilyIndexedArray
 
 from weibnb.counting.counts import Counts
-from weibnb.fits.experts import merge_experts
+from weibnb.fits.experts import merge_experts, robust_spread
 from weibnb.fits.lazy import LazyCounts, as_objects
 from weibnb.fits.schema import (
     DEAD,
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 _CELL = (*DIMS, "expert")
 # Bytes that fields of rows and columns may take.
 _LARGEST_FIELDS = 1 << 33
-_LAST_DIM = {"magnitude_quantile": ("quantile",)} | {name: (dim,) for name, dim in FIELDS.items()}
+_LAST_DIM = {"magnitude_quantile": ("quantile",), "line_covariance": ("pair",)} | {
+    name: (dim,) for name, dim in FIELDS.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,11 @@ def lay_out(
     for name in VARIABLES:
         if name in columns and name not in FIELDS:
             cells[name] = _scatter(columns[name], name, place, shape)
+    spread = np.full_like(cells["k"], np.nan)
     if experts == "median":
+        spread = robust_spread(cells["k"])
         cells = merge_experts(cells)
+    cells["k_spread"] = spread
     fields = {name: columns[name] for name in FIELDS if name in columns}
     fields = _fields(fields, place, shape, merged=experts == "median")
     cells |= fields

@@ -30,11 +30,11 @@ def pack(counts: Counts) -> bytes:
     gaps = labels[1:] - labels[:-1]
     widest = int(gaps.max(initial=0))
     gap = 1 if widest < 1 << 8 else 2 if widest < 1 << 16 else 4
-    planes = numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).view(np.uint8)
-    planes = planes.reshape(-1, numbers.itemsize).T
-    head = _HEAD.pack(labels.size, labels[0] if labels.size else 0, gap, numbers.itemsize)
-    rest = gaps.astype(f"<u{gap}").tobytes() + planes[1:].tobytes()
-    return b"".join((head, planes[0].tobytes(), zlib.compress(rest, 1)))
+    width = numbers.itemsize
+    planes = numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).tobytes()
+    head = _HEAD.pack(labels.size, labels[0] if labels.size else 0, gap, width)
+    rest = [gaps.astype(f"<u{gap}").tobytes(), *(planes[at::width] for at in range(1, width))]
+    return b"".join((head, planes[::width], zlib.compress(b"".join(rest), 1)))
 
 
 def unpack(packed: bytes) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

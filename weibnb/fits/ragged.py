@@ -8,6 +8,7 @@ beside its bins.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,10 +43,9 @@ def flattened(fits: xr.Dataset) -> xr.Dataset:
     dims, cells = fits["counts"].dims, fits["counts"].values
     counted = cells.ravel()
     labels, numbers = joined(counted)
-    sizes = np.array([one.labels.size for one in counted], np.int32)
-    columns = {"count_size": (dims, sizes.reshape(cells.shape))} | {
-        name: (dims, np.array([getattr(one, field) for one in counted], kind).reshape(cells.shape))
-        for name, (field, kind) in _APART.items()
+    columns: dict[str, tuple[Any, Any]] = {
+        name: (dims, np.fromiter(map(attrgetter(field), counted), kind).reshape(cells.shape))
+        for name, (field, kind) in ({"count_size": ("labels.size", np.int32)} | _APART).items()
     }
     entries = {"count_label": ("entry", labels), "count_number": ("entry", numbers)}
     return fits.drop_vars("counts").assign(columns | entries)

@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 
 from weibnb.fits.build import describe
+from weibnb.fits.covariance import covariance_of
 from weibnb.fits.experts import merge_expert_fits, merge_statistic
 from weibnb.fits.rows import count_blocks
 from weibnb.fits.schema import error_kind, prepare, protocol_attributes
-from weibnb.fitting.estimates import EFFECTS, fit_counts
+from weibnb.fitting.estimates import COVARIANCES, EFFECTS, fit_counts
 from weibnb.fitting.status import status_after_fit
 from weibnb.fitting.weibull import Estimator, check_protocol, protocol_text
 from weibnb.parallel import check_workers
@@ -44,8 +45,8 @@ def refit(
     -------
     xarray.Dataset
         A new Dataset; what does not depend on the protocol is shared with `fits`. Standard errors
-        are independent ones times the square root of the design effects of the scan: `se_kind`
-        says ``"scaled"``.
+        and design effects are made from what the scan kept of rows and columns,
+        ``line_covariance``: `se_kind` says ``"scaled"``. Without it they are independent ones.
 
     Raises
     ------
@@ -87,26 +88,19 @@ def refit(
     kept = [name for name in fresh if name in fits]
     result = fits.assign({name: (dims, fresh[name], fits[name].attrs) for name in kept})
     result["protocol"] = xr.full_like(fits["problem"], protocol_text(trim, chosen), dtype=object)
-    result = _with_stored_effects(result, fits)
+    result = _with_known_errors(result, fits)
     result.attrs = fits.attrs | protocol_attributes(trim, chosen)
     return result
 
 
-def _with_stored_effects(fresh: xr.Dataset, fits: xr.Dataset) -> xr.Dataset:
-    """Scale the independent errors of fresh fits by the design effects that a scan has found.
-
-    Errors of fits by the same protocol stay as they are.
-    """
+def _with_known_errors(fresh: xr.Dataset, fits: xr.Dataset) -> xr.Dataset:
+    """Say how the errors of fresh fits were made; those of the same protocol stay as they are."""
     if "se_kind" not in fits:
         return fresh
-    kind = error_kind(fresh["k_se"].values, fits[EFFECTS[0]].values)
+    kind = error_kind(fresh["k_se"].values, fresh[EFFECTS[0]].values)
     kind[kind == "clustered"] = "scaled"
-    made = {
-        "se_kind": fresh["se_kind"].copy(data=kind),
-        "k_lam_correlation": fresh["k_lam_correlation"],
-    }
-    for name, effect in zip(("k_se", "lam_se"), EFFECTS, strict=True):
-        made[name] = fresh[name] * fits[effect].fillna(1.0) ** 0.5
+    made = fresh[["k_se", "lam_se", "k_lam_correlation", *EFFECTS]]
+    made["se_kind"] = fresh["se_kind"].copy(data=kind)
     kept = (
         (fresh["protocol"] == fits.get("protocol", ""))
         & fits["k_se"].notnull()
@@ -146,10 +140,16 @@ def _fit_counts_of(
     fits: xr.Dataset, *, trim: tuple[float, float], estimator: Estimator, workers: int
 ) -> dict[str, NDArray[Any]]:
     """Fit the counts of every cell and expert."""
-    shape = fits["counts"].shape
+    shape, covariance = fits["counts"].shape, covariance_of(fits)
     whole: dict[str, NDArray[Any]] = {}
     for block in count_blocks(fits):
-        found = fit_counts(block.rows, trim=trim, estimator=estimator, workers=workers)
+        found = fit_counts(
+            block.rows,
+            trim=trim,
+            estimator=estimator,
+            workers=workers,
+            covariance=covariance[block.place].reshape(-1, COVARIANCES),
+        )
         for name, column in found.items():
             target = whole.setdefault(name, np.empty(shape, column.dtype))
             target[block.place] = column.reshape(target[block.place].shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,9 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "lam_se": ("Standard error of λ", "units of the weights"),
     "k_design_effect": ("Variance of k over that of independent weights", "1"),
     "lam_design_effect": ("Variance of λ over that of independent weights", "1"),
+    "line_covariance": ("Covariance of rank functions within rows and columns", "1"),
     "se_kind": ("How the standard errors were made", ""),
+    "k_spread": ("Robust spread of k over the experts of the cell", "1"),
     "k_lam_correlation": ("Correlation of the estimates of k and ln λ", "1"),
     "h_row": ("Standard deviation of ln RMS over output features", "1"),
     "h_row_se": ("Standard error of h_row", "1"),
@@ -83,6 +86,7 @@ TEXT = (
 EMPTY_TEXT = {"status": "absent", "not_fitted": "[]", "se_kind": "none"}
 
 
+@cache
 def package_version() -> str:
     """Version of weibnb that is running."""
     try:
@@ -200,7 +204,8 @@ def prepare(
         )
     if absent := [name for name in needed if name not in fits or _nowhere_known(fits, name)]:
         raise ValueError(f"`fits` must hold {', '.join(absent)}; {_remedy(absent)}.")
-    order = [dim for dim in (*DIMS, "expert", "quantile", *FIELDS.values()) if dim in fits.dims]
+    known = (*DIMS, "expert", "quantile", "pair", *FIELDS.values())
+    order = [dim for dim in known if dim in fits.dims]
     ordered = all(
         variable.dims == tuple(dim for dim in order if dim in variable.dims)
         for variable in fits.data_vars.values()

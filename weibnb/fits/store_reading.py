@@ -21,11 +21,12 @@ from weibnb.fits.store_schema import (
     CELL,
     COLUMNS,
     NO_INTEGER,
+    NUMBERS,
     check_tables,
     migrate,
     store_version,
 )
-from weibnb.fitting.weibull import QUANTILES, Estimator, Trim, check_protocol
+from weibnb.fitting.weibull import Estimator, Trim, check_protocol
 from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ def _read_matrices(
     cells: Mapping[Key, set[Cell]],
 ) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.bool_]]:
     """Read the columns of matrices of some checkpoints, with row numbers and who has counts."""
+    counted = {at for (at,) in connection.execute("SELECT matrix FROM counts")}
     kinds = {"checkpoint": "INTEGER", "id": "INTEGER", **CELL, **COLUMNS}
     selected = ", ".join(kinds)
     first = list(kinds).index("layer")
@@ -200,23 +202,23 @@ def _read_matrices(
         for number, source in sources.items()
         for some in [cells.get((source.model, source.step))]
         for row in connection.execute(
-            f"SELECT {selected}, EXISTS (SELECT 1 FROM counts WHERE matrix = id) "  # noqa: S608
-            "FROM matrix WHERE checkpoint = ? ORDER BY id",
+            f"SELECT {selected} FROM matrix WHERE checkpoint = ? ORDER BY id",  # noqa: S608
             (number,),
         )
         if some is None or row[first : first + len(CELL)] in some
     ]
-    lists = list(zip(*rows, strict=True)) or [()] * (len(kinds) + 1)
+    lists = list(zip(*rows, strict=True)) or [()] * len(kinds)
     columns: dict[str, Any] = {
         name: _column(path, name, kind, values)
-        for (name, kind), values in zip(kinds.items(), lists, strict=False)
+        for (name, kind), values in zip(kinds.items(), lists, strict=True)
     }
     owners = [sources[number] for number in columns.pop("checkpoint").tolist()]
     columns["model"] = np.array([source.model for source in owners], object)
     columns["step"] = np.array([source.step for source in owners], np.int64)
     columns["scaled"] = columns["scaled"].astype(bool)
     columns |= {name: columns[name].astype(np.int32) for name in DEAD}
-    return columns, columns.pop("id"), np.array(lists[-1], bool)
+    ids = columns.pop("id")
+    return columns, ids, np.array([at in counted for at in ids.tolist()], bool)
 
 
 def _column(path: Path, name: str, kind: str, values: Sequence[Any]) -> NDArray[Any]:
@@ -230,11 +232,12 @@ def _column(path: Path, name: str, kind: str, values: Sequence[Any]) -> NDArray[
         return np.array([missing if value is None else value for value in values], np.int64)
     if kind == "TEXT":
         return np.array([value or EMPTY_TEXT.get(name, "") for value in values], object)
-    nothing, size = np.full(len(QUANTILES), np.nan).tobytes(), 8 * len(QUANTILES)
+    numbers = NUMBERS[name]
+    nothing, size = np.full(numbers, np.nan).tobytes(), 8 * numbers
     if any(value is not None and len(value) != size for value in values):
         raise FitsError(path, f"{size} bytes are expected in each row", name)
     joined = b"".join(value or nothing for value in values)
-    return np.frombuffer(joined, "<f8").reshape(len(values), len(QUANTILES)).astype(float)
+    return np.frombuffer(joined, "<f8").reshape(len(values), numbers).astype(float)
 
 
 def _read_fields(

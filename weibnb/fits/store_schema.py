@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from weibnb.fits.inspection import FitsError
 from weibnb.fits.schema import DEAD, SCALES
+from weibnb.fitting.estimates import COVARIANCE, COVARIANCES
+from weibnb.fitting.weibull import QUANTILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    Columns = dict[str, frozenset[tuple[object, ...]]]
 
 #: Endings of a store.
 STORE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
@@ -31,9 +36,12 @@ COLUMNS = {
     "k_design_effect": "REAL",
     "lam_design_effect": "REAL",
     "se_kind": "TEXT",
+    "line_covariance": "BLOB",
     **dict.fromkeys(SCALES, "REAL"),
     **dict.fromkeys(DEAD, "INTEGER"),
 }
+#: How many numbers of 8 bytes each BLOB holds.
+NUMBERS = {"magnitude_quantile": len(QUANTILES), COVARIANCE: COVARIANCES}
 #: What NULL stands for in a column of integers, where it is not 0.
 NO_INTEGER = dict.fromkeys(DEAD, -1)
 _MATRIX = ", ".join(f"{name} {kind}" for name, kind in (CELL | COLUMNS).items())
@@ -70,6 +78,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "UPDATE matrix SET se_kind = 'independent' WHERE k_se IS NOT NULL",
     ),
     2: (
+        "ALTER TABLE matrix ADD COLUMN line_covariance BLOB",
         "ALTER TABLE matrix ADD COLUMN h_row REAL",
         "ALTER TABLE matrix ADD COLUMN h_row_se REAL",
         "ALTER TABLE matrix ADD COLUMN h_col REAL",
@@ -124,15 +133,22 @@ def check_tables(connection: sqlite3.Connection, path: Path) -> None:
     FitsError
         With the name of the first difference.
     """
-    with closing(sqlite3.connect(":memory:")) as model:
-        migrate(model, 0)
-        ours, found = _columns(model), _columns(connection)
+    ours, found = _columns_made_by(tuple(TABLES.values())), _columns(connection)
     for name in {**found, **ours}:
         if found.get(name) != ours.get(name):
             raise FitsError(path, "its tables are not those of a store", str(name))
 
 
-def _columns(connection: sqlite3.Connection) -> dict[str, frozenset[tuple[object, ...]]]:
+@lru_cache(maxsize=2)
+def _columns_made_by(statements: tuple[str, ...]) -> Columns:
+    """Give the columns of the tables that statements make."""
+    with closing(sqlite3.connect(":memory:")) as model:
+        for statement in statements:
+            model.execute(statement)
+        return _columns(model)
+
+
+def _columns(connection: sqlite3.Connection) -> Columns:
     """Name, type and kind of every column of every table, and every entry that is no table."""
     entries = connection.execute(
         "SELECT name, type FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"

@@ -2,9 +2,9 @@
 
 `weibull` is the distribution on paper with the reference anchors, `rows` the counts of many
 matrices, `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the
-outcome in one word; `kernels`, `ordinates` and `errors` are the compiled loops, `clusters`
-those of weights that depend on each other. `scales` tells how unequal rows and columns are,
-`full_look` looks at every one.
+outcome in one word; `kernels`, `ordinates` and `errors` are the compiled loops. `clusters` and
+`rank_functions` make errors of weights that depend on each other, `pairs` those of a change.
+`scales` tells how unequal rows and columns are, `full_look` looks at every one.
 """
 
 import lazy_loader
@@ -18,6 +18,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "full_look",
         "kernels",
         "ordinates",
+        "pairs",
+        "rank_functions",
         "rows",
         "scales",
         "single",

@@ -29,8 +29,12 @@ COLUMNS = (*ESTIMATES, "ks_midrank")
 # intervals of float32, and where they are that many: some 1.5e-39.
 _FEWEST_STEPS = 64
 _FLOAT32_GRID, _FLOAT32_FINE = 2.0**-137, 2.0**-129
+# Compiled columns: the status is one of them.
+_WIDTH = len(COLUMNS) + 1
 #: Clustered over independent variance, of k and of λ.
 EFFECTS = ("k_design_effect", "lam_design_effect")
+#: Covariance of rank functions within rows and columns, and how many numbers that is.
+COVARIANCE, COVARIANCES = "line_covariance", 15
 #: Matrices that a thread takes at once.
 BATCH = 64
 
@@ -42,49 +46,54 @@ def fit_counts(
     estimator: Estimator = "rank_regression",
     workers: int | None = None,
     lines: Sequence[Lines | None] | None = None,
+    covariance: Array | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Fit a Weibull to every row of counts, as `fit_weibull` does to one.
 
-    Returns `COLUMNS` and ``status``, each (matrices,); with the `lines` of each matrix, None where
-    there are none, also `EFFECTS`, and errors clustered by rows and columns.
+    Returns `COLUMNS` and ``status``, each (matrices,). With the `lines` of each matrix, None where
+    there are none, also `EFFECTS` and `COVARIANCE`, (matrices, 15), and errors that are clustered
+    by rows and columns; with the `covariance` that an earlier call gave, NaN where there is none,
+    `EFFECTS` and clustered errors.
     """
-    from weibnb.fitting.clusters import clustered
-    from weibnb.fitting.kernels import STATUS, fit_rows
+    from weibnb.fitting.clusters import clustered, composed
+    from weibnb.fitting.kernels import STATUS
 
     trim, estimator = check_protocol(trim, estimator)
-    x, coarse = _grid(rows.labels)
-    likelihood = estimator == "maximum_likelihood"
+    alone = lines is None and covariance is None
 
     def job(part: slice) -> Array:
         some = rows.part(part)
-        size = 0 if lines is None else some.starts[-1] - some.starts[0]
-        v = np.zeros((2, size))
-        table: Array = fit_rows(some, x, coarse, trim, likelihood, MINIMUM_WEIGHTS, v)
-        return table if lines is None else clustered(table, some, v, lines[part])
+        table, v = influences(some, trim=trim, estimator=estimator, needed=not alone)
+        if lines is not None:
+            return clustered(table, some, v, lines[part])
+        return table if covariance is None else composed(table, some, v, covariance[part])
 
-    columns = np.concatenate(on_threads(job, slices(rows.exact.size, BATCH), workers)).T
-    fitted: dict[str, NDArray[Any]] = dict(zip(COLUMNS, columns, strict=False))
+    table = np.concatenate(on_threads(job, slices(rows.exact.size, BATCH), workers))
+    fitted: dict[str, NDArray[Any]] = dict(zip(COLUMNS, table.T, strict=False))
+    if not alone:
+        fitted |= zip(EFFECTS, table.T[_WIDTH:], strict=False)
     if lines is not None:
-        fitted |= zip(EFFECTS, columns[-len(EFFECTS) :], strict=True)
-    fitted["status"] = FIT_WORDS[columns[STATUS].astype(int)]
+        fitted[COVARIANCE] = table[:, _WIDTH + len(EFFECTS) :]
+    fitted["status"] = FIT_WORDS[table[:, STATUS].astype(int)]
     return fitted
 
 
-def influence_of(
-    rows: CountRows, *, trim: tuple[float, float], estimator: Estimator
-) -> NDArray[np.float64]:
-    """Give the influence of each bin on k and ln λ, (2, entries); zeros where there is no fit."""
+def influences(
+    rows: CountRows, *, trim: tuple[float, float], estimator: Estimator, needed: bool = True
+) -> tuple[Array, Array]:
+    """Fit every row of counts: the compiled columns, and the influence of each bin.
+
+    The influence on k and ln λ has the shape (2, entries), or (2, 0) where it is not `needed`; of
+    rows without a fit it is NaN.
+    """
     from weibnb.fitting.kernels import fit_rows
 
-    v = np.zeros((2, rows.columns.size))
-    fit_rows(rows, *_grid(rows.labels), trim, estimator == "maximum_likelihood", MINIMUM_WEIGHTS, v)
-    return v
-
-
-def _grid(labels: NDArray[np.int32]) -> tuple[Array, NDArray[np.int8]]:
-    """Give ln of the middle and of the lower edge of each bin, and which are too wide."""
-    low, high = label_values(labels), upper_edge(labels)
-    return np.log(np.stack([low / 2 + high / 2, low])), _coarseness(low, high)
+    low, high = label_values(rows.labels), upper_edge(rows.labels)
+    x = np.log(np.stack([low / 2 + high / 2, low]))
+    likelihood = estimator == "maximum_likelihood"
+    v = np.full((2, rows.starts[-1] - rows.starts[0] if needed else 0), np.nan)
+    table: Array = fit_rows(rows, x, _coarseness(low, high), trim, likelihood, MINIMUM_WEIGHTS, v)
+    return table, v
 
 
 def _coarseness(low: Array, high: Array) -> NDArray[np.int8]:

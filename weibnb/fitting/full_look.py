@@ -9,7 +9,7 @@ import numpy as np
 from weibnb.counting.formats import FORMATS, INTERVAL_WIDTH
 from weibnb.counting.second_look import Influence, line_sums
 from weibnb.fitting.clusters import counter_labels_of
-from weibnb.fitting.estimates import influence_of
+from weibnb.fitting.estimates import influences
 from weibnb.fitting.rows import CountRows
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class FullLook(NamedTuple):
     Attributes
     ----------
     products : ndarray of float64, shape (3,)
-        As of `weibnb.fitting.clusters.line_products`.
+        Sums over rows and over columns of the squares and the product of the sums of influences
+        on k and ln λ over each.
     row_rms, column_rms : ndarray of float64, shape (lines,)
         Root mean square of the finite weights of each; NaN where there are none.
     """
@@ -70,7 +71,8 @@ def look_at_all(
     """
     v = np.zeros((2, 0))
     if counts.labels.size:
-        v = influence_of(CountRows.of([counts]), trim=trim, estimator=estimator)
+        _, v = influences(CountRows.of([counts]), trim=trim, estimator=estimator)
+        v = np.nan_to_num(v)
     step = np.abs(v).max(1, initial=0.0) * max(shape) / 2.0**_BITS
     step[step == 0.0] = 1.0
     whole = np.rint(v / step[:, None]).astype(np.int64)

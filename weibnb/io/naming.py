@@ -9,6 +9,7 @@ stores matrices transposed, and the sets of words below them what is no projecti
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 WEIGHT_CLASSES: tuple[str, ...] = ("selection", "transmission", "value", "fused", "other")
 
@@ -239,7 +240,9 @@ def identify(name: str, shape: tuple[int, ...]) -> Role | Skip:
     if len(name) > _LONGEST_NAME:
         return Skip("unrecognised")
     words = [word for word in name.split(".") if word not in _WRAPPERS] or [""]
-    reason = _reason_from_ending(words, shape)
+    if "lora_" in name and any(word.startswith("lora_") for word in words):
+        return Skip("lora")
+    reason = _reason_from_ending(words[-2] if len(words) > 1 else "", words[-1], len(shape))
     if reason is not None:
         return Skip(reason)
     if words[-1] == "weight":
@@ -253,7 +256,7 @@ def identify(name: str, shape: tuple[int, ...]) -> Role | Skip:
     if not (len(shape) == 2 or stacked) or shape[0] < 1 or min(shape[-2:]) < 2:
         return Skip("not_a_matrix")
     return Role(
-        component=_tower_prefix(words[:position]) + component,
+        component=_tower_prefix(tuple(words[:position])) + component,
         layer=layer,
         expert=expert,
         stacked=stacked,
@@ -320,9 +323,10 @@ def _take_expert(path: list[str]) -> tuple[list[str], int | None]:
     return path, None
 
 
-def _tower_prefix(words: list[str]) -> str:
+@lru_cache(maxsize=1024)
+def _tower_prefix(words: tuple[str, ...]) -> str:
     """Return the prefix, with its dot, that the words before the layer number ask for."""
-    if words[-2:] == ["encoder", "layer"]:
+    if words[-2:] == ("encoder", "layer"):
         words = words[:-2]  # BERT and ViT write this in a model of one tower
     for name, marks in _TOWER_MARKS:
         if not marks.isdisjoint(words):
@@ -355,12 +359,10 @@ def _is_norm(word: str) -> bool:
     return "norm" in word or word.startswith("ln_") or word in _NORMS
 
 
-def _reason_from_ending(words: list[str], shape: tuple[int, ...]) -> str | None:
+@lru_cache(maxsize=1024)
+def _reason_from_ending(parent: str, last: str, dims: int) -> str | None:
     """Return the reason that the last words give, which holds whatever stands before."""
-    last, parent = words[-1], words[-2] if len(words) > 1 else ""
-    if any(word.startswith("lora_") for word in words):
-        return "lora"
-    mask = last == "bias" and len(shape) > 1 and parent in ("attn", "attention")
+    mask = last == "bias" and dims > 1 and parent in ("attn", "attention")
     if last in _BUFFERS or mask:
         return "buffer"
     if last == "bias" or last.endswith("_bias"):

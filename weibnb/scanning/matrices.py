@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from weibnb.counting.formats import FORMATS
@@ -23,8 +24,9 @@ from weibnb.messages import shortened
 from weibnb.scanning.structure import SecondLook
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterator, Mapping
 
+    from weibnb.counting.counts import Counts
     from weibnb.counting.dispatch import Counting, Pending
     from weibnb.counting.formats import Bits
     from weibnb.fitting.status import Status
@@ -101,8 +103,18 @@ class WeightTensor:
             return nbytes
         return nbytes * self.part.features // (self.part.groups * self.part.width)
 
-    def matrix(self, source: Source, expert: int) -> Matrix:
-        """Describe the matrix of one expert, not counted yet."""
+    def matrix(
+        self,
+        source: Source,
+        expert: int,
+        status: Status = "pending",
+        counts: Counts | None = None,
+        found: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Matrix:
+        """Describe the matrix of one expert, as one that is not counted yet or as it was.
+
+        `found` is what a `SecondLook` gave.
+        """
         rows, cols = self.features
         return Matrix(
             model=source.model,
@@ -114,8 +126,9 @@ class WeightTensor:
             dtype=self.info.dtype,
             rows=rows,
             cols=cols,
-            status="pending" if self.status in COUNTED else self.status,
-            counts=None,
+            status=status if self.status in COUNTED else self.status,
+            counts=counts,
+            **found,
         )
 
     def second_look(self, bits: Bits | None, structure: Structure) -> SecondLook:
@@ -161,9 +174,18 @@ class Listing:
     tensors: list[WeightTensor]
     error: CheckpointError | None = None
 
-    def matrices(self) -> list[Matrix]:
-        """Describe its matrices, none of them counted yet."""
-        return [t.matrix(self.source, expert) for t in self.tensors for expert in t.experts]
+    def cells(self) -> set[Cell]:
+        """Tell where its matrices belong."""
+        return {(t.role.layer, t.role.component, e) for t in self.tensors for e in t.experts}
+
+    def matrices(self, cells: Container[Cell] | None = None) -> list[Matrix]:
+        """Describe its matrices, or those of some `cells`, none of them counted yet."""
+        return [
+            tensor.matrix(self.source, expert)
+            for tensor in self.tensors
+            for expert in tensor.experts
+            if cells is None or (tensor.role.layer, tensor.role.component, expert) in cells
+        ]
 
 
 @dataclass(slots=True)
@@ -172,12 +194,12 @@ class MatrixInCounting:
 
     Attributes
     ----------
-    matrix : Matrix
-        Which one.
-    nbytes : int
-        Bytes of the matrix.
-    status : Status
-        What becomes of it when it was counted.
+    tensor : WeightTensor
+        The tensor that holds it.
+    source : Source
+        The checkpoint of that tensor.
+    expert : int
+        Which of its matrices.
     pending : Pending or None
         Its counts, when they are there.
     problem : str
@@ -188,9 +210,9 @@ class MatrixInCounting:
         What is looked at once the counts are there.
     """
 
-    matrix: Matrix
-    nbytes: int
-    status: Status
+    tensor: WeightTensor
+    source: Source
+    expert: int
     pending: Pending | None
     problem: str = ""
     origin: Origin | None = None
@@ -221,8 +243,8 @@ class MatrixInCounting:
             check_unchanged(self.origin)
         except CheckpointError as err:
             self.problem, counts, found = str(err), None, {}
-        status: Status = "unreadable" if self.problem else self.status
-        return replace(self.matrix, status=status, counts=counts, **found)
+        status: Status = "unreadable" if self.problem else self.tensor.status
+        return self.tensor.matrix(self.source, self.expert, status, counts, found)
 
 
 def list_matrices(planned: Planned, limits: Limits = DEFAULTS, *, fused: Fused = "keep") -> Listing:
@@ -278,7 +300,9 @@ def choose_tensors(
                 if status in COUNTED and name in unreadable:
                     status = "unreadable"
                 transposed = is_transposed(role, info.shape, checkpoint.config)
-                chosen.append(WeightTensor(info, replace(role, transposed=transposed), status))
+                if transposed != role.transposed:
+                    role = replace(role, transposed=transposed)
+                chosen.append(WeightTensor(info, role, status))
                 continue
             reason = f"its cell is taken by {shortened(next(iter(there.values())), 200)}"
         else:
@@ -394,10 +418,8 @@ def begin_counting(
                 if structure is not None:
                     kept = not in_place and (origin is not None or not pending.was_read)
                     look = tensor.second_look(part if kept else None, structure)
-            matrix = tensor.matrix(listing.source, expert)
-            yield MatrixInCounting(
-                matrix, tensor.nbytes, tensor.status, pending, problem, origin, look
-            )
+            source = listing.source
+            yield MatrixInCounting(tensor, source, expert, pending, problem, origin, look)
 
 
 def _weights(checkpoint: Checkpoint, tensor: WeightTensor, counting: Counting) -> Any:

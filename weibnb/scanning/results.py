@@ -41,6 +41,13 @@ _BATCH_BYTES = 1 << 26
 class Results:
     """Fits in the making: counted matrices go in, a Dataset comes out; used in a ``with`` block.
 
+    Attributes
+    ----------
+    store : Store or None
+        Where they are kept beyond the end of the process.
+    done : int
+        How many matrices are counted, those that a store held already included.
+
     Parameters
     ----------
     trim, estimator, experts, keep_counts, workers, structure, fields
@@ -87,6 +94,7 @@ class Results:
         self._batch: list[Matrix] = []
         self._bytes = 0
         self._flushed = time.monotonic()
+        self.done = 0
 
     def __enter__(self) -> Self:
         return self
@@ -115,14 +123,15 @@ class Results:
 
     def begin(self, listing: Listing, *, rescan: bool = False) -> set[Cell]:
         """Enter a checkpoint and its matrices; give the cells that are to be counted."""
-        source, matrices = listing.source, listing.matrices()
+        source, cells = listing.source, listing.cells()
         key = source.model, source.step
         self._sources[key] = source
         if self.store is not None:
             if listing.error is None:
-                self._cells[escape(source.model), source.step] = set(map(_cell, matrices))
-            return self.store.begin(source, matrices, rescan=rescan)
-        cells = {_cell(matrix) for matrix in matrices}
+                self._cells[escape(source.model), source.step] = cells
+            left = self.store.begin(source, listing.matrices(), rescan=rescan)
+            self.done += len(cells - left)
+            return left
         if cells:
             self._listings[key], self._open[key] = listing, set(cells)
         return cells
@@ -130,6 +139,7 @@ class Results:
     def add(self, matrix: Matrix) -> None:
         """Take over a matrix that was counted; a batch is kept at least twice a second."""
         self._batch.append(matrix)
+        self.done += 1
         self._bytes += 0 if matrix.lines is None else matrix.lines.nbytes
         waited = time.monotonic() - self._flushed
         full = len(self._batch) >= _BATCH_MATRICES or self._bytes >= _BATCH_BYTES
@@ -162,8 +172,7 @@ class Results:
                 matrix
                 for key, cells in self._open.items()
                 if key in reached
-                for matrix in self._listings[key].matrices()
-                if _cell(matrix) in cells
+                for matrix in self._listings[key].matrices(cells)
             ]
             untouched = set(self._open) - reached
             parts = [*self._columns, *([self._fit(waiting, counted=False)] if waiting else [])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import deque
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from weibnb.counting.dispatch import Counting
@@ -24,7 +25,7 @@ from weibnb.scanning.structure import check_structure
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import xarray as xr
     from tqdm import tqdm
@@ -37,17 +38,22 @@ class ScanInterrupted(KeyboardInterrupt):
 
     Attributes
     ----------
+    matrices : int
+        How many matrices are fitted.
     fits : xarray.Dataset or None
         Fits of the matrices that were counted, the others with status ``"pending"``; None if
-        nothing was counted.
+        nothing was counted. They are laid out, or read from the store, when they are asked for.
     """
 
-    def __init__(self, fits: xr.Dataset | None) -> None:
-        done = 0
-        if fits is not None:
-            done = int(fits["n_matrices"].where(~fits["status"].isin(["pending"]), 0).sum())
-        super().__init__(f"interrupted; {done} matrices were fitted and are in `.fits`")
-        self.fits = fits
+    def __init__(self, matrices: int, fits: Callable[[], xr.Dataset | None]) -> None:
+        super().__init__(f"interrupted; {matrices} matrices were fitted and are in `.fits`")
+        self.matrices = matrices
+        self._fits = fits
+
+    @cached_property
+    def fits(self) -> xr.Dataset | None:
+        """Lay out what was done."""
+        return self._fits()
 
 
 def scan(
@@ -201,18 +207,21 @@ def scan(
     except KeyboardInterrupt as err:
         stop = err
     found = any(listing.tensors for listing in listings)
+    planned = {(escape(one.model), one.step) for one in plan}
+
+    def lay_out() -> xr.Dataset | None:
+        return made.fits(planned.__contains__) if found and not made.empty else None
+
     try:
         with held():
             if found or len(plan) > 1:
-                for text in dict.fromkeys([*_left_out(listings), *problems]):
-                    warnings.warn(printable(text), UnreadableWarning, stacklevel=2)
-            if found and not made.empty:
-                planned = {(escape(one.model), one.step) for one in plan}
-                fits = made.fits(planned.__contains__)
+                _warn([*_left_out(listings), *problems])
+            if stop is None:
+                fits = lay_out()
     except KeyboardInterrupt as err:
         stop = err
     if stop is not None:
-        raise ScanInterrupted(fits) from stop
+        raise ScanInterrupted(made.done, lay_out) from stop
     if fits is None:
         raise _nothing_found(listings)
     return fits
@@ -237,12 +246,12 @@ def _count(
     def finish(item: MatrixInCounting) -> None:
         results.add(item.finish())
         problems.extend([item.problem] if item.problem else [])
-        bar.update(0 if item.was_read else item.nbytes)
+        bar.update(0 if item.was_read else item.tensor.nbytes)
 
     try:
         for item in begin_counting(listing, counting, cells, structure=results.structure):
-            bar.set_postfix_str(printable(item.matrix.parameter[-60:]), refresh=False)
-            bar.update(item.nbytes if item.was_read else 0)
+            bar.set_postfix_str(printable(item.tensor.info.name[-60:]), refresh=False)
+            bar.update(item.tensor.nbytes if item.was_read else 0)
             waiting.append(item)
             load += item.load
             while load > 1:
@@ -269,6 +278,12 @@ def _nbytes(listing: Listing, cells: set[Cell]) -> int:
         for expert in tensor.experts
         if (tensor.role.layer, tensor.role.component, expert) in cells
     )
+
+
+def _warn(problems: list[str]) -> None:
+    """Tell what could not be read, each problem once."""
+    for text in dict.fromkeys(problems):
+        warnings.warn(printable(text), UnreadableWarning, stacklevel=3)
 
 
 def _left_out(listings: Sequence[Listing]) -> list[str]:

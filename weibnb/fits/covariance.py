@@ -1,0 +1,62 @@
+"""Errors of what is computed from counts, clustered by what a scan kept of rows and columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from weibnb.fits.rows import as_cells, count_blocks
+from weibnb.fitting.estimates import BATCH, COVARIANCE, COVARIANCES
+from weibnb.parallel import on_threads, slices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from weibnb.fitting.rows import CountRows
+
+    Array = NDArray[np.float64]
+
+
+def covariance_of(fits: xr.Dataset) -> NDArray[np.float64]:
+    """Covariance of rank functions within rows and columns: an array (*counts, 15).
+
+    Of a cell of experts it is their mean; NaN where it is not known.
+    """
+    shape = fits["counts"].shape
+    if COVARIANCE not in fits:
+        return np.full((*shape, COVARIANCES), np.nan)
+    known = fits[COVARIANCE].values
+    if known.ndim <= len(shape):
+        known = known[..., None, :]
+    return np.broadcast_to(known, (*shape, COVARIANCES))
+
+
+def standard_error_of(
+    fits: xr.Dataset,
+    influence: Callable[[CountRows], NDArray[Any]],
+    workers: int | None = None,
+) -> xr.DataArray:
+    """Give the standard error of a value of every cell, from the influence of each weight on it.
+
+    `influence` gives it by bin, with mean zero over each matrix, NaN for one that has no value. The
+    errors are clustered by rows and columns where the scan looked at them, else independent; a
+    mixture-of-experts cell has the median over its experts.
+    """
+    from weibnb.fitting.rank_functions import standard_errors
+
+    covariance, errors = covariance_of(fits), np.full(fits["counts"].shape, np.nan)
+    for block in count_blocks(fits):
+        known = covariance[block.place].reshape(-1, COVARIANCES)
+
+        def job(part: slice, rows: CountRows = block.rows, known: Array = known) -> Array:
+            some = rows.part(part)
+            return standard_errors(some, influence(some), known[part])
+
+        found = np.concatenate(on_threads(job, slices(len(known), BATCH), workers))
+        errors[block.place] = found.reshape(errors[block.place].shape)
+    cells = xr.DataArray(errors, dims=fits["counts"].dims, name="error").to_dataset()
+    return as_cells(cells, fits)["error"]

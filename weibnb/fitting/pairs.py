@@ -1,0 +1,150 @@
+"""Change of k and ln λ between two checkpoints of one matrix, with the errors of the change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from weibnb.fitting.clusters import counter_labels_of, counter_of, widening
+from weibnb.fitting.estimates import influences
+from weibnb.fitting.kernels import LAM, OK, STATUS, K
+from weibnb.fitting.rows import CountRows
+from weibnb.fitting.weibull import check_protocol
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from weibnb.counting.counts import Counts
+    from weibnb.counting.formats import Bits
+    from weibnb.counting.lines import Lines
+    from weibnb.fitting.weibull import Estimator
+
+    Array = NDArray[np.float64]
+
+
+class Change(NamedTuple):
+    """How far the estimates of one matrix moved from one checkpoint to another.
+
+    Attributes
+    ----------
+    k, k_se : float
+        Change of k, and its standard error.
+    log_lam, log_lam_se : float
+        Change of ln λ, and its standard error.
+    """
+
+    k: float
+    k_se: float
+    log_lam: float
+    log_lam_se: float
+
+
+def change_between(
+    before: Counts,
+    after: Counts,
+    lines: tuple[Lines, Lines] | None,
+    *,
+    trim: tuple[float, float] | None = None,
+    estimator: Estimator = "rank_regression",
+) -> Change:
+    """Compare one matrix in two checkpoints: what it has in common is no noise.
+
+    Parameters
+    ----------
+    before, after : Counts
+        How often each magnitude occurs.
+    lines : tuple of Lines, or None
+        The same rows and columns of both, as `weibnb.counting.lines` chooses them by size alone;
+        both as stored, neither transposed.
+    trim, estimator
+        The protocol, as of `weibnb.scan`.
+
+    Returns
+    -------
+    Change
+        NaN where a fit failed; errors NaN without lines, or with lines of different shapes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not valid.
+
+    Notes
+    -----
+    With v_ij / n the influence of weight (i, j) before and v'_ij / n' after, d_ij is their
+    difference, and the variance that of d clustered by rows and by columns,
+    Σ_i (Σ_j d_ij)² + Σ_j (Σ_i d_ij)² - Σ_ij d_ij², never less than Σ_ij d_ij²: all of them scaled
+    up from the lines. It is 0 for a copy, and the sum of both variances for matrices that have
+    nothing in common. The formats of both may differ.
+
+    Examples
+    --------
+    >>> from weibnb import count_magnitudes
+    >>> from weibnb.counting.formats import as_bits
+    >>> from weibnb.counting.lines import lines_of
+    >>> rng = np.random.default_rng(0)
+    >>> base = rng.normal(size=(256, 256))
+    >>> tuned = base + 0.02 * rng.normal(size=(256, 256))
+    >>> lines = tuple(lines_of(*as_bits(w), (256, 256)) for w in (base, tuned))
+    >>> change = change_between(count_magnitudes(base), count_magnitudes(tuned), lines)
+    >>> bool(abs(change.k) < 3 * change.k_se), change.k_se < 0.001
+    (True, True)
+    """
+    trim, estimator = check_protocol(trim, estimator)
+    made = [_made(counts, trim, estimator) for counts in (before, after)]
+    if any(one is None for one in made):
+        return Change(*[np.nan] * 4)
+    (before_estimates, v), (after_estimates, w) = (one for one in made if one is not None)
+    moved = after_estimates - before_estimates
+    errors = np.full(2, np.nan)
+    if lines is not None and _alike(*lines):
+        pairs = ((before, v), (after, w))
+        rows, columns = (
+            _looked_up(pairs[1], lines[1], which) - _looked_up(pairs[0], lines[0], which)
+            for which in ("rows", "columns")
+        )
+        errors = np.sqrt(_variance(rows, columns))
+    return Change(*np.stack([moved, errors], 1).ravel().tolist())
+
+
+def _made(counts: Counts, trim: Any, estimator: Estimator) -> tuple[Array, Array] | None:
+    """Give k and ln λ, and the influence of each bin over n, of a matrix that can be fitted."""
+    table, v = influences(CountRows.of([counts]), trim=trim, estimator=estimator)
+    if table[0, STATUS] != OK:
+        return None
+    return np.array([table[0, K], np.log(table[0, LAM])]), v / counts.n
+
+
+def _alike(one: Lines, other: Lines) -> bool:
+    """Whether lines are those of matrices of one shape."""
+    return one.rows.shape == other.rows.shape and one.columns.shape == other.columns.shape
+
+
+def _looked_up(made: tuple[Counts, Array], lines: Lines, which: str) -> Array:
+    """Influence of each weight of the rows, or of the columns: an array (2, ...)."""
+    counts, v = made
+    bits: Bits = getattr(lines, which)
+    of_counter = counter_labels_of(lines.dtype, exact=counts.exact)
+    first, stop = np.searchsorted(of_counter, [counts.labels[0], counts.labels[-1] + 1])
+    first = max(first, 1)  # counter 0 is that of zeros
+    labels = of_counter[first:stop]
+    at = np.searchsorted(counts.labels, labels)
+    table = np.zeros((2, labels.size + 1))
+    table[:, :-1] = np.where(counts.labels[at] == labels, v[:, at], 0.0)
+    mask, shift = counter_of(lines.dtype)
+    place = ((bits & mask) >> shift).astype(np.int64) - first
+    found: Array = table[:, np.where((place >= 0) & (place < labels.size), place, labels.size)]
+    return found
+
+
+def _variance(rows: Array, columns: Array) -> Array:
+    """Clustered variance of the sum over a matrix, from some of its rows and columns."""
+    looked_at, width = rows.shape[1:]
+    height, columns_looked_at = columns.shape[1:]
+    up, across = height / looked_at, width / columns_looked_at
+    own = ((rows**2).sum((1, 2)) * up + (columns**2).sum((1, 2)) * across) / 2
+    of_rows, of_columns = (rows.sum(2) ** 2).sum(1) * up, (columns.sum(1) ** 2).sum(1) * across
+    beyond = np.maximum(of_rows + of_columns - 2 * own, 0.0)
+    variance: Array = own + beyond * widening(min(looked_at, columns_looked_at))
+    return variance
