@@ -307,3 +307,16 @@ def test_a_recorder_looks_at_the_weights_of_the_step(fields: bool) -> None:
     assert ("row_rms" in fits) == fields
     with pytest.raises(ValueError, match="`fields` must come with"):
         wb.Recorder(model, structure=False, fields=True)
+
+
+def test_dead_lines_of_a_cell_are_unknown_where_those_of_one_expert_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(dispatch, "resolve_devices", lambda device: [torch.device("cpu")])
+    name = EXPERT.format(0, "{}", "up_proj")
+    experts = {name.format(i): torch.from_numpy(np.abs(drawn(seed=i)) + 1) for i in range(3)}
+    assert wb.scan({"m": experts}, device="cuda")["dead_cols"].item() == 0
+    for i in (1, 2):
+        experts[name.format(i)][:, 3] = 0.0
+    assert wb.scan({"m": experts}, device="cuda")["dead_cols"].item() == -1

@@ -25,12 +25,12 @@ def median_present(array: NDArray[Any], axis: int = -1) -> NDArray[Any]:
     return middle
 
 
-def mean_present(array: NDArray[Any], axis: int = -1) -> NDArray[Any]:
-    """Take the mean of what is not NaN, NaN where nothing is: of covariances it is one."""
-    number = np.isfinite(array).sum(axis)
-    with np.errstate(invalid="ignore"):
-        mean: NDArray[Any] = np.nansum(array, axis) / np.where(number > 0, number, np.nan)
-    return mean
+def _typical(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Take the median over experts, the fifth axis; of covariances the mean, which is one."""
+    if name != COVARIANCE:
+        return median_present(array, axis=4)
+    number = np.isfinite(array).sum(4)
+    return np.asarray(np.nansum(array, 4) / np.where(number > 0, number, np.nan))
 
 
 def robust_spread(array: NDArray[Any]) -> NDArray[Any]:
@@ -55,10 +55,10 @@ def merge_experts(cells: Arrays) -> Arrays:
         elif name == "max_abs":
             merged[name] = np.fmax.reduce(array, -1)
         elif name == "n":
-            merged[name] = merge_statistic(name, array, -1)
+            middle = median_present(np.where(present, array, np.nan))
+            merged[name] = np.nan_to_num(middle).astype(int)
         elif array.dtype.kind == "f":
-            middle_of = mean_present if name == COVARIANCE else median_present
-            merged[name] = middle_of(array, axis=4)
+            merged[name] = _typical(name, array)
         else:
             merged[name] = np.take_along_axis(array, first, -1)[..., 0]
     merged |= {name: _dead(cells[name], present) for name in DEAD if name in cells}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from weibnb.counting.formats import FORMATS
@@ -23,7 +24,7 @@ from weibnb.messages import shortened
 from weibnb.scanning.structure import SecondLook
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterator, Mapping
 
     from weibnb.counting.counts import Counts
     from weibnb.counting.dispatch import Counting, Pending
