@@ -15,7 +15,6 @@ from tests.fits.helpers import EXPERT, Q, back_to_version, change, normal, round
 from weibnb.fits import layout, store_schema
 from weibnb.fits.schema import DEAD, FIELDS, SCALES, prepare
 from weibnb.fits.select import keep_cells
-from weibnb.fitting.estimates import COVARIANCE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -40,8 +40,6 @@ COLUMNS = {
     **dict.fromkeys(DEAD, "INTEGER"),
     COVARIANCE: "BLOB",
 }
-#: How many numbers of 8 bytes each BLOB holds.
-NUMBERS = {"magnitude_quantile": len(QUANTILES), COVARIANCE: COVARIANCES}
 #: What NULL stands for in a column of integers, where it is not 0.
 NO_INTEGER = dict.fromkeys(DEAD, -1)
 #: How many numbers of 8 bytes each BLOB holds.
@@ -80,7 +78,6 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "UPDATE matrix SET se_kind = 'independent' WHERE k_se IS NOT NULL",
     ),
     2: (
-        "ALTER TABLE matrix ADD COLUMN line_covariance BLOB",
         "ALTER TABLE matrix ADD COLUMN h_row REAL",
         "ALTER TABLE matrix ADD COLUMN h_row_se REAL",
         "ALTER TABLE matrix ADD COLUMN h_col REAL",

@@ -123,12 +123,6 @@ def with_effects(table: Array, beyond: Array) -> Array:
     return effects
 
 
-def _of_every_line(products: Array, k: float, b: float, correlation: float) -> Array:
-    """Covariance of k and ln λ beyond that of independent weights, from every row and column."""
-    of_k, of_b, mixed = products - 2.0 * np.array([k * k, b * b, correlation * k * b])
-    return np.array([[of_k, mixed], [mixed, of_b]])
-
-
 def _products(sums: Array, lines: int) -> Array:
     """Sum the products of sums over lines, scaled up from those there are to all of them."""
     every: Array = sums.T @ sums * (lines / len(sums))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from weibnb.counting.formats import FORMATS
@@ -24,7 +23,7 @@ from weibnb.messages import shortened
 from weibnb.scanning.structure import SecondLook
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Iterator
 
     from weibnb.counting.counts import Counts
     from weibnb.counting.dispatch import Counting, Pending
