@@ -59,11 +59,11 @@ def fit_counts(
     from weibnb.fitting.kernels import STATUS
 
     trim, estimator = check_protocol(trim, estimator)
-    alone = lines is None and covariance is None
+    alone, grid = lines is None and covariance is None, bin_grid(rows.labels)
 
     def job(part: slice) -> Array:
         some = rows.part(part)
-        table, v = influences(some, trim=trim, estimator=estimator, needed=not alone)
+        table, v = influences(some, trim=trim, estimator=estimator, grid=grid, needed=not alone)
         if lines is not None:
             return clustered(table, some, v, lines[part])
         return table if covariance is None else composed(table, some, v, covariance[part])
@@ -79,21 +79,31 @@ def fit_counts(
 
 
 def influences(
-    rows: CountRows, *, trim: tuple[float, float], estimator: Estimator, needed: bool = True
+    rows: CountRows,
+    *,
+    trim: tuple[float, float],
+    estimator: Estimator,
+    grid: tuple[Array, NDArray[np.int8]] | None = None,
+    needed: bool = True,
 ) -> tuple[Array, Array]:
     """Fit every row of counts: the compiled columns, and the influence of each bin.
 
     The influence on k and ln λ has the shape (2, entries), or (2, 0) where it is not `needed`; of
-    rows without a fit it is NaN.
+    rows without a fit it is NaN. `grid` is `bin_grid` of their labels, if that is at hand.
     """
     from weibnb.fitting.kernels import fit_rows
 
-    low, high = label_values(rows.labels), upper_edge(rows.labels)
-    x = np.log(np.stack([low / 2 + high / 2, low]))
+    x, coarse = bin_grid(rows.labels) if grid is None else grid
     likelihood = estimator == "maximum_likelihood"
     v = np.full((2, rows.starts[-1] - rows.starts[0] if needed else 0), np.nan)
-    table: Array = fit_rows(rows, x, _coarseness(low, high), trim, likelihood, MINIMUM_WEIGHTS, v)
+    table: Array = fit_rows(rows, x, coarse, trim, likelihood, MINIMUM_WEIGHTS, v)
     return table, v
+
+
+def bin_grid(labels: NDArray[np.int32]) -> tuple[Array, NDArray[np.int8]]:
+    """Give ln|w| of bins read as intervals and as values, (2, bins), and how coarse they are."""
+    low, high = label_values(labels), upper_edge(labels)
+    return np.log(np.stack([low / 2 + high / 2, low])), _coarseness(low, high)
 
 
 def _coarseness(low: Array, high: Array) -> NDArray[np.int8]:
