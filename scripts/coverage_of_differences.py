@@ -92,7 +92,7 @@ def gaps(rng: Rng, name: str, shape: tuple[int, int], draws: int) -> list[str]:
         some = range(start, min(start + 50, draws))
         run = {_NAME.format(i): LAWS[name][0](rng, *shape) for i in some}
         fits = wb.scan({"m": run}, workers=1, progress=False)
-        gap, closed = body_tail(fits, workers=1), closure(fits)
+        gap, closed = body_tail(fits, errors=True, workers=1), closure(fits, errors=True)
         columns = (gap.gap_excess, gap.gap_excess_se, closed.excess, closed.excess_se)
         found.append(np.stack([column.values.ravel() for column in columns]))
     gap_excess, gap_se, excess, excess_se = np.concatenate(found, 1)

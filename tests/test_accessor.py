@@ -171,7 +171,7 @@ def test_types_are_those_of_the_functions(fits: xr.Dataset) -> None:
     with pytest.raises(TypeError, match="colour"):
         accessor.drift(colour="red")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="positional"):
-        accessor.body_tail(1)  # type: ignore[call-arg]
+        accessor.body_tail(1)  # type: ignore[arg-type, call-arg]
 
 
 def test_completion_knows_verbs_and_their_arguments(fits: xr.Dataset) -> None:

@@ -352,7 +352,8 @@ def test_errors_of_gap_and_closure_are_their_spread(h: float, estimator: Any) ->
     rng = np.random.default_rng(12)
     run = {UP.format(i): scaled_rows(rng, h) for i in range(300)}
     fits = wb.scan({"m": run}, estimator=estimator)
-    for table, name in ((body_tail(fits), "gap_excess"), (closure(fits), "excess")):
+    for function, name in ((body_tail, "gap_excess"), (closure, "excess")):
+        table = function(fits, errors=True)
         claimed = float((table[f"{name}_se"] ** 2).mean() ** 0.5)
         assert claimed == pytest.approx(float(table[name].std()), rel=0.2)
         assert table[f"{name}_se"].dims == table[name].dims
@@ -363,11 +364,13 @@ def test_errors_of_gap_and_closure_without_lines_are_independent() -> None:
     weights = rng.normal(size=(400, 300)) * np.exp(0.5 * rng.normal(size=(400, 1)))
     plain, lined = one(weights, structure=False), one(weights)
     for function, name in ((body_tail, "gap_excess_se"), (closure, "excess_se")):
-        table = function(plain)
-        assert 0 < value(table, name) < value(function(lined), name)
+        assert name not in function(plain)
+        table = function(plain, errors=True)
+        assert 0 < value(table, name) < value(function(lined, errors=True), name)
         bare = plain.drop_vars("line_covariance")
-        assert value(function(bare), name) == value(table, name)
-    assert np.isnan(value(closure(plain.drop_vars("counts")), "excess_se"))
+        assert value(function(bare, errors=True), name) == value(table, name)
+    with pytest.raises(ValueError, match="must hold counts"):
+        closure(plain.drop_vars("counts"), errors=True)
 
 
 def test_errors_of_gap_and_closure_of_experts_are_of_a_typical_one() -> None:
@@ -376,7 +379,7 @@ def test_errors_of_gap_and_closure_of_experts_are_of_a_typical_one() -> None:
     run[EXPERT.format(5)] = np.zeros((96, 96), "f4")
     cell, each = (wb.scan({"m": run}, experts=how, structure=False) for how in EXPERTS)
     for function, name in ((body_tail, "gap_excess_se"), (closure, "excess_se")):
-        single = function(each)[name].squeeze()
+        single = function(each, errors=True)[name].squeeze()
         assert bool(single.sel(expert=5).isnull())
         middle = single.median("expert").item()
-        assert value(function(cell), name) == pytest.approx(middle, rel=0.02)
+        assert value(function(cell, errors=True), name) == pytest.approx(middle, rel=0.02)

@@ -36,13 +36,15 @@ _PROBABILITIES = np.array([0.1, 0.5, 0.9, 0.99, 0.999])
 _GINI, _KURTOSIS, _LARGEST = range(5, 8)
 
 
-def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
+def body_tail(fits: xr.Dataset, *, errors: bool = False, workers: int | None = None) -> xr.Dataset:
     """Fit the central 80 %, 90 % and all of the weights, and compare k of the three.
 
     Parameters
     ----------
     fits : xarray.Dataset
         Fits with counts. Their estimator is kept, their trim is not.
+    errors : bool
+        Give ``gap_excess_se`` as well, for twice the cost.
     workers : int, optional
         Threads; by default the cores that this process may use.
 
@@ -52,7 +54,8 @@ def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
         With a dim ``trim`` (central share 0.8, 0.9, 1.0): ``k`` (dimensionless), ``lam`` (units
         of the weights), ``k_se``, ``lam_se``, and ``gaussian_k``, what a perfect Gaussian gives.
         Without it: ``gap``, k at 80 % less k at 100 %; ``gaussian_gap``, the same of a perfect
-        Gaussian; ``gap_excess``, their difference, and ``gap_excess_se``, its standard error.
+        Gaussian; ``gap_excess``, their difference, and with `errors` ``gap_excess_se``, its
+        standard error.
 
     Raises
     ------
@@ -106,8 +109,10 @@ def body_tail(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
         "gap": (gap, "k of the central 80 % less k of all", "1"),
         "gaussian_gap": (gaussian_gap, "The gap of a Gaussian", "1"),
         "gap_excess": (gap - gaussian_gap, "Gap beyond that of a Gaussian", "1"),
-        "gap_excess_se": (_gap_error(fits, estimator, workers), "Its standard error", "1"),
     }
+    if errors:
+        error = _gap_error(fits, estimator, workers)
+        columns["gap_excess_se"] = (error, "Standard error of gap_excess", "1")
     result.attrs = {"estimator": estimator}
     return result.assign(assemble(columns))
 
@@ -124,13 +129,17 @@ def _gap_error(fits: xr.Dataset, estimator: Estimator, workers: int | None) -> x
     return standard_error_of(fits, influence, workers)
 
 
-def closure(fits: xr.Dataset) -> xr.Dataset:
+def closure(fits: xr.Dataset, *, errors: bool = False, workers: int | None = None) -> xr.Dataset:
     """Compare the mean square that the fitted Weibull implies with the one that was measured.
 
     Parameters
     ----------
     fits : xarray.Dataset
-        Fits; counts are needed for the error alone.
+        Fits; counts are needed for the errors alone.
+    errors : bool
+        Give ``excess_se`` as well, for the cost of a refit and more.
+    workers : int, optional
+        Threads for the errors; by default the cores that this process may use.
 
     Returns
     -------
@@ -138,8 +147,8 @@ def closure(fits: xr.Dataset) -> xr.Dataset:
         ``ratio``, λ²Γ(1+2/k) over the mean square of the fitted (non-zero) weights;
         ``relative_error`` = 100 (ratio - 1) in %; ``gaussian_ratio``, the ratio that a perfect
         Gaussian gives by the same protocol; ``excess`` = 100 (ratio / gaussian_ratio - 1) in %,
-        the misfit beyond the Gaussian's, and ``excess_se``, its standard error in %, NaN without
-        counts.
+        the misfit beyond the Gaussian's, and with `errors` ``excess_se``, its standard error
+        in %.
 
     Raises
     ------
@@ -169,7 +178,7 @@ def closure(fits: xr.Dataset) -> xr.Dataset:
     >>> round(float(closed.gaussian_ratio), 4), abs(float(closed.excess.squeeze())) < 1
     (1.1781, True)
     """
-    fits = prepare(fits, "rms", "zero_fraction")
+    fits = prepare(fits, "rms", "zero_fraction", *(("counts",) if errors else ()))
     ideal = gaussian_anchor(fits)
     expected = float(raw_moment(2, ideal.k, ideal.lam_over_rms))
     k, lam = fits["k"], fits["lam"]
@@ -182,16 +191,16 @@ def closure(fits: xr.Dataset) -> xr.Dataset:
         "excess": (
             100 * (ratio / expected - 1), "Error of the Γ closure beyond a Gaussian's", "%",
         ),
-        "excess_se": (100 * ratio / expected * _closure_error(fits), "Its standard error", "%"),
     }  # fmt: skip
+    if errors:
+        error = 100 * ratio / expected * _closure_error(fits, workers)
+        columns["excess_se"] = (error, "Standard error of excess", "%")
     protocol = ("estimator", "trim_lower", "trim_upper")
     return assemble(columns, {name: fits.attrs[name] for name in protocol})
 
 
-def _closure_error(fits: xr.Dataset) -> xr.DataArray:
-    """Give the standard error of ln(λ²Γ(1+2/k) / mean square), NaN without counts."""
-    if "counts" not in fits:
-        return xr.full_like(fits["k"], np.nan)
+def _closure_error(fits: xr.Dataset, workers: int | None) -> xr.DataArray:
+    """Give the standard error of ln(λ²Γ(1+2/k) / mean square)."""
     estimator, trim = protocol_of(fits)
 
     def influence(rows: CountRows) -> Array:
@@ -209,7 +218,7 @@ def _closure_error(fits: xr.Dataset) -> xr.DataArray:
         slope = 2 / k**2 * special.digamma(1 + 2 / k)
         return np.asarray(2 * v[1] - slope[matrix] * v[0] - square / mean[matrix] + 1)
 
-    return standard_error_of(fits, influence)
+    return standard_error_of(fits, influence, workers)
 
 
 def heaviness(fits: xr.Dataset, *, workers: int | None = None) -> xr.Dataset:
