@@ -41,9 +41,7 @@ _ALL = (
     Rule("layer-gap", "error", "layers are not there", models.layer_gap),
     Rule("missing-tensors", "error", "a layer lacks a matrix", models.missing_tensors),
     Rule("shape-conflict", "error", "shapes contradict each other", models.shape_conflict),
-    Rule(
-        "mixed-shards", "error", "files of different origin", models.shards_of_different_origin
-    ),
+    Rule("mixed-shards", "error", "files of different origin", models.shards_of_different_origin),
     Rule("same-matrix", "warning", "the same matrix twice", copies.same_matrix),
     Rule("dead-lines", "warning", "rows or columns of zeros", lines.dead_lines),
     Rule("nearly-dead-lines", "warning", "rows or columns near zero", lines.nearly_dead_lines),
@@ -141,9 +139,7 @@ def _names(names: Iterable[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _run(
-    material: Material, rules: Iterable[Rule]
-) -> tuple[list[Finding], list[NotLookedAt]]:
+def _run(material: Material, rules: Iterable[Rule]) -> tuple[list[Finding], list[NotLookedAt]]:
     """Go by rules: what they found, and what they could not answer."""
     found: list[Finding] = []
     unseen: list[NotLookedAt] = []

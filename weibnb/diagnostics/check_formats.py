@@ -13,6 +13,8 @@ from weibnb.fits.schema import package_version
 from weibnb.messages import check_choice, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from weibnb.diagnostics.findings import Cell, Check, Finding
 
 Format: TypeAlias = Literal["text", "json", "junit", "sarif", "github"]
@@ -55,7 +57,13 @@ def write_check(check: Check, form: Format = "text") -> str:
 checkpoint again from the state that was trained, and scan it.
     """
     check_choice("form", form, FORMATS)
-    writers = {"text": str, "json": _json, "junit": _junit, "sarif": _sarif, "github": _github}
+    writers: dict[Format, Callable[[Check], str]] = {
+        "text": str,
+        "json": _json,
+        "junit": _junit,
+        "sarif": _sarif,
+        "github": _github,
+    }
     return writers[form](check)
 
 
@@ -108,7 +116,7 @@ def _json(check: Check) -> str:
 
 
 def _junit(check: Check) -> str:
-    """Write one test case for each rule: failed by errors and warnings, skipped if not looked at."""
+    """Write one test case for each rule; errors and warnings fail it."""
     by_rule: dict[str, list[Finding]] = {name: [] for name in RULES}
     for finding in check.findings:
         by_rule[finding.rule].append(finding)

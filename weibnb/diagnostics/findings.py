@@ -159,19 +159,23 @@ class Check:
 
     def __str__(self) -> str:
         found = [f"{severity:<7}  {rule}: {text}" for severity, rule, text in self.lines()]
-        unseen = [f"not looked at  {one.rule}: {printable(one.reason)}" for one in self.not_looked_at]
+        unseen = [
+            f"not looked at  {one.rule}: {printable(one.reason)}" for one in self.not_looked_at
+        ]
         return "\n".join([self.headline, *found, *unseen])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         rows = "".join(_row(*line) for line in self.lines())
-        rows += "".join(_row("not looked at", o.rule, printable(o.reason)) for o in self.not_looked_at)
+        rows += "".join(
+            _row("not looked at", o.rule, printable(o.reason)) for o in self.not_looked_at
+        )
         return f"<p>{html.escape(self.headline)}</p><table>{rows}</table>"
 
 
 def _same_line(finding: Finding) -> tuple[str, str]:
-    """Findings of one rule in one model share a line."""
+    """Tell findings apart that do not share a line: by rule and model."""
     return finding.rule, finding.cells[0].model if finding.cells else ""
 
 

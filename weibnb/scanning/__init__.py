@@ -1,7 +1,8 @@
 """The functions that take a path, a model or a run.
 
 `scan` joins reading, counting and fitting; `recorder` does the same for a live model, step by step;
-`locate` looks at the weights again for outliers and dead rows; `hyperparameters` finds how a run
+`locate` looks at the weights again for outliers and dead rows; `check` tells whether a checkpoint
+is healthy; `hyperparameters` finds how a run
 was trained beside its weights; `matrices` chooses the tensors, `listing` bounds the grid that
 they are laid out on; `results` keeps the fits.
 """
@@ -10,5 +11,14 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["hyperparameters", "listing", "locate", "matrices", "recorder", "results", "scan"],
+    submodules=[
+        "check",
+        "hyperparameters",
+        "listing",
+        "locate",
+        "matrices",
+        "recorder",
+        "results",
+        "scan",
+    ],
 )

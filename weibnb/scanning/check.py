@@ -157,7 +157,7 @@ class WeightsReader:
         found: dict[Cell, tuple[float, int]] = {}
         for key, bits, dtype, width in read_again(self.fits, self.source, flagged):
             if FORMATS[dtype].bits.itemsize > 1 and (few := few_levels(bits, width)):
-                found[Cell(*_place(key), tensor=key["parameter"])] = few
+                found[Cell(*_place(key))] = few
         return found
 
     def dead_lines(self) -> pd.DataFrame:

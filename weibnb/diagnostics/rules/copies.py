@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,21 +38,36 @@ def same_matrix(material: Material) -> Found:
         yield NotLookedAt("same-matrix", "whether equal counts are equal bits needs the weights")
     whole = _whole(by_content)
     yield from _whole_checkpoints(whole, material.starts)
-    between: dict[tuple[Checkpoint, Checkpoint], list[Cell]] = defaultdict(list)
     for cells in groups:
-        places: dict[Checkpoint, list[Cell]] = defaultdict(list)
-        for cell in cells:
-            places[_checkpoint(cell)].append(cell)
-        for several in places.values():
+        for several in _by_checkpoint(cells).values():
             if len(several) > 1:
                 yield _within(several, digests)
-        for first, second in combinations(places, 2):
-            common = {cell[2:5] for cell in places[first]}
-            if {first, second} <= material.starts:
-                continue  # models that begin with the same seed
-            if whole.get(first) != whole.get(second) or first not in whole:
-                between[first, second] += [c for c in places[second] if c[2:5] in common]
-    for (first, _), cells in between.items():
+    yield from _between(groups, whole, material.starts)
+
+
+def _by_checkpoint(cells: list[Cell]) -> dict[Checkpoint, list[Cell]]:
+    """Sort matrices by the checkpoint that they are in."""
+    places: dict[Checkpoint, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        places[_checkpoint(cell)].append(cell)
+    return places
+
+
+def _between(
+    groups: list[list[Cell]], whole: Mapping[Checkpoint, frozenset[Any]], starts: set[Checkpoint]
+) -> Iterator[Finding]:
+    """Tell of matrices that another checkpoint has in the same place, unless it has them all."""
+    found: dict[tuple[Checkpoint, Checkpoint], list[Cell]] = defaultdict(list)
+    for cells in groups:
+        places = _by_checkpoint(cells)
+        first = next(iter(places))
+        there = {cell[2:5] for cell in places[first]}
+        for second in list(places)[1:]:
+            same_seed = {first, second} <= starts
+            same_file = first in whole and whole[first] == whole.get(second)
+            if not same_seed and not same_file:
+                found[first, second] += [cell for cell in places[second] if cell[2:5] in there]
+    for (first, _), cells in found.items():
         if cells:
             yield _unchanged(first, cells)
 

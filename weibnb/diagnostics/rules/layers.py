@@ -90,7 +90,7 @@ def _cell(one: xr.DataArray | xr.Dataset) -> Cell:
 
 
 def untrained(material: Material) -> Found:
-    """Checkpoints in which every layer of components looks as it was drawn, at one scale."""
+    """Checkpoints most of whose matrices look as they were drawn, at one scale in all layers."""
     needed = ("r2", "kurtosis", "rms", "n", "k_se", "dtype")
     if missing := [name for name in needed if name not in material.fits]:
         yield NotLookedAt("untrained", f"the fits lack {', '.join(missing)}; scan again")
@@ -99,9 +99,7 @@ def untrained(material: Material) -> Found:
     fits = material.fits
     order = ["model", "step", "component", "layer", *(["expert"] * ("expert" in fits["k"].dims))]
     shape = (*(fits.sizes[dim] for dim in order[:3]), -1)
-    columns = {
-        name: fits[name].transpose(*order).values.reshape(shape) for name in (*needed, "k")
-    }
+    columns = {name: fits[name].transpose(*order).values.reshape(shape) for name in (*needed, "k")}
     laws = _laws(fits)
     for i, model in enumerate(material.models):
         for j, number in enumerate(fits["step"].values.tolist()):
@@ -164,11 +162,11 @@ def _components(
             close &= ~(np.abs(part[name] - law.expected[i]) > margin)
         drawn = [c for c in np.flatnonzero(there.any(1)) if close[c][there[c]].all()]
         common = [c for c in drawn if _one_scale(size[c][there[c]], noise[c][there[c]])]
-        agreeing = sum(int(there[c].sum()) - 1 for c in common)
         known = [c for c in drawn if _is_scale(size[c][there[c]], noise[c][there[c]], init_std)]
-        if agreeing >= FEWEST_AGREEING or known:
-            at = common if agreeing >= FEWEST_AGREEING else known
-            return law.name, [int(c) for c in at], max(agreeing, 0)
+        agreeing = sum(int(there[c].sum()) - 1 for c in common)
+        for at in (common if agreeing >= FEWEST_AGREEING else [], known):
+            if at and 2 * there[at].sum() > there.sum():
+                return law.name, [int(c) for c in at], agreeing
     return None
 
 

@@ -28,10 +28,12 @@ def dead_lines(material: Material) -> Found:
     if material.reader is not None and not there:
         found = material.reader.dead_lines()
         keys = ["model", "step", "layer", "component", "expert", "parameter", "axis"]
-        for key, number in found.groupby(keys, sort=False).size().items():
-            model, step, layer, component, expert, parameter, axis = key  # type: ignore[misc]
-            cell = Cell(str(model), int(step), int(layer), str(component), int(expert), parameter)
-            yield from _finding(material, cell, str(axis), int(number))
+        for _, table in found.groupby(keys, sort=False):
+            one = table.iloc[0]
+            numbers = {name: int(one[name]) for name in ("step", "layer", "expert")}
+            words = {"model": str(one["model"]), "component": str(one["component"])}
+            cell = Cell(**words, **numbers, tensor=str(one["parameter"]))
+            yield from _finding(material, cell, str(one["axis"]), len(table))
         return
     unseen = 0
     for matrix in material.matrices:
@@ -80,7 +82,9 @@ def nearly_dead_lines(material: Material) -> Found:
     fits = material.fits
     names = [f"{axis}_rms" for axis, _ in _AXES if f"{axis}_rms" in fits]
     if not names:
-        yield NotLookedAt("nearly-dead-lines", "needs the RMS of rows and columns: scan(fields=True)")
+        yield NotLookedAt(
+            "nearly-dead-lines", "needs the RMS of rows and columns: scan(fields=True)"
+        )
         return
     for name, words in zip(names, ("rows", "columns"), strict=False):
         yield from _nearly(material, fits[name], words)
@@ -105,5 +109,7 @@ def _nearly(material: Material, rms: xr.DataArray, words: str) -> Found:
             continue
         value = int(found.item())
         text = f"{value:,} {words} have an RMS below {NEARLY:g} of the median one."
-        step = "Look at them in fits.row_rms and fits.col_rms; a unit that never fires may be pruned."
+        step = (
+            "Look at them in fits.row_rms and fits.col_rms; a unit that never fires may be pruned."
+        )
         yield Finding("nearly-dead-lines", "warning", (cell,), value, 0, text, step)

@@ -160,9 +160,7 @@ def _counts_by_cell(fits: xr.Dataset) -> dict[tuple[int, ...], dict[int, Counts]
     return found
 
 
-def _of_cell(
-    place: dict[Any, Any], row: dict[str, Any], counts: dict[int, Counts]
-) -> list[Matrix]:
+def _of_cell(place: dict[Any, Any], row: dict[str, Any], counts: dict[int, Counts]) -> list[Matrix]:
     """Give the matrices of one cell."""
     where = Cell(
         str(place["model"]),

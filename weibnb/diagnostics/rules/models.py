@@ -62,7 +62,7 @@ def layer_gap(material: Material) -> Found:
 
 
 def _below(last: int, first: int) -> range:
-    """Number the layers that may be missing; none of numbers that no model has."""
+    """Count the layers that may be missing; none where the numbers are no model's."""
     return range(first, last + 1 if last < 100_000 else first)
 
 
@@ -118,10 +118,14 @@ def shape_conflict(material: Material) -> Found:
                 text = f"it takes {matrix.cols:,} features, the other layers take {width:,}."
                 cells = (matrix.cell,)
                 yield Finding("shape-conflict", "error", cells, matrix.cols, width, text, step)
-            sides = {n for layer in layers.values() for m in layer.values() for n in (m.rows, m.cols)}
+            sides = {
+                n for layer in layers.values() for m in layer.values() for n in (m.rows, m.cols)
+            }
             promised = hidden[place[0]]
             if tower == "" and promised > 0 and sides and promised not in sides:
-                text = f"config.json says hidden_size {promised:.0f}, which no matrix has as a side."
+                text = (
+                    f"config.json says hidden_size {promised:.0f}, which no matrix has as a side."
+                )
                 found = (Cell(*place),)
                 yield Finding("shape-conflict", "error", found, 0, promised, text, step)
 
@@ -204,7 +208,9 @@ def adapters(material: Material) -> Found:
         found = [entry["tensor"] for entry in entries if entry["reason"] == "lora"]
         if found:
             cells = tuple(Cell(*place, layer_in(name), tensor=name) for name in found)
-            text = f"{len(found):,} adapter tensors are not merged: the fits are of the base weights."
+            text = (
+                f"{len(found):,} adapter tensors are not merged: the fits are of the base weights."
+            )
             step = "Merge them first: model.merge_and_unload()."
             yield Finding("adapters", "note", cells, len(found), 0, text, step)
 

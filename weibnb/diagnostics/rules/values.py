@@ -93,7 +93,8 @@ def saturation(material: Material) -> Found:
         share = int(counts.packed[-1]) / counts.n
         limit = SATURATED[matrix.scaled] if matrix.dtype in EIGHT_BITS else 0.0
         if share > limit:
-            text = f"{100 * share:.2g} % of its weights lie at {largest:.5g}, the largest {matrix.dtype}."
+            there = f"{largest:.5g}, the largest {matrix.dtype}"
+            text = f"{100 * share:.2g} % of its weights lie at {there}."
             step = "Convert it again with a smaller scale, or from a wider format."
             yield Finding("saturation", "warning", (matrix.cell,), share, limit, text, step)
     yield from _without_counts(material, "saturation")
@@ -121,7 +122,8 @@ def underflow(material: Material) -> Found:
 def comb(material: Material) -> Found:
     """Few distinct magnitudes in a format that has many."""
     step = "Take the checkpoint from before it was quantised, if you want to judge the training."
-    by_row = material.reader.levels() if material.reader is not None else {}
+    found = material.reader.levels() if material.reader is not None else {}
+    by_row = {cell[:5]: levels for cell, levels in found.items()}
     for matrix, counts in _counted(material):
         if matrix.dtype in EIGHT_BITS or counts.n < WEIGHTS_A_LEVEL:
             continue
@@ -130,9 +132,10 @@ def comb(material: Material) -> Found:
         if (levels <= limit and matrix.status != "constant") or ternary:
             text = f"it has {levels:,} distinct magnitudes alone, as after a quantisation."
             yield Finding("comb", "warning", (matrix.cell,), levels, limit, text, step)
-        elif matrix.cell in by_row:
-            value, of = by_row[matrix.cell]
-            text = f"{of:,} neighbours in a row have {value:.3g} distinct magnitudes, as after a quantisation."
+        elif matrix.cell[:5] in by_row:
+            value, of = by_row[matrix.cell[:5]]
+            few = f"{of:,} neighbours in a row have {value:.3g} distinct magnitudes"
+            text = f"{few}, as after a quantisation."
             yield Finding("comb", "warning", (matrix.cell,), value, of, text, step)
     yield from _without_counts(material, "comb")
     if material.reader is None:
