@@ -19,7 +19,7 @@ from weibnb.fits.files import SUFFIXES, open_fits
 from weibnb.fits.schema import DIMS, escape, prepare
 from weibnb.fits.store_schema import STORE_SUFFIXES
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
-from weibnb.scanning.locate import dead_lines, open_again, read_again
+from weibnb.scanning.locate import dead_lines, find_outliers, open_again, read_again
 from weibnb.scanning.scan import scan
 
 if TYPE_CHECKING:
@@ -159,6 +159,10 @@ class WeightsReader:
             if FORMATS[dtype].bits.itemsize > 1 and (few := few_levels(bits, width)):
                 found[Cell(*_place(key))] = few
         return found
+
+    def outliers(self) -> pd.DataFrame:
+        """List weights that stand out, also in their own rows and columns."""
+        return find_outliers(self.fits, source=self.source, top=1)
 
     def dead_lines(self) -> pd.DataFrame:
         """List rows and columns that are zero throughout."""

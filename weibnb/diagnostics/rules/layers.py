@@ -18,6 +18,7 @@ from weibnb.fitting import weibull
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pandas as pd
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -50,8 +51,11 @@ def far_layer(material: Material) -> Found:
         reason = f"takes {FEWEST_LAYERS} fitted layers of a component"
         yield NotLookedAt("far-layer", reason)
         return
+    fits = material.fits
+    if "scaled" in fits:  # λ is that of the stored values, which the scale tensor decides
+        fits = fits.assign(lam=fits["lam"].where(~fits["scaled"]))
     for name, symbol in ESTIMATES.items():
-        pooled = pool_layers(material.fits, of=name)
+        pooled = pool_layers(fits, of=name)
         for at in np.argwhere(pooled["stands_out"].values):
             one = pooled.isel(dict(zip(pooled["stands_out"].dims, at, strict=True)))
             value, expected = float(one["estimate"]), float(one["expected"])
@@ -68,13 +72,35 @@ def outliers(material: Material) -> Found:
     if missing := [name for name in NEEDED if name not in material.fits]:
         yield NotLookedAt("outliers", f"the fits lack {', '.join(missing)}; scan again")
         return
+    if material.reader is not None:
+        yield from _placed(material.reader.outliers())
+        return
     strength = outlier_strength(material.fits)
     ratio = (material.fits["max_abs"] / strength["threshold"]).where(strength["needs_look"])
     for at in np.argwhere(ratio.notnull().values):
         one = ratio[tuple(at)]
         text = f"its largest |w| is {float(one):.3g} times the threshold for outliers."
-        step = "weibnb.find_outliers(fits) gives row, column and value."
+        step = "It may lie in a row of large scale: weibnb.find_outliers(fits) looks at those."
         yield Finding("outliers", "note", (_cell(one),), float(one), 1.0, text, step)
+
+
+def _placed(table: pd.DataFrame) -> Iterator[Finding]:
+    """Tell of matrices by the largest of their outliers, which were looked at in their rows."""
+    keys = ["model", "step", "layer", "component", "expert"]
+    for _, rows in table.groupby(keys, sort=False):
+        one = rows.iloc[0]
+        cell = Cell(
+            str(one["model"]),
+            int(one["step"]),
+            int(one["layer"]),
+            str(one["component"]),
+            int(one["expert"]),
+            str(one["parameter"]),
+        )
+        where = f"row {int(one['row']):,}, column {int(one['col']):,}"
+        text = f"{int(one['total']):,} weights stand out; the largest is {one['value']:.3g} in {where}."
+        step = "weibnb.find_outliers(fits) lists them."
+        yield Finding("outliers", "note", (cell,), float(one["total"]), 0, text, step)
 
 
 def _cell(one: xr.DataArray | xr.Dataset) -> Cell:

@@ -30,9 +30,14 @@ def dead_lines(material: Material) -> Found:
         keys = ["model", "step", "layer", "component", "expert", "parameter", "axis"]
         for _, table in found.groupby(keys, sort=False):
             one = table.iloc[0]
-            numbers = {name: int(one[name]) for name in ("step", "layer", "expert")}
-            words = {"model": str(one["model"]), "component": str(one["component"])}
-            cell = Cell(**words, **numbers, tensor=str(one["parameter"]))
+            cell = Cell(
+                str(one["model"]),
+                int(one["step"]),
+                int(one["layer"]),
+                str(one["component"]),
+                int(one["expert"]),
+                str(one["parameter"]),
+            )
             yield from _finding(material, cell, str(one["axis"]), len(table))
         return
     unseen = 0

@@ -36,6 +36,9 @@ class Reader(Protocol):
     def levels(self) -> Mapping[Cell, tuple[float, int]]:
         """Give distinct magnitudes, and of how many neighbours, where rows have few of them."""
 
+    def outliers(self) -> pd.DataFrame:
+        """List weights that stand out, also in their own rows and columns."""
+
     def dead_lines(self) -> pd.DataFrame:
         """List rows and columns that are zero throughout."""
 
