@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 
 import weibnb as wb
-from weibnb.diagnostics.rules.values import LARGEST
+from weibnb.diagnostics.rules.values import LARGEST, SMALLEST_NORMAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def healthy(layers: int, rng: np.random.Generator) -> Weights:
         spread = rng.uniform(0.1, 0.6) * np.exp(0.05 * rng.normal(size=layers))
         heavy = rng.random() < 0.3
         for layer in range(layers):
-            draws = rng.standard_normal(shape, np.float32)
+            draws = rng.normal(size=shape)
             if heavy:
                 draws = draws / np.sqrt(rng.chisquare(HEAVIER, shape) / HEAVIER)
             rows = np.exp(spread[layer] * rng.normal(size=(shape[0], 1)))
@@ -71,7 +71,7 @@ def healthy(layers: int, rng: np.random.Generator) -> Weights:
 
 
 def stored(weights: Weights, dtype: str, *, common_scale: float = 0.0) -> Weights:
-    """Round weights to a format, 8-bit ones after scaling, by one scale each unless one is given."""
+    """Round weights to a format; 8-bit ones are scaled, each matrix by itself unless told."""
     kind = DTYPES[dtype]
     if not dtype.startswith("F8"):
         return {name: array.astype(kind) for name, array in weights.items()}
@@ -125,28 +125,27 @@ def _grid_of_matrix(array: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.round(array / scale) * scale)
 
 
-def _copy(weights: Weights, dtype: str) -> None:
+def _copy(weights: Weights, _: str) -> None:
     weights[name_of(5, "mlp.gate_proj")] = weights[name_of(2, "mlp.gate_proj")].copy()
 
 
-def _drop_layer(weights: Weights, dtype: str) -> None:
+def _drop_layer(weights: Weights, _: str) -> None:
     for matrix in SHAPES:
         del weights[name_of(3, matrix)]
 
 
-def _drop_matrix(weights: Weights, dtype: str) -> None:
+def _drop_matrix(weights: Weights, _: str) -> None:
     del weights[name_of(3, "mlp.down_proj")]
 
 
-def _cut(weights: Weights, dtype: str) -> None:
+def _cut(weights: Weights, _: str) -> None:
     weights[name_of(3, "mlp.up_proj")] = weights[name_of(3, "mlp.up_proj")][: WIDE // 2]
 
 
 def _below(weights: Weights, dtype: str) -> None:
     """Divide a matrix until its format hardly holds it."""
     array = weights[name_of(2, "mlp.up_proj")].astype(np.float64)
-    smallest = float(ml_dtypes.finfo(DTYPES[dtype]).smallest_normal)
-    array *= 0.3 * smallest / np.sqrt((array**2).mean())
+    array *= 0.3 * SMALLEST_NORMAL[dtype] / np.sqrt((array**2).mean())
     weights[name_of(2, "mlp.up_proj")] = array.astype(np.float32).astype(DTYPES[dtype])
 
 

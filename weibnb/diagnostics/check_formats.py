@@ -9,8 +9,9 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from weibnb.diagnostics.check import RULES
+from weibnb.diagnostics.findings import sentence_of
 from weibnb.fits.schema import package_version
-from weibnb.messages import check_choice, printable
+from weibnb.messages import check_choice, counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,13 +66,6 @@ checkpoint again from the state that was trained, and scan it.
         "github": _github,
     }
     return writers[form](check)
-
-
-def _sentence(finding: Finding) -> str:
-    """Say what was found, where, and what to do."""
-    where = str(finding.cells[0]) if finding.cells else "all"
-    more = f" (with {len(finding.cells) - 1:,} others)" if len(finding.cells) > 1 else ""
-    return printable(f"{where}{more}: {finding.text} {finding.next_step}")
 
 
 def _number(value: float) -> float | None:
@@ -133,9 +127,9 @@ def _junit(check: Check) -> str:
     )
     for name, found in by_rule.items():
         case = ET.SubElement(suite, "testcase", classname="weibnb", name=name)
-        lines = "\n".join(_sentence(one) for one in found[:_MOST])
+        lines = "\n".join(sentence_of(one) for one in found[:_MOST])
         if name in failed:
-            about = f"{len(found):,} findings: {_sentence(found[0])}"
+            about = f"{counted(len(found), 'finding')}: {sentence_of(found[0])}"
             failure = ET.SubElement(case, "failure", message=about, type=found[0].severity)
             failure.text = lines
         elif name in skipped:
@@ -164,7 +158,7 @@ def _sarif(check: Check) -> str:
             "ruleId": one.rule,
             "ruleIndex": names.index(one.rule),
             "level": _LEVELS[one.severity],
-            "message": {"text": _sentence(one)},
+            "message": {"text": sentence_of(one)},
             "locations": [_location(cell) for cell in one.cells[:1]],
             "relatedLocations": [_location(cell) for cell in one.cells[1:_CELLS]],
         }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 import pandas as pd
 
-from weibnb.messages import check_choice, printable, shortened
+from weibnb.messages import check_choice, counted, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -137,14 +137,14 @@ class Check:
     def headline(self) -> str:
         """Say in one sentence how many findings there are."""
         found = Counter(finding.severity for finding in self.findings)
-        counted = [f"{found[s]:,} {s}{'s'[: found[s] != 1]}" for s in SEVERITIES if found[s]]
-        return f"{printable(self.about)}: {', '.join(counted) or 'nothing found'}."
+        numbers = [counted(found[word], word) for word in SEVERITIES if found[word]]
+        return f"{printable(self.about)}: {', '.join(numbers) or 'nothing found'}."
 
     def at_least(self, severity: Severity) -> tuple[Finding, ...]:
         """Give the findings of a severity and of those above it."""
         check_choice("severity", severity, SEVERITIES)
-        counted = SEVERITIES[: SEVERITIES.index(severity) + 1]
-        return tuple(finding for finding in self.findings if finding.severity in counted)
+        wanted = SEVERITIES[: SEVERITIES.index(severity) + 1]
+        return tuple(finding for finding in self.findings if finding.severity in wanted)
 
     def lines(self) -> list[tuple[Severity, str, str]]:
         """Fold the findings of a rule in a model into severity, rule and sentence."""
@@ -153,8 +153,7 @@ class Check:
             several = list(group)
             first = several[0]
             more = f" and {len(several) - 1:,} more" if len(several) > 1 else ""
-            sentence = f"{_where(first.cells)}{more}: {first.text} {first.next_step}"
-            lines.append((first.severity, first.rule, printable(sentence)))
+            lines.append((first.severity, first.rule, sentence_of(first, more)))
         return lines
 
     def __str__(self) -> str:
@@ -174,6 +173,12 @@ class Check:
         return f"<p>{html.escape(self.headline)}</p><table>{rows}</table>"
 
 
+def sentence_of(finding: Finding, more: str = "") -> str:
+    """Say where something was found, what, and what to do; names are printable."""
+    where = _where(finding.cells)
+    return printable(f"{where}{more}: {finding.text} {finding.next_step}")
+
+
 def _same_line(finding: Finding) -> tuple[str, str]:
     """Tell findings apart that do not share a line: by rule and model."""
     return finding.rule, finding.cells[0].model if finding.cells else ""
@@ -181,7 +186,7 @@ def _same_line(finding: Finding) -> tuple[str, str]:
 
 def _where(cells: tuple[Cell, ...]) -> str:
     """Name one cell, and count the others of the same finding."""
-    more = f" (with {len(cells) - 1:,} others)" if len(cells) > 1 else ""
+    more = f" (with {counted(len(cells) - 1, 'other')})" if len(cells) > 1 else ""
     return f"{cells[0] if cells else 'all'}{more}"
 
 

@@ -14,6 +14,7 @@ from weibnb.diagnostics.pooling import ESTIMATES, FALSE_ALARM, FEWEST_LAYERS, po
 from weibnb.diagnostics.rules.values import EIGHT_BITS
 from weibnb.fits.schema import protocol_of
 from weibnb.fitting import weibull
+from weibnb.messages import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +99,9 @@ def _placed(table: pd.DataFrame) -> Iterator[Finding]:
             str(one["parameter"]),
         )
         where = f"row {int(one['row']):,}, column {int(one['col']):,}"
-        text = f"{int(one['total']):,} weights stand out; the largest is {one['value']:.3g} in {where}."
+        largest = f"the largest is {one['value']:.3g} in {where}"
+        weights = counted(int(one["total"]), "weight")
+        text = f"{weights} beyond the others of row and column; {largest}."
         step = "weibnb.find_outliers(fits) lists them."
         yield Finding("outliers", "note", (cell,), float(one["total"]), 0, text, step)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
+from weibnb.fitting.status import FITTED
+from weibnb.messages import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
 #: RMS over the median one below which a row or column is nearly dead.
 NEARLY = 1e-4
-_AXES = (("row", "rows"), ("col", "columns"))
+_AXES = ("row", "col")
+_NOUNS = {"row": ("row", "rows"), "col": ("column", "columns")}
 
 
 def dead_lines(material: Material) -> Found:
@@ -27,6 +30,7 @@ def dead_lines(material: Material) -> Found:
     there = _seen_by_scan(material)
     if material.reader is not None and not there:
         found = material.reader.dead_lines()
+        empty = {m.cell[:5] for m in material.matrices if m.status == "all_zero"}
         keys = ["model", "step", "layer", "component", "expert", "parameter", "axis"]
         for _, table in found.groupby(keys, sort=False):
             one = table.iloc[0]
@@ -38,31 +42,32 @@ def dead_lines(material: Material) -> Found:
                 int(one["expert"]),
                 str(one["parameter"]),
             )
-            yield from _finding(material, cell, str(one["axis"]), len(table))
+            if cell[:5] not in empty:
+                yield from _finding(material, cell, str(one["axis"]), len(table))
         return
     unseen = 0
     for matrix in material.matrices:
         dead = there.get(matrix.cell[:4])
+        if matrix.status == "all_zero":
+            continue
         if dead is not None:
-            for (axis, _), number in zip(_AXES, dead, strict=True):
+            for axis, number in zip(_AXES, dead, strict=True):
                 yield from _finding(material, matrix.cell, axis, number)
-        elif matrix.status != "all_zero" and (
-            matrix.counts is None or matrix.counts.zeros >= max(min(matrix.rows, matrix.cols), 1)
-        ):
-            unseen += matrix.counts is not None or matrix.status in ("ok", "scaled", "partial")
+        elif matrix.counts is not None:
+            unseen += matrix.counts.zeros >= max(min(matrix.rows, matrix.cols), 1)
+        else:
+            unseen += matrix.status in FITTED
     if unseen:
-        reason = (
-            f"{unseen:,} matrices have zeros enough for a dead row or column, and nobody looked; "
-            "check the checkpoint itself"
-        )
+        matrices = counted(unseen, "matrix", "matrices")
+        reason = f"nobody looked at {matrices} with zeros enough; check the checkpoint itself"
         yield NotLookedAt("dead-lines", reason)
 
 
 def _finding(material: Material, cell: Cell, axis: str, number: int) -> Iterator[Finding]:
     """Tell of dead lines, but for those of a start."""
     if number > 0 and (cell.model, cell.step) not in material.starts:
-        words = dict(_AXES)[axis] if number > 1 else {"row": "row", "col": "column"}[axis]
-        text = f"{number:,} {words} {'are' if number > 1 else 'is'} zero throughout."
+        lines = counted(number, *_NOUNS[axis])
+        text = f"{lines} {'are' if number > 1 else 'is'} zero throughout."
         step = "fits.weibull.dead_lines() names them; a unit that never fires may be pruned."
         yield Finding("dead-lines", "warning", (cell,), number, 0, text, step)
 
@@ -73,7 +78,7 @@ def _seen_by_scan(material: Material) -> dict[tuple[Any, ...], tuple[int, int]]:
     if "dead_rows" not in fits or "dead_cols" not in fits or "expert" in fits["k"].dims:
         return {}
     order = ("model", "step", "layer", "component")
-    tables = [fits[f"dead_{axis}s"].transpose(*order) for axis, _ in _AXES]
+    tables = [fits[f"dead_{axis}s"].transpose(*order) for axis in _AXES]
     rows, cols = (table.fillna(-1).values.astype(int) for table in tables)
     labels = [fits[dim].values.tolist() for dim in order]
     return {
@@ -85,17 +90,15 @@ def _seen_by_scan(material: Material) -> dict[tuple[Any, ...], tuple[int, int]]:
 def nearly_dead_lines(material: Material) -> Found:
     """Rows and columns whose RMS is far below the median one, but not zero."""
     fits = material.fits
-    names = [f"{axis}_rms" for axis, _ in _AXES if f"{axis}_rms" in fits]
-    if not names:
-        yield NotLookedAt(
-            "nearly-dead-lines", "needs the RMS of rows and columns: scan(fields=True)"
-        )
-        return
-    for name, words in zip(names, ("rows", "columns"), strict=False):
-        yield from _nearly(material, fits[name], words)
+    looked_at = [axis for axis in _AXES if f"{axis}_rms" in fits]
+    if not looked_at:
+        reason = "needs the RMS of rows and columns: scan(fields=True)"
+        yield NotLookedAt("nearly-dead-lines", reason)
+    for axis in looked_at:
+        yield from _nearly(material, fits[f"{axis}_rms"], axis)
 
 
-def _nearly(material: Material, rms: xr.DataArray, words: str) -> Found:
+def _nearly(material: Material, rms: xr.DataArray, axis: str) -> Found:
     """Count the lines of each cell that are nearly dead."""
     line = next(str(dim) for dim in rms.dims if dim not in material.fits["k"].dims)
     rms = rms.where(rms > 0)
@@ -113,7 +116,8 @@ def _nearly(material: Material, rms: xr.DataArray, words: str) -> Found:
         if (cell.model, cell.step) in material.starts:
             continue
         value = int(found.item())
-        text = f"{value:,} {words} have an RMS below {NEARLY:g} of the median one."
+        lines = counted(value, *_NOUNS[axis])
+        text = f"{lines} {'have' if value > 1 else 'has'} an RMS below {NEARLY:g} of the median."
         step = (
             "Look at them in fits.row_rms and fits.col_rms; a unit that never fires may be pruned."
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
 from weibnb.diagnostics.rules.material import layer_in
-from weibnb.messages import shortened
+from weibnb.messages import counted, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -102,7 +102,8 @@ def _strangers(material: Material, place: Checkpoint) -> list[dict[str, Any]]:
     """Give the tensors of a checkpoint that may do a matrix's work, but are not recognised."""
     words = ("unrecognised", "quantized", "not_a_matrix", "convolution")
     entries = material.left_out.get(place, [])
-    return [e for e in entries if e["reason"] in words or "taken by" in e["reason"]]
+    there = [entry for entry in entries if 0 not in entry["shape"]]
+    return [e for e in there if e["reason"] in words or "taken by" in e["reason"]]
 
 
 def shape_conflict(material: Material) -> Found:
@@ -196,7 +197,13 @@ def mixed_formats(material: Material) -> Found:
                 formats[matrix.dtype].append(matrix.cell)
         if len(formats) > 1:
             parts = sorted(formats.items(), key=lambda item: -len(item[1]))
-            text = ", ".join(f"{len(cells):,} matrices in {name}" for name, cells in parts) + "."
+            text = (
+                ", ".join(
+                    f"{counted(len(cells), 'matrix', 'matrices')} in {name}"
+                    for name, cells in parts
+                )
+                + "."
+            )
             cells = tuple(cell for _, rest in parts[1:] for cell in rest)
             step = "Rounding differs between them: compare layers of one format."
             yield Finding("mixed-formats", "note", cells, len(formats), 1, text, step)
@@ -208,9 +215,8 @@ def adapters(material: Material) -> Found:
         found = [entry["tensor"] for entry in entries if entry["reason"] == "lora"]
         if found:
             cells = tuple(Cell(*place, layer_in(name), tensor=name) for name in found)
-            text = (
-                f"{len(found):,} adapter tensors are not merged: the fits are of the base weights."
-            )
+            tensors = counted(len(found), "adapter tensor")
+            text = f"{tensors} not merged: the fits are of the base weights."
             step = "Merge them first: model.merge_and_unload()."
             yield Finding("adapters", "note", cells, len(found), 0, text, step)
 
@@ -226,7 +232,7 @@ def not_fitted(material: Material) -> Found:
         found = [e["tensor"] for e in entries if e["reason"] in ("unrecognised", "quantized")]
         if found:
             cells = tuple(Cell(*place, layer_in(name), tensor=name) for name in found)
-            text = f"{len(found):,} tensors may be matrices, and are not fitted."
+            text = f"{counted(len(found), 'tensor')} not fitted that may hold matrices."
             yield Finding("not-fitted", "note", cells, len(found), 0, text, step)
 
 

@@ -49,7 +49,8 @@ def nonfinite(material: Material) -> Found:
     """NaN or infinite weights."""
     for matrix in material.matrices:
         if matrix.nonfinite:
-            text = f"{matrix.nonfinite:,} weights are NaN or infinite."
+            are = "weights are" if matrix.nonfinite > 1 else "weight is"
+            text = f"{matrix.nonfinite:,} {are} NaN or infinite."
             step = "Go back to a checkpoint from before the loss diverged, or write this one again."
             yield Finding("nonfinite", "error", (matrix.cell,), matrix.nonfinite, 0, text, step)
 
@@ -61,6 +62,7 @@ def all_zero(material: Material) -> Found:
         if matrix.status == "all_zero" and not start:
             text = "every weight is zero."
             yield Finding("all-zero", "error", (matrix.cell,), 1.0, 1.0, text, _WRITE_AGAIN)
+    yield from _merged_experts(material, "all-zero")
 
 
 def constant(material: Material) -> Found:
@@ -69,6 +71,7 @@ def constant(material: Material) -> Found:
         if matrix.status == "constant" and not (matrix.counts and matrix.counts.zeros):
             text = "all weights have one magnitude."
             yield Finding("constant", "error", (matrix.cell,), 1, 2, text, _WRITE_AGAIN)
+    yield from _merged_experts(material, "constant")
 
 
 def unreadable(material: Material) -> Found:
@@ -127,6 +130,8 @@ def comb(material: Material) -> Found:
     for matrix, counts in _counted(material):
         if matrix.dtype in EIGHT_BITS or counts.n < WEIGHTS_A_LEVEL:
             continue
+        if matrix.status == "constant" and not counts.zeros:
+            continue
         levels, limit = counts.labels.size, min(FEW_LEVELS, counts.n / WEIGHTS_A_LEVEL)
         ternary = matrix.status == "constant" and counts.zeros > 0
         if (levels <= limit and matrix.status != "constant") or ternary:
@@ -147,6 +152,13 @@ def _counted(material: Material) -> Iterator[tuple[Matrix, Counts]]:
     for matrix in material.matrices:
         if matrix.counts is not None:
             yield matrix, matrix.counts
+
+
+def _merged_experts(material: Material, rule: str) -> Found:
+    """Say that single experts cannot be told apart, where there are no counts of them."""
+    fits = material.fits
+    if "counts" not in fits and bool((fits["n_matrices"] > 1).any()):
+        yield NotLookedAt(rule, "single experts need counts; scan with keep_counts=True")
 
 
 def _without_counts(material: Material, rule: str) -> Found:
