@@ -11,6 +11,7 @@ from scipy import stats
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
 from weibnb.diagnostics.outliers import NEEDED, outlier_strength
 from weibnb.diagnostics.pooling import ESTIMATES, FALSE_ALARM, FEWEST_LAYERS, pool_layers
+from weibnb.diagnostics.rules.material import cell_of
 from weibnb.diagnostics.rules.values import EIGHT_BITS
 from weibnb.fits.schema import protocol_of
 from weibnb.fitting import weibull
@@ -65,7 +66,7 @@ def far_layer(material: Material) -> Found:
             text = f"{symbol} is {value:.4g}, the other layers lead to expect {expected:.4g}."
             step = "Look at its Weibull plot beside a neighbour's: weibnb.explore(fits)."
             p = float(one["p_holm"])
-            yield Finding("far-layer", "warning", (_cell(one),), p, FALSE_ALARM, text, step)
+            yield Finding("far-layer", "warning", (cell_of(one),), p, FALSE_ALARM, text, step)
 
 
 def outliers(material: Material) -> Found:
@@ -82,7 +83,7 @@ def outliers(material: Material) -> Found:
         one = ratio[tuple(at)]
         text = f"its largest |w| is {float(one):.3g} times the threshold for outliers."
         step = "It may lie in a row of large scale: weibnb.find_outliers(fits) looks at those."
-        yield Finding("outliers", "note", (_cell(one),), float(one), 1.0, text, step)
+        yield Finding("outliers", "note", (cell_of(one),), float(one), 1.0, text, step)
 
 
 def _placed(table: pd.DataFrame) -> Iterator[Finding]:
@@ -104,18 +105,6 @@ def _placed(table: pd.DataFrame) -> Iterator[Finding]:
         text = f"{weights} beyond the others of row and column; {largest}."
         step = "weibnb.find_outliers(fits) lists them."
         yield Finding("outliers", "note", (cell,), float(one["total"]), 0, text, step)
-
-
-def _cell(one: xr.DataArray | xr.Dataset) -> Cell:
-    """Name the cell that a selection of one label of each dim is."""
-    expert = int(one["expert"]) if "expert" in one.coords else -1
-    return Cell(
-        str(one["model"].item()),
-        int(one["step"]),
-        int(one["layer"]),
-        str(one["component"].item()),
-        expert,
-    )
 
 
 def untrained(material: Material) -> Found:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
+from weibnb.diagnostics.rules.material import cell_of
 from weibnb.fitting.status import FITTED
 from weibnb.messages import counted
 
@@ -105,14 +106,7 @@ def _nearly(material: Material, rms: xr.DataArray, axis: str) -> Found:
     number = (rms < NEARLY * rms.median(line)).sum(line)
     for at in np.argwhere(number.values > 0):
         found = number[tuple(at)]
-        labels = {dim: found[dim].item() for dim in found.dims}
-        cell = Cell(
-            str(labels["model"]),
-            int(labels["step"]),
-            int(labels["layer"]),
-            str(labels["component"]),
-            int(labels.get("expert", -1)),
-        )
+        cell = cell_of(found)
         if (cell.model, cell.step) in material.starts:
             continue
         value = int(found.item())

@@ -145,6 +145,17 @@ def layer_in(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def cell_of(one: xr.DataArray | xr.Dataset) -> Cell:
+    """Name the cell that a selection of one label of each dim is."""
+    return Cell(
+        str(one["model"].item()),
+        int(one["step"]),
+        int(one["layer"]),
+        str(one["component"].item()),
+        int(one["expert"]) if "expert" in one.coords else -1,
+    )
+
+
 def _counts_by_cell(fits: xr.Dataset) -> dict[tuple[int, ...], dict[int, Counts]]:
     """Give the counts of every cell, by expert."""
     found: dict[tuple[int, ...], dict[int, Counts]] = {}
