@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from weibnb.interrupts import held, signals_as_interrupts
 from weibnb.io.files import UnreadableWarning
-from weibnb.messages import printable_lines
+from weibnb.messages import counted, printable_lines
 from weibnb.writing import remove_unfinished
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def _verdict(fits: xr.Dataset, where: str) -> str:
     from weibnb.diagnostics.check import count_errors
 
     number = count_errors(fits)
-    return f"{number:,} error{'s'[: number != 1]}. Which, and what else: weibnb check {where}"
+    return f"{counted(number, 'error')}. Which, and what else: weibnb check {where}"
 
 
 def _keep(stop: ScanInterrupted, output: Path | None, *, force: bool) -> str:
@@ -454,6 +454,8 @@ def copy_tutorials(directory: Path) -> tuple[Path, list[str]]:
 
 def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
     """Write fits as text: a table by component, or of each cell, and what the numbers are."""
+    import numpy as np
+
     from weibnb.fits.schema import gaussian_anchor, protocol_of
     from weibnb.fits.tables import NUMBER_FORMATS, component_table
     from weibnb.fitting.weibull import protocol_text
@@ -466,10 +468,12 @@ def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
         table = table[table["status"] != "absent"].sort_values(["model", "step"], kind="stable")
     else:
         table = component_table(fits).reset_index()
-        table["Δk %"] = 100 * (table["k"] / reference.k - 1)
+        table.insert(table.columns.get_loc("k") + 1, "Δk %", 100 * (table["k"] / reference.k - 1))
     if fits.sizes["step"] == 1:
         table = table.drop(columns="step")
     formats = NUMBER_FORMATS | {"lam": "{:.5g}"}
+    table["k"] = ["no fit" if np.isnan(k) else formats["k"].format(k) for k in table["k"]]
+    del formats["k"]
     text = table.to_string(
         index=False, na_rep="–", formatters={name: form.format for name, form in formats.items()}
     )

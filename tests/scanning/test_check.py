@@ -73,8 +73,9 @@ def test_a_path_a_model_a_file_and_a_store_are_the_same(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "m", layers=3, hidden=64, dtype="F32")
     fits = wb.scan(path, store=tmp_path / "fits.db", progress=False)
     wb.save_fits(fits, tmp_path / "fits.nc")
+    fits = fits.load()
     rules = [
-        [finding.rule for finding in wb.check(given, progress=False).findings]
+        [f.rule for f in wb.check(given, ignore=["same-matrix"], progress=False).findings]
         for given in (path, str(path), fits, tmp_path / "fits.nc", str(tmp_path / "fits.db"))
     ]
     assert rules == [["untrained"]] * 5

@@ -88,7 +88,7 @@ def check_fits(
     Raises
     ------
     TypeError, ValueError
-        If `fits` or `baseline` is not a Dataset of fits, a rule does not exist, or the baseline
+        If `fits` or `baseline` is not a Dataset of fits of single matrices, a rule does not exist, or the baseline
         is of another model.
 
     Examples
@@ -99,10 +99,10 @@ def check_fits(
     ['all-zero']
     """
     chosen = choose_rules(select, ignore)
-    fits = prepare(fits, dims=DIMS)
+    fits = _of_a_scan(fits)
     before: set[tuple[str, ...]] = set()
     if baseline is not None:
-        baseline = prepare(baseline, dims=DIMS)
+        baseline = _of_a_scan(baseline)
         _require_same_model(fits, baseline)
         before = {_key(one, baseline) for one in _run(Material(baseline), chosen)[0]}
     found, unseen = _run(Material(fits, reader), chosen)
@@ -111,6 +111,18 @@ def check_fits(
     more = f" and {fits.sizes['model'] - 5:,} more" if fits.sizes["model"] > 5 else ""
     since = ", against the baseline" if baseline is not None else ""
     return Check(ordered(new, list(RULES)), tuple(unseen), f"{names}{more}{since}")
+
+
+def _of_a_scan(fits: xr.Dataset) -> xr.Dataset:
+    """Give fits all dims; ValueError for published medians, which are of no matrix."""
+    fits = prepare(fits, dims=DIMS)
+    for dim in ("layer", "step"):
+        if fits[dim].dtype.kind not in "iu":
+            raise ValueError(
+                f"`fits` must number each {dim}, got {fits[dim].values[0]!r}: medians that were "
+                "published are of no matrix. Check fits from weibnb.scan."
+            )
+    return fits
 
 
 def count_errors(fits: xr.Dataset) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 import weibnb as wb
 from tests.diagnostics.rules.models import SIDE, experts, look, looked, model, name_of
-from weibnb.diagnostics.findings import Finding
+
+if TYPE_CHECKING:
+    from weibnb.diagnostics.findings import Finding
 
 RULE = "same-matrix"
 KINDS = (ml_dtypes.bfloat16, np.float16, np.float32, np.float64, ml_dtypes.float8_e4m3fn)

@@ -20,11 +20,11 @@ def drawn(law: str, layers: int = 4, dtype: Any = np.float32, seed: int = 0) -> 
     for layer in range(layers):
         for matrix in MATRICES:
             values = {
-                "Gaussian": lambda: rng.normal(size=(64, 64)),
-                "uniform": lambda: rng.uniform(-1, 1, (64, 64)),
-                "Gaussian cut at 2 σ": lambda: rng.choice(cut[np.abs(cut) < 2], (64, 64)),
-                "Laplace": lambda: rng.laplace(size=(64, 64)),
-            }[law]()
+                "Gaussian": rng.normal(size=(64, 64)),
+                "uniform": rng.uniform(-1, 1, (64, 64)),
+                "Gaussian cut at 2 σ": rng.choice(cut[np.abs(cut) < 2], (64, 64)),
+                "Laplace": rng.laplace(size=(64, 64)),
+            }[law]
             weights[name_of(layer, matrix)] = (0.02 * values).astype(dtype)
     return weights
 
