@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     State = dict[str, NDArray[Any]]
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(2)>'
+#: Names that attack a page, a terminal, a line, an XML or a command of a workflow.
+NAMES = (
+    SCRIPT, IMAGE, "\x1b[2J\x07", "a\r\nb::error::c", "%0A::error::x", "a,b:c", "]]>&amp;<!--",
+    "\ud800", "\u202eabc", "\x00", "\ufffe", "../../etc", "",
+)  # fmt: skip
 Q = "model.layers.{}.self_attn.q_proj.weight"
 UP = "model.layers.{}.mlp.up_proj.weight"
 EXPERT = "model.layers.{}.mlp.experts.{}.down_proj.weight"

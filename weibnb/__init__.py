@@ -26,6 +26,7 @@ Look
     summary, write_report what stands out, as text or as a page; the table as CSV or Parquet
 
 Judge (also as methods of the Dataset: ``fits.weibull.drift()``)
+    check                 is a checkpoint healthy: errors, warnings and notes
     drift                 how far k has moved from its anchor
     judge, selection      does k lie in a published band; how far queries and keys have moved
     rank_families         is a Weibull the right family

@@ -34,6 +34,7 @@ from .io.checkpoint import open_checkpoint as open_checkpoint
 from .io.files import CheckpointError as CheckpointError
 from .report import summary as summary
 from .report import write_report as write_report
+from .scanning.check import check as check
 from .scanning.decompose import decompose as decompose
 from .scanning.hyperparameters import training_budget as training_budget
 from .scanning.locate import find_outliers as find_outliers

@@ -59,6 +59,7 @@ class WeibullAccessor:
 
     - Look: `explore`, `summary`, `tidy`, `not_fitted`, `write_report`, `save`.
     - Select and fit again: `refit`, `keep_status`, `keep_cells`, `counts_table`.
+    - Is it healthy: `check`.
     - Judge k: `pool_layers`, `drift`, `judge`, `leaving`, `summarise`,
       `coefficient_of_variation`, `selection`, `storage_type`, `compare`.
     - Look at tails and single weights: `body_tail`, `closure`, `heaviness`, `upper_tail`,
@@ -92,6 +93,8 @@ class WeibullAccessor:
     counts_table = Verb(lambda: weibnb.fits.tables.counts_table)
     keep_status = Verb(lambda: weibnb.fits.select.keep_status)
     keep_cells = Verb(lambda: weibnb.fits.select.keep_cells)
+
+    check = Verb(lambda: weibnb.check)
 
     pool_layers = Verb(lambda: weibnb.diagnostics.pooling.pool_layers)
     drift = Verb(lambda: weibnb.drift)

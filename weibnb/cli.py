@@ -1,4 +1,4 @@
-"""The command line: ``weibnb scan``, ``show``, ``report``, ``demo`` and ``lab``."""
+"""The command line: ``weibnb scan``, ``check``, ``show``, ``report``, ``demo`` and ``lab``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from weibnb.interrupts import held, signals_as_interrupts
 from weibnb.io.files import UnreadableWarning
-from weibnb.messages import printable_lines
+from weibnb.messages import counted, printable_lines
 from weibnb.writing import remove_unfinished
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _STATUS = """\
 exit status: 0 all done; 1 something could not be done and is named; 2 wrong usage;
+of `check` 1 is a finding, and 2 what could not be checked;
 130, 143 and 129 after Ctrl-C, SIGTERM and SIGHUP, with what was done until then.
 A second Ctrl-C ends at once."""
 
@@ -110,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for describe in (
         _describe_scan,
+        _describe_check,
         _describe_show,
         _describe_report,
         _describe_demo,
@@ -248,6 +250,7 @@ def _scan(options: argparse.Namespace) -> int:
                 save_fits(fits, output, force=options.force)
             _say(table_text(fits))
             _say(f"\n{done:,} matrices in {elapsed:.2f} s.{_left_out(fits)}")
+            _say(_verdict(fits, str(output) if output else " ".join(map(str, options.paths))))
             if output is not None:
                 _say(f"Wrote {output}. See it again with: weibnb show {output}")
             sys.stdout.flush()
@@ -255,6 +258,14 @@ def _scan(options: argparse.Namespace) -> int:
         where = f"kept in {output}" if output else "shown above, not saved"
         raise _Stopped(f"the {done:,} matrices are {where}") from err
     return 1 if unreadable else 0
+
+
+def _verdict(fits: xr.Dataset, where: str) -> str:
+    """Say how many errors there are, and who tells more."""
+    from weibnb.diagnostics.check import count_errors
+
+    number = count_errors(fits)
+    return f"{counted(number, 'error')}. Which, and what else: weibnb check {where}"
 
 
 def _keep(stop: ScanInterrupted, output: Path | None, *, force: bool) -> str:
@@ -313,6 +324,27 @@ def _left_out(fits: xr.Dataset) -> str:
         for row in listed[listed["tensor"] == ""].itertuples()
     ]
     return "\n".join(lines)
+
+
+def _describe_check(add: AddCommand) -> None:
+    from weibnb.cli_check import describe_check
+
+    check = describe_check(add, _path, _describe_limits)
+    check.formatter_class = argparse.RawDescriptionHelpFormatter
+    check.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from weibnb.cli_check import run_check
+
+    try:
+        with _warnings_told():
+            text, status = run_check(options)
+    except (ValueError, OSError, ImportError, RuntimeError) as err:
+        _tell(str(err))
+        return 2
+    _say(text)
+    return status
 
 
 def _describe_show(add: AddCommand) -> None:
@@ -440,6 +472,8 @@ def copy_tutorials(directory: Path) -> tuple[Path, list[str]]:
 
 def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
     """Write fits as text: a table by component, or of each cell, and what the numbers are."""
+    import numpy as np
+
     from weibnb.fits.schema import gaussian_anchor, protocol_of
     from weibnb.fits.tables import NUMBER_FORMATS, component_table
     from weibnb.fitting.weibull import protocol_text
@@ -452,10 +486,12 @@ def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
         table = table[table["status"] != "absent"].sort_values(["model", "step"], kind="stable")
     else:
         table = component_table(fits).reset_index()
-        table["Δk %"] = 100 * (table["k"] / reference.k - 1)
+        table.insert(table.columns.get_loc("k") + 1, "Δk %", 100 * (table["k"] / reference.k - 1))
     if fits.sizes["step"] == 1:
         table = table.drop(columns="step")
     formats = NUMBER_FORMATS | {"lam": "{:.5g}"}
+    table["k"] = ["no fit" if np.isnan(k) else formats["k"].format(k) for k in table["k"]]
+    del formats["k"]
     text = table.to_string(
         index=False, na_rep="–", formatters={name: form.format for name, form in formats.items()}
     )

@@ -60,6 +60,17 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Write a number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "weight"), counted(1200, "matrix", "matrices")
+    ('1 weight', '1,200 matrices')
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def shortened(name: object, length: int = 48) -> str:
     """Write a printable name in at most `length` characters, with an ellipsis where it was cut.
 

@@ -15,6 +15,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from weibnb.diagnostics.bands import judge
+from weibnb.diagnostics.check import count_errors
 from weibnb.diagnostics.cohorts import nearest, reference_cohort
 from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.outliers import outlier_strength
@@ -23,7 +24,7 @@ from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import not_fitted
 from weibnb.fits.tables import NUMBER_FORMATS, component_table, csv_text, medians, tidy
 from weibnb.fitting.weibull import protocol_text
-from weibnb.messages import printable_lines
+from weibnb.messages import counted, printable_lines
 from weibnb.scanning.hyperparameters import training_budget, unknown_hyperparameters
 from weibnb.scanning.locate import find_outliers
 from weibnb.writing import check_target, write_whole
@@ -197,7 +198,14 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
     listed = not_fitted(fits)
     cells = tidy(fits)
     among = f" of {', '.join(map(str, steps))}" if len(steps) > 1 else ""
+    errors = count_errors(fits)
+    more = (
+        "weibnb.check(fits) says which, and what else"
+        if errors
+        else "weibnb.check(fits) tells more"
+    )
     headline = (
+        f"{counted(errors, 'error')}; {more}.",
         f"{', '.join(map(str, fits['model'].values))}; step {chosen}{among}.",
         f"{_sizes(cells)}; {len(listed):,} tensors in no sound fit.",
         f"{_protocol(fits, reference)}.",

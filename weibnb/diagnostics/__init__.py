@@ -4,6 +4,7 @@
 keys, `tails`, `upper_tail` and `outliers` the large weights, `cohorts` the nearest published
 models, `budget` and `dynamics` the training. `decompose` says why k is low, by the scales of
 `balance` and in the words of `explanation`; `shared_units` whether matrices have them in common.
+`check` goes by the `rules` of a healthy checkpoint, its `findings` are written by `check_formats`.
 """
 
 import lazy_loader
@@ -15,15 +16,19 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "balance",
         "bands",
         "budget",
+        "check",
+        "check_formats",
         "cohorts",
         "decompose",
         "drift",
         "dynamics",
         "explanation",
+        "findings",
         "multiplicity",
         "outliers",
         "pooling",
         "restricted",
+        "rules",
         "shared_units",
         "tails",
         "upper_tail",

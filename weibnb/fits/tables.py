@@ -17,6 +17,8 @@ NUMBER_FORMATS = {"Δk %": "{:+.2f}"} | dict.fromkeys(
 )
 
 
+#: Status words of cells whose fit is all that can be asked for.
+SOUND = ("ok", "scaled")
 _LARGEST_TABLE = 1 << 30  # bytes
 
 
@@ -82,6 +84,8 @@ def csv_text(table: pd.DataFrame) -> str:
 def component_table(fits: xr.Dataset) -> pd.DataFrame:
     """Summarise fits by model, step and component: medians over layers, and the range of k.
 
+    Where matrices have no sound fit, a column counts them by their status.
+
     Examples
     --------
     >>> import weibnb as wb
@@ -93,11 +97,20 @@ def component_table(fits: xr.Dataset) -> pd.DataFrame:
     keys = ["model", "step", "component"]
     table = medians(cells, keys)
     table.insert(0, "class", cells.groupby(keys)["weight_class"].first())
+    unsound = cells[~cells["status"].isin(SOUND)]
+    if len(unsound):
+        words = unsound.groupby(keys)["status"].agg(_number_of_each)
+        table["not sound"] = words.reindex(table.index).fillna("")
     rank = {name: i for i, name in enumerate(np.atleast_1d(fits["component"].values))}
     return table.sort_values(
         ["model", "component", "step"],
         key=lambda labels: labels.map(rank) if labels.name == "component" else labels,
     )
+
+
+def _number_of_each(words: pd.Series[str]) -> str:
+    """Count words: "2 all_zero, 1 constant"."""
+    return ", ".join(f"{number} {word}" for word, number in words.value_counts().items())
 
 
 def medians(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:

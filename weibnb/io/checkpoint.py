@@ -126,6 +126,11 @@ class Checkpoint:
         """Whether it is a module or a state dict, not files."""
         return not self._shards
 
+    @property
+    def files(self) -> list[tuple[str, Mapping[str, str]]]:
+        """Name and metadata of each of its files; none if it is live."""
+        return [(shard.path.name, shard.metadata) for shard in self._shards]
+
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the checkpoint, the same on every machine: a SHA-256 in hexadecimal.

@@ -27,6 +27,7 @@ from weibnb.io.mapping import map_part
 from weibnb.messages import shortened
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from weibnb.io.limits import Limits
@@ -83,6 +84,7 @@ class Shard:
     data_start: int
     header_digest: bytes
     tensors: tuple[tuple[TensorInfo, int], ...]  # with the offset in the file
+    metadata: Mapping[str, str]  # what its writer says of it
 
 
 def read_shard(path: Path, limits: Limits) -> Shard:
@@ -113,9 +115,12 @@ def read_shard(path: Path, limits: Limits) -> Shard:
     except ValueError as err:
         raise CheckpointError(path, f"the header is not valid JSON: {err}", AGAIN) from err
     start = 8 + length
+    metadata = entries.pop("__metadata__", {})
+    if not _is_text_to_text(metadata):
+        raise CheckpointError(path, "`__metadata__` must map strings to strings", AGAIN)
     tensors = _check_entries(path, entries, size - start, limits)
     placed = tuple((info, start + begin) for info, begin in tensors)
-    return Shard(path, identity, start, hashlib.sha256(header).digest(), placed)
+    return Shard(path, identity, start, hashlib.sha256(header).digest(), placed, metadata)
 
 
 def map_bits(shard: Shard, info: TensorInfo, offset: int) -> RawBits:
@@ -174,9 +179,6 @@ def _check_entries(
     path: Path, entries: dict[str, Any], available: int, limits: Limits
 ) -> list[tuple[TensorInfo, int]]:
     """Hold the header to the rules of the format: the tensors tile the data, without gaps."""
-    metadata = entries.pop("__metadata__", None)
-    if metadata is not None and not _is_text_to_text(metadata):
-        raise CheckpointError(path, "`__metadata__` must map strings to strings", AGAIN)
     limits.check_number(path, len(entries))
     found = []
     while entries:  # what was checked is let go

@@ -268,6 +268,30 @@ def largest_weights(bits: NDArray[Any], dtype: str, *, top: int) -> tuple[NDArra
     return index, decode(bits[index], dtype)
 
 
+def read_again(
+    fits: xr.Dataset, source: Any, flagged: xr.DataArray
+) -> Iterator[tuple[dict[str, Any], NDArray[Any], str, int]]:
+    """Give the matrices of flagged cells: place, bits in the order of storage, format and width.
+
+    The place has the keys of `find_outliers`; `flagged` has dims of k.
+    """
+    for _, matrices in _second_look(fits, source, _cells(flagged)):
+        for matrix in matrices:
+            yield matrix.key, matrix.bits, matrix.dtype, matrix.stored_cols
+            check_unchanged(matrix.origin)
+
+
+def open_again(
+    fits: xr.Dataset, source: Any, wanted: list[tuple[str, int]]
+) -> Iterator[tuple[tuple[str, int], Checkpoint]]:
+    """Open the checkpoints of some (model, step), one at a time; what cannot be read raises."""
+    for key, place in _places(fits, source, wanted).items():
+        if isinstance(place, CheckpointError):
+            raise place
+        with guarded(), open_checkpoint(place, **asdict(OF_THE_FORMAT)) as opened:
+            yield key, opened
+
+
 @dataclass(frozen=True, slots=True)
 class _Cell:
     """A cell to be read again: where it is, and which of its experts (None: all)."""

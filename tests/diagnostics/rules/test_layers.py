@@ -1,0 +1,122 @@
+"""A matrix among others: far from its neighbours, as it was drawn, with outliers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import weibnb as wb
+from tests.diagnostics.rules.models import MATRICES, look, looked, model, name_of, places
+from weibnb.testing import write_checkpoint
+
+
+def drawn(law: str, layers: int = 4, dtype: Any = np.float32, seed: int = 0) -> dict[str, Any]:
+    rng = np.random.default_rng([3, seed])
+    cut = rng.normal(size=400_000)
+    weights = {}
+    for layer in range(layers):
+        for matrix in MATRICES:
+            values = {
+                "Gaussian": rng.normal(size=(64, 64)),
+                "uniform": rng.uniform(-1, 1, (64, 64)),
+                "Gaussian cut at 2 σ": rng.choice(cut[np.abs(cut) < 2], (64, 64)),
+                "Laplace": rng.laplace(size=(64, 64)),
+            }[law]
+            weights[name_of(layer, matrix)] = (0.02 * values).astype(dtype)
+    return weights
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.float32])
+@pytest.mark.parametrize("law", ["Gaussian", "uniform", "Gaussian cut at 2 σ"])
+def test_a_start_looks_untrained(law: str, dtype: Any) -> None:
+    (finding,) = look(drawn(law, dtype=dtype), "untrained")
+    assert [cell.component for cell in finding.cells] == [
+        "q_proj",
+        "o_proj",
+        "up_proj",
+        "down_proj",
+    ]
+    assert law in finding.text
+
+
+def test_other_laws_and_other_sizes_are_trained() -> None:
+    assert look(drawn("Laplace"), "untrained") == ()
+    assert look(model(), "untrained") == ()  # Gaussian, but every layer of another size
+
+
+def test_half_of_the_matrices_do_not_make_a_start() -> None:
+    weights, trained = drawn("Gaussian"), model()
+    for layer in range(4):
+        for matrix in MATRICES[:2]:
+            weights[name_of(layer, matrix)] = trained[name_of(layer, matrix)]
+    assert look(weights, "untrained") == ()
+    weights[name_of(0, MATRICES[0])] = drawn("Gaussian", seed=1)[name_of(0, MATRICES[0])]
+    for layer in range(4):
+        weights[name_of(layer, MATRICES[1])] = drawn("Gaussian", seed=1)[
+            name_of(layer, MATRICES[1])
+        ]
+    assert len(look(weights, "untrained")) == 1
+
+
+@pytest.mark.parametrize(("std", "found"), [(0.02, 1), (0.03, 0)])
+def test_the_scale_of_config_json_tells_of_a_single_layer(
+    tmp_path: Any, std: float, found: int
+) -> None:
+    path = write_checkpoint(tmp_path / "m", layers=1, hidden=128, scale=0.02)
+    assert look(path, "untrained") == ()
+    config = (path / "config.json").read_text()
+    (path / "config.json").write_text(config.replace("{", f'{{"initializer_range": {std}, ', 1))
+    assert len(look(path, "untrained")) == found
+
+
+def test_every_protocol_has_its_own_start() -> None:
+    weights = {"m": drawn("Gaussian")}
+    for options in ({"trim": (0.0, 1.0)}, {"estimator": "maximum_likelihood"}):
+        assert len(look(wb.scan(weights, **options), "untrained")) == 1
+
+
+@pytest.mark.parametrize("change", ["size", "shape"])
+def test_a_layer_far_from_its_neighbours(change: str) -> None:
+    weights = model(8)
+    assert look(weights, "far-layer") == ()
+    array = weights[name_of(4)]
+    weights[name_of(4)] = 8 * array if change == "size" else 30 * array * np.abs(array)
+    found = look(weights, "far-layer")
+    assert set(places(found)) == {(4, "up_proj", -1)}
+    assert all(finding.value < finding.limit for finding in found)
+
+
+def test_the_scale_of_stored_values_is_no_size() -> None:
+    weights = model(8)
+    weights[name_of(4)] *= 8
+    scaled = weights | {f"{name}_scale_inv": np.ones(1, np.float32) for name in weights}
+    assert len(look(weights, "far-layer")) == 1
+    assert look(scaled, "far-layer") == ()
+
+
+def test_two_layers_have_no_neighbours() -> None:
+    assert looked(model(2), "far-layer").not_looked_at != ()
+    assert looked(model(3), "far-layer").not_looked_at == ()
+
+
+def test_outliers_are_told_with_their_place() -> None:
+    weights = model()
+    weights[name_of(1)][7, 9] = -3
+    (finding,) = look(weights, "outliers")
+    assert (finding.severity, finding.value) == ("note", 1)
+    assert "-3 in row 7, column 9" in finding.text
+    fits = wb.scan({"m": weights})
+    assert places(look(fits, "outliers")) == [(1, "up_proj", -1)]
+    weights[name_of(1)][7, 9] = 0.05
+    assert look(weights, "outliers") == ()
+
+
+@pytest.mark.parametrize(
+    ("rule", "lost"), [("untrained", "kurtosis"), ("outliers", "magnitude_quantile")]
+)
+def test_fits_that_lack_a_variable(rule: str, lost: str) -> None:
+    fits = wb.scan({"m": model()}).drop_vars(lost)
+    assert lost in looked(fits, rule).not_looked_at[0].reason

@@ -1,0 +1,187 @@
+"""What belongs together: layers, shapes, files, formats, adapters, pieces left out."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import weibnb as wb
+from tests.diagnostics.rules.models import MATRICES, experts, look, looked, model, name_of, places
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BLANK = np.ones((64, 64), np.float32)
+
+
+def written(directory: Path, weights: Any, config: dict[str, Any] | None = None) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file(weights, directory / "model.safetensors")
+    (directory / "config.json").write_text(json.dumps(config or {}))
+    return directory
+
+
+def without(weights: Any, *layers: int) -> Any:
+    return {n: a for n, a in weights.items() if int(n.split(".")[2]) not in layers}
+
+
+@pytest.mark.parametrize("lost", [(1,), (0,), (2, 3), (0, 3)])
+def test_a_gap_in_the_layers(lost: tuple[int, ...]) -> None:
+    assert look(model(6), "layer-gap") == ()
+    (finding,) = look({"m": without(model(6), *lost)}, "layer-gap")
+    assert (finding.severity, finding.value) == ("error", len(lost))
+    assert [cell.layer for cell in finding.cells] == list(lost)
+
+
+def test_layers_that_config_json_counts(tmp_path: Path) -> None:
+    weights = model(4)
+    whole = written(tmp_path / "a", weights, {"num_hidden_layers": 4})
+    assert look(whole, "layer-gap") == ()
+    (finding,) = look(written(tmp_path / "b", weights, {"num_hidden_layers": 6}), "layer-gap")
+    assert finding.text == "layer 4-5 are not there."
+    extra = written(tmp_path / "c", weights, {"num_hidden_layers": 3})  # with a draft layer
+    assert look(extra, "layer-gap") == ()
+
+
+def test_layers_of_another_kind_are_no_gap() -> None:
+    """Of a hybrid the other layers hold matrices that no rule knows; a norm is none."""
+    weights = without(model(6), 2)
+    gap = {"m": weights | {"model.layers.2.input_layernorm.weight": np.ones(64, np.float32)}}
+    assert len(look(gap, "layer-gap")) == 1
+    hybrid = {"m": weights | {"model.layers.2.mamba.in_proj.weight": BLANK}}
+    assert look(hybrid, "layer-gap") == ()
+    convolution = {"m": weights | {"model.layers.2.conv.in_proj.weight": BLANK}}
+    assert look(convolution, "layer-gap") == ()
+
+
+def test_one_layer_alone_is_no_gap_and_towers_count_for_themselves() -> None:
+    assert look({"m": {name_of(7): BLANK}}, "layer-gap") == ()
+    towers = {f"encoder.{n}": a for n, a in model(2).items()}
+    towers |= {f"decoder.{n}": a for n, a in model(5).items()}
+    assert look({"m": towers}, "layer-gap") == ()
+
+
+def test_an_absurd_number_of_layers_costs_nothing() -> None:
+    assert look({"m": {name_of(0): BLANK, name_of(10**8): BLANK}}, "layer-gap") == ()
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_a_missing_matrix(matrix: str) -> None:
+    weights = model()
+    assert look(weights, "missing-tensors") == ()
+    del weights[name_of(2, matrix)]
+    found = look(weights, "missing-tensors")
+    assert places(found) == [(2, matrix.rpartition(".")[2], -1)]
+
+
+def test_layers_that_lack_a_whole_block_are_no_fault() -> None:
+    weights = model()
+    for matrix in MATRICES[:2]:
+        del weights[name_of(2, matrix)]
+    assert look(weights, "missing-tensors") == ()
+    weights = model()
+    del weights[name_of(1, "mlp.up_proj")]
+    weights[name_of(1, "mlp.gate_up_proj")] = np.ones((128, 64), np.float32)
+    assert look(weights, "missing-tensors") == ()
+
+
+def test_shapes_of_a_layer() -> None:
+    weights = model()
+    assert look(weights, "shape-conflict") == ()
+    weights[name_of(2)] = weights[name_of(2)][:32].copy()
+    (finding,) = look(weights, "shape-conflict")
+    assert finding.text == "up_proj of 32 × 64 beside down_proj of 64 × 64 cannot be joined."
+    for layer in range(4):  # what most layers do is the architecture
+        weights[name_of(layer)] = weights[name_of(layer)][:32].copy()
+    assert look(weights, "shape-conflict") == ()
+
+
+def test_feed_forwards_of_every_width_and_experts() -> None:
+    weights = model()
+    for layer in range(4):
+        wide = 32 * (layer + 1)
+        weights[name_of(layer)] = np.ones((wide, 64), np.float32)
+        weights[name_of(layer, "mlp.down_proj")] = np.ones((64, wide), np.float32)
+    assert look(weights, "shape-conflict") == ()
+    assert look({"m": experts()}, "shape-conflict") == ()
+
+
+def test_a_layer_of_another_width() -> None:
+    weights = model(12)
+    for matrix in MATRICES:
+        weights[name_of(5, matrix)] = np.ones((48, 48), np.float32)
+    found = look(weights, "shape-conflict")
+    assert places(found) == [(5, "q_proj", -1), (5, "up_proj", -1)]
+    assert found[0].limit == 64
+
+
+@pytest.mark.parametrize(("hidden", "number"), [(64, 0), (96, 1)])
+def test_the_width_of_config_json(tmp_path: Path, hidden: int, number: int) -> None:
+    path = written(tmp_path / "m", model(), {"hidden_size": hidden})
+    assert len(look(path, "shape-conflict")) == number
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["model-00001-of-00002", "model-00002-of-00002"], ""),
+        (["model-00001-of-00002", "model-00002-of-00003"], "differently"),
+        (["model-00001-of-00003", "model-00002-of-00003"], "2 files of 3"),
+        (["model-00001-of-00002", "other"], "differently"),
+        (["first", "second"], ""),
+    ],
+)
+def test_files_that_count_themselves(tmp_path: Path, names: list[str], problem: str) -> None:
+    weights = model()
+    for i, name in enumerate(names):
+        part = dict(list(weights.items())[i::2])
+        save_file(part, tmp_path / f"{name}.safetensors")
+    texts = [finding.text for finding in look(tmp_path, "mixed-shards")]
+    assert len(texts) == bool(problem)
+    assert all(problem in text for text in texts)
+
+
+def test_files_of_different_writers(tmp_path: Path) -> None:
+    weights = list(model().items())
+    for i, about in enumerate([{"format": "pt"}, {"format": "np"}]):
+        save_file(dict(weights[i::2]), tmp_path / f"{i}.safetensors", about)
+    (finding,) = look(tmp_path, "mixed-shards")
+    assert "different metadata" in finding.text
+    save_file(dict(weights[1::2]), tmp_path / "1.safetensors", {"format": "pt"})
+    assert look(tmp_path, "mixed-shards") == ()
+    assert "the files" in looked(wb.scan(tmp_path), "mixed-shards").not_looked_at[0].reason
+
+
+def test_formats_adapters_and_pieces() -> None:
+    weights = model()
+    for rule in ("mixed-formats", "adapters", "not-fitted"):
+        assert look(weights, rule) == ()
+    weights[name_of(1)] = weights[name_of(1)].astype(np.float16)
+    (finding,) = look(weights, "mixed-formats")
+    assert finding.text == "15 matrices in F32, 1 matrix in F16."
+    weights["base_model.model.model.layers.0.mlp.up_proj.lora_A.default.weight"] = BLANK[:8]
+    (finding,) = look(weights, "adapters")
+    assert "merge_and_unload" in finding.next_step
+    weights["model.layers.0.strange.weight"] = BLANK
+    weights[name_of(2)] = np.ones((64, 64), np.int8)
+    found = look(weights, "not-fitted")
+    assert [finding.text for finding in found] == [
+        "not fitted: quantized.",
+        "1 tensor not fitted that may hold matrices.",
+    ]
+    assert all(finding.severity == "note" for finding in found)
+
+
+def test_a_step_that_cannot_be_read(tmp_path: Path) -> None:
+    for step in (1, 2):
+        written(tmp_path / f"step{step}", model(seed=step))
+    (tmp_path / "step2" / "model.safetensors").write_bytes(b"nothing")
+    with pytest.warns(wb.io.files.UnreadableWarning):
+        (finding,) = look(tmp_path, "unreadable")
+    assert (finding.severity, finding.cells[0].step) == ("error", 2)
+    with pytest.raises(wb.CheckpointError):
+        wb.check(tmp_path / "step2")

@@ -1,0 +1,76 @@
+"""``weibnb check``: is a checkpoint healthy, as text or for a machine, with an exit status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    AddCommand = Callable[..., argparse.ArgumentParser]
+
+_STATUS = """\
+exit status: 0 no finding at or above --fail-on; 1 there is one; 2 it could not be checked,
+for the reason that is named; 130, 143 and 129 after Ctrl-C, SIGTERM and SIGHUP."""
+
+
+def describe_check(
+    add: AddCommand, path: Callable[[str], object], limits: Callable[..., None]
+) -> argparse.ArgumentParser:
+    """Add the command to the parser; `path` reads a path, `limits` adds what may be read."""
+    from weibnb.diagnostics.check_formats import FORMATS
+    from weibnb.diagnostics.findings import SEVERITIES
+
+    check = add("check", help="tell whether a checkpoint is healthy", epilog=_STATUS)
+    check.add_argument(
+        "path",
+        type=path,
+        metavar="PATH_OR_FITS",
+        help="what scan takes, or a file of fits (fits.nc) or a store (fits.db)",
+    )
+    check.add_argument(
+        "--format", default="text", metavar="FORMAT", help=f"{', '.join(FORMATS)} (default: text)"
+    )
+    check.add_argument(
+        "--fail-on",
+        default="error",
+        metavar="SEVERITY",
+        help=f"{', '.join(SEVERITIES)}: from which on the exit status is 1 (default: error)",
+    )
+    for option, what in (("--select", "go by these alone"), ("--ignore", "leave these out")):
+        check.add_argument(
+            option, action="extend", type=_names, metavar="RULE,RULE", help=f"rules: {what}"
+        )
+    check.add_argument(
+        "--baseline", type=path, metavar="FITS", help="fits from before: tell only what is new"
+    )
+    limits(check)
+    check.add_argument("--quiet", action="store_true", help="no progress bar")
+    return check
+
+
+def _names(text: str) -> list[str]:
+    """Take names apart."""
+    return [name.strip() for name in text.split(",")]
+
+
+def run_check(options: argparse.Namespace) -> tuple[str, int]:
+    """Check, and give what is to be printed and the exit status."""
+    from weibnb.diagnostics.check_formats import FORMATS, write_check
+    from weibnb.diagnostics.findings import SEVERITIES
+    from weibnb.messages import check_choice
+    from weibnb.scanning.check import check
+
+    check_choice("--format", options.format, FORMATS)
+    check_choice("--fail-on", options.fail_on, SEVERITIES)
+    found = check(
+        options.path,
+        select=options.select,
+        ignore=options.ignore or (),
+        baseline=options.baseline,
+        max_tensors=options.max_tensors,
+        max_header=options.max_header,
+        progress=False if options.quiet else None,
+    )
+    return write_check(found, options.format), 1 if found.at_least(options.fail_on) else 0

@@ -1,0 +1,206 @@
+"""Rules on a matrix among others: far from its neighbours, untrained, with outliers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
+from weibnb.diagnostics.outliers import NEEDED, outlier_strength
+from weibnb.diagnostics.pooling import ESTIMATES, FALSE_ALARM, FEWEST_LAYERS, pool_layers
+from weibnb.diagnostics.rules.material import cell_of
+from weibnb.diagnostics.rules.values import EIGHT_BITS
+from weibnb.fits.schema import protocol_of
+from weibnb.fitting import weibull
+from weibnb.messages import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from weibnb.diagnostics.rules.material import Material
+
+    Found = Iterator[Finding | NotLookedAt]
+    Array = NDArray[np.float64]
+
+#: Laws that weights are drawn from before training, and where those are cut.
+STARTS: dict[str, tuple[weibull.Initialisation, float | None]] = {
+    "Gaussian": ("gaussian", None),
+    "uniform": ("uniform", None),
+    "Gaussian cut at 2 σ": ("truncated_gaussian", 2.0),
+    "Gaussian cut at 3 σ": ("truncated_gaussian", 3.0),
+}
+#: Standard errors, and what is added to them, within which k, r2 and kurtosis agree with a law,
+#: and ln rms with that of the other layers; what is added for 8-bit formats, whose grid is coarse.
+ERRORS, MARGINS, COARSE = 4.5, (0.003, 0.0005, 0.03), (0.03, 0.004, 0.05)
+COMMON = 0.003
+#: Fewest layers, beyond the first of each component, that must have the common rms.
+FEWEST_AGREEING = 3
+# Standard deviation of r2 times sqrt(n), of Gaussian weights.
+_R2_NOISE = 0.1
+
+
+def far_layer(material: Material) -> Found:
+    """Layers whose k or λ the others of their component do not lead to expect."""
+    looked_at = material.fits["k"].notnull().sum("layer").values
+    if not (looked_at >= FEWEST_LAYERS).any():
+        reason = f"takes {FEWEST_LAYERS} fitted layers of a component"
+        yield NotLookedAt("far-layer", reason)
+        return
+    fits = material.fits
+    if "scaled" in fits:  # λ is that of the stored values, which the scale tensor decides
+        fits = fits.assign(lam=fits["lam"].where(~fits["scaled"]))
+    for name, symbol in ESTIMATES.items():
+        pooled = pool_layers(fits, of=name)
+        for at in np.argwhere(pooled["stands_out"].values):
+            one = pooled.isel(dict(zip(pooled["stands_out"].dims, at, strict=True)))
+            value, expected = float(one["estimate"]), float(one["expected"])
+            if name == "lam":
+                value, expected = np.exp(value), np.exp(expected)
+            text = f"{symbol} is {value:.4g}, the other layers lead to expect {expected:.4g}."
+            step = "Look at its Weibull plot beside a neighbour's: weibnb.explore(fits)."
+            p = float(one["p_holm"])
+            yield Finding("far-layer", "warning", (cell_of(one),), p, FALSE_ALARM, text, step)
+
+
+def outliers(material: Material) -> Found:
+    """Matrices whose largest weight is far beyond their body."""
+    if missing := [name for name in NEEDED if name not in material.fits]:
+        yield NotLookedAt("outliers", f"the fits lack {', '.join(missing)}; scan again")
+        return
+    if material.reader is not None:
+        yield from _placed(material.reader.outliers())
+        return
+    strength = outlier_strength(material.fits)
+    ratio = (material.fits["max_abs"] / strength["threshold"]).where(strength["needs_look"])
+    for at in np.argwhere(ratio.notnull().values):
+        one = ratio[tuple(at)]
+        text = f"its largest |w| is {float(one):.3g} times the threshold for outliers."
+        step = "It may lie in a row of large scale: weibnb.find_outliers(fits) looks at those."
+        yield Finding("outliers", "note", (cell_of(one),), float(one), 1.0, text, step)
+
+
+def _placed(table: pd.DataFrame) -> Iterator[Finding]:
+    """Tell of matrices by the largest of their outliers, which were looked at in their rows."""
+    keys = ["model", "step", "layer", "component", "expert"]
+    for _, rows in table.groupby(keys, sort=False):
+        one = rows.iloc[0]
+        cell = Cell(
+            str(one["model"]),
+            int(one["step"]),
+            int(one["layer"]),
+            str(one["component"]),
+            int(one["expert"]),
+            str(one["parameter"]),
+        )
+        where = f"row {int(one['row']):,}, column {int(one['col']):,}"
+        largest = f"the largest is {one['value']:.3g} in {where}"
+        weights = counted(int(one["total"]), "weight")
+        text = f"{weights} beyond the others of row and column; {largest}."
+        step = "weibnb.find_outliers(fits) lists them."
+        yield Finding("outliers", "note", (cell,), float(one["total"]), 0, text, step)
+
+
+def untrained(material: Material) -> Found:
+    """Checkpoints most of whose matrices look as they were drawn, at one scale in all layers."""
+    needed = ("r2", "kurtosis", "rms", "n", "k_se", "dtype")
+    if missing := [name for name in needed if name not in material.fits]:
+        yield NotLookedAt("untrained", f"the fits lack {', '.join(missing)}; scan again")
+        return
+    configs = material.reader.configs() if material.reader is not None else {}
+    fits = material.fits
+    order = ["model", "step", "component", "layer", *(["expert"] * ("expert" in fits["k"].dims))]
+    shape = (*(fits.sizes[dim] for dim in order[:3]), -1)
+    columns = {name: fits[name].transpose(*order).values.reshape(shape) for name in (*needed, "k")}
+    laws = _laws(fits)
+    for i, model in enumerate(material.models):
+        for j, number in enumerate(fits["step"].values.tolist()):
+            part = {name: column[i, j] for name, column in columns.items()}
+            config = configs.get((model, number), {})
+            found = _components(part, laws, _init_std(config))
+            if found is None:
+                continue
+            law, at, agreeing = found
+            names = [str(fits["component"].values[c]) for c in at]
+            cells = tuple(Cell(model, number, None, name) for name in names)
+            text = (
+                f"{', '.join(names)} look untrained: {law} in k, r2 and kurtosis, at one scale in "
+                "all layers."
+            )
+            step = "See whether the weights were loaded at all, or the step is the initial one."
+            yield Finding("untrained", "warning", cells, agreeing, FEWEST_AGREEING, text, step)
+
+
+@dataclass(frozen=True, slots=True)
+class _Law:
+    """What an initial law leads to expect."""
+
+    name: str
+    expected: tuple[float, float, float]
+
+
+def _laws(fits: xr.Dataset) -> list[_Law]:
+    """Give k, r2 and kurtosis of the initial laws by the protocol of the fits."""
+    estimator, trim = protocol_of(fits)
+    laws = []
+    for name, (law, parameter) in STARTS.items():
+        anchor = weibull.anchor(law, trim=trim, estimator=estimator, parameter=parameter)
+        laws.append(_Law(name, (anchor.k, anchor.r2, _kurtosis(law, parameter))))
+    return laws
+
+
+def _kurtosis(law: str, parameter: float | None) -> float:
+    """Kurtosis about zero of a law."""
+    if law == "truncated_gaussian" and parameter is not None:
+        cut = stats.truncnorm(-parameter, parameter)
+        return float(cut.moment(4) / cut.moment(2) ** 2)
+    return {"gaussian": 3.0, "uniform": 1.8}[law]
+
+
+def _components(
+    part: dict[str, Any], laws: list[_Law], init_std: float
+) -> tuple[str, list[int], int] | None:
+    """Find the components of a checkpoint that look as drawn; axes: component, layer."""
+    there = np.isfinite(part["k"])
+    noise = ERRORS / np.sqrt(np.maximum(part["n"], 1))
+    coarse = np.isin(part["dtype"].astype(str), EIGHT_BITS)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        size = np.log(part["rms"])
+    for law in laws:
+        close = there.copy()
+        errors = (ERRORS * part["k_se"], _R2_NOISE * noise, np.sqrt(24) * noise)
+        for i, (name, error) in enumerate(zip(("k", "r2", "kurtosis"), errors, strict=True)):
+            margin = MARGINS[i] + coarse * COARSE[i] + error
+            close &= ~(np.abs(part[name] - law.expected[i]) > margin)
+        drawn = [c for c in np.flatnonzero(there.any(1)) if close[c][there[c]].all()]
+        common = [c for c in drawn if _one_scale(size[c][there[c]], noise[c][there[c]])]
+        known = [c for c in drawn if _is_scale(size[c][there[c]], noise[c][there[c]], init_std)]
+        agreeing = sum(int(there[c].sum()) - 1 for c in common)
+        for at in (common if agreeing >= FEWEST_AGREEING else [], known):
+            if at and 2 * there[at].sum() > there.sum():
+                return law.name, [int(c) for c in at], agreeing
+    return None
+
+
+def _one_scale(size: Array, noise: Array) -> bool:
+    """Whether ln rms is the same in all layers, as far as they can tell."""
+    return size.size > 1 and bool((np.abs(size - np.median(size)) <= noise + COMMON).all())
+
+
+def _is_scale(size: Array, noise: Array, init_std: float) -> bool:
+    """Whether rms is the standard deviation that config.json starts from."""
+    if not init_std > 0:
+        return False
+    return bool((np.abs(size - np.log(init_std)) <= noise + COMMON).all())
+
+
+def _init_std(config: Any) -> float:
+    """Read the standard deviation of the initial weights."""
+    value = config.get("initializer_range", np.nan)
+    return float(value) if isinstance(value, float) and 0 < value < 1e3 else float("nan")

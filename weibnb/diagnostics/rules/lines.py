@@ -1,0 +1,118 @@
+"""Rules on rows and columns: those that are zero, or as good as zero beside the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
+from weibnb.diagnostics.rules.material import cell_of
+from weibnb.fitting.status import FITTED
+from weibnb.messages import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+
+    from weibnb.diagnostics.rules.material import Material
+
+    Found = Iterator[Finding | NotLookedAt]
+
+#: RMS over the median one below which a row or column is nearly dead.
+NEARLY = 1e-4
+_AXES = ("row", "col")
+_NOUNS = {"row": ("row", "rows"), "col": ("column", "columns")}
+
+
+def dead_lines(material: Material) -> Found:
+    """Rows and columns of zeros, by whoever looked: the scan, a second look, or the zeros."""
+    there = _seen_by_scan(material)
+    if material.reader is not None and not there:
+        found = material.reader.dead_lines()
+        empty = {m.cell[:5] for m in material.matrices if m.status == "all_zero"}
+        keys = ["model", "step", "layer", "component", "expert", "parameter", "axis"]
+        for _, table in found.groupby(keys, sort=False):
+            one = table.iloc[0]
+            cell = Cell(
+                str(one["model"]),
+                int(one["step"]),
+                int(one["layer"]),
+                str(one["component"]),
+                int(one["expert"]),
+                str(one["parameter"]),
+            )
+            if cell[:5] not in empty:
+                yield from _finding(material, cell, str(one["axis"]), len(table))
+        return
+    unseen = 0
+    for matrix in material.matrices:
+        dead = there.get(matrix.cell[:4])
+        if matrix.status == "all_zero":
+            continue
+        if dead is not None:
+            for axis, number in zip(_AXES, dead, strict=True):
+                yield from _finding(material, matrix.cell, axis, number)
+        elif matrix.counts is not None:
+            unseen += matrix.counts.zeros >= max(min(matrix.rows, matrix.cols), 1)
+        else:
+            unseen += matrix.status in FITTED
+    if unseen:
+        matrices = counted(unseen, "matrix", "matrices")
+        reason = f"nobody looked at {matrices} with zeros enough; check the checkpoint itself"
+        yield NotLookedAt("dead-lines", reason)
+
+
+def _finding(material: Material, cell: Cell, axis: str, number: int) -> Iterator[Finding]:
+    """Tell of dead lines, but for those of a start."""
+    if number > 0 and (cell.model, cell.step) not in material.starts:
+        lines = counted(number, *_NOUNS[axis])
+        text = f"{lines} {'are' if number > 1 else 'is'} zero throughout."
+        step = "fits.weibull.dead_lines() names them; a unit that never fires may be pruned."
+        yield Finding("dead-lines", "warning", (cell,), number, 0, text, step)
+
+
+def _seen_by_scan(material: Material) -> dict[tuple[Any, ...], tuple[int, int]]:
+    """Give dead rows and columns of the cells that the scan looked at."""
+    fits = material.fits
+    if "dead_rows" not in fits or "dead_cols" not in fits or "expert" in fits["k"].dims:
+        return {}
+    order = ("model", "step", "layer", "component")
+    tables = [fits[f"dead_{axis}s"].transpose(*order) for axis in _AXES]
+    rows, cols = (table.fillna(-1).values.astype(int) for table in tables)
+    labels = [fits[dim].values.tolist() for dim in order]
+    return {
+        tuple(names[i] for names, i in zip(labels, at, strict=True)): (int(rows[at]), int(cols[at]))
+        for at in map(tuple, np.argwhere((rows >= 0) & (cols >= 0)).tolist())
+    }
+
+
+def nearly_dead_lines(material: Material) -> Found:
+    """Rows and columns whose RMS is far below the median one, but not zero."""
+    fits = material.fits
+    looked_at = [axis for axis in _AXES if f"{axis}_rms" in fits]
+    if not looked_at:
+        reason = "needs the RMS of rows and columns: scan(fields=True)"
+        yield NotLookedAt("nearly-dead-lines", reason)
+    for axis in looked_at:
+        yield from _nearly(material, fits[f"{axis}_rms"], axis)
+
+
+def _nearly(material: Material, rms: xr.DataArray, axis: str) -> Found:
+    """Count the lines of each cell that are nearly dead."""
+    line = next(str(dim) for dim in rms.dims if dim not in material.fits["k"].dims)
+    rms = rms.where(rms > 0)
+    number = (rms < NEARLY * rms.median(line)).sum(line)
+    for at in np.argwhere(number.values > 0):
+        found = number[tuple(at)]
+        cell = cell_of(found)
+        if (cell.model, cell.step) in material.starts:
+            continue
+        value = int(found.item())
+        lines = counted(value, *_NOUNS[axis])
+        text = f"{lines} {'have' if value > 1 else 'has'} an RMS below {NEARLY:g} of the median."
+        step = (
+            "Look at them in fits.row_rms and fits.col_rms; a unit that never fires may be pruned."
+        )
+        yield Finding("nearly-dead-lines", "warning", (cell,), value, 0, text, step)

@@ -1,0 +1,210 @@
+"""What the rules look at: fits, their matrices one by one, and whoever can read the weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from weibnb.diagnostics.findings import Cell
+from weibnb.fits.rows import count_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    import pandas as pd
+    import xarray as xr
+
+    from weibnb.counting.counts import Counts
+
+    Checkpoint = tuple[str, int]
+
+_LAYER_IN_NAME = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|resblocks)\.([0-9]{1,9})\.")
+_START = re.compile(r"(?:.*[-_./\\])?(?:step|iter|iteration|checkpoint|ckpt)[-_=]?0+(?:[./\\].*)?$")
+
+
+class Reader(Protocol):
+    """Who can read the weights that were scanned; rules ask for as little as they can."""
+
+    def digests(self, cells: Collection[Cell]) -> Mapping[Cell, str]:
+        """Give a hash of the bits of matrices."""
+
+    def levels(self) -> Mapping[Cell, tuple[float, int]]:
+        """Give distinct magnitudes, and of how many neighbours, where rows have few of them."""
+
+    def outliers(self) -> pd.DataFrame:
+        """List weights that stand out, also in their own rows and columns."""
+
+    def dead_lines(self) -> pd.DataFrame:
+        """List rows and columns that are zero throughout."""
+
+    def files(self) -> Mapping[Checkpoint, list[tuple[str, Mapping[str, str]]]]:
+        """Give name and metadata of the files of each checkpoint."""
+
+    def configs(self) -> Mapping[Checkpoint, Mapping[str, Any]]:
+        """Give the configuration of each checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """One matrix of a Dataset of fits; of experts that are not kept apart, all of a cell."""
+
+    cell: Cell
+    status: str
+    dtype: str
+    rows: int
+    cols: int
+    scaled: bool
+    nonfinite: int
+    counts: Counts | None
+
+
+@dataclass(frozen=True)
+class Material:
+    """Fits, and what follows from them for several rules."""
+
+    fits: xr.Dataset
+    reader: Reader | None = None
+
+    @cached_property
+    def matrices(self) -> list[Matrix]:
+        """Every matrix, experts one by one where there are counts."""
+        fits = self.fits
+        counts = _counts_by_cell(fits)
+        dims = fits["k"].dims
+        labels = {str(dim): fits[dim].values.tolist() for dim in dims}
+        columns = {name: fits[name].values for name in _COLUMNS if name in fits}
+        found: list[Matrix] = []
+        for at in np.argwhere(columns["status"].astype(str) != "absent"):
+            index = tuple(at.tolist())
+            place = {dim: labels[str(dim)][i] for dim, i in zip(dims, index, strict=True)}
+            row = {name: column[index] for name, column in columns.items()}
+            found += _of_cell(place, row, counts.get(index, {}))
+        return found
+
+    @cached_property
+    def checkpoints(self) -> list[Checkpoint]:
+        """(model, step) of which there is a matrix, or a problem."""
+        there = {(m.cell.model, int(m.cell.step or 0)) for m in self.matrices}
+        there |= set(self.about("problem"))
+        return sorted(there, key=lambda key: (self.models.index(key[0]), key[1]))
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models."""
+        return [str(name) for name in self.fits["model"].values]
+
+    def about(self, name: str) -> dict[Checkpoint, str]:
+        """Give a text of every checkpoint that is not empty."""
+        if name not in self.fits:
+            return {}
+        text = self.fits[name]
+        text = text.isel(dict.fromkeys({*text.dims} - {"model", "step"}, 0))
+        text = text.transpose("model", "step")
+        return {
+            (str(model), int(step)): str(text.values[i, j])
+            for i, model in enumerate(text["model"].values)
+            for j, step in enumerate(text["step"].values)
+            if str(text.values[i, j])
+        }
+
+    @cached_property
+    def left_out(self) -> dict[Checkpoint, list[dict[str, Any]]]:
+        """Tensors of each checkpoint that are in no cell."""
+        listed = {key: json.loads(text) for key, text in self.about("not_fitted").items()}
+        return {key: [e for e in entries if e["tensor"]] for key, entries in listed.items()}
+
+    @cached_property
+    def starts(self) -> set[Checkpoint]:
+        """Checkpoints from before the training: step 0 of a run, or what is called so."""
+        sources = self.about("source")
+        several = {m for m, _ in self.checkpoints if sum(m == o for o, _ in self.checkpoints) > 1}
+        return {
+            (model, step)
+            for model, step in self.checkpoints
+            if step == 0 and (model in several or _START.match(sources.get((model, step), "")))
+        }
+
+
+_COLUMNS = ("status", "dtype", "rows", "cols", "scaled", "nonfinite", "parameter", "n_matrices")
+
+
+def layer_in(name: str) -> int | None:
+    """Give the number of the layer that a tensor's name tells.
+
+    Examples
+    --------
+    >>> layer_in("model.layers.7.mamba.in_proj.weight")
+    7
+    """
+    found = _LAYER_IN_NAME.search(name)
+    return int(found[1]) if found else None
+
+
+def cell_of(one: xr.DataArray | xr.Dataset) -> Cell:
+    """Name the cell that a selection of one label of each dim is."""
+    return Cell(
+        str(one["model"].item()),
+        int(one["step"]),
+        int(one["layer"]),
+        str(one["component"].item()),
+        int(one["expert"]) if "expert" in one.coords else -1,
+    )
+
+
+def _counts_by_cell(fits: xr.Dataset) -> dict[tuple[int, ...], dict[int, Counts]]:
+    """Give the counts of every cell, by expert."""
+    found: dict[tuple[int, ...], dict[int, Counts]] = {}
+    if "counts" not in fits:
+        return found
+    dims, shape = fits["counts"].dims, fits["counts"].shape
+    apart = "expert" in dims and "expert" not in fits["k"].dims
+    experts = fits["expert"].values.tolist() if apart else [-1]
+    number = np.arange(int(np.prod(shape))).reshape(shape)
+    for block in count_blocks(fits):
+        for flat, counts in zip(number[block.place].ravel(), block.counts, strict=True):
+            if counts.n or counts.zeros or counts.nans or counts.infinities:
+                index = tuple(int(i) for i in np.unravel_index(flat, shape))
+                cell, expert = (index[:-1], experts[index[-1]]) if apart else (index, -1)
+                found.setdefault(cell, {})[expert] = counts
+    return found
+
+
+def _of_cell(place: dict[Any, Any], row: dict[str, Any], counts: dict[int, Counts]) -> list[Matrix]:
+    """Give the matrices of one cell."""
+    where = Cell(
+        str(place["model"]),
+        int(place["step"]),
+        int(place["layer"]),
+        str(place["component"]),
+        int(place.get("expert", -1)),
+        str(row.get("parameter", "")),
+    )
+    status = str(row["status"])
+    about = (str(row.get("dtype", "")), int(row.get("rows", 0)), int(row.get("cols", 0)))
+    scaled = bool(row.get("scaled", False))
+    if not counts:
+        return [Matrix(where, status, *about, scaled, int(row.get("nonfinite", 0)), None)]
+    alone = int(row.get("n_matrices", 1)) <= 1
+    return [
+        Matrix(
+            where if expert < 0 else where._replace(expert=expert),
+            status if alone else _status(one),
+            *about,
+            scaled,
+            one.nans + one.infinities,
+            one,
+        )
+        for expert, one in counts.items()
+    ]
+
+
+def _status(counts: Counts) -> str:
+    """Give the word that the weights of one expert decide."""
+    if counts.n == 0:
+        return "all_zero" if counts.zeros else "no_finite"
+    return "constant" if counts.exact and counts.labels.size == 1 else "ok"

@@ -1,0 +1,167 @@
+"""Rules on the weights of one matrix: values that are lost, cut, rounded away or too few."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
+from weibnb.messages import shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from weibnb.counting.counts import Counts
+    from weibnb.diagnostics.rules.material import Material, Matrix
+
+    Found = Iterator[Finding | NotLookedAt]
+
+#: Largest magnitude, smallest normal one, and levels that a format can hold, where they are few.
+LARGEST = {
+    "F8_E4M3": 448.0,
+    "F8_E5M2": 57344.0,
+    "F16": 65504.0,
+    "BF16": float.fromhex("0x1.fep127"),
+    "F32": float(np.finfo(np.float32).max),
+    "F64": float(np.finfo(np.float64).max),
+}
+SMALLEST_NORMAL = {
+    "F8_E4M3": 2.0**-6,
+    "F8_E5M2": 2.0**-14,
+    "F16": 2.0**-14,
+    "BF16": 2.0**-126,
+    "F32": 2.0**-126,
+    "F64": 2.0**-1022,
+}
+EIGHT_BITS = ("F8_E4M3", "F8_E5M2")
+#: Share of the weights of an 8-bit matrix that may have the largest magnitude: a scale for each
+#: row or block puts one weight of each there.
+SATURATED = {False: 0.002, True: 0.01}
+#: Share of the non-zero weights that may be subnormal.
+UNDERFLOW = 0.25
+#: Distinct magnitudes of a 16- or 32-bit matrix that are few, and how many weights each must have.
+FEW_LEVELS, WEIGHTS_A_LEVEL = 256, 16
+_WRITE_AGAIN = "Write the checkpoint again from the state that was trained, and scan it."
+
+
+def nonfinite(material: Material) -> Found:
+    """NaN or infinite weights."""
+    for matrix in material.matrices:
+        if matrix.nonfinite:
+            are = "weights are" if matrix.nonfinite > 1 else "weight is"
+            text = f"{matrix.nonfinite:,} {are} NaN or infinite."
+            step = "Go back to a checkpoint from before the loss diverged, or write this one again."
+            yield Finding("nonfinite", "error", (matrix.cell,), matrix.nonfinite, 0, text, step)
+
+
+def all_zero(material: Material) -> Found:
+    """Matrices of zeros, but for those that start there."""
+    for matrix in material.matrices:
+        start = (matrix.cell.model, matrix.cell.step) in material.starts
+        if matrix.status == "all_zero" and not start:
+            text = "every weight is zero."
+            yield Finding("all-zero", "error", (matrix.cell,), 1.0, 1.0, text, _WRITE_AGAIN)
+    yield from _merged_experts(material, "all-zero")
+
+
+def constant(material: Material) -> Found:
+    """Matrices of one magnitude without a zero; with zeros they have been rounded to levels."""
+    for matrix in material.matrices:
+        if matrix.status == "constant" and not (matrix.counts and matrix.counts.zeros):
+            text = "all weights have one magnitude."
+            yield Finding("constant", "error", (matrix.cell,), 1, 2, text, _WRITE_AGAIN)
+    yield from _merged_experts(material, "constant")
+
+
+def unreadable(material: Material) -> Found:
+    """Tensors and whole checkpoints that could not be read."""
+    for matrix in material.matrices:
+        if matrix.status == "unreadable":
+            text = "its tensor could not be read."
+            step = "weibnb.not_fitted(fits) has the cause; download or copy the file again."
+            yield Finding("unreadable", "error", (matrix.cell,), 1, 0, text, step)
+    for (model, number), problem in material.about("problem").items():
+        text = f"the checkpoint could not be read: {shortened(problem, 300)}"
+        step = "Download or copy it again."
+        yield Finding("unreadable", "error", (Cell(model, number),), 1, 0, text, step)
+
+
+def saturation(material: Material) -> Found:
+    """Weights at the largest magnitude of their format."""
+    for matrix, counts in _counted(material):
+        largest = LARGEST.get(matrix.dtype, np.inf)
+        if not counts.n or counts.largest < largest:
+            continue
+        share = int(counts.packed[-1]) / counts.n
+        limit = SATURATED[matrix.scaled] if matrix.dtype in EIGHT_BITS else 0.0
+        if share > limit:
+            there = f"{largest:.5g}, the largest {matrix.dtype}"
+            text = f"{100 * share:.2g} % of its weights lie at {there}."
+            step = "Convert it again with a smaller scale, or from a wider format."
+            yield Finding("saturation", "warning", (matrix.cell,), share, limit, text, step)
+    yield from _without_counts(material, "saturation")
+
+
+def underflow(material: Material) -> Found:
+    """Weights that are smaller than the normal numbers of their format."""
+    for matrix, counts in _counted(material):
+        smallest = SMALLEST_NORMAL.get(matrix.dtype, 0.0)
+        if not counts.n or matrix.status == "constant":
+            continue
+        below = int(counts.counts[counts.values < smallest].sum())
+        if below > UNDERFLOW * counts.n:
+            share = (below + counts.zeros) / (counts.n + counts.zeros)
+            text = (
+                f"{100 * share:.3g} % of its weights are zero or below {smallest:.3g}, where "
+                f"{matrix.dtype} keeps fewer digits."
+            )
+            step = "Convert it again with a larger scale, or to a wider format."
+            value = below / counts.n
+            yield Finding("underflow", "warning", (matrix.cell,), value, UNDERFLOW, text, step)
+    yield from _without_counts(material, "underflow")
+
+
+def comb(material: Material) -> Found:
+    """Few distinct magnitudes in a format that has many."""
+    step = "Take the checkpoint from before it was quantised, if you want to judge the training."
+    found = material.reader.levels() if material.reader is not None else {}
+    by_row = {cell[:5]: levels for cell, levels in found.items()}
+    for matrix, counts in _counted(material):
+        if matrix.dtype in EIGHT_BITS or counts.n < WEIGHTS_A_LEVEL:
+            continue
+        if matrix.status == "constant" and not counts.zeros:
+            continue
+        levels, limit = counts.labels.size, min(FEW_LEVELS, counts.n / WEIGHTS_A_LEVEL)
+        ternary = matrix.status == "constant" and counts.zeros > 0
+        if (levels <= limit and matrix.status != "constant") or ternary:
+            text = f"it has {levels:,} distinct magnitudes alone, as after a quantisation."
+            yield Finding("comb", "warning", (matrix.cell,), levels, limit, text, step)
+        elif matrix.cell[:5] in by_row:
+            value, of = by_row[matrix.cell[:5]]
+            few = f"{of:,} neighbours in a row have {value:.3g} distinct magnitudes"
+            text = f"{few}, as after a quantisation."
+            yield Finding("comb", "warning", (matrix.cell,), value, of, text, step)
+    yield from _without_counts(material, "comb")
+    if material.reader is None:
+        yield NotLookedAt("comb", "levels of single rows and groups need the weights")
+
+
+def _counted(material: Material) -> Iterator[tuple[Matrix, Counts]]:
+    """Give the matrices that have counts, with them."""
+    for matrix in material.matrices:
+        if matrix.counts is not None:
+            yield matrix, matrix.counts
+
+
+def _merged_experts(material: Material, rule: str) -> Found:
+    """Say that single experts cannot be told apart, where there are no counts of them."""
+    fits = material.fits
+    if "counts" not in fits and bool((fits["n_matrices"] > 1).any()):
+        yield NotLookedAt(rule, "single experts need counts; scan with keep_counts=True")
+
+
+def _without_counts(material: Material, rule: str) -> Found:
+    """Say that a rule needs counts, where there are none."""
+    if "counts" not in material.fits:
+        yield NotLookedAt(rule, "the fits hold no counts; scan with keep_counts=True")
