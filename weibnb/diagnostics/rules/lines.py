@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
-from weibnb.diagnostics.rules.material import cell_of
+from weibnb.diagnostics.rules.material import flagged
 from weibnb.fitting.status import FITTED
 from weibnb.messages import counted
 
@@ -104,12 +104,10 @@ def _nearly(material: Material, rms: xr.DataArray, axis: str) -> Found:
     line = next(str(dim) for dim in rms.dims if dim not in material.fits["k"].dims)
     rms = rms.where(rms > 0)
     number = (rms < NEARLY * rms.median(line)).sum(line)
-    for at in np.argwhere(number.values > 0):
-        found = number[tuple(at)]
-        cell = cell_of(found)
+    for at, cell in flagged(number > 0):
         if (cell.model, cell.step) in material.starts:
             continue
-        value = int(found.item())
+        value = int(number.values[at])
         lines = counted(value, *_NOUNS[axis])
         text = f"{lines} {'have' if value > 1 else 'has'} an RMS below {NEARLY:g} of the median."
         step = (
