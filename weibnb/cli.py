@@ -342,6 +342,7 @@ def _show(options: argparse.Namespace) -> int:
     with open_fits(options.file) as fits:
         _say(table_text(fits, each=options.all))
         _say(_left_out(fits).strip())
+        _say(_verdict(fits, str(options.file)))
     return 0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,6 +106,12 @@ def test_a_baseline_of_another_model_says_so() -> None:
     with pytest.raises(TypeError, match=r"must be an xarray\.Dataset"):
         check_fits(wb.scan({"m": model(6)}), baseline=3)  # type: ignore[arg-type]
     assert check_fits(wb.scan({"m": model(6)}), baseline=wb.scan({"n": model(4)})) is not None
+
+
+def test_every_rule_has_its_place_on_the_page() -> None:
+    page = Path(__file__).parents[2] / "docs" / "check.md"
+    headings = re.findall(r"^### (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings == list(RULES)
 
 
 def test_errors_are_counted() -> None:

@@ -118,9 +118,10 @@ def _of_a_scan(fits: xr.Dataset) -> xr.Dataset:
     fits = prepare(fits, dims=DIMS)
     for dim in ("layer", "step"):
         if fits[dim].dtype.kind not in "iu":
+            label = str(fits[dim].values[0])
             raise ValueError(
-                f"`fits` must number each {dim}, got {str(fits[dim].values[0])!r}: medians that were "
-                "published are of no matrix. Check fits from weibnb.scan."
+                f"`fits` must number each {dim}, got {label!r}: published medians are of no "
+                "matrix. Check fits from weibnb.scan."
             )
     return fits
 

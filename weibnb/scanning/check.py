@@ -210,7 +210,7 @@ def few_levels(bits: NDArray[Any], width: int) -> tuple[float, int] | None:
 
     Examples
     --------
-    >>> rows = np.random.default_rng(0).integers(1, 8, 64 * 64).astype(np.float32)
+    >>> rows = np.resize(np.arange(1.0, 8.0, dtype=np.float32), 64 * 64)
     >>> few_levels(rows.view(np.uint32), 64)
     (7.0, 32)
     >>> few_levels(np.arange(1.0, 4097.0, dtype=np.float32).view(np.uint32), 64) is None
