@@ -180,7 +180,7 @@ def shards_of_different_origin(material: Material) -> Found:
             problem = f"its files count themselves differently: {names}."
         elif len(counts) == 1 and len(files) > 1 and next(iter(counts))[1] != len(files):
             problem = f"it has {len(files):,} files of {next(iter(counts))[1]:,}."
-        described = {tuple(sorted(about.items())) for _, about in files}
+        described = {(about.get("format"), *sorted(about)) for _, about in files}
         if not problem and len(described) > 1:
             problem = "its files have different metadata in their headers, as of different writers."
         if problem:
