@@ -146,7 +146,7 @@ class WeightsReader:
             cell = by_place.get(_place(key))
             if cell is not None:
                 digest = hashlib.blake2b(dtype.encode(), digest_size=16)
-                digest.update(memoryview(bits).cast("B"))
+                digest.update(bits.data)
                 found[cell] = digest.hexdigest()
         return found
 
