@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -112,6 +113,14 @@ def test_every_rule_has_its_place_on_the_page() -> None:
     page = Path(__file__).parents[2] / "docs" / "check.md"
     headings = re.findall(r"^### (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert headings == list(RULES)
+
+
+def test_a_strange_list_of_tensors_ends_in_no_traceback() -> None:
+    fits = wb.scan({"m": model()})
+    odd = [{"tensor": 5, "shape": ["a"], "dtype": None, "reason": ["lora"]}]
+    fits["not_fitted"][...] = json.dumps(odd)
+    fits = fits.assign_coords(n_layers=("model", [np.inf]), hidden_size=("model", [-np.inf]))
+    assert check_fits(fits).ok
 
 
 def test_errors_are_counted() -> None:

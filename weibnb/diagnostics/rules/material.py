@@ -120,7 +120,10 @@ class Material:
     def left_out(self) -> dict[Checkpoint, list[dict[str, Any]]]:
         """Tensors of each checkpoint that are in no cell."""
         listed = {key: json.loads(text) for key, text in self.about("not_fitted").items()}
-        return {key: [e for e in entries if e["tensor"]] for key, entries in listed.items()}
+        return {
+            key: [e | {n: str(e[n]) for n in ("tensor", "reason")} for e in entries if e["tensor"]]
+            for key, entries in listed.items()
+        }
 
     @cached_property
     def starts(self) -> set[Checkpoint]:
