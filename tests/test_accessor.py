@@ -62,7 +62,7 @@ CALLED: dict[str, dict[str, Any]] = {
 }
 # Verbs that need several models, a whole run, files or a widget: tested with their functions.
 ELSEWHERE = {
-    *("explore", "write_report", "save", "keep_status", "keep_cells", "training_budget"),
+    *("check", "explore", "write_report", "save", "keep_status", "keep_cells", "training_budget"),
     *(
         "coefficient_of_variation",
         "first_departure",
@@ -112,7 +112,7 @@ def named_by_the_documentation() -> set[str]:
         function.__name__
         for function in functions
         if not function.__module__.startswith("weibnb.charts")
-        and next(iter(inspect.signature(function).parameters), None) == "fits"
+        and next(iter(inspect.signature(function).parameters), None) in ("fits", "source_or_fits")
     }
 
 
@@ -156,7 +156,7 @@ def test_a_verb_has_the_signature_and_the_text_of_its_function(fits: xr.Dataset,
     function, method = function_of(verb), getattr(fits.weibull, verb)
     assert function.__name__ == ("save_fits" if verb == "save" else verb)
     own = list(inspect.signature(function).parameters.values())
-    assert own[0].name == "fits"
+    assert own[0].name == ("source_or_fits" if verb == "check" else "fits")
     assert list(inspect.signature(method).parameters.values()) == own[1:]
     assert method.__doc__ == function.__doc__
     assert function.__doc__.splitlines()[0] in pydoc.render_doc(method)

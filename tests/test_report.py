@@ -220,7 +220,8 @@ def test_text_holds_the_same_tables(run: xr.Dataset) -> None:
 
 
 def test_headline_says_what_and_how(run: xr.Dataset) -> None:
-    what, how_many, protocol = summary(run).headline
+    verdict, what, how_many, protocol = summary(run).headline
+    assert verdict == "2 errors; weibnb.check(fits) says which, and what else."
     assert what.startswith(f"{SCRIPT}, {IMAGE}; step 10 of 0, 10")
     # 4 + 4 + 12 matrices in each model
     assert how_many.startswith("40 matrices")

@@ -360,6 +360,7 @@ def _show(options: argparse.Namespace) -> int:
     with open_fits(options.file) as fits:
         _say(table_text(fits, each=options.all))
         _say(_left_out(fits).strip())
+        _say(_verdict(fits, str(options.file)))
     return 0
 
 
@@ -475,7 +476,7 @@ def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
     import numpy as np
 
     from weibnb.fits.schema import gaussian_anchor, protocol_of
-    from weibnb.fits.tables import NUMBER_FORMATS, component_table
+    from weibnb.fits.tables import NUMBER_FORMATS, shown_components
     from weibnb.fitting.weibull import protocol_text
 
     estimator, trim = protocol_of(fits)
@@ -485,8 +486,8 @@ def table_text(fits: xr.Dataset, *, each: bool = False) -> str:
         table = fits[columns].to_dataframe()[columns].reset_index()
         table = table[table["status"] != "absent"].sort_values(["model", "step"], kind="stable")
     else:
-        table = component_table(fits).reset_index()
-        table.insert(table.columns.get_loc("k") + 1, "Δk %", 100 * (table["k"] / reference.k - 1))
+        table = shown_components(fits)
+        table["Δk %"] = 100 * (table["k"] / reference.k - 1)
     if fits.sizes["step"] == 1:
         table = table.drop(columns="step")
     formats = NUMBER_FORMATS | {"lam": "{:.5g}"}

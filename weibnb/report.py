@@ -22,7 +22,7 @@ from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.diagnostics.pooling import ESTIMATES, FEWEST_LAYERS, pool_layers
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import not_fitted
-from weibnb.fits.tables import NUMBER_FORMATS, component_table, csv_text, medians, tidy
+from weibnb.fits.tables import NUMBER_FORMATS, csv_text, medians, shown_components, tidy
 from weibnb.fitting.weibull import protocol_text
 from weibnb.messages import counted, printable_lines
 from weibnb.scanning.hyperparameters import training_budget, unknown_hyperparameters
@@ -214,7 +214,7 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
     sections: dict[str, Section] = {
         "By class": (_classes(cells, reference.k), ""),
         "By component": (
-            component_table(fits).reset_index().drop(columns="step"),
+            shown_components(fits).drop(columns="step"),
             "Medians over layers; k_se is the sampling error of one matrix.",
         ),
         "Layers that stand out": _standouts(fits, cells),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,6 +107,20 @@ def test_a_baseline_of_another_model_says_so() -> None:
     with pytest.raises(TypeError, match=r"must be an xarray\.Dataset"):
         check_fits(wb.scan({"m": model(6)}), baseline=3)  # type: ignore[arg-type]
     assert check_fits(wb.scan({"m": model(6)}), baseline=wb.scan({"n": model(4)})) is not None
+
+
+def test_every_rule_has_its_place_on_the_page() -> None:
+    page = Path(__file__).parents[2] / "docs" / "check.md"
+    headings = re.findall(r"^### (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings == list(RULES)
+
+
+def test_a_strange_list_of_tensors_ends_in_no_traceback() -> None:
+    fits = wb.scan({"m": model()})
+    odd = [{"tensor": 5, "shape": ["a"], "dtype": None, "reason": ["lora"]}]
+    fits["not_fitted"][...] = json.dumps(odd)
+    fits = fits.assign_coords(n_layers=("model", [np.inf]), hidden_size=("model", [-np.inf]))
+    assert check_fits(fits).ok
 
 
 def test_errors_are_counted() -> None:

@@ -23,6 +23,7 @@ from scripts.check_table import (
 )
 from tests.diagnostics.rules.models import model, name_of
 from tests.io.test_fused_models import ATTENTION, tiny
+from weibnb.scanning.check import few_levels
 from weibnb.testing import write_checkpoint
 
 if TYPE_CHECKING:
@@ -129,3 +130,20 @@ def test_a_matrix_without_one_sound_weight(value: float, dtype: Any) -> None:
     assert [
         f.cells[0].layer for f in wb.check({"m": weights}, progress=False).at_least("error")
     ] == [1]
+
+
+@pytest.mark.parametrize(
+    ("levels", "group", "found"),
+    [(7, 32, True), (15, 32, True), (60, 32, False), (100, 1024, True), (250, 1024, False)],
+)
+def test_few_levels_of_rows_and_groups(levels: int, group: int, found: bool) -> None:
+    """4 bits with a scale for each group, and 8 bits with a scale for each row."""
+    groups = np.random.default_rng(0).normal(size=(16 * 1024 // group, group))
+    scale = np.abs(groups).max(1, keepdims=True) / levels
+    rows = (np.round(groups / scale) * scale).astype(np.float32)
+    seen = few_levels(rows.reshape(-1).view(np.uint32), 1024)
+    assert (seen is not None) == found
+    if seen is not None:
+        assert seen[1] == group
+        assert seen[0] <= levels
+    assert few_levels(groups.astype(np.float32).reshape(-1).view(np.uint32), 1024) is None

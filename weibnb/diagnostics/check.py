@@ -88,8 +88,8 @@ def check_fits(
     Raises
     ------
     TypeError, ValueError
-        If `fits` or `baseline` is not a Dataset of fits of single matrices, a rule does not exist, or the baseline
-        is of another model.
+        If `fits` or `baseline` is not a Dataset of fits of single matrices, a rule does not
+        exist, or the baseline is of another model.
 
     Examples
     --------
@@ -118,17 +118,20 @@ def _of_a_scan(fits: xr.Dataset) -> xr.Dataset:
     fits = prepare(fits, dims=DIMS)
     for dim in ("layer", "step"):
         if fits[dim].dtype.kind not in "iu":
+            label = str(fits[dim].values[0])
             raise ValueError(
-                f"`fits` must number each {dim}, got {fits[dim].values[0]!r}: medians that were "
-                "published are of no matrix. Check fits from weibnb.scan."
+                f"`fits` must number each {dim}, got {label!r}: published medians are of no "
+                "matrix. Check fits from weibnb.scan."
             )
     return fits
 
 
 def count_errors(fits: xr.Dataset) -> int:
-    """Count the errors that fits alone tell of, at little cost."""
+    """Count the errors that fits alone tell of; counts are read for single experts alone."""
     errors = [rule for rule in _ALL if rule.severity == "error"]
-    return len(_run(Material(prepare(fits, dims=DIMS, mixed_protocols=True)), errors)[0])
+    dense = not bool((fits["n_matrices"] > 1).any())
+    fits = prepare(fits, light=dense, dims=DIMS, mixed_protocols=True)
+    return len(_run(Material(fits), errors)[0])
 
 
 def choose_rules(select: Iterable[str] | None, ignore: Iterable[str]) -> list[Rule]:

@@ -68,7 +68,7 @@ class Finding:
         Name of the rule, such as ``"all-zero"``.
     severity : {"error", "warning", "note"}
     cells : tuple of Cell
-        Where; several if the finding is about several together.
+        Where, at least one; several if the finding is about several together.
     value, limit : float
         The number that was found, and the one that it must not pass.
     text : str
@@ -121,15 +121,11 @@ class Check:
     def table(self) -> pd.DataFrame:
         """One row for each finding, worst first; labels are those of its first cell."""
         rows = [
-            {
-                **(finding.cells[0] if finding.cells else Cell(""))._asdict(),
-                "cells": len(finding.cells),
-                **{name: getattr(finding, name) for name in _COLUMNS if hasattr(finding, name)},
-            }
+            {name: getattr(finding, name) for name in _COLUMNS if hasattr(finding, name)}
+            | finding.cells[0]._asdict()
+            | {"cells": len(finding.cells)}
             for finding in self.findings
         ]
-        for row in rows:
-            row["cells"] = len(row["cells"])
         table = pd.DataFrame(rows, columns=_COLUMNS)
         return table.astype({"layer": "Int64", "step": "Int64"})
 
@@ -181,13 +177,13 @@ def sentence_of(finding: Finding, more: str = "") -> str:
 
 def _same_line(finding: Finding) -> tuple[str, str]:
     """Tell findings apart that do not share a line: by rule and model."""
-    return finding.rule, finding.cells[0].model if finding.cells else ""
+    return finding.rule, finding.cells[0].model
 
 
 def _where(cells: tuple[Cell, ...]) -> str:
     """Name one cell, and count the others of the same finding."""
     more = f" (with {counted(len(cells) - 1, 'other')})" if len(cells) > 1 else ""
-    return f"{cells[0] if cells else 'all'}{more}"
+    return f"{cells[0]}{more}"
 
 
 def _row(*texts: str) -> str:
@@ -201,7 +197,7 @@ def ordered(findings: Iterable[Finding], rules: list[str]) -> tuple[Finding, ...
     models: dict[str, int] = {}
 
     def rank(finding: Finding) -> tuple[int, int, int]:
-        model = finding.cells[0].model if finding.cells else ""
+        model = finding.cells[0].model
         place = models.setdefault(model, len(models))
         return SEVERITIES.index(finding.severity), rules.index(finding.rule), place
 

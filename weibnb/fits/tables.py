@@ -84,8 +84,6 @@ def csv_text(table: pd.DataFrame) -> str:
 def component_table(fits: xr.Dataset) -> pd.DataFrame:
     """Summarise fits by model, step and component: medians over layers, and the range of k.
 
-    Where matrices have no sound fit, a column counts them by their status.
-
     Examples
     --------
     >>> import weibnb as wb
@@ -97,15 +95,30 @@ def component_table(fits: xr.Dataset) -> pd.DataFrame:
     keys = ["model", "step", "component"]
     table = medians(cells, keys)
     table.insert(0, "class", cells.groupby(keys)["weight_class"].first())
-    unsound = cells[~cells["status"].isin(SOUND)]
-    if len(unsound):
-        words = unsound.groupby(keys)["status"].agg(_number_of_each)
-        table["not sound"] = words.reindex(table.index).fillna("")
     rank = {name: i for i, name in enumerate(np.atleast_1d(fits["component"].values))}
     return table.sort_values(
         ["model", "component", "step"],
         key=lambda labels: labels.map(rank) if labels.name == "component" else labels,
     )
+
+
+def shown_components(fits: xr.Dataset) -> pd.DataFrame:
+    """Give the table of components as people see it: with what is not sound, if anything is.
+
+    Examples
+    --------
+    >>> import weibnb as wb
+    >>> weights = {"model.layers.0.mlp.up_proj.weight": np.ones((20, 20))}
+    >>> shown_components(wb.scan({"tiny": weights}))["not sound"].tolist()
+    ['1 constant']
+    """
+    table, cells = component_table(fits).reset_index(), tidy(fits)
+    keys = ["model", "step", "component"]
+    unsound = cells[~cells["status"].isin(SOUND)]
+    if unsound.empty:
+        return table
+    words = unsound.groupby(keys)["status"].agg(_number_of_each).rename("not sound")
+    return table.merge(words, "left", left_on=keys, right_index=True).fillna({"not sound": ""})
 
 
 def _number_of_each(words: pd.Series[str]) -> str:

@@ -115,7 +115,9 @@ def read_shard(path: Path, limits: Limits) -> Shard:
     except ValueError as err:
         raise CheckpointError(path, f"the header is not valid JSON: {err}", AGAIN) from err
     start = 8 + length
-    metadata = entries.pop("__metadata__", {})
+    metadata = entries.pop("__metadata__", None)
+    if metadata is None:  # not there, or null
+        metadata = {}
     if not _is_text_to_text(metadata):
         raise CheckpointError(path, "`__metadata__` must map strings to strings", AGAIN)
     tensors = _check_entries(path, entries, size - start, limits)

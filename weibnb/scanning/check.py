@@ -142,11 +142,11 @@ class WeightsReader:
         by_place = {cell[:5]: cell for cell in cells}
         wanted = {cell[:4] for cell in cells}
         found: dict[Cell, str] = {}
-        for key, bits, dtype, _ in read_again(self.fits, self.source, self._flag(wanted)):
+        for key, bits, dtype, _ in read_again(self._flag(wanted), self.fits, self.source):
             cell = by_place.get(_place(key))
             if cell is not None:
                 digest = hashlib.blake2b(dtype.encode(), digest_size=16)
-                digest.update(bits.tobytes())
+                digest.update(bits.data)
                 found[cell] = digest.hexdigest()
         return found
 
@@ -155,7 +155,7 @@ class WeightsReader:
         statuses = ("ok", "nonfinite", "scaled", "partial")
         flagged = prepare(self.fits, light=True, dims=DIMS)["status"].isin(statuses)
         found: dict[Cell, tuple[float, int]] = {}
-        for key, bits, dtype, width in read_again(self.fits, self.source, flagged):
+        for key, bits, dtype, width in read_again(flagged, self.fits, self.source):
             if FORMATS[dtype].bits.itemsize > 1 and (few := few_levels(bits, width)):
                 found[Cell(*_place(key))] = few
         return found
@@ -185,7 +185,7 @@ class WeightsReader:
             (str(about["model"].values[i]), int(about["step"].values[j]))
             for i, j in np.argwhere(readable.values)
         ]
-        return open_again(self.fits, self.source, wanted)
+        return open_again(wanted, self.fits, self.source)
 
     def _flag(self, wanted: set[tuple[Any, ...]]) -> xr.DataArray:
         """Flag cells by (model, step, layer, component)."""
@@ -210,7 +210,7 @@ def few_levels(bits: NDArray[Any], width: int) -> tuple[float, int] | None:
 
     Examples
     --------
-    >>> rows = np.random.default_rng(0).integers(1, 8, 64 * 64).astype(np.float32)
+    >>> rows = np.resize(np.arange(1.0, 8.0, dtype=np.float32), 64 * 64)
     >>> few_levels(rows.view(np.uint32), 64)
     (7.0, 32)
     >>> few_levels(np.arange(1.0, 4097.0, dtype=np.float32).view(np.uint32), 64) is None

@@ -269,7 +269,7 @@ def largest_weights(bits: NDArray[Any], dtype: str, *, top: int) -> tuple[NDArra
 
 
 def read_again(
-    fits: xr.Dataset, source: Any, flagged: xr.DataArray
+    flagged: xr.DataArray, fits: xr.Dataset, source: Any
 ) -> Iterator[tuple[dict[str, Any], NDArray[Any], str, int]]:
     """Give the matrices of flagged cells: place, bits in the order of storage, format and width.
 
@@ -282,7 +282,7 @@ def read_again(
 
 
 def open_again(
-    fits: xr.Dataset, source: Any, wanted: list[tuple[str, int]]
+    wanted: list[tuple[str, int]], fits: xr.Dataset, source: Any
 ) -> Iterator[tuple[tuple[str, int], Checkpoint]]:
     """Open the checkpoints of some (model, step), one at a time; what cannot be read raises."""
     for key, place in _places(fits, source, wanted).items():

@@ -73,6 +73,17 @@ def test_what_the_scan_saw_is_taken() -> None:
     assert "1 matrix" in looked(unseen, RULE).not_looked_at[0].reason
 
 
+@pytest.mark.parametrize(("apart", "expert"), [(False, -1), (True, 2)])
+def test_what_the_scan_saw_of_experts(apart: bool, expert: int) -> None:
+    fits = wb.scan({"m": experts()}, experts="each" if apart else "median")
+    place = {"layer": 1, "component": "up_proj"} | ({"expert": 2} if apart else {})
+    for name, number in (("dead_rows", 3), ("dead_cols", 0)):
+        fits[name] = fits["rows"].astype(np.int32) * 0
+        fits[name].loc[place] = number
+    found = looked(fits, RULE)
+    assert (places(found.findings), found.not_looked_at) == ([(1, "up_proj", expert)], ())
+
+
 def test_zero_matrices_and_starts_have_no_dead_lines() -> None:
     weights = model()
     weights[name_of(2)][...] = 0

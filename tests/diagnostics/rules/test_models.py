@@ -147,11 +147,13 @@ def test_files_that_count_themselves(tmp_path: Path, names: list[str], problem: 
 
 def test_files_of_different_writers(tmp_path: Path) -> None:
     weights = list(model().items())
-    for i, about in enumerate([{"format": "pt"}, {"format": "np"}]):
-        save_file(dict(weights[i::2]), tmp_path / f"{i}.safetensors", about)
-    (finding,) = look(tmp_path, "mixed-shards")
-    assert "different metadata" in finding.text
-    save_file(dict(weights[1::2]), tmp_path / "1.safetensors", {"format": "pt"})
+    first = {"format": "pt", "part": "a"}
+    save_file(dict(weights[::2]), tmp_path / "0.safetensors", first)
+    for other in ({"format": "np", "part": "b"}, {"format": "pt"}, None):
+        save_file(dict(weights[1::2]), tmp_path / "1.safetensors", other)
+        (finding,) = look(tmp_path, "mixed-shards")
+        assert "different metadata" in finding.text
+    save_file(dict(weights[1::2]), tmp_path / "1.safetensors", {"format": "pt", "part": "b"})
     assert look(tmp_path, "mixed-shards") == ()
     assert "the files" in looked(wb.scan(tmp_path), "mixed-shards").not_looked_at[0].reason
 

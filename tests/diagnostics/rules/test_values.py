@@ -61,6 +61,7 @@ def test_levels_of_three_are_a_comb_and_no_constant() -> None:
     levels = np.random.default_rng(0).integers(-1, 2, (64, 64))
     weights[name_of(1)] = (0.02 * levels).astype(np.float32)
     assert look(weights, "constant") == ()
+    assert look(wb.scan({"m": weights}, keep_counts=False), "constant") == ()
     assert places(look(weights, "comb")) == [(1, "up_proj", -1)]
 
 

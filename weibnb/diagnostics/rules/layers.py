@@ -11,7 +11,7 @@ from scipy import stats
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
 from weibnb.diagnostics.outliers import NEEDED, outlier_strength
 from weibnb.diagnostics.pooling import ESTIMATES, FALSE_ALARM, FEWEST_LAYERS, pool_layers
-from weibnb.diagnostics.rules.material import cell_of
+from weibnb.diagnostics.rules.material import flagged
 from weibnb.diagnostics.rules.values import EIGHT_BITS
 from weibnb.fits.schema import protocol_of
 from weibnb.fitting import weibull
@@ -58,15 +58,17 @@ def far_layer(material: Material) -> Found:
         fits = fits.assign(lam=fits["lam"].where(~fits["scaled"]))
     for name, symbol in ESTIMATES.items():
         pooled = pool_layers(fits, of=name)
-        for at in np.argwhere(pooled["stands_out"].values):
-            one = pooled.isel(dict(zip(pooled["stands_out"].dims, at, strict=True)))
-            value, expected = float(one["estimate"]), float(one["expected"])
+        columns = ("estimate", "expected", "p_holm")
+        values, others, chances = (
+            pooled[column].transpose(*pooled["stands_out"].dims).values for column in columns
+        )
+        for at, cell in flagged(pooled["stands_out"]):
+            value, expected, p = float(values[at]), float(others[at]), float(chances[at])
             if name == "lam":
                 value, expected = np.exp(value), np.exp(expected)
             text = f"{symbol} is {value:.4g}, the other layers lead to expect {expected:.4g}."
             step = "Look at its Weibull plot beside a neighbour's: weibnb.explore(fits)."
-            p = float(one["p_holm"])
-            yield Finding("far-layer", "warning", (cell_of(one),), p, FALSE_ALARM, text, step)
+            yield Finding("far-layer", "warning", (cell,), p, FALSE_ALARM, text, step)
 
 
 def outliers(material: Material) -> Found:
@@ -79,11 +81,11 @@ def outliers(material: Material) -> Found:
         return
     strength = outlier_strength(material.fits)
     ratio = (material.fits["max_abs"] / strength["threshold"]).where(strength["needs_look"])
-    for at in np.argwhere(ratio.notnull().values):
-        one = ratio[tuple(at)]
-        text = f"its largest |w| is {float(one):.3g} times the threshold for outliers."
+    for at, cell in flagged(ratio.notnull()):
+        times = float(ratio.values[at])
+        text = f"its largest |w| is {times:.3g} times the threshold for outliers."
         step = "It may lie in a row of large scale: weibnb.find_outliers(fits) looks at those."
-        yield Finding("outliers", "note", (cell_of(one),), float(one), 1.0, text, step)
+        yield Finding("outliers", "note", (cell,), times, 1.0, text, step)
 
 
 def _placed(table: pd.DataFrame) -> Iterator[Finding]:

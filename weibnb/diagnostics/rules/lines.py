@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
-from weibnb.diagnostics.rules.material import cell_of
+from weibnb.diagnostics.rules.material import flagged
 from weibnb.fitting.status import FITTED
 from weibnb.messages import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pandas as pd
     import xarray as xr
 
     from weibnb.diagnostics.rules.material import Material
@@ -29,31 +30,21 @@ _NOUNS = {"row": ("row", "rows"), "col": ("column", "columns")}
 def dead_lines(material: Material) -> Found:
     """Rows and columns of zeros, by whoever looked: the scan, a second look, or the zeros."""
     there = _seen_by_scan(material)
-    if material.reader is not None and not there:
-        found = material.reader.dead_lines()
-        empty = {m.cell[:5] for m in material.matrices if m.status == "all_zero"}
-        keys = ["model", "step", "layer", "component", "expert", "parameter", "axis"]
-        for _, table in found.groupby(keys, sort=False):
-            one = table.iloc[0]
-            cell = Cell(
-                str(one["model"]),
-                int(one["step"]),
-                int(one["layer"]),
-                str(one["component"]),
-                int(one["expert"]),
-                str(one["parameter"]),
-            )
-            if cell[:5] not in empty:
-                yield from _finding(material, cell, str(one["axis"]), len(table))
+    looked_at = all(_place_in(there, matrix.cell) for matrix in material.matrices)
+    if material.reader is not None and not looked_at:
+        yield from _by_second_look(material, material.reader.dead_lines())
         return
-    unseen = 0
+    unseen, told = 0, set()
     for matrix in material.matrices:
-        dead = there.get(matrix.cell[:4])
         if matrix.status == "all_zero":
             continue
-        if dead is not None:
-            for axis, number in zip(_AXES, dead, strict=True):
-                yield from _finding(material, matrix.cell, axis, number)
+        place = _place_in(there, matrix.cell)
+        if place is not None:
+            if place not in told:
+                told.add(place)
+                cell = matrix.cell if len(place) > 4 else matrix.cell._replace(expert=-1)
+                for axis, number in zip(_AXES, there[place], strict=True):
+                    yield from _finding(material, cell, axis, number)
         elif matrix.counts is not None:
             unseen += matrix.counts.zeros >= max(min(matrix.rows, matrix.cols), 1)
         else:
@@ -62,6 +53,24 @@ def dead_lines(material: Material) -> Found:
         matrices = counted(unseen, "matrix", "matrices")
         reason = f"nobody looked at {matrices} with zeros enough; check the checkpoint itself"
         yield NotLookedAt("dead-lines", reason)
+
+
+def _by_second_look(material: Material, found: pd.DataFrame) -> Iterator[Finding]:
+    """Tell of the lines of a table, each axis of a matrix once."""
+    empty = {m.cell[:5] for m in material.matrices if m.status == "all_zero"}
+    keys = ["model", "step", "layer", "component", "expert", "parameter", "axis"]
+    for _, table in found.groupby(keys, sort=False):
+        one = table.iloc[0]
+        cell = Cell(
+            str(one["model"]),
+            int(one["step"]),
+            int(one["layer"]),
+            str(one["component"]),
+            int(one["expert"]),
+            str(one["parameter"]),
+        )
+        if cell[:5] not in empty:
+            yield from _finding(material, cell, str(one["axis"]), len(table))
 
 
 def _finding(material: Material, cell: Cell, axis: str, number: int) -> Iterator[Finding]:
@@ -73,12 +82,17 @@ def _finding(material: Material, cell: Cell, axis: str, number: int) -> Iterator
         yield Finding("dead-lines", "warning", (cell,), number, 0, text, step)
 
 
+def _place_in(there: dict[tuple[Any, ...], Any], cell: Cell) -> tuple[Any, ...] | None:
+    """Find the entry of a matrix, or of all experts of its cell."""
+    return next((place for place in (cell[:5], cell[:4]) if place in there), None)
+
+
 def _seen_by_scan(material: Material) -> dict[tuple[Any, ...], tuple[int, int]]:
-    """Give dead rows and columns of the cells that the scan looked at."""
+    """Give dead rows and columns of the cells, or experts, that the scan looked at."""
     fits = material.fits
-    if "dead_rows" not in fits or "dead_cols" not in fits or "expert" in fits["k"].dims:
+    if "dead_rows" not in fits or "dead_cols" not in fits:
         return {}
-    order = ("model", "step", "layer", "component")
+    order = ("model", "step", "layer", "component", *_expert_of(fits["dead_rows"]))
     tables = [fits[f"dead_{axis}s"].transpose(*order) for axis in _AXES]
     rows, cols = (table.fillna(-1).values.astype(int) for table in tables)
     labels = [fits[dim].values.tolist() for dim in order]
@@ -86,6 +100,11 @@ def _seen_by_scan(material: Material) -> dict[tuple[Any, ...], tuple[int, int]]:
         tuple(names[i] for names, i in zip(labels, at, strict=True)): (int(rows[at]), int(cols[at]))
         for at in map(tuple, np.argwhere((rows >= 0) & (cols >= 0)).tolist())
     }
+
+
+def _expert_of(array: xr.DataArray) -> tuple[str, ...]:
+    """Name the dim of experts, if an array has it."""
+    return ("expert",) if "expert" in array.dims else ()
 
 
 def nearly_dead_lines(material: Material) -> Found:
@@ -104,12 +123,10 @@ def _nearly(material: Material, rms: xr.DataArray, axis: str) -> Found:
     line = next(str(dim) for dim in rms.dims if dim not in material.fits["k"].dims)
     rms = rms.where(rms > 0)
     number = (rms < NEARLY * rms.median(line)).sum(line)
-    for at in np.argwhere(number.values > 0):
-        found = number[tuple(at)]
-        cell = cell_of(found)
+    for at, cell in flagged(number > 0):
         if (cell.model, cell.step) in material.starts:
             continue
-        value = int(found.item())
+        value = int(number.values[at])
         lines = counted(value, *_NOUNS[axis])
         text = f"{lines} {'have' if value > 1 else 'has'} an RMS below {NEARLY:g} of the median."
         step = (

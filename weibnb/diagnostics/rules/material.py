@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +15,7 @@ from weibnb.diagnostics.findings import Cell
 from weibnb.fits.rows import count_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import pandas as pd
     import xarray as xr
@@ -60,6 +61,7 @@ class Matrix:
     cols: int
     scaled: bool
     nonfinite: int
+    has_zeros: bool
     counts: Counts | None
 
 
@@ -81,19 +83,21 @@ class Material:
         found: list[Matrix] = []
         for at in np.argwhere(columns["status"].astype(str) != "absent"):
             index = tuple(at.tolist())
-            place = {dim: labels[str(dim)][i] for dim, i in zip(dims, index, strict=True)}
+            place = {dim: names[i] for (dim, names), i in zip(labels.items(), index, strict=True)}
             row = {name: column[index] for name, column in columns.items()}
             found += _of_cell(place, row, counts.get(index, {}))
         return found
 
     @cached_property
-    def checkpoints(self) -> list[Checkpoint]:
-        """(model, step) of which there is a matrix, or a problem."""
-        there = {(m.cell.model, int(m.cell.step or 0)) for m in self.matrices}
-        there |= set(self.about("problem"))
-        return sorted(there, key=lambda key: (self.models.index(key[0]), key[1]))
+    def by_checkpoint(self) -> dict[Checkpoint, list[Matrix]]:
+        """Matrices of each (model, step) of which there is one, or a problem."""
+        order = {name: i for i, name in enumerate(self.models)}
+        found: dict[Checkpoint, list[Matrix]] = {key: [] for key in self.about("problem")}
+        for matrix in self.matrices:
+            found.setdefault((matrix.cell.model, int(matrix.cell.step or 0)), []).append(matrix)
+        return {key: found[key] for key in sorted(found, key=lambda key: (order[key[0]], key[1]))}
 
-    @property
+    @cached_property
     def models(self) -> list[str]:
         """Names of the models."""
         return [str(name) for name in self.fits["model"].values]
@@ -116,21 +120,27 @@ class Material:
     def left_out(self) -> dict[Checkpoint, list[dict[str, Any]]]:
         """Tensors of each checkpoint that are in no cell."""
         listed = {key: json.loads(text) for key, text in self.about("not_fitted").items()}
-        return {key: [e for e in entries if e["tensor"]] for key, entries in listed.items()}
+        return {
+            key: [e | {n: str(e[n]) for n in ("tensor", "reason")} for e in entries if e["tensor"]]
+            for key, entries in listed.items()
+        }
 
     @cached_property
     def starts(self) -> set[Checkpoint]:
         """Checkpoints from before the training: step 0 of a run, or what is called so."""
         sources = self.about("source")
-        several = {m for m, _ in self.checkpoints if sum(m == o for o, _ in self.checkpoints) > 1}
+        steps = Counter(model for model, _ in self.by_checkpoint)
         return {
             (model, step)
-            for model, step in self.checkpoints
-            if step == 0 and (model in several or _START.match(sources.get((model, step), "")))
+            for model, step in self.by_checkpoint
+            if step == 0 and (steps[model] > 1 or _START.match(sources.get((model, step), "")))
         }
 
 
-_COLUMNS = ("status", "dtype", "rows", "cols", "scaled", "nonfinite", "parameter", "n_matrices")
+_COLUMNS = (
+    "status", "dtype", "rows", "cols", "scaled", "nonfinite", "zero_fraction", "parameter",
+    "n_matrices",
+)  # fmt: skip
 
 
 def layer_in(name: str) -> int | None:
@@ -145,14 +155,23 @@ def layer_in(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def cell_of(one: xr.DataArray | xr.Dataset) -> Cell:
-    """Name the cell that a selection of one label of each dim is."""
+def flagged(flags: xr.DataArray) -> Iterator[tuple[tuple[int, ...], Cell]]:
+    """Give index and cell of every flag of an array on the dims of k."""
+    labels = {str(dim): flags[dim].values.tolist() for dim in flags.dims}
+    for at in np.argwhere(flags.values).tolist():
+        place = {dim: names[i] for (dim, names), i in zip(labels.items(), at, strict=True)}
+        yield tuple(at), _cell(place)
+
+
+def _cell(place: dict[str, Any], tensor: str = "") -> Cell:
+    """Name the cell of some labels."""
     return Cell(
-        str(one["model"].item()),
-        int(one["step"]),
-        int(one["layer"]),
-        str(one["component"].item()),
-        int(one["expert"]) if "expert" in one.coords else -1,
+        str(place["model"]),
+        int(place["step"]),
+        int(place["layer"]),
+        str(place["component"]),
+        int(place.get("expert", -1)),
+        tensor,
     )
 
 
@@ -176,19 +195,13 @@ def _counts_by_cell(fits: xr.Dataset) -> dict[tuple[int, ...], dict[int, Counts]
 
 def _of_cell(place: dict[Any, Any], row: dict[str, Any], counts: dict[int, Counts]) -> list[Matrix]:
     """Give the matrices of one cell."""
-    where = Cell(
-        str(place["model"]),
-        int(place["step"]),
-        int(place["layer"]),
-        str(place["component"]),
-        int(place.get("expert", -1)),
-        str(row.get("parameter", "")),
-    )
+    where = _cell(place, str(row.get("parameter", "")))
     status = str(row["status"])
     about = (str(row.get("dtype", "")), int(row.get("rows", 0)), int(row.get("cols", 0)))
     scaled = bool(row.get("scaled", False))
     if not counts:
-        return [Matrix(where, status, *about, scaled, int(row.get("nonfinite", 0)), None)]
+        lost, zeros = int(row.get("nonfinite", 0)), bool(row.get("zero_fraction", 0.0) > 0)
+        return [Matrix(where, status, *about, scaled, lost, zeros, None)]
     alone = int(row.get("n_matrices", 1)) <= 1
     return [
         Matrix(
@@ -197,6 +210,7 @@ def _of_cell(place: dict[Any, Any], row: dict[str, Any], counts: dict[int, Count
             *about,
             scaled,
             one.nans + one.infinities,
+            one.zeros > 0,
             one,
         )
         for expert, one in counts.items()

@@ -11,7 +11,7 @@ from weibnb.diagnostics.rules.material import layer_in
 from weibnb.messages import counted, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from weibnb.diagnostics.rules.material import Material, Matrix
 
@@ -47,7 +47,7 @@ _DOWNLOAD = "Download or copy the checkpoint again, and see that its index is it
 def layer_gap(material: Material) -> Found:
     """Layers that are not there, though those after them are or config.json counts them."""
     promised = dict(zip(material.models, _coordinate(material, "n_layers"), strict=True))
-    for place in material.checkpoints:
+    for place in material.by_checkpoint:
         mentioned = {layer_in(entry["tensor"]) for entry in _strangers(material, place)}
         for tower, layers in _towers(material, place).items():
             last = max(layers)
@@ -68,7 +68,7 @@ def _below(last: int, first: int) -> range:
 
 def missing_tensors(material: Material) -> Found:
     """Matrices that a layer lacks beside their partner, which other layers have with it."""
-    for place in material.checkpoints:
+    for place in material.by_checkpoint:
         strangers = {layer_in(entry["tensor"]) for entry in _strangers(material, place)}
         for tower, layers in _towers(material, place).items():
             for one, other in (*_PARTNERS, *(pair[::-1] for pair in _PARTNERS)):
@@ -110,7 +110,7 @@ def shape_conflict(material: Material) -> Found:
     """Matrices of a layer, layers of a tower, or a configuration whose widths cannot be joined."""
     hidden = dict(zip(material.models, _coordinate(material, "hidden_size"), strict=True))
     step = "See that all files and config.json are of one model."
-    for place in material.checkpoints:
+    for place in material.by_checkpoint:
         for tower, layers in _towers(material, place).items():
             for pair, text in _conflicts(layers):
                 cells = tuple(matrix.cell for matrix in pair)
@@ -180,7 +180,7 @@ def shards_of_different_origin(material: Material) -> Found:
             problem = f"its files count themselves differently: {names}."
         elif len(counts) == 1 and len(files) > 1 and next(iter(counts))[1] != len(files):
             problem = f"it has {len(files):,} files of {next(iter(counts))[1]:,}."
-        described = {tuple(sorted(about.items())) for _, about in files}
+        described = {(about.get("format"), *sorted(about)) for _, about in files}
         if not problem and len(described) > 1:
             problem = "its files have different metadata in their headers, as of different writers."
         if problem:
@@ -190,9 +190,9 @@ def shards_of_different_origin(material: Material) -> Found:
 
 def mixed_formats(material: Material) -> Found:
     """Checkpoints whose matrices are stored in several formats."""
-    for place in material.checkpoints:
+    for place in material.by_checkpoint:
         formats: dict[str, list[Cell]] = defaultdict(list)
-        for matrix in _of(material, place):
+        for matrix in material.by_checkpoint[place]:
             if matrix.dtype:
                 formats[matrix.dtype].append(matrix.cell)
         if len(formats) > 1:
@@ -236,15 +236,10 @@ def not_fitted(material: Material) -> Found:
             yield Finding("not-fitted", "note", cells, len(found), 0, text, step)
 
 
-def _of(material: Material, place: Checkpoint) -> Iterable[Matrix]:
-    """Give the matrices of one checkpoint."""
-    return (m for m in material.matrices if (m.cell.model, m.cell.step) == place)
-
-
 def _towers(material: Material, place: Checkpoint) -> dict[str, dict[int, Layer]]:
     """Sort the matrices of a checkpoint by tower and layer; of experts the first stands for all."""
     towers: dict[str, dict[int, Layer]] = defaultdict(lambda: defaultdict(dict))
-    for matrix in _of(material, place):
+    for matrix in material.by_checkpoint[place]:
         words = matrix.cell.component.split(".")
         tower = ".".join(word for word in words[:-1] if word not in _WITHIN_A_LAYER)
         within = ".".join([*(word for word in words[:-1] if word in _WITHIN_A_LAYER), words[-1]])
