@@ -13,7 +13,7 @@ from weibnb.counting.formats import FORMATS, INTERVAL_MASK, INTERVAL_WIDTH, coun
 from weibnb.fitting.kernels import CORRELATION, K_SE, LAM, LAM_SE, OK, STATUS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,17 +42,31 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     ndarray, shape (matrices, 12)
         With the design effects of k and of λ, at least 1; NaN without lines or a fit.
     """
+
+    def covariances(row: int, some: Lines) -> Array:
+        start, stop = rows.starts[row : row + 2]
+        entries = slice(start - rows.starts[0], stop - rows.starts[0])
+        labels, n = rows.labels[rows.columns[start:stop]], rows.counts[start:stop].sum(dtype=float)
+        return line_products(labels, v[:, entries], some, exact=bool(rows.exact[row])) / n**2
+
+    return with_effects(table, lines, covariances)
+
+
+def with_effects(
+    table: Array, lines: Sequence[Lines | None], covariances: Callable[[int, Lines], Array]
+) -> Array:
+    """Make the errors of fitted rows clustered ones, see `clustered`.
+
+    `covariances` gives those sums of `line_products` of a row and its lines, over n^2.
+    """
     effects = np.full((len(table), 2), np.nan)
     for row, some in enumerate(lines):
         known = table[row, [K_SE, LAM_SE, LAM]]
         if some is None or table[row, STATUS] != OK or not (np.isfinite(known) & (known > 0)).all():
             continue
-        start, stop = rows.starts[row : row + 2]
-        entries = slice(start - rows.starts[0], stop - rows.starts[0])
-        labels, n = rows.labels[rows.columns[start:stop]], rows.counts[start:stop].sum(dtype=float)
         k, lam = table[row, K_SE], table[row, LAM_SE] / table[row, LAM]
-        products = line_products(labels, v[:, entries], some, exact=bool(rows.exact[row])) / n**2
-        variances = products - (k * k, lam * lam, table[row, CORRELATION] * k * lam)
+        independent = (k * k, lam * lam, table[row, CORRELATION] * k * lam)
+        variances = covariances(row, some) - independent
         beyond = np.maximum(variances[:2] / (k * k, lam * lam) - 1.0, 0.0)
         effects[row] = 1.0 + beyond * _widening(min(len(some.rows), some.columns.shape[1]))
         if effects[row].max() > 1.0:

@@ -1,0 +1,157 @@
+"""Fits and statistics of a `CountRows` by torch, batch by batch, on the device that is chosen."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from weibnb.fitting.status import MINIMUM_WEIGHTS
+from weibnb.fitting.torch_clusters import line_products
+from weibnb.fitting.torch_fit import fit_batch
+from weibnb.fitting.torch_rows import TensorRows
+from weibnb.parallel import on_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from weibnb.counting.lines import Lines
+    from weibnb.fitting.rows import CountRows
+    from weibnb.fitting.torch_rows import Numbers
+
+    Array = NDArray[np.float64]
+    Job = Callable[[Numbers], torch.Tensor]
+
+# Entries of a batch: what stays in the cache of a core, and what keeps a device busy.
+_ON_CPU, _ON_DEVICE = 1 << 17, 1 << 23
+# Held while torch's number of threads is another one.
+_ALONE = threading.Lock()
+
+
+def fit_rows(
+    rows: CountRows,
+    grid: tuple[Array, NDArray[np.int8]],
+    trim: tuple[float, float],
+    *,
+    likelihood: bool,
+    device: torch.device,
+    workers: int | None,
+    lines: Sequence[Lines | None] | None = None,
+) -> tuple[Array, Array | None]:
+    """Fit every matrix of a `CountRows`.
+
+    Parameters
+    ----------
+    rows : CountRows
+        The counts.
+    grid : tuple of ndarray
+        ln|w| of the bins, (2, bins), and how coarse they are, (bins,): see
+        `weibnb.fitting.kernels.fit_rows`.
+    trim, likelihood
+        The protocol.
+    device : torch.device
+        Where.
+    workers : int, optional
+        Threads, on the CPU.
+    lines : sequence of Lines or None, optional
+        Rows and columns of each matrix.
+
+    Returns
+    -------
+    ndarray, shape (matrices, 10)
+        As of `weibnb.fitting.kernels.fit_rows`.
+    ndarray, shape (matrices, 3), or None
+        With `lines`, the sums of products that `weibnb.fitting.clusters.line_products` gives, over
+        n^2; NaN where there are no lines.
+
+    Raises
+    ------
+    MemoryError
+        If the device has no memory for a single matrix.
+    """
+    counts = TensorRows(rows, *grid, device)
+
+    def job(numbers: Numbers) -> torch.Tensor:
+        batch = counts.batch(numbers)
+        table, v = fit_batch(
+            batch,
+            trim,
+            likelihood=likelihood,
+            minimum=MINIMUM_WEIGHTS,
+            influence=lines is not None,
+        )
+        if v is None or lines is None:
+            return table
+        some = [lines[number] for number in numbers]
+        products = line_products(v, counts.labels(numbers), batch.exact, some)
+        return torch.cat([table, products / batch.counts.sum(1, keepdim=True) ** 2], 1)
+
+    columns = _in_batches(counts, job, 10 if lines is None else 13, workers)
+    return (columns, None) if lines is None else (columns[:, :10], columns[:, 10:])
+
+
+def _in_batches(counts: TensorRows, job: Job, width: int, workers: int | None) -> Array:
+    """Do a job for every batch: a table (matrices, `width`), brought back at the end."""
+    table = np.empty((counts.sizes.size, width))
+    if counts.device.type == "cpu":
+        parts = counts.batches(_ON_CPU)
+        with _one_thread_an_operation():
+            found = on_threads(job, parts, workers)
+    else:
+        with _side_stream(counts.device), torch.no_grad():
+            parts, found = _with_less_memory(job, counts.batches(_ON_DEVICE), counts.device)
+            found = [part.cpu() for part in found]
+    for numbers, part in zip(parts, found, strict=True):
+        table[numbers] = part.numpy()
+    return table
+
+
+def _with_less_memory(
+    job: Job, parts: list[Numbers], device: torch.device
+) -> tuple[list[Numbers], list[torch.Tensor]]:
+    """Do a job for every batch, in halves where the device has too little memory for one."""
+    left, done, found = parts[::-1], [], []
+    told = False
+    while left:
+        numbers = left.pop()
+        try:
+            found.append(job(numbers))
+        except torch.OutOfMemoryError as err:
+            if numbers.size == 1:
+                raise MemoryError(
+                    f"There is no memory on {device} for the fit of one matrix: {err}. "
+                    "Fit on the CPU with backend='numba'."
+                ) from err
+            if not told:
+                what = f"the fit of {numbers.size:,} matrices at once on {device}"
+                warnings.warn(f"There is too little memory for {what}: fewer do.", stacklevel=2)
+            told = True
+            left += [numbers[numbers.size // 2 :], numbers[: numbers.size // 2]]
+        else:
+            done.append(numbers)
+    return done, found
+
+
+def _side_stream(device: torch.device) -> torch.cuda.StreamContext | nullcontext[None]:
+    """Fit beside what else runs on a CUDA device."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.cuda.stream(torch.cuda.Stream(device))
+
+
+@contextmanager
+def _one_thread_an_operation() -> Iterator[None]:
+    """Let each operation run on the thread that calls it: batches run side by side instead."""
+    with _ALONE:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
