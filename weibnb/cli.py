@@ -156,6 +156,12 @@ def _describe_scan(add: AddCommand) -> None:
         default="auto",
         help="auto, cpu, cuda, cuda:1, mps, or several: cuda:0,cuda:1 (default: auto)",
     )
+    scan.add_argument(
+        "--backend",
+        choices=["auto", "numba", "torch"],
+        default="auto",
+        help="what fits: torch on a CUDA device, else compiled code (auto), or one of them",
+    )
     scan.add_argument("--experts", choices=["median", "each"], default="median")
     scan.add_argument(
         "--fused",
@@ -209,6 +215,7 @@ def _scan(options: argparse.Namespace) -> int:
                 trim=options.trim,
                 estimator=options.estimator,
                 device=options.device.split(","),
+                backend=options.backend,
                 experts=options.experts,
                 fused=options.fused,
                 store=store,

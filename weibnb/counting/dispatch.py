@@ -92,6 +92,15 @@ class Counting:
             self._devices and weights.device.type == self._devices[0].type
         )
 
+    def devices_for(self, weights: Any) -> list[torch.device]:
+        """Give the device that holds weights, if they are counted there, or those asked for.
+
+        Of ``"auto"`` that is none for what is in the memory of the host.
+        """
+        if self.counts_in_place(weights):
+            return [weights.device]
+        return [] if self._smallest else self._devices
+
     def submit(self, weights: Any) -> Pending:
         """Begin to count a matrix.
 

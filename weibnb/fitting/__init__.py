@@ -1,9 +1,9 @@
 """Counts -> Weibull estimates with standard errors.
 
-`weibull` is the distribution on paper with the reference anchors, `rows` the counts of many
-matrices, `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the
-outcome in one word; `kernels`, `ordinates` and `errors` are the compiled loops, `clusters`
-those of weights that depend on each other.
+`weibull` is the distribution on paper with the anchors, `rows` the counts of many matrices,
+`estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the outcome;
+`kernels`, `ordinates` and `errors` are compiled loops, `clusters` those for rows and columns.
+`backends` chooses between these and the modules `torch_...`, which compute the same on tensors.
 """
 
 import lazy_loader
@@ -11,6 +11,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
+        "backends",
         "clusters",
         "errors",
         "estimates",
@@ -20,6 +21,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "single",
         "statistics",
         "status",
+        "torch_backend",
+        "torch_body",
+        "torch_clusters",
+        "torch_fit",
+        "torch_likelihood",
+        "torch_ordinates",
+        "torch_rows",
         "weibull",
     ],
 )

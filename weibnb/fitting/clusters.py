@@ -47,7 +47,8 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
         start, stop = rows.starts[row : row + 2]
         entries = slice(start - rows.starts[0], stop - rows.starts[0])
         labels, n = rows.labels[rows.columns[start:stop]], rows.counts[start:stop].sum(dtype=float)
-        return line_products(labels, v[:, entries], some, exact=bool(rows.exact[row])) / n**2
+        sums = line_products(labels, v[:, entries], some, exact=bool(rows.exact[row]))
+        return np.asarray(sums / n**2)
 
     return with_effects(table, lines, covariances)
 

@@ -49,8 +49,9 @@ def fit_counts(
 ) -> dict[str, NDArray[Any]]:
     """Fit a Weibull to every row of counts, as `fit_weibull` does to one.
 
-    Compiled code does it, or torch on a `device`. Returns `COLUMNS` and ``status``, each (matrices,); with the `lines` of each matrix, None where
-    there are none, also `EFFECTS`, and errors clustered by rows and columns.
+    Compiled code does it, or torch on a `device`. Returns `COLUMNS` and ``status``, each
+    (matrices,); with the `lines` of each matrix, None where there are none, also `EFFECTS`, and
+    errors clustered by rows and columns.
     """
     from weibnb.fitting.kernels import STATUS
 

@@ -48,9 +48,7 @@ class Influence(NamedTuple):
     above: torch.Tensor
 
 
-def trim_ranks(
-    n: torch.Tensor, lower: float, upper: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def trim_ranks(n: torch.Tensor, lower: float, upper: float) -> tuple[torch.Tensor, torch.Tensor]:
     """First and last rank whose plotting position (rank - 1/2)/n lies in [lower, upper]."""
     first = (lower * n + 0.5).ceil_().clamp_(min=1.0)
     last = torch.minimum((upper * n + 0.5).floor_(), n)
@@ -79,5 +77,3 @@ def body_of(
     end = torch.searchsorted(seen, last).clamp_(max=most)
     body = Body(n, first, last, begin, end, ranks.diff(dim=1), x, y[:, 1:], y[:, :-1])
     return body, sums.diff(dim=1)
-
-

@@ -51,11 +51,12 @@ def line_products(
     for (dtype, row_shape, column_shape), numbers in alike.items():
         most = max(_AT_ONCE // max(np.prod(row_shape), np.prod(column_shape)), 1)
         for at in range(0, len(numbers), most):
-            some = numbers[at : at + most]
-            chosen = torch.tensor(some, device=v.device)
+            part = numbers[at : at + most]
+            together = [given for given in (lines[number] for number in part) if given is not None]
+            chosen = torch.tensor(part, device=v.device)
             look_up = _Influence(v[:, chosen], labels[chosen], exact[chosen], dtype)
-            rows = look_up.sums([lines[i].rows for i in some], 2)
-            columns = look_up.sums([lines[i].columns for i in some], 1)
+            rows = look_up.sums([one.rows for one in together], 2)
+            columns = look_up.sums([one.columns for one in together], 1)
             products[chosen] = _products(rows) * (column_shape[0] / row_shape[0])
             products[chosen] += _products(columns) * (row_shape[1] / column_shape[1])
     return products

@@ -69,7 +69,7 @@ def fit_batch(
         v = likelihood_influence(body, k, b, inverse)
     else:
         v = _regression_influence(body, regression)
-    mean, (k_se, b_se, correlation) = _independent_errors(v, body)
+    v, (k_se, b_se, correlation) = _independent_errors(v, body)
     lam = b.exp()
     above = (x - b).mul_(k).exp_().neg_().exp_()
     ks_full = _largest_distance(batch, seen, n, above)
@@ -81,7 +81,7 @@ def fit_batch(
     columns = torch.cat([outcome.where(status == OK, torch.nan), status], 1)
     if not influence:
         return columns, None
-    return columns, _by_entry(v, batch.counts, seen, body, near, mean)
+    return columns, _by_entry(v, batch.counts, seen, body, near)
 
 
 def _near_the_trim(seen: torch.Tensor, n: torch.Tensor, trim: tuple[float, float]) -> slice:
@@ -105,9 +105,7 @@ def _regression(body: Body, sums: torch.Tensor) -> Regression:
     syy = square_sum(body.first, body.last, body.n) - sy * sy / m
     sxy, sxx = sxy - sx * sy / m, sxx - sx * sx / m
     k, mean_x, mean_y = sxy / sxx, origin + sx / m, sy / m
-    return Regression(
-        k, mean_x - mean_y / k, sxy * sxy / (sxx * syy), mean_x, mean_y, sxx / body.n
-    )
+    return Regression(k, mean_x - mean_y / k, sxy * sxy / (sxx * syy), mean_x, mean_y, sxx / body.n)
 
 
 def _regression_influence(body: Body, fit: Regression) -> Influence:
@@ -131,17 +129,17 @@ def _regression_influence(body: Body, fit: Regression) -> Influence:
 
 def _independent_errors(
     v: Influence, body: Body
-) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Mean of an influence, (2, matrices, 1); errors of k and ln λ, and their correlation."""
-    n = body.n
-    masses = ((v.below, body.low), (v.body, body.weights), (v.above, body.high))
-    parts = [(part, mass * part) for part, mass in masses]
-    mean = sum_of(weighted for _, weighted in parts) / n
+) -> tuple[Influence, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Centre an influence; give the errors of k and ln λ, and their correlation."""
+    n, masses = body.n, (body.low, body.weights, body.high)
+    mean = sum_of(mass * part for mass, part in zip(masses, v, strict=True)) / n
+    v = Influence(*(part - mean for part in v))
+    parts = [(part, mass * part) for mass, part in zip(masses, v, strict=True)]
     kk, bb, kb = (
-        sum_of(part[i] * weighted[j] for part, weighted in parts) - n * mean[i] * mean[j]
+        sum_of(part[i] * weighted[j] for part, weighted in parts)
         for i, j in ((0, 0), (1, 1), (0, 1))
     )
-    return mean, (kk.sqrt() / n, bb.sqrt() / n, kb / (kk * bb).sqrt())
+    return v, (kk.sqrt() / n, bb.sqrt() / n, kb / (kk * bb).sqrt())
 
 
 def _by_entry(
@@ -150,15 +148,13 @@ def _by_entry(
     seen: torch.Tensor,
     body: Body,
     near: slice,
-    mean: torch.Tensor,
 ) -> torch.Tensor:
-    """Give the centred influence of each entry: the mean over its weights, zero without any."""
+    """Give the influence of each entry: the mean over its weights, zero without any."""
     low = torch.minimum((body.low - seen + counts).clamp_(min=0.0), counts)
     high = torch.minimum((seen - body.last).clamp_(min=0.0), counts)
     every = low * v.below + high * v.above
     every[:, :, near] += body.weights * v.body
-    every.div_(counts.clamp(min=1.0)).sub_(mean)
-    return every.masked_fill_(counts == 0.0, 0.0)
+    return every.div_(counts.clamp(min=1.0))
 
 
 def _largest_distance(
@@ -179,7 +175,11 @@ def _largest_distance(
 
 
 def _distances_in_trim(
-    batch: Batch, seen: torch.Tensor, n: torch.Tensor, trim: tuple[float, float], above: torch.Tensor
+    batch: Batch,
+    seen: torch.Tensor,
+    n: torch.Tensor,
+    trim: tuple[float, float],
+    above: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Largest |F - F_Weibull| in the trim, over all levels of F and at mid-ranks."""
     lower, upper = trim

@@ -126,7 +126,7 @@ def likelihood_influence(
 
 
 def _scores(k: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-    """Derivatives by k and b of the log-density at d = ln|w| - b."""
+    """Differentiate the log-density at d = ln|w| - b by k and by b."""
     z = (k * d).exp()
     return torch.stack([1.0 / k + d - z * d, k * z - k])
 

@@ -7,7 +7,7 @@ F are smooth from end to end, so that one table of each serves every rank of eve
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -97,10 +97,10 @@ def sum_of(parts: Iterable[torch.Tensor]) -> torch.Tensor:
 
 
 def prefix_sums(rank: torch.Tensor, n: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sum of y over the first `rank` of n ranks, up to a constant of n; and y at F = rank/n,
-    half a rank from the ends at least.
+    """Sum of y over the first `rank` of n ranks, up to a constant of n; and y at F = rank/n.
 
-    `rank` is (matrices, bins), ascending; `n` is (matrices, 1) and at least 100.
+    `rank` is (matrices, bins), ascending; `n` is (matrices, 1) and at least 100. At both ends y is
+    that of half a rank further in.
     """
     least, most = rank[:, :1], rank[:, -1:]
     if not worth((least < _EDGE) | (most > n - _EDGE)):
@@ -138,7 +138,9 @@ def _smooth_sum(
     return total.add_(third.mul_(7.0 / 5760.0).div_(n**3))
 
 
-def _derivatives(rank: torch.Tensor, n: torch.Tensor, y: torch.Tensor) -> Any:
+def _derivatives(
+    rank: torch.Tensor, n: torch.Tensor, y: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """First three derivatives of y by F."""
     t = y.exp()
     slope = ((1.0 - rank / n) * t).reciprocal_()
@@ -148,7 +150,7 @@ def _derivatives(rank: torch.Tensor, n: torch.Tensor, y: torch.Tensor) -> Any:
 
 
 def _at_the_ends(rank: torch.Tensor, n: torch.Tensor, power: int) -> torch.Tensor:
-    """What ranks outside the smooth part add: y^power, term by term, on both sides."""
+    """Sum y^power over ranks outside the smooth part, term by term, on both sides."""
     steps = torch.arange(1, _EDGE + 1, dtype=n.dtype, device=n.device)
     below = ordinate(steps - 0.5, n) ** power
     above = ordinate(n - _EDGE + steps - 0.5, n) ** power

@@ -71,12 +71,13 @@ class TensorRows:
         self._starts = self._there(rows.starts[:-1] - used.start)
         self._exact = self._there(rows.exact)
         self._all_exact = bool(rows.exact.all())
-        # one entry more, so that a matrix without any can be looked up
+        # one entry more, and a bin where there are none, so that an empty matrix can be looked up
         self._columns = self._there(np.append(rows.columns[used], np.int32(0)))
         self._counts = self._there(_signed(rows.counts[used]))
-        self._labels = self._there(rows.labels.astype(np.int64))
-        self._x = self._there(x)
-        self._coarse = self._there(np.stack([coarse, np.zeros_like(coarse)]))
+        width = max(rows.labels.size, 1)
+        self._labels = self._there(np.resize(rows.labels.astype(np.int64), width))
+        self._x = self._there(np.resize(x, (2, width)))
+        self._coarse = self._there(np.resize([coarse, np.zeros_like(coarse)], (2, width)))
 
     def _there(self, array: NDArray[np.generic]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

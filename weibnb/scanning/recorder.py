@@ -6,8 +6,9 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Self
 
-from weibnb.counting.dispatch import Counting
+from weibnb.counting.dispatch import Counting, resolve_devices
 from weibnb.fits.schema import escape
+from weibnb.fitting.backends import fitting_device
 from weibnb.fitting.weibull import check_protocol
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import Planned
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     import xarray as xr
 
+    from weibnb.fitting.backends import Backend
     from weibnb.fitting.weibull import Estimator
     from weibnb.scanning.matrices import Fused, MatrixInCounting
 
@@ -37,7 +39,7 @@ class Recorder:
         Its name in the fits; by default that of its class.
     device : str or sequence of str
         As in `weibnb.scan`. Weights on a device of this kind are counted where they are.
-    trim, estimator, fused
+    backend, trim, estimator, fused
         As in `weibnb.scan`.
     keep_counts : bool
         Keep the magnitude counts, which allow `weibnb.refit` and every plot. In memory they take
@@ -86,6 +88,7 @@ class Recorder:
         *,
         name: str | None = None,
         device: str | Sequence[str] = "auto",
+        backend: Backend = "auto",
         trim: tuple[float, float] | None = None,
         estimator: Estimator = "rank_regression",
         fused: Fused = "keep",
@@ -103,6 +106,7 @@ class Recorder:
             experts="median",
             keep_counts=keep_counts,
             workers=None,
+            fitted_on=fitting_device(backend, resolve_devices(device)),
             store=store if _is_first_process() else None,
         )
         self._counting = Counting(device)
