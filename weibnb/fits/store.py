@@ -65,6 +65,8 @@ class Store:
         The file, ending in ``.db``, ``.sqlite`` or ``.sqlite3``; made if it is not there.
     trim, estimator, experts, keep_counts
         As in `weibnb.scan`; all but `experts` must be those that the store was made with.
+    backend : str
+        What fits: that of the last scan is recorded.
 
     Raises
     ------
@@ -89,6 +91,7 @@ class Store:
         estimator: str,
         experts: str,
         keep_counts: bool,
+        backend: str = "numba",
     ) -> None:
         self.path = check_target(path, STORE_SUFFIXES, "fits")
         self._keep_counts = keep_counts
@@ -105,7 +108,7 @@ class Store:
                 for pragma in ("synchronous = NORMAL", "foreign_keys = ON", "trusted_schema = OFF"):
                     self._connection.execute(f"PRAGMA {pragma}")
                 self._make_or_migrate()
-                self._agree(_protocol(trim, estimator, keep_counts=keep_counts), experts)
+                self._agree(_protocol(trim, estimator, keep_counts=keep_counts), experts, backend)
         except BaseException:
             self.close()
             raise
@@ -214,7 +217,7 @@ class Store:
             migrate(self._connection, version)
             check_tables(self._connection, self.path)
 
-    def _agree(self, protocol: dict[str, str], experts: str) -> None:
+    def _agree(self, protocol: dict[str, str], experts: str, backend: str) -> None:
         """Record how the fits are made, or check that it is how those in the store were made."""
         with self._transaction() as execute:
             known = dict(execute("SELECT name, value FROM about").fetchall())
@@ -231,6 +234,7 @@ class Store:
                         "refit: weibnb.refit(weibnb.open_fits(store), trim=..., estimator=...)."
                     )
             execute("INSERT OR REPLACE INTO about VALUES ('experts', ?)", (experts,))
+            execute("INSERT OR REPLACE INTO about VALUES ('backend', ?)", (backend,))
 
     def _is_changed(self, source: Source, found: tuple[int, str, str], *, rescan: bool) -> bool:
         """Whether a checkpoint must be scanned anew; an error if it is quite another one."""

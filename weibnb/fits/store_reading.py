@@ -74,6 +74,8 @@ def open_store(
         columns, ids, counted = _read_matrices(connection, path, chosen, cells or {})
     try:
         keep_counts, trim, estimator, recorded = _protocol(about)
+        backend = about.get("backend", "numba")  # older stores do not say
+        check_choice("backend", backend, ("numba", "torch"))
         if keep_counts:
             columns["counts"] = LazyCounts(ids.shape, _CountsInStore(path, ids, counted))
         fits = lay_out(
@@ -86,6 +88,7 @@ def open_store(
     except (ValueError, TypeError) as err:
         raise FitsError(path, f"its entries do not make fits ({err})") from err
     fits.attrs |= {name: about[name] for name in ("created", "weibnb_version")}
+    fits.attrs["backend"] = backend
     return fits
 
 

@@ -71,7 +71,12 @@ class Results:
         self.store: Store | None = None
         if store is not None:
             self.store = Store(
-                store, trim=trim, estimator=estimator, experts=experts, keep_counts=keep_counts
+                store,
+                trim=trim,
+                estimator=estimator,
+                experts=experts,
+                keep_counts=keep_counts,
+                backend=backend_name(fitted_on),
             )
         self._sources: dict[Key, Source] = {}
         self._cells: dict[Key, set[Cell]] = {}
@@ -148,12 +153,10 @@ class Results:
         self.flush()
         with held():
             if self.store is not None:
-                fits = open_store(
+                return open_store(
                     self.store.path, wanted=wanted, cells=self._cells, experts=self._experts
                 )
-            else:
-                fits = self._in_memory()
-        return fits.assign_attrs(backend=backend_name(self._fitted_on))
+            return self._in_memory().assign_attrs(backend=backend_name(self._fitted_on))
 
     def _in_memory(self) -> xr.Dataset:
         """Lay out what was fitted, and what is open of the checkpoints that were reached."""
