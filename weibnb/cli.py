@@ -1,4 +1,4 @@
-"""The command line: ``weibnb scan``, ``show``, ``report``, ``demo`` and ``lab``."""
+"""The command line: ``weibnb scan``, ``show``, ``report``, ``demo``, ``lab`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -112,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         _describe_report,
         _describe_demo,
         _describe_lab,
+        _describe_doctor,
     ):
         describe(commands.add_parser)
     return parser
@@ -384,6 +385,19 @@ def _lab(options: argparse.Namespace) -> int:
         command.append("--no-browser")
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606  (no shell is wanted)
+
+
+def _describe_doctor(add: AddCommand) -> None:
+    doctor = add("doctor", help="say what counts and fits on this machine, and why")
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from weibnb.doctor import examine
+
+    for name, text in examine().items():
+        _say(f"{name:<11}{text}")
+    return 0
 
 
 def copy_tutorials(directory: Path) -> tuple[Path, list[str]]:

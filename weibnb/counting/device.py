@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 def choose_kernel(device: torch.device, form: Format) -> Kernel:
     """Choose what counts a format on a device: the Triton kernel on CUDA, else `torch.bincount`.
 
-    Triton counts in shared memory from version 3.8; where it is older, missing or cannot compile,
-    and on other devices, `torch.bincount` counts.
+    Where Triton is older than 3.2, missing or cannot compile, and on other devices,
+    `torch.bincount` counts.
     """
     interpreted = device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
     if not interpreted and (device.type != "cuda" or torch.version.cuda is None):
