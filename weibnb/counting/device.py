@@ -22,6 +22,7 @@ import torch
 from weibnb.counting.bincount import count_by_bincount
 from weibnb.counting.formats import FORMATS, Format, format_of
 from weibnb.counting.limits import DEFAULTS, Limits
+from weibnb.counting.lines import FEWEST
 from weibnb.counting.staging import WORDS, new_buffer
 from weibnb.counting.tables import PendingOnDevice, Table, TableKey
 
@@ -102,16 +103,22 @@ class DeviceCounter:
         self._buffers, self._tables, self._queue, self._filling = [], {}, {}, None
 
     @_plain_tensors()
-    def submit(self, weights: torch.Tensor) -> PendingOnDevice:
+    def submit(
+        self, weights: torch.Tensor, shape: tuple[int, int] | None = None
+    ) -> PendingOnDevice:
         """Begin to count a tensor, or this process's shard of a DTensor; see `Counting.submit`.
 
-        The tensor may change once `launch` was called.
+        Of one of the given `shape` some rows and columns are copied. The tensor may change once
+        `launch` was called.
         """
-        local, groups = _local(weights.detach())
+        detached = weights.detach()
+        local, groups = _local(detached)
         form = format_of(str(local.dtype).removeprefix("torch."))
         pending = self._pending()
         table, row = self._assign_row(TableKey(local.device, form, groups), pending)
         word = WORDS[local.element_size()]
+        if local is detached and local.shape == shape and min(shape) >= FEWEST:
+            pending.look_at(local.view(word), form)
         flat = _without_gaps(local)
         if flat is not None:
             self._queue.setdefault(table, []).append((flat.view(word), row))

@@ -101,13 +101,16 @@ class Counting:
             return [weights.device]
         return [] if self._smallest else self._devices
 
-    def submit(self, weights: Any) -> Pending:
+    def submit(self, weights: Any, shape: tuple[int, int] | None = None) -> Pending:
         """Begin to count a matrix.
 
         Parameters
         ----------
         weights : array_like or torch.Tensor
             Weights of any shape in float64, float32, float16, bfloat16 or float8.
+        shape : tuple of int, optional
+            Rows and columns of a matrix, of which some are to be copied where it is counted in
+            place: ``lines`` of what is given.
 
         Returns
         -------
@@ -124,7 +127,7 @@ class Counting:
             If they are a DTensor of partial sums.
         """
         if self.counts_in_place(weights):
-            return self._device_counter().submit(weights)
+            return self._device_counter().submit(weights, shape)
         bits, dtype = as_bits(weights)
         if bits.nbytes < self._smallest:
             return self._on_threads(bits, dtype)
@@ -134,7 +137,7 @@ class Counting:
         """Begin to count bit patterns of a format, a key of `weibnb.counting.formats.FORMATS`.
 
         They may have several dimensions, and gaps. Of a matrix of known shape some rows and
-        columns are copied on the way, ``lines`` of what is given; on devices they are None.
+        columns are copied on the way, ``lines`` of what is given; not on the way to devices.
         """
         if self._devices:
             return self._device_counter().submit_bits(bits, dtype)

@@ -375,7 +375,7 @@ def begin_counting(
             if weights is not None:
                 part = tensor.one_expert(weights, expert)
                 if in_place:
-                    pending = counting.submit(part)
+                    pending = counting.submit(part, shape)
                 else:
                     pending = counting.submit_bits(part, tensor.info.dtype, shape)
             matrix = tensor.matrix(listing.source, expert)
