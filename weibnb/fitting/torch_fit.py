@@ -16,6 +16,7 @@ from weibnb.fitting.kernels import (
     COARSE_AS_FLOAT32,
     CONSTANT,
     DEGENERATE,
+    FINE,
     NO_CONVERGENCE,
     OK,
     SUBNORMAL,
@@ -226,7 +227,7 @@ def _too_coarse(
 
     Weights are float32 if all intervals up to there lie on the grid of its subnormal numbers.
     """
-    if not worth(~batch.exact):
+    if not worth(batch.coarse != FINE):
         return torch.zeros_like(total, dtype=torch.bool)
     place = torch.searchsorted(seen, max(trim[0], _LOWEST) * total)
     place.clamp_(max=seen.shape[1] - 1)

@@ -70,7 +70,8 @@ class TensorRows:
         self._sizes = self._there(self.sizes)
         self._starts = self._there(rows.starts[:-1] - used.start)
         self._exact = self._there(rows.exact)
-        self._all_exact = bool(rows.exact.all())
+        self._kinds = np.unique(rows.exact)
+        self._all_fine = bool(rows.exact.all()) or not coarse.any()
         # one entry more, and a bin where there are none, so that an empty matrix can be looked up
         self._columns = self._there(np.append(rows.columns[used], np.int32(0)))
         self._counts = self._there(_signed(rows.counts[used]))
@@ -98,11 +99,13 @@ class TensorRows:
         bins = self._columns.take(entry).to(torch.int64)
         exact = self._exact[self._there(numbers)]
         coarse = torch.zeros((), dtype=torch.int8, device=self.device).expand_as(bins)
-        if self._all_exact:
-            x = self._x[1].take(bins)
+        if self._kinds.size == 1:
+            bins += int(self._kinds[0]) * self._x.shape[1]
         else:
             bins.add_(exact[:, None], alpha=self._x.shape[1])
-            x, coarse = self._x.take(bins), self._coarse.take(bins)
+        x = self._x.take(bins)
+        if not self._all_fine:
+            coarse = self._coarse.take(bins)
         counts = self._counts.take(entry).to(torch.float64).masked_fill_(~inside, 0.0)
         return Batch(counts, x, coarse, exact)
 
