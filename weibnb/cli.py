@@ -73,7 +73,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:  # the reader has seen enough
         _to_nowhere(sys.stdout)
         return 1
-    except (ValueError, OSError, ImportError, RuntimeError) as err:
+    except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as err:
         _tell(str(err))
         return 1
     return status

@@ -290,6 +290,18 @@ def test_where_memory_is_short_fewer_are_fitted_at_once() -> None:
     assert [part.tolist() for part in parts] == [part.tolist() for part in found]
 
 
+def test_no_memory_for_the_counts_is_an_error_with_the_next_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch_backend, "TensorRows", fail)
+    rows = CountRows.of([count_magnitudes(np.arange(1.0, 500.0))])
+    with pytest.raises(MemoryError, match=r"counts that are to be fitted.*backend='numba'"):
+        fit_counts(rows, device=CPU)
+
+
 def test_no_memory_for_one_matrix_is_an_error_with_the_next_step() -> None:
     def job(numbers: NDArray[np.int64]) -> Any:
         raise torch.OutOfMemoryError

@@ -73,9 +73,12 @@ def fit_rows(
     Raises
     ------
     MemoryError
-        If the device has no memory for a single matrix.
+        If the device has no memory for the counts, or for the fit of a single matrix.
     """
-    counts = TensorRows(rows, *grid, device)
+    try:
+        counts = TensorRows(rows, *grid, device)
+    except torch.OutOfMemoryError as err:
+        raise _no_memory(device, "the counts that are to be fitted", err) from err
 
     def job(numbers: Numbers) -> torch.Tensor:
         batch = counts.batch(numbers)
@@ -124,10 +127,7 @@ def _with_less_memory(
             found.append(job(numbers))
         except torch.OutOfMemoryError as err:
             if numbers.size == 1:
-                raise MemoryError(
-                    f"There is no memory on {device} for the fit of one matrix: {err}. "
-                    "Fit on the CPU with backend='numba'."
-                ) from err
+                raise _no_memory(device, "the fit of one matrix", err) from err
             if not told:
                 what = f"the fit of {numbers.size:,} matrices at once on {device}"
                 warnings.warn(f"There is too little memory for {what}: fewer do.", stacklevel=2)
@@ -136,6 +136,13 @@ def _with_less_memory(
         else:
             done.append(numbers)
     return done, found
+
+
+def _no_memory(device: torch.device, what: str, err: Exception) -> MemoryError:
+    """Make the error for a device that cannot go on."""
+    return MemoryError(
+        f"There is no memory on {device} for {what}: {err}. Fit on the CPU with backend='numba'."
+    )
 
 
 def _side_stream(device: torch.device) -> torch.cuda.StreamContext | nullcontext[None]:
