@@ -46,7 +46,7 @@ def refit(
         By default the one that the fits were made by.
     device : str
         Where to fit: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or ``"auto"``, as in `scan`. A device is
-        worth it for tens of thousands of matrices.
+        meant for tens of thousands of matrices.
     backend : {"auto", "numba", "torch"}
         What fits: compiled code on the CPU, or torch on the device. ``"auto"``: torch on CUDA,
         else compiled code. Both give k and λ to 1e-10.
