@@ -149,6 +149,16 @@ class DeviceCounter:
                 self._send()
         return pending
 
+    @property
+    def idle(self) -> bool:
+        """Whether the devices have counted what was launched; waits for nothing.
+
+        Of tables that processes share it is not asked: all of them must fetch at the same time.
+        """
+        shared = any(key.groups for key in self._tables)
+        tables = itertools.chain.from_iterable(self._tables.values())
+        return shared or all(table.done for table in tables)
+
     @_plain_tensors()
     def launch(self) -> None:
         """Start counting what was submitted; waits for nothing where the kernel counts."""

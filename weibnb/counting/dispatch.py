@@ -153,6 +153,11 @@ class Counting:
         if self._counter is not None:
             self._counter.launch()
 
+    @property
+    def idle(self) -> bool:
+        """Whether the devices have counted what was launched; waits for nothing."""
+        return self._counter is None or self._counter.idle
+
     def _device_counter(self) -> DeviceCounter:
         if self._counter is None:
             from weibnb.counting.device import DeviceCounter

@@ -122,6 +122,11 @@ class Table:
         """Whether every row is assigned."""
         return len(self.owners) == len(self.counters)
 
+    @property
+    def done(self) -> bool:
+        """Whether the device has done all that was asked of it with this table."""
+        return self._used is None or self._used.query()
+
     def assign_row(self, owner: PendingOnDevice) -> int:
         """Give the next row to a matrix."""
         self.owners.append(owner)

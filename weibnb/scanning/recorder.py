@@ -67,7 +67,9 @@ class Recorder:
     -----
     On a CUDA device `record` only starts the counting, on the current stream: what changes the
     weights later on this stream comes after it, and the training does not wait. The counts come
-    back with the next record. On a CPU `record` returns when the weights are counted.
+    back, and are fitted, with the first later record that finds them done; where the tables of
+    the device are full before, that record waits. On a CPU `record` returns when the weights are
+    counted.
 
     Examples
     --------
@@ -110,7 +112,7 @@ class Recorder:
             store=store if _is_first_process() else None,
         )
         self._counting = Counting(device)
-        self._last: list[MatrixInCounting] = []
+        self._waiting: list[MatrixInCounting] = []
         self.steps: list[int] = []
 
     def record(self, step: int) -> None:
@@ -132,7 +134,8 @@ class Recorder:
             raise TypeError(f"`step` must be an integer, got {step!r}.")
         if step < 0 or step in self.steps:
             raise ValueError(f"`step` must be at least 0 and not recorded before, got {step}.")
-        self._collect()
+        if self._counting.idle:
+            self._collect()
         listing = list_matrices(Planned(self._name, step, self._model), fused=self._fused)
         if listing.error is not None:
             raise listing.error
@@ -140,12 +143,13 @@ class Recorder:
             cause = "no parameter is a weight matrix of a known layer"
             raise CheckpointError(listing.source.path, cause)
         self._results.begin(listing, rescan=True)
-        self._last = list(begin_counting(listing, self._counting))
+        begun = list(begin_counting(listing, self._counting))
+        self._waiting += begun
         self._counting.launch()
-        for problem in dict.fromkeys(item.problem for item in self._last if item.problem):
+        for problem in dict.fromkeys(item.problem for item in begun if item.problem):
             warnings.warn(printable(problem), stacklevel=2)
         self.steps.append(step)
-        if not all(item.pending is None or item.was_read for item in self._last):
+        if not all(item.pending is None or item.was_read for item in begun):
             self._collect()
 
     def fits(self) -> xr.Dataset:
@@ -182,8 +186,8 @@ class Recorder:
         return f"<Recorder of {self._name}: {len(self.steps)} steps>"
 
     def _collect(self) -> None:
-        """Take over the counts of the last record."""
-        counting, self._last = self._last, []
+        """Take over the counts of what was recorded."""
+        counting, self._waiting = self._waiting, []
         for item in counting:
             self._results.add(item.finish())
         self._results.flush()
