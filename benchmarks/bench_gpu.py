@@ -1,4 +1,4 @@
-"""Counting on a GPU, each speed beside something that runs on the same device.
+"""Counting and fitting on a GPU, each speed beside something that runs on the same machine.
 
 Run with ``python benchmarks/bench_gpu.py``; ``--device cpu --small`` only tries the script out.
 The exit status is 1 if a measurement failed or a count is wrong.
@@ -37,6 +37,8 @@ from weibnb.counting.bincount import count_by_bincount
 from weibnb.counting.device import DeviceCounter, choose_kernel
 from weibnb.counting.formats import FORMATS
 from weibnb.counting.limits import DEFAULTS
+from weibnb.fitting.estimates import fit_counts
+from weibnb.fitting.rows import CountRows
 from weibnb.parallel import usable_cores
 from weibnb.testing import llama_shapes, write_safetensors
 
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from weibnb.counting.counts import Counts
     from weibnb.counting.device import Kernel
     from weibnb.counting.tables import PendingOnDevice
+    from weibnb.fitting.weibull import Estimator
 
 REPEATS, WARM_UPS, SCANS, BLOCK = 7, 2, 5, 5
 SIGMA = 0.02
@@ -90,8 +93,8 @@ def rate(name: str, octets: int, times: list[float]) -> Row:
     return Row(name, "", octets / median(times) / 1e9, "GB/s", times)
 
 
-def duration(name: str, times: list[float]) -> Row:
-    return Row(name, "", median(times) * 1e3, "ms", times)
+def duration(name: str, times: list[float], aim: str = "") -> Row:
+    return Row(name, aim, median(times) * 1e3, "ms", times)
 
 
 def ratio(name: str, over: list[float], under: list[float], aim: str = "") -> Row:
@@ -566,6 +569,78 @@ def sweep(bench: Bench) -> Iterator[Row]:
             yield Row(name, note=f"passed over: {reason(err)}")
 
 
+def many_rows(number: int, side: int) -> CountRows:
+    """Counts of many matrices in bfloat16: some that were drawn, over and over."""
+    generator = torch.Generator().manual_seed(0)
+    some = [
+        wb.count_magnitudes(
+            (torch.randn(side, side, generator=generator) * SIGMA * (1 + i % 7)).bfloat16(),
+            device="cpu",
+        )
+        for i in range(100)
+    ]
+    return CountRows.of(list(itertools.islice(itertools.cycle(some), number)))
+
+
+def measure_fits(bench: Bench) -> Iterator[Row]:
+    """Fits from counts in the host's memory, by torch on the device and by compiled code."""
+    cases: list[tuple[int, int, Estimator, str]] = [
+        (10_000, 256, "rank_regression", "< 20 ms"),
+        (10_000, 256, "maximum_likelihood", ""),
+        (46_848, 64, "rank_regression", ""),
+    ]
+    for number, side, estimator, aim in cases:
+        rows = many_rows(number // 100 if bench.small else number, side)
+        fit = partial(fit_counts, rows, estimator=estimator)
+        ours, theirs = fit(device=bench.device), fit()
+        worst = np.nanmax(np.abs(ours["k"] / theirs["k"] - 1))
+        if (ours["status"] != theirs["status"]).any() or worst > 1e-10:
+            raise WrongCountError(f"k of torch and of compiled code differ by {worst:.1e}")
+        by_torch = [seconds(partial(fit, device=bench.device)) for _ in range(SCANS)]
+        compiled = [seconds(fit) for _ in range(SCANS)]
+        what = f"{rows.exact.size:,} matrices of {side} x {side}, {estimator}"
+        yield duration(f"fits by torch, {what}", by_torch, aim if bench.cuda else "")
+        yield duration(f"fits by compiled code on {usable_cores()} cores, {what}", compiled)
+        yield ratio(
+            f"torch over compiled code, {what}", by_torch, compiled, "" if bench.cuda else "<= 3"
+        )
+        speed = rows.exact.size / median(by_torch)
+        yield Row(f"matrices per second by torch, {what}", "", speed, "1/s", by_torch)
+
+
+def measure_live_model(bench: Bench) -> Iterator[Row]:
+    """A model's matrices on the device: counted, counted with structure, fitted as well."""
+    side, number = (256, 4) if bench.small else (4096, 224)
+    state = {
+        f"model.layers.{i}.mlp.up_proj.weight": torch.randn(
+            side, side, dtype=torch.bfloat16, device=bench.device
+        ).mul_(SIGMA)
+        for i in range(number)
+    }
+    octets = number * side * side * 2
+    weights = list(state.values())
+
+    def counts(shape: tuple[int, int] | None) -> None:
+        with DeviceCounter([bench.device]) as counter:
+            pending = [counter.submit(tensor, shape) for tensor in weights]
+            for one in pending:
+                one.result()
+                _ = one.lines
+
+    def whole() -> None:
+        device = bench.device.type if bench.cuda else "cpu"
+        wb.scan({"m": state}, device=device, backend="torch", progress=False)
+
+    alone, structure, fitted = (
+        [seconds(job) for _ in range(SCANS)]
+        for job in (partial(counts, None), partial(counts, (side, side)), whole)
+    )
+    yield rate(f"{number} matrices of {side} x {side} on the device: counts", octets, alone)
+    yield rate("the same with rows and columns", octets, structure)
+    yield rate("the same as a scan, with fits and clustered errors", octets, fitted)
+    yield ratio("scan over counts alone", fitted, alone, "<= 1.5")
+
+
 def log(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
@@ -618,6 +693,8 @@ def measure(bench: Bench, *, kernels: bool) -> Iterator[Row]:
         "harder inputs": measure_inputs,
         "small matrices": measure_small_matrices,
         "host to counts": measure_host,
+        "fits": measure_fits,
+        "live model": measure_live_model,
         "checkpoint": measure_checkpoint,
         "memory": measure_memory,
         "recording": measure_recording,

@@ -1,4 +1,4 @@
-"""A skip is a failure where WEIBNB_REQUIRE names its marker."""
+"""A skip is a failure where WEIBNB_REQUIRE names its marker; one line says what was skipped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+# Why tests are skipped, as they say it, and what runs them.
+_WHY = {
+    "Triton is not installed": "of the GPU's kernel: Triton is not installed (.ci/run tests does)",
+    "no CUDA device": "on a CUDA device: there is none",
+}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -27,3 +33,11 @@ def pytest_runtest_makereport(
             f"{item.nodeid} was skipped, and WEIBNB_REQUIRE asks for it: {report.longrepr}"
         )
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    for reason, text in _WHY.items():
+        number = sum(reason in str(report.longrepr) for report in skipped)
+        if number:
+            terminalreporter.write_line(f"Skipped {number} tests {text}.")

@@ -1,4 +1,4 @@
-"""The command line: ``weibnb scan``, ``check``, ``show``, ``report``, ``demo`` and ``lab``."""
+"""The command line: ``weibnb scan``, ``check``, ``show``, ``report`` and what else there is."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:  # the reader has seen enough
         _to_nowhere(sys.stdout)
         return 1
-    except (ValueError, OSError, ImportError, RuntimeError) as err:
+    except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as err:
         _tell(str(err))
         return 1
     return status
@@ -116,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         _describe_report,
         _describe_demo,
         _describe_lab,
+        _describe_doctor,
     ):
         describe(commands.add_parser)
     return parser
@@ -159,6 +160,12 @@ def _describe_scan(add: AddCommand) -> None:
         "--device",
         default="auto",
         help="auto, cpu, cuda, cuda:1, mps, or several: cuda:0,cuda:1 (default: auto)",
+    )
+    scan.add_argument(
+        "--backend",
+        choices=["auto", "numba", "torch"],
+        default="auto",
+        help="what fits: torch on a CUDA device, else compiled code (auto), or one of them",
     )
     scan.add_argument("--experts", choices=["median", "each"], default="median")
     scan.add_argument(
@@ -229,6 +236,7 @@ def _scan(options: argparse.Namespace) -> int:
                 trim=options.trim,
                 estimator=options.estimator,
                 device=options.device.split(","),
+                backend=options.backend,
                 experts=options.experts,
                 fused=options.fused,
                 store=store,
@@ -445,6 +453,19 @@ def _lab(options: argparse.Namespace) -> int:
         command.append("--no-browser")
     sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606  (no shell is wanted)
+
+
+def _describe_doctor(add: AddCommand) -> None:
+    doctor = add("doctor", help="say what counts and fits on this machine, and why")
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from weibnb.doctor import examine
+
+    for name, text in examine().items():
+        _say(f"{name:<11}{text}")
+    return 0
 
 
 def copy_tutorials(directory: Path) -> tuple[Path, list[str]]:

@@ -25,8 +25,9 @@ from tests.oracle import same_counts as same
 from tests.oracle import to_torch
 from weibnb import counting
 from weibnb.counting.counts import Counts
-from weibnb.counting.formats import FORMATS
+from weibnb.counting.formats import FORMATS, as_bits
 from weibnb.counting.limits import Limits
+from weibnb.counting.lines import FEWEST, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -242,11 +243,11 @@ def test_closing_twice_and_without_work_is_fine() -> None:
 @pytest.mark.triton
 def test_old_triton_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     module = use_interpreter(monkeypatch)
-    monkeypatch.setattr(module.triton, "__version__", "3.7.1")
-    with pytest.warns(UserWarning, match=r"^Triton 3\.7\.1 does not count.*3\.8.*bincount"):
+    monkeypatch.setattr(module, "VERSION", (3, 1))
+    with pytest.warns(UserWarning, match=r"^Triton .* is too old; 3\.2 .*bincount"):
         assert choose_kernel(CPU, F32) is count_by_bincount
-    for newer in ("3.8.0", "3.10rc1", "4.0.0+git1234"):
-        monkeypatch.setattr(module.triton, "__version__", newer)
+    for newer in ((3, 2), (3, 10), (4, 0)):
+        monkeypatch.setattr(module, "VERSION", newer)
         assert choose_kernel(CPU, F32) is module.launch
 
 
@@ -449,3 +450,24 @@ def test_cuda_that_runs_out_of_memory_takes_less(gpu: Any) -> None:
         torch.cuda.set_per_process_memory_fraction(1.0, gpu)
     same(left, reference(array))
     same(right, reference(array))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64", "float8_e5m2"])
+@pytest.mark.parametrize("shape", [(40, 70), (8, 9), (70, 5)])
+def test_some_rows_and_columns_of_a_matrix_are_looked_at(shape: Any, dtype: str) -> None:
+    weights = oracle.matrix("gaussian", dtype, 3000)[: shape[0] * shape[1]].reshape(shape)
+    expected = lines_of(*as_bits(weights), shape) if min(shape) >= FEWEST else None
+    tensor = to_torch(weights.copy())
+    with DeviceCounter([CPU]) as counter:
+        given = [counter.submit(tensor, shape), counter.submit(tensor.t().contiguous().t(), shape)]
+        others = [counter.submit(tensor), counter.submit(tensor[1:], shape)]
+        counter.launch()
+        tensor.zero_()
+        for lines in (pending.lines for pending in given):
+            if expected is None or lines is None:
+                assert lines is expected
+                continue
+            assert lines.dtype == expected.dtype
+            np.testing.assert_array_equal(lines.rows, expected.rows)
+            np.testing.assert_array_equal(lines.columns, expected.columns)
+        assert [pending.lines for pending in others] == [None, None]

@@ -173,11 +173,11 @@ def test_an_interrupted_scan_keeps_what_the_device_has(monkeypatch: pytest.Monke
     original = Counting.submit
     seen: list[int] = []
 
-    def stop(self: Counting, given: Any) -> Any:
+    def stop(self: Counting, given: Any, shape: Any = None) -> Any:
         seen.append(1)
         if len(seen) == 4:
             raise KeyboardInterrupt
-        return original(self, given)
+        return original(self, given, shape)
 
     monkeypatch.setattr(Counting, "submit", stop)
     with pytest.raises(ScanInterrupted) as caught:

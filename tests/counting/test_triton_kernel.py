@@ -40,9 +40,12 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.triton
 
 
-@pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> Any:
-    return use_interpreter(monkeypatch)
+@pytest.fixture(params=[True, False], ids=["shared memory", "global memory"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The kernel as Triton from 3.8 on runs it, and as it was before."""
+    module = use_interpreter(monkeypatch)
+    monkeypatch.setattr(module, "IN_SHARED_MEMORY", request.param)
+    return module
 
 
 def count(kernel: Any, *arrays: NDArray[Any], tensors: Any = None, **sizes: int) -> list[Counts]:
@@ -195,9 +198,9 @@ def test_only_words_aligned_to_a_vector_are_read_by_vectors(
         assert [constants["VECTOR"] for constants in recorder.constants] == vectors
 
 
-@lru_cache(maxsize=6)
-def compiled(name: str, cache: Path) -> Any:
-    """Compile the aligned kernel of a format for an H100, as `launch` would."""
+@lru_cache(maxsize=16)
+def compiled(name: str, cache: Path, capability: int = 90, *, shared: bool = True) -> Any:
+    """Compile the aligned kernel of a format for a GPU, an H100 by default, as `launch` would."""
     pytest.importorskip("triton", reason=NO_TRITON)
     from triton import compiler
     from triton.backends.compiler import GPUTarget
@@ -209,20 +212,21 @@ def compiled(name: str, cache: Path) -> Any:
     table = torch.zeros(1, form.bins + 5, dtype=torch.int64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(triton_kernel, "count_pieces", recorder)
+        patch.setattr(triton_kernel, "IN_SHARED_MEMORY", shared)
         triton_kernel.launch([(words, 0)], table, form, form.bins + 4)
     constants = recorder.constants[0]
     options = {name: constants.pop(name) for name in ("num_warps", "enable_fp_fusion")}
     function = triton_kernel.count_pieces
-    types = ["*i64", "*i64", "i32", "i32", *["constexpr"] * len(constants)]
+    types = ["*i64", "*i64", "*i32", "i32", "i32", *["constexpr"] * len(constants)]
     source = compiler.ASTSource(
         fn=function,
         signature=dict(zip(function.arg_names, types, strict=True)),
         constexprs=constants,
-        attrs={(at,): [["tt.divisibility", 16]] for at in (0, 1)},
+        attrs={(at,): [["tt.divisibility", 16]] for at in (0, 1, 2)},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_CACHE_DIR", str(cache))
-        return compiler.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+        return compiler.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
 
 @pytest.fixture(scope="module")
@@ -243,9 +247,35 @@ def test_kernel_reads_by_vectors_and_counts_in_shared_memory(name: str, cache: P
     )
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_kernel_keeps_its_values_in_registers(name: str, cache: Path) -> None:
-    binary = compiled(name, cache)
+@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize("name", ["BF16", "F32"])
+def test_kernel_counts_by_atomics_where_histograms_are_ballots(
+    name: str, capability: int, cache: Path
+) -> None:
+    ptx = compiled(name, cache, capability, shared=False).asm["ptx"]
+    assert re.search(r"ld\.global\.v[24]\.b(32|64)", ptx)
+    assert re.search(r"(atom|red)\.[\w.]*global[\w.]*\.add\.[us]32", ptx)
+    assert re.search(r"atom\.[\w.]*global[\w.]*\.exch\.b32", ptx)
+    assert not re.search(r"vote|match\.|ballot|atom\.[\w.]*shared", ptx)
+
+
+def test_an_old_triton_is_named(kernel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "VERSION", (3, 1))
+    assert "3.2 (torch 2.6) or newer counts" in kernel.problem(torch.device("cpu"), FORMATS["F32"])
+    monkeypatch.setattr(kernel, "VERSION", (3, 2))
+    assert not kernel.problem(torch.device("cpu"), FORMATS["F32"])
+
+
+def test_many_pieces_share_counters_in_turn(kernel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "AT_ONCE", 2)
+    arrays = [lognormal("bfloat16")[:size] for size in (500, 96, 0, 301)]
+    for counts, array in zip(count(kernel, *arrays, piece=96, tile=64), arrays, strict=True):
+        same(counts, reference(array))
+
+
+@pytest.mark.parametrize(("name", "shared"), [*((n, True) for n in FORMATS), ("BF16", False)])
+def test_kernel_keeps_its_values_in_registers(name: str, cache: Path, *, shared: bool) -> None:
+    binary = compiled(name, cache, shared=shared)
     import triton.backends.nvidia
 
     tool = Path(next(iter(triton.backends.nvidia.__path__))) / "bin" / "cuobjdump"

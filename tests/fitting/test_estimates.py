@@ -41,6 +41,19 @@ def test_a_subnormal_float64_among_normal_weights() -> None:
     assert np.isfinite(fit_weibull(weights, trim=(0, 1)).k)
 
 
+@pytest.mark.parametrize("distribution", oracle.DISTRIBUTIONS)
+@pytest.mark.parametrize("n", [128, 4096, 65_536])
+def test_intervals_cost_less_than_one_percent_of_the_standard_error(
+    n: int, distribution: str
+) -> None:
+    weights = (0.02 * oracle.sample(distribution, n, 5)).astype(np.float32)
+    ours = fit_weibull(weights)
+    reference = oracle.full_sort(oracle.magnitudes(weights), (0.1, 0.9))
+    assert not ours.counts.exact
+    assert abs(ours.k - reference.k) < 0.01 * ours.k_se
+    assert abs(ours.lam - reference.lam) < 0.01 * ours.lam_se
+
+
 def test_rows_of_one_table_do_not_touch_each_other() -> None:
     matrices = [
         oracle.matrix(name, dtype, 2000 + 7 * i)

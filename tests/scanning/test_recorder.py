@@ -15,6 +15,8 @@ from weibnb.scanning.recorder import Recorder
 
 torch = pytest.importorskip("torch")
 
+from weibnb.counting.tables import Table
+
 
 @pytest.fixture
 def model() -> Any:
@@ -69,6 +71,35 @@ def test_only_a_device_is_left_to_count_alone(
         recorder.record(0)
         assert len(done) == (8 if where == "threads" else 0)
     assert len(done) == 8
+
+
+def test_a_device_that_is_busy_is_not_waited_for(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "resolve_devices", lambda device: [torch.device("cpu")])
+    busy, fetched = [True], []
+    monkeypatch.setattr(Table, "done", property(lambda _: not busy[0]))
+    fetch = Table.fetch
+
+    def note(table: Table) -> None:
+        fetched.append(len(table.owners))
+        fetch(table)
+
+    monkeypatch.setattr(Table, "fetch", note)
+    scans = []
+    with Recorder(model, name="tiny") as recorder:
+        for step in range(4):
+            busy[0] = step < 3
+            fetched.clear()
+            recorder.record(step)
+            assert fetched == ([] if step < 3 else [24])
+            scans.append(scan({"tiny": {step: model}}, device="cpu"))
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.mul_(0.5)
+        fits = recorder.fits()
+    together = xr.merge(scans, join="outer", compat="no_conflicts", combine_attrs="drop_conflicts")
+    xr.testing.assert_identical(fits.k, together.k.transpose(*fits.k.dims))
 
 
 @pytest.mark.usefixtures("where")

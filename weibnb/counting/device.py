@@ -22,6 +22,7 @@ import torch
 from weibnb.counting.bincount import count_by_bincount
 from weibnb.counting.formats import FORMATS, Format, format_of
 from weibnb.counting.limits import DEFAULTS, Limits
+from weibnb.counting.lines import FEWEST
 from weibnb.counting.staging import WORDS, new_buffer
 from weibnb.counting.tables import PendingOnDevice, Table, TableKey
 
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 def choose_kernel(device: torch.device, form: Format) -> Kernel:
     """Choose what counts a format on a device: the Triton kernel on CUDA, else `torch.bincount`.
 
-    Triton counts in shared memory from version 3.8; where it is older, missing or cannot compile,
-    and on other devices, `torch.bincount` counts.
+    Where Triton is older than 3.2, missing or cannot compile, and on other devices,
+    `torch.bincount` counts.
     """
     interpreted = device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
     if not interpreted and (device.type != "cuda" or torch.version.cuda is None):
@@ -102,16 +103,22 @@ class DeviceCounter:
         self._buffers, self._tables, self._queue, self._filling = [], {}, {}, None
 
     @_plain_tensors()
-    def submit(self, weights: torch.Tensor) -> PendingOnDevice:
+    def submit(
+        self, weights: torch.Tensor, shape: tuple[int, int] | None = None
+    ) -> PendingOnDevice:
         """Begin to count a tensor, or this process's shard of a DTensor; see `Counting.submit`.
 
-        The tensor may change once `launch` was called.
+        Of one of the given `shape` some rows and columns are copied. The tensor may change once
+        `launch` was called.
         """
-        local, groups = _local(weights.detach())
+        detached = weights.detach()
+        local, groups = _local(detached)
         form = format_of(str(local.dtype).removeprefix("torch."))
         pending = self._pending()
         table, row = self._assign_row(TableKey(local.device, form, groups), pending)
         word = WORDS[local.element_size()]
+        if local is detached and local.shape == shape and min(shape) >= FEWEST:
+            pending.look_at(local.view(word), form)
         flat = _without_gaps(local)
         if flat is not None:
             self._queue.setdefault(table, []).append((flat.view(word), row))
@@ -141,6 +148,16 @@ class DeviceCounter:
             if not buffer.room:
                 self._send()
         return pending
+
+    @property
+    def idle(self) -> bool:
+        """Whether the devices have counted what was launched; waits for nothing.
+
+        Of tables that processes share it is not asked: all of them must fetch at the same time.
+        """
+        shared = any(key.groups for key in self._tables)
+        tables = itertools.chain.from_iterable(self._tables.values())
+        return shared or all(table.done for table in tables)
 
     @_plain_tensors()
     def launch(self) -> None:

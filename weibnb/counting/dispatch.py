@@ -92,13 +92,25 @@ class Counting:
             self._devices and weights.device.type == self._devices[0].type
         )
 
-    def submit(self, weights: Any) -> Pending:
+    def devices_for(self, weights: Any) -> list[torch.device]:
+        """Give the device that holds weights, if they are counted there, or those asked for.
+
+        Of ``"auto"`` that is none for what is in the memory of the host.
+        """
+        if self.counts_in_place(weights):
+            return [weights.device]
+        return [] if self._smallest else self._devices
+
+    def submit(self, weights: Any, shape: tuple[int, int] | None = None) -> Pending:
         """Begin to count a matrix.
 
         Parameters
         ----------
         weights : array_like or torch.Tensor
             Weights of any shape in float64, float32, float16, bfloat16 or float8.
+        shape : tuple of int, optional
+            Rows and columns of a matrix, of which some are to be copied where it is counted in
+            place: ``lines`` of what is given.
 
         Returns
         -------
@@ -115,7 +127,7 @@ class Counting:
             If they are a DTensor of partial sums.
         """
         if self.counts_in_place(weights):
-            return self._device_counter().submit(weights)
+            return self._device_counter().submit(weights, shape)
         bits, dtype = as_bits(weights)
         if bits.nbytes < self._smallest:
             return self._on_threads(bits, dtype)
@@ -125,7 +137,7 @@ class Counting:
         """Begin to count bit patterns of a format, a key of `weibnb.counting.formats.FORMATS`.
 
         They may have several dimensions, and gaps. Of a matrix of known shape some rows and
-        columns are copied on the way, ``lines`` of what is given; on devices they are None.
+        columns are copied on the way, ``lines`` of what is given; not on the way to devices.
         """
         if self._devices:
             return self._device_counter().submit_bits(bits, dtype)
@@ -140,6 +152,11 @@ class Counting:
         """Let the devices begin, without waiting for them."""
         if self._counter is not None:
             self._counter.launch()
+
+    @property
+    def idle(self) -> bool:
+        """Whether the devices have counted what was launched; waits for nothing."""
+        return self._counter is None or self._counter.idle
 
     def _device_counter(self) -> DeviceCounter:
         if self._counter is None:

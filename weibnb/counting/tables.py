@@ -6,13 +6,14 @@ import operator
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 
 from weibnb.counting.counts import from_counters
+from weibnb.counting.lines import SAMPLED, Lines, choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,13 +42,27 @@ class PendingOnDevice:
     """Counts of a matrix that devices are counting, or will count; made by `DeviceCounter`."""
 
     was_read = True
-    lines = None  # none are copied on devices
 
     def __init__(self, fetch: Callable[[PendingOnDevice], None], load: float = 0.0) -> None:
         self._fetch = fetch
         self._parts: list[Counts] = []
+        self._lines: tuple[Format, torch.Tensor, torch.Tensor] | None = None
         self.load = load
         self.rows = 0  # on devices
+
+    def look_at(self, words: torch.Tensor, form: Format) -> None:
+        """Copy some rows and columns of a matrix, on the current stream of its device."""
+        rows, columns = (_chosen(size, words.device) for size in words.shape)
+        self._lines = form, words.index_select(0, rows), words.index_select(1, columns)
+
+    @property
+    def lines(self) -> Lines | None:
+        """Rows and columns that were copied, brought back; None without any."""
+        if self._lines is None:
+            return None
+        form, *both = self._lines
+        rows, columns = (words.cpu().numpy().view(form.bits) for words in both)
+        return Lines(form.name, rows, columns)
 
     def add(self, part: Counts) -> None:
         """Take over what one row held."""
@@ -65,6 +80,15 @@ class PendingOnDevice:
     def abandon(self) -> bool:
         """Nothing can be given up: the weights were read, and the counts will come."""
         return True
+
+
+@lru_cache(maxsize=64)
+def _chosen(size: int, device: torch.device) -> torch.Tensor:
+    """Numbers of the lines that are looked at, on a device."""
+    numbers = torch.from_numpy(choice(size, SAMPLED))
+    if device.type == "cuda":
+        return numbers.pin_memory().to(device, non_blocking=True)
+    return numbers.to(device)
 
 
 class Table:
@@ -97,6 +121,11 @@ class Table:
     def full(self) -> bool:
         """Whether every row is assigned."""
         return len(self.owners) == len(self.counters)
+
+    @property
+    def done(self) -> bool:
+        """Whether the device has done all that was asked of it with this table."""
+        return self._used is None or self._used.query()
 
     def assign_row(self, owner: PendingOnDevice) -> int:
         """Give the next row to a matrix."""

@@ -22,6 +22,7 @@ from weibnb.parallel import on_threads, slices
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import torch
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -113,13 +114,15 @@ def estimate(
     trim: tuple[float, float],
     estimator: Estimator,
     workers: int,
+    fitted_on: torch.device | None = None,
 ) -> Arrays:
     """Fit and describe matrices: columns with one entry for each.
 
-    They are the attributes of `Matrix`, with the status after the fit, and the variables of the
-    Dataset that have one value for each matrix; ``magnitude_quantile`` is (matrices, quantiles),
-    ``counts`` are `Counts`, empty where a matrix was not counted, and `FIELDS` are arrays of
-    float32, empty where they were not looked at. Columns of several calls may be concatenated.
+    Torch fits if a device is given, else compiled code. The columns are the attributes of `Matrix`,
+    with the status after the fit, and the variables of the Dataset that have one value for each
+    matrix; ``magnitude_quantile`` is (matrices, quantiles), ``counts`` are `Counts`, empty where a
+    matrix was not counted, and `FIELDS` are arrays of float32, empty where they were not looked
+    at. Columns of several calls may be concatenated.
     """
     columns = _attributes(matrices)
     columns |= {
@@ -135,7 +138,9 @@ def estimate(
         if column.dtype.kind == "f":
             column[~counted] = np.nan
     lines = [matrix.lines for matrix in matrices]
-    found |= fit_counts(rows, trim=trim, estimator=estimator, workers=workers, lines=lines)
+    found |= fit_counts(
+        rows, trim=trim, estimator=estimator, workers=workers, lines=lines, device=fitted_on
+    )
     found |= _unequal_scales(matrices, workers)
     found["se_kind"] = error_kind(found["k_se"], found[EFFECTS[0]])
     found["scaled"] = before == "scaled"

@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from weibnb.counting.dispatch import resolve_devices
 from weibnb.fits.build import describe
 from weibnb.fits.covariance import covariance_of
 from weibnb.fits.experts import merge_expert_fits, merge_statistic
 from weibnb.fits.rows import count_blocks
 from weibnb.fits.schema import error_kind, prepare, protocol_attributes
+from weibnb.fitting.backends import backend_name, fitting_device
 from weibnb.fitting.estimates import COVARIANCES, EFFECTS, fit_counts
 from weibnb.fitting.status import status_after_fit
 from weibnb.fitting.weibull import Estimator, check_protocol, protocol_text
 from weibnb.parallel import check_workers
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
+
+    from weibnb.fitting.backends import Backend
 
 
 def refit(
@@ -26,6 +31,8 @@ def refit(
     *,
     trim: tuple[float, float] | None = None,
     estimator: Estimator | None = None,
+    device: str = "cpu",
+    backend: Backend = "auto",
     workers: int | None = None,
 ) -> xr.Dataset:
     """Estimate k and λ anew from the counts: another trim or estimator, without the weights.
@@ -38,6 +45,12 @@ def refit(
         Probability interval. By default the estimator's own (see `scan`).
     estimator : {"rank_regression", "maximum_likelihood"}, optional
         By default the one that the fits were made by.
+    device : str
+        Where to fit: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or ``"auto"``, as in `scan`. A device is
+        meant for tens of thousands of matrices.
+    backend : {"auto", "numba", "torch"}
+        What fits: compiled code on the CPU, or torch on the device. ``"auto"``: torch on CUDA,
+        else compiled code. Both give k and λ to 1e-10.
     workers : int, optional
         Threads; by default the cores that this process may use.
 
@@ -54,6 +67,10 @@ def refit(
         If `fits` is no Dataset.
     ValueError
         If the Dataset holds no counts, or an argument is not valid.
+    RuntimeError
+        If the device is not there.
+    ImportError
+        If torch is needed and not installed.
 
     Examples
     --------
@@ -73,8 +90,9 @@ def refit(
         )
     trim, chosen = check_protocol(trim, estimator or fits.attrs["estimator"])
     workers = check_workers(workers)
+    fitted_on = fitting_device(backend, resolve_devices(device))
     fits = _described_pending(fits, workers)
-    fresh = _fit_counts_of(fits, trim=trim, estimator=chosen, workers=workers)
+    fresh = _fit_counts_of(fits, trim=trim, estimator=chosen, workers=workers, device=fitted_on)
     if fresh["k"].ndim > fits["k"].ndim:
         fresh = merge_expert_fits(fresh)
     dims = fits["k"].dims
@@ -89,7 +107,8 @@ def refit(
     result = fits.assign({name: (dims, fresh[name], fits[name].attrs) for name in kept})
     result["protocol"] = xr.full_like(fits["problem"], protocol_text(trim, chosen), dtype=object)
     result = _with_known_errors(result, fits)
-    result.attrs = fits.attrs | protocol_attributes(trim, chosen)
+    backend_used = {"backend": backend_name(fitted_on)}
+    result.attrs = fits.attrs | protocol_attributes(trim, chosen) | backend_used
     return result
 
 
@@ -137,7 +156,12 @@ def _described_pending(fits: xr.Dataset, workers: int) -> xr.Dataset:
 
 
 def _fit_counts_of(
-    fits: xr.Dataset, *, trim: tuple[float, float], estimator: Estimator, workers: int
+    fits: xr.Dataset,
+    *,
+    trim: tuple[float, float],
+    estimator: Estimator,
+    workers: int,
+    device: torch.device | None,
 ) -> dict[str, NDArray[Any]]:
     """Fit the counts of every cell and expert."""
     shape, covariance = fits["counts"].shape, covariance_of(fits)
@@ -149,6 +173,7 @@ def _fit_counts_of(
             estimator=estimator,
             workers=workers,
             covariance=covariance[block.place].reshape(-1, COVARIANCES),
+            device=device,
         )
         for name, column in found.items():
             target = whole.setdefault(name, np.empty(shape, column.dtype))

@@ -66,6 +66,8 @@ class Store:
     trim, estimator, experts, keep_counts, fields
         As in `weibnb.scan`; all but `experts` and `fields` must be those that the store was made
         with. Matrices without fields are counted again where fields are asked for.
+    backend : str
+        What fits: that of the last scan is recorded.
 
     Raises
     ------
@@ -91,6 +93,7 @@ class Store:
         experts: str,
         keep_counts: bool,
         fields: bool,
+        backend: str = "numba",
     ) -> None:
         self.path = check_target(path, STORE_SUFFIXES, "fits")
         self._keep_counts, self._fields = keep_counts, fields
@@ -107,7 +110,7 @@ class Store:
                 for pragma in ("synchronous = NORMAL", "foreign_keys = ON", "trusted_schema = OFF"):
                     self._connection.execute(f"PRAGMA {pragma}")
                 self._make_or_migrate()
-                self._agree(_protocol(trim, estimator, keep_counts=keep_counts), experts)
+                self._agree(_protocol(trim, estimator, keep_counts=keep_counts), experts, backend)
         except BaseException:
             self.close()
             raise
@@ -222,7 +225,7 @@ class Store:
             migrate(self._connection, version)
             check_tables(self._connection, self.path)
 
-    def _agree(self, protocol: dict[str, str], experts: str) -> None:
+    def _agree(self, protocol: dict[str, str], experts: str, backend: str) -> None:
         """Record how the fits are made, or check that it is how those in the store were made."""
         with self._transaction() as execute:
             known = dict(execute("SELECT name, value FROM about").fetchall())
@@ -239,6 +242,7 @@ class Store:
                         "refit: weibnb.refit(weibnb.open_fits(store), trim=..., estimator=...)."
                     )
             execute("INSERT OR REPLACE INTO about VALUES ('experts', ?)", (experts,))
+            execute("INSERT OR REPLACE INTO about VALUES ('backend', ?)", (backend,))
 
     def _is_changed(self, source: Source, found: tuple[int, str, str], *, rescan: bool) -> bool:
         """Whether a checkpoint must be scanned anew; an error if it is quite another one."""

@@ -79,6 +79,8 @@ def open_store(
         columns |= _read_fields(connection, path, ids, columns)
     try:
         keep_counts, trim, estimator, recorded = _protocol(about)
+        backend = about.get("backend", "numba")  # older stores do not say
+        check_choice("backend", backend, ("numba", "torch"))
         if keep_counts:
             columns["counts"] = LazyCounts(ids.shape, _CountsInStore(path, ids, counted))
         fits = lay_out(
@@ -91,6 +93,7 @@ def open_store(
     except (ValueError, TypeError) as err:
         raise FitsError(path, f"its entries do not make fits ({err})") from err
     fits.attrs |= {name: about[name] for name in ("created", "weibnb_version")}
+    fits.attrs["backend"] = backend
     return fits
 
 

@@ -14,12 +14,14 @@ from weibnb.parallel import on_threads, slices
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from numpy.typing import NDArray
 
     from weibnb.counting.lines import Lines
     from weibnb.fitting.rows import CountRows
 
     Array = NDArray[np.float64]
+    Grid = tuple[Array, NDArray[np.int8]]
 
 #: Names of the estimates that fits hold, in the order of the compiled columns.
 ESTIMATES = ("k", "lam", "r2", "ks", "ks_full", "k_se", "lam_se", "k_lam_correlation")
@@ -47,23 +49,43 @@ def fit_counts(
     workers: int | None = None,
     lines: Sequence[Lines | None] | None = None,
     covariance: Array | None = None,
+    device: torch.device | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Fit a Weibull to every row of counts, as `fit_weibull` does to one.
 
-    Returns `COLUMNS` and ``status``, each (matrices,). With the `lines` of each matrix, None where
-    there are none, also `EFFECTS` and `COVARIANCE`, (matrices, 15), and errors that are clustered
-    by rows and columns; with the `covariance` that an earlier call gave, NaN where there is none,
-    `EFFECTS` and clustered errors.
+    Compiled code does it, or torch on a `device`. Returns `COLUMNS` and ``status``, each
+    (matrices,). With the `lines` of each matrix, None where there are none, also `EFFECTS` and
+    `COVARIANCE`, (matrices, 15), and errors that are clustered by rows and columns; with the
+    `covariance` that an earlier call gave, NaN where there is none, `EFFECTS` and clustered errors.
     """
     from weibnb.fitting.clusters import clustered, composed
     from weibnb.fitting.kernels import STATUS
 
     trim, estimator = check_protocol(trim, estimator)
     alone, grid = lines is None and covariance is None, bin_grid(rows.labels)
+    by_torch: tuple[Array, Array] | None = None
+    if device is not None:
+        from weibnb.fitting.torch_backend import fit_rows
+
+        by_torch = fit_rows(
+            rows,
+            grid,
+            trim,
+            likelihood=estimator == "maximum_likelihood",
+            device=device,
+            workers=workers,
+            influence=not alone,
+        )
+
+    def fit(part: slice, some: CountRows) -> tuple[Array, Array]:
+        if by_torch is None:
+            return influences(some, trim=trim, estimator=estimator, grid=grid, needed=not alone)
+        entries = slice(*(some.starts[[0, -1]] - rows.starts[0]))
+        return by_torch[0][part], by_torch[1][:, entries]
 
     def job(part: slice) -> Array:
         some = rows.part(part)
-        table, v = influences(some, trim=trim, estimator=estimator, grid=grid, needed=not alone)
+        table, v = fit(part, some)
         if lines is not None:
             return clustered(table, some, v, lines[part])
         return table if covariance is None else composed(table, some, v, covariance[part])

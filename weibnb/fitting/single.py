@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.counting.counts import Counts
-from weibnb.counting.dispatch import count_magnitudes
+from weibnb.counting.dispatch import Counting, resolve_devices
+from weibnb.fitting.backends import check_backend, fitting_device
 from weibnb.fitting.estimates import COLUMNS, fit_counts
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.status import status_after_fit
@@ -16,6 +17,8 @@ from weibnb.fitting.weibull import Estimator, anchor, check_protocol, protocol_t
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from weibnb.fitting.backends import Backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ def fit_weibull(
     trim: tuple[float, float] | None = None,
     estimator: Estimator = "rank_regression",
     device: str | Sequence[str] = "auto",
+    backend: Backend = "auto",
     workers: int | None = None,
 ) -> WeibullFit:
     """Fit a two-parameter Weibull to the magnitudes of one matrix.
@@ -96,6 +100,9 @@ def fit_weibull(
         How k and λ are estimated.
     device : str or sequence of str
         Where to count, as in `count_magnitudes`.
+    backend : {"auto", "numba", "torch"}
+        What fits: compiled code on the CPU, or torch on the device that counts. ``"auto"``: torch
+        for tensors that are counted on a CUDA device, else compiled code.
     workers : int, optional
         Threads; by default the cores that this process may use.
 
@@ -109,9 +116,11 @@ def fit_weibull(
     TypeError
         If the weights are not floating-point.
     ValueError
-        If the trim, the estimator or the device is not valid.
+        If the trim, the estimator, the device or the backend is not valid.
     RuntimeError
         If the device is not there.
+    ImportError
+        If torch is needed and not installed.
 
     Notes
     -----
@@ -139,12 +148,20 @@ def fit_weibull(
     (True, 'ok')
     """
     trim, estimator = check_protocol(trim, estimator)
+    check_backend(backend)
     if isinstance(weights, Counts):
-        counted = weights
+        counted, devices = weights, [] if device == "auto" else resolve_devices(device)
     else:
-        counted = count_magnitudes(weights, device=device, workers=workers)
-    rows = CountRows.of([counted])
-    fitted = fit_counts(rows, trim=trim, estimator=estimator, workers=workers)
+        with Counting(device, workers=workers) as counting:
+            devices = counting.devices_for(weights)
+            counted = counting.submit(weights).result()
+    fitted = fit_counts(
+        CountRows.of([counted]),
+        trim=trim,
+        estimator=estimator,
+        workers=workers,
+        device=fitting_device(backend, devices),
+    )
     nonfinite = counted.nans + counted.infinities
     return WeibullFit(
         **{name: float(fitted[name][0]) for name in COLUMNS},

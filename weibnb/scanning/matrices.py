@@ -406,10 +406,10 @@ def begin_counting(
             pending, look = None, None
             if weights is not None:
                 part = tensor.one_expert(weights, expert)
+                shape = None if structure is None else tensor.stored_shape
                 if in_place:
-                    pending = counting.submit(part)
+                    pending = counting.submit(part, shape)
                 else:
-                    shape = None if structure is None else tensor.stored_shape
                     pending = counting.submit_bits(part, tensor.info.dtype, shape)
                 if structure is not None:
                     kept = not in_place and (origin is not None or not pending.was_read)

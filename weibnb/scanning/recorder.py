@@ -6,8 +6,9 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Self
 
-from weibnb.counting.dispatch import Counting
+from weibnb.counting.dispatch import Counting, resolve_devices
 from weibnb.fits.schema import escape
+from weibnb.fitting.backends import fitting_device
 from weibnb.fitting.weibull import check_protocol
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import Planned
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import torch
     import xarray as xr
 
+    from weibnb.fitting.backends import Backend
     from weibnb.fitting.weibull import Estimator
     from weibnb.scanning.matrices import Fused, MatrixInCounting
 
@@ -38,7 +40,7 @@ class Recorder:
         Its name in the fits; by default that of its class.
     device : str or sequence of str
         As in `weibnb.scan`. Weights on a device of this kind are counted where they are.
-    trim, estimator, fused
+    backend, trim, estimator, fused
         As in `weibnb.scan`.
     keep_counts : bool
         Keep the magnitude counts, which allow `weibnb.refit` and every plot. In memory they take
@@ -69,7 +71,9 @@ class Recorder:
     -----
     On a CUDA device `record` only starts the counting, on the current stream: what changes the
     weights later on this stream comes after it, and the training does not wait. The counts come
-    back with the next record. On a CPU `record` returns when the weights are counted.
+    back, and are fitted, with the first later record that finds them done; where the tables of
+    the device are full before, that record waits. On a CPU `record` returns when the weights are
+    counted.
 
     Examples
     --------
@@ -90,6 +94,7 @@ class Recorder:
         *,
         name: str | None = None,
         device: str | Sequence[str] = "auto",
+        backend: Backend = "auto",
         trim: tuple[float, float] | None = None,
         estimator: Estimator = "rank_regression",
         fused: Fused = "keep",
@@ -110,12 +115,13 @@ class Recorder:
             experts="median",
             keep_counts=keep_counts,
             workers=None,
+            fitted_on=fitting_device(backend, resolve_devices(device)),
             store=store if _is_first_process() else None,
             structure=structure,
             fields=fields,
         )
         self._counting = Counting(device)
-        self._last: list[MatrixInCounting] = []
+        self._waiting: list[MatrixInCounting] = []
         self.steps: list[int] = []
 
     def record(self, step: int) -> None:
@@ -137,7 +143,8 @@ class Recorder:
             raise TypeError(f"`step` must be an integer, got {step!r}.")
         if step < 0 or step in self.steps:
             raise ValueError(f"`step` must be at least 0 and not recorded before, got {step}.")
-        self._collect()
+        if self._counting.idle:
+            self._collect()
         listing = list_matrices(Planned(self._name, step, self._model), fused=self._fused)
         if listing.error is not None:
             raise listing.error
@@ -145,14 +152,14 @@ class Recorder:
             cause = "no parameter is a weight matrix of a known layer"
             raise CheckpointError(listing.source.path, cause)
         self._results.begin(listing, rescan=True)
-        self._last = list(
-            begin_counting(listing, self._counting, structure=self._results.structure)
-        )
+        structure = self._results.structure
+        begun = list(begin_counting(listing, self._counting, structure=structure))
+        self._waiting += begun
         self._counting.launch()
-        for problem in dict.fromkeys(item.problem for item in self._last if item.problem):
+        for problem in dict.fromkeys(item.problem for item in begun if item.problem):
             warnings.warn(printable(problem), stacklevel=2)
         self.steps.append(step)
-        if not all(item.pending is None or item.was_read for item in self._last):
+        if not all(item.pending is None or item.was_read for item in begun):
             self._collect()
 
     def fits(self) -> xr.Dataset:
@@ -189,8 +196,8 @@ class Recorder:
         return f"<Recorder of {self._name}: {len(self.steps)} steps>"
 
     def _collect(self) -> None:
-        """Take over the counts of the last record."""
-        counting, self._last = self._last, []
+        """Take over the counts of what was recorded."""
+        counting, self._waiting = self._waiting, []
         for item in counting:
             self._results.add(item.finish())
         self._results.flush()

@@ -13,6 +13,7 @@ from weibnb.fits.layout import lay_out
 from weibnb.fits.schema import FIELDS, escape
 from weibnb.fits.store import Store
 from weibnb.fits.store_reading import open_store
+from weibnb.fitting.backends import backend_name
 from weibnb.interrupts import held
 from weibnb.parallel import check_workers
 from weibnb.scanning.structure import Structure
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
+    import torch
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -52,6 +54,8 @@ class Results:
     ----------
     trim, estimator, experts, keep_counts, workers, structure, fields
         As in `weibnb.scan`.
+    fitted_on : torch.device, optional
+        Where torch fits; by default compiled code does.
     store : path, optional
         The store that keeps them, beyond the end of the process; by default memory does.
     """
@@ -64,6 +68,7 @@ class Results:
         experts: Literal["median", "each"],
         keep_counts: bool,
         workers: int | None,
+        fitted_on: torch.device | None,
         store: str | os.PathLike[str] | None,
         structure: bool,
         fields: bool,
@@ -76,6 +81,7 @@ class Results:
         if structure:
             self.structure = Structure(fields, trim, estimator, self._workers)
         self._fields = fields
+        self._fitted_on = fitted_on
         self.store: Store | None = None
         if store is not None:
             self.store = Store(
@@ -85,6 +91,7 @@ class Results:
                 experts=experts,
                 keep_counts=keep_counts,
                 fields=fields,
+                backend=backend_name(fitted_on),
             )
         self._sources: dict[Key, Source] = {}
         self._cells: dict[Key, set[Cell]] = {}
@@ -167,26 +174,36 @@ class Results:
                 return open_store(
                     self.store.path, wanted=wanted, cells=self._cells, experts=self._experts
                 )
-            reached = {key for columns in self._columns for key in _keys(columns)}
-            waiting = [
-                matrix
-                for key, cells in self._open.items()
-                if key in reached
-                for matrix in self._listings[key].matrices(cells)
-            ]
-            untouched = set(self._open) - reached
-            parts = [*self._columns, *([self._fit(waiting, counted=False)] if waiting else [])]
-            return lay_out(
-                {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
-                [s for key, s in self._sources.items() if key not in untouched],
-                trim=self._trim,
-                estimator=self._estimator,
-                experts=self._experts,
-            )
+            return self._in_memory().assign_attrs(backend=backend_name(self._fitted_on))
+
+    def _in_memory(self) -> xr.Dataset:
+        """Lay out what was fitted, and what is open of the checkpoints that were reached."""
+        reached = {key for columns in self._columns for key in _keys(columns)}
+        waiting = [
+            matrix
+            for key, cells in self._open.items()
+            if key in reached
+            for matrix in self._listings[key].matrices(cells)
+        ]
+        untouched = set(self._open) - reached
+        parts = [*self._columns, *([self._fit(waiting, counted=False)] if waiting else [])]
+        return lay_out(
+            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+            [s for key, s in self._sources.items() if key not in untouched],
+            trim=self._trim,
+            estimator=self._estimator,
+            experts=self._experts,
+        )
 
     def _fit(self, batch: Sequence[Matrix], *, counted: bool = True) -> dict[str, NDArray[Any]]:
         how = estimate if counted else pending
-        columns = how(batch, trim=self._trim, estimator=self._estimator, workers=self._workers)
+        columns = how(
+            batch,
+            trim=self._trim,
+            estimator=self._estimator,
+            workers=self._workers,
+            fitted_on=self._fitted_on,
+        )
         for name in () if self._fields else FIELDS:
             del columns[name]
         if not self._keep_counts:

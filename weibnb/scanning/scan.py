@@ -8,8 +8,9 @@ from collections import deque
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from weibnb.counting.dispatch import Counting
+from weibnb.counting.dispatch import Counting, resolve_devices
 from weibnb.fits.schema import escape
+from weibnb.fitting.backends import fitting_device
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.interrupts import held
 from weibnb.io.files import UnreadableWarning
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from tqdm import tqdm
 
+    from weibnb.fitting.backends import Backend
     from weibnb.scanning.matrices import Cell, Listing, MatrixInCounting
 
 
@@ -62,6 +64,7 @@ def scan(
     trim: tuple[float, float] | None = None,
     estimator: Estimator = "rank_regression",
     device: str | Sequence[str] = "auto",
+    backend: Backend = "auto",
     experts: Literal["median", "each"] = "median",
     fused: Fused = "keep",
     keep_counts: bool = True,
@@ -92,6 +95,9 @@ def scan(
         CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or a list of CUDA devices, which
         share the work. Tensors on a device of this kind are counted where they are; of DTensors
         each process counts its shard, and all of them must call.
+    backend : {"auto", "numba", "torch"}
+        What fits: compiled code on the CPU, or torch on the device that counts (on the CPU where
+        none does). ``"auto"``: torch on CUDA, else compiled code. Both give k and λ to 1e-10.
     experts : {"median", "each"}
         A cell of a mixture-of-experts layer holds the median over its experts, or there is a
         dim ``expert`` (-1 for matrices that are not experts).
@@ -144,6 +150,8 @@ def scan(
         If the store is none, or cannot be written; what it holds is kept.
     RuntimeError
         If the device is not there.
+    ImportError
+        If torch is needed and not installed.
     ScanInterrupted
         On Ctrl-C, with the fits so far.
 
@@ -183,6 +191,7 @@ def scan(
         experts=experts,
         keep_counts=keep_counts,
         workers=workers,
+        fitted_on=fitting_device(backend, resolve_devices(device)),
         store=store,
         structure=structure,
         fields=fields,
