@@ -97,5 +97,7 @@ def test_a_scan_says_how_many_errors_there_are(
 ) -> None:
     assert main(["scan", "--quiet", paths[1]]) == 0
     assert f"1 error. Which, and what else: weibnb check {paths[1]}" in capsys.readouterr().out
+    assert main(["scan", "--quiet", *paths]) == 0
+    assert "1 error. Which, and what else: weibnb check PATH" in capsys.readouterr().out
     assert main(["scan", "--quiet", paths[0]]) == 0
     assert "0 errors." in capsys.readouterr().out

@@ -11,6 +11,7 @@ import warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, TextIO
 
 from weibnb.interrupts import held, signals_as_interrupts
@@ -258,7 +259,8 @@ def _scan(options: argparse.Namespace) -> int:
                 save_fits(fits, output, force=options.force)
             _say(table_text(fits))
             _say(f"\n{done:,} matrices in {elapsed:.2f} s.{_left_out(fits)}")
-            _say(_verdict(fits, str(output) if output else " ".join(map(str, options.paths))))
+            one = output or (options.paths[0] if len(options.paths) == 1 else "PATH")
+            _say(_verdict(fits, str(one)))
             if output is not None:
                 _say(f"Wrote {output}. See it again with: weibnb show {output}")
             sys.stdout.flush()
@@ -273,7 +275,7 @@ def _verdict(fits: xr.Dataset, where: str) -> str:
     from weibnb.diagnostics.check import count_errors
 
     number = count_errors(fits)
-    return f"{counted(number, 'error')}. Which, and what else: weibnb check {where}"
+    return f"{counted(number, 'error')}. Which, and what else: weibnb check {quote(where)}"
 
 
 def _keep(stop: ScanInterrupted, output: Path | None, *, force: bool) -> str:
