@@ -185,13 +185,16 @@ def test_on_devices_dead_lines_are_known_where_zeros_are_too_few(
     full = torch.from_numpy(rng.normal(size=(40, 50)).astype("f4"))
     holed = full.clone()
     holed[:, 3] = 0.0
-    fits = wb.scan({"m": {Q.format(0): full, Q.format(1): holed}}, fields=True, device="cuda")
+    fits = wb.scan({"m": {Q.format(0): full, Q.format(1): holed}}, fields=True)
     assert fits["dead_rows"].values.ravel().tolist() == [0, -1]
     assert fits["dead_cols"].values.ravel().tolist() == [0, -1]
-    assert fits["h_row"].isnull().all()
     assert fits["row_rms"].isnull().all()
-    with pytest.raises(ValueError, match="must hold h_row; scan with structure=True"):
-        prepare(fits, "h_row")
+    with pytest.raises(ValueError, match="must hold row_rms; scan with fields=True"):
+        prepare(fits, "row_rms")
+    monkeypatch.undo()
+    on_the_host = wb.scan({"m": {Q.format(0): full, Q.format(1): holed}})
+    for name in ("h_row", "h_col", "k_se", "line_covariance"):
+        np.testing.assert_allclose(fits[name], on_the_host[name], rtol=1e-12)
 
 
 def test_a_file_on_a_device_is_looked_at_on_the_host(
@@ -200,7 +203,7 @@ def test_a_file_on_a_device_is_looked_at_on_the_host(
     torch = pytest.importorskip("torch")
     source = write(tmp_path / "m", {Q.format(0): drawn()})
     monkeypatch.setattr(dispatch, "resolve_devices", lambda device: [torch.device("cpu")])
-    fits = wb.scan(source, device="cuda")
+    fits = wb.scan(source)
     assert (fits["dead_rows"].item(), fits["dead_cols"].item()) == (3, 2)
 
 
@@ -316,7 +319,7 @@ def test_dead_lines_of_a_cell_are_unknown_where_those_of_one_expert_are(
     monkeypatch.setattr(dispatch, "resolve_devices", lambda device: [torch.device("cpu")])
     name = EXPERT.format(0, "{}", "up_proj")
     experts = {name.format(i): torch.from_numpy(np.abs(drawn(seed=i)) + 1) for i in range(3)}
-    assert wb.scan({"m": experts}, device="cuda")["dead_cols"].item() == 0
+    assert wb.scan({"m": experts})["dead_cols"].item() == 0
     for i in (1, 2):
         experts[name.format(i)][:, 3] = 0.0
-    assert wb.scan({"m": experts}, device="cuda")["dead_cols"].item() == -1
+    assert wb.scan({"m": experts})["dead_cols"].item() == -1

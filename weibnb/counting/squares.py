@@ -38,7 +38,7 @@ def rule_of(dtype: str, largest: float) -> tuple[Rule, float]:
 
     Weights of F64 are read as what `as_words` makes of them.
     """
-    unit = math.ldexp(1.0, math.frexp(largest)[1])
+    unit = math.ldexp(1.0, min(math.frexp(largest)[1], 1023))
     if dtype == "F64":
         return _rule("F32", 1.0), unit
     above = _BIAS - _SPELLING[dtype][1]

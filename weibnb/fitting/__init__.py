@@ -1,11 +1,9 @@
 """Counts -> Weibull estimates with standard errors.
 
-`weibull` is the distribution on paper with the reference anchors, `rows` the counts of many
-matrices, `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the
-outcome in one word; `kernels`, `ordinates` and `errors` are the compiled loops. `clusters` and
-`rank_functions` make errors of weights that depend on each other, `pairs` those of a change.
-`scales` tells how unequal rows and columns are, `full_look` looks at every one. `backends` chooses
-between the compiled loops and the modules `torch_...`, which compute the same on tensors.
+`weibull` is the distribution on paper with the anchors, `rows` the counts of many matrices,
+`estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the outcome.
+`kernels`, `ordinates`, `errors` are compiled loops, `torch_...` the same on tensors, by `backends`;
+`clusters`, `rank_functions`, `pairs`, `scales` and `full_look` deal with rows and columns.
 """
 
 import lazy_loader

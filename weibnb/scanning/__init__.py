@@ -1,11 +1,9 @@
 """The functions that take a path, a model or a run.
 
 `scan` joins reading, counting and fitting; `recorder` does the same for a live model, step by step;
-`locate` looks at the weights again for outliers and dead rows, `decompose` for why k is low,
-`shared_units` for scales that matrices share, both at some `chosen` matrices; `check` tells whether
-a checkpoint is healthy; `hyperparameters` finds how a run was trained; `matrices` chooses the
-tensors, `listing` bounds the grid that they are laid out on; `structure` tells how rows and columns
-are looked at; `results` keeps the fits.
+`check` tells whether a checkpoint is healthy. `locate`, `decompose` and `shared_units` look at the
+weights of `chosen` matrices again; `hyperparameters` finds how a run was trained. `matrices` picks
+the tensors, `listing` bounds their grid, `structure` looks at rows and columns, `results` keeps.
 """
 
 import lazy_loader

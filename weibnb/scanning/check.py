@@ -108,6 +108,7 @@ def check(
             raise ValueError("`source` must come with fits; a checkpoint is its own source.")
         fits = scan(
             source_or_fits,
+            fields=True,
             max_tensors=max_tensors,
             max_header=max_header,
             workers=workers,

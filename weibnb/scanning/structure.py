@@ -103,4 +103,5 @@ class SecondLook:
         )
         if lines is not None:
             lines = replace(lines, products=look.products)
-        return lines, [look.row_rms.astype(np.float32), look.column_rms.astype(np.float32)]
+        with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite there
+            return lines, [look.row_rms.astype(np.float32), look.column_rms.astype(np.float32)]

@@ -48,11 +48,26 @@ def test_rows_and_columns_of_one_expert() -> None:
 def test_fits_say_where_nobody_looked() -> None:
     weights = model()
     weights[name_of(2)].reshape(-1)[:63] = 0  # too few zeros for a line of 64
-    assert looked(wb.scan({"m": weights}), RULE).not_looked_at == ()
+    assert looked(wb.scan({"m": weights}, structure=False), RULE).not_looked_at == ()
     weights[name_of(2)].reshape(-1)[63] = 0
-    (unseen,) = looked(wb.scan({"m": weights}), RULE).not_looked_at
+    fits = wb.scan({"m": weights}, structure=False)
+    (unseen,) = looked(fits, RULE).not_looked_at
     assert "1 matrix with zeros enough" in unseen.reason
-    assert len(look(wb.scan({"m": weights}), RULE, source={"m": weights})) == 1
+    assert len(look(fits, RULE, source={"m": weights})) == 1
+
+
+def test_saved_fits_of_experts_tell_of_their_cell() -> None:
+    weights = experts()
+    weights[name_of(1, "mlp.experts.2.up_proj")][:2] = 0
+    (finding,) = look(wb.scan({"m": weights}), RULE)
+    assert (places((finding,)), finding.value) == ([(1, "up_proj", -1)], 2)
+
+
+def test_nearly_dead_lines_of_experts_are_not_passed_in_silence() -> None:
+    found = looked({"m": experts()}, "nearly-dead-lines")
+    assert found.findings == ()
+    assert "6 cells" in found.not_looked_at[0].reason
+    assert looked(model(), "nearly-dead-lines").not_looked_at == ()
 
 
 def with_dead(fits: xr.Dataset, rows: int, cols: int) -> xr.Dataset:

@@ -28,10 +28,14 @@ _NOUNS = {"row": ("row", "rows"), "col": ("column", "columns")}
 
 
 def dead_lines(material: Material) -> Found:
-    """Rows and columns of zeros, by whoever looked: the scan, a second look, or the zeros."""
+    """Rows and columns of zeros, by whoever looked: the scan, a second look, or the zeros.
+
+    A scan adds up those of the experts of a cell; only a second look tells which experts they are.
+    """
     there = _seen_by_scan(material)
-    looked_at = all(_place_in(there, matrix.cell) for matrix in material.matrices)
-    if material.reader is not None and not looked_at:
+    places = [_place_in(there, matrix.cell) for matrix in material.matrices]
+    of_experts = any(len(place) < 5 and any(there[place]) for place in places if place)
+    if material.reader is not None and (of_experts or not all(places)):
         yield from _by_second_look(material, material.reader.dead_lines())
         return
     unseen, told = 0, set()
@@ -116,6 +120,14 @@ def nearly_dead_lines(material: Material) -> Found:
         yield NotLookedAt("nearly-dead-lines", reason)
     for axis in looked_at:
         yield from _nearly(material, fits[f"{axis}_rms"], axis)
+    if looked_at:
+        known = fits[f"{looked_at[0]}_rms"]
+        known = known.notnull().any(set(known.dims) - set(fits["k"].dims))
+        unseen = int((fits["status"].isin(FITTED) & ~known).sum())
+        if unseen:
+            cells = counted(unseen, "cell", "cells")
+            reason = f"the RMS of rows and columns of {cells} is not known: scan(fields=True)"
+            yield NotLookedAt("nearly-dead-lines", f"{reason}, for experts with experts='each'")
 
 
 def _nearly(material: Material, rms: xr.DataArray, axis: str) -> Found:
