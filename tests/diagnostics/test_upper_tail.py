@@ -87,6 +87,28 @@ def test_an_interval_of_two_errors_covers(name: str, side: int, measure: str) ->
     assert float(off.std()) == pytest.approx(1, abs=0.15)
 
 
+def test_errors_know_of_rows_and_columns() -> None:
+    """Over draws of matrices with unequal rows the ratio spreads as its error says."""
+    rng = np.random.default_rng(5)
+    weights = {
+        UP.format(i): (rng.normal(size=(256, 256)) * np.exp(rng.normal(0, 0.2, (256, 1)))).astype(
+            np.float16
+        )
+        for i in range(150)
+    }
+    tail = upper_tail(wb.scan({"m": weights})).squeeze()
+    independent = upper_tail(wb.scan({"m": weights}, structure=False)).squeeze()
+    spread = float(tail["near_tail"].std())
+    assert spread / float(tail["near_tail_se"].mean()) == pytest.approx(1.0, abs=0.2)
+    assert spread / float(independent["near_tail_se"].mean()) > 1.25
+    same = wb.scan({"m": {UP.format(0): rng.normal(size=(256, 256))}})
+    clustered, alone = (
+        upper_tail(fits)["near_tail_se"].item()
+        for fits in (same, same.drop_vars("line_covariance"))
+    )
+    assert alone <= clustered < 1.15 * alone
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float16])
 @pytest.mark.parametrize("index", [2.0, 4.0, 8.0])
 def test_the_hill_index_of_a_power_law(index: float, dtype: Any) -> None:
