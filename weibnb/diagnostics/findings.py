@@ -6,7 +6,7 @@ import html
 from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import pandas as pd
 
@@ -46,6 +46,18 @@ class Cell(NamedTuple):
     component: str = ""
     expert: int = -1
     tensor: str = ""
+
+    @classmethod
+    def of_row(cls, row: pd.Series[Any]) -> Cell:
+        """Take the matrix of a row of a table of outliers or of dead lines."""
+        return cls(
+            str(row["model"]),
+            int(row["step"]),
+            int(row["layer"]),
+            str(row["component"]),
+            int(row["expert"]),
+            str(row["parameter"]),
+        )
 
     def __str__(self) -> str:
         parts = [shortened(self.model, 80)]

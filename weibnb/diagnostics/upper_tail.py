@@ -14,11 +14,9 @@ from weibnb.compiled import compiled
 from weibnb.diagnostics.verdicts import assemble
 from weibnb.families.samples import grid_of, occupied_bins, weights_of
 from weibnb.fits.covariance import covariance_of
-from weibnb.fits.rows import as_cells, count_blocks, table_of_counts
+from weibnb.fits.rows import as_cells, no_grid, table_of_counts
 from weibnb.fits.schema import prepare
-from weibnb.fitting.estimates import BATCH, COVARIANCES
 from weibnb.fitting.rank_functions import clustered_part
-from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -161,22 +159,15 @@ def _variance_within_lines(fits: xr.Dataset, slopes: Array, workers: int | None)
 
     An array (*cells, 2); NaN where the scan did not look at rows and columns.
     """
-    covariance = covariance_of(fits)
-    found = np.full((*slopes.shape[:-1], len(TAILS)), np.nan)
-    for block in count_blocks(fits):
-        known = covariance[block.place].reshape(-1, COVARIANCES)
-        of_block = slopes[block.place].reshape(-1, _SHARES.size)
 
-        def job(
-            part: slice, rows: CountRows = block.rows, known: Array = known, s: Array = of_block
-        ) -> Array:
-            some = rows.part(part)
-            variance = clustered_part(some, _influence(some, s[part]), known[part])
-            return np.diagonal(variance, axis1=1, axis2=2)
+    def describe(rows: CountRows, _: None, known: Array, slopes: Array) -> Array:
+        variance = clustered_part(rows, _influence(rows, slopes), known)
+        return np.diagonal(variance, axis1=1, axis2=2)
 
-        parts = on_threads(job, slices(len(known), BATCH), workers)
-        found[block.place] = np.concatenate(parts).reshape(found[block.place].shape)
-    return found
+    known = covariance_of(fits)
+    return table_of_counts(
+        fits, no_grid, describe, known, slopes, width=len(TAILS), workers=workers
+    )
 
 
 def _influence(rows: CountRows, slopes: Array) -> Array:

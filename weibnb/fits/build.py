@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weibnb.counting.counts import Counts
-from weibnb.fits.layout import Source, lay_out
 from weibnb.fits.lazy import as_objects
-from weibnb.fits.rows import BLOCK
 from weibnb.fits.schema import FIELDS, SCALES, error_kind
 from weibnb.fitting.estimates import BATCH, EFFECTS, fit_counts
 from weibnb.fitting.rows import CountRows
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import torch
-    import xarray as xr
     from numpy.typing import NDArray
 
     from weibnb.counting.lines import Lines
@@ -81,31 +78,6 @@ class Matrix:
     dead_cols: int = -1
     row_rms: NDArray[np.float32] | None = None
     col_rms: NDArray[np.float32] | None = None
-
-
-def build(
-    matrices: Sequence[Matrix],
-    sources: Sequence[Source],
-    *,
-    trim: tuple[float, float],
-    estimator: Estimator,
-    experts: Literal["median", "each"],
-    keep_counts: bool,
-    workers: int,
-) -> xr.Dataset:
-    """Fit counted matrices and lay the fits out on (model, layer, component, step).
-
-    `matrices` has at most one for each cell and expert; `sources` give the models and steps. The
-    other parameters are those of `weibnb.scan`.
-    """
-    parts = [
-        estimate(matrices[part], trim=trim, estimator=estimator, workers=workers)
-        for part in slices(len(matrices), BLOCK)
-    ]
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if not keep_counts:
-        del columns["counts"]
-    return lay_out(columns, sources, trim=trim, estimator=estimator, experts=experts)
 
 
 def estimate(

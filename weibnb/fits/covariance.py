@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from weibnb.fits.rows import as_cells, count_blocks
-from weibnb.fitting.estimates import BATCH, COVARIANCE, COVARIANCES
-from weibnb.parallel import on_threads, slices
+from weibnb.fits.rows import as_cells, no_grid, table_of_counts
+from weibnb.fitting.estimates import COVARIANCE, COVARIANCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,15 +47,10 @@ def standard_error_of(
     """
     from weibnb.fitting.rank_functions import standard_errors
 
-    covariance, errors = covariance_of(fits), np.full(fits["counts"].shape, np.nan)
-    for block in count_blocks(fits):
-        known = covariance[block.place].reshape(-1, COVARIANCES)
+    def describe(rows: CountRows, _: None, known: Array) -> Array:
+        return standard_errors(rows, influence(rows), known)[:, None]
 
-        def job(part: slice, rows: CountRows = block.rows, known: Array = known) -> Array:
-            some = rows.part(part)
-            return standard_errors(some, influence(some), known[part])
-
-        found = np.concatenate(on_threads(job, slices(len(known), BATCH), workers))
-        errors[block.place] = found.reshape(errors[block.place].shape)
+    known = covariance_of(fits)
+    errors = table_of_counts(fits, no_grid, describe, known, width=1, workers=workers)[..., 0]
     cells = xr.DataArray(errors, dims=fits["counts"].dims, name="error").to_dataset()
     return as_cells(cells, fits)["error"]

@@ -54,25 +54,33 @@ def count_blocks(fits: xr.Dataset, size: int = BLOCK) -> Iterator[Block]:
 def table_of_counts(
     fits: xr.Dataset,
     grid_of: Callable[[NDArray[np.int32]], Any],
-    describe: Callable[[CountRows, Any], NDArray[np.float64]],
-    *,
+    describe: Callable[..., NDArray[np.float64]],
+    *beside: NDArray[np.float64],
     width: int,
     workers: int | None,
 ) -> NDArray[np.float64]:
     """Describe the counts of every cell and expert, on threads: an array (*cells, `width`).
 
-    `grid_of` tells of the labels of a block what its bins mean, `describe` makes a table of rows.
+    `grid_of` tells of the labels of a block what its bins mean, `describe` makes a table of rows,
+    from them, that, and what arrays (*cells, n) `beside` the counts hold of the same matrices.
     """
     table = np.full((*fits["counts"].shape, width), np.nan)
     for block in count_blocks(fits):
-        grid = grid_of(block.rows.labels)
+        grid, size = grid_of(block.rows.labels), block.counts.size
+        known = [array[block.place].reshape(size, -1) for array in beside]
 
-        def job(part: slice, rows: CountRows = block.rows, grid: Any = grid) -> Any:
-            return describe(rows.part(part), grid)
+        def job(
+            part: slice, rows: CountRows = block.rows, grid: Any = grid, known: Any = known
+        ) -> Any:
+            return describe(rows.part(part), grid, *(array[part] for array in known))
 
         found = on_threads(job, slices(block.counts.size, _ROWS_A_TASK), workers)
         table[block.place] = np.concatenate(found).reshape(table[block.place].shape)
     return table
+
+
+def no_grid(_: NDArray[np.int32]) -> None:
+    """Tell nothing of bins, for what is computed from counts and labels alone."""
 
 
 def as_cells(described: xr.Dataset, fits: xr.Dataset) -> xr.Dataset:

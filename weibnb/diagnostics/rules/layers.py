@@ -93,14 +93,7 @@ def _placed(table: pd.DataFrame) -> Iterator[Finding]:
     keys = ["model", "step", "layer", "component", "expert"]
     for _, rows in table.groupby(keys, sort=False):
         one = rows.iloc[0]
-        cell = Cell(
-            str(one["model"]),
-            int(one["step"]),
-            int(one["layer"]),
-            str(one["component"]),
-            int(one["expert"]),
-            str(one["parameter"]),
-        )
+        cell = Cell.of_row(one)
         where = f"row {int(one['row']):,}, column {int(one['col']):,}"
         largest = f"the largest is {one['value']:.3g} in {where}"
         weights = counted(int(one["total"]), "weight")

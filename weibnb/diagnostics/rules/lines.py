@@ -65,14 +65,7 @@ def _by_second_look(material: Material, found: pd.DataFrame) -> Iterator[Finding
     keys = ["model", "step", "layer", "component", "expert", "parameter", "axis"]
     for _, table in found.groupby(keys, sort=False):
         one = table.iloc[0]
-        cell = Cell(
-            str(one["model"]),
-            int(one["step"]),
-            int(one["layer"]),
-            str(one["component"]),
-            int(one["expert"]),
-            str(one["parameter"]),
-        )
+        cell = Cell.of_row(one)
         if cell[:5] not in empty:
             yield from _finding(material, cell, str(one["axis"]), len(table))
 
