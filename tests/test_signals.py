@@ -135,6 +135,8 @@ def test_a_store_goes_on_from_there(model: Path, phase: str) -> None:
     done = scan(model, phase, "SIGTERM", "fits.db")
     assert done.returncode == STATUS["SIGTERM"], done.stderr
     assert len(done.stderr.splitlines()) == 1
+    if phase != "showing":
+        assert done.stderr.endswith("fits.db; the same command goes on from there\n")
     number, kept = fitted(model, "fits.db"), PHASES[phase][2]
     assert number == kept or (phase == "fitting" and number > 0)
     assert scan(model, phase, "", "fits.db").returncode == 0

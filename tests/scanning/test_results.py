@@ -192,9 +192,16 @@ def test_an_interrupted_scan_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert fits["k"].notnull().sum() == 5
         reasons = wb.not_fitted(fits)["reason"].tolist()
         assert reasons.count("pending") == MATRICES - 5
+        counted = [one.n > 0 for one in fits["counts"].values.ravel()]
+        assert counted == (fits["status"] == "ok").values.ravel().tolist()
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(wb.ScanInterrupted, match="7 matrices were fitted") as caught:
+            wb.scan(source, store=store)
+    assert caught.value.matrices == 7
     calls = note_counted(monkeypatch)
     same(wb.scan(source, store=store), wb.scan(source))
-    assert len(calls) == MATRICES - 5 + MATRICES
+    assert len(calls) == MATRICES - 7 + MATRICES
 
 
 def test_an_interrupted_scan_in_memory_shows_what_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
