@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -266,3 +267,12 @@ def test_errors_equal_the_spread_of_matrices_drawn_anew(law: str, estimator: Any
         spread = np.std([fit[value][0] for fit in fits])
         claimed = np.sqrt(np.mean([fit[error][0] ** 2 for fit in fits]))
         assert claimed == pytest.approx(spread, rel=0.15)
+
+
+def test_lines_of_zeros_alone_give_no_errors() -> None:
+    zeros = np.zeros((20, 30), np.float16)
+    lines = lines_of(*as_bits(zeros), (20, 30))
+    for some in (lines, replace(lines, products=np.zeros(3))):
+        found = fit_counts(CountRows.of([count_magnitudes(zeros)]), lines=[some])
+        assert np.isnan(found["k_se"]).all()
+        assert np.isnan(found[EFFECTS[0]]).all()

@@ -84,7 +84,7 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
             wider = np.array([widening(number) for number in fewest.tolist()])
             beyond[pack.places] *= wider[:, None, None]
     for row, some in enumerate(lines):
-        if some is not None and some.products is not None:
+        if some is not None and some.products is not None and masses[row].any():
             beyond[row, :2, :2] = _beyond_independent(table[row], some, masses[row].sum())
     kept = beyond[:, 2:, 2:][:, *PAIRS]
     return np.column_stack([table, with_effects(table, beyond[:, :2, :2]), kept])

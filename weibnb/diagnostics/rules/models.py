@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
+from weibnb.diagnostics.rules.configuration import contradictions
 from weibnb.diagnostics.rules.material import layer_in
 from weibnb.messages import counted, shortened
 
@@ -108,7 +109,6 @@ def _strangers(material: Material, place: Checkpoint) -> list[dict[str, Any]]:
 
 def shape_conflict(material: Material) -> Found:
     """Matrices of a layer, layers of a tower, or a configuration whose widths cannot be joined."""
-    hidden = dict(zip(material.models, _coordinate(material, "hidden_size"), strict=True))
     step = "See that all files and config.json are of one model."
     for place in material.by_checkpoint:
         for tower, layers in _towers(material, place).items():
@@ -119,16 +119,8 @@ def shape_conflict(material: Material) -> Found:
                 text = f"it takes {matrix.cols:,} features, the other layers take {width:,}."
                 cells = (matrix.cell,)
                 yield Finding("shape-conflict", "error", cells, matrix.cols, width, text, step)
-            sides = {
-                n for layer in layers.values() for m in layer.values() for n in (m.rows, m.cols)
-            }
-            promised = hidden[place[0]]
-            if tower == "" and promised > 0 and sides and promised not in sides:
-                text = (
-                    f"config.json says hidden_size {promised:.0f}, which no matrix has as a side."
-                )
-                found = (Cell(*place),)
-                yield Finding("shape-conflict", "error", found, 0, promised, text, step)
+            if tower == "":
+                yield from contradictions(material, place, layers)
 
 
 def _conflicts(layers: dict[int, Layer]) -> Iterator[tuple[tuple[Matrix, Matrix], str]]:
