@@ -359,6 +359,9 @@ class PendingOnThreads:
             self.pieces = []
         return self._counts
 
+    def in_place(self) -> None:
+        """Nothing is on a device."""
+
     def abandon(self) -> bool:
         """Give up the pieces that were not begun: the counts will not come."""
         for piece in self.pieces:
