@@ -278,7 +278,7 @@ def test_where_memory_is_short_fewer_are_fitted_at_once() -> None:
         return torch.from_numpy(numbers), None
 
     with pytest.warns(UserWarning, match="too little memory for the fit of 10 matrices"):
-        parts, found = torch_backend._with_less_memory(job, [np.arange(10)], CPU)
+        parts, found = torch_backend.with_less_memory(job, [np.arange(10)], CPU)
     assert sorted(done) == list(range(10))
     assert [part.tolist() for part in parts] == [part.tolist() for part, _ in found]
 
@@ -303,4 +303,4 @@ def test_no_memory_for_one_matrix_is_an_error_with_the_next_step() -> None:
         pytest.warns(UserWarning, match="fewer do"),
         pytest.raises(MemoryError, match="backend='numba'"),
     ):
-        torch_backend._with_less_memory(job, [np.arange(2)], CPU)
+        torch_backend.with_less_memory(job, [np.arange(2)], CPU)

@@ -325,6 +325,7 @@ class PendingOnThreads:
     """
 
     was_read = False
+    ready = False  # without waiting
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from weibnb.fitting.torch_rows import Numbers
 
     Array = NDArray[np.float64]
+    T = TypeVar("T")
     Fitted = tuple[torch.Tensor, torch.Tensor | None]
     Job = Callable[[Numbers], Fitted]
 
 # Entries of a batch: what stays in the cache of a core, and what keeps a device busy.
-_ON_CPU, _ON_DEVICE = 1 << 17, 1 << 23
+_ON_CPU, ON_DEVICE = 1 << 17, 1 << 23
 # Held while torch's number of threads is another one.
 _ALONE = threading.Lock()
 
@@ -108,18 +109,19 @@ def _in_batches(
         with _one_thread_an_operation():
             found = on_threads(job, parts, workers)
     else:
-        with _side_stream(counts.device), torch.no_grad():
-            parts, found = _with_less_memory(job, counts.batches(_ON_DEVICE), counts.device)
+        with side_stream(counts.device), torch.no_grad():
+            parts, found = with_less_memory(job, counts.batches(ON_DEVICE), counts.device)
             found = [(table.cpu(), None if v is None else v.cpu()) for table, v in found]
     return zip(parts, found, strict=True)
 
 
-def _with_less_memory(
-    job: Job, parts: list[Numbers], device: torch.device
-) -> tuple[list[Numbers], list[Fitted]]:
+def with_less_memory(
+    job: Callable[[Numbers], T], parts: list[Numbers], device: torch.device
+) -> tuple[list[Numbers], list[T]]:
     """Do a job for every batch, in halves where the device has too little memory for one."""
-    left, done, found = parts[::-1], [], []
-    told = False
+    left, told = parts[::-1], False
+    done: list[Numbers] = []
+    found: list[T] = []
     while left:
         numbers = left.pop()
         try:
@@ -144,7 +146,7 @@ def _no_memory(device: torch.device, what: str, err: Exception) -> MemoryError:
     )
 
 
-def _side_stream(device: torch.device) -> torch.cuda.StreamContext | nullcontext[None]:
+def side_stream(device: torch.device) -> torch.cuda.StreamContext | nullcontext[None]:
     """Fit beside what else runs on a CUDA device."""
     if device.type != "cuda":
         return nullcontext()

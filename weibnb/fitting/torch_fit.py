@@ -24,7 +24,7 @@ from weibnb.fitting.kernels import (
 )
 from weibnb.fitting.torch_body import Body, Influence, body_of, trim_ranks
 from weibnb.fitting.torch_likelihood import censored_fit, likelihood_influence
-from weibnb.fitting.torch_ordinates import square_sum, sum_of, worth
+from weibnb.fitting.torch_ordinates import free_to_ask, square_sum, sum_of, worth
 
 if TYPE_CHECKING:
     from weibnb.fitting.torch_rows import Batch
@@ -51,11 +51,13 @@ def fit_batch(
     likelihood: bool,
     minimum: int,
     influence: bool = False,
+    ask: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Fit every matrix of a batch.
 
     Returns the columns of `weibnb.fitting.kernels.fit_rows`, (matrices, 10), and, if it is asked
-    for, the `influence` of each entry on k and ln λ, (2, matrices, width).
+    for, the `influence` of each entry on k and ln λ, (2, matrices, width). Without `ask` maximum
+    likelihood takes all its steps, and waits for no device either.
     """
     x, seen = batch.x, batch.counts.cumsum(1)
     total = seen[:, -1:]
@@ -66,7 +68,8 @@ def fit_batch(
     regression = _regression(body, sums)
     k, b, converged = regression.k, regression.b, torch.ones_like(n, dtype=torch.bool)
     if likelihood:
-        k, b, inverse, converged = censored_fit(body.weights, body.x, body.low, body.high, k, b)
+        censored = (body.low, body.high)
+        k, b, inverse, converged = censored_fit(body.weights, body.x, censored, k, b, ask=ask)
         v = likelihood_influence(body, k, b, inverse)
     else:
         v = _regression_influence(body, regression)
@@ -87,7 +90,7 @@ def fit_batch(
 
 def _near_the_trim(seen: torch.Tensor, n: torch.Tensor, trim: tuple[float, float]) -> slice:
     """Give the entries with a part of any body; on a device all, for theirs would be waited for."""
-    if seen.device.type != "cpu":
+    if not free_to_ask(seen):
         return slice(None)
     start = int(torch.searchsorted(seen, trim[0] * n - 2.0).min())
     stop = int(torch.searchsorted(seen, trim[1] * n + 2.0).max())

@@ -31,6 +31,11 @@ _CENTRAL, _MANY = 0.05, 4096
 _NODES = 8
 
 
+def free_to_ask(tensor: torch.Tensor) -> bool:
+    """Whether a value can be looked at without waiting for a device."""
+    return tensor.device.type == "cpu"
+
+
 def worth(mask: torch.Tensor) -> bool:
     """Whether to do what a mask asks for; on a device always, for the answer would be waited for.
 
@@ -39,7 +44,7 @@ def worth(mask: torch.Tensor) -> bool:
     >>> worth(torch.tensor([False, True]))
     True
     """
-    return mask.device.type != "cpu" or bool(mask.any())
+    return not free_to_ask(mask) or bool(mask.any())
 
 
 @cache
