@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Job = Callable[[Numbers], Fitted]
 
 # Entries of a batch: what stays in the cache of a core, and what keeps a device busy.
-_ON_CPU, ON_DEVICE = 1 << 17, 1 << 23
+_ON_CPU, ON_DEVICE = 1 << 18, 1 << 23
 # Held while torch's number of threads is another one.
 _ALONE = threading.Lock()
 

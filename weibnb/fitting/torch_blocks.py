@@ -155,6 +155,7 @@ def _fit(
         to_device(x[int(block.exact)], device).expand_as(counts),
         to_device(coarse, device).expand_as(counts),
         torch.full((rows.size,), block.exact, device=device),
+        block.exact,
     )
     trim, estimator = protocol
     likelihood = estimator == "maximum_likelihood"

@@ -78,11 +78,11 @@ def _integral(power: int, y: torch.Tensor) -> torch.Tensor:
     """Integral of y^power over F up to an ordinate, but for a constant."""
     table = _table(power, y.device)
     place = (y - _LOWEST).mul_(_CELLS)
-    cell = place.to(torch.int64)
+    cell = place.to(torch.int64).view(-1)
     place.frac_()
-    total = table[3].take(cell)
+    total = table[3].index_select(0, cell).view(y.shape)
     for coefficients in (table[2], table[1], table[0]):
-        total = coefficients.take(cell).addcmul_(total, place)
+        total = coefficients.index_select(0, cell).view(y.shape).addcmul_(total, place)
     return total
 
 
