@@ -17,7 +17,7 @@ from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import as_bits, label_values
 from weibnb.counting.lines import lines_of
-from weibnb.fitting import torch_backend
+from weibnb.fitting import torch_backend, torch_fit, torch_likelihood, torch_ordinates
 from weibnb.fitting.estimates import COVARIANCE, EFFECTS, ESTIMATES, fit_counts
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.torch_body import trim_ranks
@@ -212,6 +212,26 @@ def test_rank_regression_never_waits_for_a_device() -> None:
     assert table.shape == (3, 10)
     assert v is not None
     assert v.shape == (2, *batch.counts.shape)
+
+
+@pytest.mark.parametrize("likelihood", [False, True])
+def test_the_fit_is_one_graph_of_operations(
+    monkeypatch: pytest.MonkeyPatch, *, likelihood: bool
+) -> None:
+    """`torch.compile` refuses what looks at values, or leaves torch, with `fullgraph`."""
+    for module in (torch_fit, torch_likelihood, torch_ordinates):
+        monkeypatch.setattr(module, "free_to_ask", lambda _: False)
+    monkeypatch.setattr(torch_likelihood, "STEPS", 12)  # each is traced anew
+    batch = batch_of([count_magnitudes(oracle.matrix("gaussian", "bfloat16", 900))], empties=False)
+
+    def fit() -> tuple[Any, Any]:
+        how: Any = {"likelihood": likelihood, "influence": True, "ask": False}
+        return fit_batch(batch, (0.1, 0.9), minimum=100, **how)
+
+    expected = fit()
+    found = torch.compile(fit, backend="eager", fullgraph=True)()
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True)
 
 
 def matrices_with_structure() -> list[NDArray[Any]]:

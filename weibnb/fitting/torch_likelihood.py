@@ -10,7 +10,7 @@ from weibnb.fitting.torch_body import Body, Influence
 from weibnb.fitting.torch_ordinates import free_to_ask
 
 # Most steps of Newton's method, and after how many a device is asked whether all have converged.
-_STEPS, _ASKED = 60, 8
+STEPS, _ASKED = 60, 8
 
 
 def censored_fit(
@@ -34,7 +34,7 @@ def censored_fit(
     inverse = (k, k, k)
     converged = torch.zeros_like(k, dtype=torch.bool)
     found, failed = converged, ~(k > 0.0)
-    for step in range(_STEPS):
+    for step in range(STEPS):
         (s1, s2), (h11, h12, h22) = _score(g, x, (begin, end), censored, k, b)
         determinant = h11 * h22 - h12 * h12
         failed = failed | ~(found | (determinant > 0.0))
