@@ -20,6 +20,7 @@ from weibnb.counting.limits import Limits
 from weibnb.fitting import torch_blocks, torch_statistics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 ALIKE = ("status", "se_kind", "n", "n_matrices", "nonfinite", "zero_fraction", "max_abs", "scaled")
@@ -34,9 +35,13 @@ CLOSE = {
 
 
 @pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> None:
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put torch's CPU in the place of a device."""
     monkeypatch.setattr(dispatch, "resolve_devices", lambda device: [torch.device("cpu")])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def hold_equal(found: xr.Dataset, expected: xr.Dataset) -> None:
