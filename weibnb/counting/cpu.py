@@ -325,6 +325,7 @@ class PendingOnThreads:
     """
 
     was_read = False
+    ready = False  # without waiting
 
     def __init__(
         self,
@@ -358,6 +359,9 @@ class PendingOnThreads:
             self._counts = merged([piece.result() for piece in self.pieces]).finish()
             self.pieces = []
         return self._counts
+
+    def in_place(self) -> None:
+        """Nothing is on a device."""
 
     def abandon(self) -> bool:
         """Give up the pieces that were not begun: the counts will not come."""

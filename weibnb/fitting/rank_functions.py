@@ -27,9 +27,10 @@ CLASSES = 192
 FUNCTIONS = 5
 #: Row and column of each number that is kept of a covariance of the functions.
 PAIRS = np.triu_indices(FUNCTIONS)
-_EDGES = special.ndtr(np.linspace(-4.5, 4.5, CLASSES - 1))
-# The range of the ordinate that the default trim looks at.
-_BODY = (np.log(-np.log(0.9)), np.log(-np.log(0.1)))
+#: Ranks between the classes.
+EDGES = special.ndtr(np.linspace(-4.5, 4.5, CLASSES - 1))
+#: The range of the ordinate that the default trim looks at.
+BODY = (np.log(-np.log(0.9)), np.log(-np.log(0.1)))
 
 
 def by_class(rows: CountRows, v: Array) -> tuple[NDArray[np.uint8], Array, Array]:
@@ -38,7 +39,7 @@ def by_class(rows: CountRows, v: Array) -> tuple[NDArray[np.uint8], Array, Array
     `v`, of shape (functions, entries), holds the functions; the results have the shapes (entries,),
     (matrices, classes) and (matrices, functions, classes).
     """
-    classes, masses, sums = _by_class(rows, v, _EDGES)
+    classes, masses, sums = _by_class(rows, v, EDGES)
     return classes, masses, sums / np.maximum(masses, 1.0)[:, None]
 
 
@@ -79,7 +80,7 @@ def rank_functions(masses: Array) -> Array:
     rank = np.clip((np.cumsum(masses, 1) - masses / 2) / n, 1e-12, 1 - 1e-12)
     e = -np.log1p(-rank)
     y = np.log(e)
-    body = np.clip(y, *_BODY)
+    body = np.clip(y, *BODY)
     functions = np.stack([y, e, e * y, body, body**2], 1)
     mean: Array = (functions * masses[:, None]).sum(2, keepdims=True) / n[:, None]
     return functions - mean

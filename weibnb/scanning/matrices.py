@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from weibnb.counting.formats import FORMATS
 from weibnb.fits.build import Matrix
 from weibnb.fits.layout import Source
+from weibnb.fits.on_device import MatrixOnDevice
 from weibnb.fits.schema import NO_EXPERT
 from weibnb.fitting.status import COUNTED, MINIMUM_WEIGHTS
 from weibnb.io.checkpoint import open_checkpoint
@@ -25,6 +26,7 @@ from weibnb.scanning.structure import SecondLook
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
+    from weibnb.counting.blocks import CountsOnDevice, LinesOnDevice
     from weibnb.counting.counts import Counts
     from weibnb.counting.dispatch import Counting, Pending
     from weibnb.counting.formats import Bits
@@ -224,23 +226,40 @@ class MatrixInCounting:
         """Whether its weights were read when the counting began."""
         return self.pending is not None and self.pending.was_read
 
+    @property
+    def ready(self) -> bool:
+        """Whether a device has made its counts; waits for nothing."""
+        return self.pending is None or self.pending.ready
+
     def abandon(self) -> bool:
         """Give up what was not begun; True if the counts will come all the same."""
         return self.pending is not None and self.pending.abandon()
 
-    def finish(self) -> Matrix:
-        """Wait for the counts, and check that what was counted is what the file held."""
-        counts, found = None, {}
-        if self.pending is not None:
+    def finish(self, *, in_place: bool = False) -> Matrix | MatrixOnDevice:
+        """Wait for the counts, and check that what was counted is what the file held.
+
+        They stay on the device that made them if they may be `in_place` and are on one alone.
+        """
+        there, counts, found = self._in_place() if in_place else None, None, {}
+        if there is not None:
+            found = {} if self.look is None else self.look.for_zeros(there[0].zeros)
+        elif self.pending is not None:
             counts = self.pending.result()
             found = {} if self.look is None else self.look(counts, self.pending.lines)
         self.look = None
         try:
             check_unchanged(self.origin)
         except CheckpointError as err:
-            self.problem, counts, found = str(err), None, {}
+            self.problem, there, counts, found = str(err), None, None, {}
         status: Status = "unreadable" if self.problem else self.tensor.status
-        return self.tensor.matrix(self.source, self.expert, status, counts, **found)
+        matrix = self.tensor.matrix(self.source, self.expert, status, counts, **found)
+        return matrix if there is None else MatrixOnDevice(matrix, *there)
+
+    def _in_place(self) -> tuple[CountsOnDevice, LinesOnDevice | None] | None:
+        """Wait for counts and lines on one device, if there are any and none must come back."""
+        if self.pending is None or (self.look is not None and self.look.at_all):
+            return None
+        return self.pending.in_place()
 
 
 def list_matrices(planned: Planned, limits: Limits = DEFAULTS, *, fused: Fused = "keep") -> Listing:

@@ -70,10 +70,11 @@ class Recorder:
     Notes
     -----
     On a CUDA device `record` only starts the counting, on the current stream: what changes the
-    weights later on this stream comes after it, and the training does not wait. The counts come
-    back, and are fitted, with the first later record that finds them done; where the tables of
-    the device are full before, that record waits. On a CPU `record` returns when the weights are
-    counted.
+    weights later on this stream comes after it, and the training does not wait. The first later
+    record that finds the counting done starts the fits, on a stream of their own, and the first
+    after that which finds them done takes over the numbers; neither waits for the device. Where the
+    tables of the device are full before, a record waits. On a CPU `record` returns when the weights
+    are counted.
 
     Examples
     --------
@@ -119,6 +120,7 @@ class Recorder:
             store=store if _is_first_process() else None,
             structure=structure,
             fields=fields,
+            ask=False,
         )
         self._counting = Counting(device)
         self._waiting: list[MatrixInCounting] = []
@@ -143,8 +145,8 @@ class Recorder:
             raise TypeError(f"`step` must be an integer, got {step!r}.")
         if step < 0 or step in self.steps:
             raise ValueError(f"`step` must be at least 0 and not recorded before, got {step}.")
-        if self._counting.idle:
-            self._collect()
+        self._counting.take()
+        self._collect(wait=False)
         listing = list_matrices(Planned(self._name, step, self._model), fused=self._fused)
         if listing.error is not None:
             raise listing.error
@@ -195,12 +197,15 @@ class Recorder:
     def __repr__(self) -> str:
         return f"<Recorder of {self._name}: {len(self.steps)} steps>"
 
-    def _collect(self) -> None:
-        """Take over the counts of what was recorded."""
-        counting, self._waiting = self._waiting, []
-        for item in counting:
-            self._results.add(item.finish())
-        self._results.flush()
+    def _collect(self, *, wait: bool = True) -> None:
+        """Take over the counts of what was recorded; without `wait` those that are known."""
+        items, self._waiting = self._waiting, []
+        for item in items:
+            if wait or item.ready:
+                self._results.add(item.finish(in_place=self._results.in_place))
+            else:
+                self._waiting.append(item)
+        self._results.flush(wait=wait)
 
 
 def _is_first_process() -> bool:

@@ -253,7 +253,7 @@ def _count(
     load = 0.0
 
     def finish(item: MatrixInCounting) -> None:
-        results.add(item.finish())
+        results.add(item.finish(in_place=results.in_place))
         problems.extend([item.problem] if item.problem else [])
         bar.update(0 if item.was_read else item.tensor.nbytes)
 
