@@ -200,8 +200,18 @@ def _describe_structure(scan: argparse.ArgumentParser) -> None:
 
 
 def _describe_limits(scan: argparse.ArgumentParser) -> None:
-    """Add what a checkpoint may ask for."""
+    """Add what tells of a checkpoint beyond its path: base, names, and what it may ask for."""
     from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
+
+    scan.add_argument(
+        "--base", type=_path, metavar="DIR", help="the model that adapters were trained on"
+    )
+    scan.add_argument(
+        "--names",
+        action=_AddName,
+        metavar="PATTERN=COMPONENT",
+        help="what matrices of unknown names are: 'net.*.weight=linear'; may be repeated",
+    )
 
     for name, metavar, number, what in (
         ("--max-tensors", "N", MAX_TENSORS, "most tensors of a checkpoint"),
@@ -209,6 +219,25 @@ def _describe_limits(scan: argparse.ArgumentParser) -> None:
     ):
         described = f"{what} (default: {number:,})"
         scan.add_argument(name, type=int, metavar=metavar, default=number, help=described)
+
+
+class _AddName(argparse.Action):
+    """Gathers patterns and their components."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Take one more; the pattern may hold =, the component does not."""
+        pattern, equals, component = str(values).rpartition("=")
+        names = dict(getattr(namespace, self.dest) or {})
+        if not equals or pattern in names:
+            problem = "was given before" if equals else f"is no PATTERN=COMPONENT: {component!r}"
+            parser.error(f"{option_string} {pattern!r} {problem}")
+        setattr(namespace, self.dest, {**names, pattern: component})
 
 
 def _path(text: str) -> Path:
@@ -233,7 +262,9 @@ def _scan(options: argparse.Namespace) -> int:
     try:
         with _warnings_told() as unreadable:
             fits = scan(
-                options.paths[0] if len(options.paths) == 1 else _named(options.paths),
+                options.paths,
+                base=options.base,
+                names=options.names,
                 trim=options.trim,
                 estimator=options.estimator,
                 device=options.device.split(","),
@@ -294,16 +325,6 @@ def _keep(stop: ScanInterrupted, output: Path | None, *, force: bool) -> str:
     _say(table_text(stop.fits))
     sys.stdout.flush()
     return f"{so_far} shown above, not saved"
-
-
-def _named(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name several checkpoints by their last word, or in full where that is not enough."""
-    names = [path.resolve().name for path in paths]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in paths]
-    if len(set(names)) < len(names):
-        raise ValueError(f"Each PATH must be given once, got {' '.join(names)}.")
-    return dict(zip(names, paths, strict=True))
 
 
 @contextmanager

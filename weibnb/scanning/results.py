@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -20,7 +21,7 @@ from weibnb.scanning.structure import Structure
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import torch
     import xarray as xr
@@ -52,7 +53,7 @@ class Results:
 
     Parameters
     ----------
-    trim, estimator, experts, keep_counts, workers, structure, fields
+    trim, estimator, experts, keep_counts, workers, structure, fields, names
         As in `weibnb.scan`.
     fitted_on : torch.device, optional
         Where torch fits; by default compiled code does.
@@ -72,6 +73,7 @@ class Results:
         store: str | os.PathLike[str] | None,
         structure: bool,
         fields: bool,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         self._trim, self._estimator = trim, estimator
         self._experts: Literal["median", "each"] = experts
@@ -82,6 +84,7 @@ class Results:
             self.structure = Structure(fields, trim, estimator, self._workers)
         self._fields = fields
         self._fitted_on = fitted_on
+        self._names = json.dumps(dict(names)) if names else ""
         self.store: Store | None = None
         if store is not None:
             self.store = Store(
@@ -92,6 +95,7 @@ class Results:
                 keep_counts=keep_counts,
                 fields=fields,
                 backend=backend_name(fitted_on),
+                names=self._names,
             )
         self._sources: dict[Key, Source] = {}
         self._cells: dict[Key, set[Cell]] = {}
@@ -174,7 +178,9 @@ class Results:
                 return open_store(
                     self.store.path, wanted=wanted, cells=self._cells, experts=self._experts
                 )
-            return self._in_memory().assign_attrs(backend=backend_name(self._fitted_on))
+            about = {"backend": backend_name(self._fitted_on)}
+            about |= {"names": self._names} if self._names else {}
+            return self._in_memory().assign_attrs(about)
 
     def _in_memory(self) -> xr.Dataset:
         """Lay out what was fitted, and what is open of the checkpoints that were reached."""
