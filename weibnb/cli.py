@@ -130,7 +130,7 @@ def _describe_scan(add: AddCommand) -> None:
         nargs="+",
         type=_path,
         metavar="PATH",
-        help="safetensors file, directory of them, or directory of step directories",
+        help="safetensors file, directory of them, of step directories, of models, or a pattern",
     )
     scan.add_argument(
         "-o",
@@ -344,12 +344,15 @@ def _warnings_told() -> Iterator[list[str]]:
 def _left_out(fits: xr.Dataset) -> str:
     """Count the tensors that are not fitted by their reason; name the checkpoints left out."""
     from weibnb.fits.select import not_fitted
+    from weibnb.io.names import names_for_shell
 
     listed = not_fitted(fits)
     tensors = listed[listed["tensor"] != ""]
     reasons = tensors["reason"].value_counts()
     text = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
     lines = [f" Not fitted: {text}."] if text else []
+    if options := names_for_shell(row._asdict() for row in tensors.itertuples()):
+        lines.append(f"To place the unrecognised: weibnb scan {options} PATH")
     lines += [
         f"{row.model}, step {row.step}: {row.reason}"
         for row in listed[listed["tensor"] == ""].itertuples()

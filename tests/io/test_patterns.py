@@ -28,7 +28,7 @@ FINE = [
 
 @pytest.mark.parametrize("text", CATASTROPHIC)
 def test_what_could_take_for_ever_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="take for ever|flags"):
+    with pytest.raises(ValueError, match=r"take for ever|flags"):
         compiled_regex(text)
 
 
@@ -67,7 +67,14 @@ def _ring(signum: int, frame: FrameType | None) -> None:
     raise TooSlow
 
 
-@given(st.lists(st.sampled_from("a b . * + ? | ( ) {2} {2,} \\d [ab]".split()), max_size=14))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["a", "b", ".", "*", "+", "?", "|", "(", ")", "{2}", "{2,}", "\\d", "[ab]"]
+        ),
+        max_size=14,
+    )
+)
 def test_whatever_is_taken_ends(parts: list[str]) -> None:
     """Names of the longest length that nearly fit are the worst."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from weibnb.io.naming import LARGEST_INDEX, Role, Skip, identify, numbers_in
@@ -123,6 +124,17 @@ def names_to_copy(tensors: Iterable[Mapping[str, Any]]) -> str:
     >>> names_to_copy([{"tensor": "net.0.weight", "shape": [8, 8], "reason": "unrecognised"}])
     "{'net.*.weight': 'linear'}"
     """
+    found = _suggested(tensors)
+    return str(found) if found else ""
+
+
+def names_for_shell(tensors: Iterable[Mapping[str, Any]]) -> str:
+    """Write the same as options of ``weibnb scan``."""
+    return " ".join(f"--names {quote(f'{p}={c}')}" for p, c in _suggested(tensors).items())
+
+
+def _suggested(tensors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Give patterns and components for the first few tensors that no family knows."""
     found: dict[str, str] = {}
     for entry in tensors:
         name, shape = str(entry["tensor"]), tuple(entry["shape"])
@@ -130,7 +142,7 @@ def names_to_copy(tensors: Iterable[Mapping[str, Any]]) -> str:
             words = name.split(".")
             glob = ".".join("*" if word.isdigit() else _plain(word) for word in words)
             found.setdefault(glob, _component_in(words, set(found.values())))
-    return str(found) if found else ""
+    return found
 
 
 def _plain(word: str) -> str:

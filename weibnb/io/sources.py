@@ -142,7 +142,7 @@ def _groups(source: Any) -> Iterator[_Group]:
     at = source.path if isinstance(source, Adapter) else source
     if not isinstance(at, (str, os.PathLike)) or at == "":
         name = type(source).__name__
-        yield _Group([name], list(_resolve_one(name, source)), {0}, f"a {name}")
+        yield _Group([name], list(_resolve_one(name, source)), {0}, f"the {name}")
         return
     paths = expand(at)
     folders = [models_in(path) if path is source or len(paths) == 1 else None for path in paths]
