@@ -351,7 +351,7 @@ def _left_out(fits: xr.Dataset) -> str:
     reasons = tensors["reason"].value_counts()
     text = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
     lines = [f" Not fitted: {text}."] if text else []
-    if options := names_for_shell(row._asdict() for row in tensors.itertuples()):
+    if options := names_for_shell(tensors[["tensor", "shape", "reason"]].values.tolist()):
         lines.append(f"To place the unrecognised: weibnb scan {options} PATH")
     lines += [
         f"{row.model}, step {row.step}: {row.reason}"

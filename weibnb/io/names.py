@@ -12,7 +12,7 @@ from weibnb.io.patterns import LONGEST_NAME, compiled_pattern
 from weibnb.messages import did_you_mean, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 _COMPONENT = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*", re.ASCII)
 _LONGEST_COMPONENT = 100
@@ -128,9 +128,10 @@ def names_to_copy(tensors: Iterable[Mapping[str, Any]]) -> str:
     return str(found) if found else ""
 
 
-def names_for_shell(tensors: Iterable[Mapping[str, Any]]) -> str:
-    """Write the same as options of ``weibnb scan``."""
-    return " ".join(f"--names {quote(f'{p}={c}')}" for p, c in _suggested(tensors).items())
+def names_for_shell(tensors: Iterable[Sequence[Any]]) -> str:
+    """Write the same as options of ``weibnb scan``, of (tensor, shape, reason)."""
+    entries = ({"tensor": n, "shape": shape, "reason": why} for n, shape, why in tensors)
+    return " ".join(f"--names {quote(f'{p}={c}')}" for p, c in _suggested(entries).items())
 
 
 def _suggested(tensors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
