@@ -4,6 +4,7 @@
 keys, `tails`, `upper_tail` and `outliers` the large weights, `cohorts` the nearest published
 models, `budget` and `dynamics` the training. `decompose` says why k is low, by the scales of
 `balance` and in the words of `explanation`; `shared_units` whether matrices have them in common.
+`changes` says what changed between two checkpoints, `changes_of_fits` by fits alone.
 `check` goes by the `rules` of a healthy checkpoint, its `findings` are written by `check_formats`.
 """
 
@@ -17,6 +18,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "bands",
         "budget",
         "check",
+        "changes",
+        "changes_of_fits",
         "check_formats",
         "cohorts",
         "decompose",

@@ -98,14 +98,26 @@ def change_between(
     (before_estimates, v), (after_estimates, w) = (one for one in made if one is not None)
     moved = after_estimates - before_estimates
     errors = np.full(2, np.nan)
-    if lines is not None and _alike(*lines):
-        pairs = ((before, v), (after, w))
-        rows, columns = (
-            _looked_up(pairs[1], lines[1], which) - _looked_up(pairs[0], lines[0], which)
-            for which in ("rows", "columns")
-        )
-        errors = np.sqrt(_variance(rows, columns))
+    if lines is not None:
+        errors = error_of_change((before, v), (after, w), lines)
     return Change(*np.stack([moved, errors], 1).ravel().tolist())
+
+
+def error_of_change(
+    before: tuple[Counts, Array], after: tuple[Counts, Array], lines: tuple[Lines, Lines]
+) -> Array:
+    """Give the standard errors of changes, from what each bin adds to them: arrays (2, bins).
+
+    NaN for lines of different shapes.
+    """
+    if not _alike(*lines):
+        return np.full(2, np.nan)
+    rows, columns = (
+        _looked_up(after, lines[1], which) - _looked_up(before, lines[0], which)
+        for which in ("rows", "columns")
+    )
+    errors: Array = np.sqrt(_variance(rows, columns))
+    return errors
 
 
 def _made(counts: Counts, trim: Any, estimator: Estimator) -> tuple[Array, Array] | None:
