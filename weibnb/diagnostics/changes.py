@@ -83,6 +83,8 @@ class Diff:
         Weibull plots, `weibnb.refit` and `weibnb.save_fits`. None where only fits were compared.
     before, after : str
         What was compared.
+    components : tuple of str
+        Components of the weight matrices, in the order of a layer.
     """
 
     table: pd.DataFrame
@@ -90,6 +92,7 @@ class Diff:
     fits: xr.Dataset | None
     before: str
     after: str
+    components: tuple[str, ...] = ()
 
     @property
     def same(self) -> bool:

@@ -65,7 +65,10 @@ def compare_fits(before: xr.Dataset, after: xr.Dataset) -> Diff:
     left = [_left(key, cells) for key in dict.fromkeys([*cells[0], *cells[1]])]
     listed = pd.DataFrame([entry for entry in left if entry], columns=list(NOT_COMPARED))
     names = named(*((str(s["model"].item()), int(s["step"].item())) for s in (one, other)))
-    return Diff(as_table(rows), listed, None, *names)
+    components = dict.fromkeys(
+        str(name) for side in (one, other) for name in side["component"].values
+    )
+    return Diff(as_table(rows), listed, None, *names, tuple(components))
 
 
 def _single(fits: xr.Dataset, which: str) -> xr.Dataset:

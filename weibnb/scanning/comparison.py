@@ -117,7 +117,9 @@ class Comparison:
             columns=list(NOT_COMPARED),
         )
         table = as_table(self._rows)
-        return Diff(table, left, self._lay_out(table), *self._names)
+        fits = self._lay_out(table)
+        components = () if fits is None else tuple(fits["component"].values.tolist())
+        return Diff(table, left, fits, *self._names, components)
 
     def _begin(self, pool: Executor) -> Iterator[_Waiting]:
         """Read both sides of each pair, and begin to compare them."""
