@@ -22,12 +22,13 @@ from weibnb.counting.squares import plain_rule
 from weibnb.parallel import slices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Executor, Future
 
     from numpy.typing import NDArray
 
     from weibnb.counting.counts import Counts
-    from weibnb.counting.formats import Bits
+    from weibnb.counting.formats import Bits, Format
     from weibnb.counting.lines import Lines
 
     Numbers = NDArray[np.float64]
@@ -179,11 +180,12 @@ class PendingChange:
         ]
         scratch = vars(_spare).pop("scratch", None) or _Scratch()
         sums, seen = np.zeros(_SUMS), np.array([0, _NOTHING, 0, 0], np.uint64)
+        read, scale = scratch.reader(before, after), 1 / self._unit
         for chunk in slices(before.bits.size, _CHUNK):
             start = part.start + (chunk.start or 0)
-            values = scratch.values(before, after, chunk)
-            difference = scratch.difference[: values[0].size]
-            _compare_chunk(values, start, 1 / self._unit, difference, scratch.counters, sums, seen)
+            one, other = read(chunk)
+            difference = scratch.difference[: one.size]
+            _compare_chunk(one, other, start, scale, difference, scratch.counters, sums, seen)
             if copying[2] is not None:
                 copy_lines(difference.view(np.uint64), copying[2].after(start))
         tally = _tally(scratch.counters, seen, before.bits.size)
@@ -201,19 +203,33 @@ class _Scratch:
         self.difference = np.empty(_CHUNK)
         self._words = np.empty((2, _CHUNK), np.uint32)
 
-    def values(self, before: Side, after: Side, chunk: slice) -> tuple[Any, Any]:
-        """Read a chunk of both sides: as float32, or as float64 if either is stored so."""
-        sides = [Side(np.ascontiguousarray(s.bits[chunk]), s.dtype) for s in (before, after)]
+    def reader(self, before: Side, after: Side) -> Callable[[slice], tuple[Any, Any]]:
+        """Make what reads a chunk of both sides: as float32, or float64 if either is stored so."""
+        sides = before, after
         if _DIFFERENCE.name in (before.dtype, after.dtype):
-            one, other = (decode(side.bits, side.dtype) for side in sides)
-            return one, other
-        one, other = (words[: sides[0].bits.size] for words in self._words)
-        for side, words in zip(sides, (one, other), strict=True):
-            form, size = FORMATS[side.dtype], 8 * side.bits.itemsize
-            infinity, above = form.infinity << form.shift, np.uint32(32 - size)
-            rule = plain_rule(side.dtype)
-            _read(side.bits, rule, infinity, above, words, words.view(np.float32))
-        return one.view(np.float32), other.view(np.float32)
+            return lambda chunk: (_read_wide(before, chunk), _read_wide(after, chunk))
+        rules = [(*plain_rule(s.dtype), *_ends_of(FORMATS[s.dtype])) for s in sides]
+
+        def read(chunk: slice) -> tuple[Any, Any]:
+            found = []
+            for side, words, rule in zip(sides, self._words, rules, strict=True):
+                bits = side.bits[chunk]
+                values = words.view(np.float32)[: bits.size]
+                _read(bits, *rule, words[: bits.size], values)
+                found.append(values)
+            return found[0], found[1]
+
+        return read
+
+
+def _read_wide(side: Side, chunk: slice) -> Numbers:
+    """Read a chunk as float64."""
+    return decode(side.bits[chunk], side.dtype)
+
+
+def _ends_of(form: Format) -> tuple[np.uint32, np.uint32]:
+    """Give the pattern of infinity, and how far the sign of a pattern is from that of 32 bits."""
+    return np.uint32(form.infinity << form.shift), np.uint32(32 - 8 * form.bits.itemsize)
 
 
 def _unit_of(before: Side, after: Side) -> float:
@@ -224,7 +240,9 @@ def _unit_of(before: Side, after: Side) -> float:
             values = np.abs(side.bits.view(np.float64))
             found = float(values.max(initial=0.0, where=np.isfinite(values)))
             largest = max(largest, found) if largest != 1.0 else found or 1.0
-    return 1.0 if 1e-70 < largest < 1e70 else math.ldexp(1.0, math.frexp(largest)[1])
+    if 1e-70 < largest < 1e70:
+        return 1.0
+    return math.ldexp(1.0, min(max(math.frexp(largest)[1], -1000), 1023))
 
 
 def _tally(counters: Any, seen: Any, size: int) -> Tally:
@@ -238,9 +256,18 @@ def _tally(counters: Any, seen: Any, size: int) -> Tally:
 
 
 @compiled
-def _read(bits: Any, rule: Any, infinity: Any, above: Any, words: Any, values: Any) -> None:
+def _read(
+    bits: Any,
+    mask: Any,
+    limit: Any,
+    shift: Any,
+    factor: Any,
+    infinity: Any,
+    above: Any,
+    words: Any,
+    values: Any,
+) -> None:
     """Read patterns of 32 bits or fewer as float32; `values` are the memory of `words`."""
-    mask, limit, shift, factor = rule
     sign = mask + np.uint32(1)
     if factor == np.float32(1):  # BF16 and F32
         for i in range(bits.size):
@@ -308,13 +335,19 @@ def _find(patterns: Any, wanted: Any) -> int:
 
 @compiled
 def _compare_chunk(
-    values: Any, start: Any, scale: Any, difference: Any, counters: Any, sums: Any, seen: Any
+    one: Any,
+    other: Any,
+    start: Any,
+    scale: Any,
+    difference: Any,
+    counters: Any,
+    sums: Any,
+    seen: Any,
 ) -> None:
     """Compare two chunks of values: differences and counters, sums, and what was seen of them.
 
     The latter are the union of patterns, the smallest less 1, the largest, and where it is plus 1.
     """
-    one, other = values
     patterns = difference.view(np.uint64)
     for at in range(0, one.size, _BLOCK):
         a, b = one[at : at + _BLOCK], other[at : at + _BLOCK]

@@ -133,8 +133,8 @@ def load_cohort(name: str) -> xr.Dataset:
     -----
     The models are small and undertrained beside published ones: see ``README.md`` in the
     package's ``data/cohort`` for how they were made and which findings they show. The weights
-    are not shipped; ``scripts/train_cohort.py`` trains them again. `nearest_published` takes the cohort
-    as it is; one Dataset of it and of fits of your own comes from ``xarray.merge([cohort, fits],
+    are not shipped; ``scripts/train_cohort.py`` trains them again. `nearest_published` takes the
+    cohort as it is; one Dataset of it and of your own comes from ``xarray.merge([cohort, fits],
     join="outer", compat="no_conflicts")``, since ``xarray.concat`` wants all coords on both sides.
 
     Examples

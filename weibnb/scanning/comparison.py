@@ -273,7 +273,7 @@ def _of_weights(pair: Pair, found: MatrixChange) -> dict[str, Any]:
     """Give what only the weights tell."""
     dd, aa, bb, ab = found.squares
     product = np.sqrt(aa) * np.sqrt(bb)
-    row = {
+    row: dict[str, Any] = {
         "changed": found.changed / found.size if found.size else 0.0,
         "relative": np.sqrt(dd / aa) if aa else np.inf if dd else 0.0,
         "cosine": min(max(ab / product, -1.0), 1.0) if product else np.nan,
@@ -282,6 +282,8 @@ def _of_weights(pair: Pair, found: MatrixChange) -> dict[str, Any]:
     }
     if dd == 0 and aa:
         row["cosine"] = 1.0
+    if product:  # exactly, where counts are intervals
+        row["delta_ln_rms"] = (np.log(bb) - np.log(aa)) / 2
     if found.largest_at >= 0:
         place = divmod(found.largest_at, pair.before.stored_shape[1])
         row["largest_row"], row["largest_col"] = place[::-1] if pair.before.turned else place
