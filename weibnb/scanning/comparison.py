@@ -178,8 +178,8 @@ class Comparison:
                 f"change_{name}": columns[name][i] for name in ("k", "k_se", "r2", "h_row", "h_col")
             }
             row |= {"change_nonfinite": found.change.nans, "status": str(columns["status"][i])}
-            if not found.changed:
-                row["status"] = "unchanged"
+            if not found.change.n:
+                row["status"] = "nonfinite" if found.changed else "unchanged"
             self._rows.append(row)
         kept = np.array([pair.layer is not None for pair, _ in done])
         self._columns.append({name: column[kept] for name, column in columns.items()})
