@@ -30,9 +30,13 @@ def test_scales_tile_the_matrix(shape: tuple[int, int], scales: tuple[int, ...])
     factors = rng.uniform(0.5, 2, scales).astype("f4")
     found = scaled(values, factors)
     table = factors.reshape((*scales, 1) if len(scales) == 1 else scales or (1, 1))
-    sides = {(5, 2): (128, 128), (2, 3): (128, 128), (3, 2): (1, 32), (6, 1): (1, 8)}.get(
-        table.shape, shape
-    )
+    known: dict[tuple[int, ...], tuple[int, int]] = {
+        (5, 2): (128, 128),
+        (2, 3): (128, 128),
+        (3, 2): (1, 32),
+        (6, 1): (1, 8),
+    }
+    sides = known.get(table.shape, shape)
     for row, col in [(0, 0), (shape[0] - 1, shape[1] - 1), (shape[0] // 2, shape[1] // 3)]:
         expected = values[row, col] * table[row // sides[0], col // sides[1]]
         assert found[row, col] == expected

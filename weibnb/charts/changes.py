@@ -14,7 +14,7 @@ from weibnb.charts.weibull_plots import weibull_plot
 from weibnb.diagnostics.changes import Diff
 from weibnb.fits.schema import NO_EXPERT, gaussian_anchor
 from weibnb.fits.select import keep_cells
-from weibnb.messages import check_choice, shortened
+from weibnb.messages import check_choice, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +93,7 @@ def change_map(
     """
     if not isinstance(found, Diff):
         raise TypeError(f"`found` must come from weibnb.diff, got {type(found).__name__}.")
-    value = value or ("distance" if found.fits is None else "relative")
+    value = value or ("distance" if found.by_fits else "relative")
     check_choice("value", value, get_args(ChangeValue))
     table = _matrices(found, value)
     names = " → ".join(shortened(name, 60) for name in (found.before, found.after))
@@ -119,7 +119,10 @@ def change_map(
     if "expert" in part.dims and part.sizes["expert"] > MAX_PANELS // len(cells):
         part = part.isel(expert=slice(0, MAX_PANELS // len(cells)))
     plots = weibull_plot.spec(part)
-    title = {"text": "Weibull plot of |ΔW|", "subtitle": ["weights that did not change left out"]}
+    title = {
+        "text": "Weibull plot of |ΔW|",
+        "subtitle": ["|w| is |Δw| of the weights that changed"],
+    }
     plots["vconcat"][0]["title"] = title
     both = {"vconcat": [drawn, plots], "spacing": 24}
     return both | {"resolve": {"scale": {"color": "independent", "shape": "independent"}}}
@@ -135,7 +138,7 @@ def _matrices(found: Diff, value: str) -> pd.DataFrame:
     """List the weight matrices as a map needs them: one row each, with its number."""
     table = found.table[found.table["layer"].notna()].copy()
     table["layer"] = table["layer"].astype(int)
-    table["model"] = f"{found.before} → {found.after}"
+    table["model"] = printable(f"{found.before} → {found.after}")
     table["model_order"] = 0
     places = {name: i for i, name in enumerate(found.components)}
     table["component_order"] = [places.get(name, len(places)) for name in table["component"]]

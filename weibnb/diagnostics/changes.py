@@ -85,6 +85,8 @@ class Diff:
         What was compared.
     components : tuple of str
         Components of the weight matrices, in the order of a layer.
+    by_fits : bool
+        Whether only fits were compared.
     """
 
     table: pd.DataFrame
@@ -93,6 +95,7 @@ class Diff:
     before: str
     after: str
     components: tuple[str, ...] = ()
+    by_fits: bool = False
 
     @property
     def same(self) -> bool:
@@ -108,13 +111,14 @@ class Diff:
     def headline(self) -> str:
         """Say in one sentence how much changed."""
         number, total = self.number_changed, len(self.table)
-        if number == total > 0:
+        if not total:
+            what = "no tensor is on both sides"
+        elif number == total:
             what = "every tensor differs" if total > 1 else "the one tensor differs"
         else:
-            what = (
-                f"{number:,} of {counted(total, 'tensor')} {'differs' if number == 1 else 'differ'}"
-            )
-        by = "" if self.fits is not None else ", by their fits"
+            which = f"{number:,}" if number else "none"
+            what = f"{which} of {counted(total, 'tensor')} {'differ' if number > 1 else 'differs'}"
+        by = ", by their fits" if self.by_fits else ""
         left = len(self.not_compared)
         more = f"; {counted(left, 'other')} not compared" if left else ""
         names = f"{shortened(self.before, 200)} → {shortened(self.after, 200)}"

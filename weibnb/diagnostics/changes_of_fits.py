@@ -68,7 +68,7 @@ def compare_fits(before: xr.Dataset, after: xr.Dataset) -> Diff:
     components = dict.fromkeys(
         str(name) for side in (one, other) for name in side["component"].values
     )
-    return Diff(as_table(rows), listed, None, *names, tuple(components))
+    return Diff(as_table(rows), listed, None, *names, tuple(components), by_fits=True)
 
 
 def _single(fits: xr.Dataset, which: str) -> xr.Dataset:
