@@ -30,7 +30,7 @@ def test_the_status_is_that_of_diff(
     paths: tuple[str, str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["diff", "--quiet", paths[0], paths[1]]) == 0
-    assert capsys.readouterr().out == "a → b: 0 of 16 tensors differ.\n"
+    assert capsys.readouterr().out == "a → b: none of 16 tensors differs.\n"
     assert main(["diff", "--quiet", paths[0], paths[2]]) == 1
     captured = capsys.readouterr()
     assert captured.out.startswith("a → c: 1 of 16 tensors differs.\n")

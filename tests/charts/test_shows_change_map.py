@@ -120,7 +120,5 @@ def test_bad_input() -> None:
         charts.change_map(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Did you mean 'relative'"):
         charts.change_map(found(), value="relativ")  # type: ignore[arg-type]
-    with pytest.raises(
-        ValueError, match=r"`select` must name matrices of `found`.*\(9, 'q_proj'\)"
-    ):
+    with pytest.raises(ValueError, match=r"`select` must name .*\(9, 'q_proj'\)"):
         charts.change_map(found(), select=[(9, "q_proj")])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOSTILE = "</td><script>alert(1)</script>\x1b[31m\u202e=1+1"
+ONES = np.ones(5)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_the_text_names_what_changed_and_what_was_not_compared(found: Diff) -> N
     assert lines[0].endswith(".")
     assert "layer 1 down_proj" in text
     assert "layer 0" not in text
-    assert "not compared (after), on one side only: unrecognised" in lines[-1]
+    assert "not compared (after), on one side only: not_a_matrix" in lines[-1]
     assert all(line.isprintable() for line in lines)
     assert repr(found) == text
 
@@ -84,10 +85,10 @@ def test_no_cell_of_a_csv_is_a_formula(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "sentence"),
     [
-        ({"w": np.ones(5)}, {"w": np.ones(5)}, "0 of 1 tensor differ."),
+        ({"w": np.ones(5)}, {"w": np.ones(5)}, "none of 1 tensor differs."),
         ({"w": np.ones(5)}, {"w": np.zeros(5)}, "the one tensor differs."),
-        ({"w": np.ones(5), "v": np.ones(5)}, {"w": np.zeros(5), "v": np.ones(5)}, "1 of 2 tensors differs."),
-        ({"w": np.ones(5)}, {"v": np.ones(5)}, "0 of 0 tensors differ; 2 others not compared."),
+        ({"w": ONES, "v": ONES}, {"w": np.zeros(5), "v": ONES}, "1 of 2 tensors differs."),
+        ({"w": np.ones(5)}, {"v": np.ones(5)}, "no tensor is on both sides; 2 others not compared."),
     ],
 )  # fmt: skip
 def test_headlines(before: Any, after: Any, sentence: str) -> None:
