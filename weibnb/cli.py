@@ -1,4 +1,4 @@
-"""The command line: ``weibnb scan``, ``check``, ``show``, ``report`` and what else there is."""
+"""The command line: ``weibnb scan``, ``check``, ``diff``, ``show`` and what else there is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _STATUS = """\
 exit status: 0 all done; 1 something could not be done and is named; 2 wrong usage;
-of `check` 1 is a finding, and 2 what could not be checked;
+of `check` 1 is a finding, of `diff` a change, and 2 what could not be checked or compared;
 130, 143 and 129 after Ctrl-C, SIGTERM and SIGHUP, with what was done until then.
 A second Ctrl-C ends at once."""
 
@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     for describe in (
         _describe_scan,
         _describe_check,
+        _describe_diff,
         _describe_show,
         _describe_report,
         _describe_demo,
@@ -371,9 +372,30 @@ def _describe_check(add: AddCommand) -> None:
 def _check(options: argparse.Namespace) -> int:
     from weibnb.cli_check import run_check
 
+    return _judged(run_check, options)
+
+
+def _describe_diff(add: AddCommand) -> None:
+    from weibnb.cli_diff import describe_diff
+
+    diff = describe_diff(add, _path, _describe_limits)
+    diff.formatter_class = argparse.RawDescriptionHelpFormatter
+    diff.set_defaults(run=_diff)
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from weibnb.cli_diff import run_diff
+
+    return _judged(run_diff, options)
+
+
+def _judged(
+    run: Callable[[argparse.Namespace], tuple[str, int]], options: argparse.Namespace
+) -> int:
+    """Print what a command found; 2 where it could not look."""
     try:
         with _warnings_told():
-            text, status = run_check(options)
+            text, status = run(options)
     except (ValueError, OSError, ImportError, RuntimeError) as err:
         _tell(str(err))
         return 2

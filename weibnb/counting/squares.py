@@ -48,6 +48,11 @@ def rule_of(dtype: str, largest: float) -> tuple[Rule, float]:
     return _rule(dtype, math.ldexp(1.0 / unit, above)), unit
 
 
+def plain_rule(dtype: str) -> Rule:
+    """Give the rule by which the patterns of a format, other than F64, are read as they are."""
+    return _rule(dtype, math.ldexp(1.0, _BIAS - _SPELLING[dtype][1]))
+
+
 def _rule(dtype: str, factor: float) -> Rule:
     form, mantissa = FORMATS[dtype], _SPELLING[dtype][0]
     mask = (1 << 8 * form.bits.itemsize - 1) - 1

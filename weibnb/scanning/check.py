@@ -104,14 +104,14 @@ def check(
     (False, [['nonfinite', 3]])
     """
     choose_rules(select, ignore)
-    with _fits_of(baseline) as before:
-        if _is_fits(source_or_fits):
+    with fits_of(baseline) as before:
+        if is_fits(source_or_fits):
             if base is not None or names is not None:
                 raise ValueError(
                     "`base` and `names` must come with a checkpoint, got fits: they were made "
                     "with what weibnb.scan was given."
                 )
-            with _fits_of(source_or_fits) as fits:
+            with fits_of(source_or_fits) as fits:
                 reader = None if source is None else WeightsReader(fits, source)
                 return check_fits(
                     fits, select=select, ignore=ignore, baseline=before, reader=reader
@@ -134,7 +134,7 @@ def check(
         return check_fits(fits, select=select, ignore=ignore, baseline=before, reader=reader)
 
 
-def _is_fits(given: Any) -> bool:
+def is_fits(given: Any) -> bool:
     """Whether this is a Dataset, or named as a file of fits or a store."""
     if isinstance(given, xr.Dataset):
         return True
@@ -142,7 +142,7 @@ def _is_fits(given: Any) -> bool:
     return named and Path(given).suffix.lower() in (*SUFFIXES, *STORE_SUFFIXES)
 
 
-def _fits_of(given: Any) -> AbstractContextManager[Any]:
+def fits_of(given: Any) -> AbstractContextManager[Any]:
     """Open a file of fits; give what is open as it is."""
     return open_fits(given) if isinstance(given, (str, os.PathLike)) else nullcontext(given)
 

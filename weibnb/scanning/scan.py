@@ -220,7 +220,7 @@ def scan(
             made as results,
             guarded(),
             Counting(device, workers=workers) as counting,
-            _progress_bar(progress=progress) as bar,
+            progress_bar(progress=progress) as bar,
         ):
             listings.extend(list_checkpoints(plan, limits, fused=fused))
             check_names_used(given, listings)
@@ -321,7 +321,7 @@ def _left_out(listings: Sequence[Listing]) -> list[str]:
     ]
 
 
-def _progress_bar(*, progress: bool | None) -> tqdm[Any]:
+def progress_bar(*, progress: bool | None) -> tqdm[Any]:
     """Make a bar of bytes, shown on a terminal and in a notebook unless told otherwise."""
     from tqdm.auto import tqdm
 
