@@ -22,13 +22,14 @@ Keep
 
 Look
     explore               the explorer, a Jupyter widget
-    charts                twelve kinds of charts, as functions of fits
+    charts                thirteen kinds of charts, as functions of fits
     summary, write_report what stands out, as text or as a page; the table as CSV or Parquet
 
 Judge (also as methods of the Dataset: ``fits.weibull.drift()``)
     check                 is a checkpoint healthy: errors, warnings and notes
     drift                 how far k has moved from its anchor
     judge, selection      does k lie in a published band; how far queries and keys have moved
+    quantisation          what int8, int4, fp8, nf4 and mxfp4 would cost, and which where
     rank_families         is a Weibull the right family
     find_populations      one population of weights or two
     find_outliers         single large weights, with row and column

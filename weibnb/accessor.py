@@ -64,6 +64,7 @@ class WeibullAccessor:
       `coefficient_of_variation`, `selection`, `storage_type`, `compare`.
     - Look at tails and single weights: `body_tail`, `closure`, `heaviness`, `upper_tail`,
       `outlier_strength`, `find_outliers`, `dead_lines`.
+    - What may be quantised: `quantisation`.
     - Try other models: `rank_families`, `find_populations`.
     - Follow training: `training_budget`, `first_departure`, `split_growth`, `paired_growth`,
       `lambda_scaling`.
@@ -113,6 +114,8 @@ class WeibullAccessor:
     outlier_strength = Verb(lambda: weibnb.diagnostics.outliers.outlier_strength)
     find_outliers = Verb(lambda: weibnb.find_outliers)
     dead_lines = Verb(lambda: weibnb.scanning.locate.dead_lines)
+
+    quantisation = Verb(lambda: weibnb.quantisation)
 
     rank_families = Verb(lambda: weibnb.rank_families)
     find_populations = Verb(lambda: weibnb.find_populations)

@@ -4,6 +4,8 @@
 keys, `tails`, `upper_tail` and `outliers` the large weights, `cohorts` the nearest published
 models, `budget` and `dynamics` the training. `decompose` says why k is low, by the scales of
 `balance` and in the words of `explanation`; `shared_units` whether matrices have them in common.
+`quantisation` predicts the noise of `rounding` weights to `number_formats`, as a table (`quantised`)
+and as a plan (`bit_budget`).
 `check` goes by the `rules` of a healthy checkpoint, its `findings` are written by `check_formats`.
 """
 
@@ -15,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "attention",
         "balance",
         "bands",
+        "bit_budget",
         "budget",
         "check",
         "check_formats",
@@ -25,9 +28,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "explanation",
         "findings",
         "multiplicity",
+        "number_formats",
         "outliers",
         "pooling",
+        "quantisation",
+        "quantised",
         "restricted",
+        "rounding",
         "rules",
         "shared_units",
         "tails",

@@ -65,9 +65,12 @@ class RowScales(NamedTuple):
     ----------
     share : ndarray, shape (2 reach + 1,)
         Of the rows at each distance from the middle.
+    basis : str
+        What tells them: ``"row_rms"`` or ``"h_row"``.
     """
 
     share: Array
+    basis: str
 
     @property
     def reach(self) -> int:
@@ -95,6 +98,15 @@ def tensor_noise(distribution: Magnitudes, largest: float, form: NumberFormat) -
         float((share * _mean_errors(low, high, *side, scale)).sum()) for side in form.sides
     ]
     return sum(sides) / len(sides)
+
+
+def row_noise(
+    distribution: Magnitudes, cols: int, size: int, form: NumberFormat, rows: RowScales | None
+) -> float:
+    """Mean squared error of rows of `cols` weights, in blocks of which the last may be shorter."""
+    rest = cols % size
+    noise = (cols - rest) / cols * block_noise(distribution, size, form, rows)
+    return noise + rest / cols * block_noise(distribution, rest, form, rows) if rest else noise
 
 
 def block_noise(
@@ -178,7 +190,7 @@ def row_scales(h_row: float, row_rms: Array | None) -> RowScales | None:
         places = np.clip(places, -most, most).astype(int)
         reach = int(np.abs(places).max())
         share = np.bincount(places + reach, minlength=2 * reach + 1).astype(float)
-    return RowScales(share / share.sum())
+    return RowScales(share / share.sum(), "h_row" if row_rms is None else "row_rms")
 
 
 def within_rows(distribution: Magnitudes, rows: RowScales) -> Magnitudes:
