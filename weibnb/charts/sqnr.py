@@ -54,7 +54,8 @@ def quantisation(found: Quantisation) -> Spec:
     """
     table = _table(_checked(found))
     names = [shortened(name, 40) for name in found.predicted["model"].values]
-    title = {"text": _TITLE, "subtitle": [", ".join(names), found.predicted.attrs["scales"]]}
+    about = f"{', '.join(names)} · {found.predicted.attrs['scales']}"
+    title = {"text": _TITLE, "subtitle": [about, "blue: below the median, wants more bits"]}
     if not table["value"].notna().any():
         reasons = table["reason"].value_counts()
         number = counted(int(reasons.sum()), "cell")

@@ -1,12 +1,9 @@
 """What fits mean: rules that take fits and return verdicts with their errors.
 
-`pooling` finds the layers that stand out, `drift` and `bands` judge k, `attention` the queries and
-keys, `tails`, `upper_tail` and `outliers` the large weights, `cohorts` the nearest published
-models, `budget` and `dynamics` the training. `decompose` says why k is low, by the scales of
-`balance` and in the words of `explanation`; `shared_units` whether matrices have them in common.
-`quantisation` predicts the noise of `rounding` weights to `number_formats`, as a table (`quantised`)
-and as a plan (`bit_budget`).
-`check` goes by the `rules` of a healthy checkpoint, its `findings` are written by `check_formats`.
+`pooling`, `drift`, `bands`, `attention` and `regimes` judge k; `tails`, `upper_tail` and `outliers`
+the large weights; `cohorts` the nearest published models; `budget` and `dynamics` the training.
+`decompose` says why k is low, `shared_units` which matrices share scales, `check` whether a
+checkpoint is healthy, `quantisation` what fewer bits would cost; other modules are parts of these.
 """
 
 import lazy_loader

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,7 +98,7 @@ def plan_bits(predicted: xr.Dataset, budget: float) -> BitPlan:
         if predicted.sizes[dim] != 1:
             raise ValueError(
                 f"`fits` must hold one {dim} for a plan, got {predicted.sizes[dim]}. Select one: "
-                f"weibnb.quantisation(fits.sel({dim}=[{predicted[dim].values[-1]!r}]))."
+                f"weibnb.quantisation(fits.sel({dim}=[{predicted[dim].values[-1].item()!r}]))."
             )
     rows, weights, noise, bits, lost = _choices(predicted)
     if rows.empty:
@@ -157,7 +158,7 @@ def allocate(cost: Array, noise: Array, budget: float) -> NDArray[np.int64]:
         hull = _hull(costs, noises)
         chosen[row] = hull[0]
         spent += costs[hull[0]]
-        for before, after in zip(hull, hull[1:], strict=False):
+        for before, after in pairwise(hull):
             more = costs[after] - costs[before]
             steps.append(((noises[before] - noises[after]) / more, row, after, more))
     blocked: set[int] = set()

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 #: Weights that share a scale: all of a matrix, those of a row, or so many neighbours in a row.
 Block: TypeAlias = int | Literal["row"] | None
 
+# Noise over the signal that the arithmetic itself makes: 150 dB.
+_ROUNDING = 1e-15
 # Status of a cell without counts, and of one that loses nothing.
 _NO_COUNTS, _LOSSLESS = "no counts", "lossless"
 
@@ -127,7 +129,7 @@ def quantisation(
     >>> fits = wb.scan({"tiny": {"model.layers.0.mlp.up_proj.weight": weights}})
     >>> found = quantisation(fits, formats=["int8", "nf4"], block=64)
     >>> found.table[["component", "int8", "nf4"]].round(1).values.tolist()
-    [['up_proj', 44.3, 20.8]]
+    [['up_proj', 44.3, 20.7]]
     """
     chosen = _formats(formats)
     _check_block(block)
@@ -144,8 +146,10 @@ def quantisation(
         "status": ((each, _status(fits, found)), "ok, or what to know", ""),
         "weights": ((dims, found.weights), "Finite weights that were counted", "1"),
     }
-    result = assemble(columns, {"scales": _scales_text(block)})
-    kept: dict[str, Any] = {str(name): coord for name, coord in fits.coords.items() if set(coord.dims) <= set(dims)}
+    result = assemble(columns, {"scales": _scales_text(chosen, block)})
+    kept: dict[str, Any] = {
+        str(name): coord for name, coord in fits.coords.items() if set(coord.dims) <= set(dims)
+    }
     return Quantisation(result.assign_coords(kept | {"format": [form.name for form in chosen]}))
 
 
@@ -169,11 +173,12 @@ def _check_block(block: object) -> None:
         raise ValueError(f"`block` must be at least 1 weight, got {block}.")
 
 
-def _scales_text(block: Block) -> str:
+def _scales_text(formats: Sequence[NumberFormat], block: Block) -> str:
     """Say which weights share a scale."""
-    if block is None:
-        return "one scale per matrix"
-    return "one scale per row" if block == "row" else f"one scale per {block} weights of a row"
+    whole = {None: "matrix", "row": "row"}
+    text = f"one scale per {whole.get(block) or f'{block} weights of a row'}"
+    own = [f"{form.name} per {form.block}" for form in formats if form.block not in (None, block)]
+    return f"{text} ({', '.join(own)})" if own else text
 
 
 class _Sums(NamedTuple):
@@ -262,7 +267,7 @@ def _predict(
             basis = "equal rows" if rows is None else rows.basis
             size = cols if size == "row" else min(size, cols)
             noise = row_noise(inner, cols, size, form, rows) / inner.mean_square
-        found.append((noise, basis))
+        found.append((noise if noise > _ROUNDING else 0.0, basis))
     return found
 
 

@@ -80,7 +80,7 @@ class Quantisation:
         >>> weights["model.layers.0.mlp.up_proj.weight"][0, 0] = 40.0
         >>> found = wb.quantisation(wb.scan({"tiny": weights}), formats=["int8", "int4"])
         >>> print(found.recommend(5.5))
-        up_proj of layer 0 in int8, the rest in int4: 5.00 of 5.50 bits per weight, 15.4 dB overall.
+        up_proj of layer 0 in int8, the rest in int4: 5.00 of 5.50 bits per weight, 16.3 dB overall.
         """
         return plan_bits(self.predicted, bits)
 

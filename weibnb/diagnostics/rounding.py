@@ -94,9 +94,7 @@ def tensor_noise(distribution: Magnitudes, largest: float, form: NumberFormat) -
     else:
         scale = largest / form.reach
     low, high, share, _ = distribution
-    sides = [
-        float((share * _mean_errors(low, high, *side, scale)).sum()) for side in form.sides
-    ]
+    sides = [float((share * _mean_errors(low, high, *side, scale)).sum()) for side in form.sides]
     return sum(sides) / len(sides)
 
 
@@ -295,7 +293,7 @@ def _noise_of_groups(
     low: Any, high: Any, share: Any, below: Any, size: int,
     starts: Any, stops: Any, scales: Any, factors: Any, levels: Any, bounds: Any, top: float,
 ) -> float:  # fmt: skip
-    """Expected squared error of a block, summed over the bins its largest weight may lie in.
+    """Sum the expected squared error of a block over the bins its largest weight may lie in.
 
     A group of bins has one scale, that of its last bin; `factors` make up for it. The largest
     weight itself is at `top` scales, if that is not 0.
