@@ -17,6 +17,7 @@ Fit
 
 Keep
     save_fits, open_fits  fits in a netCDF file
+    read_table            a CSV of k and λ from elsewhere -> fits without counts
     not_fitted            every tensor left out, and why
     tidy                  a DataFrame with one row per matrix
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # for the types alone: at run time a room is imported by its 
     import weibnb.diagnostics.dynamics
     import weibnb.diagnostics.outliers
     import weibnb.diagnostics.pooling
+    import weibnb.diagnostics.regimes
     import weibnb.diagnostics.tails
     import weibnb.diagnostics.upper_tail
     import weibnb.fits.select
@@ -61,7 +62,8 @@ class WeibullAccessor:
     - Select and fit again: `refit`, `keep_status`, `keep_cells`, `counts_table`.
     - Is it healthy: `check`.
     - Judge k: `pool_layers`, `drift`, `judge`, `leaving`, `summarise`,
-      `coefficient_of_variation`, `selection`, `storage_type`, `compare`.
+      `coefficient_of_variation`, `selection`, `storage_type`, `compare`, `regimes`,
+      `attribution`.
     - Look at tails and single weights: `body_tail`, `closure`, `heaviness`, `upper_tail`,
       `outlier_strength`, `find_outliers`, `dead_lines`.
     - What may be quantised: `quantisation`.
@@ -106,6 +108,8 @@ class WeibullAccessor:
     selection = Verb(lambda: weibnb.selection)
     storage_type = Verb(lambda: weibnb.diagnostics.attention.storage_type)
     compare = Verb(lambda: weibnb.compare)
+    regimes = Verb(lambda: weibnb.diagnostics.regimes.regimes)
+    attribution = Verb(lambda: weibnb.diagnostics.regimes.attribution)
 
     body_tail = Verb(lambda: weibnb.diagnostics.tails.body_tail)
     closure = Verb(lambda: weibnb.diagnostics.tails.closure)

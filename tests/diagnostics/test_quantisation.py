@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 import pytest
-import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from tests.hostile import NAMES
 from weibnb.diagnostics.number_formats import NUMBER_FORMATS
 
 if TYPE_CHECKING:
+    import xarray as xr
     from numpy.typing import NDArray
 
     from weibnb.diagnostics.quantisation import Block
@@ -52,9 +52,7 @@ def real(weights: Array, block: Block = None) -> dict[str, float]:
 
 def test_the_referee_rounds_to_levels_by_hand() -> None:
     weights = np.array([[7.5, -7.5, 0.4, 1.6]])
-    assert rounded(weights, NUMBER_FORMATS["int4"], None).tolist() == [
-        [7, -7, 0, 2]
-    ]  # or -8
+    assert rounded(weights, NUMBER_FORMATS["int4"], None).tolist() == [[7, -7, 0, 2]]  # or -8
     # the largest lies in [4, 8): scale 1; 7.5 becomes the last level, 6
     assert rounded(weights, NUMBER_FORMATS["mxfp4"], None).tolist() == [[6, -6, 0.5, 1.5]]
     assert rounded(weights / 8, NUMBER_FORMATS["mxfp4"], None).tolist() == [

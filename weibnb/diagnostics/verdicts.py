@@ -46,6 +46,15 @@ def require_protocol(
         )
 
 
+def check_alone(fits: xr.Dataset | None, *, k: float | None, **others: float | None) -> None:
+    """Raise unless k is given where fits are not, and nothing of k where they are."""
+    if fits is not None:
+        given = next(name for name, value in {"k": k, **others}.items() if value is not None)
+        raise ValueError(f"`{given}` must be omitted where fits are given.")
+    if k is None:
+        raise TypeError("`fits` or `k` must be given.")
+
+
 def errors_of(fits: xr.Dataset) -> xr.DataArray:
     """Give the standard errors of k; NaN where the fits have none."""
     return fits["k_se"] if "k_se" in fits else xr.full_like(fits["k"], np.nan)
