@@ -54,7 +54,8 @@ def _rounded(blocks: Array, form: NumberFormat) -> Array:
         scale = 2.0 ** (np.floor(np.log2(largest)) - math.log2(form.reach))
     above = np.searchsorted(form.levels, blocks / scale).clip(1, form.levels.size - 1)
     low, high = form.levels[above - 1], form.levels[above]
-    return np.where(blocks / scale - low < high - blocks / scale, low, high) * scale
+    nearer = blocks / scale - low < high - blocks / scale
+    return np.asarray(np.where(nearer, low, high) * scale)
 
 
 def sqnr(weights: Array, form: NumberFormat, block: Block) -> float:
@@ -124,13 +125,13 @@ def main() -> None:
     cases: list[tuple[str, dict[str, Array], bool]] = [
         ("packaged weights, fields=True", demo(), True), ("packaged weights", demo(), False)
     ]  # fmt: skip
-    for name, weights in simulated(np.random.default_rng(options.seed)):
+    for name, drawn in simulated(np.random.default_rng(options.seed)):
         fields = name.startswith("rows")
         cases.append(
-            (f"{name}{', fields=True' if fields else ''}", {_NAME.format(0): weights}, fields)
+            (f"{name}{', fields=True' if fields else ''}", {_NAME.format(0): drawn}, fields)
         )
         if fields:
-            cases.append((name, {_NAME.format(0): weights}, False))
+            cases.append((name, {_NAME.format(0): drawn}, False))
     print(f"| weights | scales | {' | '.join(NUMBER_FORMATS)} |")
     print(f"|---|---|{'---|' * len(NUMBER_FORMATS)}")
     for name, weights, fields in cases:

@@ -39,7 +39,7 @@ def test_numbers_are_the_prediction_less_the_median_of_the_format() -> None:
         own = [row for row in rows if row["panel"] == f"{name}: median {middle:.1f} dB"]
         assert len(own) == 6
         for row in own:
-            expected = table.loc[(row["component"], row["layer"]), name]
+            expected = table[name].to_dict()[row["component"], row["layer"]]
             if np.isnan(expected):
                 assert (row["value"], row["reason"]) == (None, "all_zero")
             else:

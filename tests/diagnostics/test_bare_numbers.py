@@ -118,9 +118,10 @@ def test_storage_of_heads() -> None:
     for heads in ((0, 1), (32, 0), (-8, 2)):
         with pytest.raises(ValueError, match="at least 1"):
             storage_type(n_heads=heads[0], n_kv_heads=heads[1])
+    wrong: Any
     for wrong in (None, 8.0, True, "8"):
         with pytest.raises(TypeError, match="whole number"):
-            storage_type(n_heads=32, n_kv_heads=wrong)  # type: ignore[call-overload]
+            storage_type(n_heads=32, n_kv_heads=wrong)
     with pytest.raises(ValueError, match="must be omitted"):
         storage_type(wb.reference_cohort(), n_heads=32)  # type: ignore[call-overload]
 

@@ -55,14 +55,15 @@ def quantisation(found: Quantisation) -> Spec:
     table = _table(_checked(found))
     names = [shortened(name, 40) for name in found.predicted["model"].values]
     about = f"{', '.join(names)} · {found.predicted.attrs['scales']}"
-    title = {"text": _TITLE, "subtitle": [about, "blue: below the median, wants more bits"]}
+    notes = [about, "blue: below the median, wants more bits"]
     if not table["value"].notna().any():
         reasons = table["reason"].value_counts()
         number = counted(int(reasons.sum()), "cell")
         lines = [f"None of the {number} has a prediction:"]
+        title = {"text": _TITLE, "subtitle": [about]}
         return notice(title, [*lines, *(f"{word}: {n:,}" for word, n in reasons.head(6).items())])
     table, note = layer_medians(table)
-    title["subtitle"] += [note] if note else []
+    title = {"text": _TITLE, "subtitle": [*notes, *([note] if note else [])]}
     return heat(table, title, "dB", middle=0.0, tips=_TIPS, digits="+.1f")
 
 

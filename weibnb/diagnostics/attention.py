@@ -50,7 +50,8 @@ def storage_type(
     -------
     xarray.DataArray or str
         The word for the heads; of fits on dim model: ``"MLA"`` (multi-head latent attention:
-        low-rank factors), ``"fused"`` (one matrix), ``"separate MHA"``, ``"GQA n:1"``, ``"MQA"``, ``"mixed"`` where layers differ, or
+        low-rank factors), ``"fused"`` (one matrix), ``"separate MHA"``,
+        ``"GQA n:1"``, ``"MQA"``, ``"mixed"`` where layers differ, or
         ``"unknown"``.
 
     Raises

@@ -15,9 +15,9 @@ import xarray as xr
 from weibnb.diagnostics.verdicts import (
     NOT_FITTED,
     assemble,
-    check_alone,
     errors_of,
     interval_words,
+    number_alone,
     require_protocol,
 )
 from weibnb.fits.imported import fits_of_numbers
@@ -244,21 +244,21 @@ def judge(
     """
     band = _chosen_band(band, storage)
     if fits is None or k is not None or k_se is not None:
-        check_alone(fits, k=k, k_se=k_se)
-        alone = fits_of_numbers(k=k, k_se=k_se, component=band.components[0])
+        number = number_alone(fits, k=k, k_se=k_se)
+        alone = fits_of_numbers(k=number, k_se=k_se, component=band.components[0])
         return judge(alone, band).squeeze(drop=True)
     result = summarise(fits, by=by, components=band.components, layers=layers)
     require_protocol(result, f"Band {band.name!r}")
-    k, error = result["k"], result["standard_error"]
+    found, error = result["k"], result["standard_error"]
     edges = (band.lower, float(np.nextafter(band.upper, np.inf)))
-    words = interval_words(fits, k, error, edges, ("below", "in", "above"))
+    words = interval_words(fits, found, error, edges, ("below", "in", "above"))
     errors, factor = FAR_ABOVE
-    far = k.values - errors * np.nan_to_num(error.values) > factor * weibull.anchor().k
+    far = found.values - errors * np.nan_to_num(error.values) > factor * weibull.anchor().k
     verdict = np.where((words.values == "above") & far, "far above", words.values)
-    outside = k.values - np.clip(k.values, band.lower, band.upper)
+    outside = found.values - np.clip(found.values, band.lower, band.upper)
     result = result.assign(
-        distance=(k.dims, outside, {"long_name": "Distance of k from the band", "units": "1"}),
-        verdict=(k.dims, np.where(np.isnan(k.values), NOT_FITTED, verdict)),
+        distance=(found.dims, outside, {"long_name": "Distance of k from the band", "units": "1"}),
+        verdict=(found.dims, np.where(np.isnan(found.values), NOT_FITTED, verdict)),
     )
     about = ("version", "lower", "upper", "statistic", "source")
     return result.assign_attrs(

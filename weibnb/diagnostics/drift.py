@@ -17,9 +17,9 @@ from weibnb.diagnostics.multiplicity import benjamini_hochberg, holm
 from weibnb.diagnostics.verdicts import (
     PUBLISHED_PROTOCOL,
     assemble,
-    check_alone,
     errors_of,
     interval_words,
+    number_alone,
     require_protocol,
     resolved,
     status_where_unfitted,
@@ -144,17 +144,17 @@ def drift(
     ('mild', -5.43)
     """
     if fits is None or not (k is None and k_se is None and n is None):
-        check_alone(fits, k=k, k_se=k_se, n=n)
-        alone = _alone(anchor, k=k, k_se=k_se, n=n)
+        number = number_alone(fits, k=k, k_se=k_se, n=n)
+        alone = _alone(anchor, k=number, k_se=k_se, n=n)
         return drift(alone, anchor=anchor, parameter=parameter).squeeze(drop=True)
     fits = prepare(fits, light=True)
-    k, error = fits["k"], errors_of(fits)
+    found, error = fits["k"], errors_of(fits)
     start, start_error, label = _start(fits, error, anchor, parameter)
-    delta, total = k - start, np.hypot(error, start_error)
+    delta, total = found - start, np.hypot(error, start_error)
     z = delta / total
     p = 2 * xr.apply_ufunc(special.ndtr, -abs(z))
     percent = 100 * delta / start
-    percent_error = 100 * np.hypot(error, k / start * start_error) / start
+    percent_error = 100 * np.hypot(error, found / start * start_error) / start
     if label == "step0":  # a fit lies at no distance from itself, for certain
         total, percent_error = (e.where(e["step"] != 0, 0.0) for e in (total, percent_error))
     words = interval_words(fits, abs(percent), percent_error, DRIFT_EDGES, DRIFT_WORDS)
@@ -176,11 +176,12 @@ def drift(
 
 
 def _alone(
-    anchor: str | weibull.Anchor, *, k: float | None, k_se: float | None, n: int | None
+    anchor: str | weibull.Anchor, *, k: float, k_se: float | None, n: int | None
 ) -> xr.Dataset:
     """Make fits of a number by the protocol of the anchor, with the error that n weights give."""
-    given = isinstance(anchor, weibull.Anchor)
-    estimator, trim = (anchor.estimator, anchor.trim) if given else PUBLISHED_PROTOCOL
+    trim, estimator = weibull.check_protocol(*PUBLISHED_PROTOCOL[::-1])
+    if isinstance(anchor, weibull.Anchor):
+        trim, estimator = anchor.trim, anchor.estimator
     if n is not None:
         if k_se is not None:
             raise ValueError("`n` must be omitted where `k_se` is given.")

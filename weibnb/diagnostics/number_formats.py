@@ -62,8 +62,8 @@ class NumberFormat:
         """
         both = tuple(_side(sign * self.levels) for sign in (1, -1))
         furthest = 2 * self.reach if self.power_of_two else self.reach
-        inner = [bounds[bounds < furthest] for _, bounds in both]
-        return both[:1] if np.array_equal(*inner) else both
+        up, down = (bounds[bounds < furthest] for _, bounds in both)
+        return both[:1] if np.array_equal(up, down) else both
 
     @property
     def symmetric(self) -> bool:

@@ -175,8 +175,8 @@ def _check_block(block: object) -> None:
 
 def _scales_text(formats: Sequence[NumberFormat], block: Block) -> str:
     """Say which weights share a scale."""
-    whole = {None: "matrix", "row": "row"}
-    text = f"one scale per {whole.get(block) or f'{block} weights of a row'}"
+    shared = "matrix" if block is None else "row" if block == "row" else f"{block} weights of a row"
+    text = f"one scale per {shared}"
     own = [f"{form.name} per {form.block}" for form in formats if form.block not in (None, block)]
     return f"{text} ({', '.join(own)})" if own else text
 

@@ -11,9 +11,9 @@ from scipy import special
 from weibnb.diagnostics.attention import SELECTION_CONVENTION, SELECTION_EDGES, SELECTION_WORDS
 from weibnb.diagnostics.verdicts import (
     assemble,
-    check_alone,
     errors_of,
     interval_words,
+    number_alone,
     require_protocol,
     status_where_unfitted,
 )
@@ -82,8 +82,7 @@ def regimes(
     ('mild_selection', 'deep')
     """
     if fits is None or k is not None or r2 is not None:
-        check_alone(fits, k=k, r2=r2)
-        alone = fits_of_numbers(k=k)
+        alone = fits_of_numbers(k=number_alone(fits, k=k, r2=r2))
         if r2 is not None:
             alone["r2"] = xr.full_like(alone["k"], float(r2))
         return regimes(alone.assign_coords(step=[1])).squeeze(drop=True)
@@ -173,7 +172,7 @@ def attribution(fits: xr.Dataset) -> xr.Dataset:
     words = np.where(size < low, "lambda_dominated", np.where(size > high, "k_dominated", "mixed"))
     words = np.where(np.isnan(size), "not fitted", words)
     gamma = xr.apply_ufunc(special.gammaln, 1 + 2 / k) / 2
-    logs = np.log(lam)
+    logs = xr.apply_ufunc(np.log, lam)
     return assemble(
         {
             "k_drift": (drift, "Change of k since the first fitted step", "%"),
