@@ -60,7 +60,7 @@ def test_each_model_has_its_last_step(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (["--block", "rows"], "--block must be matrix, row or a number"),
         (["--block", "0"], "--block must be matrix, row or a number"),
-        (["--formats", "int5"], "Did you mean 'int4'"),
+        (["--formats", "int5"], "Did you mean 'int8'"),
         (["--bits", "1"], "`bits` must be at least 4"),
     ],
 )
