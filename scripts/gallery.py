@@ -100,7 +100,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
         "Why k is low: what unequal rows and columns take from it, and the core.",
     ),
     "quantisation": (
-        "charts.quantisation(wb.quantisation(fits.sel(step=[7000]), block=64))",
+        "charts.quantisation(wb.quantisation(fits.sel(step=[7000])))",
         "What fewer bits would cost each matrix, against the median of the format.",
     ),
     "outlier_strip": (
