@@ -122,6 +122,18 @@ def test_a_plan_is_of_one_checkpoint_and_needs_enough_bits() -> None:
             found.recommend(bits)
 
 
+@pytest.mark.parametrize("tower", ["", "vision."])
+def test_the_same_weights_do_not_take_bits_twice(tower: str) -> None:
+    rng = np.random.default_rng(0)
+    fits = wb.scan({"m": model(1) | {NAME(0, "qkv"): rng.normal(size=(192, 64))}}, progress=False)
+    names = [f"{tower}{name}" for name in fits["component"].values]
+    found = wb.quantisation(fits.assign_coords(component=names))
+    with pytest.raises(ValueError, match="fused matrix or its parts"):
+        found.recommend(5)
+    alone = fits.sel(component=fits["component"] == "qkv_proj")
+    assert str(wb.quantisation(alone).recommend(9)).startswith("all in int8")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_text(name: str) -> None:
     plan = wb.quantisation(wb.scan({name: model(1)}, progress=False)).recommend(5)

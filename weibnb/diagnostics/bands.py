@@ -20,7 +20,6 @@ from weibnb.diagnostics.verdicts import (
     number_alone,
     require_protocol,
 )
-from weibnb.fits.imported import fits_of_numbers
 from weibnb.fits.schema import prepare
 from weibnb.fitting import weibull
 from weibnb.messages import check_choice
@@ -244,6 +243,8 @@ def judge(
     """
     band = _chosen_band(band, storage)
     if fits is None or k is not None or k_se is not None:
+        from weibnb.fits.imported import fits_of_numbers
+
         number = number_alone(fits, k=k, k_se=k_se)
         alone = fits_of_numbers(k=number, k_se=k_se, component=band.components[0])
         return judge(alone, band).squeeze(drop=True)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 
+# Fused matrices and what is in them.
+_PARTS = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BitPlan:
     """A format for every matrix; prints as a sentence and shows as HTML in a notebook.
@@ -101,6 +105,7 @@ def plan_bits(predicted: xr.Dataset, budget: float) -> BitPlan:
                 f"weibnb.quantisation(fits.sel({dim}=[{predicted[dim].values[-1].item()!r}]))."
             )
     rows, weights, noise, bits, lost = _choices(predicted)
+    _refuse_twice(rows)
     if rows.empty:
         reasons = ", ".join(sorted(set(lost["status"].astype(str)))) or "no matrix"
         raise ValueError(
@@ -209,6 +214,20 @@ def _choices(
     lost = table.loc[there, keys].assign(status=status[there]).reset_index(drop=True)
     rows = table.loc[known, keys].reset_index(drop=True)
     return rows, table["weights"].to_numpy(float)[known], noise[known], bits[known], lost
+
+
+def _refuse_twice(rows: pd.DataFrame) -> None:
+    """Raise ValueError where a fused matrix and a part of it would both take bits."""
+    held = set(zip(rows["layer"], rows["component"].map(str), strict=True))
+    for layer, name in held:
+        tower, _, last = name.rpartition(".")
+        before = f"{tower}." if tower else ""
+        both = [part for part in _PARTS.get(last, ()) if (layer, f"{before}{part}") in held]
+        if both:
+            raise ValueError(
+                f"`fits` must hold a fused matrix or its parts for a plan, got {last} and "
+                f"{both[0]} of layer {layer}. Scan with fused='keep' (the default) or 'split'."
+            )
 
 
 def _choice_words(table: pd.DataFrame) -> str:

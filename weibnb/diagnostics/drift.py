@@ -24,10 +24,8 @@ from weibnb.diagnostics.verdicts import (
     resolved,
     status_where_unfitted,
 )
-from weibnb.fits.imported import fits_of_numbers
 from weibnb.fits.schema import prepare, protocol_of
 from weibnb.fitting import weibull
-from weibnb.fitting.single import fit_weibull
 from weibnb.fitting.status import MINIMUM_WEIGHTS
 from weibnb.messages import check_choice
 
@@ -179,6 +177,8 @@ def _alone(
     anchor: str | weibull.Anchor, *, k: float, k_se: float | None, n: int | None
 ) -> xr.Dataset:
     """Make fits of a number by the protocol of the anchor, with the error that n weights give."""
+    from weibnb.fits.imported import fits_of_numbers
+
     trim, estimator = weibull.check_protocol(*PUBLISHED_PROTOCOL[::-1])
     if isinstance(anchor, weibull.Anchor):
         trim, estimator = anchor.trim, anchor.estimator
@@ -194,6 +194,8 @@ def _alone(
 @cache
 def _gaussian_error(trim: weibull.Trim, estimator: weibull.Estimator) -> float:
     """Give the standard error of k, times sqrt(n), of independent Gaussian weights."""
+    from weibnb.fitting.single import fit_weibull
+
     number = 1 << 14
     ideal = special.ndtri((np.arange(number) + 0.5) / number)
     return fit_weibull(ideal, trim=trim, estimator=estimator).k_se * math.sqrt(number)

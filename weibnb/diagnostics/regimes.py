@@ -17,7 +17,6 @@ from weibnb.diagnostics.verdicts import (
     require_protocol,
     status_where_unfitted,
 )
-from weibnb.fits.imported import fits_of_numbers
 from weibnb.fits.schema import DIMS, prepare
 
 if TYPE_CHECKING:
@@ -82,6 +81,8 @@ def regimes(
     ('mild_selection', 'deep')
     """
     if fits is None or k is not None or r2 is not None:
+        from weibnb.fits.imported import fits_of_numbers
+
         alone = fits_of_numbers(k=number_alone(fits, k=k, r2=r2))
         if r2 is not None:
             alone["r2"] = xr.full_like(alone["k"], float(r2))
