@@ -51,6 +51,7 @@ CALLED: dict[str, dict[str, Any]] = {
     "heaviness": {"workers": 1},
     "upper_tail": {"workers": 1},
     "outlier_strength": {"rule": "weibull"},
+    "regimes": {},
     "rank_families": {"families": ["weibull", "half_normal"]},
     "find_populations": {"workers": 1},
     "find_outliers": {"top": 1},
@@ -69,6 +70,8 @@ ELSEWHERE = {
         "split_growth",
         "paired_growth",
         "lambda_scaling",
+        "attribution",
+        "quantisation",
     ),
 }
 

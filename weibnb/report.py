@@ -218,7 +218,9 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
             "Medians over layers; k_se is the sampling error of one matrix.",
         ),
         "Layers that stand out": _standouts(fits, cells),
-        "Outliers": _outliers(fits, look=look),
+        "Outliers": _outliers(fits, look=True)
+        if look
+        else _if_available(lambda: _outliers(fits, look=False)),
         "Transmission band": _if_available(lambda: _band(fits)),
         "Training budget": _if_available(lambda: _budgets(fits)),
         "Nearest published models": _if_available(lambda: _nearest(fits)),

@@ -3,8 +3,8 @@
 `build` fits matrices, `layout` puts them into it (`experts`), `refit` fits anew (`rows`, `lazy`)
 with errors by `covariance`. `files` saves and opens it (counts: `ragged`, `older`) after
 `inspection`; `store` fills an SQLite file (`store_schema`, `packing`), `store_reading` opens it.
-`select` picks cells and lists what was not fitted, `tables` and `zarr_group` make tables (of
-counts as well) and Zarr.
+`imported` takes tables from elsewhere, `select` picks cells and lists what was not fitted, `tables`
+and `zarr_group` make tables (of counts as well) and Zarr.
 """
 
 import lazy_loader
@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "covariance",
         "experts",
         "files",
+        "imported",
         "inspection",
         "layout",
         "lazy",
