@@ -1,6 +1,6 @@
 """The Dataset of fits: `schema` says what it holds and checks it.
 
-`build` fits matrices, `layout` puts them into it (`experts`), `refit` fits anew (`rows`, `lazy`)
+`build` fits matrices (`on_device` where they are), `layout` puts them into it (`experts`), `refit` fits anew (`rows`, `lazy`)
 with errors by `covariance`. `files` saves and opens it (counts: `ragged`, `older`) after
 `inspection`; `store` fills an SQLite file (`store_schema`, `packing`), `store_reading` opens it.
 `imported` takes tables from elsewhere, `select` picks cells and lists what was not fitted, `tables`
@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "layout",
         "lazy",
         "older",
+        "on_device",
         "packing",
         "ragged",
         "refit",
