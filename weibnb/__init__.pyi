@@ -32,6 +32,7 @@ from .fitting.single import fit_weibull as fit_weibull
 from .fitting.weibull import anchor as anchor
 from .io.checkpoint import open_checkpoint as open_checkpoint
 from .io.files import CheckpointError as CheckpointError
+from .io.sources import demo_checkpoints as demo_checkpoints
 from .report import summary as summary
 from .report import write_report as write_report
 from .scanning.check import check as check
