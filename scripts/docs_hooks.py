@@ -58,6 +58,7 @@ def for_the_site(text: str) -> str:
             source = re.sub(
                 r"^#+ .*$", lambda line: line[0].replace("`", ""), source, flags=re.MULTILINE
             )
+            source = re.sub(r" · \[this page with its plots\]\([^)]*\)", "", source)
             source = re.sub(r"!\[(\w+)\]\(https?:[^)]*\)", r"\1", source)  # badges
             source = re.sub(r"\]\((\w+)\.ipynb", r"](../\1/", source)
             source = re.sub(r"\]\(\.\./docs/([\w/]+)\.md", r"](../../\1/", source)
