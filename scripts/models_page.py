@@ -46,7 +46,7 @@ def renewed(text: str) -> str:
     """Return the text of the page with its tables made anew."""
     for name, table in (("formats", formats), ("families", families), ("names", names),
                         ("fused", fused)):  # fmt: skip
-        begin, end = f"<!-- {name} -->\n", "\n<!-- end -->"
+        begin, end = f"<!-- {name} -->\n\n", "\n\n<!-- end -->"
         head, rest = text.split(begin)
         text = head + begin + "\n".join(table()) + end + rest.partition(end)[2]
     return text
