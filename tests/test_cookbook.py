@@ -1,4 +1,4 @@
-"""Every recipe of the cookbook runs as it stands, with small models in the place of the reader's."""
+"""Every recipe of the cookbook runs as it stands, on small models."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ class Trainer:
     def __init__(self, *, model: Any, args: Any, train_dataset: Any, callbacks: list[Any]) -> None:
         self.steps = len(train_dataset)
         self.args, self.state, self.control = args, TrainerState(), TrainerControl()
-        self.handler = CallbackHandler(callbacks, model, None, None, None)
+        self.handler = CallbackHandler(  # type: ignore[no-untyped-call]
+            callbacks, model, None, None, None
+        )
 
     def train(self) -> None:
         given = self.args, self.state, self.control
