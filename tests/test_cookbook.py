@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import re
 import shlex
 import shutil
@@ -66,6 +68,18 @@ class Trainer:
         self.handler.on_train_end(*given)
 
 
+def write_adapter(directory: Path) -> None:
+    """Write factors of rank 4 for a query matrix, as PEFT does."""
+    directory.mkdir()
+    settings = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+    (directory / "adapter_config.json").write_text(json.dumps(settings))
+    stem = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+    rng = np.random.default_rng(0)
+    shapes = {f"{stem}A.weight": (4, 128), f"{stem}B.weight": (128, 4)}
+    factors = {name: rng.normal(size=shape).astype("f4") for name, shape in shapes.items()}
+    save_file(factors, directory / "adapter_model.safetensors")
+
+
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Give what a reader has: checkpoints in the working directory, and a few names."""
@@ -80,6 +94,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     own = {f"blocks.{layer}.{name}.weight": rng.normal(size=shape).astype(np.float32)
            for layer in range(2) for name, shape in shapes.items()}  # fmt: skip
     save_file(own, tmp_path / "mine" / "model.safetensors")
+    write_adapter(tmp_path / "adapter")
     arguments = TrainingArguments.__new__(TrainingArguments)
     return {
         "wb": wb,
@@ -127,8 +142,38 @@ def test_two_models(reader: dict[str, Any]) -> None:
     assert left.z.sel(layer=0, component="o_proj").item() > 4
 
 
+@pytest.mark.skipif(not hasattr(wb, "Adapter"), reason="this version reads no adapters")
+def test_lora_from_its_directory(reader: dict[str, Any]) -> None:
+    fits = run("LoRA, from the adapter's directory", reader).fits
+    change = abs(fits.lam.sel(model="tuned") - fits.lam.sel(model="base")).to_series()
+    assert change[change > 0].index.tolist() == [(0, "q_proj")]
+
+
+@pytest.mark.skipif(not hasattr(wb, "diff"), reason="this version has no diff")
+def test_what_changed(reader: dict[str, Any]) -> None:
+    table = run("What changed, weight by weight", reader).found.table
+    assert table["relative"].is_monotonic_decreasing
+    assert (table["changed"] > 0).all()
+
+
+@pytest.mark.skipif(not hasattr(wb, "quantisation"), reason="this version plans no quantisation")
+def test_quantisation(reader: dict[str, Any]) -> None:
+    table = run("Plan a quantisation", reader).planned.table
+    assert len(table) == 21
+    assert (table["int8"] > table["int4"]).all()
+
+
+@pytest.mark.skipif(
+    "names" not in inspect.signature(wb.scan).parameters, reason="this version takes no names"
+)
 def test_own_names(reader: dict[str, Any]) -> None:
-    fits = run("Names that weibnb does not know", reader).fits
+    fits = run("Names of your own", reader).fits
+    assert fits.component.values.tolist() == ["q_proj", "up_proj", "down_proj"]
+    assert fits.k.notnull().all()
+
+
+def test_renamed(reader: dict[str, Any]) -> None:
+    fits = run("Rename on the way in", reader).fits
     assert fits.component.values.tolist() == ["q_proj", "up_proj", "down_proj"]
     assert fits.sizes["layer"] == 2
     assert "unrecognised" not in set(wb.not_fitted(fits)["reason"])
