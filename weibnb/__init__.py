@@ -13,8 +13,8 @@ Fit
     count_magnitudes      one array or tensor -> how often each magnitude occurs
     anchor                what an ideal matrix gives: Gaussian, uniform, Laplace, Student t
     Recorder              count and fit a model while it trains
-    open_checkpoint       list and read the tensors of a checkpoint
     demo_checkpoints      a small training run to try things on
+    open_checkpoint       list and read the tensors of a checkpoint
 
 Keep
     save_fits, open_fits  fits in a netCDF file
