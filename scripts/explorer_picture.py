@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 SCAN = "import weibnb as wb\nfits = wb.scan(wb.demo_checkpoints(), progress=False)"
 SHOW = "wb.explore(fits, selected=[('demo', 0, 'o_proj', 7000)])"
-HEIGHT, WIDTH = 1000, 1000  # what a frame shows of the page, and how wide it becomes, in pixels
+HEIGHT, WIDTH = 980, 1000  # what a frame shows of the page, and how wide it becomes, in pixels
 LARGEST = 1_500_000  # bytes
 
 

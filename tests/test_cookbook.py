@@ -64,7 +64,8 @@ class Trainer:
         self.handler.on_train_begin(*given)
         for step in range(1, self.steps + 1):
             self.state.global_step = step
-            self.handler.on_log(*given, {"loss": 1.0})
+            if step == 2:
+                self.handler.on_log(*given, {"loss": 1.0})
         self.handler.on_train_end(*given)
 
 
@@ -118,7 +119,7 @@ def test_every_section_is_tried_here() -> None:
 
 def test_trainer(reader: dict[str, Any]) -> None:
     left = run("Watch a run of the Trainer", reader)
-    assert left.run.step.values.tolist() == [0, 1, 2, 3]
+    assert left.run.step.values.tolist() == [0, 2, 3]
     assert left.run.k.notnull().all()
 
 
@@ -145,7 +146,8 @@ def test_two_models(reader: dict[str, Any]) -> None:
 @pytest.mark.skipif(not hasattr(wb, "Adapter"), reason="this version reads no adapters")
 def test_lora_from_its_directory(reader: dict[str, Any]) -> None:
     fits = run("LoRA, from the adapter's directory", reader).fits
-    change = abs(fits.lam.sel(model="tuned") - fits.lam.sel(model="base")).to_series()
+    lam = fits.lam.isel(step=0)
+    change = abs(lam.sel(model="tuned") - lam.sel(model="base")).to_series()
     assert change[change > 0].index.tolist() == [(0, "q_proj")]
 
 
