@@ -52,6 +52,13 @@ ENTRIES: dict[str, tuple[str, str]] = {
         'charts.density(fits.sel(component=["q_proj", "o_proj", "up_proj"], layer=0, step=7000))',
         "Magnitudes as counted, with the fitted Weibull, a half-normal and the best family.",
     ),
+    "change_map": (
+        (
+            'steps = [f"weibnb/data/demo/step{step}" for step in (500, 7000)]\n'
+            "charts.change_map(wb.diff(*steps))"
+        ),
+        "What changed between two checkpoints, and the Weibull plot of the largest change.",
+    ),
     "layer_map": (
         "charts.layer_map(fits.isel(step=[0, -1]))",
         "k of every matrix; the colours diverge from an untrained Gaussian.",

@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 import weibnb as wb
 from weibnb.accessor import Verb, WeibullAccessor
 from weibnb.diagnostics.bands import BANDS, judge
-from weibnb.diagnostics.cohorts import compare, qwen_cohort
+from weibnb.diagnostics.cohorts import nearest_published, qwen_cohort
 from weibnb.diagnostics.drift import drift
 from weibnb.report import Summary
 
@@ -55,7 +55,7 @@ CALLED: dict[str, dict[str, Any]] = {
     "find_populations": {"workers": 1},
     "find_outliers": {"top": 1},
     "dead_lines": {},
-    "compare": {"step": 0},
+    "nearest_published": {"step": 0},
     "summary": {"look": True},
     "tidy": {},
     "not_fitted": {},
@@ -188,7 +188,7 @@ def test_some_arguments_go_by_place(fits: xr.Dataset) -> None:
     band = BANDS["selection-gqa"]
     assert_same(fits.weibull.judge(band), judge(fits, band))
     cohort = qwen_cohort()
-    assert_same(fits.weibull.compare(cohort), compare(fits, cohort))
+    assert_same(fits.weibull.nearest_published(cohort), nearest_published(fits, cohort))
 
 
 def test_the_outlier_and_its_place_come_through(fits: xr.Dataset) -> None:

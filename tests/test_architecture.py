@@ -19,7 +19,14 @@ import weibnb as wb
 PACKAGE = Path(wb.__file__).parent
 MAIN_PATH = {"scan", "refit", "open_checkpoint", "fit_weibull", "count_magnitudes", "save_fits"}
 # What a function works on beside its first argument.
-OPERANDS = {"save_fits": 1, "write_report": 1, "judge": 1, "compare": 1}
+OPERANDS = {
+    "save_fits": 1,
+    "write_report": 1,
+    "judge": 1,
+    "compare": 1,
+    "nearest_published": 1,
+    "diff": 1,
+}
 # Public things whose docstring needs no example of its own, and why.
 WITHOUT_EXAMPLE = {
     "ScanInterrupted": "raised by Ctrl-C",

@@ -18,7 +18,7 @@ import weibnb as wb
 from tests.hostile import EXPERT, IMAGE, SCRIPT, UP, Q, hostile, mixture, normal
 from weibnb.cli import main
 from weibnb.diagnostics.bands import judge
-from weibnb.diagnostics.cohorts import compare, reference_cohort
+from weibnb.diagnostics.cohorts import nearest_published, reference_cohort
 from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.pooling import pool_layers
 from weibnb.fits.tables import tidy
@@ -480,7 +480,7 @@ def test_band_is_that_of_judge(gaussians: xr.Dataset) -> None:
 
 def test_nearest_published_models(gaussians: xr.Dataset) -> None:
     found = table(summary(gaussians), "Nearest published models")
-    expected = compare(gaussians).head(3)
+    expected = nearest_published(gaussians).head(3)
     assert found["entry"].tolist() == expected["entry"].tolist()
     assert found["distance"].tolist() == expected["distance"].tolist()
     assert found["shared_components"].tolist() == [7, 7, 7]

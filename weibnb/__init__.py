@@ -15,6 +15,7 @@ Fit
     Recorder              count and fit a model while it trains
     demo_checkpoints      a small training run to try things on
     open_checkpoint       list and read the tensors of a checkpoint
+    Adapter               a PEFT adapter and its base, a source like any checkpoint
 
 Keep
     save_fits, open_fits  fits in a netCDF file
@@ -23,11 +24,12 @@ Keep
 
 Look
     explore               the explorer, a Jupyter widget
-    charts                twelve kinds of charts, as functions of fits
+    charts                thirteen kinds of charts, as functions of fits
     summary, write_report what stands out, as text or as a page; the table as CSV or Parquet
 
 Judge (also as methods of the Dataset: ``fits.weibull.drift()``)
     check                 is a checkpoint healthy: errors, warnings and notes
+    diff                  what changed between two checkpoints, matrix by matrix
     drift                 how far k has moved from its anchor
     judge, selection      does k lie in a published band; how far queries and keys have moved
     rank_families         is a Weibull the right family
@@ -36,7 +38,7 @@ Judge (also as methods of the Dataset: ``fits.weibull.drift()``)
     decompose             why k is low: rows, columns and what is left
     shared_units          scales that neighbouring matrices have in common
     training_budget       how long the training was, in timescales of AdamW
-    compare               which published model is nearest
+    nearest_published     which published model is nearest (compare: its former name)
 
 Published models
     reference_cohort, qwen_cohort, load_cohort

@@ -15,6 +15,7 @@ from .diagnostics.attention import selection as selection
 from .diagnostics.bands import judge as judge
 from .diagnostics.cohorts import compare as compare
 from .diagnostics.cohorts import load_cohort as load_cohort
+from .diagnostics.cohorts import nearest_published as nearest_published
 from .diagnostics.cohorts import qwen_cohort as qwen_cohort
 from .diagnostics.cohorts import reference_cohort as reference_cohort
 from .diagnostics.drift import drift as drift
@@ -30,6 +31,7 @@ from .fits.tables import tidy as tidy
 from .fitting.single import WeibullFit as WeibullFit
 from .fitting.single import fit_weibull as fit_weibull
 from .fitting.weibull import anchor as anchor
+from .io.adapters import Adapter as Adapter
 from .io.checkpoint import open_checkpoint as open_checkpoint
 from .io.files import CheckpointError as CheckpointError
 from .io.sources import demo_checkpoints as demo_checkpoints
@@ -37,6 +39,7 @@ from .report import summary as summary
 from .report import write_report as write_report
 from .scanning.check import check as check
 from .scanning.decompose import decompose as decompose
+from .scanning.diff import diff as diff
 from .scanning.hyperparameters import training_budget as training_budget
 from .scanning.locate import find_outliers as find_outliers
 from .scanning.recorder import Recorder as Recorder

@@ -61,7 +61,8 @@ class WeibullAccessor:
     - Select and fit again: `refit`, `keep_status`, `keep_cells`, `counts_table`.
     - Is it healthy: `check`.
     - Judge k: `pool_layers`, `drift`, `judge`, `leaving`, `summarise`,
-      `coefficient_of_variation`, `selection`, `storage_type`, `compare`.
+      `coefficient_of_variation`, `selection`, `storage_type`, `nearest_published`
+      (and `compare`, its former name).
     - Look at tails and single weights: `body_tail`, `closure`, `heaviness`, `upper_tail`,
       `outlier_strength`, `find_outliers`, `dead_lines`.
     - Try other models: `rank_families`, `find_populations`.
@@ -104,6 +105,7 @@ class WeibullAccessor:
     coefficient_of_variation = Verb(lambda: weibnb.diagnostics.bands.coefficient_of_variation)
     selection = Verb(lambda: weibnb.selection)
     storage_type = Verb(lambda: weibnb.diagnostics.attention.storage_type)
+    nearest_published = Verb(lambda: weibnb.nearest_published)
     compare = Verb(lambda: weibnb.compare)
 
     body_tail = Verb(lambda: weibnb.diagnostics.tails.body_tail)

@@ -1,4 +1,4 @@
-"""The command line: ``weibnb scan``, ``check``, ``show``, ``report`` and what else there is."""
+"""The command line: ``weibnb scan``, ``check``, ``diff``, ``show`` and what else there is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _STATUS = """\
 exit status: 0 all done; 1 something could not be done and is named; 2 wrong usage;
-of `check` 1 is a finding, and 2 what could not be checked;
+of `check` 1 is a finding, of `diff` a change, and 2 what could not be checked or compared;
 130, 143 and 129 after Ctrl-C, SIGTERM and SIGHUP, with what was done until then.
 A second Ctrl-C ends at once."""
 
@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     for describe in (
         _describe_scan,
         _describe_check,
+        _describe_diff,
         _describe_show,
         _describe_report,
         _describe_demo,
@@ -130,7 +131,7 @@ def _describe_scan(add: AddCommand) -> None:
         nargs="+",
         type=_path,
         metavar="PATH",
-        help="safetensors file, directory of them, or directory of step directories",
+        help="safetensors file, directory of them, of step directories, of models, or a pattern",
     )
     scan.add_argument(
         "-o",
@@ -200,8 +201,18 @@ def _describe_structure(scan: argparse.ArgumentParser) -> None:
 
 
 def _describe_limits(scan: argparse.ArgumentParser) -> None:
-    """Add what a checkpoint may ask for."""
+    """Add what tells of a checkpoint beyond its path: base, names, and what it may ask for."""
     from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
+
+    scan.add_argument(
+        "--base", type=_path, metavar="DIR", help="the model that adapters were trained on"
+    )
+    scan.add_argument(
+        "--names",
+        action=_AddName,
+        metavar="PATTERN=COMPONENT",
+        help="what matrices of unknown names are: 'net.*.weight=linear'; may be repeated",
+    )
 
     for name, metavar, number, what in (
         ("--max-tensors", "N", MAX_TENSORS, "most tensors of a checkpoint"),
@@ -209,6 +220,25 @@ def _describe_limits(scan: argparse.ArgumentParser) -> None:
     ):
         described = f"{what} (default: {number:,})"
         scan.add_argument(name, type=int, metavar=metavar, default=number, help=described)
+
+
+class _AddName(argparse.Action):
+    """Gathers patterns and their components."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Take one more; the pattern may hold =, the component does not."""
+        pattern, equals, component = str(values).rpartition("=")
+        names = dict(getattr(namespace, self.dest) or {})
+        if not equals or pattern in names:
+            problem = "was given before" if equals else f"is no PATTERN=COMPONENT: {component!r}"
+            parser.error(f"{option_string} {pattern!r} {problem}")
+        setattr(namespace, self.dest, {**names, pattern: component})
 
 
 def _path(text: str) -> Path:
@@ -233,7 +263,9 @@ def _scan(options: argparse.Namespace) -> int:
     try:
         with _warnings_told() as unreadable:
             fits = scan(
-                options.paths[0] if len(options.paths) == 1 else _named(options.paths),
+                options.paths,
+                base=options.base,
+                names=options.names,
                 trim=options.trim,
                 estimator=options.estimator,
                 device=options.device.split(","),
@@ -296,16 +328,6 @@ def _keep(stop: ScanInterrupted, output: Path | None, *, force: bool) -> str:
     return f"{so_far} shown above, not saved"
 
 
-def _named(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name several checkpoints by their last word, or in full where that is not enough."""
-    names = [path.resolve().name for path in paths]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in paths]
-    if len(set(names)) < len(names):
-        raise ValueError(f"Each PATH must be given once, got {' '.join(names)}.")
-    return dict(zip(names, paths, strict=True))
-
-
 @contextmanager
 def _warnings_told() -> Iterator[list[str]]:
     """Tell warnings as all else is told; give those on what could not be read."""
@@ -323,12 +345,15 @@ def _warnings_told() -> Iterator[list[str]]:
 def _left_out(fits: xr.Dataset) -> str:
     """Count the tensors that are not fitted by their reason; name the checkpoints left out."""
     from weibnb.fits.select import not_fitted
+    from weibnb.io.names import names_for_shell
 
     listed = not_fitted(fits)
     tensors = listed[listed["tensor"] != ""]
     reasons = tensors["reason"].value_counts()
     text = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
     lines = [f" Not fitted: {text}."] if text else []
+    if options := names_for_shell(tensors[["tensor", "shape", "reason"]].values.tolist()):
+        lines.append(f"To place the unrecognised: weibnb scan {options} PATH")
     lines += [
         f"{row.model}, step {row.step}: {row.reason}"
         for row in listed[listed["tensor"] == ""].itertuples()
@@ -347,9 +372,30 @@ def _describe_check(add: AddCommand) -> None:
 def _check(options: argparse.Namespace) -> int:
     from weibnb.cli_check import run_check
 
+    return _judged(run_check, options)
+
+
+def _describe_diff(add: AddCommand) -> None:
+    from weibnb.cli_diff import describe_diff
+
+    diff = describe_diff(add, _path, _describe_limits)
+    diff.formatter_class = argparse.RawDescriptionHelpFormatter
+    diff.set_defaults(run=_diff)
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from weibnb.cli_diff import run_diff
+
+    return _judged(run_diff, options)
+
+
+def _judged(
+    run: Callable[[argparse.Namespace], tuple[str, int]], options: argparse.Namespace
+) -> int:
+    """Print what a command found; 2 where it could not look."""
     try:
         with _warnings_told():
-            text, status = run_check(options)
+            text, status = run(options)
     except (ValueError, OSError, ImportError, RuntimeError) as err:
         _tell(str(err))
         return 2

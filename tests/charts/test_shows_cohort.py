@@ -87,7 +87,7 @@ def test_an_entry_lies_on_its_own_tick() -> None:
 @pytest.mark.parametrize("name", ["run", "pair", "demo"])
 def test_the_title_names_the_nearest_entry(name: str) -> None:
     fits = getattr(show, name)()
-    table = wb.compare(fits)
+    table = wb.nearest_published(fits)
     for model in fits["model"].values:
         first = table[table["model"] == model].iloc[0]
         expected = f"{model}: nearest {first['entry']}, distance {first['distance']:.2f}"

@@ -16,8 +16,8 @@ from weibnb.diagnostics.bands import coefficient_of_variation, judge, leaving
 from weibnb.diagnostics.budget import training_budget
 from weibnb.diagnostics.cohorts import (
     CLOSE,
-    compare,
     load_cohort,
+    nearest_published,
     qwen_cohort,
     reference_cohort,
 )
@@ -221,14 +221,14 @@ def test_scale_of_pythia_follows_the_optimiser() -> None:
 @pytest.mark.parametrize("cohort", [reference_cohort, qwen_cohort])
 def test_every_entry_finds_itself(cohort: Any) -> None:
     entries = cohort()
-    nearest = compare(entries, entries).groupby("model", sort=False).first()
+    nearest = nearest_published(entries, entries).groupby("model", sort=False).first()
     assert nearest["entry"].tolist() == nearest.index.tolist() == entries.model.values.tolist()
     assert (nearest["distance"] == 0).all()
     assert (nearest["note"] == "").all()
 
 
 def test_columns_and_order_of_the_comparison() -> None:
-    table = compare(reference_cohort())
+    table = nearest_published(reference_cohort())
     assert len(table) == 144
     columns = ["model", "entry", "distance", "standard_error", "shared_components", "note"]
     assert table.columns.tolist() == columns
@@ -240,7 +240,7 @@ def test_columns_and_order_of_the_comparison() -> None:
 
 
 def test_fused_and_separate_storage_meet_in_transmission_only() -> None:
-    table = compare(reference_cohort())
+    table = nearest_published(reference_cohort())
     fused_model, fused_entry = table["model"].isin(PYTHIA), table["entry"].isin(PYTHIA)
     across = table[fused_model != fused_entry]
     assert set(across["shared_components"]) == {3}
@@ -255,7 +255,7 @@ def test_distance_is_in_spreads_between_entries() -> None:
     cohort = reference_cohort()
     k, spread = cohort.k, cohort.k.std("model", ddof=1)
     z = (k.sel(model="mistral-7b") - k.sel(model="llama-3-8b")) / spread
-    table = compare(cohort).set_index(["model", "entry"])
+    table = nearest_published(cohort).set_index(["model", "entry"])
     expected = float(np.sqrt((z**2).mean()))
     assert table.loc[("mistral-7b", "llama-3-8b"), "distance"] == pytest.approx(expected)
 
@@ -266,7 +266,7 @@ def test_entries_that_noise_cannot_separate_are_tied(se: float, tied: bool) -> N
     other = reference_cohort().k.sel(model="pythia-6.9b")
     between["k"] = (between["k"] + other) * 0.5
     between["k"] = between["k"] + 1e-4
-    table = compare(between)
+    table = nearest_published(between)
     assert set(table["entry"][:2]) == {"pythia-1b", "pythia-6.9b"}
     assert (table["note"][:2] == "tied").all() == tied
     assert "tied" not in table["note"].iloc[-1]
@@ -277,21 +277,23 @@ def test_standard_error_of_a_distance_agrees_with_simulation() -> None:
     fits = as_fits("llama-3-8b", se=0.001, shift=0.01, layers=1)
     many = join([fits.assign_coords(model=[f"m{i}"]) for i in range(400)], "model")
     many["k"] = many["k"] + rng.normal(0, 0.001, many["k"].shape)
-    table = compare(many)
+    table = nearest_published(many)
     far = table[table["entry"] == "olmo-2-7b"]
     assert far["standard_error"].mean() == pytest.approx(far["distance"].std(), rel=0.1)
 
 
 def test_nothing_close_and_untrained() -> None:
-    far = compare(as_fits("mistral-7b", se=1e-4, shift=-0.3))
+    far = nearest_published(as_fits("mistral-7b", se=1e-4, shift=-0.3))
     assert far["distance"].iloc[0] > CLOSE
     assert far["note"].iloc[0] == "nothing close"
     assert (far["note"].iloc[1:] != "nothing close").all()
-    sure, noisy = (compare(as_fits("mistral-7b", se=se, shift=-0.025)) for se in (1e-4, 0.1))
+    sure, noisy = (
+        nearest_published(as_fits("mistral-7b", se=se, shift=-0.025)) for se in (1e-4, 0.1)
+    )
     assert noisy["distance"].iloc[0] == sure["distance"].iloc[0] > CLOSE
     assert "nothing close" in sure["note"].iloc[0]
     assert "nothing close" not in noisy["note"].iloc[0]
-    new = compare(scanned())
+    new = nearest_published(scanned())
     assert "untrained is closer" in new["note"].iloc[0]
     assert np.isfinite(new["standard_error"]).all()
 
@@ -302,11 +304,14 @@ def test_compare_takes_the_last_step_of_each_model_or_the_given_one() -> None:
     short = run.copy(deep=True).assign_coords(model=["short"])
     short["k"] = short["k"].where(short["step"] < 9)
     both = join([run, short], "model")
-    nearest = compare(both).groupby("model")["entry"].first()
+    nearest = nearest_published(both).groupby("model")["entry"].first()
     assert nearest.to_dict() == {"mine": "mistral-7b", "short": "olmo-1-7b"}
-    assert compare(both, step=0).groupby("model")["entry"].first().tolist() == ["olmo-1-7b"] * 2
+    assert (
+        nearest_published(both, step=0).groupby("model")["entry"].first().tolist()
+        == ["olmo-1-7b"] * 2
+    )
     with pytest.raises(ValueError, match=r"`step` must be one of 0, 9, got 5"):
-        compare(run, step=5)
+        nearest_published(run, step=5)
 
 
 def test_a_cohort_of_your_own() -> None:
@@ -317,27 +322,27 @@ def test_a_cohort_of_your_own() -> None:
         ],
         "model",
     )
-    table = compare(as_fits("mistral-7b", se=0.01, shift=0.001), own)
+    table = nearest_published(as_fits("mistral-7b", se=0.01, shift=0.001), own)
     assert table["entry"].tolist() == ["second", "first"]
     with pytest.raises(ValueError, match="at least two entries that differ"):
-        compare(own, own.isel(model=[0]))
+        nearest_published(own, own.isel(model=[0]))
 
 
 def test_models_that_share_nothing() -> None:
     fits = scanned(names="v_proj")
     pythia = reference_cohort().sel(model=PYTHIA)
     with pytest.raises(ValueError, match=r"share a fitted component .*qkv_proj.*tiny does not"):
-        compare(fits, pythia)
+        nearest_published(fits, pythia)
     empty = reference_cohort().copy(deep=True)
     empty["k"][3] = np.nan
     with pytest.raises(ValueError, match=r"; pythia-1b does not. Leave it out"):
-        compare(empty)
+        nearest_published(empty)
 
 
 def test_protocols_must_agree() -> None:
     fits = wb.refit(scanned(), trim=(0.05, 0.95))
     with pytest.raises(ValueError, match=r"The cohort must .*weibnb.refit\(fits, trim=\(0.1, 0.9"):
-        compare(fits)
+        nearest_published(fits)
 
 
 # --- the packaged cohort -------------------------------------------------------------------------
@@ -426,9 +431,9 @@ def test_settings_survive_saving_and_selection(stdlib: xr.Dataset, tmp_path: Pat
 
 
 def test_packaged_cohort_to_compare_with(stdlib: xr.Dataset) -> None:
-    nearest = compare(stdlib, stdlib).groupby("model", sort=False).first()
+    nearest = nearest_published(stdlib, stdlib).groupby("model", sort=False).first()
     assert nearest["entry"].tolist() == nearest.index.tolist()
-    table = compare(scanned(), stdlib)
+    table = nearest_published(scanned(), stdlib)
     assert set(table["entry"]) == set(stdlib.model.values)
     assert np.isfinite(table["standard_error"]).all()
 

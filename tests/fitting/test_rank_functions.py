@@ -12,8 +12,8 @@ from weibnb.counting.formats import as_bits
 from weibnb.counting.lines import lines_of
 from weibnb.fitting.estimates import COVARIANCE, COVARIANCES, fit_counts, influences
 from weibnb.fitting.rank_functions import (
-    _EDGES,
     CLASSES,
+    EDGES,
     FUNCTIONS,
     PAIRS,
     by_class,
@@ -60,7 +60,7 @@ def test_classes_are_those_of_the_mid_rank_and_means_are_theirs() -> None:
         c, own = rows.counts[start:stop].astype(float), classes[start:stop]
         middle = (np.cumsum(c) - c / 2) / c.sum()
         assert (np.diff(own.astype(int)) >= 0).all()
-        np.testing.assert_array_equal(own, np.searchsorted(_EDGES, middle))
+        np.testing.assert_array_equal(own, np.searchsorted(EDGES, middle))
         for at in np.unique(own):
             inside = own == at
             assert masses[row, at] == c[inside].sum()

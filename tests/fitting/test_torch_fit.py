@@ -17,7 +17,7 @@ from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import as_bits, label_values
 from weibnb.counting.lines import lines_of
-from weibnb.fitting import torch_backend
+from weibnb.fitting import torch_backend, torch_fit, torch_likelihood, torch_ordinates
 from weibnb.fitting.estimates import COVARIANCE, EFFECTS, ESTIMATES, fit_counts
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.torch_body import trim_ranks
@@ -214,6 +214,26 @@ def test_rank_regression_never_waits_for_a_device() -> None:
     assert v.shape == (2, *batch.counts.shape)
 
 
+@pytest.mark.parametrize("likelihood", [False, True])
+def test_the_fit_is_one_graph_of_operations(
+    monkeypatch: pytest.MonkeyPatch, *, likelihood: bool
+) -> None:
+    """`torch.compile` refuses what looks at values, or leaves torch, with `fullgraph`."""
+    for module in (torch_fit, torch_likelihood, torch_ordinates):
+        monkeypatch.setattr(module, "free_to_ask", lambda _: False)
+    monkeypatch.setattr(torch_likelihood, "STEPS", 12)  # each is traced anew
+    batch = batch_of([count_magnitudes(oracle.matrix("gaussian", "bfloat16", 900))], empties=False)
+
+    def fit() -> tuple[Any, Any]:
+        how: Any = {"likelihood": likelihood, "influence": True, "ask": False}
+        return fit_batch(batch, (0.1, 0.9), minimum=100, **how)
+
+    expected = fit()
+    found = torch.compile(fit, backend="eager", fullgraph=True)()
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True)
+
+
 def matrices_with_structure() -> list[NDArray[Any]]:
     rng = np.random.default_rng(4)
     made = []
@@ -278,7 +298,7 @@ def test_where_memory_is_short_fewer_are_fitted_at_once() -> None:
         return torch.from_numpy(numbers), None
 
     with pytest.warns(UserWarning, match="too little memory for the fit of 10 matrices"):
-        parts, found = torch_backend._with_less_memory(job, [np.arange(10)], CPU)
+        parts, found = torch_backend.with_less_memory(job, [np.arange(10)], CPU)
     assert sorted(done) == list(range(10))
     assert [part.tolist() for part in parts] == [part.tolist() for part, _ in found]
 
@@ -303,4 +323,4 @@ def test_no_memory_for_one_matrix_is_an_error_with_the_next_step() -> None:
         pytest.warns(UserWarning, match="fewer do"),
         pytest.raises(MemoryError, match="backend='numba'"),
     ):
-        torch_backend._with_less_memory(job, [np.arange(2)], CPU)
+        torch_backend.with_less_memory(job, [np.arange(2)], CPU)

@@ -62,9 +62,9 @@ def test_only_a_device_is_left_to_count_alone(
     done: list[Any] = []
     finish = MatrixInCounting.finish
 
-    def note(item: MatrixInCounting) -> Any:
+    def note(item: MatrixInCounting, **where: bool) -> Any:
         done.append(item)
-        return finish(item)
+        return finish(item, **where)
 
     monkeypatch.setattr(MatrixInCounting, "finish", note)
     with Recorder(model) as recorder:
@@ -78,7 +78,7 @@ def test_a_device_that_is_busy_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr(counting, "resolve_devices", lambda device: [torch.device("cpu")])
     busy, fetched = [True], []
-    monkeypatch.setattr(Table, "done", property(lambda _: not busy[0]))
+    monkeypatch.setattr(Table, "read", property(lambda _: not busy[0]))
     fetch = Table.fetch
 
     def note(table: Table) -> None:
@@ -92,7 +92,7 @@ def test_a_device_that_is_busy_is_not_waited_for(
             busy[0] = step < 3
             fetched.clear()
             recorder.record(step)
-            assert fetched == ([] if step < 3 else [24])
+            assert fetched == ([] if step < 3 else [8, 8, 8])
             scans.append(scan({"tiny": {step: model}}, device="cpu"))
             with torch.no_grad():
                 for parameter in model.parameters():
@@ -152,7 +152,7 @@ def test_a_model_that_grows_is_recorded(model: Any) -> None:
 
 def test_nothing_to_record() -> None:
     with Recorder(torch.nn.Conv2d(3, 3, 3)) as recorder:
-        with pytest.raises(CheckpointError, match="no parameter is a weight matrix"):
+        with pytest.raises(CheckpointError, match="no tensor in it is a weight matrix"):
             recorder.record(0)
         with pytest.raises(ValueError, match="Nothing was recorded"):
             recorder.fits()

@@ -1,5 +1,6 @@
 # Public names and where they live: read by type checkers, and by lazy_loader at run time.
 from .causes import decomposition as decomposition
+from .changes import change_map as change_map
 from .classes import class_bands as class_bands
 from .classes import cohort as cohort
 from .densities import density as density

@@ -25,7 +25,7 @@ from weibnb.charts.marks import (
 from weibnb.charts.tables import MAX_ROWS, cells, components, panels, thinned
 from weibnb.charts.vega import INK
 from weibnb.diagnostics.bands import BANDS, Band, summarise
-from weibnb.diagnostics.cohorts import compare, reference_cohort
+from weibnb.diagnostics.cohorts import nearest_published, reference_cohort
 from weibnb.diagnostics.verdicts import PUBLISHED_PROTOCOL, require_protocol
 from weibnb.fits.schema import DIMS, prepare, protocol_of
 from weibnb.fits.select import last_step
@@ -167,7 +167,7 @@ def cohort(fits: xr.Dataset) -> Spec:
     -------
     altair chart
         Ticks are the published entries, marks the models' medians over layers ± one standard
-        error. The subtitle names the entry that `weibnb.compare` finds nearest.
+        error. The subtitle names the entry that `weibnb.nearest_published` finds nearest.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def _nearest(model: xr.Dataset, label: str) -> str:
     shared = model["k"].notnull() & model["component"].isin(published)
     if not bool(shared.any()):
         return f"{label}: no published entry has its components"
-    first = compare(model).iloc[0]
+    first = nearest_published(model).iloc[0]
     note = f" ({first['note']})" if first["note"] else ""
     return f"{label}: nearest {first['entry']}, distance {first['distance']:.2f}{note}"
 

@@ -96,7 +96,7 @@ def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
     digits = {"k": ".3f", "z": ".1f"}.get(value, ".3~g")
     colours = f"colours centred on a Gaussian, {middle:.4f}" if value == "k" else ""
     title = heading(fits, TITLES[value], note, colours)
-    return _heat(table, title, _LEGENDS.get(value, value), middle=middle, digits=digits)
+    return heat(table, title, _LEGENDS.get(value, value), middle=middle, digits=digits)
 
 
 def map_values(fits: xr.Dataset, value: MapValue) -> xr.DataArray:
@@ -168,7 +168,7 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     table, note = layer_medians(panels(table, "model"))
     tips = ("value=difference", "noise=two standard errors", "first_k=first k", "second_k=second k")
     title = heading(joined, "Difference of k", *notes, note)
-    return _heat(table, title, "Δk", middle=0.0, tips=tips, digits=".3f")
+    return heat(table, title, "Δk", middle=0.0, tips=tips, digits=".3f")
 
 
 def _choose(fits: xr.Dataset, picked: Mapping[str, Any], argument: str) -> xr.Dataset:
@@ -214,7 +214,7 @@ def _check_same_cells(
             )
 
 
-def _heat(
+def heat(
     table: pd.DataFrame,
     title: Spec,
     colours: str,

@@ -74,7 +74,7 @@ def _look(block: Any, mask: Any) -> Any:
 
 
 @compiled
-def _take(counters: Any, first: Any, stop: Any, most: Any) -> Any:
+def take(counters: Any, first: Any, stop: Any, most: Any) -> Any:
     """Give the counters that are not zero, at most so many, and set them to zero."""
     row, number = counters[first:stop], 0
     occupied, counts = np.empty(most, np.int64), np.empty(most, np.int64)
@@ -105,7 +105,7 @@ def _count_16(bits: Any, words: Any, counters: Any, lines: Any) -> Any:
         _add_by_four(part, counters, np.uint64(0x7FFF7FFF7FFF7FFF), np.uint64(0))
         _copy_lines(bits, at, at + _CHUNK, lines)
     _add(bits[4 * words.size :], counters, mask, np.uint16(0))
-    return _take(counters, first, stop, min(bits.size, 1 << 15))
+    return take(counters, first, stop, min(bits.size, 1 << 15))
 
 
 @compiled
@@ -128,7 +128,7 @@ def _count_8(bits: Any, words: Any, counters: Any, lines: Any) -> Any:
             pairs[right] = 0
         single[left] += total
     _add(bits[8 * words.size :], single, np.uint8(0x7F), np.uint8(0))
-    return _take(single, 0, 1 << 7, 1 << 7)
+    return take(single, 0, 1 << 7, 1 << 7)
 
 
 @compiled
@@ -169,7 +169,7 @@ def _count_top_bits(
             copied = counted
     _copy_lines(bits, copied, counted, lines)
     begin, stop = np.int64(first >> shift), np.int64(last >> shift) + 1
-    bins = _take(counters, begin, stop, min(counted, max(stop - begin, 0)))
+    bins = take(counters, begin, stop, min(counted, max(stop - begin, 0)))
     return bins, counted, zeros, infinities, np.int64(union), np.int64(largest)
 
 
@@ -237,7 +237,7 @@ def merged(tallies: Sequence[Tally]) -> Tally:
     bins = np.zeros(stop, np.int64)
     for tally in tallies:
         bins[tally.occupied] += tally.counts
-    occupied, counts = _take(bins, first, stop, occupied.size)
+    occupied, counts = take(bins, first, stop, occupied.size)
     return Tally(
         tallies[0].format,
         occupied,
@@ -325,6 +325,7 @@ class PendingOnThreads:
     """
 
     was_read = False
+    ready = False  # without waiting
 
     def __init__(
         self,
@@ -358,6 +359,9 @@ class PendingOnThreads:
             self._counts = merged([piece.result() for piece in self.pieces]).finish()
             self.pieces = []
         return self._counts
+
+    def in_place(self) -> None:
+        """Nothing is on a device."""
 
     def abandon(self) -> bool:
         """Give up the pieces that were not begun: the counts will not come."""

@@ -1,8 +1,8 @@
 """Weights on a torch device, or on their way to one -> counts, a batch of matrices at a time.
 
 Counting leaves one row of a table on the device per matrix, and nothing waits for it until a
-result is asked for: then each table is added up over the processes that share its matrices,
-stripped of its empty columns and copied back once.
+result is asked for: then each table is added up over the processes that share its matrices, and
+stripped of its empty columns. What is left is fitted where it is, or copied back once.
 """
 
 from __future__ import annotations
@@ -149,16 +149,6 @@ class DeviceCounter:
                 self._send()
         return pending
 
-    @property
-    def idle(self) -> bool:
-        """Whether the devices have counted what was launched; waits for nothing.
-
-        Of tables that processes share it is not asked: all of them must fetch at the same time.
-        """
-        shared = any(key.groups for key in self._tables)
-        tables = itertools.chain.from_iterable(self._tables.values())
-        return shared or all(table.done for table in tables)
-
     @_plain_tensors()
     def launch(self) -> None:
         """Start counting what was submitted; waits for nothing where the kernel counts."""
@@ -168,11 +158,25 @@ class DeviceCounter:
         self._queue.clear()
 
     @_plain_tensors()
-    def fetch(self, pending: PendingOnDevice | None = None) -> None:
-        """Wait for the devices and take back all tables, or those with a part of one matrix."""
+    def begin_reading(self) -> None:
+        """Start counting, and begin to bring back what is needed to know the counts."""
         self.launch()
         for table in itertools.chain.from_iterable(self._tables.values()):
-            if table.owners and (pending is None or pending in table.owners):
+            table.begin_reading()
+
+    @_plain_tensors()
+    def take(self) -> None:
+        """Take over the counts that are known by now; waits for nothing."""
+        for table in itertools.chain.from_iterable(self._tables.values()):
+            if table.read:
+                table.fetch()
+
+    @_plain_tensors()
+    def fetch(self, pending: PendingOnDevice | None = None) -> None:
+        """Wait for the devices and take over all tables, or those with a part of one matrix."""
+        self.launch()
+        for table in itertools.chain.from_iterable(self._tables.values()):
+            if pending is None or pending in table.owners:
                 table.fetch()
 
     def _pending(self) -> PendingOnDevice:

@@ -149,14 +149,14 @@ class Counting:
         )
 
     def launch(self) -> None:
-        """Let the devices begin, without waiting for them."""
+        """Let the devices count, and begin to read what they counted; waits for nothing."""
         if self._counter is not None:
-            self._counter.launch()
+            self._counter.begin_reading()
 
-    @property
-    def idle(self) -> bool:
-        """Whether the devices have counted what was launched; waits for nothing."""
-        return self._counter is None or self._counter.idle
+    def take(self) -> None:
+        """Take over what devices have counted by now: it is `ready` then; waits for nothing."""
+        if self._counter is not None:
+            self._counter.take()
 
     def _device_counter(self) -> DeviceCounter:
         if self._counter is None:

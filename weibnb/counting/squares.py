@@ -11,6 +11,8 @@ from weibnb.compiled import compiled_inline
 from weibnb.counting.formats import FORMATS
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from weibnb.counting.formats import Bits
 
 # Mantissa bits and exponent bias of each format; those of float32, as which patterns are read.
@@ -46,6 +48,11 @@ def rule_of(dtype: str, largest: float) -> tuple[Rule, float]:
     return _rule(dtype, math.ldexp(1.0 / unit, above)), unit
 
 
+def plain_rule(dtype: str) -> Rule:
+    """Give the rule by which the patterns of a format, other than F64, are read as they are."""
+    return _rule(dtype, math.ldexp(1.0, _BIAS - _SPELLING[dtype][1]))
+
+
 def _rule(dtype: str, factor: float) -> Rule:
     form, mantissa = FORMATS[dtype], _SPELLING[dtype][0]
     mask = (1 << 8 * form.bits.itemsize - 1) - 1
@@ -54,7 +61,7 @@ def _rule(dtype: str, factor: float) -> Rule:
     return Rule(np.uint32(mask), np.uint32(limit), np.uint32(shift), np.float32(factor))
 
 
-def as_words(bits: Bits, dtype: str, unit: float) -> Bits:
+def as_words(bits: Bits, dtype: str, unit: float | NDArray[np.float64]) -> Bits:
     """Give patterns that a rule reads: of float64 those of float32, in `unit`."""
     if dtype != "F64":
         return bits

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from weibnb.counting.counts import from_counters
-from weibnb.counting.lines import SAMPLED, Lines, choice
+from weibnb.counting.blocks import Apart, CountsOnDevice, LinesOnDevice, blocks_of
+from weibnb.counting.formats import INTERVAL_WIDTH, counter_labels
+from weibnb.counting.lines import SAMPLED, choice
+from weibnb.counting.transfers import OnTheirWay, to_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from weibnb.counting.counts import Counts
     from weibnb.counting.formats import Format
+    from weibnb.counting.lines import Lines
 
     T = TypeVar("T")
 
@@ -45,37 +48,52 @@ class PendingOnDevice:
 
     def __init__(self, fetch: Callable[[PendingOnDevice], None], load: float = 0.0) -> None:
         self._fetch = fetch
-        self._parts: list[Counts] = []
-        self._lines: tuple[Format, torch.Tensor, torch.Tensor] | None = None
+        self._parts: list[CountsOnDevice] = []
+        self._lines: LinesOnDevice | None = None
         self.load = load
         self.rows = 0  # on devices
 
     def look_at(self, words: torch.Tensor, form: Format) -> None:
         """Copy some rows and columns of a matrix, on the current stream of its device."""
         rows, columns = (_chosen(size, words.device) for size in words.shape)
-        self._lines = form, words.index_select(0, rows), words.index_select(1, columns)
+        self._lines = LinesOnDevice(
+            form, words.index_select(0, rows), words.index_select(1, columns)
+        )
 
     @property
     def lines(self) -> Lines | None:
         """Rows and columns that were copied, brought back; None without any."""
-        if self._lines is None:
-            return None
-        form, *both = self._lines
-        rows, columns = (words.cpu().numpy().view(form.bits) for words in both)
-        return Lines(form.name, rows, columns)
+        return None if self._lines is None else self._lines.on_host()
 
-    def add(self, part: Counts) -> None:
+    def add(self, part: CountsOnDevice) -> None:
         """Take over what one row held."""
         self._parts.append(part)
         self.rows -= 1
 
+    @property
+    def ready(self) -> bool:
+        """Whether the counts are made and known; waits for nothing."""
+        return not self.rows
+
     def result(self) -> Counts:
         """Wait for the counts; RuntimeError if the counter was closed before."""
+        self._wait()
+        return reduce(operator.add, [part.on_host() for part in self._parts])
+
+    def in_place(self) -> tuple[CountsOnDevice, LinesOnDevice | None] | None:
+        """Wait for counts and lines, and leave them on their device; None if they are on several.
+
+        Raises RuntimeError as `result` does.
+        """
+        self._wait()
+        return (self._parts[0], self._lines) if len(self._parts) == 1 else None
+
+    def _wait(self) -> None:
+        """Let the counter fetch what is still open."""
         if self.rows:
             self._fetch(self)
         if self.rows or not self._parts:
             raise RuntimeError("The counter was closed before the counts were fetched from it.")
-        return reduce(operator.add, self._parts)
 
     def abandon(self) -> bool:
         """Nothing can be given up: the weights were read, and the counts will come."""
@@ -85,10 +103,7 @@ class PendingOnDevice:
 @lru_cache(maxsize=64)
 def _chosen(size: int, device: torch.device) -> torch.Tensor:
     """Numbers of the lines that are looked at, on a device."""
-    numbers = torch.from_numpy(choice(size, SAMPLED))
-    if device.type == "cuda":
-        return numbers.pin_memory().to(device, non_blocking=True)
-    return numbers.to(device)
+    return to_device(choice(size, SAMPLED), device)
 
 
 class Table:
@@ -114,18 +129,14 @@ class Table:
         self.owners: list[PendingOnDevice] = []
         cuda = key.device.type == "cuda"
         self._used = torch.cuda.Event() if cuda else None
-        self._fetching = torch.cuda.Stream(key.device) if cuda else None
+        self._reading = torch.cuda.Stream(key.device) if cuda else None
+        self._news: OnTheirWay | None = None
         self._note_use()
 
     @property
     def full(self) -> bool:
-        """Whether every row is assigned."""
-        return len(self.owners) == len(self.counters)
-
-    @property
-    def done(self) -> bool:
-        """Whether the device has done all that was asked of it with this table."""
-        return self._used is None or self._used.query()
+        """Whether no row can be assigned: none is left, or they are being read."""
+        return self._news is not None or len(self.owners) == len(self.counters)
 
     def assign_row(self, owner: PendingOnDevice) -> int:
         """Give the next row to a matrix."""
@@ -147,26 +158,43 @@ class Table:
             self.counters.record_stream(stream)
             self._used.record(stream)
 
-    def fetch(self) -> None:
-        """Add up over processes, copy back, give every owner its counts and start anew."""
-        form = self.key.format
-        used = self.counters[: len(self.owners)]
-        with torch.cuda.stream(self._fetching), self.in_turn():  # not after what came since
+    def begin_reading(self) -> None:
+        """Add up over processes, and begin to bring back what is occupied; waits for nothing."""
+        if self._news is not None or not self.owners:
+            return
+        form, used = self.key.format, self.counters[: len(self.owners)]
+        lowest = int(np.searchsorted(counter_labels(form), INTERVAL_WIDTH))
+        with torch.cuda.stream(self._reading), self.in_turn():  # not after what came since
             for group in self.key.groups:
                 torch.distributed.all_reduce(used, group=group)
-            occupied = used.any(0).nonzero()[:, 0]
-            values, columns = used[:, occupied].cpu().numpy(), occupied.cpu().numpy()
+            finite, totals = used[:, : form.bins], used[:, form.bins :]
+            self._news = OnTheirWay(finite.any(0), finite[:, :lowest].any(1), totals)
+
+    @property
+    def read(self) -> bool:
+        """Whether it is known what is occupied; waits for nothing."""
+        return self._news is not None and self._news.done
+
+    def fetch(self) -> None:
+        """Give every owner its counts, which stay on the device, and start anew.
+
+        Waits until `read`.
+        """
+        self.begin_reading()
+        if self._news is None:
+            return
+        occupied, tiny, totals = self._news.wait()
+        used = self.counters[: len(self.owners)]
+        zeros, infinities, nans, inexact = totals[:, :_TOTALS].T
+        apart = Apart(zeros, infinities, nans, totals[:, _TOTALS:].max(1))
+        # magnitudes below 1e-310 share an interval: the grid ends at zero
+        inexact = (inexact > 0) | tiny
+        with torch.cuda.stream(self._reading), self.in_turn():
+            for rows, block in blocks_of(self.key.format, used, occupied, apart, inexact):
+                for row, number in enumerate(rows):
+                    self.owners[number].add(CountsOnDevice(block, row))
             used.zero_()
-        split = int(np.searchsorted(columns, form.bins))
-        totals = np.zeros((len(values), self.counters.shape[1] - form.bins), np.int64)
-        totals[:, columns[split:] - form.bins] = values[:, split:]
-        for owner, row, rest in zip(self.owners, values[:, :split], totals, strict=True):
-            found = np.flatnonzero(row)
-            zeros, infinities, nans, inexact = map(int, rest[:_TOTALS])
-            apart, largest = (zeros, nans, infinities), int(rest[_TOTALS:].max())
-            counters = columns[found], row[found]
-            owner.add(from_counters(form, *counters, apart, inexact=inexact > 0, largest=largest))
-        self.owners = []
+        self.owners, self._news = [], None
 
 
 def allocate(make: Callable[[int], T], size: int, *, least: int, what: str) -> T:

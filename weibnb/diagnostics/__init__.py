@@ -2,9 +2,10 @@
 
 `pooling` finds the layers that stand out, `drift` and `bands` judge k, `attention` the queries and
 keys, `tails`, `upper_tail` and `outliers` the large weights, `cohorts` the nearest published
-models, `budget` and `dynamics` the training. `decompose` says why k is low, by the scales of
-`balance` and in the words of `explanation`; `shared_units` whether matrices have them in common.
-`check` goes by the `rules` of a healthy checkpoint, its `findings` are written by `check_formats`.
+models, `budget` and `dynamics` the training. `decompose` says why k is low (`balance`,
+`explanation`), `shared_units` whether matrices share scales. `check` goes by the `rules` of a
+healthy checkpoint, its `findings` are written by `check_formats`; `changes` (and
+`changes_of_fits`) says what changed between two.
 """
 
 import lazy_loader
@@ -17,6 +18,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "bands",
         "budget",
         "check",
+        "changes",
+        "changes_of_fits",
         "check_formats",
         "cohorts",
         "decompose",

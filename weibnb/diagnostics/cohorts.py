@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,7 +34,7 @@ CITATION = (
 )
 # Class of each published component that is not transmission.
 _CLASSES = {"qkv_proj": "fused", "q_proj": "selection", "k_proj": "selection", "v_proj": "value"}
-# Columns of `compare`.
+# Columns of `nearest_published`.
 _RANKED = ["model", "entry", "distance", "standard_error", "shared_components", "note"]
 # Columns that stay variables; the others describe the model and become coords.
 _MEASURED = ("low_r2_layers", "shallow_median_k_gate", "shallow_min_k", "deep_median_k_gate")
@@ -132,8 +133,8 @@ def load_cohort(name: str) -> xr.Dataset:
     -----
     The models are small and undertrained beside published ones: see ``README.md`` in the
     package's ``data/cohort`` for how they were made and which findings they show. The weights
-    are not shipped; ``scripts/train_cohort.py`` trains them again. `compare` takes the cohort as
-    it is; one Dataset of it and of fits of your own comes from ``xarray.merge([cohort, fits],
+    are not shipped; ``scripts/train_cohort.py`` trains them again. `nearest_published` takes the
+    cohort as it is; one Dataset of it and of your own comes from ``xarray.merge([cohort, fits],
     join="outer", compat="no_conflicts")``, since ``xarray.concat`` wants all coords on both sides.
 
     Examples
@@ -152,7 +153,7 @@ def load_cohort(name: str) -> xr.Dataset:
         return fits.load()
 
 
-def compare(
+def nearest_published(
     fits: xr.Dataset, cohort: xr.Dataset | None = None, *, step: int | None = None
 ) -> pd.DataFrame:
     """Rank the entries of a cohort by their distance from each model.
@@ -203,7 +204,7 @@ def compare(
 
     Examples
     --------
-    >>> table = compare(reference_cohort())
+    >>> table = nearest_published(reference_cohort())
     >>> table.query("model == 'mistral-7b'").entry.tolist()[:2]
     ['mistral-7b', 'qwen2.5-14b']
     """
@@ -216,10 +217,57 @@ def compare(
     return table
 
 
+def compare(
+    fits: xr.Dataset, cohort: xr.Dataset | None = None, *, step: int | None = None
+) -> pd.DataFrame:
+    """Rank published models: the former name of `nearest_published`.
+
+    Parameters
+    ----------
+    fits, cohort, step
+        As of `nearest_published`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `nearest_published`; two models are compared by `weibnb.diff`.
+
+    Warns
+    -----
+    FutureWarning
+        The name says something else to most people, and will go.
+
+    Examples
+    --------
+    >>> compare("base", "tuned")
+    Traceback (most recent call last):
+    TypeError: `fits` must be an xarray.Dataset of fits, got str. Use wb.diff(before, after) to \
+compare two models.
+    """
+    for name, given in (("fits", fits), ("cohort", cohort)):
+        if not isinstance(given, xr.Dataset | None):
+            raise TypeError(
+                f"`{name}` must be an xarray.Dataset of fits, got {type(given).__name__}. "
+                "Use wb.diff(before, after) to compare two models."
+            )
+    warnings.warn(
+        "weibnb.compare is weibnb.nearest_published now; wb.diff(before, after) compares two "
+        "models.",
+        FutureWarning,
+        stacklevel=2,
+    )
+    return nearest_published(fits, cohort, step=step)
+
+
 def nearest(
     cohort: xr.Dataset, fits: xr.Dataset, *, step: int | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Rank the entries as `compare` does; a model that shares no component has a reason instead.
+    """Rank the entries as `nearest_published` does; a model that shares none has a reason instead.
 
     Returns the table of the others, and the reasons by model.
     """
@@ -232,7 +280,8 @@ def nearest(
     if not differ.any():
         raise ValueError(
             "`cohort` must hold at least two entries that differ in a component, got "
-            f"{', '.join(map(str, entries['model'].values))}."
+            f"{', '.join(map(str, entries['model'].values))}. Use wb.diff(before, after) to "
+            "compare two models."
         )
     known = ", ".join(map(str, entries["component"].values[differ]))
     both = differ & entries["component"].isin(own["component"]).values

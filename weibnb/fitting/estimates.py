@@ -12,7 +12,7 @@ from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
     from numpy.typing import NDArray
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from weibnb.fitting.rows import CountRows
 
     Array = NDArray[np.float64]
+    Fit = Callable[[slice], tuple[Array, Array]]
     Grid = tuple[Array, NDArray[np.int8]]
 
 #: Names of the estimates that fits hold, in the order of the compiled columns.
@@ -58,37 +59,32 @@ def fit_counts(
     `COVARIANCE`, (matrices, 15), and errors that are clustered by rows and columns; with the
     `covariance` that an earlier call gave, NaN where there is none, `EFFECTS` and clustered errors.
     """
-    from weibnb.fitting.clusters import clustered, composed
+    from weibnb.fitting.clusters import clustered, composed, with_effects
     from weibnb.fitting.kernels import STATUS
 
     trim, estimator = check_protocol(trim, estimator)
     alone, grid = lines is None and covariance is None, bin_grid(rows.labels)
-    by_torch: tuple[Array, Array] | None = None
-    if device is not None:
-        from weibnb.fitting.torch_backend import fit_rows
 
-        by_torch = fit_rows(
-            rows,
-            grid,
-            trim,
-            likelihood=estimator == "maximum_likelihood",
-            device=device,
-            workers=workers,
-            influence=not alone,
+    def by_compiled_code(part: slice) -> tuple[Array, Array]:
+        some = rows.part(part)
+        return influences(some, trim=trim, estimator=estimator, grid=grid, needed=not alone)
+
+    fit: Fit = by_compiled_code
+    beyond = None
+    if device is not None:
+        fit, beyond = _by_torch(
+            rows, grid, trim, estimator, device, workers, lines=lines, covariance=covariance
         )
 
-    def fit(part: slice, some: CountRows) -> tuple[Array, Array]:
-        if by_torch is None:
-            return influences(some, trim=trim, estimator=estimator, grid=grid, needed=not alone)
-        entries = slice(*(some.starts[[0, -1]] - rows.starts[0]))
-        return by_torch[0][part], by_torch[1][:, entries]
-
     def job(part: slice) -> Array:
-        some = rows.part(part)
-        table, v = fit(part, some)
+        table, v = fit(part)
         if lines is not None:
-            return clustered(table, some, v, lines[part])
-        return table if covariance is None else composed(table, some, v, covariance[part])
+            return clustered(table, rows.part(part), v, lines[part])
+        if beyond is not None:
+            return np.column_stack([table, with_effects(table, beyond[part])])
+        return (
+            table if covariance is None else composed(table, rows.part(part), v, covariance[part])
+        )
 
     table = np.concatenate(on_threads(job, slices(rows.exact.size, BATCH), workers))
     fitted: dict[str, NDArray[Any]] = dict(zip(COLUMNS, table.T, strict=False))
@@ -98,6 +94,38 @@ def fit_counts(
         fitted[COVARIANCE] = table[:, _WIDTH + len(EFFECTS) :]
     fitted["status"] = FIT_WORDS[table[:, STATUS].astype(int)]
     return fitted
+
+
+def _by_torch(
+    rows: CountRows,
+    grid: Grid,
+    trim: tuple[float, float],
+    estimator: Estimator,
+    device: torch.device,
+    workers: int | None,
+    *,
+    lines: Any,
+    covariance: Array | None,
+) -> tuple[Fit, Array | None]:
+    """Fit all rows; give what takes a part of the fits, and of k and ln λ what `composed` needs."""
+    from weibnb.fitting.torch_backend import fit_rows
+
+    table, v, beyond = fit_rows(
+        rows,
+        grid,
+        trim,
+        likelihood=estimator == "maximum_likelihood",
+        device=device,
+        workers=workers,
+        influence=lines is not None,
+        covariance=covariance,
+    )
+
+    def part_of(part: slice) -> tuple[Array, Array]:
+        entries = rows.part(part).starts[[0, -1]] - rows.starts[0]
+        return table[part], v[:, slice(*entries)]
+
+    return part_of, beyond
 
 
 def influences(

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from weibnb.fitting.clusters import counter_labels_of, counter_of, widening
+from weibnb.compiled import compiled
+from weibnb.counting.formats import by_counter, counters_of
+from weibnb.fitting.clusters import widening
 from weibnb.fitting.estimates import influences
 from weibnb.fitting.kernels import LAM, OK, STATUS, K
 from weibnb.fitting.rows import CountRows
@@ -98,14 +100,30 @@ def change_between(
     (before_estimates, v), (after_estimates, w) = (one for one in made if one is not None)
     moved = after_estimates - before_estimates
     errors = np.full(2, np.nan)
-    if lines is not None and _alike(*lines):
-        pairs = ((before, v), (after, w))
-        rows, columns = (
-            _looked_up(pairs[1], lines[1], which) - _looked_up(pairs[0], lines[0], which)
-            for which in ("rows", "columns")
-        )
-        errors = np.sqrt(_variance(rows, columns))
+    if lines is not None:
+        errors = error_of_change((before, v), (after, w), lines)
     return Change(*np.stack([moved, errors], 1).ravel().tolist())
+
+
+def error_of_change(
+    before: tuple[Counts, Array], after: tuple[Counts, Array], lines: tuple[Lines, Lines]
+) -> Array:
+    """Give the standard errors of changes, from what each bin adds to them: arrays (2, bins).
+
+    NaN for lines of different shapes.
+    """
+    if not _alike(*lines):
+        return np.full(2, np.nan)
+    tables = [_by_counter(*side, one) for side, one in zip((before, after), lines, strict=True)]
+    rows, columns = (
+        _line_sums(
+            *(np.ascontiguousarray(_across(one, which)) for one in lines), *tables[0], *tables[1]
+        )
+        for which in ("rows", "columns")
+    )
+    size = lines[0].columns.shape[0], lines[0].rows.shape[1]
+    errors: Array = np.sqrt(_variance(rows, columns, size))
+    return errors
 
 
 def _made(counts: Counts, trim: Any, estimator: Estimator) -> tuple[Array, Array] | None:
@@ -121,30 +139,53 @@ def _alike(one: Lines, other: Lines) -> bool:
     return one.rows.shape == other.rows.shape and one.columns.shape == other.columns.shape
 
 
-def _looked_up(made: tuple[Counts, Array], lines: Lines, which: str) -> Array:
-    """Influence of each weight of the rows, or of the columns: an array (2, ...)."""
-    counts, v = made
-    bits: Bits = getattr(lines, which)
-    of_counter = counter_labels_of(lines.dtype, exact=counts.exact)
-    first, stop = np.searchsorted(of_counter, [counts.labels[0], counts.labels[-1] + 1])
-    first = max(first, 1)  # counter 0 is that of zeros
-    labels = of_counter[first:stop]
-    at = np.searchsorted(counts.labels, labels)
-    table = np.zeros((2, labels.size + 1))
-    table[:, :-1] = np.where(counts.labels[at] == labels, v[:, at], 0.0)
-    mask, shift = counter_of(lines.dtype)
-    place = ((bits & mask) >> shift).astype(np.int64) - first
-    found: Array = table[:, np.where((place >= 0) & (place < labels.size), place, labels.size)]
-    return found
+def _across(lines: Lines, which: str) -> Bits:
+    """Give the bits of the rows, or of the columns, one line after the other."""
+    return lines.rows if which == "rows" else lines.columns.T
 
 
-def _variance(rows: Array, columns: Array) -> Array:
-    """Clustered variance of the sum over a matrix, from some of its rows and columns."""
-    looked_at, width = rows.shape[1:]
-    height, columns_looked_at = columns.shape[1:]
-    up, across = height / looked_at, width / columns_looked_at
-    own = ((rows**2).sum((1, 2)) * up + (columns**2).sum((1, 2)) * across) / 2
-    of_rows, of_columns = (rows.sum(2) ** 2).sum(1) * up, (columns.sum(1) ** 2).sum(1) * across
+def _by_counter(counts: Counts, v: Array, lines: Lines) -> tuple[Any, ...]:
+    """Give what a weight adds by its counter, and how its counter is found."""
+    counters = counters_of(lines.dtype, exact=counts.exact)
+    table = by_counter(counters, counts.labels, v)
+    return np.ascontiguousarray(table.T), counters.mask, counters.shift
+
+
+@compiled
+def _line_sums(
+    one: Any,
+    other: Any,
+    table: Any,
+    mask: Any,
+    shift: Any,
+    other_table: Any,
+    other_mask: Any,
+    other_shift: Any,
+) -> Any:
+    """Sum the differences over each line, (lines, changes), and their squares over all."""
+    sums, squares = np.zeros((one.shape[0], table.shape[1])), np.zeros(table.shape[1])
+    for line in range(one.shape[0]):
+        for i in range(one.shape[1]):
+            a = np.int64((one[line, i] & mask) >> shift)
+            b = np.int64((other[line, i] & other_mask) >> other_shift)
+            for k in range(squares.size):
+                d = other_table[b, k] - table[a, k]
+                sums[line, k] += d
+                squares[k] += d * d
+    return sums, squares
+
+
+def _variance(
+    rows: tuple[Array, Array], columns: tuple[Array, Array], size: tuple[int, int]
+) -> Array:
+    """Clustered variance of the sum over a matrix of this size, from some rows and columns.
+
+    Of each the sums over lines and the sum of all squares.
+    """
+    looked_at, columns_looked_at = len(rows[0]), len(columns[0])
+    up, across = size[0] / looked_at, size[1] / columns_looked_at
+    own = (rows[1] * up + columns[1] * across) / 2
+    of_rows, of_columns = (rows[0] ** 2).sum(0) * up, (columns[0] ** 2).sum(0) * across
     beyond = np.maximum(of_rows + of_columns - 2 * own, 0.0)
     variance: Array = own + beyond * widening(min(looked_at, columns_looked_at))
     return variance

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
-from weibnb.compiled import compiled
+from weibnb.compiled import compiled_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +27,10 @@ CLASSES = 192
 FUNCTIONS = 5
 #: Row and column of each number that is kept of a covariance of the functions.
 PAIRS = np.triu_indices(FUNCTIONS)
-_EDGES = special.ndtr(np.linspace(-4.5, 4.5, CLASSES - 1))
-# The range of the ordinate that the default trim looks at.
-_BODY = (np.log(-np.log(0.9)), np.log(-np.log(0.1)))
+#: Ranks between the classes.
+EDGES = special.ndtr(np.linspace(-4.5, 4.5, CLASSES - 1))
+#: The range of the ordinate that the default trim looks at.
+BODY = (np.log(-np.log(0.9)), np.log(-np.log(0.1)))
 
 
 def by_class(rows: CountRows, v: Array) -> tuple[NDArray[np.uint8], Array, Array]:
@@ -38,11 +39,11 @@ def by_class(rows: CountRows, v: Array) -> tuple[NDArray[np.uint8], Array, Array
     `v`, of shape (functions, entries), holds the functions; the results have the shapes (entries,),
     (matrices, classes) and (matrices, functions, classes).
     """
-    classes, masses, sums = _by_class(rows, v, _EDGES)
+    classes, masses, sums = _by_class(rows, v, EDGES)
     return classes, masses, sums / np.maximum(masses, 1.0)[:, None]
 
 
-@compiled
+@compiled_sums
 def _by_class(rows: Any, v: Any, edges: Any) -> Any:
     """Class of each entry, and the weights and sums of functions in the classes of each matrix."""
     size, origin = rows.exact.size, rows.starts[0]
@@ -50,18 +51,22 @@ def _by_class(rows: Any, v: Any, edges: Any) -> Any:
     masses = np.zeros((size, edges.size + 1))
     sums = np.zeros((size, v.shape[0], edges.size + 1))
     for row in range(size):
-        total, seen, at = 0.0, 0.0, 0
-        for j in range(rows.starts[row], rows.starts[row + 1]):
-            total += rows.counts[j]
-        for j in range(rows.starts[row], rows.starts[row + 1]):
-            mass = float(rows.counts[j])
-            while at < edges.size and seen + 0.5 * mass > edges[at] * total:
-                at += 1
-            seen += mass
-            classes[j - origin] = at
-            masses[row, at] += mass
+        start, stop = rows.starts[row], rows.starts[row + 1]
+        total = rows.counts[start:stop].sum()
+        end, seen = start, 0
+        for at in range(edges.size + 1):
+            begin, before = end, seen
+            limit = 2.0 * edges[at] * total if at < edges.size else np.inf
+            while end < stop and 2 * seen + rows.counts[end] <= limit:
+                classes[end - origin] = at
+                seen += rows.counts[end]
+                end += 1
+            masses[row, at] = seen - before
             for i in range(v.shape[0]):
-                sums[row, i, at] += mass * v[i, j - origin]
+                some = 0.0
+                for j in range(begin, end):
+                    some += rows.counts[j] * v[i, j - origin]
+                sums[row, i, at] = some
     return classes, masses, sums
 
 
@@ -75,7 +80,7 @@ def rank_functions(masses: Array) -> Array:
     rank = np.clip((np.cumsum(masses, 1) - masses / 2) / n, 1e-12, 1 - 1e-12)
     e = -np.log1p(-rank)
     y = np.log(e)
-    body = np.clip(y, *_BODY)
+    body = np.clip(y, *BODY)
     functions = np.stack([y, e, e * y, body, body**2], 1)
     mean: Array = (functions * masses[:, None]).sum(2, keepdims=True) / n[:, None]
     return functions - mean

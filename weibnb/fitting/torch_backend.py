@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import warnings
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 
+from weibnb.counting.transfers import to_device
 from weibnb.fitting.status import MINIMUM_WEIGHTS
+from weibnb.fitting.torch_clusters import classes_of, clustered_part
 from weibnb.fitting.torch_fit import fit_batch
 from weibnb.fitting.torch_rows import TensorRows
 from weibnb.parallel import on_threads
@@ -24,11 +26,12 @@ if TYPE_CHECKING:
     from weibnb.fitting.torch_rows import Numbers
 
     Array = NDArray[np.float64]
-    Fitted = tuple[torch.Tensor, torch.Tensor | None]
+    T = TypeVar("T")
+    Fitted = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
     Job = Callable[[Numbers], Fitted]
 
 # Entries of a batch: what stays in the cache of a core, and what keeps a device busy.
-_ON_CPU, _ON_DEVICE = 1 << 17, 1 << 23
+_ON_CPU, ON_DEVICE = 1 << 18, 1 << 23
 # Held while torch's number of threads is another one.
 _ALONE = threading.Lock()
 
@@ -42,7 +45,8 @@ def fit_rows(
     device: torch.device,
     workers: int | None,
     influence: bool = False,
-) -> tuple[Array, Array]:
+    covariance: Array | None = None,
+) -> tuple[Array, Array, Array | None]:
     """Fit every matrix of a `CountRows`.
 
     Parameters
@@ -60,6 +64,8 @@ def fit_rows(
         Threads, on the CPU.
     influence : bool
         Whether the influence of each bin is asked for.
+    covariance : ndarray, shape (matrices, 15), optional
+        That of rank functions within rows and columns, from an earlier scan.
 
     Returns
     -------
@@ -67,6 +73,8 @@ def fit_rows(
         As of `weibnb.fitting.kernels.fit_rows`.
     ndarray, shape (2, entries)
         Influence of each bin on k and ln λ, or (2, 0) where it is not asked for.
+    ndarray, shape (matrices, 2, 2), or None
+        With a `covariance`: that of k and ln λ beyond independent weights.
 
     Raises
     ------
@@ -78,25 +86,31 @@ def fit_rows(
     except torch.OutOfMemoryError as err:
         raise _no_memory(device, "the counts that are to be fitted", err) from err
 
-    def job(numbers: Numbers) -> Fitted:
-        return fit_batch(
-            counts.batch(numbers),
-            trim,
-            likelihood=likelihood,
-            minimum=MINIMUM_WEIGHTS,
-            influence=influence,
-        )
+    known = covariance is not None
 
-    table = np.empty((counts.sizes.size, 10))
+    def job(numbers: Numbers) -> Fitted:
+        batch = counts.batch(numbers)
+        how: Any = {"likelihood": likelihood, "minimum": MINIMUM_WEIGHTS}
+        table, v = fit_batch(batch, trim, influence=influence or known, **how)
+        if covariance is None or v is None:
+            return table, v, None
+        own = to_device(covariance[numbers], device)
+        beyond = clustered_part(classes_of(batch.counts, v), own)
+        return table, v if influence else None, beyond
+
+    number = counts.sizes.size
+    table, beyond = np.empty((number, 10)), np.empty((number, 2, 2))
     v = np.empty((2, counts.sizes.sum() if influence else 0))
     starts = rows.starts[:-1] - rows.starts[0]
-    for numbers, (columns, some) in _in_batches(counts, job, workers):
+    for numbers, (columns, some, composed) in _in_batches(counts, job, workers):
         table[numbers] = columns.numpy()
+        if composed is not None:
+            beyond[numbers] = composed.numpy()
         if some is not None:
             place = np.arange(some.shape[2])
             there = place < counts.sizes[numbers, None]
             v[:, (starts[numbers, None] + place)[there]] = some.numpy()[:, there]
-    return table, v
+    return table, v, beyond if known else None
 
 
 def _in_batches(
@@ -108,18 +122,28 @@ def _in_batches(
         with _one_thread_an_operation():
             found = on_threads(job, parts, workers)
     else:
-        with _side_stream(counts.device), torch.no_grad():
-            parts, found = _with_less_memory(job, counts.batches(_ON_DEVICE), counts.device)
-            found = [(table.cpu(), None if v is None else v.cpu()) for table, v in found]
+        with side_stream(counts.device), torch.no_grad():
+            parts, found = with_less_memory(job, counts.batches(ON_DEVICE), counts.device)
+            found = [_on_host(*fitted) for fitted in found]
     return zip(parts, found, strict=True)
 
 
-def _with_less_memory(
-    job: Job, parts: list[Numbers], device: torch.device
-) -> tuple[list[Numbers], list[Fitted]]:
+def _on_host(table: torch.Tensor, v: torch.Tensor | None, beyond: torch.Tensor | None) -> Fitted:
+    """Bring the result of a job back."""
+    return (
+        table.cpu(),
+        None if v is None else v.cpu(),
+        None if beyond is None else beyond.cpu(),
+    )
+
+
+def with_less_memory(
+    job: Callable[[Numbers], T], parts: list[Numbers], device: torch.device
+) -> tuple[list[Numbers], list[T]]:
     """Do a job for every batch, in halves where the device has too little memory for one."""
-    left, done, found = parts[::-1], [], []
-    told = False
+    left, told = parts[::-1], False
+    done: list[Numbers] = []
+    found: list[T] = []
     while left:
         numbers = left.pop()
         try:
@@ -144,7 +168,7 @@ def _no_memory(device: torch.device, what: str, err: Exception) -> MemoryError:
     )
 
 
-def _side_stream(device: torch.device) -> torch.cuda.StreamContext | nullcontext[None]:
+def side_stream(device: torch.device) -> torch.cuda.StreamContext | nullcontext[None]:
     """Fit beside what else runs on a CUDA device."""
     if device.type != "cuda":
         return nullcontext()

@@ -24,7 +24,7 @@ from weibnb.fitting.kernels import (
 )
 from weibnb.fitting.torch_body import Body, Influence, body_of, trim_ranks
 from weibnb.fitting.torch_likelihood import censored_fit, likelihood_influence
-from weibnb.fitting.torch_ordinates import square_sum, sum_of, worth
+from weibnb.fitting.torch_ordinates import free_to_ask, square_sum, sum_of, worth
 
 if TYPE_CHECKING:
     from weibnb.fitting.torch_rows import Batch
@@ -51,11 +51,13 @@ def fit_batch(
     likelihood: bool,
     minimum: int,
     influence: bool = False,
+    ask: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Fit every matrix of a batch.
 
     Returns the columns of `weibnb.fitting.kernels.fit_rows`, (matrices, 10), and, if it is asked
-    for, the `influence` of each entry on k and ln λ, (2, matrices, width).
+    for, the `influence` of each entry on k and ln λ, (2, matrices, width). Without `ask` maximum
+    likelihood takes all its steps, and waits for no device either.
     """
     x, seen = batch.x, batch.counts.cumsum(1)
     total = seen[:, -1:]
@@ -66,15 +68,21 @@ def fit_batch(
     regression = _regression(body, sums)
     k, b, converged = regression.k, regression.b, torch.ones_like(n, dtype=torch.bool)
     if likelihood:
-        k, b, inverse, converged = censored_fit(body.weights, body.x, body.low, body.high, k, b)
+        censored = (body.low, body.high)
+        k, b, inverse, converged = censored_fit(body.weights, body.x, censored, k, b, ask=ask)
         v = likelihood_influence(body, k, b, inverse)
     else:
         v = _regression_influence(body, regression)
     v, (k_se, b_se, correlation) = _independent_errors(v, body)
     lam = b.exp()
     above = (x - b).mul_(k).exp_().neg_().exp_()
-    ks_full = _largest_distance(batch, seen, n, above)
-    ks, ks_midrank = _distances_in_trim(batch.near(near), seen[:, near], n, trim, above[:, near])
+    if batch.alike is False:
+        ks, ks_full = _distances_of_intervals(batch, seen, n, trim, above, near)
+        ks_midrank = ks
+    else:
+        ks_full = _largest_distance(batch, seen, n, above)
+        body_alone = batch.near(near), seen[:, near], n, trim, above[:, near]
+        ks, ks_midrank = _distances_in_trim(*body_alone)
     outcome = torch.cat(
         [k, lam, regression.r2, ks, ks_full, k_se, lam * b_se, correlation, ks_midrank], 1
     )
@@ -87,7 +95,7 @@ def fit_batch(
 
 def _near_the_trim(seen: torch.Tensor, n: torch.Tensor, trim: tuple[float, float]) -> slice:
     """Give the entries with a part of any body; on a device all, for theirs would be waited for."""
-    if seen.device.type != "cpu":
+    if not free_to_ask(seen):
         return slice(None)
     start = int(torch.searchsorted(seen, trim[0] * n - 2.0).min())
     stop = int(torch.searchsorted(seen, trim[1] * n + 2.0).max())
@@ -158,6 +166,26 @@ def _by_entry(
     return every.div_(counts.clamp(min=1.0))
 
 
+def _distances_of_intervals(
+    batch: Batch,
+    seen: torch.Tensor,
+    n: torch.Tensor,
+    trim: tuple[float, float],
+    above: torch.Tensor,
+    near: slice,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Largest |F - F_Weibull| in the trim and everywhere, where no bin is one value.
+
+    An interval is taken at its middle and mid-rank alone.
+    """
+    middle = torch.add(seen, batch.counts, alpha=-0.5).div_(n)
+    distance = (above + middle).sub_(1.0).abs_().masked_fill_(batch.counts == 0.0, -1.0)
+    full, middle = distance.amax(1, keepdim=True), middle[:, near]
+    inside = (middle >= trim[0]).logical_and_(middle <= trim[1])
+    ks = distance[:, near].where(inside, -1.0).amax(1, keepdim=True)
+    return ks.where(ks >= 0.0, torch.nan), full
+
+
 def _largest_distance(
     batch: Batch, seen: torch.Tensor, n: torch.Tensor, above: torch.Tensor
 ) -> torch.Tensor:
@@ -166,7 +194,7 @@ def _largest_distance(
     Where no weight is, F stays and neither side of it is further away than its neighbours.
     """
     high, size = (n * above).add_(seen), batch.counts
-    if worth(~batch.exact):
+    if batch.alike is None:
         there = (size > 0.0) | batch.exact[:, None]
         high.sub_(size * (0.5 * ~batch.exact[:, None]))
         high = high.where(there, n)
@@ -185,15 +213,16 @@ def _distances_in_trim(
     """Largest |F - F_Weibull| in the trim, over all levels of F and at mid-ranks."""
     lower, upper = trim
     fitted, there = 1.0 - above, batch.counts > 0.0
-    middle = (seen - 0.5 * batch.counts).div_(n)
+    middle = torch.add(seen, batch.counts, alpha=-0.5).div_(n)
     low, high = (seen - batch.counts).div_(n), seen / n
-    if worth(~batch.exact):
+    if batch.alike is None:
         low, high = (level.where(batch.exact[:, None], middle) for level in (low, high))
-    distance = torch.maximum(fitted - low.clamp(min=lower), high.clamp(max=upper) - fitted)
-    ks = distance.where(there & (high >= lower) & (low <= upper), -1.0).amax(1, keepdim=True)
+    inside = (high >= lower).logical_and_(low <= upper).logical_and_(there)
+    distance = torch.maximum(fitted - low.clamp_(min=lower), high.clamp_(max=upper) - fitted)
+    ks = distance.where(inside, -1.0).amax(1, keepdim=True)
     distance = (fitted - middle).abs_()
-    there = there & (middle >= lower) & (middle <= upper)
-    midrank = distance.where(there, -1.0).amax(1, keepdim=True)
+    inside = (middle >= lower).logical_and_(middle <= upper).logical_and_(there)
+    midrank = distance.where(inside, -1.0).amax(1, keepdim=True)
     return ks.where(ks >= 0.0, torch.nan), midrank.where(midrank >= 0.0, torch.nan)
 
 

@@ -7,23 +7,26 @@ from typing import Any
 import torch
 
 from weibnb.fitting.torch_body import Body, Influence
+from weibnb.fitting.torch_ordinates import free_to_ask
 
 # Most steps of Newton's method, and after how many a device is asked whether all have converged.
-_STEPS, _ASKED = 60, 8
+STEPS, _ASKED = 60, 8
 
 
 def censored_fit(
     g: torch.Tensor,
     x: torch.Tensor,
-    low: torch.Tensor,
-    high: torch.Tensor,
+    censored: tuple[torch.Tensor, torch.Tensor],
     k: torch.Tensor,
     b: torch.Tensor,
+    *,
+    ask: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
-    """Maximise the likelihood of masses `g` at `x`, with `low` and `high` censored.
+    """Maximise the likelihood of masses `g` at `x`, with so many `censored` below and above.
 
     `weibnb.fitting.kernels.censored_fit` on tensors: `g` and `x` are (matrices, width), the others
-    (matrices, 1). Returns k, b = ln λ, the inverse of the Hessian, and whether it was found.
+    (matrices, 1). Returns k, b = ln λ, the inverse of the Hessian, and whether it was found. If it
+    may not `ask`, a device does all steps.
     """
     origin, b = b, torch.zeros_like(b)
     x = (x - origin).where(g > 0.0, 0.0)
@@ -31,15 +34,16 @@ def censored_fit(
     inverse = (k, k, k)
     converged = torch.zeros_like(k, dtype=torch.bool)
     found, failed = converged, ~(k > 0.0)
-    for step in range(_STEPS):
-        (s1, s2), (h11, h12, h22) = _score(g, x, (begin, end), (low, high), k, b)
+    for step in range(STEPS):
+        (s1, s2), (h11, h12, h22) = _score(g, x, (begin, end), censored, k, b)
         determinant = h11 * h22 - h12 * h12
         failed = failed | ~(found | (determinant > 0.0))
         i11, i12, i22 = h22 / determinant, -h12 / determinant, h11 / determinant
         inverse = (i11, i12, i22)
         found = found | (converged & ~failed)
         settled = found | failed
-        if (step % _ASKED == _ASKED - 1 or k.device.type == "cpu") and bool(settled.all()):
+        now = free_to_ask(k) or (ask and step % _ASKED == _ASKED - 1)
+        if now and bool(settled.all()):
             break
         step_k, step_b = -(i11 * s1 + i12 * s2), -(i12 * s1 + i22 * s2)
         damp = (0.5 * k / step_k.abs()).clamp(max=1.0)

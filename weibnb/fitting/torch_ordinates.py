@@ -6,12 +6,13 @@ F are smooth from end to end, so that one table of each serves every rank of eve
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy import special
+
+from weibnb.counting.transfers import to_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +30,13 @@ _LOWEST, _HIGHEST, _CELLS = -39.0, 3.75, 1024
 _CENTRAL, _MANY = 0.05, 4096
 # Gauss-Legendre nodes of a cell.
 _NODES = 8
+# Tables that were made; a dict, which `torch.compile` can look into.
+_TABLES: dict[tuple[int, torch.device], torch.Tensor] = {}
+
+
+def free_to_ask(tensor: torch.Tensor) -> bool:
+    """Whether a value can be looked at without waiting for a device."""
+    return tensor.device.type == "cpu"
 
 
 def worth(mask: torch.Tensor) -> bool:
@@ -39,12 +47,18 @@ def worth(mask: torch.Tensor) -> bool:
     >>> worth(torch.tensor([False, True]))
     True
     """
-    return mask.device.type != "cpu" or bool(mask.any())
+    return not free_to_ask(mask) or bool(mask.any())
 
 
-@cache
-def _table(power: int, device: torch.device) -> torch.Tensor:
+def table_of(power: int, device: torch.device) -> torch.Tensor:
     """Coefficients of the integral of y^power over F, by cell, lowest first: (4, cells)."""
+    if (power, device) not in _TABLES:
+        _TABLES[power, device] = to_device(_coefficients(power), device)
+    return _TABLES[power, device]
+
+
+def _coefficients(power: int) -> Array:
+    """As of `table_of`."""
     y = np.linspace(_LOWEST, _HIGHEST, round((_HIGHEST - _LOWEST) * _CELLS) + 1)
     t = np.exp(y)
     density = np.exp(y - t)  # dF/dy
@@ -58,7 +72,7 @@ def _table(power: int, device: torch.device) -> torch.Tensor:
     rise, slope = np.diff(integral), y**power * density / _CELLS
     left, right = slope[:-1], slope[1:]  # the cubic through values and slopes at both ends
     coefficients = (integral[:-1], left, 3 * rise - 2 * left - right, left + right - 2 * rise)
-    return torch.from_numpy(np.stack(coefficients)).to(device)
+    return np.stack(coefficients)
 
 
 def _entire_integral(t: Array) -> Array:
@@ -71,13 +85,13 @@ def _entire_integral(t: Array) -> Array:
 
 def _integral(power: int, y: torch.Tensor) -> torch.Tensor:
     """Integral of y^power over F up to an ordinate, but for a constant."""
-    table = _table(power, y.device)
+    table = table_of(power, y.device)
     place = (y - _LOWEST).mul_(_CELLS)
-    cell = place.to(torch.int64)
+    cell = place.to(torch.int64).view(-1)
     place.frac_()
-    total = table[3].take(cell)
+    total = table[3].index_select(0, cell).view(y.shape)
     for coefficients in (table[2], table[1], table[0]):
-        total = coefficients.take(cell).addcmul_(total, place)
+        total = coefficients.index_select(0, cell).view(y.shape).addcmul_(total, place)
     return total
 
 

@@ -2,8 +2,9 @@
 
 `scan` joins reading, counting and fitting; `recorder` does the same for a live model, step by step;
 `check` tells whether a checkpoint is healthy. `locate`, `decompose` and `shared_units` look at the
-weights of `chosen` matrices again; `hyperparameters` finds how a run was trained. `matrices` picks
-the tensors, `listing` bounds their grid, `structure` looks at rows and columns, `results` keeps.
+weights of `chosen` matrices again; `diff` compares two checkpoints (`pairing`, `comparison`);
+`hyperparameters` finds how a run was trained. `matrices` picks the tensors, `listing` bounds their
+grid, `structure` looks at rows and columns, `results` keeps.
 """
 
 import lazy_loader
@@ -13,11 +14,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "check",
         "chosen",
+        "comparison",
         "decompose",
+        "diff",
         "hyperparameters",
         "listing",
         "locate",
         "matrices",
+        "pairing",
         "recorder",
         "results",
         "scan",

@@ -5,26 +5,31 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from weibnb.counting.formats import FORMATS
 from weibnb.fits.build import Matrix
 from weibnb.fits.layout import Source
+from weibnb.fits.on_device import MatrixOnDevice
 from weibnb.fits.schema import NO_EXPERT
 from weibnb.fitting.status import COUNTED, MINIMUM_WEIGHTS
+from weibnb.io.adapters import Adapter, refuse_without_base
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.fused import is_fused, is_transposed, layout_of
 from weibnb.io.guard import watch
 from weibnb.io.limits import DEFAULTS
 from weibnb.io.mapping import check_unchanged, origin_of
+from weibnb.io.names import Names
 from weibnb.io.naming import Role, Skip, identify, tower
 from weibnb.io.safetensors import CheckpointError
 from weibnb.messages import shortened
 from weibnb.scanning.structure import SecondLook
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterator, Mapping
 
+    from weibnb.counting.blocks import CountsOnDevice, LinesOnDevice
     from weibnb.counting.counts import Counts
     from weibnb.counting.dispatch import Counting, Pending
     from weibnb.counting.formats import Bits
@@ -224,23 +229,40 @@ class MatrixInCounting:
         """Whether its weights were read when the counting began."""
         return self.pending is not None and self.pending.was_read
 
+    @property
+    def ready(self) -> bool:
+        """Whether a device has made its counts; waits for nothing."""
+        return self.pending is None or self.pending.ready
+
     def abandon(self) -> bool:
         """Give up what was not begun; True if the counts will come all the same."""
         return self.pending is not None and self.pending.abandon()
 
-    def finish(self) -> Matrix:
-        """Wait for the counts, and check that what was counted is what the file held."""
-        counts, found = None, {}
-        if self.pending is not None:
+    def finish(self, *, in_place: bool = False) -> Matrix | MatrixOnDevice:
+        """Wait for the counts, and check that what was counted is what the file held.
+
+        They stay on the device that made them if they may be `in_place` and are on one alone.
+        """
+        there, counts, found = self._in_place() if in_place else None, None, {}
+        if there is not None:
+            found = {} if self.look is None else self.look.for_zeros(there[0].zeros)
+        elif self.pending is not None:
             counts = self.pending.result()
             found = {} if self.look is None else self.look(counts, self.pending.lines)
         self.look = None
         try:
             check_unchanged(self.origin)
         except CheckpointError as err:
-            self.problem, counts, found = str(err), None, {}
+            self.problem, there, counts, found = str(err), None, None, {}
         status: Status = "unreadable" if self.problem else self.tensor.status
-        return self.tensor.matrix(self.source, self.expert, status, counts, **found)
+        matrix = self.tensor.matrix(self.source, self.expert, status, counts, **found)
+        return matrix if there is None else MatrixOnDevice(matrix, *there)
+
+    def _in_place(self) -> tuple[CountsOnDevice, LinesOnDevice | None] | None:
+        """Wait for counts and lines on one device, if there are any and none must come back."""
+        if self.pending is None or (self.look is not None and self.look.at_all):
+            return None
+        return self.pending.in_place()
 
 
 def list_matrices(planned: Planned, limits: Limits = DEFAULTS, *, fused: Fused = "keep") -> Listing:
@@ -251,24 +273,28 @@ def list_matrices(planned: Planned, limits: Limits = DEFAULTS, *, fused: Fused =
     try:
         if isinstance(planned.checkpoint, CheckpointError):
             raise planned.checkpoint
+        if isinstance(planned.checkpoint, (str, os.PathLike)):
+            refuse_without_base(Path(planned.checkpoint))
         checkpoint = open_checkpoint(
             planned.checkpoint, max_tensors=limits.max_tensors, max_header=limits.max_header
         )
         fingerprint = checkpoint.fingerprint
-        tensors, left = choose_tensors(checkpoint, fused)
+        tensors, left = choose_tensors(checkpoint, fused, planned.names)
         check_number_of_matrices(checkpoint, tensors, limits)
     except CheckpointError as err:
         given = planned.checkpoint
+        given = given.path if isinstance(given, Adapter) else given
         path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else err.path
         source = Source(planned.model, planned.step, path, "", {}, str(err), [])
         return Listing(source, None, [], err)
-    left += [_note(text) for text in (*checkpoint.notes, planned.note) if text]
+    notes = (*checkpoint.notes, checkpoint.unmerged, planned.note)
+    left += [_note(text) for text in notes if text]
     about = (checkpoint.source, fingerprint, checkpoint.config, "", left, checkpoint.identity)
     return Listing(Source(planned.model, planned.step, *about), checkpoint, tensors)
 
 
 def choose_tensors(
-    checkpoint: Checkpoint, fused: Fused = "keep"
+    checkpoint: Checkpoint, fused: Fused = "keep", names: Names | None = None
 ) -> tuple[list[WeightTensor], list[dict[str, Any]]]:
     """Part the tensors of a checkpoint into weight matrices, and the rest with its reason.
 
@@ -277,9 +303,7 @@ def choose_tensors(
     cell holds does not depend on `fused`.
     """
     unreadable = dict(checkpoint.problems)
-    roles = _one_tower_needs_no_prefix(
-        {name: identify(name, info.shape) for name, info in checkpoint.tensors.items()}
-    )
+    roles = _roles(checkpoint, names or Names())
     chosen: list[WeightTensor] = []
     left: list[dict[str, Any]] = []
     taken: dict[tuple[int, str], dict[int | None, str]] = {}
@@ -310,6 +334,35 @@ def choose_tensors(
         return chosen, left
     chosen, notes = _with_parts(chosen, checkpoint, whole=fused == "both")
     return chosen, left + notes
+
+
+def _roles(checkpoint: Checkpoint, names: Names) -> dict[str, Role | Skip]:
+    """Tell what each tensor is; a component of the user's own keeps its prefix."""
+    tensors = checkpoint.tensors
+    placed = {
+        name: names.identify(name, info.shape)
+        for name, info in tensors.items()
+        if names.places(name, info.shape)
+    }
+    known = {name: identify(name, i.shape) for name, i in tensors.items() if name not in placed}
+    found = _one_tower_needs_no_prefix(known) | placed
+    _check_places(found, placed)
+    return {name: found[name] for name in tensors}
+
+
+def _check_places(roles: Mapping[str, Role | Skip], placed: Container[str]) -> None:
+    """Raise if a pattern of the user puts a tensor where another is."""
+    there: dict[tuple[int, str, int | None], str] = {}
+    for name, role in roles.items():
+        if isinstance(role, Role):
+            first = there.setdefault((role.layer, role.component, role.expert), name)
+            if first != name and (name in placed or first in placed):
+                raise ValueError(
+                    f"`names` must give each matrix a place of its own, but "
+                    f"`{shortened(first, 200)}` and `{shortened(name, 200)}` would both be layer "
+                    f"{role.layer} of {role.component!r}. Give them different components, or "
+                    r"find the layer with `re:...(?P<layer>\d+)...`."
+                )
 
 
 def _with_parts(

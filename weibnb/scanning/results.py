@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -10,6 +11,7 @@ import numpy as np
 
 from weibnb.fits.build import estimate, pending
 from weibnb.fits.layout import lay_out
+from weibnb.fits.on_device import FitsOnDevice, MatrixOnDevice
 from weibnb.fits.schema import FIELDS, escape
 from weibnb.fits.store import Store
 from weibnb.fits.store_reading import open_store
@@ -20,7 +22,7 @@ from weibnb.scanning.structure import Structure
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import torch
     import xarray as xr
@@ -52,12 +54,15 @@ class Results:
 
     Parameters
     ----------
-    trim, estimator, experts, keep_counts, workers, structure, fields
+    trim, estimator, experts, keep_counts, workers, structure, fields, names
         As in `weibnb.scan`.
     fitted_on : torch.device, optional
-        Where torch fits; by default compiled code does.
+        Where torch fits what was counted on the host, and by default compiled code does; what was
+        counted on a device is fitted there then.
     store : path, optional
         The store that keeps them, beyond the end of the process; by default memory does.
+    ask : bool
+        Whether a fit may ask a device if it is done, as of `weibnb.fits.on_device.FitsOnDevice`.
     """
 
     def __init__(
@@ -72,6 +77,8 @@ class Results:
         store: str | os.PathLike[str] | None,
         structure: bool,
         fields: bool,
+        names: Mapping[str, str] | None = None,
+        ask: bool = True,
     ) -> None:
         self._trim, self._estimator = trim, estimator
         self._experts: Literal["median", "each"] = experts
@@ -81,7 +88,8 @@ class Results:
         if structure:
             self.structure = Structure(fields, trim, estimator, self._workers)
         self._fields = fields
-        self._fitted_on = fitted_on
+        self._fitted_on, self._ask = fitted_on, ask
+        self._names = json.dumps(dict(names)) if names else ""
         self.store: Store | None = None
         if store is not None:
             self.store = Store(
@@ -92,13 +100,15 @@ class Results:
                 keep_counts=keep_counts,
                 fields=fields,
                 backend=backend_name(fitted_on),
+                names=self._names,
             )
         self._sources: dict[Key, Source] = {}
         self._cells: dict[Key, set[Cell]] = {}
         self._listings: dict[Key, Listing] = {}
         self._open: dict[Key, set[Cell]] = {}
         self._columns: list[dict[str, NDArray[Any]]] = []
-        self._batch: list[Matrix] = []
+        self._batch: list[Matrix | MatrixOnDevice] = []
+        self._in_fitting: list[FitsOnDevice] = []
         self._bytes = 0
         self._flushed = time.monotonic()
         self.done = 0
@@ -117,7 +127,14 @@ class Results:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to give."""
-        return not (self._columns or self._batch if self.store is None else self._sources)
+        if self.store is not None:
+            return not self._sources
+        return not (self._columns or self._batch or self._in_fitting)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether counts on a device are to stay there."""
+        return self._fitted_on is not None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -143,22 +160,32 @@ class Results:
             self._listings[key], self._open[key] = listing, set(cells)
         return cells
 
-    def add(self, matrix: Matrix) -> None:
-        """Take over a matrix that was counted; a batch is kept at least twice a second."""
+    def add(self, matrix: Matrix | MatrixOnDevice) -> None:
+        """Take over a matrix that was counted; a batch is fitted at least twice a second."""
         self._batch.append(matrix)
         self.done += 1
         self._bytes += 0 if matrix.lines is None else matrix.lines.nbytes
         waited = time.monotonic() - self._flushed
         full = len(self._batch) >= _BATCH_MATRICES or self._bytes >= _BATCH_BYTES
         if full or waited > _BATCH_SECONDS:
-            self.flush()
+            self.flush(wait=False)
 
-    def flush(self) -> None:
-        """Fit and keep what was counted; signals wait until that is done."""
+    def flush(self, *, wait: bool = True) -> None:
+        """Fit and keep what was counted; signals wait until that is done.
+
+        Without `wait` fits on a device are begun, and kept by a later call that finds them done.
+        """
         with held():
             batch, self._batch, self._bytes = self._batch, [], 0
-            if batch:
-                self._keep(batch, self._fit(batch))
+            there = [matrix for matrix in batch if isinstance(matrix, MatrixOnDevice)]
+            here = [matrix for matrix in batch if not isinstance(matrix, MatrixOnDevice)]
+            if there:
+                self._in_fitting.append(self._fit_in_place(there))
+            if here:
+                self._keep(here, self._fit(here))
+            while self._in_fitting and (wait or self._in_fitting[0].done):
+                fits = self._in_fitting.pop(0)
+                self._keep(fits.matrices, self._chosen(fits.columns()))
             self._flushed = time.monotonic()
 
     def fits(self, wanted: Callable[[Key], bool]) -> xr.Dataset:
@@ -174,7 +201,9 @@ class Results:
                 return open_store(
                     self.store.path, wanted=wanted, cells=self._cells, experts=self._experts
                 )
-            return self._in_memory().assign_attrs(backend=backend_name(self._fitted_on))
+            about = {"backend": backend_name(self._fitted_on)}
+            about |= {"names": self._names} if self._names else {}
+            return self._in_memory().assign_attrs(about)
 
     def _in_memory(self) -> xr.Dataset:
         """Lay out what was fitted, and what is open of the checkpoints that were reached."""
@@ -204,6 +233,20 @@ class Results:
             workers=self._workers,
             fitted_on=self._fitted_on,
         )
+        return self._chosen(columns)
+
+    def _fit_in_place(self, batch: Sequence[MatrixOnDevice]) -> FitsOnDevice:
+        """Begin to fit what was counted on devices."""
+        return FitsOnDevice(
+            batch,
+            trim=self._trim,
+            estimator=self._estimator,
+            keep_counts=self._keep_counts,
+            ask=self._ask,
+        )
+
+    def _chosen(self, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Drop the columns that were not asked for."""
         for name in () if self._fields else FIELDS:
             del columns[name]
         if not self._keep_counts:

@@ -66,19 +66,29 @@ class SecondLook:
 
     def __call__(self, counts: Counts, lines: Lines | None) -> dict[str, Any]:
         """Look again where it is due; give the attributes of `weibnb.fits.build.Matrix`."""
-        dead = self._dead(counts)
         fields: list[Any] = [None, None]
-        if self.structure.fields and self.bits is not None and self.bits.size:
+        if self.at_all and self.bits is not None:
             lines, fields = self._look_at_all(self.bits, counts, lines)
         if self.transposed:
-            dead, fields = dead[::-1], fields[::-1]
-        names = ("dead_rows", "dead_cols", "row_rms", "col_rms")
-        found = dict(zip(names, (*dead, *fields), strict=True))
-        return found | {"lines": lines, "transposed": self.transposed}
+            fields = fields[::-1]
+        row_rms, col_rms = fields
+        found = self.for_zeros(counts.zeros)
+        return found | {"row_rms": row_rms, "col_rms": col_rms, "lines": lines}
 
-    def _dead(self, counts: Counts) -> tuple[int, int]:
+    @property
+    def at_all(self) -> bool:
+        """Whether all rows and columns are looked at, for which counts must be on the host."""
+        return self.structure.fields and self.bits is not None and self.bits.size > 0
+
+    def for_zeros(self, zeros: int) -> dict[str, Any]:
+        """Look for rows and columns of zeros; give what is known without counts and lines."""
+        dead = self._dead(zeros)
+        dead_rows, dead_cols = dead[::-1] if self.transposed else dead
+        return {"dead_rows": dead_rows, "dead_cols": dead_cols, "transposed": self.transposed}
+
+    def _dead(self, zeros: int) -> tuple[int, int]:
         """Count rows and columns of zeros, which only enough zeros can fill; -1 if unknown."""
-        if counts.zeros < max(min(self.shape), 1):
+        if zeros < max(min(self.shape), 1):
             return 0, 0
         if self.bits is None:
             return -1, -1

@@ -1,0 +1,171 @@
+"""One pass over two matrices, against numpy in float64 on the whole of them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from weibnb.counting import changes
+from weibnb.counting.changes import MatrixChange, PendingChange, Side
+from weibnb.counting.dispatch import count_magnitudes
+from weibnb.counting.lines import lines_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+TYPES: dict[str, Any] = {
+    "BF16": ml_dtypes.bfloat16,
+    "F16": np.float16,
+    "F32": np.float32,
+    "F64": np.float64,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+}
+NAMES = {np.dtype(kind): name for name, kind in TYPES.items()}
+
+
+def side(weights: Array) -> Side:
+    flat = np.ascontiguousarray(weights).reshape(-1)
+    return Side(flat.view(f"u{flat.itemsize}"), NAMES[weights.dtype])
+
+
+def compare(before: Array, after: Array, workers: int = 2) -> MatrixChange:
+    shape = (before.shape[0], before.shape[1])
+    with ThreadPoolExecutor(workers) as pool:
+        pending = PendingChange(pool, side(before), side(after), shape=shape, workers=workers)
+        return pending.result()
+
+
+def pair(shape: tuple[int, int] = (60, 50), size: float = 0.1) -> tuple[Array, Array]:
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=shape)
+    return base, base + size * rng.normal(size=shape)
+
+
+def held_against_numpy(found: MatrixChange, before: Array, after: Array) -> None:
+    """Everything that one pass finds, from values as float64."""
+    a, b = before.astype("f8"), after.astype("f8")
+    finite = np.isfinite(a) & np.isfinite(b)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    assert found.size == a.size
+    assert found.changed == np.count_nonzero(~same)
+    with np.errstate(invalid="ignore"):
+        d = b - a
+    inside = np.where(finite, d, 0.0)
+    assert found.change == count_magnitudes(np.where(finite, d, np.nan))
+    a, b = (np.where(finite, w, 0.0) / found.unit for w in (a, b))
+    expected = [((b - a) ** 2).sum(), (a**2).sum(), (b**2).sum(), (a * b).sum()]
+    np.testing.assert_allclose(found.squares, expected, rtol=1e-12, atol=1e-300)
+    at = int(np.abs(inside).argmax())
+    assert found.largest_at == (at if inside.any() else -1)
+    assert found.change.largest == np.abs(inside).max(initial=0.0)
+
+
+@pytest.mark.parametrize(("before", "after"), list(product(TYPES, TYPES)))
+def test_every_pair_of_formats(before: str, after: str) -> None:
+    a, b = (w.astype(TYPES[name]) for w, name in zip(pair(), (before, after), strict=True))
+    a[3, :5], b[4, :7], b[3, 0] = np.nan, np.nan, np.nan
+    a[7, :4], b[7, :4] = 0.0, -0.0
+    if before != "F8_E4M3":  # it has no infinity
+        a[5, :3] = np.inf
+        b[5, 2] = np.inf if after != "F8_E4M3" else 1
+    found = compare(a, b)
+    held_against_numpy(found, a, b)
+    assert not found.identical
+    for weights, counts in ((a, found.before), (b, found.after)):
+        assert counts == count_magnitudes(side(weights).bits.view(weights.dtype).astype("f8")) or (
+            weights.dtype.itemsize >= 4
+        )
+
+
+def test_lines_are_those_of_both_sides_and_of_the_difference() -> None:
+    a, b = (w.astype("f4") for w in pair((90, 70)))
+    found = compare(a, b)
+    assert found.lines is not None
+    for lines, weights in zip(found.lines, (a, b, b.astype("f8") - a), strict=True):
+        expected = lines_of(side(weights).bits, NAMES[weights.dtype], (90, 70))
+        np.testing.assert_array_equal(lines.rows, expected.rows)
+        np.testing.assert_array_equal(lines.columns, expected.columns)
+    assert compare(a[:7], b[:7]).lines is None
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_a_copy_is_zero_exactly(name: str) -> None:
+    weights = pair()[0].astype(TYPES[name])
+    weights[0, :3] = np.nan
+    found = compare(weights, weights.copy())
+    assert (found.changed, found.squares[0], found.largest_at) == (0, 0.0, -1)
+    assert found.squares[1] == found.squares[2] == found.squares[3]
+    assert found.change.n == 0
+    assert found.identical
+
+
+def test_a_zero_that_changes_its_sign_and_another_nan_are_no_change_but_other_bits() -> None:
+    weights = pair()[0].astype("f4")
+    weights[0, 0], weights[0, 1] = 0.0, np.nan
+    other = weights.copy()
+    other[0, 0] = -0.0
+    other.view("u4")[0, 1] ^= 1
+    found = compare(weights, other)
+    assert found.changed == 0
+    assert not found.identical
+    assert compare(weights, weights.astype("f8")).changed == 0
+    assert not compare(weights, weights.astype("f8")).identical
+
+
+def test_pieces_chunks_and_blocks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = (w.astype(ml_dtypes.bfloat16) for w in pair((301, 97)))
+    b[200, 13] = 9
+    whole = compare(a, b)
+    monkeypatch.setattr(changes, "_PIECE", 5000)
+    monkeypatch.setattr(changes, "_CHUNK", 3000)
+    for workers in (1, 3):
+        found = compare(a, b, workers)
+        held_against_numpy(found, a, b)
+        assert found.change == whole.change
+        assert (found.before, found.after) == (whole.before, whole.after)
+    assert found.largest_at == 200 * 97 + 13
+
+
+def test_the_first_of_equal_differences_is_the_largest() -> None:
+    weights = np.zeros((40, 4000), "f4")
+    other = weights.copy()
+    other[3, 100], other[30, 7] = -2, 2
+    assert compare(weights, other).largest_at == 3 * 4000 + 100
+
+
+@pytest.mark.parametrize("scale", [1e-290, 1e290])
+def test_squares_of_float64_stay_in_range(scale: float) -> None:
+    a, b = (w * scale for w in pair())
+    found = compare(a, b)
+    held_against_numpy(found, a, b)
+    assert 0 < found.squares[0] < np.inf
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from(["f2", "f4", "f8"]), st.sampled_from(["f2", "f4", "f8"]))
+def test_any_values(data: st.DataObject, before: str, after: str) -> None:
+    a, b = (
+        data.draw(arrays.arrays(kind, (9, 11), elements=arrays.from_dtype(np.dtype(kind))))
+        for kind in (before, after)
+    )
+    with np.errstate(over="ignore"):
+        if not np.isfinite(b.astype("f8") - a.astype("f8")).all():
+            return  # differences of the largest float64 overflow
+    held_against_numpy(compare(a, b), a, b)
+
+
+def test_nothing_is_nothing() -> None:
+    found = compare(np.empty((0, 4), "f4"), np.empty((0, 4), "f4"))
+    assert (found.size, found.changed, found.largest_at) == (0, 0, -1)
+    assert found.identical

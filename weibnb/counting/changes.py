@@ -1,0 +1,372 @@
+"""Bit patterns of a matrix before and after -> how its weights differ, in one pass over both.
+
+A piece is counted on both sides, and read again while the cache holds it: as values, whose
+differences are counted as float64.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from weibnb.compiled import compiled, compiled_inline, compiled_sums
+from weibnb.counting.counts import from_counters
+from weibnb.counting.cpu import Tally, count_bits, merged, take
+from weibnb.counting.formats import FORMATS, LABEL_SHIFT, LABELS, decode
+from weibnb.counting.lines import FEWEST, LinesInCopying, copy_lines
+from weibnb.counting.squares import plain_rule
+from weibnb.parallel import slices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor, Future
+
+    from numpy.typing import NDArray
+
+    from weibnb.counting.counts import Counts
+    from weibnb.counting.formats import Bits, Format
+    from weibnb.counting.lines import Lines
+
+    Numbers = NDArray[np.float64]
+
+# Weights of a task; of these that are compared while the second cache holds them and their
+# differences; and those that the first cache holds.
+_PIECE, _CHUNK, _BLOCK = 1 << 20, 1 << 15, 2048
+# Pieces that may wait for each thread.
+_WAITING = 32
+_DIFFERENCE = FORMATS["F64"]
+_MAGNITUDE, _NOTHING = np.uint64((1 << 63) - 1), np.uint64((1 << 64) - 1)
+_INFINITY, _NAN = np.uint32(0x7F800000), np.uint32(0x7FC00000)
+# What a loop sums up: four squares, weights that moved, that are not finite, and those of the
+# latter that changed.
+_SUMS = 7
+
+_spare = threading.local()  # the scratch memory of each thread
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A matrix: its bits in the order of storage, in one dimension, and their format."""
+
+    bits: Bits
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MatrixChange:
+    """How a matrix differs before and after.
+
+    Attributes
+    ----------
+    before, after, change : Counts
+        How often each magnitude occurs in W, in W' and in ΔW = W' - W, in which a weight that is
+        not finite on either side is NaN.
+    lines : tuple of Lines, or None
+        The same rows and columns of each of them, as stored.
+    size, changed : int
+        Weights, and those whose value differs: 0 and -0 are one value, and so are all NaN.
+    squares : tuple of float
+        Sums of ΔW², W², W'² and W W' over finite weights, in `unit`².
+    unit : float
+        Power of two: 1 unless squares of float64 weights would be out of range.
+    largest_at : int
+        Number of the weight with the largest |Δw|, -1 where nothing moved.
+    identical : bool
+        Whether every bit is the same, and the format.
+    """
+
+    before: Counts
+    after: Counts
+    change: Counts
+    lines: tuple[Lines, Lines, Lines] | None
+    size: int
+    changed: int
+    squares: tuple[float, float, float, float]
+    unit: float
+    largest_at: int
+    identical: bool
+
+
+class _Piece(NamedTuple):
+    """What was found in a piece."""
+
+    before: Tally
+    after: Tally
+    change: Tally
+    sums: Numbers
+    largest_at: int
+    identical: bool
+
+
+class PendingChange:
+    """A matrix that threads compare piece by piece; a small one is compared at once.
+
+    Parameters
+    ----------
+    pool : Executor
+        Threads.
+    before, after : Side
+        Of the same number of weights.
+    shape : tuple of int
+        Rows and columns as stored, the same on both sides.
+    workers : int
+        Number of threads.
+    """
+
+    def __init__(
+        self, pool: Executor, before: Side, after: Side, *, shape: tuple[int, int], workers: int
+    ) -> None:
+        self._sides, self._size = (before, after), before.bits.size
+        self._unit = _unit_of(before, after)
+        self._copying: list[LinesInCopying] = []
+        if min(shape) >= FEWEST:
+            dtypes = before.dtype, after.dtype, _DIFFERENCE.name
+            self._copying = [LinesInCopying(dtype, shape) for dtype in dtypes]
+        parts = slices(self._size, _PIECE)
+        self.load = len(parts) / (_WAITING * workers)
+        self._found: list[_Piece] = []
+        self._pieces: list[Future[_Piece]] = []
+        if len(parts) == 1:
+            self._found = [self._compare(parts[0])]
+        else:
+            self._pieces = [pool.submit(self._compare, part) for part in parts]
+
+    def result(self) -> MatrixChange:
+        """Wait for the pieces, and add them up."""
+        found = self._found or [piece.result() for piece in self._pieces]
+        self._pieces = []
+        sums = np.sum([piece.sums for piece in found], axis=0)
+        moved, nonfinite, nonfinite_changed = sums[4:].astype(int).tolist()
+        change = merged([piece.change for piece in found])
+        counts = from_counters(
+            _DIFFERENCE,
+            change.occupied,
+            change.counts,
+            (self._size - moved - nonfinite, nonfinite, 0),
+            inexact=change.bits_seen & ((1 << LABEL_SHIFT) - 1) != 0,
+            largest=change.largest,
+        )
+        dd, aa, bb, ab = sums[:4].tolist()
+        lines = [copying.lines for copying in self._copying]
+        return MatrixChange(
+            merged([piece.before for piece in found]).finish(),
+            merged([piece.after for piece in found]).finish(),
+            counts,
+            (lines[0], lines[1], lines[2]) if lines else None,
+            self._size,
+            moved + nonfinite_changed,
+            (dd, aa, bb, ab),
+            self._unit,
+            max(found, key=lambda piece: piece.change.largest).largest_at,
+            all(piece.identical for piece in found),
+        )
+
+    def abandon(self) -> None:
+        """Give up the pieces that were not begun."""
+        for piece in self._pieces:
+            piece.cancel()
+
+    def _compare(self, part: slice) -> _Piece:
+        """Count a piece on both sides, and compare it."""
+        before, after = (Side(side.bits[part], side.dtype) for side in self._sides)
+        copying: list[Any] = self._copying or [None] * 3
+        tallies = [
+            count_bits(side.bits, side.dtype, lines, part.start)
+            for side, lines in zip((before, after), copying, strict=False)
+        ]
+        scratch = vars(_spare).pop("scratch", None) or _Scratch()
+        sums, seen = np.zeros(_SUMS), np.array([0, _NOTHING, 0, 0], np.uint64)
+        read, scale = scratch.reader(before, after), 1 / self._unit
+        for chunk in slices(before.bits.size, _CHUNK):
+            start = part.start + (chunk.start or 0)
+            one, other = read(chunk)
+            difference = scratch.difference[: one.size]
+            _compare_chunk(one, other, start, scale, difference, scratch.counters, sums, seen)
+            if copying[2] is not None:
+                copy_lines(difference.view(np.uint64), copying[2].after(start))
+        tally = _tally(scratch.counters, seen, before.bits.size)
+        _spare.scratch = scratch  # not if anything failed: its counters may not be zero then
+        same = before.dtype == after.dtype and not (sums[4] or sums[6])
+        same = same and np.array_equal(before.bits, after.bits)
+        return _Piece(tallies[0], tallies[1], tally, sums, int(seen[3]) - 1, same)
+
+
+class _Scratch:
+    """Memory of a thread: counters, which are zero between two pieces, values and differences."""
+
+    def __init__(self) -> None:
+        self.counters = np.zeros(LABELS, np.uint32)
+        self.difference = np.empty(_CHUNK)
+        self._words = np.empty((2, _CHUNK), np.uint32)
+
+    def reader(self, before: Side, after: Side) -> Callable[[slice], tuple[Any, Any]]:
+        """Make what reads a chunk of both sides: as float32, or float64 if either is stored so."""
+        sides = before, after
+        if _DIFFERENCE.name in (before.dtype, after.dtype):
+            return lambda chunk: (_read_wide(before, chunk), _read_wide(after, chunk))
+        rules = [(*plain_rule(s.dtype), *_ends_of(FORMATS[s.dtype])) for s in sides]
+
+        def read(chunk: slice) -> tuple[Any, Any]:
+            found = []
+            for side, words, rule in zip(sides, self._words, rules, strict=True):
+                bits = side.bits[chunk]
+                values = words.view(np.float32)[: bits.size]
+                _read(bits, *rule, words[: bits.size], values)
+                found.append(values)
+            return found[0], found[1]
+
+        return read
+
+
+def _read_wide(side: Side, chunk: slice) -> Numbers:
+    """Read a chunk as float64."""
+    return decode(side.bits[chunk], side.dtype)
+
+
+def _ends_of(form: Format) -> tuple[np.uint32, np.uint32]:
+    """Give the pattern of infinity, and how far the sign of a pattern is from that of 32 bits."""
+    return np.uint32(form.infinity << form.shift), np.uint32(32 - 8 * form.bits.itemsize)
+
+
+def _unit_of(before: Side, after: Side) -> float:
+    """Give the power of two in which the squares of a matrix stay in range."""
+    largest = 1.0
+    for side in (before, after):
+        if side.dtype == _DIFFERENCE.name:
+            values = np.abs(side.bits.view(np.float64))
+            found = float(values.max(initial=0.0, where=np.isfinite(values)))
+            largest = max(largest, found) if largest != 1.0 else found or 1.0
+    if 1e-70 < largest < 1e70:
+        return 1.0
+    return math.ldexp(1.0, min(max(math.frexp(largest)[1], -1000), 1023))
+
+
+def _tally(counters: Any, seen: Any, size: int) -> Tally:
+    """Take what was counted of a piece, zeros apart, and leave the counters at zero."""
+    union, least, largest, _ = map(int, seen)
+    counters[0] = 0
+    first, last = (least + 1) >> LABEL_SHIFT, largest >> LABEL_SHIFT
+    stop = last + 1 if largest else first
+    occupied, counts = take(counters, min(first, stop), stop, min(size, LABELS))
+    return Tally(_DIFFERENCE, occupied, counts, bits_seen=union, largest=largest)
+
+
+@compiled
+def _read(
+    bits: Any,
+    mask: Any,
+    limit: Any,
+    shift: Any,
+    factor: Any,
+    infinity: Any,
+    above: Any,
+    words: Any,
+    values: Any,
+) -> None:
+    """Read patterns of 32 bits or fewer as float32; `values` are the memory of `words`."""
+    sign = mask + np.uint32(1)
+    if factor == np.float32(1):  # BF16 and F32
+        for i in range(bits.size):
+            words[i] = np.uint32(bits[i]) << above
+        return
+    for i in range(bits.size):
+        words[i] = (np.uint32(bits[i]) & mask) << shift
+    for i in range(bits.size):
+        values[i] *= factor
+    for i in range(bits.size):
+        word = np.uint32(bits[i])
+        magnitude = word & mask
+        outside = _INFINITY if magnitude == infinity else _NAN
+        words[i] = (words[i] if magnitude < limit else outside) | (word & sign) << above
+
+
+@compiled_sums
+def _differ(one: Any, other: Any, scale: Any, difference: Any) -> Any:
+    """Subtract values, and sum squares and products."""
+    dd, aa, bb, ab = 0.0, 0.0, 0.0, 0.0
+    for i in range(difference.size):
+        a, b = np.float64(one[i]), np.float64(other[i])
+        difference[i] = b - a
+        a, b = a * scale, b * scale
+        dd += (b - a) * (b - a)
+        aa += a * a
+        bb += b * b
+        ab += a * b
+    return dd, aa, bb, ab
+
+
+@compiled
+def _without_nonfinite(one: Any, other: Any) -> Any:
+    """Set weights that are not finite on either side to 0 on both; count them, and what changed."""
+    nonfinite, changed = 0, 0
+    for i in range(one.size):
+        a, b = one[i], other[i]
+        if not (np.isfinite(a) and np.isfinite(b)):
+            nonfinite += 1
+            changed += not (a == b or (np.isnan(a) and np.isnan(b)))
+            one[i], other[i] = 0, 0
+    return nonfinite, changed
+
+
+@compiled_inline
+def _look(patterns: Any) -> Any:
+    """Give the union of magnitudes, the smallest less 1 but for zeros, the largest, and zeros."""
+    union, least, largest, zeros = np.uint64(0), _NOTHING, np.uint64(0), 0
+    for i in range(patterns.size):
+        magnitude = patterns[i] & _MAGNITUDE
+        union |= magnitude
+        least, largest = min(least, magnitude - np.uint64(1)), max(largest, magnitude)
+        zeros += magnitude == 0
+    return union, least, largest, zeros
+
+
+@compiled_inline
+def _find(patterns: Any, wanted: Any) -> int:
+    """Give the number of the first pattern of this magnitude."""
+    for i in range(patterns.size):
+        if patterns[i] & _MAGNITUDE == wanted:
+            return i
+    return -1
+
+
+@compiled
+def _compare_chunk(
+    one: Any,
+    other: Any,
+    start: Any,
+    scale: Any,
+    difference: Any,
+    counters: Any,
+    sums: Any,
+    seen: Any,
+) -> None:
+    """Compare two chunks of values: differences and counters, sums, and what was seen of them.
+
+    The latter are the union of patterns, the smallest less 1, the largest, and where it is plus 1.
+    """
+    patterns = difference.view(np.uint64)
+    for at in range(0, one.size, _BLOCK):
+        a, b = one[at : at + _BLOCK], other[at : at + _BLOCK]
+        d, pattern = difference[at : at + _BLOCK], patterns[at : at + _BLOCK]
+        found = _differ(a, b, scale, d)
+        if not np.isfinite(found[0] + found[1] + found[2]):
+            nonfinite, changed = _without_nonfinite(a, b)
+            sums[5] += nonfinite
+            sums[6] += changed
+            found = _differ(a, b, scale, d)
+        for i in range(4):
+            sums[i] += found[i]
+        union, least, largest, zeros = _look(pattern)
+        sums[4] += a.size - zeros
+        if zeros == a.size:
+            continue
+        for i in range(pattern.size):
+            counters[(pattern[i] & _MAGNITUDE) >> np.uint64(LABEL_SHIFT)] += np.uint32(1)
+        seen[0] |= union
+        seen[1] = min(seen[1], least)
+        if largest > seen[2]:
+            seen[2], seen[3] = largest, start + at + _find(pattern, largest) + 1
