@@ -26,6 +26,14 @@ LOG = logging.getLogger("mkdocs.hooks.weibnb")
 MATHEMATICS = re.compile(
     r"(?P<code>```.*?```|`[^`\n]+`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.DOTALL
 )
+#: Widgets have no kernel here, and what would draw them comes from another server.
+WIDGETS = re.compile(
+    r"<script(?: type=\"application/vnd\.jupyter\.widget-\w+\+json\">"
+    r"|>\s*\(function\(\) \{\s*function addWidgetsRenderer\b).*?</script>",
+    re.DOTALL,
+)
+#: Where scripts would take other scripts from.
+ELSEWHERE = re.compile(r"https?://(?:unpkg|cdn)[\w./@-]*")
 #: Attributes by which a page loads something as it opens.
 LOADS = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src"}
 
@@ -58,6 +66,7 @@ def for_the_site(text: str) -> str:
             source = re.sub(
                 r"^#+ .*$", lambda line: line[0].replace("`", ""), source, flags=re.MULTILINE
             )
+            source = re.sub(r" · \[this page with its plots\]\([^)]*\)", "", source)
             source = re.sub(r"!\[(\w+)\]\(https?:[^)]*\)", r"\1", source)  # badges
             source = re.sub(r"\]\((\w+)\.ipynb", r"](../\1/", source)
             source = re.sub(r"\]\(\.\./docs/([\w/]+)\.md", r"](../../\1/", source)
@@ -82,6 +91,11 @@ def title_of(text: str) -> str:
     return match[1].replace("`", "").strip() if match else ""
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """Leave out what would bring a notebook's widgets to life; their pictures stay."""
+    return WIDGETS.sub("", output)
+
+
 class Page(HTMLParser):
     """What a page loads, links to and can be linked at."""
 
@@ -100,6 +114,11 @@ class Page(HTMLParser):
             self.loaded.append(values[LOADS[tag]])
         elif tag == "a" and "href" in values:
             self.linked.append(values["href"])
+
+    def handle_data(self, data: str) -> None:
+        """Take note of what a script would load."""
+        if self.cdata_elem == "script":
+            self.loaded += ELSEWHERE.findall(data)
 
 
 def on_post_build(config: Any) -> None:

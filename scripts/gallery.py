@@ -1,6 +1,6 @@
 """Draw the gallery from the packaged demo: docs/gallery.md and a picture of each chart.
 
-Needs ``pip install 'weibnb[charts]' pillow``; run ``python scripts/gallery.py``.
+Needs Pillow; run ``python scripts/gallery.py``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ notebook each mark has a tooltip with the numbers of its matrix.
 import weibnb as wb
 from weibnb import charts
 
-fits = wb.scan({"demo": "weibnb/data/demo"})
+fits = wb.scan(wb.demo_checkpoints())
 ```
 """
 #: Name of the picture, the call, and what it shows.
@@ -102,7 +102,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     "decomposition": (
         (
             'pair = fits.sel(layer=[0], component=["v_proj", "o_proj"], step=[7000])\n'
-            'charts.decomposition(wb.decompose("weibnb/data/demo", fits=pair))'
+            "charts.decomposition(wb.decompose(wb.demo_checkpoints(), fits=pair))"
         ),
         "Why k is low: what unequal rows and columns take from it, and the core.",
     ),

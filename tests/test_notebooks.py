@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BINDER = "https://mybinder.org/v2/gh/weibnb/weibnb/HEAD?urlpath=lab/tree/notebooks/"
+SITE = "https://weibnb.github.io/weibnb/tutorials/"
 WITHOUT_TORCH = ("03_", "07_")
+WITH_CHECKS_IN_SIGHT = ("03_", "07_")
 SECONDS_A_CELL = 240
 # Run first in a kernel: torch is then nowhere to be found, also for importlib.util.find_spec.
 HIDE_TORCH = """
@@ -77,8 +79,20 @@ def test_first_cell_has_a_title_and_the_badge_of_its_own_notebook(path: Path) ->
     first = read(path).cells[0]
     assert first.cell_type == "markdown"
     assert first.source.startswith("# ")
-    targets = [link for link in re.findall(r"\]\(([^)]+)\)", first.source) if "/v2/" in link]
-    assert targets == [f"{BINDER}{path.name}"]
+    links = re.findall(r"\]\(([^)]+)\)", first.source)
+    assert [link for link in links if "/v2/" in link] == [f"{BINDER}{path.name}"]
+    on_the_site = [f"{SITE}{path.stem}/"] if path.name[0].isdigit() else []
+    assert [link for link in links if link.startswith(SITE)] == on_the_site
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_asserts_stand_in_collapsed_cells(path: Path) -> None:
+    if path.name.startswith(WITH_CHECKS_IN_SIGHT):
+        return
+    for cell in read(path).cells:
+        checks = re.search(r"^assert ", cell.source, re.MULTILINE) is not None
+        assert checks == ("check" in cell.metadata.get("tags", [])), cell.id
+        assert not checks or cell.metadata["jupyter"]["source_hidden"], cell.id
 
 
 @pytest.mark.slow

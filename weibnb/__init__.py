@@ -13,6 +13,7 @@ Fit
     count_magnitudes      one array or tensor -> how often each magnitude occurs
     anchor                what an ideal matrix gives: Gaussian, uniform, Laplace, Student t
     Recorder              count and fit a model while it trains
+    demo_checkpoints      a small training run to try things on
     open_checkpoint       list and read the tensors of a checkpoint
     Adapter               a PEFT adapter and its base, a source like any checkpoint
 

@@ -36,6 +36,7 @@ from .fitting.weibull import anchor as anchor
 from .io.adapters import Adapter as Adapter
 from .io.checkpoint import open_checkpoint as open_checkpoint
 from .io.files import CheckpointError as CheckpointError
+from .io.sources import demo_checkpoints as demo_checkpoints
 from .report import summary as summary
 from .report import write_report as write_report
 from .scanning.check import check as check

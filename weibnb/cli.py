@@ -469,15 +469,13 @@ def _describe_demo(add: AddCommand) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from importlib.resources import as_file, files
-
     from weibnb.fits.files import check_fits_target, save_fits
+    from weibnb.io.sources import demo_checkpoints
     from weibnb.scanning.scan import scan
 
     check_fits_target(options.output)
     _say("A small decoder trained on the Python standard library's source, step by step.\n")
-    with as_file(files("weibnb") / "data" / "demo") as run:
-        fits = scan({"demo": run})
+    fits = scan(demo_checkpoints())
     _say(table_text(fits))
     save_fits(fits, options.output)
     _say(

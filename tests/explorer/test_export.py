@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +18,11 @@ from tests.explorer.conftest import from_page, words
 pytest.importorskip("anywidget")
 pytest.importorskip("vl_convert")
 
-from weibnb.explorer.export import last_view_html
+from weibnb.explorer.export import _runs_unattended, last_view_html
+from weibnb.explorer.labels import LAST_VIEW
 from weibnb.exploring import explore
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from weibnb.explorer.widget import Explorer
 
 
@@ -65,3 +66,38 @@ def test_the_picture_for_later(explorer: Explorer) -> None:
     assert "data:image/png;base64," in text
     assert "<img src=x" not in text
     assert "<img" not in last_view_html(None, "weibnb-x", "")
+
+
+def run_in_a_notebook(*cells: str) -> list[Any]:
+    nbformat = pytest.importorskip("nbformat")
+    client = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    made = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    notebook = nbformat.v4.new_notebook(cells=made)
+    client.NotebookClient(notebook, kernel_name="python3", timeout=240).execute()
+    return [[output for output in cell.outputs if "data" in output] for cell in notebook.cells]
+
+
+@pytest.mark.slow
+def test_a_notebook_that_a_program_runs_keeps_the_picture(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(wb.__file__).parents[1]))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    scan = "import weibnb as wb\nfits = wb.scan(wb.demo_checkpoints(), progress=False)"
+    _, (still, _) = run_in_a_notebook(scan, "wb.explore(fits)")
+    assert "data:image/png;base64," in still["data"]["text/html"]
+    assert LAST_VIEW in still["data"]["text/html"]
+
+
+def test_without_a_picture_no_picture_is_spoken_of() -> None:
+    assert LAST_VIEW not in last_view_html(None, "weibnb-x", "")
+
+
+@pytest.mark.parametrize(("allowed", "alone"), [(True, False), (False, True), (None, False)])
+def test_who_runs_the_notebook(allowed: bool | None, alone: bool) -> None:
+    content = {} if allowed is None else {"allow_stdin": allowed}
+    kernel = SimpleNamespace(get_parent=lambda channel: {"content": content})
+    assert _runs_unattended(SimpleNamespace(kernel=kernel)) is alone
+    for shell in (None, SimpleNamespace(kernel=None), SimpleNamespace(kernel=SimpleNamespace())):
+        assert not _runs_unattended(shell)

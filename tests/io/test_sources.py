@@ -8,7 +8,7 @@ import pytest
 
 from tests.io.handmade import one
 from weibnb.io.files import CheckpointError
-from weibnb.io.sources import find_steps, resolve_sources
+from weibnb.io.sources import demo_checkpoints, find_steps, resolve_sources
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,3 +124,10 @@ def test_a_run_that_vanishes_after_it_was_found(
     (plan,) = resolve_sources({"m": tmp_path / "gone"})
     assert isinstance(plan.checkpoint, CheckpointError)
     assert "cannot be listed: No such file" in str(plan.checkpoint)
+
+
+def test_the_packaged_run_is_a_run_of_five_steps() -> None:
+    plans = list(resolve_sources(demo_checkpoints()))
+    assert {plan.model for plan in plans} == {"demo"}
+    assert [plan.step for plan in plans] == [0, 100, 500, 2000, 7000]
+    assert all((plan.checkpoint / "model.safetensors").is_file() for plan in plans)

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
-from weibnb.explorer.labels import LAST_VIEW
+from weibnb.explorer.labels import LAST_VIEW, NO_VIEW
 from weibnb.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from weibnb.charts.vega import Spec
 
@@ -89,13 +90,15 @@ def last_view_html(spec: Spec | None, mark: str, words: str) -> str:
             f'src="data:image/png;base64,{b64encode(data).decode("ascii")}">'
         )
     return (
-        f'<figure class="weibnb-still {mark}">{image}<figcaption>{LAST_VIEW}</figcaption></figure>'
+        f'<figure class="weibnb-still {mark}">{image}'
+        f"<figcaption>{LAST_VIEW if image else NO_VIEW}</figcaption></figure>"
     )
 
 
 class LastView:
     """A picture of the last view, in an output that outlives the kernel.
 
+    It is drawn when nothing changes any more; at once where a program runs the notebook.
     `draw` gives Vega-Lite, if there is a chart, and words for it.
     """
 
@@ -109,9 +112,12 @@ class LastView:
         from IPython import get_ipython
         from IPython.display import HTML, display
 
-        if get_ipython() is None:
+        shell = get_ipython()
+        if shell is None:
             return
-        display(HTML(last_view_html(None, self._mark, "")), display_id=self._mark)
+        # nbclient takes no change of an output after its cell has ended
+        spec, words = self._draw() if _runs_unattended(shell) else (None, "")
+        display(HTML(last_view_html(spec, self._mark, words)), display_id=self._mark)
         self._shown = True
         self.changed()
 
@@ -133,3 +139,10 @@ class LastView:
         spec, words = self._draw()
         if spec is not None:
             update_display(HTML(last_view_html(spec, self._mark, words)), display_id=self._mark)
+
+
+def _runs_unattended(shell: Any) -> bool:
+    """Tell whether a program runs the cell, as nbconvert does: then nobody can answer `input`."""
+    parent_of = getattr(getattr(shell, "kernel", None), "get_parent", None)
+    request = (parent_of("shell") if parent_of else None) or {}
+    return request.get("content", {}).get("allow_stdin") is False

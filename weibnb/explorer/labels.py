@@ -92,4 +92,5 @@ TEXTS = {
     ),
 }
 NO_REFIT = "These fits hold no counts, so k stays as it is: scan with keep_counts=True."
+NO_VIEW = "Run this cell for the live explorer."
 LAST_VIEW = "The last view, as a picture: run this cell for the live explorer."

@@ -25,6 +25,9 @@ _LARGEST_TABLE = 1 << 30  # bytes
 def tidy(fits: xr.Dataset) -> pd.DataFrame:
     """Turn fits into a table with one row per matrix, for CSV, Parquet or pandas.
 
+    ``fits.to_dataframe()`` is another thing: a row for every combination of all dims, and fits
+    have dims beside those of the matrices, such as ``quantile``.
+
     Parameters
     ----------
     fits : xarray.Dataset

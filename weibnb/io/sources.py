@@ -260,3 +260,26 @@ def _step_path(directory: Path, name: str) -> Path | CheckpointError:
         return contained(directory, name, "If you trust it, pass {'name': {step: path}}.")
     except CheckpointError as err:
         return err
+
+
+def demo_checkpoints() -> Path:
+    """Return the directory of the packaged training run: five checkpoints of a small decoder.
+
+    Three layers of width 128 that learned the source of the Python standard library, with
+    rotary attention and a gated feed-forward, in bfloat16: ``step0``, ``step100``, ``step500``,
+    ``step2000`` and ``step7000``.
+
+    Returns
+    -------
+    pathlib.Path
+        What `scan`, `check`, `decompose` and `explore` take; one checkpoint is
+        ``demo_checkpoints() / "step7000"``.
+
+    Examples
+    --------
+    >>> import weibnb as wb
+    >>> fits = wb.scan(wb.demo_checkpoints(), progress=False)
+    >>> fits.k.sel(model="demo", layer=0, component="o_proj").round(3).values.tolist()
+    [1.214, 1.207, 1.177, 1.111, 1.007]
+    """
+    return Path(__file__).parents[1] / "data" / "demo"
