@@ -38,9 +38,10 @@ def measured(rng: Rng, core: str, shape: tuple[int, int], h: tuple[float, float]
     rows = np.exp(h[0] * rng.standard_normal((shape[0], 1)))
     weights = CORES[core](rng, shape) * rows * np.exp(h[1] * rng.standard_normal(shape[1]))
     bits, dtype = as_bits(weights.astype(np.float32))
-    largest = float(np.abs(weights).max())
-    found = [spreads(lines_of(bits, dtype, shape, n), largest)[0] for n in (1 << 30, SAMPLED)]
-    return [number for one in found for number in (one.h, one.error)]
+    lines = [lines_of(bits, dtype, shape, number) for number in (1 << 30, SAMPLED)]
+    found = spreads(lines, np.abs(weights).max(keepdims=True)[0].repeat(2))
+    numbers: list[float] = found[:, 0, :2].ravel().tolist()
+    return numbers
 
 
 def main() -> None:

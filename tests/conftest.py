@@ -6,9 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+# How long an example takes is no property of what is tested.
+settings.register_profile("weibnb", deadline=None)
+settings.load_profile("weibnb")
 
 # Why tests are skipped, as they say it, and what runs them.
 _WHY = {

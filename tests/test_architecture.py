@@ -207,7 +207,7 @@ def test_public_names() -> None:
     assert wb.__version__
     with pytest.raises(AttributeError, match="attribute scam"):
         wb.scam  # type: ignore[attr-defined]  # noqa: B018
-    assert len(dir(wb)) <= 46
+    assert len(dir(wb)) <= 47
 
 
 def test_scan_stays_the_function() -> None:

@@ -91,7 +91,7 @@ def test_paths_of_one_basename_stay_apart(tmp_path: Path) -> None:
     file = tmp_path / "fits.nc"
     assert main(["scan", *paths, "-o", str(file)]) == 0
     with wb.open_fits(file) as fits:
-        assert fits["model"].values.tolist() == paths
+        assert fits["model"].values.tolist() == ["a/final", "b/final"]
 
 
 def test_protocol_and_experts(tmp_path: Path, capsys: Capture) -> None:

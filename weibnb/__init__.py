@@ -14,6 +14,7 @@ Fit
     anchor                what an ideal matrix gives: Gaussian, uniform, Laplace, Student t
     Recorder              count and fit a model while it trains
     open_checkpoint       list and read the tensors of a checkpoint
+    Adapter               a PEFT adapter and its base, a source like any checkpoint
 
 Keep
     save_fits, open_fits  fits in a netCDF file

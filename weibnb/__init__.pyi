@@ -30,6 +30,7 @@ from .fits.tables import tidy as tidy
 from .fitting.single import WeibullFit as WeibullFit
 from .fitting.single import fit_weibull as fit_weibull
 from .fitting.weibull import anchor as anchor
+from .io.adapters import Adapter as Adapter
 from .io.checkpoint import open_checkpoint as open_checkpoint
 from .io.files import CheckpointError as CheckpointError
 from .report import summary as summary

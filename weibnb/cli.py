@@ -130,7 +130,7 @@ def _describe_scan(add: AddCommand) -> None:
         nargs="+",
         type=_path,
         metavar="PATH",
-        help="safetensors file, directory of them, or directory of step directories",
+        help="safetensors file, directory of them, of step directories, of models, or a pattern",
     )
     scan.add_argument(
         "-o",
@@ -200,8 +200,18 @@ def _describe_structure(scan: argparse.ArgumentParser) -> None:
 
 
 def _describe_limits(scan: argparse.ArgumentParser) -> None:
-    """Add what a checkpoint may ask for."""
+    """Add what tells of a checkpoint beyond its path: base, names, and what it may ask for."""
     from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
+
+    scan.add_argument(
+        "--base", type=_path, metavar="DIR", help="the model that adapters were trained on"
+    )
+    scan.add_argument(
+        "--names",
+        action=_AddName,
+        metavar="PATTERN=COMPONENT",
+        help="what matrices of unknown names are: 'net.*.weight=linear'; may be repeated",
+    )
 
     for name, metavar, number, what in (
         ("--max-tensors", "N", MAX_TENSORS, "most tensors of a checkpoint"),
@@ -209,6 +219,25 @@ def _describe_limits(scan: argparse.ArgumentParser) -> None:
     ):
         described = f"{what} (default: {number:,})"
         scan.add_argument(name, type=int, metavar=metavar, default=number, help=described)
+
+
+class _AddName(argparse.Action):
+    """Gathers patterns and their components."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Take one more; the pattern may hold =, the component does not."""
+        pattern, equals, component = str(values).rpartition("=")
+        names = dict(getattr(namespace, self.dest) or {})
+        if not equals or pattern in names:
+            problem = "was given before" if equals else f"is no PATTERN=COMPONENT: {component!r}"
+            parser.error(f"{option_string} {pattern!r} {problem}")
+        setattr(namespace, self.dest, {**names, pattern: component})
 
 
 def _path(text: str) -> Path:
@@ -233,7 +262,9 @@ def _scan(options: argparse.Namespace) -> int:
     try:
         with _warnings_told() as unreadable:
             fits = scan(
-                options.paths[0] if len(options.paths) == 1 else _named(options.paths),
+                options.paths,
+                base=options.base,
+                names=options.names,
                 trim=options.trim,
                 estimator=options.estimator,
                 device=options.device.split(","),
@@ -296,16 +327,6 @@ def _keep(stop: ScanInterrupted, output: Path | None, *, force: bool) -> str:
     return f"{so_far} shown above, not saved"
 
 
-def _named(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name several checkpoints by their last word, or in full where that is not enough."""
-    names = [path.resolve().name for path in paths]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in paths]
-    if len(set(names)) < len(names):
-        raise ValueError(f"Each PATH must be given once, got {' '.join(names)}.")
-    return dict(zip(names, paths, strict=True))
-
-
 @contextmanager
 def _warnings_told() -> Iterator[list[str]]:
     """Tell warnings as all else is told; give those on what could not be read."""
@@ -323,12 +344,15 @@ def _warnings_told() -> Iterator[list[str]]:
 def _left_out(fits: xr.Dataset) -> str:
     """Count the tensors that are not fitted by their reason; name the checkpoints left out."""
     from weibnb.fits.select import not_fitted
+    from weibnb.io.names import names_for_shell
 
     listed = not_fitted(fits)
     tensors = listed[listed["tensor"] != ""]
     reasons = tensors["reason"].value_counts()
     text = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
     lines = [f" Not fitted: {text}."] if text else []
+    if options := names_for_shell(tensors[["tensor", "shape", "reason"]].values.tolist()):
+        lines.append(f"To place the unrecognised: weibnb scan {options} PATH")
     lines += [
         f"{row.model}, step {row.step}: {row.reason}"
         for row in listed[listed["tensor"] == ""].itertuples()

@@ -69,6 +69,8 @@ def run_check(options: argparse.Namespace) -> tuple[str, int]:
         select=options.select,
         ignore=options.ignore or (),
         baseline=options.baseline,
+        base=options.base,
+        names=options.names,
         max_tensors=options.max_tensors,
         max_header=options.max_header,
         progress=False if options.quiet else None,

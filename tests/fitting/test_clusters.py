@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,9 +12,9 @@ from tests import oracle
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import as_bits
 from weibnb.counting.lines import Lines, lines_of
-from weibnb.fitting.clusters import clustered, line_histograms, widening
-from weibnb.fitting.estimates import EFFECTS, fit_counts, influences
-from weibnb.fitting.rank_functions import CLASSES, PAIRS, by_class
+from weibnb.fitting.clusters import clustered, widening
+from weibnb.fitting.estimates import COVARIANCE, EFFECTS, fit_counts, influences
+from weibnb.fitting.rank_functions import CLASSES, PAIRS, by_class, rank_functions
 from weibnb.fitting.rows import CountRows
 
 if TYPE_CHECKING:
@@ -105,23 +106,52 @@ def clustered_variance(v: Array) -> Array:
 
 @pytest.mark.parametrize("dtype", oracle.DTYPES)
 @pytest.mark.parametrize("spoiled", [False, True])
-def test_histograms_of_lines_equal_brute_force(dtype: str, spoiled: bool) -> None:
+@pytest.mark.parametrize("shape", [(23, 17), (12, CLASSES + 9)])
+def test_covariances_of_functions_equal_brute_force(
+    shape: tuple[int, int], dtype: str, spoiled: bool
+) -> None:
+    """Lines of fewer and more weights than classes; zeros and what is not finite have no part."""
     rng = np.random.default_rng(2)
-    weights = rng.normal(0, 0.3, (23, 17)) * np.exp(rng.normal(0, 0.5, (23, 1)))
+    weights = rng.normal(0, 0.3, shape) * np.exp(rng.normal(0, 0.5, (shape[0], 1)))
     if spoiled:
         weights[3, :5], weights[7, 2], weights[0, 0] = 0.0, np.nan, -0.0
         weights[4, 4] = np.nan if dtype == "float8_e4m3fn" else np.inf
     stored = weights.astype(oracle.DTYPES[dtype])
     counts = count_magnitudes(stored)
     rows = CountRows.of([counts])
-    classes, masses, _ = by_class(rows, np.zeros((0, rows.columns.size)))
-    lines = lines_of(*as_bits(stored), (23, 17), EVERY)
-    of_rows, of_columns = line_histograms(counts.labels, classes, lines, exact=counts.exact)
-    place = of_weights(stored, counts, np.stack([classes + 1.0] * 2))[0]  # 0: in no class
-    for at in range(CLASSES):
-        assert (of_rows[:, at] == (place == at + 1).sum(1)).all()
-        assert (of_columns[:, at] == (place == at + 1).sum(0)).all()
-    assert (of_rows.sum(0) == masses[0]).all()
+    table, v = influences(rows, trim=(0.1, 0.9), estimator=RANK)
+    classes, masses, _ = by_class(rows, v)
+    place = of_weights(stored, counts, np.stack([classes + 1.0] * 2))[0].astype(int)  # 0: none
+    functions = np.pad(rank_functions(masses)[0], ((0, 0), (1, 0)))
+    expected = []
+    for a, b in zip(*PAIRS, strict=True):
+        pair = np.stack([functions[a][place], functions[b][place]])
+        expected.append(brute_force(pair)[2] - (pair[0] * pair[1]).sum())
+    found = clustered(table, rows, v, [lines_of(*as_bits(stored), shape, EVERY)])
+    beyond = found[0, -len(PAIRS[0]) :] * counts.n**2 / widening(min(shape))
+    np.testing.assert_allclose(beyond, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("sampled", [5, EVERY])
+def test_a_matrix_has_the_same_errors_in_any_company(sampled: int) -> None:
+    """Of other formats, sizes, without weights or lines; too large for a piece with others."""
+    rng = np.random.default_rng(3)
+    shapes = [(16, 16), (9, 700), (300, 12), (400, 900), (16, 16)]
+    dtypes = ["bfloat16", "bfloat16", "float32", "float64", "float8_e4m3fn"]
+    every = [
+        rng.normal(0, 0.3, shape).astype(oracle.DTYPES[dtype])
+        for shape, dtype in zip(shapes, dtypes, strict=True)
+    ]
+    every.insert(2, np.zeros((20, 20), np.float32))
+    counts = [count_magnitudes(one) for one in every]
+    lines: list[Lines | None] = [lines_of(*as_bits(one), one.shape, sampled) for one in every]
+    lines[1] = None
+    rows = CountRows.of(counts)
+    together = fit_counts(rows, lines=lines)
+    for place, (one, some) in enumerate(zip(counts, lines, strict=True)):
+        alone = fit_counts(CountRows.of([one]), lines=[some])
+        for name in ("k_se", "lam_se", *EFFECTS, COVARIANCE):
+            np.testing.assert_allclose(together[name][place], alone[name][0], rtol=1e-12)
 
 
 @pytest.mark.parametrize(("estimator", "trim"), PROTOCOLS)
@@ -204,7 +234,7 @@ def test_dead_lines_and_few_lines_give_finite_errors(transposed: bool) -> None:
     assert abs(found["k_lam_correlation"][0]) <= 1
 
 
-def testwidening_is_that_of_student() -> None:
+def test_widening_is_that_of_student() -> None:
     assert widening(32) == pytest.approx((2.0395134 / 1.9599640) ** 2, rel=1e-6)
     assert widening(10**6) == pytest.approx(1, abs=1e-4)
 
@@ -237,3 +267,12 @@ def test_errors_equal_the_spread_of_matrices_drawn_anew(law: str, estimator: Any
         spread = np.std([fit[value][0] for fit in fits])
         claimed = np.sqrt(np.mean([fit[error][0] ** 2 for fit in fits]))
         assert claimed == pytest.approx(spread, rel=0.15)
+
+
+def test_lines_of_zeros_alone_give_no_errors() -> None:
+    zeros = np.zeros((20, 30), np.float16)
+    lines = lines_of(*as_bits(zeros), (20, 30))
+    for some in (lines, replace(lines, products=np.zeros(3))):
+        found = fit_counts(CountRows.of([count_magnitudes(zeros)]), lines=[some])
+        assert np.isnan(found["k_se"]).all()
+        assert np.isnan(found[EFFECTS[0]]).all()

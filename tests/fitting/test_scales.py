@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from tests import oracle
 from weibnb.counting.formats import as_bits, decode
-from weibnb.counting.lines import FEWEST, lines_of
-from weibnb.fitting.scales import Spread, spread, spreads
+from weibnb.counting.lines import FEWEST, SAMPLED, lines_of
+from weibnb.fitting.scales import spread, spreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from weibnb.counting.lines import Lines
 
     Array = NDArray[Any]
     Rng = np.random.Generator
@@ -26,11 +28,21 @@ EVERY = 1 << 20
 few = settings(max_examples=40, deadline=None)
 
 
+class Spread(NamedTuple):
+    """What is measured of the lines of one direction."""
+
+    h: float
+    error: float
+    noise: float
+
+
 def measured(weights: Array, sampled: int = EVERY) -> tuple[Spread, Spread]:
     bits, dtype = as_bits(weights)
     values = decode(bits, dtype)
     lines = lines_of(bits, dtype, (weights.shape[0], weights.shape[1]), sampled)
-    return spreads(lines, float(np.abs(values[np.isfinite(values)]).max(initial=0.0)))
+    largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
+    rows, columns = spreads([lines], np.array([largest]))[0]
+    return Spread(*rows), Spread(*columns)
 
 
 def by_numpy(values: Array) -> tuple[float, float]:
@@ -106,6 +118,27 @@ def test_few_lines_that_are_not_zero_give_no_h(live: int) -> None:
     assert np.isnan(columns.h) == (live == 0)
 
 
+def test_a_matrix_is_measured_alike_in_any_company() -> None:
+    """Of other formats, units and shapes; without lines, without weights that are not zero."""
+    rng = np.random.default_rng(5)
+    every = [
+        drawn(rng, (20, 30), 0.5, 0.1).astype(oracle.DTYPES["bfloat16"]),
+        1e200 * drawn(rng, (30, 20), 0.1, 0.5),
+        1e-300 * drawn(rng, (30, 20), 0.1, 0.5),
+        np.zeros((20, 20)),
+        drawn(rng, (9, 70), 0.2, 0.2).astype(np.float32),
+        drawn(rng, (9, 70), 0.2, 0.2),
+    ]
+    lines: list[Lines | None] = [lines_of(*as_bits(one), one.shape) for one in every]
+    lines[-1] = None
+    largest = np.array([np.abs(one.astype(float)).max() for one in every])
+    found = spreads(lines, largest)
+    assert np.isnan(found[[3, 5]]).all()
+    for place in (0, 1, 2, 4):
+        np.testing.assert_array_equal(found[place], measured(every[place], SAMPLED))
+        assert np.isfinite(found[place]).all()
+
+
 def test_equal_weights_have_no_spread_and_no_error() -> None:
     for found in measured(np.ones((20, 30))):
         assert found[:2] == pytest.approx((0.0, 0.0), abs=1e-7)
@@ -157,11 +190,11 @@ def test_h_and_its_error_are_those_of_the_law(
 
 def test_spread_of_known_scales() -> None:
     rms = np.exp(0.3 * np.random.default_rng(0).normal(size=4000)).astype(np.float32)
-    found = spread(np.concatenate([rms, [0.0, np.nan]]), 0.0)
+    found = Spread(*spread(np.concatenate([rms, [0.0, np.nan]]), 0.0))
     assert found.h == pytest.approx(np.log(rms.astype(float)).std(ddof=1), rel=1e-6)
     assert found.error == pytest.approx(0.3 / (2 * 4000) ** 0.5, rel=0.1)
-    less = spread(rms, 0.05)
+    less = Spread(*spread(rms, 0.05))
     assert less.h == pytest.approx(np.sqrt(found.h**2 - 0.05), rel=1e-6)
-    nothing = spread(rms, 1.0)
+    nothing = Spread(*spread(rms, 1.0))
     assert nothing.h == 0
     assert nothing.error > 0

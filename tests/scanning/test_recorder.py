@@ -152,7 +152,7 @@ def test_a_model_that_grows_is_recorded(model: Any) -> None:
 
 def test_nothing_to_record() -> None:
     with Recorder(torch.nn.Conv2d(3, 3, 3)) as recorder:
-        with pytest.raises(CheckpointError, match="no parameter is a weight matrix"):
+        with pytest.raises(CheckpointError, match="no tensor in it is a weight matrix"):
             recorder.record(0)
         with pytest.raises(ValueError, match="Nothing was recorded"):
             recorder.fits()

@@ -65,7 +65,7 @@ def test_a_checkpoint_on_disk_is_one_model(tmp_path: Path, kind: str) -> None:
         path = write_shards(tmp_path / "tiny", parts, index=kind == "index")
     fits = wb.scan(path)
     assert fits["k"].dims == ("model", "layer", "component", "step")
-    assert fits["model"].values.tolist() == ["model" if kind == "file" else "tiny"]
+    assert fits["model"].values.tolist() == ["tiny"]
     assert fits["layer"].values.tolist() == list(range(12))
     assert fits["component"].values.tolist() == ORDER
     assert fits["step"].values.tolist() == [0]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from weibnb.compiled import compiled
+from weibnb.compiled import compiled, compiled_inline
 from weibnb.counting.formats import FORMATS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
     from weibnb.counting.formats import Bits
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 SAMPLED = 32
 #: Rows, and columns, that a matrix needs for any to be looked at.
 FEWEST = 8
+# Bytes of lines of small matrices that are packed into one piece.
+_PACKED = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +60,72 @@ class Lines:
     def nbytes(self) -> int:
         """Memory that they take."""
         return self.rows.nbytes + self.columns.nbytes
+
+
+class PackedLines(NamedTuple):
+    """Lines of several matrices of one format in one piece; the compiled loops take it whole.
+
+    Attributes
+    ----------
+    bits : ndarray of unsigned int, one dim
+        Rows, then columns, of one matrix after the other, line by line.
+    places : ndarray of int64, shape (matrices,)
+        Which matrices they are of.
+    starts : ndarray of int64, shape (matrices, 2)
+        Where the rows of each matrix begin, and where its columns do.
+    shapes : ndarray of int64, shape (matrices, 2, 2)
+        Rows looked at and weights in each; columns looked at and weights in each.
+    """
+
+    bits: Bits
+    places: Numbers
+    starts: Numbers
+    shapes: Numbers
+
+
+def packed(lines: Sequence[Lines | None]) -> Iterator[tuple[str, PackedLines]]:
+    """Pack the lines of matrices, some at once: their format, and the pack.
+
+    Examples
+    --------
+    >>> matrix = np.arange(6, dtype=np.uint16)
+    >>> lines = [lines_of(matrix, "BF16", (2, 3)), None, lines_of(matrix, "BF16", (3, 2))]
+    >>> [(dtype, pack.places.tolist(), pack.bits.size) for dtype, pack in packed(lines)]
+    [('BF16', [0, 2], 24)]
+    """
+    group: dict[int, Lines] = {}
+    dtype, size = "", 0
+    for place, one in enumerate(lines):
+        if one is None:
+            continue
+        if group and (one.dtype != dtype or size + one.nbytes > _PACKED):
+            yield dtype, _pack(group)
+            group, size = {}, 0
+        group[place], dtype = one, one.dtype
+        size += one.nbytes
+    if group:
+        yield dtype, _pack(group)
+
+
+def _pack(group: dict[int, Lines]) -> PackedLines:
+    """Put lines of one format into one piece."""
+    parts = [part for one in group.values() for part in (one.rows, one.columns.T)]
+    shapes = np.array([part.shape for part in parts])
+    sizes = shapes.prod(1)
+    return PackedLines(
+        np.concatenate([part.reshape(-1) for part in parts]),
+        np.array(list(group)),
+        (np.cumsum(sizes) - sizes).reshape(-1, 2),
+        shapes.reshape(-1, 2, 2),
+    )
+
+
+@compiled_inline
+def lines_in(pack: Any, place: Any, which: Any) -> Any:
+    """Give the rows (0) or columns (1) of a matrix in a pack, line by line."""
+    number, size = pack.shapes[place, which]
+    start = pack.starts[place, which]
+    return pack.bits[start : start + number * size].reshape(number, size)
 
 
 class LinesInCopying:

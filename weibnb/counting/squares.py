@@ -11,6 +11,8 @@ from weibnb.compiled import compiled_inline
 from weibnb.counting.formats import FORMATS
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from weibnb.counting.formats import Bits
 
 # Mantissa bits and exponent bias of each format; those of float32, as which patterns are read.
@@ -54,7 +56,7 @@ def _rule(dtype: str, factor: float) -> Rule:
     return Rule(np.uint32(mask), np.uint32(limit), np.uint32(shift), np.float32(factor))
 
 
-def as_words(bits: Bits, dtype: str, unit: float) -> Bits:
+def as_words(bits: Bits, dtype: str, unit: float | NDArray[np.float64]) -> Bits:
     """Give patterns that a rule reads: of float64 those of float32, in `unit`."""
     if dtype != "F64":
         return bits

@@ -134,23 +134,23 @@ def _field(field: NDArray[np.float32] | None) -> NDArray[np.float32]:
 def _unequal_scales(matrices: Sequence[Matrix], workers: int) -> Arrays:
     """Measure how unequal the scales of rows and columns are, NaN where nobody looked."""
 
-    def job(part: slice) -> list[tuple[float, ...]]:
-        return [scales_of(matrix) for matrix in matrices[part]]
+    def job(part: slice) -> NDArray[np.float64]:
+        return scales_of(matrices[part])
 
-    found = on_threads(job, slices(len(matrices), BATCH), workers)
-    table = np.array([row for part in found for row in part], float).reshape(-1, len(SCALES))
-    return dict(zip(SCALES, table.T, strict=True))
+    found = np.concatenate(on_threads(job, slices(len(matrices), BATCH), workers))
+    return dict(zip(SCALES, found.T, strict=True))
 
 
-def scales_of(matrix: Matrix) -> tuple[float, ...]:
-    """Give `SCALES` of a matrix: by all of its lines if they were looked at, else by some."""
-    if matrix.lines is None or matrix.counts is None:
-        return (np.nan,) * len(SCALES)
-    found = spreads(matrix.lines, matrix.counts.largest)
-    rows, columns = found[::-1] if matrix.transposed else found
-    if matrix.row_rms is not None and matrix.col_rms is not None:
-        rows, columns = spread(matrix.row_rms, rows.noise), spread(matrix.col_rms, columns.noise)
-    return rows.h, rows.error, columns.h, columns.error
+def scales_of(matrices: Sequence[Matrix]) -> NDArray[np.float64]:
+    """Give `SCALES` of matrices: by all of their lines if they were looked at, else by some."""
+    largest = [0.0 if matrix.counts is None else matrix.counts.largest for matrix in matrices]
+    found = spreads([matrix.lines for matrix in matrices], np.array(largest))
+    transposed = [matrix.transposed for matrix in matrices]
+    found[transposed] = found[transposed, ::-1]
+    for one, matrix in zip(found, matrices, strict=True):
+        if matrix.lines is not None and matrix.row_rms is not None and matrix.col_rms is not None:
+            one[:] = spread(matrix.row_rms, one[0, 2]), spread(matrix.col_rms, one[1, 2])
+    return found[:, :, :2].reshape(-1, len(SCALES))
 
 
 def pending(matrices: Sequence[Matrix], **protocol: Any) -> Arrays:

@@ -66,8 +66,8 @@ class Store:
     trim, estimator, experts, keep_counts, fields
         As in `weibnb.scan`; all but `experts` and `fields` must be those that the store was made
         with. Matrices without fields are counted again where fields are asked for.
-    backend : str
-        What fits: that of the last scan is recorded.
+    backend, names : str
+        What fits, and names of the user's own as JSON: those of the last scan are recorded.
 
     Raises
     ------
@@ -94,6 +94,7 @@ class Store:
         keep_counts: bool,
         fields: bool,
         backend: str = "numba",
+        names: str = "",
     ) -> None:
         self.path = check_target(path, STORE_SUFFIXES, "fits")
         self._keep_counts, self._fields = keep_counts, fields
@@ -110,7 +111,8 @@ class Store:
                 for pragma in ("synchronous = NORMAL", "foreign_keys = ON", "trusted_schema = OFF"):
                     self._connection.execute(f"PRAGMA {pragma}")
                 self._make_or_migrate()
-                self._agree(_protocol(trim, estimator, keep_counts=keep_counts), experts, backend)
+                last = {"experts": experts, "backend": backend, "names": names}
+                self._agree(_protocol(trim, estimator, keep_counts=keep_counts), last)
         except BaseException:
             self.close()
             raise
@@ -225,7 +227,7 @@ class Store:
             migrate(self._connection, version)
             check_tables(self._connection, self.path)
 
-    def _agree(self, protocol: dict[str, str], experts: str, backend: str) -> None:
+    def _agree(self, protocol: dict[str, str], last: dict[str, str]) -> None:
         """Record how the fits are made, or check that it is how those in the store were made."""
         with self._transaction() as execute:
             known = dict(execute("SELECT name, value FROM about").fetchall())
@@ -241,8 +243,8 @@ class Store:
                         f"{known.get(name)}, got {value}. Use another store, or open this one and "
                         "refit: weibnb.refit(weibnb.open_fits(store), trim=..., estimator=...)."
                     )
-            execute("INSERT OR REPLACE INTO about VALUES ('experts', ?)", (experts,))
-            execute("INSERT OR REPLACE INTO about VALUES ('backend', ?)", (backend,))
+            for name, value in last.items():
+                execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
 
     def _is_changed(self, source: Source, found: tuple[int, str, str], *, rescan: bool) -> bool:
         """Whether a checkpoint must be scanned anew; an error if it is quite another one."""

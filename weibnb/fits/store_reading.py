@@ -94,6 +94,8 @@ def open_store(
         raise FitsError(path, f"its entries do not make fits ({err})") from err
     fits.attrs |= {name: about[name] for name in ("created", "weibnb_version")}
     fits.attrs["backend"] = backend
+    if about.get("names"):
+        fits.attrs["names"] = about["names"]
     return fits
 
 

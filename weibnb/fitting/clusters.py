@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
-from weibnb.compiled import compiled, compiled_inline
-from weibnb.counting.formats import FORMATS, INTERVAL_MASK, INTERVAL_WIDTH, counter_labels
+from weibnb.compiled import compiled_inline, compiled_sums
+from weibnb.counting.formats import counters_of
+from weibnb.counting.lines import lines_in, packed
 from weibnb.fitting.estimates import COVARIANCES, EFFECTS
 from weibnb.fitting.kernels import CORRELATION, K_SE, LAM, LAM_SE
 from weibnb.fitting.rank_functions import (
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from weibnb.fitting.rows import CountRows
 
     Array = NDArray[np.float64]
+
+# Functions of the rank that are added up at once, whole vectors of them.
+_WIDE = 8
 
 
 def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | None]) -> Array:
@@ -69,20 +73,19 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     classes, masses, means = by_class(rows, v)
     functions = np.concatenate([means, rank_functions(masses)], 1)
     beyond = np.full((len(table), functions.shape[1], functions.shape[1]), np.nan)
+    for exact in (False, True):
+        of_kind = [
+            some if one == exact else None for some, one in zip(lines, rows.exact, strict=True)
+        ]
+        for dtype, pack in packed(of_kind):
+            counters = counters_of(dtype, exact=exact)
+            _add_up(rows, classes, functions, masses, pack, counters, beyond)
+            fewest = pack.shapes[:, :, 0].min(1)
+            wider = np.array([widening(number) for number in fewest.tolist()])
+            beyond[pack.places] *= wider[:, None, None]
     for row, some in enumerate(lines):
-        start, stop = rows.starts[row : row + 2]
-        if some is None or start == stop:
-            continue
-        labels = rows.labels[rows.columns[start:stop]]
-        place = classes[start - rows.starts[0] : stop - rows.starts[0]]
-        of_rows, of_columns = line_histograms(labels, place, some, exact=bool(rows.exact[row]))
-        f, n = functions[row], masses[row].sum()
-        products = _products(of_rows @ f.T, some.columns.shape[0])
-        products += _products(of_columns @ f.T, some.rows.shape[1])
-        products -= 2.0 * (f * masses[row]) @ f.T
-        beyond[row] = products * widening(min(len(of_rows), len(of_columns))) / n**2
-        if some.products is not None:
-            beyond[row, :2, :2] = _beyond_independent(table[row], some, n)
+        if some is not None and some.products is not None and masses[row].any():
+            beyond[row, :2, :2] = _beyond_independent(table[row], some, masses[row].sum())
     kept = beyond[:, 2:, 2:][:, *PAIRS]
     return np.column_stack([table, with_effects(table, beyond[:, :2, :2]), kept])
 
@@ -123,12 +126,6 @@ def with_effects(table: Array, beyond: Array) -> Array:
     return effects
 
 
-def _products(sums: Array, lines: int) -> Array:
-    """Sum the products of sums over lines, scaled up from those there are to all of them."""
-    every: Array = sums.T @ sums * (lines / len(sums))
-    return every
-
-
 @lru_cache(maxsize=256)
 def widening(lines: int) -> float:
     """Square the ratio of Student's 97.5 % quantile to the normal one: few lines give noise."""
@@ -136,85 +133,82 @@ def widening(lines: int) -> float:
     return ratio**2
 
 
-def line_histograms(
-    labels: NDArray[np.int32], classes: NDArray[np.uint8], lines: Lines, *, exact: bool
-) -> tuple[Array, Array]:
-    """Count the weights of each class in each row, and in each column, that was looked at.
-
-    Parameters
-    ----------
-    labels : ndarray of int32, shape (bins,)
-        Occupied bins of the matrix.
-    classes : ndarray of uint8, shape (bins,)
-        Class of each bin.
-    lines : Lines
-        Rows and columns of the matrix.
-    exact : bool
-        Whether each bin is one value.
-
-    Returns
-    -------
-    tuple of ndarray, shapes (rows, classes) and (columns, classes)
-        Zeros and weights that are not finite are in none.
-    """
-    mask, shift = counter_of(lines.dtype)
-    of_counter = counter_labels_of(lines.dtype, exact=exact)
-    first, table = _table(of_counter, labels, classes, np.uint8(CLASSES))
-    of_rows = np.zeros((len(lines.rows), CLASSES + 1), np.uint32)
-    of_columns = np.zeros((lines.columns.shape[1], CLASSES + 1), np.uint32)
-    _count_rows(lines.rows, first, table, mask, shift, of_rows)
-    _count_columns(lines.columns, first, table, mask, shift, of_columns)
-    return of_rows[:, :CLASSES].astype(float), of_columns[:, :CLASSES].astype(float)
-
-
-def counter_of(dtype: str) -> tuple[Any, Any]:
-    """Mask and shift that turn the bits of a weight into its counter."""
-    form = FORMATS[dtype]
-    word = form.bits.type
-    return word((1 << 8 * form.bits.itemsize - 1) - 1), word(form.shift)
-
-
-@lru_cache(maxsize=16)
-def counter_labels_of(dtype: str, *, exact: bool) -> NDArray[np.int32]:
-    """Label that the weights of each counter have in counts."""
-    labels = counter_labels(FORMATS[dtype])
-    return labels if exact else np.maximum(labels & INTERVAL_MASK, INTERVAL_WIDTH)
-
-
-@compiled
-def _table(of_counter: Any, labels: Any, classes: Any, none: Any) -> Any:
-    """Give the first occupied counter, and the class by counter, `none` at each end."""
-    first = np.searchsorted(of_counter, labels[0])
-    stop = np.searchsorted(of_counter, labels[-1] + 1)
-    table = np.full(stop - first + 2, none)
-    at = 0
-    for i in range(max(first, 1), stop):  # counter 0 is that of zeros
-        while labels[at] < of_counter[i]:
-            at += 1
-        if labels[at] == of_counter[i]:
-            table[i - first + 1] = classes[at]
-    return first, table
+@compiled_sums
+def _add_up(
+    rows: Any,
+    classes: Any,
+    functions: Any,
+    masses: Any,
+    pack: Any,
+    counters: Any,
+    out: Any,
+) -> None:
+    """Estimate the covariance of functions within rows and columns beyond independent weights."""
+    size = functions.shape[1]
+    table = np.empty((counters.mask >> counters.shift) + 1, np.uint8)
+    values = np.zeros((CLASSES + 1, _WIDE))
+    for i in range(pack.places.size):
+        at = pack.places[i]
+        start, stop = rows.starts[at], rows.starts[at + 1]
+        if start == stop:
+            continue
+        own = classes[start - rows.starts[0] : stop - rows.starts[0]]
+        _fill(table, rows.labels, rows.columns[start:stop], own, counters)
+        n = 0.0
+        for b in range(CLASSES):
+            n += masses[at, b]
+            for a in range(size):
+                values[b, a] = functions[at, a, b]
+        products = np.zeros((_WIDE, _WIDE))
+        for b in range(CLASSES):
+            _add_products(products, values[b], -2.0 * masses[at, b])
+        for which in range(2):
+            lines = lines_in(pack, i, which)
+            every = pack.shapes[i, 1 - which, 1]
+            for line in lines:
+                total = _sums(line, table, counters, values)
+                _add_products(products, total, every / len(lines))
+        for a in range(size):
+            for b in range(size):
+                out[at, a, b] = products[a, b] / n**2
 
 
 @compiled_inline
-def _place(bits: Any, first: Any, last: Any, mask: Any, shift: Any) -> Any:
-    """Entry of the table of a weight."""
-    return min(max(np.int64((bits & mask) >> shift) - first + 1, 0), last)
+def _add_products(products: Any, values: Any, weight: Any) -> None:
+    """Add the products of functions, weighted."""
+    for a in range(_WIDE):
+        some = weight * values[a]
+        for b in range(_WIDE):
+            products[a, b] += some * values[b]
 
 
-@compiled
-def _count_rows(rows: Any, first: Any, table: Any, mask: Any, shift: Any, out: Any) -> None:
-    """Count the weights of each class in each row."""
-    last = table.size - 1
-    for row in range(rows.shape[0]):
-        for i in range(rows.shape[1]):
-            out[row, table[_place(rows[row, i], first, last, mask, shift)]] += 1
+@compiled_inline
+def _sums(line: Any, table: Any, counters: Any, values: Any) -> Any:
+    """Sum every function over a line; a long one is counted by class first."""
+    total, mask, shift = np.zeros(_WIDE), counters.mask, counters.shift
+    if line.size < CLASSES:
+        for bits in line:
+            one = values[table[np.int64((bits & mask) >> shift)]]
+            for a in range(_WIDE):
+                total[a] += one[a]
+        return total
+    number = np.zeros(CLASSES + 1, np.uint32)
+    for bits in line:
+        number[table[np.int64((bits & mask) >> shift)]] += 1
+    for b in range(CLASSES):
+        for a in range(_WIDE):
+            total[a] += number[b] * values[b, a]
+    return total
 
 
-@compiled
-def _count_columns(columns: Any, first: Any, table: Any, mask: Any, shift: Any, out: Any) -> None:
-    """Count the weights of each class in each column."""
-    last = table.size - 1
-    for row in range(columns.shape[0]):
-        for i in range(columns.shape[1]):
-            out[i, table[_place(columns[row, i], first, last, mask, shift)]] += 1
+@compiled_inline
+def _fill(table: Any, labels: Any, columns: Any, classes: Any, counters: Any) -> None:
+    """Lay the classes of bins out by counter; counters without a bin, and zeros, have none."""
+    table[:] = CLASSES
+    for i in range(columns.size):
+        label = labels[columns[i]]
+        place = (label - counters.labels[0]) >> counters.coarser
+        if 0 <= place < counters.places.size:
+            at = counters.places[place]
+            if at > 0 and counters.labels[at] == label:
+                table[at] = classes[i]

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from weibnb.counting.formats import FORMATS, INTERVAL_WIDTH
+from weibnb.counting.formats import by_counter, counters_of
 from weibnb.counting.second_look import Influence, line_sums
-from weibnb.fitting.clusters import counter_labels_of
 from weibnb.fitting.estimates import influences
 from weibnb.fitting.rows import CountRows
 
@@ -75,11 +74,13 @@ def look_at_all(
     step = np.abs(v).max(1, initial=0.0) * max(shape) / 2.0**_BITS
     step[step == 0.0] = 1.0
     whole = np.rint(v / step[:, None]).astype(np.int64)
+    counters = counters_of(dtype, exact=counts.exact)
+    table = by_counter(counters, counts.labels, whole[0] * _LOW + whole[1])
     sums = line_sums(
         bits,
         dtype,
         shape,
-        _by_counter(dtype, counts, whole[0] * _LOW + whole[1]),
+        Influence(table, counters.mask, counters.shift),
         largest=counts.largest,
         nonfinite=counts.nans + counts.infinities > 0,
         workers=workers,
@@ -90,20 +91,3 @@ def look_at_all(
         k, b = (one - b) / _LOW * step[0], b * step[1]
         products += (k @ k, b @ b, k @ b)
     return FullLook(products, sums.row_rms, sums.column_rms)
-
-
-def _by_counter(dtype: str, counts: Counts, values: NDArray[np.int64]) -> Influence:
-    """Lay values of bins out by the counters of a format."""
-    form = FORMATS[dtype]
-    word, mask = form.bits.type, (1 << 8 * form.bits.itemsize - 1) - 1
-    coarser = 0 if counts.exact else INTERVAL_WIDTH.bit_length() - 1
-    shift = form.shift + coarser
-    labels = counter_labels_of(dtype, exact=counts.exact)[:: 1 << coarser]
-    table = np.zeros((mask >> shift) + 1, np.int64)
-    if counts.labels.size:
-        first, stop = np.searchsorted(labels, [counts.labels[0], counts.labels[-1] + 1])
-        first = max(first, 1)  # counter 0 is that of zeros
-        at = np.searchsorted(counts.labels, labels[first:stop])
-        there = counts.labels[at] == labels[first:stop]
-        table[first:stop][there] = values[at[there]]
-    return Influence(table, word(mask), word(shift))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from weibnb.fitting.clusters import counter_labels_of, counter_of, widening
+from weibnb.counting.formats import by_counter, counters_of
+from weibnb.fitting.clusters import widening
 from weibnb.fitting.estimates import influences
 from weibnb.fitting.kernels import LAM, OK, STATUS, K
 from weibnb.fitting.rows import CountRows
@@ -125,16 +126,9 @@ def _looked_up(made: tuple[Counts, Array], lines: Lines, which: str) -> Array:
     """Influence of each weight of the rows, or of the columns: an array (2, ...)."""
     counts, v = made
     bits: Bits = getattr(lines, which)
-    of_counter = counter_labels_of(lines.dtype, exact=counts.exact)
-    first, stop = np.searchsorted(of_counter, [counts.labels[0], counts.labels[-1] + 1])
-    first = max(first, 1)  # counter 0 is that of zeros
-    labels = of_counter[first:stop]
-    at = np.searchsorted(counts.labels, labels)
-    table = np.zeros((2, labels.size + 1))
-    table[:, :-1] = np.where(counts.labels[at] == labels, v[:, at], 0.0)
-    mask, shift = counter_of(lines.dtype)
-    place = ((bits & mask) >> shift).astype(np.int64) - first
-    found: Array = table[:, np.where((place >= 0) & (place < labels.size), place, labels.size)]
+    counters = counters_of(lines.dtype, exact=counts.exact)
+    table = by_counter(counters, counts.labels, v)
+    found: Array = table[:, (bits & counters.mask) >> counters.shift]
     return found
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
-from weibnb.compiled import compiled
+from weibnb.compiled import compiled_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,7 @@ def by_class(rows: CountRows, v: Array) -> tuple[NDArray[np.uint8], Array, Array
     return classes, masses, sums / np.maximum(masses, 1.0)[:, None]
 
 
-@compiled
+@compiled_sums
 def _by_class(rows: Any, v: Any, edges: Any) -> Any:
     """Class of each entry, and the weights and sums of functions in the classes of each matrix."""
     size, origin = rows.exact.size, rows.starts[0]
@@ -51,18 +51,22 @@ def _by_class(rows: Any, v: Any, edges: Any) -> Any:
     masses = np.zeros((size, edges.size + 1))
     sums = np.zeros((size, v.shape[0], edges.size + 1))
     for row in range(size):
-        total, seen, at = 0.0, 0.0, 0
-        for j in range(rows.starts[row], rows.starts[row + 1]):
-            total += rows.counts[j]
-        for j in range(rows.starts[row], rows.starts[row + 1]):
-            mass = float(rows.counts[j])
-            while at < edges.size and seen + 0.5 * mass > edges[at] * total:
-                at += 1
-            seen += mass
-            classes[j - origin] = at
-            masses[row, at] += mass
+        start, stop = rows.starts[row], rows.starts[row + 1]
+        total = rows.counts[start:stop].sum()
+        end, seen = start, 0
+        for at in range(edges.size + 1):
+            begin, before = end, seen
+            limit = 2.0 * edges[at] * total if at < edges.size else np.inf
+            while end < stop and 2 * seen + rows.counts[end] <= limit:
+                classes[end - origin] = at
+                seen += rows.counts[end]
+                end += 1
+            masses[row, at] = seen - before
             for i in range(v.shape[0]):
-                sums[row, i, at] += mass * v[i, j - origin]
+                some = 0.0
+                for j in range(begin, end):
+                    some += rows.counts[j] * v[i, j - origin]
+                sums[row, i, at] = some
     return classes, masses, sums
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from weibnb.compiled import compiled, compiled_sums
-from weibnb.counting.lines import FEWEST
-from weibnb.counting.squares import as_words, rule_of, squares
+from weibnb.counting.lines import FEWEST, lines_in, packed
+from weibnb.counting.squares import Rule, as_words, rule_of, squares
 from weibnb.fitting.clusters import widening
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from weibnb.counting.lines import Lines
@@ -24,37 +26,27 @@ if TYPE_CHECKING:
 _NORMAL = 1.959964
 
 
-class Spread(NamedTuple):
-    """Spread of the scales of some lines of a matrix.
-
-    Attributes
-    ----------
-    h, error : float
-        Standard deviation of ln RMS over the lines without the noise of RMS, and its standard
-        error; NaN with fewer than `weibnb.counting.lines.FEWEST` lines that are not zero.
-    noise : float
-        Variance of ln RMS over lines of one scale.
-    """
-
-    h: float = math.nan
-    error: float = math.nan
-    noise: float = math.nan
+#: What is measured of the rows, and of the columns, of a matrix.
+SPREAD = ("h", "error", "noise")
 
 
-def spreads(lines: Lines, largest: float) -> tuple[Spread, Spread]:
-    """Measure how unequal rows, and columns, are by some of them.
+def spreads(lines: Sequence[Lines | None], largest: Array) -> Array:
+    """Measure how unequal the scales of rows, and of columns, of matrices are by some of them.
 
     Parameters
     ----------
-    lines : Lines
-        Rows and columns of a matrix.
-    largest : float
-        Its largest finite magnitude.
+    lines : sequence of Lines or None
+        Rows and columns of each matrix.
+    largest : ndarray of float64, shape (matrices,)
+        Largest finite magnitude of each.
 
     Returns
     -------
-    tuple of Spread
-        Of rows and of columns as they are stored.
+    ndarray of float64, shape (matrices, 2, 3)
+        Of rows and of columns as they are stored: the standard deviation h of ln RMS over lines
+        without the noise of RMS, its standard error, and the variance of ln RMS over lines of
+        one scale. NaN without lines, and with fewer than `weibnb.counting.lines.FEWEST` of them
+        that are not zero.
 
     Notes
     -----
@@ -67,46 +59,64 @@ def spreads(lines: Lines, largest: float) -> tuple[Spread, Spread]:
     Gaussian weights: it takes their fourth moment from themselves, so that heavy tails are not
     taken for unequal lines, and leaves out what all lines have in common, unequal scales across
     them. Lines of zeros are left out, and of the others the weights that are not finite.
-    """
-    if not largest > 0:
-        return Spread(), Spread()
-    rule, unit = rule_of(lines.dtype, largest)
-    across = np.ascontiguousarray(lines.columns.T)
-    found = [
-        _look(as_words(bits, lines.dtype, unit), rule, bits.shape[1])
-        for bits in (lines.rows, across)
-    ]
-    rows, columns = (_spread_of(logs, noise) for logs, noise in found)
-    return rows, columns
-
-
-def spread(rms: NDArray[Any], noise: float) -> Spread:
-    """Measure how unequal lines are by the RMS of each, and the noise in its logarithm."""
-    live = rms[rms > 0]
-    return _spread_of(np.log(live.astype(float)), noise)
-
-
-def _spread_of(logs: Array, noise: float) -> Spread:
-    """Measure how unequal lines are by ln RMS of each, -inf for zeros, and the noise in it.
 
     The variance of h² is that of a variance, [m₄ - s⁴ (L - 3)/(L - 1)] / L, with a fourth moment
     m₄ that is not below a Gaussian's. The error of h is √Var(h²) / 2h; where h² lies within 1.96
     of its errors from 0 it is h / 1.96, so that the interval of h holds 0, and at least
     ½ Var(h²)^¼. It is wider by Student's quantile over the normal one.
     """
-    h, error = _spread(logs, noise)
-    live = int(np.count_nonzero(logs > -np.inf))
-    return Spread(h, error * widening(live) ** 0.5, noise)
+    found = np.full((len(lines), 2, len(SPREAD)), np.nan)
+    for dtype, pack in packed(lines):
+        live = largest[pack.places] > 0
+        rules, units = zip(*(rule_of(dtype, size) for size in largest[pack.places]), strict=True)
+        if dtype == "F64":
+            sizes = pack.shapes.prod(2).sum(1)
+            pack = pack._replace(bits=as_words(pack.bits, dtype, np.repeat(units, sizes)))
+        factors = np.array([rule.factor for rule in rules])
+        some, number = _spreads(pack, rules[0], factors)
+        some[..., 1] *= _wider(number)
+        found[pack.places[live]] = some[live]
+    return found
+
+
+def _wider(live: NDArray[np.int64]) -> Array:
+    """Student's quantile over the normal one for errors by so many lines."""
+    wider = [widening(number) ** 0.5 for number in live.ravel().tolist()]
+    return np.array(wider).reshape(live.shape)
+
+
+def spread(rms: NDArray[Any], noise: float) -> tuple[float, float, float]:
+    """Give what `spreads` does by the RMS of each line, and the noise in its logarithm."""
+    live = rms[rms > 0]
+    h, error = _spread(np.log(live.astype(float)), noise)
+    return h, error * widening(live.size) ** 0.5, noise
 
 
 @compiled_sums
-def _look(bits: Any, rule: Any, size: Any) -> Any:
+def _spreads(pack: Any, rule: Any, factors: Any) -> Any:
+    """Measure the spreads of matrices without `_wider`, and count the lines that are not zero."""
+    found = np.empty((factors.size, 2, 3))
+    number = np.empty((factors.size, 2), np.int64)
+    mask, limit, shift, _ = rule
+    for i in range(factors.size):
+        own = Rule(mask, limit, shift, factors[i])
+        for which in range(2):
+            logs, noise = _look(lines_in(pack, i, which), own)
+            h, error = _spread(logs, noise)
+            found[i, which] = h, error, noise
+            number[i, which] = (logs > -np.inf).sum()
+    return found, number
+
+
+@compiled_sums
+def _look(bits: Any, rule: Any) -> Any:
     """Give ln RMS of lines, -inf for zeros, and the noise in it."""
-    logs, mean = np.full(bits.shape[0], -np.inf), np.zeros(size, np.float32)
+    number, size = bits.shape
+    logs, mean = np.full(number, -np.inf), np.zeros(size, np.float32)
     words, square = np.empty(size, np.uint32), np.empty(size, np.float32)
     values = words.view(np.float32)
     live, fourth, half, third = 0, np.float32(0), np.float32(1 / 2), np.float32(1 / 3)
-    for i in range(bits.shape[0]):
+    for i in range(number):
         finite, total = squares(bits[i], rule, words, values, square), np.float32(0)
         for j in range(size):
             total += square[j]

@@ -11,12 +11,15 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from weibnb.io.adapters import CONFIG, Adapter, is_adapter, merged, unmerged
 from weibnb.io.directory import read_files
 from weibnb.io.files import CheckpointError, natural_order, why
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
@@ -25,6 +28,8 @@ from weibnb.io.safetensors import BITS, RawBits, Shard, TensorInfo, map_bits, sa
 from weibnb.messages import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
 
@@ -46,6 +51,8 @@ class Checkpoint:
         Tensors that are listed but whose values cannot be read, each with the reason.
     notes : tuple of str
         What was left out or not understood besides tensors, in sentences.
+    unmerged : str
+        What is shown, where an adapter lies beside the weights; empty without one.
 
     Examples
     --------
@@ -63,7 +70,9 @@ class Checkpoint:
         config: dict[str, Any],
         notes: Iterable[str] = (),
         shards: tuple[Shard, ...] = (),
+        adapter: tuple[Shard, ...] = (),
         live: Mapping[str, torch.Tensor] | None = None,
+        unmerged: str = "",
     ) -> None:
         listed = sorted(tensors, key=lambda item: natural_order(item[0].name))
         self.source = source
@@ -73,6 +82,8 @@ class Checkpoint:
         self.notes = tuple(notes)
         self._readers = {info.name: how for info, how in listed}
         self._shards = shards
+        self._adapter = adapter if shards else ()
+        self.unmerged = unmerged
         self._live = dict(live or {})
         self._closed = False
 
@@ -141,7 +152,7 @@ class Checkpoint:
         it covers names, types and shapes only.
         """
         if self._shards:
-            parts = sorted(sample(shard) for shard in self._shards)
+            parts = sorted(map(sample, self._shards)) + sorted(map(sample, self._adapter))
         else:
             rows = [[t.name, t.dtype, t.shape] for t in self.tensors.values()]
             parts = [json.dumps(rows).encode()]
@@ -155,7 +166,8 @@ class Checkpoint:
         """
         if not self._shards:
             return ""
-        files = sorted([shard.path.name, *shard.identity[2:]] for shard in self._shards)
+        shards = self._shards + self._adapter
+        files = sorted([shard.path.name, *shard.identity[2:]] for shard in shards)
         return json.dumps({"fingerprint": self.fingerprint, "files": files})
 
     def close(self) -> None:
@@ -176,7 +188,7 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    source: str | os.PathLike[str] | torch.nn.Module | Mapping[str, Any],
+    source: str | os.PathLike[str] | torch.nn.Module | Mapping[str, Any] | Adapter,
     *,
     max_tensors: int = MAX_TENSORS,
     max_header: int = MAX_HEADER,
@@ -185,9 +197,10 @@ def open_checkpoint(
 
     Parameters
     ----------
-    source : path-like, torch.nn.Module or mapping of str to tensor or array
+    source : path-like, torch.nn.Module, mapping of str to tensor or array, or Adapter
         A ``.safetensors`` file, a ``.safetensors.index.json`` file, a directory that holds
-        either, a live module (its named parameters; shared ones once) or a state dict.
+        either, a live module (its named parameters; shared ones once), a state dict, or an
+        adapter with its base.
     max_tensors : int
         Most tensors that the files may list.
     max_header : int
@@ -220,18 +233,51 @@ def open_checkpoint(
     <Checkpoint dict: 2 tensors, 8e-08 GB>
     """
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
+    contents = _read(source, limits)
+    name = source.path if isinstance(source, Adapter) else source
+    name = os.fspath(name) if isinstance(name, (str, os.PathLike)) else type(source).__name__
+    names = (info.name for info, _ in contents.tensors)
+    merged_already = isinstance(source, Adapter)
+    return Checkpoint(
+        name,
+        contents.tensors,
+        config=contents.config,
+        notes=contents.notes,
+        shards=contents.shards,
+        adapter=contents.adapter,
+        live=contents.live,
+        unmerged="" if merged_already else unmerged(source, names),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What was found in a source."""
+
+    tensors: Sequence[tuple[TensorInfo, Reader]]
+    config: dict[str, Any]
+    notes: list[str]
+    shards: tuple[Shard, ...] = ()
+    adapter: tuple[Shard, ...] = ()
+    live: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+def _read(source: Any, limits: Limits) -> _Contents:
+    """List what a source holds."""
+    if isinstance(source, Adapter):
+        return _read_adapter(source, limits)
     if isinstance(source, (str, os.PathLike)):
-        return _open_files(source, limits)
+        return _read_files(source, limits)
     torch_module = sys.modules.get("torch")
     if torch_module is not None and isinstance(source, torch_module.nn.Module):
-        return _open_live(source, source.named_parameters())
+        return _read_live(source, source.named_parameters())
     if isinstance(source, Mapping):
-        return _open_live(source, source.items())
+        return _read_live(source, source.items())
     message = "`source` must be a path, a torch.nn.Module or a mapping of str to tensor, got "
     raise TypeError(f"{message}{type(source).__name__}.")
 
 
-def _open_files(source: str | os.PathLike[str], limits: Limits) -> Checkpoint:
+def _read_files(source: str | os.PathLike[str], limits: Limits) -> _Contents:
     """List what lies in files; whatever goes wrong with a path or its content is told as such."""
     try:
         shards, config, notes = read_files(source, limits)
@@ -248,10 +294,31 @@ def _open_files(source: str | os.PathLike[str], limits: Limits) -> Checkpoint:
         for shard in shards
         for info, at in shard.tensors
     ]
-    return Checkpoint(os.fspath(source), tensors, config=config, notes=notes, shards=shards)
+    return _Contents(tensors, config, notes, shards)
 
 
-def _open_live(source: Any, items: Iterable[tuple[str, Any]]) -> Checkpoint:
+def _read_adapter(source: Adapter, limits: Limits) -> _Contents:
+    """List the tensors of a base with an adapter on it."""
+    path = Path(source.path).expanduser()
+    if not is_adapter(path):
+        cause = f"this is no adapter: it has no {CONFIG}, or a model beside it"
+        raise CheckpointError(path, cause, "Pass the folder that PEFT wrote.")
+    base = _read(source.base, limits)
+    factors = _read_files(path, limits)
+    tensors = merged(
+        path,
+        {info.name: (info, reader) for info, reader in base.tensors},
+        {info.name: (info, reader) for info, reader in factors.tensors},
+    )
+    if unmerged(source.base, (info.name for info, _ in base.tensors)):
+        cause = "its base has an adapter of its own"
+        raise CheckpointError(path, cause, "Merge that first: model.merge_and_unload().")
+    readers = {info.name: reader for info, reader in base.tensors}
+    same = {name: t for name, t in base.live.items() if tensors[name][1] is readers[name]}
+    return replace(base, tensors=list(tensors.values()), adapter=factors.shards, live=same)
+
+
+def _read_live(source: Any, items: Iterable[tuple[str, Any]]) -> _Contents:
     kind = type(source).__name__
     torch_module = sys.modules.get("torch")
     known = (np.ndarray, torch_module.Tensor) if torch_module else (np.ndarray,)
@@ -268,5 +335,4 @@ def _open_live(source: Any, items: Iterable[tuple[str, Any]]) -> Checkpoint:
         else:
             notes.append(f"Left out `{name}`: a {type(value).__name__} is not a tensor.")
     to_dict = getattr(getattr(source, "config", None), "to_dict", None)
-    config = to_dict() if to_dict else {}
-    return Checkpoint(kind, tensors, config=config, notes=notes, live=live)
+    return _Contents(tensors, to_dict() if to_dict else {}, notes, live=live)

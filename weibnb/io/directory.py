@@ -21,7 +21,7 @@ from weibnb.io.files import (
 )
 from weibnb.io.links import contained
 from weibnb.io.safetensors import PICKLES, Shard, not_safetensors, read_shard
-from weibnb.io.sources import step_of
+from weibnb.io.steps import step_of
 
 if TYPE_CHECKING:
     import os

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weibnb.io.files import read_json
 from weibnb.io.links import contained
-from weibnb.io.sources import step_of
+from weibnb.io.steps import step_of
 
 if TYPE_CHECKING:
     import os

@@ -201,7 +201,8 @@ _HEADS = _words(
 _FINAL_HEADS = _words("output decoder ff_out")
 
 _LONGEST_NAME = 1_000  # also bounds the digits that `int` has to read
-_LARGEST_INDEX = 2**31 - 1
+#: Largest number of a layer or expert.
+LARGEST_INDEX = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +265,19 @@ def identify(name: str, shape: tuple[int, ...]) -> Role | Skip:
     )
 
 
+def numbers_in(name: str) -> tuple[int | None, int | None]:
+    """Return the numbers of the layer and the expert that a name carries, whatever else it says.
+
+    Examples
+    --------
+    >>> numbers_in("net.3.experts.7.fc.weight"), numbers_in("proj.weight")
+    ((3, 7), (None, None))
+    """
+    words = [word for word in name.split(".") if word not in _WRAPPERS]
+    position, layer = _find_layer(words)
+    return layer, _take_expert(words[position + 1 :])[1]
+
+
 def tower(component: str) -> str:
     """Return the tower of a component (``encoder``, ``vision``, ...), or "" if it names none."""
     first, dot, _ = component.partition(".")
@@ -293,7 +307,7 @@ def _as_index(word: str) -> int | None:
     if not (word.isascii() and word.isdigit()):
         return None
     index = int(word)
-    return index if index <= _LARGEST_INDEX else None
+    return index if index <= LARGEST_INDEX else None
 
 
 def _find_layer(words: list[str]) -> tuple[int, int | None]:

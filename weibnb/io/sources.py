@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weibnb.io.adapters import Adapter, is_adapter
 from weibnb.io.files import CheckpointError, list_directory, why
+from weibnb.io.folders import expand, models_in, names_of
 from weibnb.io.links import contained
+from weibnb.io.names import Names
+from weibnb.io.steps import step_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_STEP = re.compile(
-    r"(?:.*[-_.])?(?:step|iter|iteration|checkpoint|ckpt)[-_=]?([0-9]+)(?:-(?:tokens\w+|unsharded))?",
-    re.IGNORECASE,
-)
-_MOST_DIGITS = 100  # leading zeros among them
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +29,45 @@ class Planned:
     step: int
     checkpoint: Any  # what `weibnb.open_checkpoint` takes, or why it cannot be found
     note: str = ""  # what was left out beside it
+    names: Names = field(default_factory=Names)
 
 
-def resolve_sources(source: Any) -> Iterator[Planned]:
-    """Yield every checkpoint that a source of `scan` means, models as given, steps ascending."""
+def resolve_sources(
+    source: Any, *, base: Any = None, names: Names | None = None
+) -> Iterator[Planned]:
+    """Yield every checkpoint that a source of `scan` means, models as given, steps ascending.
+
+    Adapters among them are put on a `base`; what no family names, `names` may.
+    """
+    found = 0
+    for planned in _resolve(source):
+        checkpoint = planned.checkpoint
+        if base is not None and isinstance(checkpoint, (str, os.PathLike)):
+            path = Path(checkpoint)
+            if is_adapter(path):
+                checkpoint, found = Adapter(path, base), found + 1
+        yield replace(planned, checkpoint=checkpoint, names=names or planned.names)
+    if base is not None and not found:
+        raise ValueError(
+            "`base` must come with an adapter, a directory with adapter_config.json; `source` "
+            "holds none."
+        )
+
+
+def on_base(source: Any, base: Any) -> dict[str, dict[int, Any]]:
+    """Give the checkpoints of a source by model and step, adapters on their base."""
+    found: dict[str, dict[int, Any]] = {}
+    for planned in resolve_sources(source, base=base):
+        found.setdefault(planned.model, {})[planned.step] = planned.checkpoint
+    return found
+
+
+def _resolve(source: Any) -> Iterator[Planned]:
+    if isinstance(source, (list, tuple)):
+        yield from _resolve_several(source)
+        return
     if not isinstance(source, Mapping):
-        yield from _resolve_one(_name_of(source), source)
+        yield from _resolve_several([source])
         return
     if not source:
         raise ValueError("`source` must name at least one checkpoint, got an empty mapping.")
@@ -59,6 +89,88 @@ def resolve_sources(source: Any) -> Iterator[Planned]:
                 yield Planned(model, 0, err)
 
 
+@dataclass(slots=True)
+class _Group:
+    """What one element of a list means, and what it may be called, the shortest name first."""
+
+    names: list[str]
+    plans: list[Planned]
+    steps: set[int | None]  # None where its name tells of no step
+    given: str
+
+    @property
+    def name(self) -> str:
+        """The name that it has as long as no other has it."""
+        return self.names[0]
+
+    def clashes(self, other: _Group) -> bool:
+        """Whether both cannot be one model: they have a step in common, or one has none."""
+        apart = not self.steps & other.steps and None not in self.steps | other.steps
+        return self.name == other.name and not apart
+
+
+def _resolve_several(sources: Sequence[Any]) -> Iterator[Planned]:
+    """Resolve elements of a list; names that several would have are lengthened."""
+    if not sources:
+        raise ValueError("`source` must name at least one checkpoint, got an empty list.")
+    groups = [group for one in sources for group in _groups(one)]
+    while clashing := {a.name for a in groups for b in groups if a is not b and a.clashes(b)}:
+        for group in groups:
+            if group.name in clashing:
+                if len(group.names) == 1:
+                    raise ValueError(
+                        f"`source` must hold each checkpoint once, got {group.given} twice. Give "
+                        "them names: weibnb.scan({'one': ..., 'two': ...})."
+                    )
+                del group.names[0]
+    steps: dict[str, list[Planned]] = {}
+    for group in groups:
+        steps.setdefault(group.name, []).extend(group.plans)
+    for name, plans in steps.items():
+        yield from (replace(plan, model=name) for plan in sorted(plans, key=lambda one: one.step))
+
+
+def _groups(source: Any) -> Iterator[_Group]:
+    """Give what an element of a list means: one model, or those in a folder or of a pattern."""
+    if isinstance(source, Mapping):
+        by_model: dict[str, list[Planned]] = {}
+        for plan in _resolve(source):
+            by_model.setdefault(plan.model, []).append(plan)
+        for model, plans in by_model.items():
+            yield _Group([model], plans, {plan.step for plan in plans}, repr(model))
+        return
+    at = source.path if isinstance(source, Adapter) else source
+    if not isinstance(at, (str, os.PathLike)) or at == "":
+        name = type(source).__name__
+        yield _Group([name], list(_resolve_one(name, source)), {0}, f"the {name}")
+        return
+    paths = expand(at)
+    folders = [models_in(path) if path is source or len(paths) == 1 else None for path in paths]
+    for path, inside in zip(paths, folders, strict=True):
+        if isinstance(source, Adapter):
+            yield _group(path, source)
+        elif inside is None:
+            yield _group(path, path)
+        else:
+            found, note = inside
+            for i, one in enumerate(found):
+                group = _group(one.path, one.refused or one.path)
+                if note and i == 0:
+                    group.plans[0] = replace(group.plans[0], note=note)
+                yield group
+
+
+def _group(path: Path, source: Any) -> _Group:
+    """Resolve one path, and find names for it."""
+    names, step = names_of(path)
+    if isinstance(source, CheckpointError):
+        plans = [Planned(names[0], step or 0, source)]
+    else:
+        plans = list(_resolve_one(names[0], source, step))
+    is_run = len(plans) > 1 or (step is None and plans[0].checkpoint != source)
+    return _Group(names, plans, {p.step for p in plans} if is_run else {step}, str(path))
+
+
 def _resolve_run(model: str, steps: Mapping[Any, Any], note: str = "") -> Iterator[Planned]:
     seen: dict[int, Any] = {}
     for step, checkpoint in steps.items():
@@ -75,7 +187,11 @@ def _resolve_run(model: str, steps: Mapping[Any, Any], note: str = "") -> Iterat
         yield Planned(model, step, seen[step], note if step == max(seen) else "")
 
 
-def _resolve_one(model: str, source: Any) -> Iterator[Planned]:
+def _resolve_one(model: str, source: Any, step: int | None = None) -> Iterator[Planned]:
+    if isinstance(source, Adapter):
+        at = Path(source.path).name if step is None else ""
+        yield Planned(model, step_of(at) or step or 0, source)
+        return
     if not isinstance(source, (str, os.PathLike)):
         yield Planned(model, 0, source)
         return
@@ -90,7 +206,7 @@ def _resolve_one(model: str, source: Any) -> Iterator[Planned]:
     if steps:
         yield from _resolve_run(model, steps, note)
     else:
-        yield Planned(model, step_of(path.name) or 0, path)
+        yield Planned(model, (step_of(path.name) if step is None else step) or 0, path)
 
 
 def _beside(path: Path, steps: Mapping[int, Path | CheckpointError]) -> str:
@@ -108,22 +224,6 @@ def _is_state_dict(source: Mapping[Any, Any]) -> bool:
         isinstance(name, str) and hasattr(value, "dtype") and hasattr(value, "shape")
         for name, value in source.items()
     )
-
-
-def _name_of(source: Any) -> str:
-    if not isinstance(source, (str, os.PathLike)):
-        return type(source).__name__
-    path = Path(os.path.abspath(source))  # noqa: PTH100  (resolve() would follow a cache's links)
-    if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
-        return path.parent.parent.name.removeprefix("models--").replace("--", "/")
-    return path.stem if path.suffix == ".safetensors" else path.name
-
-
-def step_of(name: str) -> int | None:
-    """Read the training step from the name of a checkpoint: 1000 from `pythia-step1000`."""
-    match = _STEP.fullmatch(name.removesuffix(".safetensors"))
-    step = int(match[1]) if match and len(match[1]) < _MOST_DIGITS else None
-    return step if step is not None and step < 2**63 else None
 
 
 def find_steps(directory: str | os.PathLike[str]) -> dict[int, Path | CheckpointError]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from weibnb.diagnostics.findings import Cell
 from weibnb.fits.files import SUFFIXES, open_fits
 from weibnb.fits.schema import DIMS, escape, prepare
 from weibnb.fits.store_schema import STORE_SUFFIXES
+from weibnb.io.adapters import AdapterWarning
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
+from weibnb.io.sources import on_base
 from weibnb.scanning.locate import dead_lines, find_outliers, open_again, read_again
 from weibnb.scanning.scan import scan
 
@@ -44,6 +47,8 @@ def check(
     source_or_fits: Any,
     *,
     source: Any = None,
+    base: Any = None,
+    names: Mapping[str, str] | None = None,
     select: Iterable[str] | None = None,
     ignore: Iterable[str] = (),
     baseline: xr.Dataset | str | os.PathLike[str] | None = None,
@@ -60,6 +65,8 @@ def check(
         What `weibnb.scan` takes, which is scanned; or fits, a file of fits or a store.
     source : path, torch.nn.Module or Mapping, optional
         Where the weights of fits are, for the rules that look at them again.
+    base, names
+        As in `weibnb.scan`, for what is scanned.
     select, ignore : iterable of str
         Names of rules to go by alone, or to leave out.
     baseline : xarray.Dataset or path, optional
@@ -99,6 +106,11 @@ def check(
     choose_rules(select, ignore)
     with _fits_of(baseline) as before:
         if _is_fits(source_or_fits):
+            if base is not None or names is not None:
+                raise ValueError(
+                    "`base` and `names` must come with a checkpoint, got fits: they were made "
+                    "with what weibnb.scan was given."
+                )
             with _fits_of(source_or_fits) as fits:
                 reader = None if source is None else WeightsReader(fits, source)
                 return check_fits(
@@ -106,15 +118,19 @@ def check(
                 )
         if source is not None:
             raise ValueError("`source` must come with fits; a checkpoint is its own source.")
-        fits = scan(
-            source_or_fits,
-            fields=True,
-            max_tensors=max_tensors,
-            max_header=max_header,
-            workers=workers,
-            progress=progress,
-        )
-        reader = WeightsReader(fits, source_or_fits)
+        given = source_or_fits if base is None else on_base(source_or_fits, base)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AdapterWarning)  # the rule tells of adapters
+            fits = scan(
+                given,
+                names=names,
+                fields=True,
+                max_tensors=max_tensors,
+                max_header=max_header,
+                workers=workers,
+                progress=progress,
+            )
+        reader = WeightsReader(fits, given)
         return check_fits(fits, select=select, ignore=ignore, baseline=before, reader=reader)
 
 

@@ -16,6 +16,7 @@ from weibnb.io.guard import guarded, watch
 from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, did_you_mean, printable
+from weibnb.scanning.locate import names_of
 from weibnb.scanning.matrices import list_matrices
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from weibnb.io.names import Names
     from weibnb.scanning.matrices import WeightTensor
 
 #: Coordinates of a matrix that is not in a grid.
@@ -110,7 +112,7 @@ def chosen_matrices(
     wanted = _checked(select)
     with ExitStack() as stack:
         stack.enter_context(guarded())
-        found = _matrices(source, stack)
+        found = _matrices(source, stack, None if fits is None else names_of(fits))
         if fits is not None:
             found = _of_fits(found, fits)
         yield from _selected(found, wanted, parts=parts, named=fits is not None)
@@ -134,7 +136,7 @@ def _checked(select: Mapping[str, Any] | None) -> dict[str, list[Any]]:
     }
 
 
-def _matrices(source: Any, stack: ExitStack) -> list[Chosen]:
+def _matrices(source: Any, stack: ExitStack, names: Names | None) -> list[Chosen]:
     """List every matrix of a source; an array is one."""
     if hasattr(source, "shape") and hasattr(source, "dtype") and not isinstance(source, Mapping):
         shape = tuple(source.shape)
@@ -143,7 +145,7 @@ def _matrices(source: Any, stack: ExitStack) -> list[Chosen]:
         place = dict(zip(KEYS, ("array", 0, "weights", 0, -1, ""), strict=True))
         return [Chosen(place, (shape[0], shape[1]), "ok", None, source)]
     found: list[Chosen] = []
-    for planned in resolve_sources(source):
+    for planned in resolve_sources(source, names=names):
         listing = list_matrices(planned, fused="both")
         if listing.error is not None:
             raise listing.error

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weibnb.fits.schema import NO_EXPERT
+from weibnb.io.adapters import AdapterWarning
 from weibnb.io.files import CheckpointError
 from weibnb.io.limits import DEFAULTS
+from weibnb.io.names import names_to_copy
+from weibnb.messages import shortened
 from weibnb.scanning.matrices import list_matrices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from weibnb.io.limits import Limits
+    from weibnb.io.names import Names
     from weibnb.io.sources import Planned
     from weibnb.scanning.matrices import Fused, Listing
 
@@ -43,6 +48,38 @@ def list_checkpoints(
             wider = extent.with_listing(listing)
         extent = wider
         yield listing
+
+
+def check_names_used(names: Names, listings: Sequence[Listing]) -> None:
+    """Raise ValueError if a pattern of a user fits no matrix of checkpoints that were read."""
+    opened = [one.checkpoint for one in listings if one.checkpoint is not None]
+    if opened:
+        names.check_used((i.name, i.shape) for one in opened for i in one.tensors.values())
+
+
+def warn_unmerged(listings: Sequence[Listing], *, stacklevel: int) -> None:
+    """Tell of which checkpoints the base weights are shown, without their adapter."""
+    for one in listings:
+        if one.checkpoint is not None and one.checkpoint.unmerged:
+            text = f"{shortened(one.source.model)}: {one.checkpoint.unmerged}"
+            warnings.warn(text, AdapterWarning, stacklevel=stacklevel)
+
+
+def nothing_found(listings: Sequence[Listing]) -> CheckpointError:
+    """Make the error for a scan without one matrix: the first cause, or what there is instead."""
+    for listing in listings:
+        if listing.error is not None:
+            return listing.error
+    source = listings[0].source
+    entries = [entry for entry in source.not_fitted if entry["tensor"]]
+    names = [f"{entry['tensor']} ({entry['reason']})" for entry in entries[:3]]
+    to_copy = names_to_copy(entries)
+    return CheckpointError(
+        source.path,
+        "no tensor in it is a weight matrix of a known layer",
+        f"It holds {', '.join(names) if names else 'no tensors'}."
+        + (f" Name them yourself: weibnb.scan(..., names={to_copy})." if to_copy else ""),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +17,12 @@ from weibnb.counting.second_look import zero_lines
 from weibnb.diagnostics.outliers import NEEDED, Rule, exceedance, outlier_strength
 from weibnb.fits.schema import DIMS, prepare
 from weibnb.fitting.status import COUNTED
+from weibnb.io.adapters import refuse_without_base
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.guard import guarded, watch
 from weibnb.io.limits import OF_THE_FORMAT
 from weibnb.io.mapping import check_unchanged, origin_of
+from weibnb.io.names import names_from
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
 from weibnb.scanning.matrices import choose_tensors
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from weibnb.io.checkpoint import Checkpoint
     from weibnb.io.fused import Part
     from weibnb.io.mapping import Origin
+    from weibnb.io.names import Names
     from weibnb.scanning.matrices import WeightTensor
 
     Array = NDArray[np.float64]
@@ -375,7 +380,7 @@ def _second_look(
         if isinstance(places[key], CheckpointError):
             raise places[key]
         with guarded(), open_checkpoint(places[key], **asdict(OF_THE_FORMAT)) as opened:
-            tensors = _by_cell(opened)
+            tensors = _by_cell(opened, names_of(fits))
             for cell in cells_there:
                 found = tensors.get((cell.key["layer"], cell.key["component"]), [])
                 matrices = [matrix for tensor in found for matrix in _read(opened, tensor, cell)]
@@ -406,13 +411,22 @@ def _path(fits: xr.Dataset, model: str, step: int) -> str:
     if not os.path.exists(path):  # noqa: PTH110 - also where it cannot be a path
         cause = f"the weights of model {model!r}, step {step} are not there"
         raise CheckpointError(path, cause, "Pass `source=`, the same that weibnb.scan was given.")
+    refuse_without_base(Path(path))
     return path
 
 
-def _by_cell(checkpoint: Checkpoint) -> dict[tuple[int, str], list[WeightTensor]]:
+def names_of(fits: xr.Dataset) -> Names:
+    """Give the names of the user's own that fits were made with."""
+    try:
+        return names_from(json.loads(str(fits.attrs.get("names", "{}"))))
+    except (ValueError, TypeError) as err:
+        raise ValueError(f"`fits.attrs['names']` must be what weibnb.scan wrote: {err}") from err
+
+
+def _by_cell(checkpoint: Checkpoint, names: Names) -> dict[tuple[int, str], list[WeightTensor]]:
     """Group the weight tensors of a checkpoint by layer and component."""
     cells: dict[tuple[int, str], list[WeightTensor]] = defaultdict(list)
-    for tensor in choose_tensors(checkpoint, "both")[0]:
+    for tensor in choose_tensors(checkpoint, "both", names)[0]:
         cells[tensor.role.layer, tensor.role.component].append(tensor)
     return cells
 

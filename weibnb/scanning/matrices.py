@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from weibnb.counting.formats import FORMATS
@@ -13,18 +14,20 @@ from weibnb.fits.layout import Source
 from weibnb.fits.on_device import MatrixOnDevice
 from weibnb.fits.schema import NO_EXPERT
 from weibnb.fitting.status import COUNTED, MINIMUM_WEIGHTS
+from weibnb.io.adapters import Adapter, refuse_without_base
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.fused import is_fused, is_transposed, layout_of
 from weibnb.io.guard import watch
 from weibnb.io.limits import DEFAULTS
 from weibnb.io.mapping import check_unchanged, origin_of
+from weibnb.io.names import Names
 from weibnb.io.naming import Role, Skip, identify, tower
 from weibnb.io.safetensors import CheckpointError
 from weibnb.messages import shortened
 from weibnb.scanning.structure import SecondLook
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterator, Mapping
 
     from weibnb.counting.blocks import CountsOnDevice, LinesOnDevice
     from weibnb.counting.counts import Counts
@@ -270,24 +273,28 @@ def list_matrices(planned: Planned, limits: Limits = DEFAULTS, *, fused: Fused =
     try:
         if isinstance(planned.checkpoint, CheckpointError):
             raise planned.checkpoint
+        if isinstance(planned.checkpoint, (str, os.PathLike)):
+            refuse_without_base(Path(planned.checkpoint))
         checkpoint = open_checkpoint(
             planned.checkpoint, max_tensors=limits.max_tensors, max_header=limits.max_header
         )
         fingerprint = checkpoint.fingerprint
-        tensors, left = choose_tensors(checkpoint, fused)
+        tensors, left = choose_tensors(checkpoint, fused, planned.names)
         check_number_of_matrices(checkpoint, tensors, limits)
     except CheckpointError as err:
         given = planned.checkpoint
+        given = given.path if isinstance(given, Adapter) else given
         path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else err.path
         source = Source(planned.model, planned.step, path, "", {}, str(err), [])
         return Listing(source, None, [], err)
-    left += [_note(text) for text in (*checkpoint.notes, planned.note) if text]
+    notes = (*checkpoint.notes, checkpoint.unmerged, planned.note)
+    left += [_note(text) for text in notes if text]
     about = (checkpoint.source, fingerprint, checkpoint.config, "", left, checkpoint.identity)
     return Listing(Source(planned.model, planned.step, *about), checkpoint, tensors)
 
 
 def choose_tensors(
-    checkpoint: Checkpoint, fused: Fused = "keep"
+    checkpoint: Checkpoint, fused: Fused = "keep", names: Names | None = None
 ) -> tuple[list[WeightTensor], list[dict[str, Any]]]:
     """Part the tensors of a checkpoint into weight matrices, and the rest with its reason.
 
@@ -296,9 +303,7 @@ def choose_tensors(
     cell holds does not depend on `fused`.
     """
     unreadable = dict(checkpoint.problems)
-    roles = _one_tower_needs_no_prefix(
-        {name: identify(name, info.shape) for name, info in checkpoint.tensors.items()}
-    )
+    roles = _roles(checkpoint, names or Names())
     chosen: list[WeightTensor] = []
     left: list[dict[str, Any]] = []
     taken: dict[tuple[int, str], dict[int | None, str]] = {}
@@ -329,6 +334,35 @@ def choose_tensors(
         return chosen, left
     chosen, notes = _with_parts(chosen, checkpoint, whole=fused == "both")
     return chosen, left + notes
+
+
+def _roles(checkpoint: Checkpoint, names: Names) -> dict[str, Role | Skip]:
+    """Tell what each tensor is; a component of the user's own keeps its prefix."""
+    tensors = checkpoint.tensors
+    placed = {
+        name: names.identify(name, info.shape)
+        for name, info in tensors.items()
+        if names.places(name, info.shape)
+    }
+    known = {name: identify(name, i.shape) for name, i in tensors.items() if name not in placed}
+    found = _one_tower_needs_no_prefix(known) | placed
+    _check_places(found, placed)
+    return {name: found[name] for name in tensors}
+
+
+def _check_places(roles: Mapping[str, Role | Skip], placed: Container[str]) -> None:
+    """Raise if a pattern of the user puts a tensor where another is."""
+    there: dict[tuple[int, str, int | None], str] = {}
+    for name, role in roles.items():
+        if isinstance(role, Role):
+            first = there.setdefault((role.layer, role.component, role.expert), name)
+            if first != name and (name in placed or first in placed):
+                raise ValueError(
+                    f"`names` must give each matrix a place of its own, but "
+                    f"`{shortened(first, 200)}` and `{shortened(name, 200)}` would both be layer "
+                    f"{role.layer} of {role.component!r}. Give them different components, or "
+                    r"find the layer with `re:...(?P<layer>\d+)...`."
+                )
 
 
 def _with_parts(

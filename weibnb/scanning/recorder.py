@@ -10,16 +10,17 @@ from weibnb.counting.dispatch import Counting, resolve_devices
 from weibnb.fits.schema import escape
 from weibnb.fitting.backends import fitting_device
 from weibnb.fitting.weibull import check_protocol
-from weibnb.io.safetensors import CheckpointError
+from weibnb.io.names import names_from
 from weibnb.io.sources import Planned
 from weibnb.messages import check_choice, printable
+from weibnb.scanning.listing import check_names_used, nothing_found, warn_unmerged
 from weibnb.scanning.matrices import FUSED, begin_counting, list_matrices
 from weibnb.scanning.results import Results
 from weibnb.scanning.structure import check_structure
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
     import xarray as xr
@@ -51,6 +52,8 @@ class Recorder:
         survives the end of the process; by default the fits are kept in memory. A step that it
         holds already, from a training that was resumed, is replaced. Of several processes the
         first writes.
+    names
+        As in `weibnb.scan`.
     structure, fields
         As in `weibnb.scan`, for weights that are counted on a CPU. Fields of a training are large:
         4 bytes for each row and column of each matrix and record.
@@ -103,11 +106,13 @@ class Recorder:
         store: str | os.PathLike[str] | None = None,
         structure: bool = True,
         fields: bool = False,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         trim, estimator = check_protocol(trim, estimator)
         check_choice("fused", fused, FUSED)
         check_structure(structure=structure, fields=fields)
         self._fused: Fused = fused
+        self._names = names_from(names)
         self._model = model
         self._name = type(model).__name__ if name is None else name
         self._results = Results(
@@ -120,6 +125,7 @@ class Recorder:
             store=store if _is_first_process() else None,
             structure=structure,
             fields=fields,
+            names=names,
             ask=False,
         )
         self._counting = Counting(device)
@@ -147,12 +153,15 @@ class Recorder:
             raise ValueError(f"`step` must be at least 0 and not recorded before, got {step}.")
         self._counting.take()
         self._collect(wait=False)
-        listing = list_matrices(Planned(self._name, step, self._model), fused=self._fused)
+        planned = Planned(self._name, step, self._model, names=self._names)
+        listing = list_matrices(planned, fused=self._fused)
         if listing.error is not None:
             raise listing.error
+        if not self.steps:
+            check_names_used(self._names, [listing])
+            warn_unmerged([listing], stacklevel=3)
         if not listing.tensors:
-            cause = "no parameter is a weight matrix of a known layer"
-            raise CheckpointError(listing.source.path, cause)
+            raise nothing_found([listing])
         self._results.begin(listing, rescan=True)
         structure = self._results.structure
         begun = list(begin_counting(listing, self._counting, structure=structure))

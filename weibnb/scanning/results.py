@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -21,7 +22,7 @@ from weibnb.scanning.structure import Structure
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import torch
     import xarray as xr
@@ -53,7 +54,7 @@ class Results:
 
     Parameters
     ----------
-    trim, estimator, experts, keep_counts, workers, structure, fields
+    trim, estimator, experts, keep_counts, workers, structure, fields, names
         As in `weibnb.scan`.
     fitted_on : torch.device, optional
         Where torch fits what was counted on the host, and by default compiled code does; what was
@@ -76,6 +77,7 @@ class Results:
         store: str | os.PathLike[str] | None,
         structure: bool,
         fields: bool,
+        names: Mapping[str, str] | None = None,
         ask: bool = True,
     ) -> None:
         self._trim, self._estimator = trim, estimator
@@ -87,6 +89,7 @@ class Results:
             self.structure = Structure(fields, trim, estimator, self._workers)
         self._fields = fields
         self._fitted_on, self._ask = fitted_on, ask
+        self._names = json.dumps(dict(names)) if names else ""
         self.store: Store | None = None
         if store is not None:
             self.store = Store(
@@ -97,6 +100,7 @@ class Results:
                 keep_counts=keep_counts,
                 fields=fields,
                 backend=backend_name(fitted_on),
+                names=self._names,
             )
         self._sources: dict[Key, Source] = {}
         self._cells: dict[Key, set[Cell]] = {}
@@ -197,7 +201,9 @@ class Results:
                 return open_store(
                     self.store.path, wanted=wanted, cells=self._cells, experts=self._experts
                 )
-            return self._in_memory().assign_attrs(backend=backend_name(self._fitted_on))
+            about = {"backend": backend_name(self._fitted_on)}
+            about |= {"names": self._names} if self._names else {}
+            return self._in_memory().assign_attrs(about)
 
     def _in_memory(self) -> xr.Dataset:
         """Lay out what was fitted, and what is open of the checkpoints that were reached."""

@@ -16,17 +16,17 @@ from weibnb.interrupts import held
 from weibnb.io.files import UnreadableWarning
 from weibnb.io.guard import guarded
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
-from weibnb.io.safetensors import CheckpointError
+from weibnb.io.names import names_from
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, printable, shortened
-from weibnb.scanning.listing import list_checkpoints
+from weibnb.scanning.listing import check_names_used, list_checkpoints, nothing_found, warn_unmerged
 from weibnb.scanning.matrices import FUSED, Fused, begin_counting
 from weibnb.scanning.results import Results
 from weibnb.scanning.structure import check_structure
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
     from tqdm import tqdm
@@ -61,6 +61,8 @@ class ScanInterrupted(KeyboardInterrupt):
 def scan(
     source: Any,
     *,
+    base: Any = None,
+    names: Mapping[str, str] | None = None,
     trim: tuple[float, float] | None = None,
     estimator: Estimator = "rank_regression",
     device: str | Sequence[str] = "auto",
@@ -81,10 +83,21 @@ def scan(
 
     Parameters
     ----------
-    source : path, torch.nn.Module or Mapping
+    source : path, torch.nn.Module, Adapter, list or Mapping
         A safetensors file; a directory of them; a directory with step directories inside
-        (``step0``, ``checkpoint-1000``, ...); a live module or its state dict; or a mapping of
-        model name to any of these or to ``{step: any of these}``.
+        (``step0``, ``checkpoint-1000``, ...), or with models; a pattern (``"runs/*"``); a live
+        module or its state dict; a list of any of these; or a mapping of model name to one of
+        these or to ``{step: one of these}``. Of lists, patterns and directories the name of a
+        model is the last word of its path, or the one before where that is ``model`` or
+        ``checkpoint-1000``; with more words where two would have the same.
+    base : path, torch.nn.Module or Mapping, optional
+        The model that adapters in `source` were trained on: base and adapter are merged as they
+        are read, as `weibnb.Adapter` says.
+    names : Mapping of str to str, optional
+        Components of matrices that no family of models names, by patterns of whole tensor names:
+        ``{"net.*.weight": "linear"}``, or a regular expression ``"re:..."``. The layer is the
+        number in the name, as in models that are known, or the group ``(?P<layer>...)``; 0
+        without any. What a pattern fits is what the pattern says.
     trim : tuple of float, optional
         Probability interval of the Weibull plot that is fitted. By default (0.1, 0.9) for rank
         regression, (0, 1) for maximum likelihood.
@@ -184,7 +197,8 @@ def scan(
     if rescan and store is None:
         raise ValueError("`rescan` must come with a store, got store=None.")
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
-    plan = list(resolve_sources(source))
+    given = names_from(names)
+    plan = list(resolve_sources(source, base=base, names=given))
     made = Results(
         trim=trim,
         estimator=estimator,
@@ -195,6 +209,7 @@ def scan(
         store=store,
         structure=structure,
         fields=fields,
+        names=names,
     )
     listings: list[Listing] = []
     problems: list[str] = []
@@ -208,6 +223,7 @@ def scan(
             _progress_bar(progress=progress) as bar,
         ):
             listings.extend(list_checkpoints(plan, limits, fused=fused))
+            check_names_used(given, listings)
             with results.alone():
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
                 bar.total = sum(map(_nbytes, listings, still_open))
@@ -225,6 +241,7 @@ def scan(
         with held():
             if found or len(plan) > 1:
                 _warn([*_left_out(listings), *problems])
+                warn_unmerged(listings, stacklevel=3)
             if stop is None:
                 fits = lay_out()
     except KeyboardInterrupt as err:
@@ -232,7 +249,7 @@ def scan(
     if stop is not None:
         raise ScanInterrupted(made.done, lay_out) from stop
     if fits is None:
-        raise _nothing_found(listings)
+        raise nothing_found(listings)
     return fits
 
 
@@ -302,20 +319,6 @@ def _left_out(listings: Sequence[Listing]) -> list[str]:
         for listing in listings
         if listing.error is not None
     ]
-
-
-def _nothing_found(listings: Sequence[Listing]) -> CheckpointError:
-    """Make the error for a scan without one matrix: the first cause, or what there is instead."""
-    for listing in listings:
-        if listing.error is not None:
-            return listing.error
-    source = listings[0].source
-    names = [f"{entry['tensor']} ({entry['reason']})" for entry in source.not_fitted[:3]]
-    return CheckpointError(
-        source.path,
-        "no tensor in it is a weight matrix of a known layer",
-        f"It holds {', '.join(names) if names else 'no tensors'}.",
-    )
 
 
 def _progress_bar(*, progress: bool | None) -> tqdm[Any]:

@@ -61,6 +61,21 @@ def test_half_of_the_matrices_do_not_make_a_start() -> None:
     assert len(look(weights, "untrained")) == 1
 
 
+@pytest.mark.parametrize(("layers", "side", "found"), [(9, 256, 1), (8, 256, 0), (9, 128, 0)])
+def test_a_part_that_was_never_trained(layers: int, side: int, found: int) -> None:
+    """Enough layers of a minority, and rms known to 2 %, of which 256 x 256 weights are enough."""
+    rng = np.random.default_rng(6)
+    weights = {
+        name_of(layer, matrix): rng.normal(
+            0, 0.02 * (1 + 0.05 * layer * (matrix != MATRICES[2])), (side, side)
+        ).astype(np.float32)
+        for layer in range(layers)
+        for matrix in MATRICES
+    }
+    findings = look(weights, "untrained")
+    assert [[cell.component for cell in one.cells] for one in findings] == [["up_proj"]] * found
+
+
 @pytest.mark.parametrize(("std", "found"), [(0.02, 1), (0.03, 0)])
 def test_the_scale_of_config_json_tells_of_a_single_layer(
     tmp_path: Any, std: float, found: int

@@ -125,6 +125,69 @@ def test_the_width_of_config_json(tmp_path: Path, hidden: int, number: int) -> N
     assert len(look(path, "shape-conflict")) == number
 
 
+def attention(*, heads: int, shared: int, size: int, gated: bool = False) -> Any:
+    """A layer whose queries have so many heads of a size, and whose keys share so many."""
+    rng = np.random.default_rng(1)
+    shapes = {
+        "self_attn.q_proj": (heads * size * (1 + gated), 64),
+        "self_attn.k_proj": (shared * size, 64),
+        "self_attn.v_proj": (shared * size, 64),
+        "self_attn.o_proj": (64, heads * size),
+        "mlp.gate_proj": (160, 64),
+        "mlp.up_proj": (160, 64),
+        "mlp.down_proj": (64, 160),
+    }
+    return {
+        name_of(layer, name): rng.normal(size=shape).astype(np.float32)
+        for layer in range(2)
+        for name, shape in shapes.items()
+    }
+
+
+LLAMA = {
+    "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+    "intermediate_size": 160,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({}, ""),
+        ({"head_dim": None}, ""),
+        ({"hidden_size": 160}, "hidden_size 160, which no matrix takes"),
+        ({"num_key_value_heads": 4}, "4 heads of queries and 4 of keys"),
+        ({"num_key_value_heads": 1}, "4 heads of queries and 1 of keys"),
+        ({"num_attention_heads": 8}, "8 heads of queries and 2 of keys"),
+        ({"intermediate_size": 320}, "intermediate_size 320"),
+        ({"intermediate_size": 80}, "intermediate_size 80"),
+        ({"intermediate_size": 128}, "intermediate_size 128"),
+        ({"intermediate_size": 128, "num_experts": 4}, ""),  # experts may have a width of their own
+    ],
+)
+def test_numbers_of_config_json(tmp_path: Path, changed: dict[str, Any], problem: str) -> None:
+    config = {name: value for name, value in (LLAMA | changed).items() if value is not None}
+    path = written(tmp_path / "m", attention(heads=4, shared=2, size=16), config)
+    texts = [finding.text for finding in look(path, "shape-conflict")]
+    assert len(texts) == bool(problem)
+    assert all(problem in text for text in texts)
+
+
+@pytest.mark.parametrize(("size", "problem"), [(16, False), (32, True)])
+def test_queries_with_a_gate_have_twice_the_rows(tmp_path: Path, size: int, problem: bool) -> None:
+    weights = attention(heads=4, shared=2, size=16, gated=True)
+    path = written(tmp_path / "m", weights, LLAMA | {"head_dim": size})
+    assert bool(look(path, "shape-conflict")) == problem
+
+
+def test_saved_fits_know_the_heads(tmp_path: Path) -> None:
+    weights = attention(heads=4, shared=2, size=16)
+    for shared, found in ((1, 1), (2, 0), (4, 0)):  # 4: queries may have a gate
+        config = LLAMA | {"num_key_value_heads": shared}
+        fits = wb.scan(written(tmp_path / str(shared), weights, config), progress=False)
+        assert len(look(fits, "shape-conflict")) == found
+
+
 @pytest.mark.parametrize(
     ("names", "problem"),
     [

@@ -42,6 +42,8 @@ ERRORS, MARGINS, COARSE = 4.5, (0.003, 0.0005, 0.03), (0.03, 0.004, 0.05)
 COMMON = 0.003
 #: Fewest layers, beyond the first of each component, that must have the common rms.
 FEWEST_AGREEING = 3
+#: The same where they are not most of the matrices, and how well ln rms must be known then.
+FEWEST_IN_PART, KNOWN_IN_PART = 8, 0.02
 # Standard deviation of r2 times sqrt(n), of Gaussian weights.
 _R2_NOISE = 0.1
 
@@ -103,7 +105,7 @@ def _placed(table: pd.DataFrame) -> Iterator[Finding]:
 
 
 def untrained(material: Material) -> Found:
-    """Checkpoints most of whose matrices look as they were drawn, at one scale in all layers."""
+    """Components that look as they were drawn, at one scale in all layers, or most of a model."""
     needed = ("r2", "kurtosis", "rms", "n", "k_se", "dtype")
     if missing := [name for name in needed if name not in material.fits]:
         yield NotLookedAt("untrained", f"the fits lack {', '.join(missing)}; scan again")
@@ -178,8 +180,10 @@ def _components(
         known = [c for c in drawn if _is_scale(size[c][there[c]], noise[c][there[c]], init_std)]
         agreeing = sum(int(there[c].sum()) - 1 for c in common)
         for at in (common if agreeing >= FEWEST_AGREEING else [], known):
-            if at and 2 * there[at].sum() > there.sum():
-                return law.name, [int(c) for c in at], agreeing
+            most = at and 2 * there[at].sum() > there.sum()
+            sure = [c for c in at if noise[c][there[c]].max() < KNOWN_IN_PART]
+            if most or sum(int(there[c].sum()) - 1 for c in sure) >= FEWEST_IN_PART:
+                return law.name, [int(c) for c in (at if most else sure)], agreeing
     return None
 
 

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
+from weibnb.diagnostics.rules.configuration import contradictions
 from weibnb.diagnostics.rules.material import layer_in
 from weibnb.messages import counted, shortened
 
@@ -47,18 +48,34 @@ _DOWNLOAD = "Download or copy the checkpoint again, and see that its index is it
 def layer_gap(material: Material) -> Found:
     """Layers that are not there, though those after them are or config.json counts them."""
     promised = dict(zip(material.models, _coordinate(material, "n_layers"), strict=True))
+    foreign = _of_no_family(material)
     for place in material.by_checkpoint:
         mentioned = {layer_in(entry["tensor"]) for entry in _strangers(material, place)}
         for tower, layers in _towers(material, place).items():
-            last = max(layers)
+            numbered = [
+                number
+                for number, layer in layers.items()
+                if any(matrix.cell.component not in foreign for matrix in layer.values())
+            ]  # those of names that no family has need not follow each other
+            if not numbered:
+                continue
+            last = max(numbered)
             if tower == "" and promised[place[0]] < 1e6:
                 last = max(last, int(promised[place[0]]) - 1)
-            first = min(layers) if len(layers) == 1 and last == max(layers) else 0
+            first = last if len(numbered) == 1 and last == numbered[0] else 0
             missing = [n for n in _below(last, first) if n not in layers and n not in mentioned]
             if missing:
                 cells = tuple(Cell(*place, number, tower) for number in missing)
                 text = f"{_ranges(missing)} {'is' if len(missing) == 1 else 'are'} not there."
                 yield Finding("layer-gap", "error", cells, len(missing), 0, text, _DOWNLOAD)
+
+
+def _of_no_family(material: Material) -> set[str]:
+    """Give the components that no family of models has: routers, and names of the user's own."""
+    if "weight_class" not in material.fits.coords:
+        return set()
+    classes = material.fits["weight_class"]
+    return {str(name) for name in classes["component"].values[classes.values == "other"]}
 
 
 def _below(last: int, first: int) -> range:
@@ -108,7 +125,6 @@ def _strangers(material: Material, place: Checkpoint) -> list[dict[str, Any]]:
 
 def shape_conflict(material: Material) -> Found:
     """Matrices of a layer, layers of a tower, or a configuration whose widths cannot be joined."""
-    hidden = dict(zip(material.models, _coordinate(material, "hidden_size"), strict=True))
     step = "See that all files and config.json are of one model."
     for place in material.by_checkpoint:
         for tower, layers in _towers(material, place).items():
@@ -119,16 +135,8 @@ def shape_conflict(material: Material) -> Found:
                 text = f"it takes {matrix.cols:,} features, the other layers take {width:,}."
                 cells = (matrix.cell,)
                 yield Finding("shape-conflict", "error", cells, matrix.cols, width, text, step)
-            sides = {
-                n for layer in layers.values() for m in layer.values() for n in (m.rows, m.cols)
-            }
-            promised = hidden[place[0]]
-            if tower == "" and promised > 0 and sides and promised not in sides:
-                text = (
-                    f"config.json says hidden_size {promised:.0f}, which no matrix has as a side."
-                )
-                found = (Cell(*place),)
-                yield Finding("shape-conflict", "error", found, 0, promised, text, step)
+            if tower == "":
+                yield from contradictions(material, place, layers)
 
 
 def _conflicts(layers: dict[int, Layer]) -> Iterator[tuple[tuple[Matrix, Matrix], str]]:
@@ -210,20 +218,27 @@ def mixed_formats(material: Material) -> Found:
 
 
 def adapters(material: Material) -> Found:
-    """Checkpoints with low-rank factors beside the base weights."""
+    """Checkpoints with low-rank factors, or another adapter, beside the base weights."""
+    step = "Merge them first: model.merge_and_unload()."
     for place, entries in material.left_out.items():
         found = [entry["tensor"] for entry in entries if entry["reason"] == "lora"]
+        noted = any(not e["tensor"] and "merge_and_unload" in e["reason"] for e in entries)
+        if noted and not found:
+            text = "an adapter is not merged: the fits are of the base weights."
+            yield Finding("adapters", "note", (Cell(*place),), 1, 0, text, step)
         if found:
             cells = tuple(Cell(*place, layer_in(name), tensor=name) for name in found)
             tensors = counted(len(found), "adapter tensor")
             text = f"{tensors} not merged: the fits are of the base weights."
-            step = "Merge them first: model.merge_and_unload()."
             yield Finding("adapters", "note", cells, len(found), 0, text, step)
 
 
 def not_fitted(material: Material) -> Found:
     """Matrices without an estimate that no other rule tells of, and tensors that nobody knows."""
-    step = "weibnb.not_fitted(fits) lists all tensors with their reasons."
+    step = (
+        "weibnb.not_fitted(fits) lists all tensors with their reasons; those that no family knows "
+        "are placed by weibnb.scan(..., names={pattern: component})."
+    )
     for matrix in material.matrices:
         if matrix.status in NOT_FITTED:
             text = f"not fitted: {matrix.status}."
