@@ -63,6 +63,14 @@ def test_at_the_corners_of_the_hull_the_plan_is_the_best(rows: list[Any]) -> Non
         assert noise[at, found].sum() == pytest.approx(noise[at, chosen].sum(), abs=1e-9)
 
 
+def test_a_step_without_room_is_not_jumped_over() -> None:
+    cost, noise = (
+        np.array([[1.0, 10.0, 11.0], [1.0, 2.0, 3.0]]),
+        np.array([[50, 1, 0.9], [9, 8, 7]]),
+    )
+    assert allocate(cost, noise, 4.0).tolist() == [0, 2]
+
+
 def model(layers: int = 5, outliers: tuple[int, ...] = (0, 1, 2)) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     weights = {NAME(i, c): rng.normal(size=(64, 64)) for i in range(layers) for c in "qkvo"}

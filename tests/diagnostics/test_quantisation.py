@@ -15,6 +15,7 @@ import weibnb as wb
 from scripts.quantisation_errors import rounded, sqnr
 from tests.hostile import NAMES
 from weibnb.diagnostics.number_formats import NUMBER_FORMATS
+from weibnb.diagnostics.rounding import PER_OCTAVE, row_scales
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -155,6 +156,21 @@ def test_scales_of_rows_are_taken_out_where_they_are_known(block: Block) -> None
         assert known[name] == pytest.approx(truth[name], abs=0.25), name
     assert blind["int8"] < truth["int8"] - 2  # taken for heavy tails
     assert predicted(weights, block)["int8"] > blind["int8"]  # the spread of rows alone
+
+
+@given(st.floats(0.05, 1.0), st.integers(32, 4096))
+def test_scales_of_rows_have_the_spread_that_is_free_of_noise(h: float, number: int) -> None:
+    rng = np.random.default_rng(number)
+    noisy = np.exp(h * 1.3 * rng.normal(size=number))
+    for rms in (None, noisy):
+        scales = row_scales(h, rms)
+        assert scales is not None
+        octaves = np.arange(-scales.reach, scales.reach + 1) / PER_OCTAVE
+        mean = (scales.share * octaves).sum()
+        spread = np.sqrt((scales.share * (octaves - mean) ** 2).sum()) * np.log(2)
+        assert spread == pytest.approx(min(h, np.log(noisy).std()) if rms is noisy else h, rel=0.05)
+    assert row_scales(0.01, noisy) is None
+    assert row_scales(float("nan"), None) is None
 
 
 def test_rows_of_zeros_alone_are_no_part_of_the_others() -> None:
