@@ -87,9 +87,12 @@ TEXTS = {
     "copy": "copy",
     "copied": "copied",
     "copy_by_hand": "press Ctrl-C",
+    "findings": "what was found",
+    "healthy": "no finding",
     "lost": (
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."
     ),
 }
 NO_REFIT = "These fits hold no counts, so k stays as it is: scan with keep_counts=True."
+LOOK_AT_WEIGHTS = "weibnb.check(path) looks at the weights as well."
 LAST_VIEW = "The last view, as a picture: run this cell for the live explorer."
