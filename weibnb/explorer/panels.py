@@ -114,6 +114,12 @@ def _profile(screen: Screen) -> View:
     return View("depth_profile", label, screen.query | own)
 
 
+def _findings(screen: Screen) -> Views:
+    """Show what was found where it is; the list stands above."""
+    views = _overview(screen)
+    return {slot: views[slot] for slot in ("main", "detail")}
+
+
 def _weibull(screen: Screen) -> Views:
     other = {"rank_regression": "maximum_likelihood", "maximum_likelihood": "rank_regression"}
     estimators = (other[screen.state["estimator"]],)
@@ -167,6 +173,7 @@ def _compare(screen: Screen) -> Views:
 
 PANELS = {
     "overview": Panel("Overview", _overview, ("value",)),
+    "findings": Panel("Findings", _findings, ("value",)),
     "weibull": Panel("Weibull plot", _weibull, ("side_by_side", "causes")),
     "classes": Panel("Classes", _classes, ("band",)),
     "trajectories": Panel(
