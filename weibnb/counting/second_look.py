@@ -8,7 +8,7 @@ import numpy as np
 
 from weibnb.compiled import compiled, compiled_sums
 from weibnb.counting.formats import FORMATS
-from weibnb.counting.squares import as_words, rule_of, squares
+from weibnb.counting.squares import as_words, rule_of
 from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
@@ -182,8 +182,9 @@ def _sum(
 ) -> None:
     """Add the sums of some whole rows."""
     table, mask, shift = influence
+    magnitude, limit, up, factor = rule
     size = block.shape[1]
-    word, square = np.empty(size, np.uint32), np.empty(size, np.float32)
+    word = np.empty(size, np.uint32)
     value, total = word.view(np.float32), np.zeros(size, np.float32)
     for i in range(block.shape[0]):
         influence_of_row = np.int64(0)
@@ -192,11 +193,14 @@ def _sum(
             influence_of_row += one
             columns[j] += one
         rows[i] = influence_of_row
-        squares(words[i], rule, word, value, square)
+        for j in range(size):
+            bits = np.uint32(words[i, j]) & magnitude
+            word[j] = (bits << up) if bits < limit else np.uint32(0)
         some = np.float32(0.0)
         for j in range(size):
-            some += square[j]
-            total[j] += square[j]
+            scaled = value[j] * factor
+            some += scaled * scaled
+            total[j] += scaled * scaled
         row_squares[i] = some
     for j in range(size):
         column_squares[j] += total[j]

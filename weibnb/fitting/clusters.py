@@ -83,6 +83,7 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
         beyond[row] = products * widening(min(len(of_rows), len(of_columns))) / n**2
         if some.products is not None:
             beyond[row, :2, :2] = _beyond_independent(table[row], some, n)
+            beyond[row, 2:, 2:] = some.functions
     kept = beyond[:, 2:, 2:][:, *PAIRS]
     return np.column_stack([table, with_effects(table, beyond[:, :2, :2]), kept])
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from weibnb.counting.formats import FORMATS, INTERVAL_WIDTH
+from weibnb.counting.lines import FEWEST, Lines
 from weibnb.counting.second_look import Influence, line_sums
-from weibnb.fitting.clusters import counter_labels_of
+from weibnb.fitting.clusters import counter_labels_of, line_histograms, widening
 from weibnb.fitting.estimates import influences
+from weibnb.fitting.rank_functions import FUNCTIONS, by_class, rank_functions
 from weibnb.fitting.rows import CountRows
 
 if TYPE_CHECKING:
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
 
     from weibnb.counting.counts import Counts
     from weibnb.counting.formats import Bits
+    from weibnb.counting.second_look import LineSums
     from weibnb.fitting.weibull import Estimator
 
     Array = NDArray[np.float64]
 
+#: Rows, and columns, by which rank functions are clustered, and those of largest RMS among them.
+LOOKED_AT, LARGEST = 128, 32
 # Bits that the sum of an influence over a line may take, its sign left out.
 _BITS = 30
 _LOW = 1 << 32
@@ -34,11 +39,15 @@ class FullLook(NamedTuple):
     products : ndarray of float64, shape (3,)
         Σ_i (Σ_j v_ij)² + Σ_j (Σ_i v_ij)² of the influences v on k and on ln λ, and the same of
         their product.
+    functions : ndarray of float64, shape (5, 5)
+        Covariance of rank functions beyond independent weights, from rows and columns of
+        every scale; NaN in matrices too small for it.
     row_rms, column_rms : ndarray of float64, shape (lines,)
         Root mean square of the finite weights of each; NaN where there are none.
     """
 
     products: Array
+    functions: Array
     row_rms: Array
     column_rms: Array
 
@@ -67,7 +76,10 @@ def look_at_all(
     Notes
     -----
     Influences are looked up as whole numbers, two in a word of 64 bits: each is rounded to some
-    2^-30 of the largest, times the length of the longer side.
+    2^-30 of the largest, times the length of the longer side. Seven functions in place of two
+    would take 0.65 ns more per weight, beside 0.55. The five of the rank are therefore clustered by
+    128 rows and 128 columns of every scale, some 0.3 ns at 2,048 x 2,048: errors of refits are
+    within some 10 % of those of a scan by the same protocol, mostly.
     """
     v = np.zeros((2, 0))
     if counts.labels.size:
@@ -89,7 +101,43 @@ def look_at_all(
         b = one.astype(np.int32).astype(np.int64)
         k, b = (one - b) / _LOW * step[0], b * step[1]
         products += (k @ k, b @ b, k @ b)
-    return FullLook(products, sums.row_rms, sums.column_rms)
+    functions = _rank_functions(bits, dtype, shape, counts, sums)
+    return FullLook(products, functions, sums.row_rms, sums.column_rms)
+
+
+def _rank_functions(
+    bits: Bits, dtype: str, shape: tuple[int, int], counts: Counts, sums: LineSums
+) -> Array:
+    """Cluster the functions of the rank by rows and columns of every scale."""
+    if min(shape) < FEWEST or not counts.labels.size:
+        return np.full((FUNCTIONS, FUNCTIONS), np.nan)
+    classes, masses, _ = by_class(CountRows.of([counts]), np.empty((0, counts.labels.size)))
+    functions, matrix = rank_functions(masses)[0], bits.reshape(shape)
+    rows, columns = (of_every_scale(rms) for rms in (sums.row_rms, sums.column_rms))
+    lines = Lines(dtype, matrix[rows[0]], matrix.take(columns[0], 1))
+    histograms = line_histograms(counts.labels, classes, lines, exact=counts.exact)
+    covariance: Array = -2.0 * (functions * masses) @ functions.T
+    for (_, standing_for), histogram in zip((rows, columns), histograms, strict=True):
+        each = histogram @ functions.T
+        covariance += each.T * standing_for @ each
+    covariance *= widening(min(shape)) / masses.sum() ** 2
+    return covariance
+
+
+def of_every_scale(rms: Array) -> tuple[NDArray[np.int64], Array]:
+    """Choose lines by their RMS, and tell how many lines each stands for.
+
+    They are the `LARGEST` ones, which rule whatever depends on the upper tail, and of the others,
+    in order of their RMS, one from the middle of each of so many equal parts that there are
+    `LOOKED_AT`; all lines if there are no more.
+    """
+    if rms.size <= LOOKED_AT:
+        return np.arange(rms.size), np.ones(rms.size)
+    order, parts = np.argsort(np.nan_to_num(rms), kind="stable"), LOOKED_AT - LARGEST
+    others = rms.size - LARGEST
+    middle = ((np.arange(parts) + 0.5) * others / parts).astype(np.int64)
+    numbers = order[np.concatenate([middle, np.arange(others, rms.size)])]
+    return numbers, np.repeat([others / parts, 1.0], [parts, LARGEST])
 
 
 def _by_counter(dtype: str, counts: Counts, values: NDArray[np.int64]) -> Influence:

@@ -102,6 +102,6 @@ class SecondLook:
             workers=how.workers,
         )
         if lines is not None:
-            lines = replace(lines, products=look.products)
+            lines = replace(lines, products=look.products, functions=look.functions)
         with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite there
             return lines, [look.row_rms.astype(np.float32), look.column_rms.astype(np.float32)]
