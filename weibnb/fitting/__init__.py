@@ -3,7 +3,7 @@
 `weibull` is the distribution on paper with the anchors, `rows` the counts of many matrices,
 `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the outcome.
 `kernels`, `ordinates`, `errors` are compiled loops, `torch_...` the same on tensors, by `backends`;
-`clusters`, `rank_functions`, `pairs`, `scales` and `full_look` deal with rows and columns.
+`clusters`, `rank_functions`, `pairs`, `scales`, `unequal`, `full_look` are about rows and columns.
 """
 
 import lazy_loader
@@ -31,6 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "torch_likelihood",
         "torch_ordinates",
         "torch_rows",
+        "unequal",
         "weibull",
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy import special
 
 from weibnb.fitting.clusters import counter_labels_of, counter_of, widening
 from weibnb.fitting.estimates import influences
@@ -78,6 +79,10 @@ def change_between(
     up from the lines. It is 0 for a copy, and the sum of both variances for matrices that have
     nothing in common. The formats of both may differ.
 
+    What it has beyond Σ_ij d_ij² is wider by the squared ratio of Student's to the normal quantile.
+    With s the sums over lines there are (Σ s²)² / Σ s⁴ degrees of freedom: few, where few lines of
+    large scale rule the change.
+
     Examples
     --------
     >>> from weibnb import count_magnitudes
@@ -144,7 +149,11 @@ def _variance(rows: Array, columns: Array) -> Array:
     height, columns_looked_at = columns.shape[1:]
     up, across = height / looked_at, width / columns_looked_at
     own = ((rows**2).sum((1, 2)) * up + (columns**2).sum((1, 2)) * across) / 2
-    of_rows, of_columns = (rows.sum(2) ** 2).sum(1) * up, (columns.sum(1) ** 2).sum(1) * across
-    beyond = np.maximum(of_rows + of_columns - 2 * own, 0.0)
-    variance: Array = own + beyond * widening(min(looked_at, columns_looked_at))
+    squares = rows.sum(2) ** 2 * up, columns.sum(1) ** 2 * across
+    of_lines = sum(one.sum(1) for one in squares)
+    noise = sum((one**2).sum(1) for one in squares)
+    freedom = of_lines**2 / np.where(noise > 0, noise, 1.0)
+    wider = (special.stdtrit(np.maximum(freedom, 1.0), 0.975) / special.ndtri(0.975)) ** 2
+    wider = np.maximum(wider, widening(min(looked_at, columns_looked_at)))
+    variance: Array = own + np.maximum(of_lines - 2 * own, 0.0) * wider
     return variance
