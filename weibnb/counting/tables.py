@@ -17,6 +17,7 @@ from weibnb.counting.lines import SAMPLED, Lines, choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
     from weibnb.counting.counts import Counts
     from weibnb.counting.formats import Format
@@ -47,6 +48,7 @@ class PendingOnDevice:
         self._fetch = fetch
         self._parts: list[Counts] = []
         self._lines: tuple[Format, torch.Tensor, torch.Tensor] | None = None
+        self._on_host: Future[Lines] | None = None
         self.load = load
         self.rows = 0  # on devices
 
@@ -55,9 +57,15 @@ class PendingOnDevice:
         rows, columns = (_chosen(size, words.device) for size in words.shape)
         self._lines = form, words.index_select(0, rows), words.index_select(1, columns)
 
+    def look_on_host(self, lines: Future[Lines]) -> None:
+        """Take rows and columns of a matrix that are copied where it comes from."""
+        self._on_host = lines
+
     @property
     def lines(self) -> Lines | None:
         """Rows and columns that were copied, brought back; None without any."""
+        if self._on_host is not None:
+            return self._on_host.result()
         if self._lines is None:
             return None
         form, *both = self._lines

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from weibnb.counting.formats import FORMATS, INTERVAL_WIDTH
-from weibnb.counting.lines import FEWEST, Lines
-from weibnb.counting.second_look import Influence, line_sums
+from weibnb.counting.lines import FEWEST
+from weibnb.counting.second_look import Influence, line_sums, some_lines
 from weibnb.fitting.clusters import counter_labels_of, line_histograms, widening
 from weibnb.fitting.estimates import influences
 from weibnb.fitting.rank_functions import FUNCTIONS, by_class, rank_functions
 from weibnb.fitting.rows import CountRows
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
     from weibnb.counting.counts import Counts
@@ -53,7 +54,7 @@ class FullLook(NamedTuple):
 
 
 def look_at_all(
-    bits: Bits,
+    bits: Bits | torch.Tensor,
     dtype: str,
     shape: tuple[int, int],
     counts: Counts,
@@ -106,15 +107,15 @@ def look_at_all(
 
 
 def _rank_functions(
-    bits: Bits, dtype: str, shape: tuple[int, int], counts: Counts, sums: LineSums
+    bits: Bits | torch.Tensor, dtype: str, shape: tuple[int, int], counts: Counts, sums: LineSums
 ) -> Array:
     """Cluster the functions of the rank by rows and columns of every scale."""
     if min(shape) < FEWEST or not counts.labels.size:
         return np.full((FUNCTIONS, FUNCTIONS), np.nan)
     classes, masses, _ = by_class(CountRows.of([counts]), np.empty((0, counts.labels.size)))
-    functions, matrix = rank_functions(masses)[0], bits.reshape(shape)
+    functions = rank_functions(masses)[0]
     rows, columns = (of_every_scale(rms) for rms in (sums.row_rms, sums.column_rms))
-    lines = Lines(dtype, matrix[rows[0]], matrix.take(columns[0], 1))
+    lines = some_lines(bits, dtype, shape, rows[0], columns[0])
     histograms = line_histograms(counts.labels, classes, lines, exact=counts.exact)
     covariance: Array = -2.0 * (functions * masses) @ functions.T
     for (_, standing_for), histogram in zip((rows, columns), histograms, strict=True):

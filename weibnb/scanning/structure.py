@@ -10,6 +10,8 @@ import numpy as np
 from weibnb.counting.second_look import zero_lines
 
 if TYPE_CHECKING:
+    import torch
+
     from weibnb.counting.counts import Counts
     from weibnb.counting.formats import Bits
     from weibnb.counting.lines import Lines
@@ -46,8 +48,8 @@ class SecondLook:
 
     Attributes
     ----------
-    bits : ndarray of unsigned int or None
-        Its bits, if they are still what was counted and in the memory of the host.
+    bits : ndarray of unsigned int, torch.Tensor or None
+        Its bits, or the tensor on a device, if they are still what was counted.
     dtype : str
         Its format.
     shape : tuple of int
@@ -58,7 +60,7 @@ class SecondLook:
         How the scan looks at it.
     """
 
-    bits: Bits | None
+    bits: Bits | torch.Tensor | None
     dtype: str
     shape: tuple[int, int]
     transposed: bool
@@ -68,7 +70,7 @@ class SecondLook:
         """Look again where it is due; give the attributes of `weibnb.fits.build.Matrix`."""
         dead = self._dead(counts)
         fields: list[Any] = [None, None]
-        if self.structure.fields and self.bits is not None and self.bits.size:
+        if self.structure.fields and self.bits is not None and min(self.shape):
             lines, fields = self._look_at_all(self.bits, counts, lines)
         if self.transposed:
             dead, fields = dead[::-1], fields[::-1]
@@ -86,7 +88,7 @@ class SecondLook:
         return int(np.count_nonzero(rows)), int(np.count_nonzero(columns))
 
     def _look_at_all(
-        self, bits: Bits, counts: Counts, lines: Lines | None
+        self, bits: Bits | torch.Tensor, counts: Counts, lines: Lines | None
     ) -> tuple[Lines | None, list[Any]]:
         """Look at every row and column."""
         from weibnb.fitting.full_look import look_at_all
