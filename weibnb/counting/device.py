@@ -120,7 +120,8 @@ class DeviceCounter:
         pending = self._pending()
         table, row = self._assign_row(TableKey(local.device, form, groups), pending)
         word = WORDS[local.element_size()]
-        if shape is not None and local is detached and min(shape) >= FEWEST:
+        whole = shape is not None and local is detached and local.numel() == shape[0] * shape[1]
+        if shape is not None and whole and min(shape) >= FEWEST:
             pending.look_at(local.view(word).reshape(shape), form)
         flat = _without_gaps(local)
         if flat is not None:
