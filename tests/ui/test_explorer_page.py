@@ -165,6 +165,19 @@ def test_play_the_steps(opened: Watched) -> None:
     opened.assert_clean()
 
 
+def test_why_is_k_low_is_drawn_and_taken_away(run_notebook: Callable[..., Watched]) -> None:
+    show = f"import weibnb as wb\nwb.explore({{'demo': {str(DEMO)!r}}}, panel='weibull')"
+    page = run_notebook(show).page
+    drawn(page, "main")
+    assert page.locator(".wb-side svg.marks").count() == 0
+    page.get_by_role("checkbox", name="why is k low").check()
+    drawn(page, "side")
+    legend_has(page, "side", "why k is low")
+    legend_has(page, "side", "method: what dividing adds")
+    page.get_by_role("checkbox", name="why is k low").uncheck()
+    page.locator(".wb-side svg.marks").wait_for(state="detached", timeout=WAIT)
+
+
 def test_an_empty_filter_says_why(opened: Watched) -> None:
     page = opened.page
     page.get_by_label("none: Components").click()

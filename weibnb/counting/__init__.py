@@ -3,8 +3,8 @@
 `formats` knows the bits of each storage format, `counts` holds the result, `cpu` has the loops of
 the CPU and `lines` the rows and columns that are copied on the way, `device`, `tables`, `staging`,
 `transfers` and `triton_kernel` those of a GPU, where `blocks` stay; `dispatch` chooses.
-`second_look` finds lines of zeros and sums over every line, by `squares` from bits; `changes`
-compares two matrices.
+`second_look` finds lines of zeros and sums over every line, by `squares` from bits, `device_look`
+the same on a device; `changes` compares two matrices.
 """
 
 import lazy_loader
@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "counts",
         "cpu",
         "device",
+        "device_look",
         "dispatch",
         "formats",
         "limits",

@@ -3,8 +3,8 @@
 `weibull` is the distribution on paper with the anchors, `rows` the counts of many matrices,
 `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the outcome.
 `kernels`, `ordinates`, `errors` are compiled loops, `torch_...` the same and more on tensors, of
-counts that are there in `torch_blocks`; `backends` chooses.
-`clusters`, `rank_functions`, `pairs`, `scales` and `full_look` deal with rows and columns.
+counts that are there in `torch_blocks`; `backends` chooses. `clusters`, `rank_functions`, `pairs`,
+`scales`, `unequal` and `full_look` deal with rows and columns.
 """
 
 import lazy_loader
@@ -37,6 +37,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "torch_ordinates",
         "torch_rows",
         "torch_statistics",
+        "unequal",
         "weibull",
     ],
 )
