@@ -2,10 +2,9 @@
 
 `pooling` finds the layers that stand out, `drift` and `bands` judge k, `attention` the queries and
 keys, `tails`, `upper_tail` and `outliers` the large weights, `cohorts` the nearest published
-models, `budget` and `dynamics` the training. `decompose` says why k is low (`balance`,
-`explanation`), `shared_units` whether matrices share scales. `check` goes by the `rules` of a
-healthy checkpoint, its `findings` are written by `check_formats`; `changes` (and
-`changes_of_fits`) says what changed between two.
+models, `changes` (`changes_of_fits`) what changed between two checkpoints, `budget` and `dynamics`
+the training. `decompose` says why k is low (`balance`, `explanation`), `shared_units` whether
+matrices share scales. `check` goes by `rules`, `check_formats` writes its `findings`.
 """
 
 import lazy_loader

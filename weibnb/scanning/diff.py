@@ -103,8 +103,8 @@ def diff(
     >>> found = diff({"base": base}, {"tuned": tuned})
     >>> found.table[["layer", "changed"]].values.tolist()
     [[1, 1.0], [0, 0.0], [2, 0.0]]
-    >>> round(found.table.relative[0], 1), round(found.table.change_k[0], 1)
-    (0.1, 1.2)
+    >>> found.table[["relative", "change_k"]].iloc[0].round(1).tolist()
+    [0.1, 1.2]
     """
     protocol = check_protocol(trim, estimator)
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
