@@ -72,8 +72,8 @@ def change_map(
         Labels that choose one model and one step of fits each, as for ``fits.sel``.
     value : str, optional
         Column of ``found.table``: ``"relative"`` (by default, where weights were read),
-        ``"changed"``, ``"change_k"`` or ``"directions"``; ``"distance"`` (by default, of fits with counts),
-        ``"delta_k"``, ``"delta_ln_lam"`` or ``"delta_ln_rms"``.
+        ``"changed"``, ``"change_k"`` or ``"directions"``; ``"distance"`` (by default, of fits
+        with counts), ``"delta_k"``, ``"delta_ln_lam"`` or ``"delta_ln_rms"``.
     select : sequence of (int, str), optional
         Layer and component of the matrices whose |ΔW| is drawn on Weibull paper; by default the
         one that changed most. An empty one draws the map alone.
