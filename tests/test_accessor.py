@@ -63,7 +63,16 @@ CALLED: dict[str, dict[str, Any]] = {
 }
 # Verbs that need several models, a whole run, files or a widget: tested with their functions.
 ELSEWHERE = {
-    *("check", "explore", "write_report", "save", "keep_status", "keep_cells", "training_budget"),
+    *(
+        "compare",
+        "check",
+        "explore",
+        "write_report",
+        "save",
+        "keep_status",
+        "keep_cells",
+        "training_budget",
+    ),
     *(
         "coefficient_of_variation",
         "first_departure",

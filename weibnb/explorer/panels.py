@@ -157,7 +157,7 @@ def _trajectories(screen: Screen) -> Views:
 
 
 def _compare(screen: Screen) -> Views:
-    """Difference of two models or steps, whatever the filters of models say; and the cohort."""
+    """Differences of two models or steps, whatever the filters of models say; and the cohort."""
     first, second = tuple(screen.state["first"]), tuple(screen.state["second"])
     cohort = screen.view("cohort", "The models among the published entries")
     if not first or not second or first == second:
@@ -168,7 +168,8 @@ def _compare(screen: Screen) -> Views:
         for name, pick in (("first", first), ("second", second))
     }
     difference = View("difference", "Difference of k, cell by cell", rest, options=picks)
-    return {"main": difference, "detail": cohort}
+    changes = View("change_map", "How far ln |w| moved, cell by cell", rest, options=picks)
+    return {"main": difference, "detail": cohort, "side": changes}
 
 
 PANELS = {
