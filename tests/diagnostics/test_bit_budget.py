@@ -68,7 +68,7 @@ def test_a_step_without_room_is_not_jumped_over() -> None:
         np.array([[1.0, 10.0, 11.0], [1.0, 2.0, 3.0]]),
         np.array([[50, 1, 0.9], [9, 8, 7]]),
     )
-    assert allocate(cost, noise, 4.0).tolist() == [0, 2]
+    assert allocate(cost, noise, 5.0).tolist() == [0, 2]
 
 
 def model(layers: int = 5, outliers: tuple[int, ...] = (0, 1, 2)) -> dict[str, Any]:
