@@ -19,7 +19,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BINDER = "https://mybinder.org/v2/gh/weibnb/weibnb/HEAD?urlpath=lab/tree/notebooks/"
 SITE = "https://weibnb.github.io/weibnb/tutorials/"
 WITHOUT_TORCH = ("03_", "07_")
-WITH_CHECKS_IN_SIGHT = ("03_", "07_")
 SECONDS_A_CELL = 240
 # Run first in a kernel: torch is then nowhere to be found, also for importlib.util.find_spec.
 HIDE_TORCH = """
@@ -87,8 +86,6 @@ def test_first_cell_has_a_title_and_the_badge_of_its_own_notebook(path: Path) ->
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_asserts_stand_in_collapsed_cells(path: Path) -> None:
-    if path.name.startswith(WITH_CHECKS_IN_SIGHT):
-        return
     for cell in read(path).cells:
         checks = re.search(r"^assert ", cell.source, re.MULTILINE) is not None
         assert checks == ("check" in cell.metadata.get("tags", [])), cell.id
