@@ -111,7 +111,7 @@ def test_rank_functions_are_clustered_by_many_lines(shape: tuple[int, int]) -> N
     assert (np.abs(found - expected) <= error + 1e-9 * np.abs(expected)).all()
 
 
-@pytest.mark.parametrize("size", [8, 128, 129, 500, 5000])
+@pytest.mark.parametrize("size", [8, LOOKED_AT, LOOKED_AT + 1, 500, 5000])
 def test_lines_of_every_scale_stand_for_all(size: int) -> None:
     rms = np.exp(np.random.default_rng(1).normal(0, 0.5, size))
     rms[3] = np.nan
@@ -122,4 +122,4 @@ def test_lines_of_every_scale_stand_for_all(size: int) -> None:
     assert np.isin(largest, numbers).all()
     assert (standing_for[np.isin(numbers, largest)] == 1).all()
     known = np.nan_to_num(rms) ** 4
-    assert standing_for @ known[numbers] == pytest.approx(known.sum(), rel=0.01)
+    assert standing_for @ known[numbers] == pytest.approx(known.sum(), rel=0.1)
