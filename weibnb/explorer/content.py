@@ -109,7 +109,7 @@ def findings(fits: xr.Dataset) -> str:
         check = check_fits(fits)
     except ValueError as err:
         return json.dumps({"badge": "", "severity": "", "rows": [], "note": f"Not checked: {err}"})
-    found = Counter(one.severity for one in check.findings)
+    found = Counter[str](one.severity for one in check.findings)
     worst = next((word for word in SEVERITIES if found[word]), "")
     badge = counted(found[worst], worst) if worst else TEXTS["healthy"]
     rows = [
