@@ -79,8 +79,8 @@ def look_at_all(
     Influences are looked up as whole numbers, two in a word of 64 bits: each is rounded to some
     2^-30 of the largest, times the length of the longer side. Seven functions in place of two
     would take 0.65 ns more per weight, beside 0.55. The five of the rank are therefore clustered by
-    64 rows and 64 columns of every scale, some 0.6 ns at 2,048 x 2,048 and less beyond: errors of refits are
-    within some 15 % of those of a scan by the same protocol, mostly.
+    64 rows and 64 columns of every scale, some 0.6 ns at 2,048 x 2,048 and less beyond: errors of
+    refits are within some 15 % of those of a scan by the same protocol, mostly.
     """
     v = np.zeros((2, 0))
     if counts.labels.size:
