@@ -123,6 +123,8 @@ def test_few_rows_of_large_scale_are_allowed_for(fields: bool) -> None:
     off = (tail["near_tail"] - tail["near_tail"].mean()) / tail["near_tail_se"]
     assert 0.88 <= float((abs(off) < 1.96).mean()) <= 1
     assert 0.8 < float(tail["near_tail_se"].median() / tail["near_tail"].std()) < 1.3
+    alone = upper_tail(wb.scan({"m": weights}, structure=False)).squeeze()
+    assert float((tail["hill_se"] / alone["hill_se"]).median()) > 1.3
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
-from weibnb.compiled import compiled, compiled_inline, compiled_sums
+from weibnb.compiled import compiled_inline, compiled_sums
 from weibnb.counting.formats import counters_of
 from weibnb.counting.lines import lines_in, packed
 from weibnb.fitting.estimates import COVARIANCES, EFFECTS
@@ -134,15 +134,17 @@ def widening(lines: int) -> float:
     return ratio**2
 
 
-@compiled
-def sums_of_lines(lines: Any, table: Any, mask: Any, shift: Any) -> Any:
-    """Sum functions of |w|, (counters, functions), over each line: (lines, functions)."""
-    sums = np.zeros((lines.shape[0], table.shape[1]))
-    for i in range(lines.shape[0]):
-        for j in range(lines.shape[1]):
-            at = np.int64((lines[i, j] & mask) >> shift)
-            for k in range(table.shape[1]):
-                sums[i, k] += table[at, k]
+@compiled_sums
+def sums_of_lines(lines: Any, labels: Any, classes: Any, counters: Any, functions: Any) -> Any:
+    """Sum functions, (functions, classes), over each line by the classes of bins."""
+    table = np.empty((counters.mask >> counters.shift) + 1, np.uint8)
+    _fill(table, labels, classes, counters)
+    values = np.zeros((CLASSES + 1, _WIDE))
+    size = functions.shape[0]
+    values[:CLASSES, :size] = functions.T
+    sums = np.empty((len(lines), size))
+    for i in range(len(lines)):
+        sums[i] = _sums(lines[i], table, counters, values)[:size]
     return sums
 
 
@@ -166,7 +168,7 @@ def _add_up(
         if start == stop:
             continue
         own = classes[start - rows.starts[0] : stop - rows.starts[0]]
-        _fill(table, rows.labels, rows.columns[start:stop], own, counters)
+        _fill(table, rows.labels[rows.columns[start:stop]], own, counters)
         n = 0.0
         for b in range(CLASSES):
             n += masses[at, b]
@@ -215,13 +217,12 @@ def _sums(line: Any, table: Any, counters: Any, values: Any) -> Any:
 
 
 @compiled_inline
-def _fill(table: Any, labels: Any, columns: Any, classes: Any, counters: Any) -> None:
+def _fill(table: Any, labels: Any, classes: Any, counters: Any) -> None:
     """Lay the classes of bins out by counter; counters without a bin, and zeros, have none."""
     table[:] = CLASSES
-    for i in range(columns.size):
-        label = labels[columns[i]]
-        place = (label - counters.labels[0]) >> counters.coarser
+    for i in range(labels.size):
+        place = (labels[i] - counters.labels[0]) >> counters.coarser
         if 0 <= place < counters.places.size:
             at = counters.places[place]
-            if at > 0 and counters.labels[at] == label:
+            if at > 0 and counters.labels[at] == labels[i]:
                 table[at] = classes[i]

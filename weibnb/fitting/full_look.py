@@ -119,12 +119,10 @@ def _rank_functions(
     rows, columns = (of_every_scale(rms) for rms in (sums.row_rms, sums.column_rms))
     lines = some_lines(bits, dtype, shape, rows[0], columns[0])
     counters = counters_of(dtype, exact=counts.exact)
-    table = by_counter(counters, counts.labels, functions[:, classes]).T
     covariance: Array = -2.0 * (functions * masses) @ functions.T
-    for (_, standing_for), bits_of in zip(
-        (rows, columns), (lines.rows, lines.columns.T), strict=True
-    ):
-        each = sums_of_lines(bits_of, table, counters.mask, counters.shift)
+    directions = (lines.rows, np.ascontiguousarray(lines.columns.T))
+    for (_, standing_for), some in zip((rows, columns), directions, strict=True):
+        each = sums_of_lines(some, counts.labels, classes, counters, functions)
         covariance += each.T * standing_for @ each
     covariance *= widening(min(shape)) / masses.sum() ** 2
     return covariance
