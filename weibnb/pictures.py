@@ -147,7 +147,7 @@ def _beside_neighbours(fits: xr.Dataset, standing_out: pd.DataFrame) -> list[Pic
     """Draw the farthest matrices of two components, each beside a layer that is like the rest."""
     if standing_out.empty or "expert" in fits["k"].dims or "counts" not in fits:
         return []
-    found = []
+    found: list[Picture] = []
     labels = ["model", "layer", "component"]
     marked = set(map(tuple, standing_out[labels].values.tolist()))
     for model, layer, component in standing_out[labels].values.tolist():
