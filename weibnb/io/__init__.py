@@ -1,12 +1,10 @@
 """Where weights come from.
 
-Names of tensors become tower, layer and component (`naming`, and `names` of one's own, which are
-`patterns`), parts where several matrices are in
-one (`fused`), or rows that belong together (`rotary`); files, directories and live modules become
-tensors whose raw bits can be read (`checkpoint`, `safetensors`, `directory`, `live`), `adapters`
-on their base; `mapping` and `guard` know what became of a file while it was read; `sources` lists
-what people pass to `scan`, by the names of `folders` and `steps`.
-"""
+Names of tensors become tower, layer, component (`naming`; one's own `names` and `patterns`), parts
+of fused matrices (`fused`), or rows that belong together (`rotary`). Files, directories and live
+modules become tensors whose raw bits can be read (`checkpoint`, `safetensors`, `directory`, `live`),
+`adapters` on their base; `mapping` and `guard` know what became of a file while it was read;
+`sources`, `folders` and `steps` tell what people pass to `scan`."""
 
 import lazy_loader
 

@@ -120,7 +120,7 @@ def check(
             raise ValueError("`source` must come with fits; a checkpoint is its own source.")
         given = source_or_fits if base is None else on_base(source_or_fits, base)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AdapterWarning)  # the rule tells of adapters
+            warnings.filterwarnings("ignore", category=AdapterWarning)  # the rule tells of adapters
             fits = scan(
                 given,
                 names=names,
