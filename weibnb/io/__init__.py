@@ -1,10 +1,10 @@
 """Where weights come from.
 
 Names of tensors become tower, layer, component (`naming`; one's own `names` and `patterns`), parts
-of fused matrices (`fused`), or rows that belong together (`rotary`). Files, directories and live
-modules become tensors whose raw bits can be read (`checkpoint`, `safetensors`, `directory`, `live`),
-`adapters` on their base; `mapping` and `guard` know what became of a file while it was read;
-`sources`, `folders` and `steps` tell what people pass to `scan`."""
+of fused matrices (`fused`), or rows that belong together (`rotary`). What holds weights becomes
+tensors whose raw bits can be read (`checkpoint`, `safetensors`, `directory`, `live`, `adapters`).
+`sources`, `folders` and `steps` tell what people pass; `mapping` and `guard`, how files fared.
+"""
 
 import lazy_loader
 
