@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from weibnb.diagnostics.findings import Severity
+
     Weights = dict[str, NDArray[Any]]
 
 HIDDEN, WIDE = 64, 160
@@ -149,6 +151,39 @@ def _below(weights: Weights, dtype: str) -> None:
     weights[name_of(2, "mlp.up_proj")] = array.astype(np.float32).astype(DTYPES[dtype])
 
 
+def _nearly_dead(array: NDArray[Any]) -> NDArray[Any]:
+    """Leave next to nothing of a row."""
+    array = array.copy()
+    array[5] *= 1e-5
+    return array
+
+
+def _outlier(array: NDArray[Any]) -> NDArray[Any]:
+    """Make one weight some 60 times as large as the others are."""
+    array = array.copy()
+    array[5, 5] = 60 * np.sqrt((array**2).mean())
+    return array
+
+
+def _other_format(weights: Weights, dtype: str) -> None:
+    """Store one matrix in another format."""
+    name = name_of(2, "mlp.up_proj")
+    weights[name] = weights[name].astype(np.float32).astype(DTYPES[_OTHER[dtype]])
+
+
+def _stranger(weights: Weights, _: str) -> None:
+    """Store a matrix by a name that no family has."""
+    weights["model.layers.2.mystery.weight"] = weights[name_of(2, "mlp.up_proj")]
+
+
+def _adapter(weights: Weights, dtype: str) -> None:
+    """Store low-rank factors beside a matrix."""
+    stem = name_of(2, "mlp.up_proj").removesuffix(".weight")
+    for side, shape in {"A": (4, HIDDEN), "B": (WIDE, 4)}.items():
+        weights[f"{stem}.lora_{side}.weight"] = np.ones(shape, DTYPES[dtype])
+
+
+_OTHER = {"BF16": "F32", "F16": "BF16", "F32": "BF16", "F8_E4M3": "F8_E5M2", "F8_E5M2": "F8_E4M3"}
 #: What is done to the stored weights, and the rule that must tell of it.
 FAULTS: dict[str, tuple[str, Any]] = {
     "one NaN": ("nonfinite", _some(lambda _: np.nan, 1e-4)),
@@ -160,15 +195,22 @@ FAULTS: dict[str, tuple[str, Any]] = {
     "a matrix copied": ("same-matrix", _copy),
     "a dead row": ("dead-lines", _dead(0)),
     "a dead column": ("dead-lines", _dead(1)),
+    "a row of next to nothing": ("nearly-dead-lines", _set(2, "mlp.up_proj", _nearly_dead)),
     "2 % at the largest": ("saturation", _some(lambda dtype: LARGEST[dtype], 0.02)),
     "too small for the format": ("underflow", _below),
     "restored from int8": ("comb", _set(2, "mlp.up_proj", _grid_of_matrix)),
     "restored from int4 in groups": ("comb", _set(2, "mlp.up_proj", _grid_of_rows)),
     "a layer 8 times as large": ("far-layer", _set(2, "mlp.up_proj", lambda a: 8 * a)),
+    "one huge weight": ("outliers", _set(2, "mlp.up_proj", _outlier)),
+    "a matrix in another format": ("mixed-formats", _other_format),
+    "a matrix of no known name": ("not-fitted", _stranger),
+    "an adapter beside the weights": ("adapters", _adapter),
 }
-#: Faults that 8-bit formats cannot show: their own levels are few, and scales are beside them.
+#: Faults that 8-bit formats cannot show: their own levels are few, their range is narrow, and
+#: scales are beside them.
 NOT_IN_EIGHT_BITS = (
     "restored from int8", "restored from int4 in groups", "a layer 8 times as large",
+    "a row of next to nothing", "one huge weight",
 )  # fmt: skip
 #: What is done to a model before it is stored, and the rule.
 BEFORE = {"a layer of another shape": "far-layer", "never trained": "untrained"}
@@ -198,10 +240,10 @@ def rule_of(fault: str) -> str:
     return BEFORE[fault] if fault in BEFORE else FAULTS[fault][0]
 
 
-def found(weights: Weights) -> Counter[str]:
-    """Count the findings of a model by rule, notes apart."""
+def found(weights: Weights, severity: Severity = "warning") -> Counter[str]:
+    """Count the findings of a model by rule, from a severity on."""
     check = wb.check({"model": weights}, progress=False)
-    return Counter(one.rule for one in check.at_least("warning"))
+    return Counter(one.rule for one in check.at_least(severity))
 
 
 def print_false_alarms(models: int) -> None:
@@ -230,7 +272,7 @@ def print_faults(models: int) -> None:
                 cells.append("–")
                 continue
             draws = [planted(fault, dtype, np.random.default_rng([16, i])) for i in range(models)]
-            seen = sum(bool(found(weights)[rule_of(fault)]) for weights in draws)
+            seen = sum(bool(found(weights, "note")[rule_of(fault)]) for weights in draws)
             cells.append(f"{seen}/{models}")
         print(f"| {fault} | {rule_of(fault)} | {' | '.join(cells)} |", flush=True)
 

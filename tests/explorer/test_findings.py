@@ -46,7 +46,7 @@ def found(explorer: Explorer) -> dict[str, Any]:
 def test_the_findings_are_those_of_check() -> None:
     fits = broken()
     listed, check = found(explore(fits)), wb.check(fits)
-    rules = [one.rule for one in (*check.findings, *check.not_looked_at)]
+    rules = [one.rule for one in check.findings] + [one.rule for one in check.not_looked_at]
     assert [row["rule"] for row in listed["rows"]] == rules
     assert listed["severity"] == "error"
     assert listed["badge"] == "3 errors"

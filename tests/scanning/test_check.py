@@ -58,7 +58,7 @@ def test_a_simulated_model_is_healthy(layers: int, dtype: str) -> None:
 def test_a_planted_fault_is_found(fault: str, dtype: str) -> None:
     if dtype.startswith("F8") and fault in NOT_IN_EIGHT_BITS:
         return
-    rules = found(planted(fault, dtype, np.random.default_rng(5)))
+    rules = found(planted(fault, dtype, np.random.default_rng(5)), "note")
     assert rule_of(fault) in rules
     errors = {"nonfinite", "all-zero", "constant", "layer-gap", "missing-tensors", "shape-conflict"}
     assert set(rules) & errors <= {rule_of(fault)}

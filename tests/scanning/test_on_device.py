@@ -154,7 +154,7 @@ def test_a_matrix_on_two_devices_is_fitted_on_the_host(
     source = write(tmp_path / "m", {Q.format(0): weights})
     found = wb.scan(source, backend="torch")
     monkeypatch.undo()
-    hold_equal(found, wb.scan(source, structure=False, backend="numba"))
+    hold_equal(found, wb.scan(source, backend="numba"))
 
 
 @pytest.mark.usefixtures("device")

@@ -103,6 +103,7 @@ def test_no_operation_of_a_record_waits(
                 recorder.record(step)
             assert mode.seen > before + 20
         assert read == [8, 8, 8]
+        assert not recorder._results._in_fitting  # what was done was taken over
         found = recorder.fits()
     monkeypatch.undo()
     with Recorder(model, backend="numba", device="cpu", **how) as recorder:

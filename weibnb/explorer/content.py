@@ -109,8 +109,8 @@ def findings(fits: xr.Dataset) -> str:
         check = check_fits(fits)
     except ValueError as err:
         return json.dumps({"badge": "", "severity": "", "rows": [], "note": f"Not checked: {err}"})
-    found = Counter[str](one.severity for one in check.findings)
-    worst = next((word for word in SEVERITIES if found[word]), "")
+    found = Counter(one.severity for one in check.findings)
+    worst = next((word for word in SEVERITIES if found[word]), None)
     badge = counted(found[worst], worst) if worst else TEXTS["healthy"]
     rows = [
         {
@@ -133,7 +133,7 @@ def findings(fits: xr.Dataset) -> str:
     hidden = len(check.findings) - _MOST_FINDINGS
     more = f"{hidden:,} more are not listed. " if hidden > 0 else ""
     note = more + LOOK_AT_WEIGHTS
-    return json.dumps({"badge": badge, "severity": worst, "rows": rows, "note": note})
+    return json.dumps({"badge": badge, "severity": worst or "", "rows": rows, "note": note})
 
 
 def _on_the_map(cell: Place) -> Cell | None:

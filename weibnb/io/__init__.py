@@ -1,10 +1,10 @@
 """Where weights come from.
 
-Names of tensors become tower, layer and component (`naming`, one's own `names` by `patterns`), parts
-of what is `fused` or `rotary` rows; files, directories and live modules become tensors whose bits
-can be read (`checkpoint`, `safetensors`, `directory`, `live`), multiplied by their `scales`, or
-`adapters` on a base; `mapping` and `guard` know what became of a file meanwhile; `sources` lists
-what people pass to `scan`, by the names of `folders` and `steps`.
+Names of tensors become tower, layer, component (`naming`; one's own `names` and `patterns`), parts
+of fused matrices (`fused`), or rows that belong together (`rotary`). What holds weights becomes
+tensors whose raw bits can be read (`checkpoint`, `safetensors`, `directory`, `live`, `adapters`,
+8-bit ones with their `scales`). `sources`, `folders` and `steps` tell what people pass; `mapping`
+and `guard`, how files fared.
 """
 
 import lazy_loader

@@ -103,7 +103,7 @@ def names_of(path: Path) -> tuple[list[str], int | None]:
     >>> names_of(Path("/runs/big/checkpoint-1000"))
     (['big', 'runs/big'], 1000)
     >>> names_of(Path("/runs/big/model/model.safetensors"))
-    (['big', 'big/model', 'runs/big/model'], None)
+    (['big', 'big/model/model', 'runs/big/model/model'], None)
     """
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a cache's links
     parent, above = absolute.parent, absolute.parent.parent
