@@ -1,4 +1,4 @@
-"""How often 1.96 standard errors cover the change of k between pairs, and the gap and closure.
+"""How often 1.96 standard errors cover the change of k between pairs, gap, closure and tails.
 
 Rows, columns and weights are drawn anew for each matrix. ``docs/protocol.md`` and
 ``docs/diagnostics.md`` have the tables:
@@ -9,6 +9,7 @@ Rows, columns and weights are drawn anew for each matrix. ``docs/protocol.md`` a
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from weibnb import count_magnitudes
 from weibnb.counting.formats import as_bits
 from weibnb.counting.lines import lines_of
 from weibnb.diagnostics.tails import body_tail, closure
+from weibnb.diagnostics.upper_tail import upper_tail
 from weibnb.fitting.pairs import change_between
 
 if TYPE_CHECKING:
@@ -85,18 +87,20 @@ def pairs(rng: Rng, name: str, shape: tuple[int, int], draws: int) -> list[str]:
     return [_covered(k, k_se), _covered(log_lam, log_lam_se)]
 
 
-def gaps(rng: Rng, name: str, shape: tuple[int, int], draws: int) -> list[str]:
+def gaps(rng: Rng, name: str, shape: tuple[int, int], draws: int, *, fields: bool) -> list[str]:
     """Give the line of one law."""
     found: list[Array] = []
     for start in range(0, draws, 50):
         some = range(start, min(start + 50, draws))
         run = {_NAME.format(i): LAWS[name][0](rng, *shape) for i in some}
-        fits = wb.scan({"m": run}, workers=1, progress=False)
+        fits = wb.scan({"m": run}, workers=1, progress=False, fields=fields)
         gap, closed = body_tail(fits, errors=True, workers=1), closure(fits, errors=True)
-        columns = (gap.gap_excess, gap.gap_excess_se, closed.excess, closed.excess_se)
+        tail = upper_tail(fits, workers=1)
+        columns = [gap.gap_excess, gap.gap_excess_se, closed.excess, closed.excess_se]
+        columns += [tail.near_tail, tail.near_tail_se, tail.hill, tail.hill_se]
         found.append(np.stack([column.values.ravel() for column in columns]))
-    gap_excess, gap_se, excess, excess_se = np.concatenate(found, 1)
-    return [_covered(gap_excess, gap_se), _covered(excess, excess_se)]
+    table = np.concatenate(found, 1)
+    return [_covered(*table[at : at + 2]) for at in range(0, len(table), 2)]
 
 
 def _covered(values: Array, errors: Array) -> str:
@@ -106,25 +110,37 @@ def _covered(values: Array, errors: Array) -> str:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--shapes", nargs="+", default=["256x256", "512x512"])
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--tables", nargs="+", default=list(_TABLES), choices=list(_TABLES))
     options = parser.parse_args()
-    tables: list[tuple[str, Any, Any]] = [
-        ("| pair | shape | Δk | Δ ln λ |", PAIRS, pairs),
-        ("| weights | shape | gap_excess | excess of the closure |", LAWS, gaps),
-    ]
-    for head, laws, line in tables:
-        print(head, "\n|---|---|---|---|", sep="")
+    for table in options.tables:
+        laws, line, columns = _TABLES[table]
+        print(
+            "|",
+            " | ".join([table, "shape", *columns]),
+            "|",
+            "\n|---|---",
+            "|---" * len(columns),
+            "|",
+        )
         for shape in options.shapes:
-            rows, columns = map(int, shape.split("x"))
+            rows, width = map(int, shape.split("x"))
             for name in laws:
                 rng = np.random.default_rng(options.seed)
-                cells = line(rng, name, (rows, columns), options.draws)
-                print("|", " | ".join([name, f"{rows} × {columns}", *cells]), "|", flush=True)
+                cells = line(rng, name, (rows, width), options.draws)
+                print("|", " | ".join([name, f"{rows} × {width}", *cells]), "|", flush=True)
 
+
+_TAILS = ["gap_excess", "excess of the closure", "near_tail", "hill"]
+_TABLES: dict[str, tuple[Any, Callable[..., list[str]], list[str]]] = {
+    "pairs": (PAIRS, pairs, ["Δk", "Δ ln λ"]),
+    "sampled": (LAWS, partial(gaps, fields=False), _TAILS),
+    "fields": (LAWS, partial(gaps, fields=True), _TAILS),
+}
 
 if __name__ == "__main__":
     main()

@@ -106,6 +106,10 @@ ENTRIES: dict[str, tuple[str, str]] = {
         ),
         "Why k is low: what unequal rows and columns take from it, and the core.",
     ),
+    "quantisation": (
+        "charts.quantisation(wb.quantisation(fits.sel(step=[7000])))",
+        "What fewer bits would cost each matrix, against the median of the format.",
+    ),
     "outlier_strip": (
         "charts.outlier_strip(fits)",
         "The largest weight of every matrix over a Gaussian's expected maximum.",

@@ -51,6 +51,7 @@ CALLED: dict[str, dict[str, Any]] = {
     "heaviness": {"workers": 1},
     "upper_tail": {"workers": 1},
     "outlier_strength": {"rule": "weibull"},
+    "regimes": {},
     "rank_families": {"families": ["weibull", "half_normal"]},
     "find_populations": {"workers": 1},
     "find_outliers": {"top": 1},
@@ -62,13 +63,24 @@ CALLED: dict[str, dict[str, Any]] = {
 }
 # Verbs that need several models, a whole run, files or a widget: tested with their functions.
 ELSEWHERE = {
-    *("check", "explore", "write_report", "save", "keep_status", "keep_cells", "training_budget"),
+    *(
+        "compare",
+        "check",
+        "explore",
+        "write_report",
+        "save",
+        "keep_status",
+        "keep_cells",
+        "training_budget",
+    ),
     *(
         "coefficient_of_variation",
         "first_departure",
         "split_growth",
         "paired_growth",
         "lambda_scaling",
+        "attribution",
+        "quantisation",
     ),
 }
 

@@ -27,7 +27,17 @@ def test_weights_never_change_and_do_not_depend_on_the_shards(tmp_path: Path) ->
                 digest.update(f"{name} {info.dtype} {info.shape}".encode())
                 digest.update(checkpoint.raw(name).tobytes())
         found.add(digest.hexdigest()[:16])
-    assert found == {"404b7369eaa46bc5"}
+    assert found == {"6cd3dc8d9423b7ac"}
+
+
+def test_names_of_the_same_letters_have_other_weights(tmp_path: Path) -> None:
+    """A copy of a layer is a finding, which a synthetic checkpoint must not have."""
+    place = write_checkpoint(tmp_path / "m", layers=12, hidden=64)
+    with wb.open_checkpoint(place) as checkpoint:
+        found = [checkpoint.raw(name)[:4000].tobytes() for name in checkpoint.tensors]
+        large = [bits for bits in found if len(bits) == 8000]
+    assert len(large) > 80
+    assert len(set(large)) == len(large)
 
 
 def test_the_official_library_reads_what_is_written(tmp_path: Path) -> None:

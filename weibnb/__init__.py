@@ -19,6 +19,7 @@ Fit
 
 Keep
     save_fits, open_fits  fits in a netCDF file
+    read_table            a CSV of k and λ from elsewhere -> fits without counts
     not_fitted            every tensor left out, and why
     tidy                  a DataFrame with one row per matrix
 
@@ -32,6 +33,7 @@ Judge (also as methods of the Dataset: ``fits.weibull.drift()``)
     diff                  what changed between two checkpoints, matrix by matrix
     drift                 how far k has moved from its anchor
     judge, selection      does k lie in a published band; how far queries and keys have moved
+    quantisation          what int8, int4, fp8, nf4 and mxfp4 would cost, and which where
     rank_families         is a Weibull the right family
     find_populations      one population of weights or two
     find_outliers         single large weights, with row and column

@@ -19,11 +19,13 @@ from .diagnostics.cohorts import nearest_published as nearest_published
 from .diagnostics.cohorts import qwen_cohort as qwen_cohort
 from .diagnostics.cohorts import reference_cohort as reference_cohort
 from .diagnostics.drift import drift as drift
+from .diagnostics.quantisation import quantisation as quantisation
 from .exploring import explore as explore
 from .families.populations import find_populations as find_populations
 from .families.rank import rank_families as rank_families
 from .fits.files import open_fits as open_fits
 from .fits.files import save_fits as save_fits
+from .fits.imported import read_table as read_table
 from .fits.inspection import FitsError as FitsError
 from .fits.refit import refit as refit
 from .fits.select import not_fitted as not_fitted

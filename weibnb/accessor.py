@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # for the types alone: at run time a room is imported by its 
     import weibnb.diagnostics.dynamics
     import weibnb.diagnostics.outliers
     import weibnb.diagnostics.pooling
+    import weibnb.diagnostics.regimes
     import weibnb.diagnostics.tails
     import weibnb.diagnostics.upper_tail
     import weibnb.fits.select
@@ -62,9 +63,10 @@ class WeibullAccessor:
     - Is it healthy: `check`.
     - Judge k: `pool_layers`, `drift`, `judge`, `leaving`, `summarise`,
       `coefficient_of_variation`, `selection`, `storage_type`, `nearest_published`
-      (and `compare`, its former name).
+      (and `compare`, its former name), `regimes`, `attribution`.
     - Look at tails and single weights: `body_tail`, `closure`, `heaviness`, `upper_tail`,
       `outlier_strength`, `find_outliers`, `dead_lines`.
+    - What may be quantised: `quantisation`.
     - Try other models: `rank_families`, `find_populations`.
     - Follow training: `training_budget`, `first_departure`, `split_growth`, `paired_growth`,
       `lambda_scaling`.
@@ -107,6 +109,8 @@ class WeibullAccessor:
     storage_type = Verb(lambda: weibnb.diagnostics.attention.storage_type)
     nearest_published = Verb(lambda: weibnb.nearest_published)
     compare = Verb(lambda: weibnb.compare)
+    regimes = Verb(lambda: weibnb.diagnostics.regimes.regimes)
+    attribution = Verb(lambda: weibnb.diagnostics.regimes.attribution)
 
     body_tail = Verb(lambda: weibnb.diagnostics.tails.body_tail)
     closure = Verb(lambda: weibnb.diagnostics.tails.closure)
@@ -115,6 +119,8 @@ class WeibullAccessor:
     outlier_strength = Verb(lambda: weibnb.diagnostics.outliers.outlier_strength)
     find_outliers = Verb(lambda: weibnb.find_outliers)
     dead_lines = Verb(lambda: weibnb.scanning.locate.dead_lines)
+
+    quantisation = Verb(lambda: weibnb.quantisation)
 
     rank_families = Verb(lambda: weibnb.rank_families)
     find_populations = Verb(lambda: weibnb.find_populations)

@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         _describe_scan,
         _describe_check,
         _describe_diff,
+        _describe_quantisation,
         _describe_show,
         _describe_report,
         _describe_demo,
@@ -401,6 +402,20 @@ def _judged(
         return 2
     _say(text)
     return status
+
+
+def _describe_quantisation(add: AddCommand) -> None:
+    from weibnb.cli_quantisation import describe_quantisation
+
+    describe_quantisation(add, _path, _describe_limits).set_defaults(run=_quantisation)
+
+
+def _quantisation(options: argparse.Namespace) -> int:
+    from weibnb.cli_quantisation import run_quantisation
+
+    with _warnings_told():
+        _say(run_quantisation(options))
+    return 0
 
 
 def _describe_show(add: AddCommand) -> None:

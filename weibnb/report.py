@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
 from string import Template
@@ -15,9 +15,10 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from weibnb.diagnostics.bands import judge
-from weibnb.diagnostics.check import count_errors
+from weibnb.diagnostics.check import check_fits
 from weibnb.diagnostics.cohorts import nearest, reference_cohort
 from weibnb.diagnostics.drift import drift
+from weibnb.diagnostics.findings import SEVERITIES
 from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.diagnostics.pooling import ESTIMATES, FEWEST_LAYERS, pool_layers
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
@@ -25,6 +26,7 @@ from weibnb.fits.select import not_fitted
 from weibnb.fits.tables import NUMBER_FORMATS, csv_text, medians, shown_components, tidy
 from weibnb.fitting.weibull import protocol_text
 from weibnb.messages import counted, printable_lines
+from weibnb.pictures import Picture, pictures_of
 from weibnb.scanning.hyperparameters import training_budget, unknown_hyperparameters
 from weibnb.scanning.locate import find_outliers
 from weibnb.writing import check_target, write_whole
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 #: A table, or a sentence where there is none, and a note below it.
 Section: TypeAlias = tuple[pd.DataFrame | str, str]
 
+#: Title of the first section.
+FINDINGS = "Findings"
 # Percent of healthy models in which k or λ of any layer stands out, measured (docs/diagnostics.md).
 _HEALTHY_ALARMS = 1
 # Smallest r2 of a Weibull plot that passes for straight; the paper counts layers below it.
@@ -66,12 +70,18 @@ class Summary:
         k by layer (rows) and component (columns) of each model.
     reference : float
         The Gaussian anchor that the maps are coloured around.
+    pictures : tuple of Picture
+        Charts of the page that `to_html` writes.
+    statuses : dict of str to pandas.DataFrame
+        Status by layer and component of each model, as the maps.
     """
 
     headline: tuple[str, ...]
     sections: dict[str, Section]
     maps: dict[str, pd.DataFrame]
     reference: float
+    pictures: tuple[Picture, ...] = ()
+    statuses: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     def __str__(self) -> str:
         parts = ["\n".join(self.headline)]
@@ -86,6 +96,10 @@ class Summary:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        return self._html()
+
+    def _html(self, figures: str = "") -> str:
+        """Write the verdict and the findings, pictures, and the tables behind them."""
         parts = [f"<p>{html.escape(line)}</p>" for line in self.headline]
         for title, (content, note) in self.sections.items():
             parts.append(f"<h2>{html.escape(title)}</h2>")
@@ -95,12 +109,17 @@ class Summary:
                 parts.append(f"<p>{html.escape(content)}</p>")
             if note:
                 parts.append(f'<p class="note">{html.escape(note)}</p>')
+            if title == FINDINGS:
+                parts.append(figures)
             if title == "By component":
-                parts += [_html_map(*item, self.reference) for item in self.maps.items()]
+                parts += [
+                    _html_map(name, k, self.statuses.get(name), self.reference)
+                    for name, k in self.maps.items()
+                ]
         return "\n".join(parts)
 
     def to_html(self) -> str:
-        """Write the summary as one page that needs no network.
+        """Write the summary as one page that needs no network, with pictures.
 
         Returns
         -------
@@ -108,7 +127,9 @@ class Summary:
             HTML; every name from a checkpoint is escaped.
         """
         page = files("weibnb").joinpath("data/report.html").read_text(encoding="utf-8")
-        return Template(page).substitute(tables=self._repr_html_())
+        return Template(page).substitute(
+            tables=self._html("".join(one.figure(i) for i, one in enumerate(self.pictures)))
+        )
 
 
 def _word(column: str, value: Any) -> str:
@@ -129,12 +150,19 @@ def _html_table(table: pd.DataFrame) -> str:
     return f"<table>{_html_rows(rows)}</table>"
 
 
-def _html_map(name: str, table: pd.DataFrame, reference: float) -> str:
+def _html_map(
+    name: str, table: pd.DataFrame, statuses: pd.DataFrame | None, reference: float
+) -> str:
     """Write k by layer and component as HTML, blue below the anchor and orange above."""
+    words = statuses.to_numpy(str) if statuses is not None else np.full(table.shape, "ok")
     rows = [["<th>layer</th>", *(f"<th>{html.escape(str(column))}</th>" for column in table)]]
-    for layer, values in zip(table.index, table.to_numpy(float), strict=True):
-        rows.append([f"<th>{int(layer)}</th>", *(_map_cell(k, k / reference - 1) for k in values)])
-    caption = f"k of {name} by layer; blue below the anchor {reference:.4f}, orange above"
+    for layer, values, status in zip(table.index, table.to_numpy(float), words, strict=True):
+        cells = (_map_cell(k, k / reference - 1, s) for k, s in zip(values, status, strict=True))
+        rows.append([f"<th>{int(layer)}</th>", *cells])
+    caption = (
+        f"k of {name} by layer; blue below the anchor {reference:.4f}, orange above; hatched: no "
+        "sound fit"
+    )
     return (
         f'<div class="scroll"><table class="map"><caption>{html.escape(caption)}</caption>'
         f"{_html_rows(rows)}</table></div>"
@@ -145,7 +173,10 @@ def _html_rows(rows: list[list[str]]) -> str:
     return "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
 
 
-def _map_cell(k: float, share: float) -> str:
+def _map_cell(k: float, share: float, status: str) -> str:
+    if status not in ("ok", "absent"):
+        text = "no fit" if np.isnan(k) else f"{k:.3f}"
+        return f'<td class="unsound" title="{html.escape(status)}">{text}</td>'
     if np.isnan(k):
         return "<td>–</td>"
     colour = "26,133,255" if share < 0 else "230,97,0"
@@ -193,38 +224,60 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
     if step is not None and step not in steps:
         raise ValueError(f"`step` must be one of {steps}, got {step!r}.")
     chosen = steps[-1] if step is None else step
-    fits = fits.sel(step=[chosen])
+    run, fits = fits, fits.sel(step=[chosen])
     reference = gaussian_anchor(fits)
     listed = not_fitted(fits)
     cells = tidy(fits)
     among = f" of {', '.join(map(str, steps))}" if len(steps) > 1 else ""
-    errors = count_errors(fits)
-    more = (
-        "weibnb.check(fits) says which, and what else"
-        if errors
-        else "weibnb.check(fits) tells more"
-    )
+    verdict, findings = _checked(fits)
+    standing_out = _standouts(fits, cells)
     headline = (
-        f"{counted(errors, 'error')}; {more}.",
+        verdict,
         f"{', '.join(map(str, fits['model'].values))}; step {chosen}{among}.",
         f"{_sizes(cells)}; {len(listed):,} tensors in no sound fit.",
         f"{_protocol(fits, reference)}.",
         *_missing(fits, chosen),
     )
     sections: dict[str, Section] = {
+        FINDINGS: findings,
         "By class": (_classes(cells, reference.k), ""),
         "By component": (
             shown_components(fits).drop(columns="step"),
             "Medians over layers; k_se is the sampling error of one matrix.",
         ),
-        "Layers that stand out": _standouts(fits, cells),
-        "Outliers": _outliers(fits, look=look),
+        "Layers that stand out": standing_out,
+        "Outliers": _outliers(fits, look=True)
+        if look
+        else _if_available(lambda: _outliers(fits, look=False)),
         "Transmission band": _if_available(lambda: _band(fits)),
         "Training budget": _if_available(lambda: _budgets(fits)),
         "Nearest published models": _if_available(lambda: _nearest(fits)),
         "Not fitted": _left_out(listed),
     }
-    return Summary(headline, sections, _maps(fits), reference.k)
+    far = standing_out[0] if isinstance(standing_out[0], pd.DataFrame) else pd.DataFrame()
+    return Summary(
+        headline,
+        sections,
+        _maps(fits),
+        reference.k,
+        tuple(pictures_of(fits, run, far)),
+        _statuses(fits),
+    )
+
+
+def _checked(fits: xr.Dataset) -> tuple[str, Section]:
+    """Give the verdict in a sentence, and what was found with what to do, worst first."""
+    try:
+        check = check_fits(fits)
+    except ValueError as err:
+        return f"Not checked: {err}", (f"Not available: {err}", "")
+    found = Counter(finding.severity for finding in check.findings)
+    numbers = [counted(found[word], word) for word in SEVERITIES if found[word] or word == "error"]
+    rows: list[tuple[str, str, str]] = [*check.lines()]
+    rows += [("not looked at", one.rule, one.reason) for one in check.not_looked_at]
+    table = pd.DataFrame(rows, columns=["severity", "rule", "what, and what to do"])
+    note = "weibnb.check(path) looks at the weights as well, and answers what fits cannot."
+    return f"Verdict: {', '.join(numbers)}.", (table if rows else "Nothing found.", note)
 
 
 def _sizes(cells: pd.DataFrame) -> str:
@@ -384,6 +437,23 @@ def _maps(fits: xr.Dataset) -> dict[str, pd.DataFrame]:
     k = fits["k"].isel(step=0)
     k = k.median("expert") if "expert" in k.dims else k
     tables = k.transpose("model", "layer", "component")
+    layers, components = (tables[dim].values for dim in ("layer", "component"))
+    return {
+        str(model): pd.DataFrame(one, layers, components)
+        for model, one in zip(tables["model"].values, tables.values, strict=True)
+    }
+
+
+def _statuses(fits: xr.Dataset) -> dict[str, pd.DataFrame]:
+    """Give the status of the cells of each model; of experts one that is not sound, if any is."""
+    status = fits["status"].isel(step=0)
+    if "expert" in status.dims:
+        experts = status.transpose("expert", ...)
+        status = experts[0].copy()
+        for one in experts:
+            keep = one.isin(["ok", "absent"]) & (status != "absent")
+            status = status.where(keep, one)
+    tables = status.transpose("model", "layer", "component")
     layers, components = (tables[dim].values for dim in ("layer", "component"))
     return {
         str(model): pd.DataFrame(one, layers, components)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -145,6 +146,12 @@ def write_safetensors(
     return target
 
 
+def _start(name: str) -> int:
+    """Choose where a matrix begins in the deviates, by a hash that is the same everywhere."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % _POOL
+
+
 def write_checkpoint(
     directory: str | os.PathLike[str],
     *,
@@ -198,7 +205,7 @@ def write_checkpoint(
     for i in range(shards):
         number = f"-{i + 1:05d}-of-{shards:05d}" if shards > 1 else ""
         part = {name: (dtype, shapes[name]) for name in list(shapes)[i::shards]}
-        starts = {name: sum(map(ord, name)) * 7919 % _POOL for name in part}
+        starts = {name: _start(name) for name in part}
         weights = (endless[at : at + math.prod(shapes[name])] for name, at in starts.items())
         file = write_safetensors(target / f"model{number}.safetensors", part, weights)
         index |= dict.fromkeys(part, file.name)

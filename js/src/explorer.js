@@ -6,6 +6,7 @@
 import { select } from "./cells.js";
 import { buildChart, pickedMarks } from "./chart.js";
 import { followTheme, make } from "./dom.js";
+import { buildFindings } from "./findings.js";
 import { buildFilters } from "./filters.js";
 import { arrowKeys, brush } from "./gestures.js";
 import { buildCode, buildFiles, buildTabs } from "./header.js";
@@ -25,7 +26,7 @@ import { talk } from "./talk.js";
 const SLOTS = ["main", "side", "detail"]; // in the order of the page
 const NARROW = 760; // px below which the filters are folded, as in the style sheet
 /** Marks of the main chart that are outlined, by panel. @type {Record<string, string>} */
-const OUTLINED = { overview: "rect", classes: "symbol", trajectories: "symbol" };
+const OUTLINED = { overview: "rect", findings: "rect", classes: "symbol", trajectories: "symbol" };
 let numbered = 0;
 
 /** @param {{ model: Model, el: HTMLElement }} widget */
@@ -81,6 +82,7 @@ async function render({ model, el }) {
       refresh();
     },
     "change:_rows": drawTable,
+    "change:_findings": () => parts.found(model.get("_findings")),
     "msg:custom": parts.receive,
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)])),
@@ -89,6 +91,7 @@ async function render({ model, el }) {
   parts.fold();
   refresh();
   drawTable();
+  parts.found(model.get("_findings"));
   await Promise.all(SLOTS.map(draw));
   return () => {
     for (const end of [line.stop, parts.stop, unfollow, ends]) end();
@@ -130,6 +133,7 @@ function buildParts(root, page, choose) {
   const options = buildOptions(page);
   const code = buildCode(texts);
   const table = buildTable(controls, choose);
+  const findings = buildFindings(page);
   const charts = Object.fromEntries(SLOTS.map((name) => [name, buildChart(name, choose)]));
   const sentences = buildSentences();
   const panel = make(
@@ -138,6 +142,7 @@ function buildParts(root, page, choose) {
     make("div", { class: "wb-bar" }, options.element, protocol.element),
     sentences.status,
     sentences.empty,
+    findings.element,
     make("div", { class: "wb-charts" }, ...SLOTS.map((name) => charts[name].element)),
     table.element,
     code.element,
@@ -164,11 +169,16 @@ function buildParts(root, page, choose) {
   const fold = () => {
     if (root.clientWidth && root.clientWidth < NARROW) filters.element.open = false;
   };
+  /** @param {string} text */
+  const found = (text) => {
+    tabs.mark(text);
+    findings.draw(text);
+  };
   const stop = () => {
     protocol.stop();
     for (const chart of Object.values(charts)) chart.stop();
   };
-  return { charts, table, fail, receive: files.receive, refresh, fold, stop };
+  return { charts, table, found, fail, receive: files.receive, refresh, fold, stop };
 }
 
 /** What the page says about the state: to the eye, to a screen reader, and when nothing is left. */

@@ -44,8 +44,18 @@ export function buildTabs({ model, controls, send }, prefix) {
     ),
   );
   box.append(...tabs);
+  const badge = make("span", { class: "wb-badge", hidden: true });
+  tabs[names.indexOf("findings")]?.append(" ", badge);
   return {
     element: box,
+    /** @param {string} text what was found, as JSON */
+    mark(text) {
+      /** @type {import("./types").Findings} */
+      const found = text ? JSON.parse(text) : { badge: "", severity: "" };
+      badge.hidden = !found.badge;
+      badge.textContent = found.badge;
+      badge.dataset.severity = found.severity;
+    },
     update() {
       tabs.forEach((tab, i) => {
         const shown = names[i] === model.get("panel");

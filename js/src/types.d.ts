@@ -70,6 +70,12 @@ export interface Rows {
   rows: Value[][];
   total: number;
 }
+export interface Findings {
+  badge: string;
+  severity: string;
+  rows: { severity: string; rule: string; text: string; cells: Cell[] }[];
+  note: string;
+}
 export interface ChartContent {
   spec?: Spec;
   problem?: string;

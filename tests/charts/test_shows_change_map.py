@@ -91,6 +91,15 @@ def test_fits_have_a_map_alone() -> None:
     assert len(dots[0].rows if dots else []) == below > 0
 
 
+def test_two_models_of_fits_are_compared() -> None:
+    base = llama(dtype="f4")
+    fits = wb.scan({"base": base, "tuned": tuned(base)})
+    chart = charts.change_map(fits, {"model": "base"}, {"model": "tuned"})
+    assert cells(chart) == cells(charts.change_map(by_fits()))
+    with pytest.raises(ValueError, match="`second` must choose one model"):
+        charts.change_map(fits, {"model": "base"})
+
+
 def test_experts_are_medians() -> None:
     base = {name: w.astype("f4") for name, w in moe().items()}
     diff = wb.diff(base, tuned(base))

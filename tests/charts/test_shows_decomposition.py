@@ -20,7 +20,7 @@ from weibnb import charts
 if TYPE_CHECKING:
     import xarray as xr
 
-CAUSES = ["raw", "rows", "columns", "dividing itself", "core"]
+CAUSES = ["raw", "rows", "columns", "method", "core"]
 
 
 def weights(seed: int, rows: float, cols: float) -> Any:
@@ -91,6 +91,9 @@ def test_panels_and_axes() -> None:
     assert show.title(chart) == "Why k is low"
     assert "run · rank regression, trim 10–90 %" in show.subtitle(chart)
     assert "not drawn: o_proj of layer 1" in show.subtitle(chart)
+    assert "method: what dividing adds to the same weights in a random order" in show.subtitle(
+        chart
+    )
     for part in show.marks(chart):
         if "x" in part.encoding:
             assert part.scale("x")["domain"] == CAUSES

@@ -16,6 +16,7 @@ from weibnb.diagnostics.bands import coefficient_of_variation, judge, leaving
 from weibnb.diagnostics.budget import training_budget
 from weibnb.diagnostics.cohorts import (
     CLOSE,
+    compare,
     load_cohort,
     nearest_published,
     qwen_cohort,
@@ -59,6 +60,16 @@ def join(parts: list[xr.Dataset], dim: str) -> xr.Dataset:
 
 
 # --- the tables --------------------------------------------------------------------------------
+
+
+def test_the_former_name_warns_and_two_models_are_sent_to_diff() -> None:
+    cohort = reference_cohort()
+    with pytest.warns(FutureWarning, match="is weibnb.nearest_published now"):
+        table = compare(cohort)
+    assert table.equals(nearest_published(cohort))
+    for pair in (("base", "tuned"), (cohort, "tuned")):
+        with pytest.raises(TypeError, match=r"Use wb\.diff\(before, after\) to compare"):
+            compare(*pair)
 
 
 def test_cohorts_are_complete_and_cite_their_source() -> None:

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests import oracle
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import as_bits, decode
+from weibnb.counting.lines import FEWEST
 from weibnb.fitting.estimates import influences
-from weibnb.fitting.full_look import look_at_all
+from weibnb.fitting.full_look import LARGEST, LOOKED_AT, look_at_all, of_every_scale
+from weibnb.fitting.rank_functions import by_class, rank_functions
 from weibnb.fitting.rows import CountRows
 
 if TYPE_CHECKING:
@@ -83,3 +86,40 @@ def test_sums_of_long_lines_fit_their_word() -> None:
     v = np.nan_to_num(influences(CountRows.of([counts]), **PROTOCOLS[0])[1])
     expected = products(weights.astype(float), counts, v)
     np.testing.assert_allclose(look.products, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(60, 45), (300, 150), (7, 400)])
+def test_rank_functions_are_clustered_by_many_lines(shape: tuple[int, int]) -> None:
+    """Against sums over all lines of a decoded matrix."""
+    rng = np.random.default_rng(4)
+    weights = (rng.normal(size=shape) * np.exp(rng.normal(0, 0.5, (shape[0], 1)))).astype("f2")
+    bits, form = as_bits(weights)
+    counts = count_magnitudes(weights)
+    found = look_at_all(bits, form, shape, counts, workers=1, **PROTOCOLS[0]).functions
+    if min(shape) < FEWEST:
+        assert np.isnan(found).all()
+        return
+    rows = CountRows.of([counts])
+    classes, masses, _ = by_class(rows, np.empty((0, counts.labels.size)))
+    f = rank_functions(masses)[0]
+    each = f[:, classes[np.searchsorted(counts.values, np.abs(weights.astype(float)))]]
+    own = np.einsum("aij,bij->ab", each, each)
+    of_lines = sum(each.sum(axis) @ each.sum(axis).T for axis in (1, 2))
+    ratio = stats.t.ppf(0.975, min(shape) - 1) / stats.norm.ppf(0.975)
+    expected = (of_lines - 2 * own) / weights.size**2 * ratio**2
+    error = np.sqrt(np.outer(*2 * [np.diag(expected)])) * (0 if max(shape) <= LOOKED_AT else 0.05)
+    assert (np.abs(found - expected) <= error + 1e-9 * np.abs(expected)).all()
+
+
+@pytest.mark.parametrize("size", [8, LOOKED_AT, LOOKED_AT + 1, 500, 5000])
+def test_lines_of_every_scale_stand_for_all(size: int) -> None:
+    rms = np.exp(np.random.default_rng(1).normal(0, 0.5, size))
+    rms[3] = np.nan
+    numbers, standing_for = of_every_scale(rms)
+    assert standing_for.sum() == pytest.approx(size)
+    assert np.unique(numbers).size == numbers.size == min(size, LOOKED_AT)
+    largest = np.argsort(np.nan_to_num(rms))[-min(size, LARGEST) :]
+    assert np.isin(largest, numbers).all()
+    assert (standing_for[np.isin(numbers, largest)] == 1).all()
+    known = np.nan_to_num(rms) ** 4
+    assert standing_for @ known[numbers] == pytest.approx(known.sum(), rel=0.1)

@@ -85,14 +85,14 @@ def below_the_grid(rng: Rng) -> tuple[Array, Array]:
 def test_errors_equal_the_spread_of_changes(
     draw: Callable[[Rng], tuple[Array, Array]], estimator: Any
 ) -> None:
-    """Root mean square of 250 errors against the spread of 250 changes, known to 4.5 %."""
+    """Median of 250 errors against the spread of 250 changes, known to 4.5 %."""
     rng = np.random.default_rng(9)
     found = np.array([change(*draw(rng), estimator=estimator) for _ in range(250)])
-    spread, claimed = found.std(0), np.sqrt((found**2).mean(0))
+    spread, claimed = found.std(0), np.median(found, 0)
     assert claimed[1] == pytest.approx(spread[0], rel=0.2)
     assert claimed[3] == pytest.approx(spread[2], rel=0.2)
     covered = np.abs(found[:, 0] - found[:, 0].mean()) <= 1.96 * found[:, 1]
-    assert 0.85 < covered.mean() < 0.99
+    assert 0.87 < covered.mean() < 0.99
 
 
 def test_noise_below_the_intervals_of_float32_has_an_error_on_the_safe_side() -> None:

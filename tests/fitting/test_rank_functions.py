@@ -99,7 +99,7 @@ def test_a_combination_of_the_functions_is_composed_exactly() -> None:
     brute = ((each.sum(0) ** 2).sum() + (each.sum(1) ** 2).sum() - 2 * own) / each.size**2
     widened = brute * 1.0129  # Student's quantile of 199 degrees of freedom over the normal one
     assert found == pytest.approx(widened, rel=1e-3)
-    error = standard_errors(rows, v, covariance)[0]
+    error = standard_errors(rows, v, np.array([found]))[0]
     assert error == pytest.approx(np.sqrt(own / each.size**2 + found), rel=1e-9)
 
 
@@ -141,7 +141,7 @@ def test_matrices_are_told_apart_and_those_without_a_covariance_are_independent(
     assert np.isnan(part["k_design_effect"][1:]).all()
     assert (plain["k_se"] == fit_counts(rows)["k_se"])[[0, 2]].all()
     table, v = influences(rows, trim=(0.1, 0.9), estimator=RANK)
-    errors = standard_errors(rows, v[0], unknown)
+    errors = standard_errors(rows, v[0], unknown[:, 0])
     assert np.isnan(errors[[1, 3]]).all()
     assert errors[2] == pytest.approx(plain["k_se"][2], rel=1e-2)
     assert np.isnan(table[[1, 3], 0]).all()

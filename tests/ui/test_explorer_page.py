@@ -83,6 +83,29 @@ def test_click_filter_and_trim(opened: Watched, fits: xr.Dataset) -> None:
     opened.assert_clean()
 
 
+def test_findings_select_their_matrices(run_notebook: Callable[..., Watched]) -> None:
+    plant = (
+        "import numpy as np, weibnb as wb\n"
+        "name = 'model.layers.{}.mlp.up_proj.weight'\n"
+        "w = {name.format(i): np.random.default_rng(i).normal(size=(32, 32)) for i in range(3)}\n"
+        "w[name.format(1)][0, 0] = np.nan\n"
+        "fits = wb.scan({'m': w}, progress=False)\n"
+    )
+    watched = run_notebook(plant, SHOW)
+    page = watched.page
+    drawn(page, "main")
+    page.locator(".wb-badge", has_text="1 error").wait_for(timeout=WAIT)
+    assert not page.locator(".wb-findings").is_visible()
+    page.get_by_role("tab", name="Findings").click()
+    page.get_by_role("button", name=re.compile("nonfinite: .*layer 1, up_proj")).click()
+    page.locator(".wb-spoken", has_text="up_proj of layer 1").wait_for(
+        state="attached", timeout=WAIT
+    )
+    legend_has(page, "detail", "up_proj of layer 1")
+    assert page.locator(".wb-findings li", has_text="not looked at").count() > 0
+    watched.assert_clean()
+
+
 def test_brush_and_shift_click(opened: Watched) -> None:
     page = opened.page
     first, last = cell(page, "q_proj", 0), cell(page, "v_proj", 1)
@@ -140,6 +163,19 @@ def test_play_the_steps(opened: Watched) -> None:
     page.get_by_role("tab", name="Trajectories").click()
     page.locator(".wb-main svg").get_by_text("training step").first.wait_for(timeout=WAIT)
     opened.assert_clean()
+
+
+def test_why_is_k_low_is_drawn_and_taken_away(run_notebook: Callable[..., Watched]) -> None:
+    show = f"import weibnb as wb\nwb.explore({{'demo': {str(DEMO)!r}}}, panel='weibull')"
+    page = run_notebook(show).page
+    drawn(page, "main")
+    assert page.locator(".wb-side svg.marks").count() == 0
+    page.get_by_role("checkbox", name="why is k low").check()
+    drawn(page, "side")
+    legend_has(page, "side", "why k is low")
+    legend_has(page, "side", "method: what dividing adds")
+    page.get_by_role("checkbox", name="why is k low").uncheck()
+    page.locator(".wb-side svg.marks").wait_for(state="detached", timeout=WAIT)
 
 
 def test_an_empty_filter_says_why(opened: Watched) -> None:

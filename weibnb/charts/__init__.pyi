@@ -7,6 +7,7 @@ from .densities import density as density
 from .layers import depth_profile as depth_profile
 from .layers import difference as difference
 from .layers import layer_map as layer_map
+from .sqnr import quantisation as quantisation
 from .tails import body_tail_chart as body_tail_chart
 from .tails import outlier_strip as outlier_strip
 from .training import phase_portrait as phase_portrait

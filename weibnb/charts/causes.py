@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 _STEPS = {
     "rows": ("from_rows", COLOURS[0]),
     "columns": ("from_cols", COLOURS[1]),
-    "dividing itself": ("from_dividing", INK),
+    "method": ("from_dividing", INK),
 }
+_METHOD = "method: what dividing adds to the same weights in a random order"
 _PLACES = ["raw", *_STEPS, "core"]
 _NEEDED = ("k_raw", "k_core", "anchor", "anchor_core", *(name for name, _ in _STEPS.values()))
 
@@ -53,9 +54,9 @@ def decomposition(found: xr.Dataset) -> Spec:
     -------
     altair chart
         From left to right: k as it is with its standard error, what dividing the rows adds, what
-        the columns add, what dividing adds to shuffled weights too, and k of the core. Dashed: a
-        Gaussian; the tick beside the core is a Gaussian of this size with its rows and columns
-        divided. The title of one matrix is its sentence; of several the tooltips have it.
+        the columns add, what dividing adds to shuffled weights too ("method"), and k of the core.
+        Dashed: a Gaussian; the tick beside the core is a Gaussian of this size with its rows and
+        columns divided. The title of one matrix is its sentence; of several the tooltips have it.
 
     Raises
     ------
@@ -72,7 +73,11 @@ def decomposition(found: xr.Dataset) -> Spec:
     table = _matrices(_checked(found))
     estimator, trim = protocol_of(found)
     models = ", ".join(shortened(name, 40) for name in pd.unique(table["model"])[:3])
-    notes = [f"{models} · {protocol_text(trim, estimator)}", "dashed: a Gaussian"]
+    notes = [
+        f"{models} · {protocol_text(trim, estimator)}",
+        "dashed: a Gaussian; short: one of this size, divided",
+        _METHOD,
+    ]
     known = table[table["k_core"].notna()]
     unknown = table[table["k_core"].isna()]
     text = "Why k is low"

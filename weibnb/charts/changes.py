@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import xarray as xr
 
 from weibnb.charts.chart_functions import as_chart
-from weibnb.charts.layers import heat
+from weibnb.charts.layers import choose, heat
 from weibnb.charts.marks import notice
 from weibnb.charts.tables import MAX_PANELS, UNKNOWN, layer_medians, panels
 from weibnb.charts.weibull_plots import weibull_plot
 from weibnb.diagnostics.changes import Diff
-from weibnb.fits.schema import NO_EXPERT, gaussian_anchor
+from weibnb.diagnostics.changes_of_fits import compare_fits
+from weibnb.fits.schema import DIMS, NO_EXPERT, gaussian_anchor, prepare
 from weibnb.fits.select import keep_cells
 from weibnb.messages import check_choice, printable, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -52,7 +54,9 @@ _DIGITS = {"changed": ".0%", "directions": ".0f", "relative": ".2~g"}
 
 @as_chart
 def change_map(
-    found: Diff,
+    found: Diff | xr.Dataset,
+    first: Mapping[str, Any] | None = None,
+    second: Mapping[str, Any] | None = None,
     *,
     value: ChangeValue | None = None,
     select: Sequence[tuple[int, str]] | None = None,
@@ -61,12 +65,15 @@ def change_map(
 
     Parameters
     ----------
-    found : Diff
-        From `weibnb.diff`.
+    found : Diff or xarray.Dataset
+        From `weibnb.diff`; or fits that hold both checkpoints, of which `first` and `second` are
+        compared.
+    first, second : Mapping, optional
+        Labels that choose one model and one step of fits each, as for ``fits.sel``.
     value : str, optional
         Column of ``found.table``: ``"relative"`` (by default, where weights were read),
-        ``"changed"``, ``"change_k"`` or ``"directions"``; ``"distance"`` (by default, of fits),
-        ``"delta_k"``, ``"delta_ln_lam"`` or ``"delta_ln_rms"``.
+        ``"changed"``, ``"change_k"`` or ``"directions"``; ``"distance"`` (by default, of fits
+        with counts), ``"delta_k"``, ``"delta_ln_lam"`` or ``"delta_ln_rms"``.
     select : sequence of (int, str), optional
         Layer and component of the matrices whose |ΔW| is drawn on Weibull paper; by default the
         one that changed most. An empty one draws the map alone.
@@ -91,9 +98,15 @@ def change_map(
     >>> base = {name: rng.normal(size=(64, 64))}
     >>> chart = change_map(wb.diff(base, {name: base[name] + rng.normal(size=(64, 64))}))
     """
+    if isinstance(found, xr.Dataset):
+        fits = prepare(found, dims=DIMS)
+        sides = [choose(fits, p or {}, w) for p, w in ((first, "first"), (second, "second"))]
+        found = compare_fits(sides[0], sides[1])
     if not isinstance(found, Diff):
         raise TypeError(f"`found` must come from weibnb.diff, got {type(found).__name__}.")
-    value = value or ("distance" if found.by_fits else "relative")
+    counted = bool(found.table["distance"].notna().any())
+    of_fits: ChangeValue = "distance" if counted else "delta_ln_rms"
+    value = value or (of_fits if found.by_fits else "relative")
     check_choice("value", value, get_args(ChangeValue))
     table = _matrices(found, value)
     names = " → ".join(shortened(name, 60) for name in (found.before, found.after))

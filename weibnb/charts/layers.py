@@ -150,7 +150,7 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     >>> chart = difference(entries, {"model": "pythia-70m"}, {"model": "llama-3-8b"})
     """
     fits = prepare(fits, light=True, dims=DIMS)
-    a, b = _choose(fits, first, "first"), _choose(fits, second, "second")
+    a, b = choose(fits, first, "first"), choose(fits, second, "second")
     _check_same_cells(a, b, first, second)
     gone = (a["status"].values == "absent") | (b["status"].values == "absent")
     joined = b.assign(status=b["status"].copy(data=np.where(gone, "absent", b["status"])))
@@ -171,7 +171,7 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     return heat(table, title, "Δk", middle=0.0, tips=tips, digits=".3f")
 
 
-def _choose(fits: xr.Dataset, picked: Mapping[str, Any], argument: str) -> xr.Dataset:
+def choose(fits: xr.Dataset, picked: Mapping[str, Any], argument: str) -> xr.Dataset:
     """Select one model and one step, or raise."""
     if not isinstance(picked, Mapping):
         raise TypeError(

@@ -1,9 +1,10 @@
 """Raw weights -> how often each magnitude occurs: one pass, exact integers.
 
 `formats` knows the bits of each storage format, `counts` holds the result, `cpu` has the loops of
-the CPU and `lines` the rows and columns that are copied on the way, `device`, `tables`, `staging`
-and `triton_kernel` those of a GPU; `dispatch` chooses. `second_look` finds lines of zeros and sums
-over every line, by `squares` from bits; `changes` compares two matrices.
+the CPU and `lines` the rows and columns that are copied on the way, `device`, `tables`, `staging`,
+`transfers` and `triton_kernel` those of a GPU, where `blocks` stay; `dispatch` chooses.
+`second_look` finds lines of zeros and sums over every line, by `squares` from bits, `device_look`
+the same on a device; `changes` compares two matrices.
 """
 
 import lazy_loader
@@ -12,10 +13,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "bincount",
+        "blocks",
         "changes",
         "counts",
         "cpu",
         "device",
+        "device_look",
         "dispatch",
         "formats",
         "limits",
@@ -24,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "squares",
         "staging",
         "tables",
+        "transfers",
         "triton_kernel",
     ],
 )

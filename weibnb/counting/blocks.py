@@ -10,6 +10,7 @@ import torch
 
 from weibnb.counting.counts import Counts
 from weibnb.counting.formats import (
+    FORMATS,
     INTERVAL_MASK,
     INTERVAL_WIDTH,
     counter_labels,
@@ -148,6 +149,16 @@ class LinesOnDevice(NamedTuple):
     def nbytes(self) -> int:
         """Memory that they take."""
         return (self.rows.numel() + self.columns.numel()) * self.rows.element_size()
+
+    @classmethod
+    def of(cls, lines: Lines, device: torch.device) -> LinesOnDevice:
+        """Take lines of the host to a device."""
+        form = FORMATS[lines.dtype]
+        signed = np.dtype(f"i{form.bits.itemsize}")
+        rows, columns = (
+            to_device(bits.view(signed), device) for bits in (lines.rows, lines.columns)
+        )
+        return cls(form, rows, columns)
 
     def on_host(self) -> Lines:
         """Bring them back."""

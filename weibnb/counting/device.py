@@ -22,14 +22,16 @@ import torch
 from weibnb.counting.bincount import count_by_bincount
 from weibnb.counting.formats import FORMATS, Format, format_of
 from weibnb.counting.limits import DEFAULTS, Limits
-from weibnb.counting.lines import FEWEST
+from weibnb.counting.lines import FEWEST, lines_of
 from weibnb.counting.staging import WORDS, new_buffer
 from weibnb.counting.tables import PendingOnDevice, Table, TableKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from weibnb.counting.formats import Bits
+    from weibnb.counting.lines import Lines
     from weibnb.counting.staging import StagingBuffer
 
     Item: TypeAlias = tuple[torch.Tensor, int]
@@ -84,6 +86,7 @@ class DeviceCounter:
         self._limits = limits
         self._kernel = cache(choose)
         self._copiers = ThreadPoolExecutor(workers)
+        self._looks: list[Future[Lines]] = []
         self._tables: dict[TableKey, list[Table]] = {}
         self._queue: dict[Table, list[Item]] = {}
         self._buffers: list[StagingBuffer] = []
@@ -117,8 +120,9 @@ class DeviceCounter:
         pending = self._pending()
         table, row = self._assign_row(TableKey(local.device, form, groups), pending)
         word = WORDS[local.element_size()]
-        if local is detached and local.shape == shape and min(shape) >= FEWEST:
-            pending.look_at(local.view(word), form)
+        whole = shape is not None and local is detached and local.numel() == shape[0] * shape[1]
+        if shape is not None and whole and min(shape) >= FEWEST:
+            pending.look_at(local.view(word).reshape(shape), form)
         flat = _without_gaps(local)
         if flat is not None:
             self._queue.setdefault(table, []).append((flat.view(word), row))
@@ -129,8 +133,13 @@ class DeviceCounter:
         return pending
 
     @_plain_tensors()
-    def submit_bits(self, bits: Bits, dtype: str) -> PendingOnDevice:
-        """Begin to count bit patterns of the host, by way of the buffers."""
+    def submit_bits(
+        self, bits: Bits, dtype: str, shape: tuple[int, int] | None = None
+    ) -> PendingOnDevice:
+        """Begin to count bit patterns of the host, by way of the buffers.
+
+        Of a matrix of the given `shape` some rows and columns are copied on the host meanwhile.
+        """
         octets, form = bits.reshape(-1).view(np.uint8), FORMATS[dtype]
         pending = self._pending()
         rows: dict[TableKey, tuple[Table, int]] = {}
@@ -147,12 +156,18 @@ class DeviceCounter:
             at += part.size
             if not buffer.room:
                 self._send()
+        if shape is not None and min(shape) >= FEWEST:
+            self._looks.append(self._copiers.submit(lines_of, bits, dtype, shape))
+            pending.look_on_host(self._looks[-1])
         return pending
 
     @_plain_tensors()
     def launch(self) -> None:
         """Start counting what was submitted; waits for nothing where the kernel counts."""
         self._send()
+        for look in self._looks:
+            look.result()
+        self._looks.clear()
         for table, items in self._queue.items():
             self._count(table, items)
         self._queue.clear()

@@ -137,10 +137,10 @@ class Counting:
         """Begin to count bit patterns of a format, a key of `weibnb.counting.formats.FORMATS`.
 
         They may have several dimensions, and gaps. Of a matrix of known shape some rows and
-        columns are copied on the way, ``lines`` of what is given; not on the way to devices.
+        columns are copied on the way, ``lines`` of what is given.
         """
         if self._devices:
-            return self._device_counter().submit_bits(bits, dtype)
+            return self._device_counter().submit_bits(bits, dtype, shape)
         return self._on_threads(bits, dtype, shape)
 
     def _on_threads(self, bits: Bits, dtype: str, shape: tuple[int, int] | None = None) -> Pending:

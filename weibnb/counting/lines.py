@@ -40,7 +40,7 @@ class Lines:
         Whole rows.
     columns : ndarray of unsigned int, shape (rows of the matrix, columns looked at)
         Whole columns.
-    products : ndarray of float64, shape (3,), optional
+    products, functions : ndarray of float64, shapes (3,) and (5, 5), optional
         Where every line was looked at as well: of `weibnb.fitting.full_look`.
     """
 
@@ -48,6 +48,7 @@ class Lines:
     rows: Bits
     columns: Bits
     products: NDArray[np.float64] | None = None
+    functions: NDArray[np.float64] | None = None
 
     @property
     def fewest(self) -> int:
@@ -164,9 +165,9 @@ def lines_of(bits: Bits, dtype: str, shape: tuple[int, int], sampled: int = SAMP
     >>> lines_of(np.arange(6, dtype=np.uint16), "BF16", (2, 3), 2).rows.tolist()
     [[0, 1, 2], [3, 4, 5]]
     """
-    copying = LinesInCopying(dtype, shape, sampled)
-    copy_lines(np.ascontiguousarray(bits).reshape(-1), copying.after(0))
-    return copying.lines
+    matrix = bits.reshape(shape)
+    rows, columns = (choice(size, sampled) for size in shape)
+    return Lines(dtype, matrix[rows], matrix.take(columns, 1))
 
 
 @lru_cache(maxsize=64)

@@ -8,18 +8,21 @@ import numpy as np
 
 from weibnb.compiled import compiled, compiled_sums
 from weibnb.counting.formats import FORMATS
-from weibnb.counting.squares import as_words, rule_of, squares
+from weibnb.counting.lines import Lines
+from weibnb.counting.squares import as_words, rule_of
 from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import torch
     from numpy.typing import NDArray
 
     from weibnb.counting.formats import Bits
 
     Array = NDArray[np.float64]
     Flags = NDArray[np.bool_]
+    Numbers = NDArray[np.int64]
     _Block = tuple[int, Bits]
 
 # Weights of whole rows that are looked at, or copied where they have gaps, at once.
@@ -40,13 +43,16 @@ def _entries(bits: Bits, shape: tuple[int, int]) -> Bits:
     return bits.reshape(shape) if bits.ndim == 1 else bits
 
 
-def zero_lines(bits: Bits, dtype: str, shape: tuple[int, int]) -> tuple[Flags, Flags]:
+def zero_lines(
+    bits: Bits | torch.Tensor, dtype: str, shape: tuple[int, int]
+) -> tuple[Flags, Flags]:
     """Tell which rows, and which columns, hold nothing but zeros, of either sign.
 
     Parameters
     ----------
-    bits : ndarray of unsigned int
-        The matrix as `weibnb.counting.dispatch.Counting.submit_bits` takes it, not empty.
+    bits : ndarray of unsigned int, or torch.Tensor
+        The matrix as `weibnb.counting.dispatch.Counting.submit_bits` takes it, not empty, or
+        weights that are looked at where they are.
     dtype : str
         Its format, a key of `weibnb.counting.formats.FORMATS`.
     shape : tuple of int
@@ -62,6 +68,10 @@ def zero_lines(bits: Bits, dtype: str, shape: tuple[int, int]) -> tuple[Flags, F
     >>> [flags.tolist() for flags in zero_lines(matrix, "F64", (2, 2))]
     [[True, False], [True, False]]
     """
+    if not isinstance(bits, np.ndarray):
+        from weibnb.counting import device_look
+
+        return device_look.zero_lines(bits, shape)
     word = FORMATS[dtype].bits.type
     mask = word((1 << 8 * np.dtype(word).itemsize - 1) - 1)
     rows, columns = np.zeros(shape[0], word), np.zeros(shape[1], word)
@@ -115,8 +125,20 @@ class LineSums(NamedTuple):
     column_rms: Array
 
 
+def some_lines(
+    bits: Bits | torch.Tensor, dtype: str, shape: tuple[int, int], rows: Numbers, columns: Numbers
+) -> Lines:
+    """Copy rows and columns of given numbers; the others are those of `zero_lines`."""
+    if not isinstance(bits, np.ndarray):
+        from weibnb.counting import device_look
+
+        return device_look.some_lines(bits, dtype, shape, rows, columns)
+    matrix = bits.reshape(shape)
+    return Lines(dtype, matrix[rows], matrix.take(columns, 1))
+
+
 def line_sums(
-    bits: Bits,
+    bits: Bits | torch.Tensor,
     dtype: str,
     shape: tuple[int, int],
     influence: Influence,
@@ -140,6 +162,10 @@ def line_sums(
     workers : int
         Threads.
     """
+    if not isinstance(bits, np.ndarray):
+        from weibnb.counting import device_look
+
+        return LineSums(*device_look.line_sums(bits, dtype, shape, influence, largest))
     rule, unit = rule_of(dtype, largest)
     entries = _entries(bits, shape)
     rows, row_squares, row_sizes = np.zeros(shape[0], np.int64), *np.zeros((2, shape[0]))
@@ -182,8 +208,9 @@ def _sum(
 ) -> None:
     """Add the sums of some whole rows."""
     table, mask, shift = influence
+    magnitude, limit, up, factor = rule
     size = block.shape[1]
-    word, square = np.empty(size, np.uint32), np.empty(size, np.float32)
+    word = np.empty(size, np.uint32)
     value, total = word.view(np.float32), np.zeros(size, np.float32)
     for i in range(block.shape[0]):
         influence_of_row = np.int64(0)
@@ -192,11 +219,14 @@ def _sum(
             influence_of_row += one
             columns[j] += one
         rows[i] = influence_of_row
-        squares(words[i], rule, word, value, square)
+        for j in range(size):
+            bits = np.uint32(words[i, j]) & magnitude
+            word[j] = (bits << up) if bits < limit else np.uint32(0)
         some = np.float32(0.0)
         for j in range(size):
-            some += square[j]
-            total[j] += square[j]
+            scaled = value[j] * factor
+            some += scaled * scaled
+            total[j] += scaled * scaled
         row_squares[i] = some
     for j in range(size):
         column_squares[j] += total[j]

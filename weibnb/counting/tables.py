@@ -19,6 +19,7 @@ from weibnb.counting.transfers import OnTheirWay, to_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
     from weibnb.counting.counts import Counts
     from weibnb.counting.formats import Format
@@ -50,6 +51,7 @@ class PendingOnDevice:
         self._fetch = fetch
         self._parts: list[CountsOnDevice] = []
         self._lines: LinesOnDevice | None = None
+        self._on_host: Future[Lines] | None = None
         self.load = load
         self.rows = 0  # on devices
 
@@ -60,9 +62,15 @@ class PendingOnDevice:
             form, words.index_select(0, rows), words.index_select(1, columns)
         )
 
+    def look_on_host(self, lines: Future[Lines]) -> None:
+        """Take rows and columns of a matrix that are copied where it comes from."""
+        self._on_host = lines
+
     @property
     def lines(self) -> Lines | None:
         """Rows and columns that were copied, brought back; None without any."""
+        if self._on_host is not None:
+            return self._on_host.result()
         return None if self._lines is None else self._lines.on_host()
 
     def add(self, part: CountsOnDevice) -> None:
@@ -86,7 +94,12 @@ class PendingOnDevice:
         Raises RuntimeError as `result` does.
         """
         self._wait()
-        return (self._parts[0], self._lines) if len(self._parts) == 1 else None
+        if len(self._parts) != 1:
+            return None
+        lines = self._lines
+        if self._on_host is not None:
+            lines = LinesOnDevice.of(self._on_host.result(), self._parts[0].block.device)
+        return self._parts[0], lines
 
     def _wait(self) -> None:
         """Let the counter fetch what is still open."""

@@ -1,11 +1,10 @@
 """What fits mean: rules that take fits and return verdicts with their errors.
 
-`pooling` finds the layers that stand out, `drift` and `bands` judge k, `attention` the queries and
-keys, `tails`, `upper_tail` and `outliers` the large weights, `cohorts` the nearest published
-models, `budget` and `dynamics` the training. `decompose` says why k is low (`balance`,
-`explanation`), `shared_units` whether matrices share scales. `check` goes by the `rules` of a
-healthy checkpoint, its `findings` are written by `check_formats`; `changes` (and
-`changes_of_fits`) says what changed between two.
+`pooling`, `drift`, `bands`, `attention` and `regimes` judge k; `tails`, `upper_tail` and `outliers`
+the large weights; `cohorts` the nearest published models; `budget` and `dynamics` the training.
+`decompose` says why k is low, `shared_units` which matrices share scales, `check` whether a
+checkpoint is healthy, `changes` what changed between two, `quantisation` what fewer bits would
+cost; other modules are parts of these.
 """
 
 import lazy_loader
@@ -16,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "attention",
         "balance",
         "bands",
+        "bit_budget",
         "budget",
         "check",
         "changes",
@@ -28,9 +28,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "explanation",
         "findings",
         "multiplicity",
+        "number_formats",
         "outliers",
         "pooling",
+        "quantisation",
+        "quantised",
+        "regimes",
         "restricted",
+        "rounding",
         "rules",
         "shared_units",
         "tails",

@@ -5,6 +5,8 @@ Verdicts are given and withheld as `weibnb.diagnostics.verdicts` says.
 
 from __future__ import annotations
 
+from typing import overload
+
 import numpy as np
 import xarray as xr
 
@@ -25,25 +27,38 @@ SELECTION_EDGES = (1.0, 1.15, float(np.nextafter(1.204, np.inf)))
 SELECTION_WORDS = ("deep", "mild", "near-transmission", "above transmission")
 
 
-def storage_type(fits: xr.Dataset) -> xr.DataArray:
+@overload
+def storage_type(fits: xr.Dataset) -> xr.DataArray: ...
+@overload
+def storage_type(*, n_heads: int, n_kv_heads: int) -> str: ...
+
+
+def storage_type(
+    fits: xr.Dataset | None = None, *, n_heads: int | None = None, n_kv_heads: int | None = None
+) -> xr.DataArray | str:
     """Tell how each model stores queries, keys and values.
 
     Parameters
     ----------
-    fits : xarray.Dataset
+    fits : xarray.Dataset, optional
         Fits from `weibnb.scan`.
+    n_heads, n_kv_heads : int, optional
+        Query heads and key-value heads, both, in place of fits. Whether queries, keys and values
+        are fused into one matrix they do not tell.
 
     Returns
     -------
-    xarray.DataArray
-        On dim model: ``"MLA"`` (multi-head latent attention: low-rank factors), ``"fused"`` (one
-        matrix), ``"separate MHA"``, ``"GQA n:1"``, ``"MQA"``, ``"mixed"`` where layers differ, or
+    xarray.DataArray or str
+        The word for the heads; of fits on dim model: ``"MLA"`` (multi-head latent attention:
+        low-rank factors), ``"fused"`` (one matrix), ``"separate MHA"``,
+        ``"GQA n:1"``, ``"MQA"``, ``"mixed"`` where layers differ, or
         ``"unknown"``.
 
     Raises
     ------
     TypeError, ValueError
-        If `fits` is not a Dataset of fits.
+        If `fits` is not a Dataset of fits, or numbers of heads are not whole, positive and
+        multiples of each other.
 
     Notes
     -----
@@ -60,7 +75,13 @@ def storage_type(fits: xr.Dataset) -> xr.DataArray:
     ...     file = write_checkpoint(f"{place}/tiny", hidden=512, kv_share=4)
     ...     storage_type(wb.scan(file)).item()
     'GQA 4:1'
+    >>> storage_type(n_heads=32, n_kv_heads=8)
+    'GQA 4:1'
     """
+    if fits is None:
+        return _word_of_heads(n_heads, n_kv_heads)
+    if n_heads is not None or n_kv_heads is not None:
+        raise ValueError("`n_heads` and `n_kv_heads` must be omitted where fits are given.")
     fits = prepare(fits, light=True, dims=("model", "component"))
     others = [dim for dim in fits["status"].dims if dim not in ("model", "component")]
     present = (fits["status"] != "absent").any(others).transpose("model", "component").values
@@ -77,6 +98,18 @@ def storage_type(fits: xr.Dataset) -> xr.DataArray:
         name="storage_type",
         attrs={"long_name": "Storage of queries, keys and values"},
     )
+
+
+def _word_of_heads(heads: int | None, shared: int | None) -> str:
+    """Storage from numbers of heads, or an error."""
+    for name, number in (("n_heads", heads), ("n_kv_heads", shared)):
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise TypeError(f"`{name}` must be a whole number, got {number!r}.")
+        if number < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {number}.")
+    if heads is None or shared is None or heads % shared:
+        raise ValueError(f"`n_heads` must be a multiple of `n_kv_heads`, got {heads} and {shared}.")
+    return "MQA" if shared == 1 < heads else _share_word(heads / shared)
 
 
 def selection(fits: xr.Dataset) -> xr.Dataset:

@@ -17,6 +17,7 @@ from weibnb.diagnostics.verdicts import (
     assemble,
     errors_of,
     interval_words,
+    number_alone,
     require_protocol,
 )
 from weibnb.fits.schema import prepare
@@ -98,6 +99,10 @@ _PUBLISHED = (
 )
 #: Published bands by name.
 BANDS = MappingProxyType({band.name: band for band in _PUBLISHED})
+# Bands of queries and keys by the first word of their storage.
+_OF_STORAGE = {
+    "MHA": "selection-separate-mha", "GQA": "selection-gqa", "fused": "selection-fused"
+}  # fmt: skip
 
 
 def summarise(
@@ -174,31 +179,41 @@ def summarise(
 
 
 def judge(
-    fits: xr.Dataset,
-    band: str | Band = "transmission-feed-forward",
+    fits: xr.Dataset | None = None,
+    band: str | Band | None = None,
     *,
     by: By = "cell",
     layers: tuple[int, int] | None = None,
+    k: float | None = None,
+    k_se: float | None = None,
+    storage: str | None = None,
 ) -> xr.Dataset:
     """Tell whether k lies in a band.
 
     Parameters
     ----------
-    fits : xarray.Dataset
+    fits : xarray.Dataset, optional
         Fits by rank regression at trim 10-90 %, the protocol of the bands.
-    band : str or Band
-        A name of `BANDS`, or a band of your own.
+    band : str or Band, optional
+        A name of `BANDS`, by default ``"transmission-feed-forward"``, or a band of your own.
     by : {"cell", "layer", "component", "model"}
         What is judged, as in `summarise`. The feed-forward band was published for ``"model"``,
         the others for ``"component"``.
     layers : tuple of int, optional
         First and last layer to judge.
+    k, k_se : float, optional
+        A number in place of fits, by that protocol, and its standard error; without one the value
+        alone decides.
+    storage : str, optional
+        In place of a band, that of queries and keys stored so: a word of
+        `weibnb.diagnostics.attention.storage_type`, or ``"MHA"`` or ``"GQA"`` in short.
 
     Returns
     -------
     xarray.Dataset
-        ``k`` and ``standard_error`` as in `summarise`; ``distance``, how far k lies outside the
-        band (negative below it, 0 inside); and ``verdict``:
+        Of a number without dims: ``judge(k=1.14, storage="GQA").verdict.item()``. ``k`` and
+        ``standard_error`` as in `summarise`; ``distance``, how far k lies outside the band
+        (negative below it, 0 inside); and ``verdict``:
 
         - ``"in"``, ``"below"``, ``"above"``: so far from both edges that 5 % at most of all words
           given are expected to be wrong; for a single one, 1.645 standard errors;
@@ -211,8 +226,8 @@ def judge(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not valid, no component of the band is there, or the protocol is not
-        the bands'.
+        If an argument is not valid, there are neither fits nor k or both, no component of the band
+        is there, the protocol is not the bands', or no band was published for the storage.
 
     References
     ----------
@@ -223,27 +238,53 @@ def judge(
     >>> from weibnb.diagnostics.cohorts import reference_cohort
     >>> judge(reference_cohort(), by="model").verdict.sel(model="llama-3-8b").item()
     'in'
+    >>> judge(k=1.18, storage="GQA").verdict.item(), judge(k=0.9, storage="MHA").verdict.item()
+    ('above', 'in')
     """
-    if not isinstance(band, Band):
-        check_choice("band", band, BANDS)
-        band = BANDS[band]
+    band = _chosen_band(band, storage)
+    if fits is None or k is not None or k_se is not None:
+        from weibnb.fits.imported import fits_of_numbers
+
+        number = number_alone(fits, k=k, k_se=k_se)
+        alone = fits_of_numbers(k=number, k_se=k_se, component=band.components[0])
+        return judge(alone, band).squeeze(drop=True)
     result = summarise(fits, by=by, components=band.components, layers=layers)
     require_protocol(result, f"Band {band.name!r}")
-    k, error = result["k"], result["standard_error"]
+    found, error = result["k"], result["standard_error"]
     edges = (band.lower, float(np.nextafter(band.upper, np.inf)))
-    words = interval_words(fits, k, error, edges, ("below", "in", "above"))
+    words = interval_words(fits, found, error, edges, ("below", "in", "above"))
     errors, factor = FAR_ABOVE
-    far = k.values - errors * np.nan_to_num(error.values) > factor * weibull.anchor().k
+    far = found.values - errors * np.nan_to_num(error.values) > factor * weibull.anchor().k
     verdict = np.where((words.values == "above") & far, "far above", words.values)
-    outside = k.values - np.clip(k.values, band.lower, band.upper)
+    outside = found.values - np.clip(found.values, band.lower, band.upper)
     result = result.assign(
-        distance=(k.dims, outside, {"long_name": "Distance of k from the band", "units": "1"}),
-        verdict=(k.dims, np.where(np.isnan(k.values), NOT_FITTED, verdict)),
+        distance=(found.dims, outside, {"long_name": "Distance of k from the band", "units": "1"}),
+        verdict=(found.dims, np.where(np.isnan(found.values), NOT_FITTED, verdict)),
     )
     about = ("version", "lower", "upper", "statistic", "source")
     return result.assign_attrs(
         {"band": band.name} | {f"band_{name}": getattr(band, name) for name in about}
     )
+
+
+def _chosen_band(band: str | Band | None, storage: str | None) -> Band:
+    """Give a band by its name, or that of a kind of storage."""
+    if storage is not None:
+        if band is not None:
+            raise ValueError("`band` must be omitted where `storage` is given.")
+        word = storage.split()[0] if isinstance(storage, str) and storage.strip() else ""
+        found = _OF_STORAGE.get(word if word != "separate" else "MHA")
+        if found is None:
+            raise ValueError(
+                f"`storage` must be 'MHA', 'GQA' or 'fused', for which bands were published, got "
+                f"{storage!r}. Pass a band of your own: weibnb.diagnostics.bands.Band(...)."
+            )
+        return BANDS[found]
+    if isinstance(band, Band):
+        return band
+    name = "transmission-feed-forward" if band is None else band
+    check_choice("band", name, BANDS)
+    return BANDS[name]
 
 
 def leaving(

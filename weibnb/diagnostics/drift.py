@@ -5,6 +5,8 @@ Verdicts are given and withheld as `weibnb.diagnostics.verdicts` says.
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
@@ -13,15 +15,18 @@ from scipy import special
 
 from weibnb.diagnostics.multiplicity import benjamini_hochberg, holm
 from weibnb.diagnostics.verdicts import (
+    PUBLISHED_PROTOCOL,
     assemble,
     errors_of,
     interval_words,
+    number_alone,
     require_protocol,
     resolved,
     status_where_unfitted,
 )
 from weibnb.fits.schema import prepare, protocol_of
 from weibnb.fitting import weibull
+from weibnb.fitting.status import MINIMUM_WEIGHTS
 from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
@@ -57,16 +62,19 @@ _R2_NOISE = 0.1
 
 
 def drift(
-    fits: xr.Dataset,
+    fits: xr.Dataset | None = None,
     *,
     anchor: str | weibull.Anchor = "gaussian",
     parameter: float | None = None,
+    k: float | None = None,
+    k_se: float | None = None,
+    n: int | None = None,
 ) -> xr.Dataset:
     """Tell how far k has moved from where an untrained matrix stands.
 
     Parameters
     ----------
-    fits : xarray.Dataset
+    fits : xarray.Dataset, optional
         Fits from `weibnb.scan`, by any protocol: the anchor is computed for the same one.
     anchor : str or Anchor
         A distribution that `weibnb.anchor` knows (``"gaussian"``, ``"uniform"``,
@@ -74,11 +82,17 @@ def drift(
         same cell at step 0.
     parameter : float, optional
         As in `weibnb.anchor`: where the Gaussian is cut (in σ), or the degrees of freedom.
+    k, k_se : float, optional
+        A number in place of fits, by rank regression at trim 10-90 % or the protocol of an
+        `Anchor`, and its standard error.
+    n : int, optional
+        Weights that k was fitted to, in place of its error: that of so many independent Gaussian
+        weights, about ``1.364 / sqrt(n)``. It is a floor: rows of unequal scale make it larger.
 
     Returns
     -------
     xarray.Dataset
-        On the dims of k:
+        On the dims of k, of a number without dims:
 
         - ``delta_k``, ``delta_k_percent``: distance from the anchor, in k and in % of it;
         - ``z``: the distance in its standard errors (NaN at step 0 itself); ``p_value``, of both
@@ -99,8 +113,8 @@ def drift(
     Raises
     ------
     TypeError, ValueError
-        If `fits` is not a Dataset of fits, the anchor is unknown or of another protocol, or
-        there is no step 0 or no other step.
+        If `fits` is not a Dataset of fits, there are neither fits nor k or both, the anchor is
+        unknown or of another protocol, or there is no step 0 or no other step.
 
     Notes
     -----
@@ -123,15 +137,22 @@ def drift(
     >>> moved = drift(wb.scan({"new": weights}))
     >>> moved.severity.item(), moved.nearest_shape.item(), bool(abs(moved.z.item()) < 4)
     ('invariant', 'gaussian', True)
+    >>> alone = drift(k=1.14, n=4096 * 4096)
+    >>> alone.severity.item(), round(alone.delta_k_percent.item(), 2)
+    ('mild', -5.43)
     """
+    if fits is None or not (k is None and k_se is None and n is None):
+        number = number_alone(fits, k=k, k_se=k_se, n=n)
+        alone = _alone(anchor, k=number, k_se=k_se, n=n)
+        return drift(alone, anchor=anchor, parameter=parameter).squeeze(drop=True)
     fits = prepare(fits, light=True)
-    k, error = fits["k"], errors_of(fits)
+    found, error = fits["k"], errors_of(fits)
     start, start_error, label = _start(fits, error, anchor, parameter)
-    delta, total = k - start, np.hypot(error, start_error)
+    delta, total = found - start, np.hypot(error, start_error)
     z = delta / total
     p = 2 * xr.apply_ufunc(special.ndtr, -abs(z))
     percent = 100 * delta / start
-    percent_error = 100 * np.hypot(error, k / start * start_error) / start
+    percent_error = 100 * np.hypot(error, found / start * start_error) / start
     if label == "step0":  # a fit lies at no distance from itself, for certain
         total, percent_error = (e.where(e["step"] != 0, 0.0) for e in (total, percent_error))
     words = interval_words(fits, abs(percent), percent_error, DRIFT_EDGES, DRIFT_WORDS)
@@ -150,6 +171,34 @@ def drift(
         },
         fits.attrs | {"anchor": label, "convention": DRIFT_CONVENTION},
     )
+
+
+def _alone(
+    anchor: str | weibull.Anchor, *, k: float, k_se: float | None, n: int | None
+) -> xr.Dataset:
+    """Make fits of a number by the protocol of the anchor, with the error that n weights give."""
+    from weibnb.fits.imported import fits_of_numbers
+
+    trim, estimator = weibull.check_protocol(*PUBLISHED_PROTOCOL[::-1])
+    if isinstance(anchor, weibull.Anchor):
+        trim, estimator = anchor.trim, anchor.estimator
+    if n is not None:
+        if k_se is not None:
+            raise ValueError("`n` must be omitted where `k_se` is given.")
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < MINIMUM_WEIGHTS:
+            raise ValueError(f"`n` must be at least {MINIMUM_WEIGHTS} weights, got {n!r}.")
+        k_se = _gaussian_error(trim, estimator) / math.sqrt(n)
+    return fits_of_numbers(k=k, k_se=k_se, trim=trim, estimator=estimator)
+
+
+@cache
+def _gaussian_error(trim: weibull.Trim, estimator: weibull.Estimator) -> float:
+    """Give the standard error of k, times sqrt(n), of independent Gaussian weights."""
+    from weibnb.fitting.single import fit_weibull
+
+    number = 1 << 14
+    ideal = special.ndtri((np.arange(number) + 0.5) / number)
+    return fit_weibull(ideal, trim=trim, estimator=estimator).k_se * math.sqrt(number)
 
 
 def _start(

@@ -46,6 +46,16 @@ def require_protocol(
         )
 
 
+def number_alone(fits: xr.Dataset | None, *, k: float | None, **others: float | None) -> float:
+    """Give the number that is given in place of fits; raise unless it is one or the other."""
+    if fits is not None:
+        given = next(name for name, value in {"k": k, **others}.items() if value is not None)
+        raise ValueError(f"`{given}` must be omitted where fits are given.")
+    if k is None:
+        raise TypeError("`fits` or `k` must be given.")
+    return k
+
+
 def errors_of(fits: xr.Dataset) -> xr.DataArray:
     """Give the standard errors of k; NaN where the fits have none."""
     return fits["k_se"] if "k_se" in fits else xr.full_like(fits["k"], np.nan)

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weibnb.charts.tables import MAX_PANELS, cells
 from weibnb.charts.vega import vega_lite
 from weibnb.diagnostics.bands import BANDS
+from weibnb.diagnostics.check import check_fits
+from weibnb.diagnostics.findings import SEVERITIES, sentence_of
 from weibnb.explorer.filters import key_of
-from weibnb.explorer.labels import CHOICES, COLUMNS, FACETS, OPTIONS, TEXTS
+from weibnb.explorer.labels import CHOICES, COLUMNS, FACETS, LOOK_AT_WEIGHTS, OPTIONS, TEXTS
 from weibnb.explorer.panels import PANELS
 from weibnb.fits.schema import DIMS, prepare
-from weibnb.messages import printable
+from weibnb.messages import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import xarray as xr
 
+    from weibnb.diagnostics.findings import Cell as Place
     from weibnb.explorer.filters import Cell, Cells
     from weibnb.explorer.panels import View
     from weibnb.fitting.weibull import Estimator, Trim
 
-_MOST_ROWS = 500
+_MOST_ROWS, _MOST_FINDINGS = 500, 200
 
 
 def controls(cells: Cells) -> str:
@@ -97,6 +101,46 @@ def table_rows(fits: xr.Dataset, chosen: Sequence[Cell]) -> str:
     table = table.sort_values("chosen", ascending=False, kind="stable").head(_MOST_ROWS)
     rows = json.loads(table[[*columns, "chosen"]].to_json(orient="values", double_precision=10))
     return json.dumps({"columns": columns, "rows": rows, "total": total})
+
+
+def findings(fits: xr.Dataset) -> str:
+    """List what `weibnb.check` finds in fits alone, worst first, and what it cannot look at."""
+    try:
+        check = check_fits(fits)
+    except ValueError as err:
+        return json.dumps({"badge": "", "severity": "", "rows": [], "note": f"Not checked: {err}"})
+    found = Counter[str](one.severity for one in check.findings)
+    worst = next((word for word in SEVERITIES if found[word]), "")
+    badge = counted(found[worst], worst) if worst else TEXTS["healthy"]
+    rows = [
+        {
+            "severity": one.severity,
+            "rule": one.rule,
+            "text": sentence_of(one),
+            "cells": [cell for cell in map(_on_the_map, one.cells) if cell is not None],
+        }
+        for one in check.findings[:_MOST_FINDINGS]
+    ]
+    rows += [
+        {
+            "severity": "not looked at",
+            "rule": one.rule,
+            "text": printable(one.reason),
+            "cells": [],
+        }
+        for one in check.not_looked_at
+    ]
+    hidden = len(check.findings) - _MOST_FINDINGS
+    more = f"{hidden:,} more are not listed. " if hidden > 0 else ""
+    note = more + LOOK_AT_WEIGHTS
+    return json.dumps({"badge": badge, "severity": worst, "rows": rows, "note": note})
+
+
+def _on_the_map(cell: Place) -> Cell | None:
+    """Give the labels of a matrix; None where a finding is about more than one."""
+    if cell.step is None or cell.layer is None or not cell.component:
+        return None
+    return cell.model, cell.layer, cell.component, cell.step
 
 
 def summary(kept: int, total: int, protocol: tuple[Estimator, Trim]) -> str:

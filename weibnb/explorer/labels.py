@@ -87,10 +87,13 @@ TEXTS = {
     "copy": "copy",
     "copied": "copied",
     "copy_by_hand": "press Ctrl-C",
+    "findings": "what was found",
+    "healthy": "no finding",
     "lost": (
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."
     ),
 }
 NO_REFIT = "These fits hold no counts, so k stays as it is: scan with keep_counts=True."
 NO_VIEW = "Run this cell for the live explorer."
+LOOK_AT_WEIGHTS = "weibnb.check(path) looks at the weights as well."
 LAST_VIEW = "The last view, as a picture: run this cell for the live explorer."

@@ -114,6 +114,12 @@ def _profile(screen: Screen) -> View:
     return View("depth_profile", label, screen.query | own)
 
 
+def _findings(screen: Screen) -> Views:
+    """Show what was found where it is; the list stands above."""
+    views = _overview(screen)
+    return {slot: views[slot] for slot in ("main", "detail")}
+
+
 def _weibull(screen: Screen) -> Views:
     other = {"rank_regression": "maximum_likelihood", "maximum_likelihood": "rank_regression"}
     estimators = (other[screen.state["estimator"]],)
@@ -151,7 +157,7 @@ def _trajectories(screen: Screen) -> Views:
 
 
 def _compare(screen: Screen) -> Views:
-    """Difference of two models or steps, whatever the filters of models say; and the cohort."""
+    """Differences of two models or steps, whatever the filters of models say; and the cohort."""
     first, second = tuple(screen.state["first"]), tuple(screen.state["second"])
     cohort = screen.view("cohort", "The models among the published entries")
     if not first or not second or first == second:
@@ -162,11 +168,13 @@ def _compare(screen: Screen) -> Views:
         for name, pick in (("first", first), ("second", second))
     }
     difference = View("difference", "Difference of k, cell by cell", rest, options=picks)
-    return {"main": difference, "detail": cohort}
+    changes = View("change_map", "How far ln |w| moved, cell by cell", rest, options=picks)
+    return {"main": difference, "detail": cohort, "side": changes}
 
 
 PANELS = {
     "overview": Panel("Overview", _overview, ("value",)),
+    "findings": Panel("Findings", _findings, ("value",)),
     "weibull": Panel("Weibull plot", _weibull, ("side_by_side", "causes")),
     "classes": Panel("Classes", _classes, ("band",)),
     "trajectories": Panel(

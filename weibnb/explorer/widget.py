@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     Reader = Callable[[xr.Dataset], xr.Dataset]
 
 _MOST_MODELS = 6  # that a new explorer shows
+_CHECKED_AT_ONCE = 2000  # matrices; of more the findings are made when their panel is opened
 _MIME = {"html": "text/html", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv"}
 # Traits that decide what is drawn.
 _STATE = ("panel", "value", "band", "track", "step_scale", "filters", "layers", "step", "trim",
@@ -61,7 +62,7 @@ class Explorer(anywidget.AnyWidget):
 
     Attributes
     ----------
-    panel : {"overview", "weibull", "classes", "trajectories", "compare", "table"}
+    panel : {"overview", "findings", "weibull", "classes", "trajectories", "compare", "table"}
         What is shown.
     filters : dict
         Labels that are kept, by facet (model, tower, weight_class, component, status, and every
@@ -120,6 +121,7 @@ class Explorer(anywidget.AnyWidget):
     _detail = traitlets.Unicode().tag(sync=True)
     _side = traitlets.Unicode().tag(sync=True)
     _rows = traitlets.Unicode().tag(sync=True)
+    _findings = traitlets.Unicode().tag(sync=True)
     _asked = traitlets.Int().tag(sync=True)
     _answered = traitlets.Int().tag(sync=True)
     _mark = traitlets.Unicode().tag(sync=True)  # class of the picture that outlives the kernel
@@ -304,6 +306,10 @@ class Explorer(anywidget.AnyWidget):
         for slot in get_args(Slot):
             setattr(self, f"_{slot}", self._charts[slot].text if slot in self._charts else "")
         self._rows = "" if empty else content.table_rows(self._listed(chosen), chosen)
+        if not self._findings and (
+            self.panel == "findings" or len(self._cells.places) <= _CHECKED_AT_ONCE
+        ):
+            self._findings = content.findings(self._parts.whole)
         summary, models = self._summary(), self.filters.get("model")
         self._words = json.dumps({
             "count": summary,

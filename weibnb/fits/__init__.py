@@ -1,10 +1,10 @@
 """The Dataset of fits: `schema` says what it holds and checks it.
 
-`build` fits matrices, `layout` puts them into it (`experts`), `refit` fits anew (`rows`, `lazy`)
-with errors by `covariance`. `files` saves and opens it (counts: `ragged`, `older`) after
-`inspection`; `store` fills an SQLite file (`store_schema`, `packing`), `store_reading` opens it.
-`select` picks cells and lists what was not fitted, `tables` and `zarr_group` make tables (of
-counts as well) and Zarr.
+`build` fits matrices (`on_device` those whose counts are there), `layout` puts them into it
+(`experts`), `refit` fits anew (`rows`, `lazy`) with errors by `covariance`. `files` saves and
+opens it (counts: `ragged`, `older`) after `inspection`; `store` fills an SQLite file
+(`store_schema`, `packing`), `store_reading` opens it, `imported` takes tables from elsewhere.
+`select` picks cells and lists what was not fitted, `tables` and `zarr_group` make tables and Zarr.
 """
 
 import lazy_loader
@@ -16,10 +16,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "covariance",
         "experts",
         "files",
+        "imported",
         "inspection",
         "layout",
         "lazy",
         "older",
+        "on_device",
         "packing",
         "ragged",
         "refit",

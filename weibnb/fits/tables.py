@@ -131,6 +131,8 @@ def _number_of_each(words: pd.Series[str]) -> str:
 
 def medians(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Summarise the cells of groups: number of matrices, medians, and the range of k."""
+    unknown = [name for name in ("k_se", "lam", "r2") if name not in cells]
+    cells = cells.assign(**dict.fromkeys(unknown, np.nan))
     return cells.groupby(by, sort=False).agg(
         matrices=("n_matrices", "sum"),
         k=("k", "median"),

@@ -2,8 +2,9 @@
 
 `weibull` is the distribution on paper with the anchors, `rows` the counts of many matrices,
 `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the outcome.
-`kernels`, `ordinates`, `errors` are compiled loops, `torch_...` the same on tensors, by `backends`;
-`clusters`, `rank_functions`, `pairs`, `scales` and `full_look` deal with rows and columns.
+`kernels`, `ordinates`, `errors` are compiled loops, `torch_...` the same and more on tensors, of
+counts that are there in `torch_blocks`; `backends` chooses. `clusters`, `rank_functions`, `pairs`,
+`scales`, `unequal` and `full_look` deal with rows and columns.
 """
 
 import lazy_loader
@@ -27,11 +28,16 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "statistics",
         "status",
         "torch_backend",
+        "torch_blocks",
         "torch_body",
+        "torch_clusters",
         "torch_fit",
         "torch_likelihood",
+        "torch_lines",
         "torch_ordinates",
         "torch_rows",
+        "torch_statistics",
+        "unequal",
         "weibull",
     ],
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
-from weibnb.compiled import compiled_inline, compiled_sums
+from weibnb.compiled import compiled, compiled_inline, compiled_sums
 from weibnb.counting.formats import counters_of
 from weibnb.counting.lines import lines_in, packed
 from weibnb.fitting.estimates import COVARIANCES, EFFECTS
@@ -86,6 +86,7 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     for row, some in enumerate(lines):
         if some is not None and some.products is not None and masses[row].any():
             beyond[row, :2, :2] = _beyond_independent(table[row], some, masses[row].sum())
+            beyond[row, 2:, 2:] = some.functions
     kept = beyond[:, 2:, 2:][:, *PAIRS]
     return np.column_stack([table, with_effects(table, beyond[:, :2, :2]), kept])
 
@@ -131,6 +132,18 @@ def widening(lines: int) -> float:
     """Square the ratio of Student's 97.5 % quantile to the normal one: few lines give noise."""
     ratio: float = special.stdtrit(max(lines - 1, 1), 0.975) / special.ndtri(0.975)
     return ratio**2
+
+
+@compiled
+def sums_of_lines(lines: Any, table: Any, mask: Any, shift: Any) -> Any:
+    """Sum functions of |w|, (counters, functions), over each line: (lines, functions)."""
+    sums = np.zeros((lines.shape[0], table.shape[1]))
+    for i in range(lines.shape[0]):
+        for j in range(lines.shape[1]):
+            at = np.int64((lines[i, j] & mask) >> shift)
+            for k in range(table.shape[1]):
+                sums[i, k] += table[at, k]
+    return sums
 
 
 @compiled_sums

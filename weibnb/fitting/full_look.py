@@ -7,19 +7,26 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from weibnb.counting.formats import by_counter, counters_of
-from weibnb.counting.second_look import Influence, line_sums
+from weibnb.counting.lines import FEWEST
+from weibnb.counting.second_look import Influence, line_sums, some_lines
+from weibnb.fitting.clusters import sums_of_lines, widening
 from weibnb.fitting.estimates import influences
+from weibnb.fitting.rank_functions import FUNCTIONS, by_class, rank_functions
 from weibnb.fitting.rows import CountRows
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
 
     from weibnb.counting.counts import Counts
     from weibnb.counting.formats import Bits
+    from weibnb.counting.second_look import LineSums
     from weibnb.fitting.weibull import Estimator
 
     Array = NDArray[np.float64]
 
+#: Rows, and columns, by which rank functions are clustered, and those of largest RMS among them.
+LOOKED_AT, LARGEST = 64, 16
 # Bits that the sum of an influence over a line may take, its sign left out.
 _BITS = 30
 _LOW = 1 << 32
@@ -33,17 +40,21 @@ class FullLook(NamedTuple):
     products : ndarray of float64, shape (3,)
         Σ_i (Σ_j v_ij)² + Σ_j (Σ_i v_ij)² of the influences v on k and on ln λ, and the same of
         their product.
+    functions : ndarray of float64, shape (5, 5)
+        Covariance of rank functions beyond independent weights, from rows and columns of
+        every scale; NaN in matrices too small for it.
     row_rms, column_rms : ndarray of float64, shape (lines,)
         Root mean square of the finite weights of each; NaN where there are none.
     """
 
     products: Array
+    functions: Array
     row_rms: Array
     column_rms: Array
 
 
 def look_at_all(
-    bits: Bits,
+    bits: Bits | torch.Tensor,
     dtype: str,
     shape: tuple[int, int],
     counts: Counts,
@@ -66,7 +77,10 @@ def look_at_all(
     Notes
     -----
     Influences are looked up as whole numbers, two in a word of 64 bits: each is rounded to some
-    2^-30 of the largest, times the length of the longer side.
+    2^-30 of the largest, times the length of the longer side. Seven functions in place of two
+    would take 0.65 ns more per weight, beside 0.55. The five of the rank are therefore clustered by
+    64 rows and 64 columns of every scale: errors of refits are within some 15 % of those of a scan
+    by the same protocol, mostly.
     """
     v = np.zeros((2, 0))
     if counts.labels.size:
@@ -90,4 +104,43 @@ def look_at_all(
         b = one.astype(np.int32).astype(np.int64)
         k, b = (one - b) / _LOW * step[0], b * step[1]
         products += (k @ k, b @ b, k @ b)
-    return FullLook(products, sums.row_rms, sums.column_rms)
+    functions = _rank_functions(bits, dtype, shape, counts, sums)
+    return FullLook(products, functions, sums.row_rms, sums.column_rms)
+
+
+def _rank_functions(
+    bits: Bits | torch.Tensor, dtype: str, shape: tuple[int, int], counts: Counts, sums: LineSums
+) -> Array:
+    """Cluster the functions of the rank by rows and columns of every scale."""
+    if min(shape) < FEWEST or not counts.labels.size:
+        return np.full((FUNCTIONS, FUNCTIONS), np.nan)
+    classes, masses, _ = by_class(CountRows.of([counts]), np.empty((0, counts.labels.size)))
+    functions = rank_functions(masses)[0]
+    rows, columns = (of_every_scale(rms) for rms in (sums.row_rms, sums.column_rms))
+    lines = some_lines(bits, dtype, shape, rows[0], columns[0])
+    counters = counters_of(dtype, exact=counts.exact)
+    table = by_counter(counters, counts.labels, functions[:, classes]).T
+    covariance: Array = -2.0 * (functions * masses) @ functions.T
+    for (_, standing_for), bits_of in zip(
+        (rows, columns), (lines.rows, lines.columns.T), strict=True
+    ):
+        each = sums_of_lines(bits_of, table, counters.mask, counters.shift)
+        covariance += each.T * standing_for @ each
+    covariance *= widening(min(shape)) / masses.sum() ** 2
+    return covariance
+
+
+def of_every_scale(rms: Array) -> tuple[NDArray[np.int64], Array]:
+    """Choose lines by their RMS, and tell how many lines each stands for.
+
+    They are the `LARGEST` ones, which rule whatever depends on the upper tail, and of the others,
+    in order of their RMS, one from the middle of each of so many equal parts that there are
+    `LOOKED_AT`; all lines if there are no more.
+    """
+    if rms.size <= LOOKED_AT:
+        return np.arange(rms.size), np.ones(rms.size)
+    order, parts = np.argsort(np.nan_to_num(rms), kind="stable"), LOOKED_AT - LARGEST
+    others = rms.size - LARGEST
+    middle = ((np.arange(parts) + 0.5) * others / parts).astype(np.int64)
+    numbers = order[np.concatenate([middle, np.arange(others, rms.size)])]
+    return numbers, np.repeat([others / parts, 1.0], [parts, LARGEST])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy import special
 
 from weibnb.compiled import compiled
 from weibnb.counting.formats import by_counter, counters_of
@@ -79,6 +80,10 @@ def change_between(
     Σ_i (Σ_j d_ij)² + Σ_j (Σ_i d_ij)² - Σ_ij d_ij², never less than Σ_ij d_ij²: all of them scaled
     up from the lines. It is 0 for a copy, and the sum of both variances for matrices that have
     nothing in common. The formats of both may differ.
+
+    What it has beyond Σ_ij d_ij² is wider by the squared ratio of Student's to the normal quantile.
+    With s the sums over lines there are (Σ s²)² / Σ s⁴ degrees of freedom: few, where few lines of
+    large scale rule the change.
 
     Examples
     --------
@@ -185,7 +190,11 @@ def _variance(
     looked_at, columns_looked_at = len(rows[0]), len(columns[0])
     up, across = size[0] / looked_at, size[1] / columns_looked_at
     own = (rows[1] * up + columns[1] * across) / 2
-    of_rows, of_columns = (rows[0] ** 2).sum(0) * up, (columns[0] ** 2).sum(0) * across
-    beyond = np.maximum(of_rows + of_columns - 2 * own, 0.0)
-    variance: Array = own + beyond * widening(min(looked_at, columns_looked_at))
+    squares = rows[0] ** 2 * up, columns[0] ** 2 * across
+    of_lines = sum(one.sum(0) for one in squares)
+    noise = sum((one**2).sum(0) for one in squares)
+    freedom = of_lines**2 / np.where(noise > 0, noise, 1.0)
+    wider = (special.stdtrit(np.maximum(freedom, 1.0), 0.975) / special.ndtri(0.975)) ** 2
+    wider = np.maximum(wider, widening(min(looked_at, columns_looked_at)))
+    variance: Array = own + np.maximum(of_lines - 2 * own, 0.0) * wider
     return variance

@@ -122,16 +122,15 @@ def clustered_part(rows: CountRows, v: Array, covariance: Array) -> Array:
     return result
 
 
-def standard_errors(rows: CountRows, v: Array, covariance: Array) -> Array:
+def standard_errors(rows: CountRows, v: Array, beyond: Array) -> Array:
     """Give the standard error of the mean of one function of |w| in each matrix.
 
-    Its parameters are those of `clustered_part`, `v` of shape (entries,); they are
-    never below independent ones, which those of matrices without a covariance are.
+    `v` (entries,) has mean zero over each matrix; `beyond` (matrices,) is the variance within rows
+    and columns beyond that of independent weights, none where it is negative or NaN.
     """
     number = np.diff(rows.starts)
     counts = rows.counts[rows.starts[0] : rows.starts[-1]].astype(float)
     matrix = np.repeat(np.arange(number.size), number)
     n, own = (np.bincount(matrix, x, number.size) for x in (counts, counts * v * v))
-    beyond = clustered_part(rows, v[None], covariance)[:, 0, 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.sqrt(own / n**2 + np.fmax(beyond, 0.0)))

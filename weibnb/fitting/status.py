@@ -26,6 +26,7 @@ Status = Literal[
     "unsupported_dtype",
     "unreadable",
     "pending",
+    "not_given",
     "absent",
 ]
 
@@ -56,6 +57,7 @@ MEANINGS: dict[Status, str] = {
         "the scan stopped before this matrix was counted or fitted: scan again with the same "
         "store, or refit if it has counts"
     ),
+    "not_given": "the table that the fits were read from has no k for it",
     "absent": "no such matrix in this model and step",
 }
 #: Words of cells that have estimates.

@@ -1,11 +1,10 @@
 """Where weights come from.
 
-Names of tensors become tower, layer and component (`naming`, and `names` of one's own, which are
-`patterns`), parts where several matrices are in
-one (`fused`), or rows that belong together (`rotary`); files, directories and live modules become
-tensors whose raw bits can be read (`checkpoint`, `safetensors`, `directory`, `live`) and multiplied
-by their `scales`, `adapters` on their base; `mapping` and `guard` know what became of a file while
-it was read; `sources` lists what people pass to `scan`, by the names of `folders` and `steps`.
+Names of tensors become tower, layer and component (`naming`, one's own `names` by `patterns`), parts
+of what is `fused` or `rotary` rows; files, directories and live modules become tensors whose bits
+can be read (`checkpoint`, `safetensors`, `directory`, `live`), multiplied by their `scales`, or
+`adapters` on a base; `mapping` and `guard` know what became of a file meanwhile; `sources` lists
+what people pass to `scan`, by the names of `folders` and `steps`.
 """
 
 import lazy_loader

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from weibnb.diagnostics.findings import Cell
 from weibnb.fits.files import SUFFIXES, open_fits
 from weibnb.fits.schema import DIMS, escape, prepare
 from weibnb.fits.store_schema import STORE_SUFFIXES
-from weibnb.io.adapters import AdapterWarning
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
 from weibnb.io.sources import on_base
 from weibnb.scanning.locate import dead_lines, find_outliers, open_again, read_again
@@ -119,17 +117,15 @@ def check(
         if source is not None:
             raise ValueError("`source` must come with fits; a checkpoint is its own source.")
         given = source_or_fits if base is None else on_base(source_or_fits, base)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AdapterWarning)  # the rule tells of adapters
-            fits = scan(
-                given,
-                names=names,
-                fields=True,
-                max_tensors=max_tensors,
-                max_header=max_header,
-                workers=workers,
-                progress=progress,
-            )
+        fits = scan(
+            given,
+            names=names,
+            fields=True,
+            max_tensors=max_tensors,
+            max_header=max_header,
+            workers=workers,
+            progress=progress,
+        )
         reader = WeightsReader(fits, given)
         return check_fits(fits, select=select, ignore=ignore, baseline=before, reader=reader)
 

@@ -29,6 +29,8 @@ from weibnb.scanning.structure import SecondLook
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
 
+    import torch
+
     from weibnb.counting.blocks import CountsOnDevice, LinesOnDevice
     from weibnb.counting.counts import Counts
     from weibnb.counting.dispatch import Counting, Pending
@@ -132,7 +134,7 @@ class WeightTensor:
             **found,
         )
 
-    def second_look(self, bits: Bits | None, structure: Structure) -> SecondLook:
+    def second_look(self, bits: Bits | torch.Tensor | None, structure: Structure) -> SecondLook:
         """Prepare to look at a matrix again, whose bits are given if they stay what they are."""
         dtype, transposed = self.info.dtype, self.role.transposed
         return SecondLook(bits, dtype, self.stored_shape, transposed, structure)
@@ -434,11 +436,13 @@ def begin_counting(
     cells: Container[Cell] | None = None,
     *,
     structure: Structure | None = None,
+    still: bool = True,
 ) -> Iterator[MatrixInCounting]:
     """Begin to count the matrices of a checkpoint, one by one, experts one after the other.
 
     Of the (layer, component, expert) in it only some `cells`, if they are given; `structure`
-    tells how their rows and columns are looked at, if they are.
+    tells how their rows and columns are looked at, if they are, and `still` whether tensors on
+    devices stay what they are until their counts are there.
     """
     for tensor in listing.tensors:
         role = tensor.role
@@ -465,7 +469,9 @@ def begin_counting(
                 else:
                     pending = counting.submit_bits(part, tensor.info.dtype, shape)
                 if structure is not None:
-                    kept = not in_place and (origin is not None or not pending.was_read)
+                    kept = origin is not None or not pending.was_read
+                    if in_place:
+                        kept = still and not hasattr(part, "device_mesh")
                     look = tensor.second_look(part if kept else None, structure)
             yield MatrixInCounting(tensor, listing.source, expert, pending, problem, origin, look)
 

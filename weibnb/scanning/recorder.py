@@ -164,7 +164,7 @@ class Recorder:
             raise nothing_found([listing])
         self._results.begin(listing, rescan=True)
         structure = self._results.structure
-        begun = list(begin_counting(listing, self._counting, structure=structure))
+        begun = list(begin_counting(listing, self._counting, structure=structure, still=False))
         self._waiting += begun
         self._counting.launch()
         for problem in dict.fromkeys(item.problem for item in begun if item.problem):

@@ -134,8 +134,8 @@ def scan(
     structure : bool
         Look at some rows and columns of each matrix: for standard errors that hold where weights
         depend on each other within them, for how unequal they are (``h_row``, ``h_col``), and for
-        those of nothing but zeros (``dead_rows``, ``dead_cols``). Without it, and for weights that
-        are counted on a device and shards of DTensors, errors are those of independent weights.
+        those of nothing but zeros (``dead_rows``, ``dead_cols``). Without it, and for shards of
+        DTensors, errors are those of independent weights.
     fields : bool
         Look at every row and column, and keep the RMS of each, ``row_rms`` and ``col_rms`` on the
         dims ``row`` (output features) and ``col`` (input features). Each matrix is read twice.

@@ -10,6 +10,8 @@ import numpy as np
 from weibnb.counting.second_look import zero_lines
 
 if TYPE_CHECKING:
+    import torch
+
     from weibnb.counting.counts import Counts
     from weibnb.counting.formats import Bits
     from weibnb.counting.lines import Lines
@@ -46,8 +48,8 @@ class SecondLook:
 
     Attributes
     ----------
-    bits : ndarray of unsigned int or None
-        Its bits, if they are still what was counted and in the memory of the host.
+    bits : ndarray of unsigned int, torch.Tensor or None
+        Its bits, or the tensor on a device, if they are still what was counted.
     dtype : str
         Its format.
     shape : tuple of int
@@ -58,7 +60,7 @@ class SecondLook:
         How the scan looks at it.
     """
 
-    bits: Bits | None
+    bits: Bits | torch.Tensor | None
     dtype: str
     shape: tuple[int, int]
     transposed: bool
@@ -78,7 +80,7 @@ class SecondLook:
     @property
     def at_all(self) -> bool:
         """Whether all rows and columns are looked at, for which counts must be on the host."""
-        return self.structure.fields and self.bits is not None and self.bits.size > 0
+        return self.structure.fields and self.bits is not None and min(self.shape) > 0
 
     def for_zeros(self, zeros: int) -> dict[str, Any]:
         """Look for rows and columns of zeros; give what is known without counts and lines."""
@@ -96,7 +98,7 @@ class SecondLook:
         return int(np.count_nonzero(rows)), int(np.count_nonzero(columns))
 
     def _look_at_all(
-        self, bits: Bits, counts: Counts, lines: Lines | None
+        self, bits: Bits | torch.Tensor, counts: Counts, lines: Lines | None
     ) -> tuple[Lines | None, list[Any]]:
         """Look at every row and column."""
         from weibnb.fitting.full_look import look_at_all
@@ -112,6 +114,6 @@ class SecondLook:
             workers=how.workers,
         )
         if lines is not None:
-            lines = replace(lines, products=look.products)
+            lines = replace(lines, products=look.products, functions=look.functions)
         with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite there
             return lines, [look.row_rms.astype(np.float32), look.column_rms.astype(np.float32)]

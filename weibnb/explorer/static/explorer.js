@@ -211,6 +211,30 @@ function outlines(marks) {
   return layer;
 }
 
+// src/findings.js
+function stepOf(cells, step) {
+  return cells.some((cell) => cell[3] === step) ? step : cells[0][3];
+}
+function buildFindings({ model, controls, send }) {
+  const { texts } = controls;
+  const box = make("div", { class: "wb-findings" });
+  function draw(text) {
+    if (!text) return;
+    const { rows, note } = JSON.parse(text);
+    const lines = rows.map(({ severity, rule, text: words, cells }) => {
+      const kind = make("span", { class: "wb-severity", "data-severity": severity }, severity);
+      if (!cells.length) return make("li", {}, kind, make("span", {}, `${rule}: ${words}`));
+      const onclick = () => send({ selected: cells, step: stepOf(cells, model.get("step")) });
+      return make("li", {}, kind, make("button", { type: "button", onclick }, `${rule}: ${words}`));
+    });
+    box.replaceChildren(
+      make("ul", { "aria-label": texts.findings }, ...lines),
+      make("p", { class: "wb-note" }, lines.length ? note : `${texts.healthy}. ${note}`)
+    );
+  }
+  return { element: box, draw };
+}
+
 // src/filters.js
 var SEARCHED = 12;
 function keep(filters, facet, checked) {
@@ -430,8 +454,17 @@ function buildTabs({ model, controls, send }, prefix) {
     )
   );
   box.append(...tabs);
+  const badge = make("span", { class: "wb-badge", hidden: true });
+  tabs[names.indexOf("findings")]?.append(" ", badge);
   return {
     element: box,
+    /** @param {string} text what was found, as JSON */
+    mark(text) {
+      const found = text ? JSON.parse(text) : { badge: "", severity: "" };
+      badge.hidden = !found.badge;
+      badge.textContent = found.badge;
+      badge.dataset.severity = found.severity;
+    },
     update() {
       tabs.forEach((tab, i) => {
         const shown = names[i] === model.get("panel");
@@ -839,7 +872,7 @@ function talk(model, onWait) {
 // src/explorer.js
 var SLOTS = ["main", "side", "detail"];
 var NARROW = 760;
-var OUTLINED = { overview: "rect", classes: "symbol", trajectories: "symbol" };
+var OUTLINED = { overview: "rect", findings: "rect", classes: "symbol", trajectories: "symbol" };
 var numbered = 0;
 async function render({ model, el }) {
   const root = make("section", { class: "wb" });
@@ -889,6 +922,7 @@ async function render({ model, el }) {
       refresh();
     },
     "change:_rows": drawTable,
+    "change:_findings": () => parts.found(model.get("_findings")),
     "msg:custom": parts.receive,
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)]))
@@ -897,6 +931,7 @@ async function render({ model, el }) {
   parts.fold();
   refresh();
   drawTable();
+  parts.found(model.get("_findings"));
   await Promise.all(SLOTS.map(draw));
   return () => {
     for (const end of [line2.stop, parts.stop, unfollow, ends]) end();
@@ -924,6 +959,7 @@ function buildParts(root, page, choose) {
   const options = buildOptions(page);
   const code = buildCode(texts);
   const table = buildTable(controls, choose);
+  const findings = buildFindings(page);
   const charts = Object.fromEntries(SLOTS.map((name) => [name, buildChart(name, choose)]));
   const sentences = buildSentences();
   const panel = make(
@@ -932,6 +968,7 @@ function buildParts(root, page, choose) {
     make("div", { class: "wb-bar" }, options.element, protocol.element),
     sentences.status,
     sentences.empty,
+    findings.element,
     make("div", { class: "wb-charts" }, ...SLOTS.map((name) => charts[name].element)),
     table.element,
     code.element
@@ -957,11 +994,15 @@ function buildParts(root, page, choose) {
   const fold = () => {
     if (root.clientWidth && root.clientWidth < NARROW) filters.element.open = false;
   };
+  const found = (text) => {
+    tabs.mark(text);
+    findings.draw(text);
+  };
   const stop = () => {
     protocol.stop();
     for (const chart of Object.values(charts)) chart.stop();
   };
-  return { charts, table, fail, receive: files.receive, refresh, fold, stop };
+  return { charts, table, found, fail, receive: files.receive, refresh, fold, stop };
 }
 function buildSentences() {
   const status = make("p", { class: "wb-status", role: "status" });

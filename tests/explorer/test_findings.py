@@ -1,0 +1,90 @@
+"""What the explorer tells of a check: the badge, the list, and where each finding is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import weibnb as wb
+from tests.explorer.conftest import slot
+
+pytest.importorskip("anywidget")
+pytest.importorskip("vl_convert")
+
+from weibnb.explorer import widget
+from weibnb.exploring import explore
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from weibnb.explorer.widget import Explorer
+
+NAME = "model.layers.{}.mlp.{}_proj.weight"
+
+
+def broken() -> xr.Dataset:
+    """Give a model with a matrix of zeros, a NaN, a layer that is missing, and a hostile name."""
+    rng = np.random.default_rng(0)
+    weights = {
+        NAME.format(layer, name): rng.normal(0, 0.02, (48, 48))
+        for layer in (0, 1, 2, 4)
+        for name in ("up", "down")
+    }
+    weights[NAME.format(1, "up")][:] = 0
+    weights[NAME.format(2, "down")][3, 3] = np.nan
+    return wb.scan({"m\x1b<b>": weights})
+
+
+def found(explorer: Explorer) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(explorer._findings)
+    return content
+
+
+def test_the_findings_are_those_of_check() -> None:
+    fits = broken()
+    listed, check = found(explore(fits)), wb.check(fits)
+    rules = [one.rule for one in (*check.findings, *check.not_looked_at)]
+    assert [row["rule"] for row in listed["rows"]] == rules
+    assert listed["severity"] == "error"
+    assert listed["badge"] == "3 errors"
+    assert "weibnb.check(path)" in listed["note"]
+    assert "\x1b" not in "".join(row["text"] for row in listed["rows"])
+
+
+def test_a_finding_of_matrices_selects_them_and_one_of_a_layer_does_not() -> None:
+    explorer = explore(broken())
+    cells = {row["rule"]: row["cells"] for row in found(explorer)["rows"]}
+    ((model, layer, component, step),) = cells["all-zero"]
+    assert (layer, component, step) == (1, "up_proj", 0)
+    assert cells["layer-gap"] == []
+    explorer.panel = "findings"
+    explorer.selected = cells["nonfinite"]
+    assert "down_proj of layer 2" in json.dumps(slot(explorer, "detail"))
+    assert model == explorer.fits["model"].item()
+
+
+def test_a_healthy_model_says_so(explorer: Explorer) -> None:
+    explorer.step = 7000
+    rows = found(explorer)["rows"]
+    assert {row["severity"] for row in rows} <= {"warning", "not looked at"}
+    assert {row["rule"] for row in rows if row["severity"] == "warning"} == {"untrained"}
+    assert found(explorer)["badge"] == "1 warning"  # the known one, of step 0
+
+
+def test_published_medians_are_not_checked() -> None:
+    listed = found(explore(wb.reference_cohort()))
+    assert listed["note"].startswith("Not checked: ")
+    assert not listed["badge"]
+
+
+def test_very_many_matrices_are_checked_when_the_panel_is_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(widget, "_CHECKED_AT_ONCE", 7)
+    explorer = explore(broken())
+    assert not explorer._findings
+    explorer.panel = "findings"
+    assert found(explorer)["badge"] == "3 errors"

@@ -1,0 +1,101 @@
+"""``weibnb quantisation``: what fewer bits would cost each matrix, and which format where."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    import xarray as xr
+
+    from weibnb.diagnostics.quantisation import Block
+
+    AddCommand = Callable[..., argparse.ArgumentParser]
+
+
+def describe_quantisation(
+    add: AddCommand, path: Callable[[str], object], limits: Callable[..., None]
+) -> argparse.ArgumentParser:
+    """Add the command to the parser; `path` reads a path, `limits` adds what may be read."""
+    command = add("quantisation", help="predict what int8, int4, fp8, nf4 and mxfp4 would cost")
+    command.add_argument(
+        "path",
+        type=path,
+        metavar="PATH_OR_FITS",
+        help="what scan takes, or a file of fits (fits.nc) or a store (fits.db)",
+    )
+    command.add_argument(
+        "--formats",
+        metavar="FORMAT,FORMAT",
+        help="int8, int4, fp8_e4m3, nf4, mxfp4 (default: all)",
+    )
+    command.add_argument(
+        "--block",
+        default="matrix",
+        metavar="BLOCK",
+        help="weights that share a scale: matrix, row, or a number such as 32 (default: matrix)",
+    )
+    command.add_argument(
+        "--bits", type=float, metavar="BITS", help="plan formats for so many bits per weight"
+    )
+    command.add_argument("--step", type=int, help="step of a run (default: the last)")
+    limits(command)
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    return command
+
+
+def run_quantisation(options: argparse.Namespace) -> str:
+    """Predict, and give what is to be printed: of each model the worst matrices, and the plan."""
+    from weibnb.diagnostics.number_formats import NUMBER_FORMATS
+    from weibnb.diagnostics.quantisation import quantisation
+
+    fits = _fits(options)
+    known = fits["step"].values.tolist()
+    if options.step is not None and options.step not in known:
+        steps = ", ".join(map(str, known))
+        raise ValueError(f"--step must be one of {steps}, got {options.step}.")
+    fits = fits if options.step is None else fits.sel(step=[options.step])
+    names = NUMBER_FORMATS
+    formats = [name.strip() for name in options.formats.split(",")] if options.formats else names
+    parts = []
+    for model in fits["model"].values.tolist():
+        one = fits.sel(model=[model])
+        there = (one["status"] != "absent").any([dim for dim in one["k"].dims if dim != "step"])
+        last = int(there.values.nonzero()[0][-1]) if there.values.any() else 0
+        found = quantisation(one.isel(step=[last]), formats=formats, block=_block(options.block))
+        parts.append(str(found))
+        if options.bits is not None:
+            parts.append(str(found.recommend(options.bits)))
+    return "\n\n".join(parts)
+
+
+def _fits(options: argparse.Namespace) -> xr.Dataset:
+    """Open fits, or scan with the RMS of every row, which blocks need."""
+    from weibnb.fits.files import open_fits
+    from weibnb.fits.store_schema import STORE_SUFFIXES
+    from weibnb.scanning.scan import scan
+
+    if options.path.suffix.lower() in (".nc", *STORE_SUFFIXES):
+        with open_fits(options.path) as fits:
+            return fits.load()
+    return scan(
+        options.path,
+        device="cpu",
+        fields=options.block != "matrix",
+        max_tensors=options.max_tensors,
+        max_header=options.max_header,
+        progress=False if options.quiet else None,
+    )
+
+
+def _block(text: str) -> Block:
+    """Read a block."""
+    if text == "matrix":
+        return None
+    if text == "row":
+        return "row"
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ValueError(f"--block must be matrix, row or a number of weights, got {text!r}.")
