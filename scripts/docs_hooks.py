@@ -32,8 +32,8 @@ WIDGETS = re.compile(
     r"|>\s*\(function\(\) \{\s*function addWidgetsRenderer\b).*?</script>",
     re.DOTALL,
 )
-#: Where scripts would take other scripts from.
-ELSEWHERE = re.compile(r"https?://(?:unpkg|cdn)[\w./@-]*")
+#: Where widgets would be loaded from (Mermaid is named too, and loaded for diagrams alone).
+ELSEWHERE = re.compile(r"https?://unpkg\.com[\w./@-]*")
 #: Attributes by which a page loads something as it opens.
 LOADS = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src"}
 

@@ -55,9 +55,7 @@ class Trainer:
     def __init__(self, *, model: Any, args: Any, train_dataset: Any, callbacks: list[Any]) -> None:
         self.steps = len(train_dataset)
         self.args, self.state, self.control = args, TrainerState(), TrainerControl()
-        self.handler = CallbackHandler(  # type: ignore[no-untyped-call]
-            callbacks, model, None, None, None
-        )
+        self.handler = CallbackHandler(callbacks, model, None, None, None)
 
     def train(self) -> None:
         given = self.args, self.state, self.control
