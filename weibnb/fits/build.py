@@ -9,7 +9,7 @@ import numpy as np
 
 from weibnb.counting.counts import Counts
 from weibnb.fits.lazy import as_objects
-from weibnb.fits.schema import FIELDS, SCALES, error_kind
+from weibnb.fits.schema import FIELDS, FORCES, SCALES, error_kind
 from weibnb.fitting.estimates import BATCH, EFFECTS, fit_counts
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.scales import spread, spreads
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[Any]]
 
+_NO_FORCES = np.full(len(FORCES), np.nan)
 # Attributes of a matrix that are columns as they are.
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("model", "component", "parameter", "dtype", "status"), object),
@@ -59,6 +60,8 @@ class Matrix:
         Output and input features of nothing but zeros, -1 where nobody looked.
     row_rms, col_rms : ndarray of float32 or None
         Root mean square of every output feature and of every input feature.
+    forces : ndarray of float64 or None
+        `FORCES`, if they were summed while a model trained.
     """
 
     model: str
@@ -78,6 +81,7 @@ class Matrix:
     dead_cols: int = -1
     row_rms: NDArray[np.float32] | None = None
     col_rms: NDArray[np.float32] | None = None
+    forces: NDArray[np.float64] | None = None
 
 
 def estimate(
@@ -100,6 +104,8 @@ def estimate(
     columns |= {
         name: as_objects([_field(getattr(matrix, name)) for matrix in matrices]) for name in FIELDS
     }
+    forces = [_NO_FORCES if matrix.forces is None else matrix.forces for matrix in matrices]
+    columns |= dict(zip(FORCES, np.reshape(forces, (-1, len(FORCES))).T, strict=True))
     none = Counts()
     columns["counts"] = as_objects([matrix.counts or none for matrix in matrices])
     rows = CountRows.of(columns["counts"])

@@ -14,6 +14,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "check",
         "chosen",
         "decompose",
+        "force_hooks",
+        "forces",
         "hyperparameters",
         "listing",
         "locate",

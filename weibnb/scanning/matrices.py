@@ -25,6 +25,9 @@ from weibnb.scanning.structure import SecondLook
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from weibnb.counting.counts import Counts
     from weibnb.counting.dispatch import Counting, Pending
     from weibnb.counting.formats import Bits
@@ -204,6 +207,8 @@ class MatrixInCounting:
         The file that it is read from.
     look : SecondLook or None
         What is looked at once the counts are there.
+    forces : ndarray of float64 or None
+        `FORCES` until the record that counts it.
     """
 
     tensor: WeightTensor
@@ -213,6 +218,7 @@ class MatrixInCounting:
     problem: str = ""
     origin: Origin | None = None
     look: SecondLook | None = None
+    forces: NDArray[np.float64] | None = None
 
     @property
     def load(self) -> float:
@@ -230,7 +236,8 @@ class MatrixInCounting:
 
     def finish(self) -> Matrix:
         """Wait for the counts, and check that what was counted is what the file held."""
-        counts, found = None, {}
+        counts: Counts | None = None
+        found: dict[str, Any] = {}
         if self.pending is not None:
             counts = self.pending.result()
             found = {} if self.look is None else self.look(counts, self.pending.lines)
@@ -240,6 +247,7 @@ class MatrixInCounting:
         except CheckpointError as err:
             self.problem, counts, found = str(err), None, {}
         status: Status = "unreadable" if self.problem else self.tensor.status
+        found |= {"forces": self.forces}
         return self.tensor.matrix(self.source, self.expert, status, counts, **found)
 
 

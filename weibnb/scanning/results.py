@@ -10,7 +10,7 @@ import numpy as np
 
 from weibnb.fits.build import estimate, pending
 from weibnb.fits.layout import lay_out
-from weibnb.fits.schema import FIELDS, escape
+from weibnb.fits.schema import FIELDS, FORCES, escape
 from weibnb.fits.store import Store
 from weibnb.fits.store_reading import open_store
 from weibnb.fitting.backends import backend_name
@@ -58,6 +58,8 @@ class Results:
         Where torch fits; by default compiled code does.
     store : path, optional
         The store that keeps them, beyond the end of the process; by default memory does.
+    forces : bool
+        Whether matrices come with forces.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Results:
         store: str | os.PathLike[str] | None,
         structure: bool,
         fields: bool,
+        forces: bool = False,
     ) -> None:
         self._trim, self._estimator = trim, estimator
         self._experts: Literal["median", "each"] = experts
@@ -80,7 +83,7 @@ class Results:
         self.structure: Structure | None = None
         if structure:
             self.structure = Structure(fields, trim, estimator, self._workers)
-        self._fields = fields
+        self._fields, self._forces = fields, forces
         self._fitted_on = fitted_on
         self.store: Store | None = None
         if store is not None:
@@ -205,6 +208,8 @@ class Results:
             fitted_on=self._fitted_on,
         )
         for name in () if self._fields else FIELDS:
+            del columns[name]
+        for name in () if self._forces or self.store is not None else FORCES:
             del columns[name]
         if not self._keep_counts:
             del columns["counts"]
