@@ -22,7 +22,7 @@ Keep
 
 Look
     explore               the explorer, a Jupyter widget
-    charts                twelve kinds of charts, as functions of fits
+    charts                thirteen kinds of charts, as functions of fits
     summary, write_report what stands out, as text or as a page; the table as CSV or Parquet
 
 Judge (also as methods of the Dataset: ``fits.weibull.drift()``)

@@ -35,6 +35,8 @@ PARTS = {
 }
 _SIGNS = (-1.0, 1.0, -1.0, 1.0)
 _SQUARED = "units of the weights squared"
+# Last gap between checkpoints over the first from which on a spline runs in the logarithm.
+_WIDER = 4.0
 # Places at which the spline is looked at between two checkpoints.
 _PLACES = 256
 
@@ -150,9 +152,11 @@ def recovered_gains(
     Notes
     -----
     With C(t) the cubic spline, û(t) = -(C(t+1) - C(t))/η - λC(t), and the sums run over the steps
-    of the interval, of many some 256 for all. Of the injection, which makes the weights walk at
-    random, a smooth curve knows nothing; it is part of the growth all the same, so what is found
-    as alignment is A - J.
+    of the interval, of many some 256 for all. C is cubic in ln(t - t₀ + g), g the first gap, where
+    the last gap is more than 4 times the first, else in t.
+
+    Of the injection, which makes the weights walk at random, a smooth curve knows nothing; it is
+    part of the growth all the same, so what is found as alignment is A - J.
 
     Examples
     --------
@@ -162,19 +166,32 @@ def recovered_gains(
     >>> bool(abs(gains["from_alignment"]).max() < 2e-3), gains["from_decay"].round(3).tolist()
     (True, [0.0, -0.183, -0.15, -0.122])
     """
-    spline = CubicSpline(steps, np.eye(steps.size))
+    clock = _clock(steps)
+    spline = CubicSpline(clock(steps), np.eye(steps.size))
     alignment, lost = np.zeros(steps.size), np.zeros(steps.size)
     for end in range(1, steps.size):
         length = steps[end] - steps[end - 1]
         places = int(min(length, _PLACES))
         at = steps[end - 1] + (np.arange(places) + 0.5) * (length / places) - 0.5
-        here, next_one = spline(at), spline(at + 1)
+        here, next_one = spline(clock(at)), spline(clock(at + 1))
         square = np.einsum("ti,ij,tj->t", here, products, here)
         cross = np.einsum("ti,ij,tj->t", here, products, next_one)
         decays = 2 * rate(at) * decay * square
         alignment[end] = -(2 * (square - cross) - decays).sum() * length / places
         lost[end] = -decays.sum() * length / places
     return {"from_alignment": alignment, "from_decay": lost}
+
+
+def _clock(steps: Array) -> Callable[[Array], Array]:
+    """Give the time in which a spline runs: that of the steps, or its logarithm.
+
+    Through checkpoints that lie ever farther apart a cubic in the step itself swings.
+    """
+    gaps = np.diff(steps)
+    if gaps[-1] <= _WIDER * gaps[0]:
+        return lambda at: at
+    origin = gaps[0] - steps[0]
+    return lambda at: np.log(np.maximum(at + origin, gaps[0] / 2))
 
 
 def equilibrium(
