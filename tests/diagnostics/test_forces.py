@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -79,9 +80,11 @@ def test_lam_by_the_forces_is_lam_where_they_close() -> None:
     sums = np.zeros((5, 4))
     sums[:, 1] = SIZE * (sigma**2 - sigma[0] ** 2)
     found = recorded_forces(recorded(sums, sigma=sigma))
-    np.testing.assert_allclose(line(found, "lam_forces"), line(found, "lam"), rtol=1e-6)
+    np.testing.assert_allclose(
+        line(found, "lam_forces"), line(found, "lam"), rtol=3e-4
+    )  # rms of bins
     ratio = line(found, "lam_bridge") / line(found, "lam")
-    np.testing.assert_allclose(ratio, 0.8176 / 0.8875, rtol=0.02)  # a Gaussian is no Weibull
+    np.testing.assert_allclose(ratio, 0.8176 / 0.8875, rtol=0.05)  # of 1,024 draws
     sums[-1, 1] /= 2
     off = recorded_forces(recorded(sums, sigma=sigma))
     assert line(off, "lam_residual")[-1] > 0.1 * line(off, "lam")[-1]
@@ -90,7 +93,7 @@ def test_lam_by_the_forces_is_lam_where_they_close() -> None:
 
 @pytest.mark.parametrize(("growth", "near"), [(0.09, True), (0.11, False), (-0.11, False)])
 def test_equilibrium_is_a_growth_below_a_tenth_of_the_decay(growth: float, near: bool) -> None:
-    square = SIZE * 4e-4 + growth * np.arange(5)
+    square = SIZE * 25e-4 + growth * np.arange(5)
     sums = np.arange(5.0)[:, None] * [0, 0, 1, 0]
     found = recorded_forces(recorded(sums, sigma=np.sqrt(square / SIZE)))
     assert line(found, "near_equilibrium").tolist() == [False] + 4 * [near]
@@ -124,7 +127,7 @@ def test_a_smooth_path_gives_its_alignment_and_decay(steps: list[int]) -> None:
     some = place(at)
     gains = recovered_gains(some @ some.T, at, lambda t: np.full(t.shape, rate), decay)
     for name, true in (("from_alignment", -drift), ("from_decay", -lost)):
-        sums = [true[a:b].sum() for a, b in zip(steps, steps[1:], strict=False)]
+        sums = [true[a:b].sum() for a, b in pairwise(steps)]
         np.testing.assert_allclose(gains[name][1:], sums, rtol=0.02, atol=0.02)
         assert gains[name][0] == 0
 
@@ -138,7 +141,7 @@ def test_a_random_walk_shows_as_its_own_injection() -> None:
     gains = recovered_gains(some @ some.T, at, lambda t: np.full(t.shape, 1e-3), 0.1)
     growth = np.diff((some**2).sum(1))
     np.testing.assert_allclose(
-        gains["from_alignment"][1:], growth - gains["from_decay"][1:], rtol=0.03
+        gains["from_alignment"][1:], growth - gains["from_decay"][1:], rtol=0.06
     )
     assert (gains["from_alignment"][1:] > 0.9 * growth).all()
 
@@ -196,5 +199,5 @@ def test_bad_factors_are_refused(factor: float) -> None:
     for name in ("rate_factor", "decay_factor"):
         with pytest.raises(ValueError, match=f"`{name}` must be more than 0"):
             equilibrium(found, **{name: factor})
-    with pytest.raises(ValueError, match="`found` must come from weibnb.forces; it lacks lam"):
+    with pytest.raises(ValueError, match=r"`found` must come from weibnb\.forces; it lacks lam"):
         equilibrium(found.drop_vars("lam"))
