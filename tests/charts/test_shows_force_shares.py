@@ -97,7 +97,7 @@ def test_one_step_and_no_force_are_told() -> None:
 
 
 def test_what_is_no_result_is_refused() -> None:
-    with pytest.raises(TypeError, match="`found` must be an xarray.Dataset, got list"):
+    with pytest.raises(TypeError, match=r"`found` must be an xarray\.Dataset, got list"):
         charts.force_shares([])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"Run charts\.force_shares\(wb\.forces\(fits\)\)"):
         charts.force_shares(wb.reference_cohort())

@@ -103,7 +103,7 @@ def test_what_holds_no_forces_is_refused() -> None:
     fits = recorded(np.zeros((5, 4)))
     with pytest.raises(ValueError, match="`fits` must hold forces; record with Recorder"):
         recorded_forces(fits.drop_vars("force_decay"))
-    with pytest.raises(TypeError, match="`fits` must be an xarray.Dataset"):
+    with pytest.raises(TypeError, match=r"`fits` must be an xarray\.Dataset"):
         recorded_forces([])  # type: ignore[arg-type]
 
 

@@ -86,7 +86,7 @@ def test_a_schedule_is_followed(run: Any) -> None:
     source = {"run": {step: tensors(weights) for step, weights in run[0].items()}}
     constant = wb.forces(source, learning_rate=RATE, weight_decay=DECAY).squeeze()
     table = np.repeat([0.0, 2 * RATE], 60)
-    for schedule in (table.tolist() + [0.0], lambda step: table[min(step, 119)]):
+    for schedule in ([*table.tolist(), 0.0], lambda step: table[min(step, 119)]):
         found = wb.forces(source, schedule=schedule, weight_decay=DECAY).squeeze()
         assert (found.from_decay.values[:6] == 0).all()
         last = constant.from_decay.values[-1] - constant.from_decay.values[-2]

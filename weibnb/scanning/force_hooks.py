@@ -257,9 +257,9 @@ class Forces:
         if rule.times == 0:
             return
         kind = arrays[0].dtype.type
-        numbers = rule.mean_scale, rule.root_scale, rule.eps, rule.rate, 1 / (1 - rule.lost)
+        numbers = rule.mean_scale, rule.root_scale, rule.eps, rule.rate
         products = _products(*arrays, *(kind(float(number)) for number in numbers))
-        self._sums[part.row] += _forces_of(rule, *products)
+        self._sums[part.row] += _forces_of(rule, *products, kept=1 - rule.lost)
 
     def _add_tensors(
         self, part: _Part, rule: _Rule, there: list[torch.Tensor], before: torch.Tensor | None
@@ -270,10 +270,8 @@ class Forces:
         wide = torch.float64 if there[0].dtype == torch.float64 else torch.float32
         after, mean, square = (tensor.to(wide) for tensor in there)
         update = mean * rule.mean_scale / (square.sqrt() * rule.root_scale + rule.eps)
-        if before is None:
-            weights = (after + update * rule.rate) / (1 - rule.lost)
-        else:
-            weights = before.to(wide)
+        weights = after + update * rule.rate if before is None else before.to(wide)
+        kept = 1 - rule.lost if before is None else 1.0
         pairs = ((weights, update), (update, update), (weights, weights))
         products = [(one * other).sum(dtype=torch.float64) for one, other in pairs]
         device = after.device
@@ -281,7 +279,7 @@ class Forces:
             self._on_device[device] = torch.zeros(
                 self._sums.shape, dtype=torch.float64, device=device
             )
-        self._on_device[device][part.row] += torch.stack(_forces_of(rule, *products))
+        self._on_device[device][part.row] += torch.stack(_forces_of(rule, *products, kept=kept))
 
 
 def _check_optimizer(optimizer: Any) -> None:
@@ -306,8 +304,8 @@ def _rule(optimizer: Any, parameter: torch.Tensor, group: dict[str, Any], every:
     times = every if skipped is None else every * (1 - skipped)
     rate, step, times = (_on_host(number) for number in (group["lr"], step, times))
     kept = 1 - rate * group["weight_decay"]
-    if parameter.dtype.itemsize <= 4:  # by this it is multiplied: of ηλ = 3e-5, 0.1 % is rounding
-        kept = float(np.float32(kept)) if isinstance(kept, float) else kept.float()
+    if parameter.dtype.itemsize <= 4:  # as the optimiser has them: of ηλ = 3e-5, 0.1 % is rounding
+        rate, kept = _narrow(rate), _narrow(kept)
     mean_scale, root_scale = 1 / (1 - beta1**step), (1 - beta2**step) ** -0.5
     return _Rule(rate, 1 - kept, mean_scale, root_scale, group["eps"], times)
 
@@ -318,9 +316,15 @@ def _on_host(number: Any) -> Any:
     return number if is_far else float(number)
 
 
-def _forces_of(rule: _Rule, alignment: Any, injection: Any, square: Any) -> list[Any]:
-    """Make the forces of a step from ⟨W, u⟩, ‖u‖² and ‖W‖²."""
+def _narrow(number: Any) -> Any:
+    """Round a number to float32."""
+    return float(np.float32(number)) if isinstance(number, float) else number.float()
+
+
+def _forces_of(rule: _Rule, alignment: Any, injection: Any, square: Any, *, kept: Any) -> list[Any]:
+    """Make the forces of a step from ⟨W, u⟩, ‖u‖² and ‖W‖² of weights of which a share was kept."""
     rate, lost = rule.rate, rule.lost
+    alignment, square = alignment / kept, square / kept**2
     found = [
         2 * rate * alignment,
         rate**2 * injection,
@@ -350,13 +354,12 @@ def _products(
     root_scale: Any,
     eps: Any,
     rate: Any,
-    growth: Any,
 ) -> tuple[float, float, float]:
-    """Sum ⟨W, u⟩, ‖u‖² and ‖W‖² with the weights before the step."""
+    """Sum ⟨W, u⟩, ‖u‖² and ‖W‖² with the weights before the step but after the decay."""
     alignment, injection, squares = 0.0, 0.0, 0.0
     for i in range(after.size):
         update = np.divide(mean[i] * mean_scale, np.sqrt(square[i]) * root_scale + eps)
-        weight = (after[i] + rate * update) * growth
+        weight = after[i] + rate * update
         alignment += np.float64(weight * update)
         injection += np.float64(update * update)
         squares += np.float64(weight * weight)
