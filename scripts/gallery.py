@@ -99,6 +99,10 @@ ENTRIES: dict[str, tuple[str, str]] = {
         ),
         "Why k is low: what unequal rows and columns take from it, and the core.",
     ),
+    "force_shares": (
+        'charts.force_shares(wb.forces("weibnb/data/demo"))',
+        "What made the weights grow and shrink: the forces of AdamW, here from five checkpoints.",
+    ),
     "outlier_strip": (
         "charts.outlier_strip(fits)",
         "The largest weight of every matrix over a Gaussian's expected maximum.",

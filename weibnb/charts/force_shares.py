@@ -64,7 +64,8 @@ def force_shares(found: xr.Dataset) -> Spec:
     Examples
     --------
     >>> import weibnb as wb
-    >>> name, draws = "model.layers.0.mlp.up_proj.weight", np.ones((20, 20))
+    >>> name = "model.layers.0.mlp.up_proj.weight"
+    >>> draws = np.random.default_rng(0).normal(size=(20, 20))
     >>> run = {"run": {step: {name: draws / (1 + step)} for step in range(5)}}
     >>> chart = force_shares(wb.forces(run, learning_rate=1e-3, weight_decay=0.1))
     """
