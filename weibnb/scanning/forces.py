@@ -50,7 +50,7 @@ def forces(
         η and weight decay for checkpoints, as in `weibnb.training_budget`: by default those in
         the JSON files beside them.
     schedule : callable or array_like, optional
-        Learning rate of each step, instead of `learning_rate`.
+        Learning rate of each step, instead of `learning_rate`, which would stand for all steps.
     select : Mapping, optional
         Which matrices of the checkpoints, as in `weibnb.decompose`.
     sample : int
