@@ -110,6 +110,10 @@ ENTRIES: dict[str, tuple[str, str]] = {
         "charts.quantisation(wb.quantisation(fits.sel(step=[7000])))",
         "What fewer bits would cost each matrix, against the median of the format.",
     ),
+    "force_shares": (
+        'charts.force_shares(wb.forces("weibnb/data/demo"))',
+        "What made the weights grow and shrink: the forces of AdamW, here from five checkpoints.",
+    ),
     "outlier_strip": (
         "charts.outlier_strip(fits)",
         "The largest weight of every matrix over a Gaussian's expected maximum.",

@@ -42,6 +42,7 @@ from .report import write_report as write_report
 from .scanning.check import check as check
 from .scanning.decompose import decompose as decompose
 from .scanning.diff import diff as diff
+from .scanning.forces import forces as forces
 from .scanning.hyperparameters import training_budget as training_budget
 from .scanning.locate import find_outliers as find_outliers
 from .scanning.recorder import Recorder as Recorder

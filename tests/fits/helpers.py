@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import weibnb as wb
-from weibnb.fits.schema import DEAD, SCALES
+from weibnb.fits.schema import DEAD, FORCES, SCALES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,8 +51,11 @@ def change(store: Path, *statements: str) -> None:
 
 def back_to_version(store: Path, version: int) -> None:
     """Take from the tables of a store what later versions brought."""
-    new = [*SCALES, *DEAD, "line_covariance"]
+    new = [*FORCES]
+    if version < 3:
+        new += [*SCALES, *DEAD, "line_covariance"]
+        change(store, "DROP TABLE fields")
     if version < 2:
         new += ["k_design_effect", "lam_design_effect", "se_kind"]
     dropped = (f"ALTER TABLE matrix DROP COLUMN {name}" for name in new)
-    change(store, "DROP TABLE fields", *dropped, f"PRAGMA user_version = {version}")
+    change(store, *dropped, f"PRAGMA user_version = {version}")

@@ -14,6 +14,7 @@ import xarray as xr
 import weibnb as wb
 from tests.fits.helpers import back_to_version, change
 from weibnb.fits import store_schema
+from weibnb.fits.schema import FORCES
 from weibnb.fits.store import Store
 from weibnb.io.sources import Planned
 from weibnb.scanning.matrices import list_matrices
@@ -289,3 +290,15 @@ def test_a_store_of_the_second_version_keeps_its_errors(tmp_path: Path) -> None:
             np.testing.assert_array_equal(fits[name], scanned[name])
         assert fits["line_covariance"].isnull().all()
         assert set(wb.refit(fits, trim=(0.2, 0.8))["se_kind"].values.ravel()) == {"independent"}
+
+
+def test_a_store_of_the_third_version_has_no_forces_and_goes_on(tmp_path: Path) -> None:
+    checkpoint, store = write_checkpoint(tmp_path / "a", layers=1, hidden=32), tmp_path / "fits.db"
+    scanned = wb.scan({"tiny": checkpoint}, store=store)
+    back_to_version(store, 3)
+    for fits in (wb.open_fits(store), wb.scan({"tiny": checkpoint}, store=store)):
+        assert not set(FORCES) & set(fits.variables)
+        for name in ("k_se", "h_row", "line_covariance"):
+            np.testing.assert_array_equal(fits[name], scanned[name])
+    with closing(sqlite3.connect(store)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (store_schema.LATEST,)

@@ -100,7 +100,7 @@ def trajectories(
         return notice(heading(fits, text), ["There is only one step: a line needs two."])
     table["depth"] = depth_words(table)
     table, note = thinned(panels(table, "model", by), "step", "layer")
-    x, table["at"] = _step_axis(table["step"].to_numpy(float), scale)
+    x, table["at"] = step_axis(table["step"].to_numpy(float), scale)
     title = VARIABLES[value][0] + (" (units of the weights)" if value == "lam" else "")
     reach = {"type": "log", "nice": False, "padding": 6} if value == "lam" else {"zero": False}
     y = quantity(value, scale=reach, title=title, axis={"tickCount": 5})
@@ -132,8 +132,8 @@ def _backdrop(fits: xr.Dataset, table: pd.DataFrame) -> tuple[list[Spec], str]:
     return layers, f"{words} · shaded: published feed-forward medians"
 
 
-def _step_axis(steps: Array, scale: Scale) -> tuple[Spec, Array]:
-    """Return the axis of training steps, and the position of each step on it."""
+def step_axis(steps: Array, scale: Scale) -> tuple[Spec, Array]:
+    """Give the axis of training steps, and the position of each step on it."""
     if scale == "linear":
         axis: Spec = {"tickCount": 4, "format": "~s"}
         return quantity("at", title="training step", axis=axis), steps

@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "dynamics",
         "explanation",
         "findings",
+        "forces",
         "multiplicity",
         "number_formats",
         "outliers",

@@ -69,7 +69,7 @@ def split_growth(fits: xr.Dataset) -> xr.Dataset:
     gamma = xr.apply_ufunc(special.gammaln, 1 + 2 / k)
     share = (1 - fits["zero_fraction"]).where(kept)
     levels: list[Any] = [np.log(rms), np.log(lam), gamma / 2, np.log(share) / 2]
-    growth, *parts = (level - _first(level) for level in levels)
+    growth, *parts = (level - first_known(level) for level in levels)
     from_lam, from_k, from_zeros = parts
     return assemble(
         {
@@ -82,7 +82,7 @@ def split_growth(fits: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _first(array: xr.DataArray) -> xr.DataArray:
+def first_known(array: xr.DataArray) -> xr.DataArray:
     """Value of each cell at its first fitted step."""
     if "step" not in array.dims:
         return array
@@ -144,7 +144,7 @@ def first_departure(
     fits = prepare(fits, "k_se", light=True, dims=("step",))
     k, error = fits["k"], fits["k_se"].where(fits["k"].notnull())
     if reference == "own":
-        distance, error = k - _first(k), xr.apply_ufunc(np.hypot, error, _first(error))
+        distance, error = k - first_known(k), xr.apply_ufunc(np.hypot, error, first_known(error))
     else:
         distance = k - gaussian_anchor(fits).k
     if sigmas is None:
@@ -411,7 +411,7 @@ def lambda_scaling(
         )
     lam = _medians(fits, "components", components).mean("component", skipna=False)
     if "step" in lam.dims:
-        lam = _first(lam.isel(step=slice(None, None, -1)))
+        lam = first_known(lam.isel(step=slice(None, None, -1)))
     return scaling(
         lam, fits["learning_rate"].values, fits["weight_decay"].values, confidence=confidence
     )

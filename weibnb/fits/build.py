@@ -9,7 +9,7 @@ import numpy as np
 
 from weibnb.counting.counts import Counts
 from weibnb.fits.lazy import as_objects
-from weibnb.fits.schema import FIELDS, SCALES, error_kind
+from weibnb.fits.schema import FIELDS, FORCES, SCALES, error_kind
 from weibnb.fitting.estimates import BATCH, EFFECTS, fit_counts
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.scales import spread, spreads
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[Any]]
 
+_NO_FORCES = np.full(len(FORCES), np.nan)
 # Attributes of a matrix that are columns as they are.
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("model", "component", "parameter", "dtype", "status"), object),
@@ -59,6 +60,8 @@ class Matrix:
         Output and input features of nothing but zeros, -1 where nobody looked.
     row_rms, col_rms : ndarray of float32 or None
         Root mean square of every output feature and of every input feature.
+    forces : ndarray of float64 or None
+        `FORCES`, if they were summed while a model trained.
     """
 
     model: str
@@ -78,6 +81,7 @@ class Matrix:
     dead_cols: int = -1
     row_rms: NDArray[np.float32] | None = None
     col_rms: NDArray[np.float32] | None = None
+    forces: NDArray[np.float64] | None = None
 
 
 def estimate(
@@ -162,7 +166,9 @@ def pending(matrices: Sequence[Matrix], **protocol: Any) -> Arrays:
 
 def _attributes(matrices: Sequence[Matrix]) -> Arrays:
     """Give the columns that are attributes of matrices as they are."""
-    return {
+    forces = [_NO_FORCES if matrix.forces is None else matrix.forces for matrix in matrices]
+    columns: Arrays = dict(zip(FORCES, np.reshape(forces, (-1, len(FORCES))).T, strict=True))
+    return columns | {
         name: np.array([getattr(matrix, name) for matrix in matrices], kind)
         for name, kind in _KINDS.items()
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.fits.schema import DEAD
+from weibnb.fits.schema import DEAD, FORCES
 from weibnb.fitting.estimates import COVARIANCE, EFFECTS, ESTIMATES
 from weibnb.fitting.status import FITTED
 
@@ -26,8 +26,8 @@ def median_present(array: NDArray[Any], axis: int = -1) -> NDArray[Any]:
 
 
 def _typical(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """Take the median over experts, the fifth axis; of covariances the mean, which is one."""
-    if name != COVARIANCE:
+    """Take the median over experts, the fifth axis; the mean of what must go on adding up."""
+    if name != COVARIANCE and name not in FORCES:
         return median_present(array, axis=4)
     number = np.isfinite(array).sum(4)
     return np.asarray(np.nansum(array, 4) / np.where(number > 0, number, np.nan))

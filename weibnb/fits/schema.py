@@ -56,6 +56,14 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "max_abs": ("Largest finite magnitude", "units of the weights"),
     "kurtosis": ("Kurtosis about zero, E[w^4]/E[w^2]^2", "1"),
     "magnitude_quantile": ("Quantile of |w| of the finite weights", "units of the weights"),
+    "force_alignment": ("Sum of 2η⟨W, u⟩ over the steps of AdamW", "units of the weights squared"),
+    "force_injection": ("Sum of η²‖u‖² over the steps of AdamW", "units of the weights squared"),
+    "force_decay": ("Sum of 2ηλ‖W‖² over the steps of AdamW", "units of the weights squared"),
+    "force_second_order": (
+        "Sum of (ηλ)²‖W‖² + 2η²λ⟨W, u⟩ over the steps of AdamW",
+        "units of the weights squared",
+    ),
+    "squared_norm": ("Sum of the squared weights", "units of the weights squared"),
     "status": ("ok, or why the cell is not fitted or not to be trusted", ""),
     "parameter": ("Name of the tensor; * stands for the expert", ""),
     "dtype": ("Storage format", ""),
@@ -68,6 +76,14 @@ VARIABLES: dict[str, tuple[str, str]] = {
 SCALES = ("h_row", "h_row_se", "h_col", "h_col_se")
 DEAD = ("dead_rows", "dead_cols")
 FIELDS = {"row_rms": "row", "col_rms": "col"}
+#: What moved the norm of a matrix, summed over the steps of an AdamW, and that norm squared.
+FORCES = (
+    "force_alignment",
+    "force_injection",
+    "force_decay",
+    "force_second_order",
+    "squared_norm",
+)
 TEXT = (
     "status",
     "se_kind",

@@ -15,7 +15,7 @@ from weibnb.fits.inspection import FitsError, is_list_of_tensors
 from weibnb.fits.layout import Source, lay_out
 from weibnb.fits.lazy import LazyCounts, as_objects
 from weibnb.fits.packing import unpack
-from weibnb.fits.schema import DEAD, EMPTY_TEXT, FIELDS
+from weibnb.fits.schema import DEAD, EMPTY_TEXT, FIELDS, FORCES
 from weibnb.fits.store import failures
 from weibnb.fits.store_schema import (
     CELL,
@@ -222,6 +222,8 @@ def _read_matrices(
     columns["step"] = np.array([source.step for source in owners], np.int64)
     columns["scaled"] = columns["scaled"].astype(bool)
     columns |= {name: columns[name].astype(np.int32) for name in DEAD}
+    if not any(np.isfinite(columns[name]).any() for name in FORCES):
+        columns = {name: column for name, column in columns.items() if name not in FORCES}
     ids = columns.pop("id")
     return columns, ids, np.array([at in counted for at in ids.tolist()], bool)
 

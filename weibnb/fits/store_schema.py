@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from weibnb.fits.inspection import FitsError
-from weibnb.fits.schema import DEAD, SCALES
+from weibnb.fits.schema import DEAD, FORCES, SCALES
 from weibnb.fitting.estimates import COVARIANCE, COVARIANCES
 from weibnb.fitting.weibull import QUANTILES
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Endings of a store.
 STORE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 #: What marks an SQLite file as a store, and the version of its tables.
-APPLICATION, LATEST = int.from_bytes(b"weib", "big"), 3
+APPLICATION, LATEST = int.from_bytes(b"weib", "big"), 4
 #: What places a matrix in its checkpoint.
 CELL = {"layer": "INTEGER", "component": "TEXT", "expert": "INTEGER"}
 #: Everything else about a matrix, as `weibnb.fits.build.estimate` names it.
@@ -39,6 +39,7 @@ COLUMNS = {
     **dict.fromkeys(SCALES, "REAL"),
     **dict.fromkeys(DEAD, "INTEGER"),
     COVARIANCE: "BLOB",
+    **dict.fromkeys(FORCES, "REAL"),
 }
 #: What NULL stands for in a column of integers, where it is not 0.
 NO_INTEGER = dict.fromkeys(DEAD, -1)
@@ -87,6 +88,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "ALTER TABLE matrix ADD COLUMN line_covariance BLOB",
         _FIELDS,
     ),
+    3: tuple(f"ALTER TABLE matrix ADD COLUMN {name} REAL" for name in FORCES),
 }
 
 

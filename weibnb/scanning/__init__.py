@@ -17,6 +17,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "comparison",
         "decompose",
         "diff",
+        "force_hooks",
+        "forces",
         "hyperparameters",
         "listing",
         "locate",

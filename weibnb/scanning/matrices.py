@@ -29,7 +29,9 @@ from weibnb.scanning.structure import SecondLook
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
 
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from weibnb.counting.blocks import CountsOnDevice, LinesOnDevice
     from weibnb.counting.counts import Counts
@@ -211,6 +213,8 @@ class MatrixInCounting:
         The file that it is read from.
     look : SecondLook or None
         What is looked at once the counts are there.
+    forces : ndarray of float64 or None
+        `FORCES` until the record that counts it.
     """
 
     tensor: WeightTensor
@@ -220,6 +224,7 @@ class MatrixInCounting:
     problem: str = ""
     origin: Origin | None = None
     look: SecondLook | None = None
+    forces: NDArray[np.float64] | None = None
 
     @property
     def load(self) -> float:
@@ -257,6 +262,7 @@ class MatrixInCounting:
         except CheckpointError as err:
             self.problem, there, counts, found = str(err), None, None, {}
         status: Status = "unreadable" if self.problem else self.tensor.status
+        found |= {"forces": self.forces}
         matrix = self.tensor.matrix(self.source, self.expert, status, counts, **found)
         return matrix if there is None else MatrixOnDevice(matrix, *there)
 

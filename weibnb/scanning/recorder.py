@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from weibnb.fitting.backends import Backend
     from weibnb.fitting.weibull import Estimator
+    from weibnb.scanning.force_hooks import Forces
     from weibnb.scanning.matrices import Fused, MatrixInCounting
 
 
@@ -57,6 +58,12 @@ class Recorder:
     structure, fields
         As in `weibnb.scan`, for weights that are counted on a CPU. Fields of a training are large:
         4 bytes for each row and column of each matrix and record.
+    optimizer : torch.optim.AdamW, optional
+        What trains the model, for `forces`.
+    forces : bool
+        Sum over every step what moves the norm of each matrix: the variables ``force_…`` and
+        ``squared_norm`` of the fits, which `weibnb.forces` reads. It costs about as much time as
+        the step of a fused AdamW itself.
 
     Attributes
     ----------
@@ -107,6 +114,8 @@ class Recorder:
         structure: bool = True,
         fields: bool = False,
         names: Mapping[str, str] | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        forces: bool = False,
     ) -> None:
         trim, estimator = check_protocol(trim, estimator)
         check_choice("fused", fused, FUSED)
@@ -114,6 +123,7 @@ class Recorder:
         self._fused: Fused = fused
         self._names = names_from(names)
         self._model = model
+        self._forces = _forces(optimizer, model, fused) if forces else None
         self._name = type(model).__name__ if name is None else name
         self._results = Results(
             trim=trim,
@@ -127,6 +137,7 @@ class Recorder:
             fields=fields,
             names=names,
             ask=False,
+            forces=forces,
         )
         self._counting = Counting(device)
         self._waiting: list[MatrixInCounting] = []
@@ -165,6 +176,12 @@ class Recorder:
         self._results.begin(listing, rescan=True)
         structure = self._results.structure
         begun = list(begin_counting(listing, self._counting, structure=structure, still=False))
+        if self._forces is not None:
+            sums = self._forces.at(step)
+            for item in begun:
+                item.forces = sums.get(
+                    (item.tensor.role.layer, item.tensor.role.component, item.expert)
+                )
         self._waiting += begun
         self._counting.launch()
         for problem in dict.fromkeys(item.problem for item in begun if item.problem):
@@ -194,6 +211,8 @@ class Recorder:
     def close(self) -> None:
         """Let go of threads and of memory on devices; what was recorded stays."""
         self._collect()
+        if self._forces is not None:
+            self._forces.close()
         self._counting.close()
         self._results.close()
 
@@ -215,6 +234,17 @@ class Recorder:
             else:
                 self._waiting.append(item)
         self._results.flush(wait=wait)
+
+
+def _forces(
+    optimizer: torch.optim.Optimizer | None, model: torch.nn.Module, fused: Fused
+) -> Forces:
+    """Begin to sum the forces of an optimiser."""
+    if optimizer is None:
+        raise ValueError("`optimizer` must be given for forces: Recorder(model, optimizer=...).")
+    from weibnb.scanning.force_hooks import Forces
+
+    return Forces(optimizer, model, fused=fused)
 
 
 def _is_first_process() -> bool:

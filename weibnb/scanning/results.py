@@ -12,7 +12,7 @@ import numpy as np
 from weibnb.fits.build import estimate, pending
 from weibnb.fits.layout import lay_out
 from weibnb.fits.on_device import FitsOnDevice, MatrixOnDevice
-from weibnb.fits.schema import FIELDS, escape
+from weibnb.fits.schema import FIELDS, FORCES, escape
 from weibnb.fits.store import Store
 from weibnb.fits.store_reading import open_store
 from weibnb.fitting.backends import backend_name
@@ -63,6 +63,8 @@ class Results:
         The store that keeps them, beyond the end of the process; by default memory does.
     ask : bool
         Whether a fit may ask a device if it is done, as of `weibnb.fits.on_device.FitsOnDevice`.
+    forces : bool
+        Whether matrices come with forces.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Results:
         fields: bool,
         names: Mapping[str, str] | None = None,
         ask: bool = True,
+        forces: bool = False,
     ) -> None:
         self._trim, self._estimator = trim, estimator
         self._experts: Literal["median", "each"] = experts
@@ -87,7 +90,7 @@ class Results:
         self.structure: Structure | None = None
         if structure:
             self.structure = Structure(fields, trim, estimator, self._workers)
-        self._fields = fields
+        self._fields, self._forces = fields, forces
         self._fitted_on, self._ask = fitted_on, ask
         self._names = json.dumps(dict(names)) if names else ""
         self.store: Store | None = None
@@ -248,6 +251,8 @@ class Results:
     def _chosen(self, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Drop the columns that were not asked for."""
         for name in () if self._fields else FIELDS:
+            del columns[name]
+        for name in () if self._forces or self.store is not None else FORCES:
             del columns[name]
         if not self._keep_counts:
             del columns["counts"]
