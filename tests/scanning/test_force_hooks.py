@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import weibnb as wb
+from weibnb.counting import dispatch
 from weibnb.fits.schema import FORCES
+from weibnb.scanning import recorder as recorder_module
 
 torch = pytest.importorskip("torch")
 
@@ -314,7 +316,14 @@ def test_what_cannot_be_recorded_is_refused() -> None:
 
 
 @pytest.mark.parametrize("store", [False, True])
-def test_a_recorder_keeps_forces_in_its_fits(tmp_path: Any, store: bool) -> None:
+@pytest.mark.parametrize("device", [False, True])
+def test_a_recorder_keeps_forces_in_its_fits(
+    tmp_path: Any, store: bool, device: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted on threads, or with torch's CPU in the place of a device, where fits are made."""
+    if device:
+        for room in (dispatch, recorder_module):
+            monkeypatch.setattr(room, "resolve_devices", lambda device: [torch.device("cpu")])
     model = Tiny()
     optimizer = torch.optim.AdamW(model.matrices(), lr=2e-3, weight_decay=0.3)
     place = tmp_path / "run.db" if store else None
