@@ -327,7 +327,8 @@ def test_a_recorder_keeps_forces_in_its_fits(
     model = Tiny()
     optimizer = torch.optim.AdamW(model.matrices(), lr=2e-3, weight_decay=0.3)
     place = tmp_path / "run.db" if store else None
-    with wb.Recorder(model, name="run", optimizer=optimizer, forces=True, store=place) as recorder:
+    options: Any = {"store": place, "backend": "torch" if device else "auto"}
+    with wb.Recorder(model, name="run", optimizer=optimizer, forces=True, **options) as recorder:
         for step in range(4):
             recorder.record(step)
             for at, weight in enumerate(model.matrices()):
