@@ -168,7 +168,10 @@ def _outlier(array: NDArray[Any]) -> NDArray[Any]:
 def _other_format(weights: Weights, dtype: str) -> None:
     """Store one matrix in another format."""
     name = name_of(2, "mlp.up_proj")
-    weights[name] = weights[name].astype(np.float32).astype(DTYPES[_OTHER[dtype]])
+    values = weights[name].astype(np.float32)
+    if dtype == "F8_E5M2":  # whose range is wider
+        values /= LARGEST[dtype] / LARGEST[_OTHER[dtype]]
+    weights[name] = values.astype(DTYPES[_OTHER[dtype]])
 
 
 def _stranger(weights: Weights, _: str) -> None:

@@ -45,11 +45,14 @@ def found(explorer: Explorer) -> dict[str, Any]:
 
 def test_the_findings_are_those_of_check() -> None:
     fits = broken()
-    listed, check = found(explore(fits)), wb.check(fits)
+    explorer = explore(fits)
+    quick = found(explorer)
+    explorer.panel = "findings"
+    listed, check = found(explorer), wb.check(fits)
     rules = [one.rule for one in check.findings] + [one.rule for one in check.not_looked_at]
     assert [row["rule"] for row in listed["rows"]] == rules
     assert listed["severity"] == "error"
-    assert listed["badge"] == "3 errors"
+    assert quick["badge"] == listed["badge"] == "3 errors"
     assert "weibnb.check(path)" in listed["note"]
     assert "\x1b" not in "".join(row["text"] for row in listed["rows"])
 
@@ -68,10 +71,25 @@ def test_a_finding_of_matrices_selects_them_and_one_of_a_layer_does_not() -> Non
 
 def test_a_healthy_model_says_so(explorer: Explorer) -> None:
     explorer.step = 7000
+    explorer.panel = "findings"
     rows = found(explorer)["rows"]
     assert {row["severity"] for row in rows} <= {"warning", "not looked at"}
     assert {row["rule"] for row in rows if row["severity"] == "warning"} == {"untrained"}
     assert found(explorer)["badge"] == "1 warning"  # the known one, of step 0
+
+
+def test_a_layer_far_from_its_neighbours_is_looked_for_when_the_panel_is_opened() -> None:
+    rng = np.random.default_rng(2)
+    names = [f"model.layers.{layer}.mlp.up_proj.weight" for layer in range(6)]
+    weights = {
+        name: rng.normal(0, 0.02 * (1 + 0.1 * at) * (8 if at == 3 else 1), (128, 128))
+        for at, name in enumerate(names)
+    }
+    explorer = explore(wb.scan({"far": weights}))
+    assert found(explorer)["badge"] == ""
+    explorer.panel = "findings"
+    assert "far-layer" in {row["rule"] for row in found(explorer)["rows"]}
+    assert found(explorer)["severity"] == "warning"
 
 
 def test_published_medians_are_not_checked() -> None:

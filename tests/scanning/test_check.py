@@ -53,6 +53,7 @@ def test_a_simulated_model_is_healthy(layers: int, dtype: str) -> None:
     assert found(stored(weights, dtype)) == {}
 
 
+@pytest.mark.filterwarnings("ignore::weibnb.io.adapters.AdapterWarning")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("fault", [*FAULTS, *BEFORE])
 def test_a_planted_fault_is_found(fault: str, dtype: str) -> None:

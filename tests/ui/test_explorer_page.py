@@ -138,6 +138,8 @@ def test_keyboard(opened: Watched, fits: xr.Dataset) -> None:
     page.locator(".wb-spoken", has_text="o_proj of layer 1").wait_for(state="attached")
     page.get_by_role("tab", name="Overview").focus()
     page.keyboard.press("ArrowRight")
+    page.locator(".wb[data-panel=findings]").wait_for(timeout=WAIT)
+    page.keyboard.press("ArrowRight")
     page.locator(".wb[data-panel=weibull]").wait_for(timeout=WAIT)
     opened.assert_clean()
 

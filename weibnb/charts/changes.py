@@ -13,7 +13,6 @@ from weibnb.charts.marks import notice
 from weibnb.charts.tables import MAX_PANELS, UNKNOWN, layer_medians, panels
 from weibnb.charts.weibull_plots import weibull_plot
 from weibnb.diagnostics.changes import Diff
-from weibnb.diagnostics.changes_of_fits import compare_fits
 from weibnb.fits.schema import DIMS, NO_EXPERT, gaussian_anchor, prepare
 from weibnb.fits.select import keep_cells
 from weibnb.messages import check_choice, printable, shortened
@@ -101,6 +100,8 @@ def change_map(
     if isinstance(found, xr.Dataset):
         fits = prepare(found, dims=DIMS)
         sides = [choose(fits, p or {}, w) for p, w in ((first, "first"), (second, "second"))]
+        from weibnb.diagnostics.changes_of_fits import compare_fits  # takes numba
+
         found = compare_fits(sides[0], sides[1])
     if not isinstance(found, Diff):
         raise TypeError(f"`found` must come from weibnb.diff, got {type(found).__name__}.")

@@ -188,7 +188,7 @@ class PendingChange:
             _compare_chunk(one, other, start, scale, difference, scratch.counters, sums, seen)
             if copying[2] is not None:
                 copy_lines(difference.view(np.uint64), copying[2].after(start))
-        tally = _tally(scratch.counters, seen, before.bits.size)
+        tally = _tally(scratch.counters, seen, before.bits.size, int(sums[4]))
         _spare.scratch = scratch  # not if anything failed: its counters may not be zero then
         same = before.dtype == after.dtype and not (sums[4] or sums[6])
         same = same and np.array_equal(before.bits, after.bits)
@@ -245,12 +245,14 @@ def _unit_of(before: Side, after: Side) -> float:
     return math.ldexp(1.0, min(max(math.frexp(largest)[1], -1000), 1023))
 
 
-def _tally(counters: Any, seen: Any, size: int) -> Tally:
+def _tally(counters: Any, seen: Any, size: int, moved: int) -> Tally:
     """Take what was counted of a piece, zeros apart, and leave the counters at zero."""
     union, least, largest, _ = map(int, seen)
-    counters[0] = 0
     first, last = (least + 1) >> LABEL_SHIFT, largest >> LABEL_SHIFT
     stop = last + 1 if largest else first
+    counters[0] = 0
+    if largest and first == 0:  # beside zeros, the tiniest subnormal numbers are counted there
+        counters[0] = moved - int(counters[:stop].sum())
     occupied, counts = take(counters, min(first, stop), stop, min(size, LABELS))
     return Tally(_DIFFERENCE, occupied, counts, bits_seen=union, largest=largest)
 

@@ -10,7 +10,6 @@ import xarray as xr
 from scipy import special, stats
 
 from weibnb.diagnostics.multiplicity import benjamini_hochberg, holm
-from weibnb.diagnostics.restricted import average, restricted
 from weibnb.diagnostics.verdicts import assemble
 from weibnb.fits.schema import prepare
 from weibnb.messages import check_choice
@@ -208,6 +207,8 @@ def _pool(y: Array, s2: Array, layers: Array) -> _Pooled:
 
 def _pool_block(y: Array, s2: Array, basis: Array) -> _Pooled:
     """Average the model over its grid of τ² and smoothness; axes: set, component, layer."""
+    from weibnb.diagnostics.restricted import average, restricted
+
     known = np.isfinite(y)
     middle = np.nanmedian(np.where(known.any(-1, keepdims=True), y, 0.0), -1, keepdims=True)
     y, s2 = np.where(known, y - middle, 0.0), np.where(known, s2, 0.0)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from weibnb.fitting.weibull import Estimator, Trim
 
 _MOST_ROWS, _MOST_FINDINGS = 500, 200
+# The rule that needs compiled code, which takes a second to load.
+_SLOW = "far-layer"
 
 
 def controls(cells: Cells) -> str:
@@ -103,15 +105,19 @@ def table_rows(fits: xr.Dataset, chosen: Sequence[Cell]) -> str:
     return json.dumps({"columns": columns, "rows": rows, "total": total})
 
 
-def findings(fits: xr.Dataset) -> str:
-    """List what `weibnb.check` finds in fits alone, worst first, and what it cannot look at."""
+def findings(fits: xr.Dataset, *, at_once: bool) -> str:
+    """List what `weibnb.check` finds in fits alone, worst first, and what it cannot look at.
+
+    Layers far from their neighbours are left out if it has to be there `at_once`.
+    """
     try:
-        check = check_fits(fits)
+        check = check_fits(fits, ignore=(_SLOW,) if at_once else ())
     except ValueError as err:
         return json.dumps({"badge": "", "severity": "", "rows": [], "note": f"Not checked: {err}"})
     found = Counter(one.severity for one in check.findings)
     worst = next((word for word in SEVERITIES if found[word]), None)
-    badge = counted(found[worst], worst) if worst else TEXTS["healthy"]
+    healthy = "" if at_once else TEXTS["healthy"]
+    badge = counted(found[worst], worst) if worst else healthy
     rows = [
         {
             "severity": one.severity,

@@ -137,6 +137,7 @@ class Explorer(anywidget.AnyWidget):
         self._cells = Cells.of(self._parts.light)
         self._shown: tuple[str, ...] = ()  # the state that is on the screen
         self._charts: dict[Slot, content.DrawnView] = {}
+        self._looked_far = False
         mark = f"weibnb-{uuid4().hex}"
         self._last_view = export.LastView(mark, self._picture)
         state = {name: self._checked(name, value) for name, value in state.items()}
@@ -306,10 +307,11 @@ class Explorer(anywidget.AnyWidget):
         for slot in get_args(Slot):
             setattr(self, f"_{slot}", self._charts[slot].text if slot in self._charts else "")
         self._rows = "" if empty else content.table_rows(self._listed(chosen), chosen)
-        if not self._findings and (
-            self.panel == "findings" or len(self._cells.places) <= _CHECKED_AT_ONCE
-        ):
-            self._findings = content.findings(self._parts.whole)
+        opened = self.panel == "findings"
+        few = len(self._cells.places) <= _CHECKED_AT_ONCE
+        if (opened and not self._looked_far) or (few and not self._findings):
+            self._findings = content.findings(self._parts.whole, at_once=not opened)
+            self._looked_far = opened
         summary, models = self._summary(), self.filters.get("model")
         self._words = json.dumps({
             "count": summary,

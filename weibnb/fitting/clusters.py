@@ -174,18 +174,19 @@ def _add_up(
             n += masses[at, b]
             for a in range(size):
                 values[b, a] = functions[at, a, b]
-        products = np.zeros((_WIDE, _WIDE))
+        products = np.zeros((3, _WIDE, _WIDE))
         for b in range(CLASSES):
-            _add_products(products, values[b], -2.0 * masses[at, b])
+            _add_products(products[2], values[b], 2.0 * masses[at, b])
         for which in range(2):
             lines = lines_in(pack, i, which)
             every = pack.shapes[i, 1 - which, 1]
             for line in lines:
                 total = _sums(line, table, counters, values)
-                _add_products(products, total, every / len(lines))
+                _add_products(products[which], total, every / len(lines))
         for a in range(size):
             for b in range(size):
-                out[at, a, b] = products[a, b] / n**2
+                of_lines = products[0, a, b] + products[1, a, b]
+                out[at, a, b] = (of_lines - products[2, a, b]) / n**2
 
 
 @compiled_inline

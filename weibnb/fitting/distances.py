@@ -82,7 +82,7 @@ def moved_between(before: Counts, after: Counts, lines: tuple[Lines, Lines] | No
             (counts, np.stack([share, add]))
             for counts, (share, _), add in zip((before, after), squares, adds, strict=True)
         ]
-        errors = error_of_change(parts[0], parts[1], lines)
+        errors = error_of_change(parts[0], parts[1], lines, carried_by_few=False)
     return Moved(float(log_rms), float(errors[0]), distance, float(errors[1]))
 
 

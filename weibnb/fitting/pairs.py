@@ -111,11 +111,16 @@ def change_between(
 
 
 def error_of_change(
-    before: tuple[Counts, Array], after: tuple[Counts, Array], lines: tuple[Lines, Lines]
+    before: tuple[Counts, Array],
+    after: tuple[Counts, Array],
+    lines: tuple[Lines, Lines],
+    *,
+    carried_by_few: bool = True,
 ) -> Array:
     """Give the standard errors of changes, from what each bin adds to them: arrays (2, bins).
 
-    NaN for lines of different shapes.
+    NaN for lines of different shapes. Where few lines may carry a variance, as they do that of k
+    and λ by maximum likelihood, it is wider by Student's quantile for so many.
     """
     if not _alike(*lines):
         return np.full(2, np.nan)
@@ -127,7 +132,7 @@ def error_of_change(
         for which in ("rows", "columns")
     )
     size = lines[0].columns.shape[0], lines[0].rows.shape[1]
-    errors: Array = np.sqrt(_variance(rows, columns, size))
+    errors: Array = np.sqrt(_variance(rows, columns, size, carried_by_few=carried_by_few))
     return errors
 
 
@@ -181,7 +186,11 @@ def _line_sums(
 
 
 def _variance(
-    rows: tuple[Array, Array], columns: tuple[Array, Array], size: tuple[int, int]
+    rows: tuple[Array, Array],
+    columns: tuple[Array, Array],
+    size: tuple[int, int],
+    *,
+    carried_by_few: bool,
 ) -> Array:
     """Clustered variance of the sum over a matrix of this size, from some rows and columns.
 
@@ -192,9 +201,11 @@ def _variance(
     own = (rows[1] * up + columns[1] * across) / 2
     squares = rows[0] ** 2 * up, columns[0] ** 2 * across
     of_lines = sum(one.sum(0) for one in squares)
-    noise = sum((one**2).sum(0) for one in squares)
-    freedom = of_lines**2 / np.where(noise > 0, noise, 1.0)
-    wider = (special.stdtrit(np.maximum(freedom, 1.0), 0.975) / special.ndtri(0.975)) ** 2
-    wider = np.maximum(wider, widening(min(looked_at, columns_looked_at)))
+    wider = widening(min(looked_at, columns_looked_at))
+    if carried_by_few:
+        noise = sum((one**2).sum(0) for one in squares)
+        freedom = np.maximum(of_lines**2 / np.where(noise > 0, noise, 1.0), 1.0)
+        quantile = special.stdtrit(freedom, 0.975) / special.ndtri(0.975)
+        wider = np.maximum(quantile**2, wider)
     variance: Array = own + np.maximum(of_lines - 2 * own, 0.0) * wider
     return variance

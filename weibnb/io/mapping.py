@@ -70,6 +70,8 @@ def map_part(
     if area is None:
         stop = min(start + _WINDOW + _SMALL, identity[2])
         area = _shared[key] = map_file(path, identity, start, stop - start)
+    elif identity_at(path) != identity:
+        raise changed(path)
     return area, offset - start
 
 

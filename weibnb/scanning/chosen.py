@@ -16,7 +16,7 @@ from weibnb.io.guard import guarded, watch
 from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, did_you_mean, printable
-from weibnb.scanning.locate import names_of
+from weibnb.scanning.listing import given_names
 from weibnb.scanning.matrices import list_matrices
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def chosen_matrices(
     wanted = _checked(select)
     with ExitStack() as stack:
         stack.enter_context(guarded())
-        found = _matrices(source, stack, None if fits is None else names_of(fits))
+        found = _matrices(source, stack, None if fits is None else given_names(fits))
         if fits is not None:
             found = _of_fits(found, fits)
         yield from _selected(found, wanted, parts=parts, named=fits is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -10,12 +11,14 @@ from weibnb.fits.schema import NO_EXPERT
 from weibnb.io.adapters import AdapterWarning
 from weibnb.io.files import CheckpointError
 from weibnb.io.limits import DEFAULTS
-from weibnb.io.names import names_to_copy
+from weibnb.io.names import names_from, names_to_copy
 from weibnb.messages import shortened
 from weibnb.scanning.matrices import list_matrices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    import xarray as xr
 
     from weibnb.io.limits import Limits
     from weibnb.io.names import Names
@@ -121,3 +124,11 @@ class _Extent:
         cause = f"{self.matrices:,} matrices would be spread over {self.cells:,} cells ({sides})"
         alone = "Do not trust this checkpoint, or scan parts of it."
         return cause, "Scan it apart from the others." if before.matrices else alone
+
+
+def given_names(fits: xr.Dataset) -> Names:
+    """Give the names of the user's own that fits were made with."""
+    try:
+        return names_from(json.loads(str(fits.attrs.get("names", "{}"))))
+    except (ValueError, TypeError) as err:
+        raise ValueError(f"`fits.attrs['names']` must be what weibnb.scan wrote: {err}") from err

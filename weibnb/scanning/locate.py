@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from dataclasses import asdict, dataclass
@@ -22,9 +21,9 @@ from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.guard import guarded, watch
 from weibnb.io.limits import OF_THE_FORMAT
 from weibnb.io.mapping import check_unchanged, origin_of
-from weibnb.io.names import names_from
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
+from weibnb.scanning.listing import given_names
 from weibnb.scanning.matrices import choose_tensors
 
 if TYPE_CHECKING:
@@ -380,7 +379,7 @@ def _second_look(
         if isinstance(places[key], CheckpointError):
             raise places[key]
         with guarded(), open_checkpoint(places[key], **asdict(OF_THE_FORMAT)) as opened:
-            tensors = _by_cell(opened, names_of(fits))
+            tensors = _by_cell(opened, given_names(fits))
             for cell in cells_there:
                 found = tensors.get((cell.key["layer"], cell.key["component"]), [])
                 matrices = [matrix for tensor in found for matrix in _read(opened, tensor, cell)]
@@ -413,14 +412,6 @@ def _path(fits: xr.Dataset, model: str, step: int) -> str:
         raise CheckpointError(path, cause, "Pass `source=`, the same that weibnb.scan was given.")
     refuse_without_base(Path(path))
     return path
-
-
-def names_of(fits: xr.Dataset) -> Names:
-    """Give the names of the user's own that fits were made with."""
-    try:
-        return names_from(json.loads(str(fits.attrs.get("names", "{}"))))
-    except (ValueError, TypeError) as err:
-        raise ValueError(f"`fits.attrs['names']` must be what weibnb.scan wrote: {err}") from err
 
 
 def _by_cell(checkpoint: Checkpoint, names: Names) -> dict[tuple[int, str], list[WeightTensor]]:

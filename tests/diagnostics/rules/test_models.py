@@ -221,6 +221,7 @@ def test_files_of_different_writers(tmp_path: Path) -> None:
     assert "the files" in looked(wb.scan(tmp_path), "mixed-shards").not_looked_at[0].reason
 
 
+@pytest.mark.filterwarnings("ignore::weibnb.io.adapters.AdapterWarning")
 def test_formats_adapters_and_pieces() -> None:
     weights = model()
     for rule in ("mixed-formats", "adapters", "not-fitted"):

@@ -79,8 +79,9 @@ def _head_size(config: Mapping[str, Any], hidden: float, heads: float) -> float:
 def _intermediate_size(config: Mapping[str, Any], every: list[tuple[str, Matrix]]) -> Any:
     """Compare the width of the feed-forward part, where all layers have one alike."""
     promised = config.get("intermediate_size")
-    words = ("moe", "expert", "auto_adjust")  # LFM2 rounds its width
-    mixed = any(word in key for key in config for word in words)
+    others = [key for key in config if key != "intermediate_size"]
+    words = ("moe", "expert", "ffn", "intermediate", "auto_adjust")  # what rules the width instead
+    mixed = any(word in key for key in others for word in words)
     sides = {side for name, m in every if name in _FEED_FORWARD for side in (m.rows, m.cols)}
     if isinstance(promised, bool) or not isinstance(promised, int) or mixed or not sides:
         return None
