@@ -195,7 +195,7 @@ def _columns(table: pd.DataFrame, model: str) -> tuple[dict[str, NDArray[Any]], 
 def _numbers(table: pd.DataFrame, name: str) -> Array:
     """Read a column of numbers, NaN where it is empty; ValueError for anything else."""
     text = table[name].map(lambda value: "" if pd.isna(value) else str(value).strip())
-    values = pd.to_numeric(text.replace("", "nan"), errors="coerce").to_numpy(float)
+    values = text.map(_number).to_numpy(float)
     empty = text.str.lower().isin(["", "nan", "na", "none", "null"]).to_numpy()
     _refuse(np.isnan(values) & ~empty, table, name, "a number, or empty")
     low = -np.inf if name == "r2" else 0.0
@@ -204,6 +204,14 @@ def _numbers(table: pd.DataFrame, name: str) -> Array:
         bad, table, name, "finite, or empty" if name == "r2" else "positive and finite, or empty"
     )
     return values
+
+
+def _number(text: str) -> float:
+    """Read a number as C writes it, NaN for anything else; too large ones are infinite."""
+    try:
+        return float(text) if "_" not in text else np.nan
+    except ValueError:
+        return np.nan
 
 
 def _whole(table: pd.DataFrame, name: str) -> NDArray[np.int64]:
