@@ -51,8 +51,8 @@ def test_all_lines_of_a_core_have_one_rms(
     weights = (rng.normal(size=(height, width)) * scale).astype(np.float32)
     found = balance(weights)
     core = weights / found.a[:, None] / found.b
-    assert found.converged or min(height, width) < 8
-    if not found.converged:  # of few weights one may be so small that balance is approached slowly
+    assert found.converged or (height, width) == (2, 2)
+    if not found.converged:  # of four weights one may be so small that balance is approached slowly
         assert found.imbalance > 1e-6
         assert found.imbalance == pytest.approx(np.abs(rms(core, 1) - 1).max(), rel=0.1)
         return
