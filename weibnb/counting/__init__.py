@@ -1,10 +1,10 @@
 """Raw weights -> how often each magnitude occurs: one pass, exact integers.
 
-`formats` knows the bits of each storage format, `counts` holds the result, `cpu` has the loops of
-the CPU and `lines` the rows and columns that are copied on the way, `device`, `tables`, `staging`,
-`transfers` and `triton_kernel` those of a GPU, where `blocks` stay; `dispatch` chooses.
-`second_look` finds lines of zeros and sums over every line, by `squares` from bits, `device_look`
-the same on a device; `changes` compares two matrices.
+`formats` knows the bits of each storage format, `counters` which bins they lie in, `counts` holds
+the result; `cpu` has the loops of the CPU and `lines` the rows and columns that are copied on the
+way, `device`, `tables`, `staging`, `transfers`, `triton_kernel` those of a GPU, where `blocks`
+stay; `dispatch` chooses. `second_look` finds lines of zeros and sums over every line (`squares`),
+`device_look` the same on a device; `changes` compares two matrices.
 """
 
 import lazy_loader
@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "bincount",
         "blocks",
         "changes",
+        "counters",
         "counts",
         "cpu",
         "device",

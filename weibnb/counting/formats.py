@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -96,52 +96,6 @@ def counter_labels(form: Format) -> NDArray[np.int32]:
     if form.name == "F32":
         values[0] = values[1] / 2  # only the tiniest subnormals: zeros are counted apart
     return (values.view(np.int64) >> LABEL_SHIFT).astype(np.int32)
-
-
-class Counters(NamedTuple):
-    """The magnitudes of a format, numbered; the compiled loops take it whole.
-
-    Attributes
-    ----------
-    labels : ndarray of int32
-        Label that the weights of each counter have in counts, ascending.
-    places : ndarray of int32
-        Counter of each label from the first, of those that are shifted by `coarser`; 0 where no
-        counter has it.
-    coarser : int
-        Bits that labels of intervals leave empty; 0 where each counter is one value.
-    mask, shift : unsigned int
-        The counter of a weight is its bits under the mask, shifted.
-    """
-
-    labels: NDArray[np.int32]
-    places: NDArray[np.int32]
-    coarser: int
-    mask: np.unsignedinteger[Any]
-    shift: np.unsignedinteger[Any]
-
-
-@lru_cache(maxsize=16)
-def counters_of(dtype: str, *, exact: bool) -> Counters:
-    """Give the counters of a format, whose weights are counted as values or in intervals."""
-    form, coarser = FORMATS[dtype], 0 if exact else INTERVAL_WIDTH.bit_length() - 1
-    word, labels = form.bits.type, counter_labels(form)[:: 1 << coarser]
-    if not exact:
-        labels = np.maximum(labels & INTERVAL_MASK, INTERVAL_WIDTH)
-    places = np.zeros((labels[-1] - labels[0] >> coarser) + 1, np.int32)
-    places[labels[1:] - labels[0] >> coarser] = np.arange(1, labels.size)
-    mask = word((1 << 8 * form.bits.itemsize - 1) - 1)
-    return Counters(labels, places, coarser, mask, word(form.shift + coarser))
-
-
-def by_counter(counters: Counters, labels: NDArray[np.int32], values: NDArray[Any]) -> NDArray[Any]:
-    """Lay values of bins, (..., bins), out by counter; 0 for counters without a bin, and zeros."""
-    places = np.minimum(np.searchsorted(counters.labels, labels), counters.labels.size - 1)
-    there = (places > 0) & (counters.labels[places] == labels)
-    size = int(counters.mask >> counters.shift) + 1
-    table = np.zeros((*values.shape[:-1], size), values.dtype)
-    table[..., places[there]] = values[..., there]
-    return table
 
 
 def label_values(labels: ArrayLike) -> Array:

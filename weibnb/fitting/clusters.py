@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from weibnb.compiled import compiled_inline, compiled_sums
-from weibnb.counting.formats import counters_of
+from weibnb.counting.counters import counters_of, lay_out
 from weibnb.counting.lines import lines_in, packed
 from weibnb.fitting.estimates import COVARIANCES, EFFECTS
 from weibnb.fitting.kernels import CORRELATION, K_SE, LAM, LAM_SE
@@ -138,7 +138,8 @@ def widening(lines: int) -> float:
 def sums_of_lines(lines: Any, labels: Any, classes: Any, counters: Any, functions: Any) -> Any:
     """Sum functions, (functions, classes), over each line by the classes of bins."""
     table = np.empty((counters.mask >> counters.shift) + 1, np.uint8)
-    _fill(table, labels, classes, counters)
+    table[:] = CLASSES
+    lay_out(table, labels, classes, counters)
     values = np.zeros((CLASSES + 1, _WIDE))
     size = functions.shape[0]
     values[:CLASSES, :size] = functions.T
@@ -168,7 +169,8 @@ def _add_up(
         if start == stop:
             continue
         own = classes[start - rows.starts[0] : stop - rows.starts[0]]
-        _fill(table, rows.labels[rows.columns[start:stop]], own, counters)
+        table[:] = CLASSES
+        lay_out(table, rows.labels[rows.columns[start:stop]], own, counters)
         n = 0.0
         for b in range(CLASSES):
             n += masses[at, b]
@@ -215,15 +217,3 @@ def _sums(line: Any, table: Any, counters: Any, values: Any) -> Any:
         for a in range(_WIDE):
             total[a] += number[b] * values[b, a]
     return total
-
-
-@compiled_inline
-def _fill(table: Any, labels: Any, classes: Any, counters: Any) -> None:
-    """Lay the classes of bins out by counter; counters without a bin, and zeros, have none."""
-    table[:] = CLASSES
-    for i in range(labels.size):
-        place = (labels[i] - counters.labels[0]) >> counters.coarser
-        if 0 <= place < counters.places.size:
-            at = counters.places[place]
-            if at > 0 and counters.labels[at] == labels[i]:
-                table[at] = classes[i]

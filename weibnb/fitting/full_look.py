@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from weibnb.counting.formats import by_counter, counters_of
+from weibnb.counting.counters import by_counter, counters_of
 from weibnb.counting.lines import FEWEST
 from weibnb.counting.second_look import Influence, line_sums, some_lines
 from weibnb.fitting.clusters import sums_of_lines, widening

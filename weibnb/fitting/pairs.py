@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from weibnb.compiled import compiled
-from weibnb.counting.formats import by_counter, counters_of
+from weibnb.counting.counters import by_counter, counters_of
 from weibnb.fitting.clusters import widening
 from weibnb.fitting.estimates import influences
 from weibnb.fitting.kernels import LAM, OK, STATUS, K
