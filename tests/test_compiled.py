@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import weibnb as wb
 from weibnb.compiled import compiled, compiled_inline
@@ -49,3 +51,55 @@ def test_without_a_place_for_a_cache_everything_works_and_one_sentence_says_so()
     sentences, status, k = done.stdout.split()
     assert (sentences, status) == ("1", "ok")
     assert float(k) == wb.fit_weibull(np.random.default_rng(0).normal(size=5000)).k
+
+
+LOOPS = {
+    "inner": """
+from weibnb.compiled import compiled_inline
+@compiled_inline
+def inner(x):
+    return x + {added}
+""",
+    "outer": """
+from weibnb.compiled import compiled
+from weibnb.{inner} import inner
+@compiled
+def outer(x):
+    return inner(x)
+""",
+}
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_kept_loop_is_compiled_anew_when_one_that_it_calls_has_changed(
+    tmp_path: Path, *, elsewhere: bool
+) -> None:
+    package = tmp_path / "weibnb"
+    package.mkdir()
+    shutil.copy(Path(wb.__file__).parent / "compiled.py", package)
+    (package / "__init__.py").touch()
+    (package / "outer.py").write_text(LOOPS["outer"].format(inner="inner"))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    if elsewhere:
+        environment["NUMBA_CACHE_DIR"] = str(tmp_path / "kept")
+
+    def call() -> list[int]:
+        code = (
+            "from weibnb.outer import outer; print(outer(1), sum(outer.stats.cache_hits.values()))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=environment,
+            check=True,
+            capture_output=True,
+            timeout=240,
+        )
+        return [int(word) for word in done.stdout.split()]
+
+    (package / "inner.py").write_text(LOOPS["inner"].format(added=1))
+    assert call() == [2, 0]
+    assert call() == [2, 1]
+    (package / "inner.py").write_text(LOOPS["inner"].format(added=5))
+    assert call() == [6, 0]
+    assert call() == [6, 1]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
@@ -82,10 +84,33 @@ def _compiled(function: F, **options: Any) -> F:
     loop: Any
     try:
         loop = numba.njit(nogil=True, cache=True, **options)(function)
+        _forget_stale(Path(loop.stats.cache_path))
     except RuntimeError:  # numba found no place for its cache
         _tell_once()
         loop = numba.njit(nogil=True, **options)(function)
     return cast("F", loop)
+
+
+@cache
+def _forget_stale(kept_in: Path) -> None:
+    """Remove kept loops that are older than any source of loops, from a place that can be written.
+
+    Numba holds a loop against its own module alone; loops have copies of those that they call.
+    """
+    written = {path: path.stat().st_mtime_ns for path in kept_in.glob("*.nbi")}
+    newest = _newest_source(min(written.values(), default=sys.maxsize))
+    for path, time in written.items():
+        if time < newest:
+            path.unlink(missing_ok=True)
+
+
+@cache
+def _newest_source(oldest: int) -> int:
+    """When the newest source of loops was changed, if after the oldest that is kept; or 0."""
+    times = {path: path.stat().st_mtime_ns for path in Path(__file__).parent.rglob("*.py")}
+    newer = [path for path, time in times.items() if time > oldest]
+    sources = (path for path in newer if b"weibnb.compiled" in path.read_bytes())
+    return max((times[path] for path in sources), default=0)
 
 
 @cache
