@@ -116,7 +116,7 @@ def test_fits_can_be_asked_for_while_recording(model: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "error"), [(-1, ValueError), (3, ValueError), (True, TypeError), (1.0, TypeError)]
+    ("step", "error"), [(-1, ValueError), (True, TypeError), (1.0, TypeError)]
 )
 def test_bad_steps_are_refused_and_recorded_nowhere(
     model: Any, step: Any, error: type[Exception]

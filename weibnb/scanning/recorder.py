@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import warnings
+from collections import deque
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from weibnb.counting.dispatch import Counting, resolve_devices
+from weibnb.fits.runs import forget, is_branch, recorded_steps
 from weibnb.fits.schema import escape
 from weibnb.fitting.backends import fitting_device
 from weibnb.fitting.weibull import check_protocol
+from weibnb.interrupts import held
 from weibnb.io.names import names_from
-from weibnb.io.sources import Planned
-from weibnb.messages import check_choice, printable
-from weibnb.scanning.listing import check_names_used, nothing_found, warn_unmerged
-from weibnb.scanning.matrices import FUSED, begin_counting, list_matrices
+from weibnb.messages import check_choice, counted, printable
+from weibnb.scanning.keeping import InFlight, Keeper
+from weibnb.scanning.live_model import LiveModel
+from weibnb.scanning.matrices import FUSED, begin_counting
+from weibnb.scanning.ranks import Ranks, is_first_process
 from weibnb.scanning.results import Results
+from weibnb.scanning.steps import Course, schedule, whole_step
 from weibnb.scanning.structure import check_structure
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import torch
     import xarray as xr
 
+    from weibnb.diagnostics.findings import Finding
     from weibnb.fitting.backends import Backend
     from weibnb.fitting.weibull import Estimator
-    from weibnb.scanning.force_hooks import Forces
-    from weibnb.scanning.matrices import Fused, MatrixInCounting
+    from weibnb.scanning.matrices import Fused, Listing
+    from weibnb.scanning.running_forces import RunningForces
+    from weibnb.scanning.steps import Schedule
 
 
 class Recorder:
@@ -50,9 +57,18 @@ class Recorder:
         (from 256 x 256 to 2,048 x 2,048); without them it is about 1 kB.
     store : path, optional
         An SQLite file, ending in ``.db``, that takes each record as soon as it is counted and
-        survives the end of the process; by default the fits are kept in memory. A step that it
-        holds already, from a training that was resumed, is replaced. Of several processes the
-        first writes.
+        survives the end of the process: killed at any moment, at most the last record is lost.
+        Opened again it goes on from there. By default the fits are kept in memory. Of several
+        processes the first writes.
+    steps : {"log"}, int or callable
+        Which steps are `due`: 0, the powers of two and every 1,000th, where most happens early;
+        every so manieth; or those for which a function of the step is true. `record` records
+        any step.
+    on_finding : callable, optional
+        Is called with the list of `weibnb.diagnostics` findings of a record that the record before
+        did not have, as `weibnb.check` makes them of fits: NaN, a layer that leaves its
+        neighbours, dead rows that grow. It runs on the thread of the training, at the next call
+        of a method of the recorder, most often `due`; what it raises comes out of that call.
     names
         As in `weibnb.scan`.
     structure, fields
@@ -64,11 +80,6 @@ class Recorder:
         Sum over every step what moves the norm of each matrix: the variables ``force_…`` and
         ``squared_norm`` of the fits, which `weibnb.forces` reads. It costs about as much time as
         the step of a fused AdamW itself.
-
-    Attributes
-    ----------
-    steps : list of int
-        What was recorded.
 
     Raises
     ------
@@ -111,6 +122,8 @@ class Recorder:
         fused: Fused = "keep",
         keep_counts: bool = True,
         store: str | os.PathLike[str] | None = None,
+        steps: Schedule = "log",
+        on_finding: Callable[[list[Finding]], object] | None = None,
         structure: bool = True,
         fields: bool = False,
         names: Mapping[str, str] | None = None,
@@ -120,11 +133,10 @@ class Recorder:
         trim, estimator = check_protocol(trim, estimator)
         check_choice("fused", fused, FUSED)
         check_structure(structure=structure, fields=fields)
-        self._fused: Fused = fused
-        self._names = names_from(names)
-        self._model = model
-        self._forces = _forces(optimizer, model, fused) if forces else None
+        self._due = schedule(steps)
         self._name = type(model).__name__ if name is None else name
+        self._model = LiveModel(model, self._name, names_from(names), fused)
+        self._forces = _forces(optimizer, model, fused) if forces else None
         self._results = Results(
             trim=trim,
             estimator=estimator,
@@ -132,7 +144,7 @@ class Recorder:
             keep_counts=keep_counts,
             workers=None,
             fitted_on=fitting_device(backend, resolve_devices(device)),
-            store=store if _is_first_process() else None,
+            store=store if is_first_process() else None,
             structure=structure,
             fields=fields,
             names=names,
@@ -140,8 +152,38 @@ class Recorder:
             forces=forces,
         )
         self._counting = Counting(device)
-        self._waiting: list[MatrixInCounting] = []
-        self.steps: list[int] = []
+        self._keeper = Keeper(self._results, on_finding)
+        self._in_flight: deque[InFlight] = deque()
+        self._ranks, self._process = Ranks(self._model), os.getpid()
+        self._has_met = False
+        self._course = Course(self._stored_steps())
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that are recorded, in ascending order."""
+        return list(self._course.steps)
+
+    def due(self, step: int) -> bool:
+        """Tell whether a step is to be recorded, by the schedule.
+
+        Parameters
+        ----------
+        step : int
+            The training step: an integer of Python, of numpy, or a tensor of one.
+
+        Returns
+        -------
+        bool
+            False in a process that leaves the recording to the first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the step is no integer of at least 0.
+        """
+        step = whole_step(step)
+        self._tell()
+        return bool(self._due(step)) and not self._ranks.left_to_the_first
 
     def record(self, step: int) -> None:
         """Count the weights as they are now.
@@ -149,46 +191,67 @@ class Recorder:
         Parameters
         ----------
         step : int
-            The training step, not recorded before.
+            The training step: an integer of Python, of numpy, or a tensor of one. One that is
+            recorded already, with the same weights, is left as it is.
 
         Raises
         ------
         TypeError, ValueError
-            If the step is no integer of at least 0, or was recorded before.
+            If the step is no integer of at least 0, or was recorded with other weights.
         CheckpointError
             If the model has no weight matrix of a known layer.
+        RuntimeError
+            If this is another process than that of the recorder, or if the model is sharded and
+            not every process records this step.
         """
-        if isinstance(step, bool) or not isinstance(step, int):
-            raise TypeError(f"`step` must be an integer, got {step!r}.")
-        if step < 0 or step in self.steps:
-            raise ValueError(f"`step` must be at least 0 and not recorded before, got {step}.")
-        self._counting.take()
-        self._collect(wait=False)
-        planned = Planned(self._name, step, self._model, names=self._names)
-        listing = list_matrices(planned, fused=self._fused)
-        if listing.error is not None:
-            raise listing.error
-        if not self.steps:
-            check_names_used(self._names, [listing])
-            warn_unmerged([listing], stacklevel=3)
-        if not listing.tensors:
-            raise nothing_found([listing])
-        self._results.begin(listing, rescan=True)
-        structure = self._results.structure
-        begun = list(begin_counting(listing, self._counting, structure=structure, still=False))
+        step = whole_step(step)
+        self._check_open(step)
+        if self._ranks.left_to_the_first:
+            return
+        self._tell()
+        self._meet(step)
+        self._go_on_with_forces(step)
+        begun = self._begin(self._model.listing(step), step)
+        if step in self._course:
+            self._see_again(step, begun)
+            return
+        if self._course.passes_by(step):
+            self._branch_off()
+        self._take(step, begun)
+
+    def resume(self, step: int) -> None:
+        """Say that the training goes on from a step, such as that of a checkpoint it loaded.
+
+        What was recorded after it stays where it is as long as the training shows the same weights
+        again. From the first record on that differs it becomes a model of its own, ``name~1``.
+
+        Parameters
+        ----------
+        step : int
+            The training step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the step is no integer of at least 0.
+        """
+        self._course.at = whole_step(step)
         if self._forces is not None:
-            sums = self._forces.at(step)
-            for item in begun:
-                item.forces = sums.get(
-                    (item.tensor.role.layer, item.tensor.role.component, item.expert)
-                )
-        self._waiting += begun
-        self._counting.launch()
-        for problem in dict.fromkeys(item.problem for item in begun if item.problem):
-            warnings.warn(printable(problem), stacklevel=2)
-        self.steps.append(step)
-        if not all(item.pending is None or item.was_read for item in begun):
-            self._collect()
+            self._continue_forces(self._course.at)
+
+    def latest(self) -> dict[str, float]:
+        """Sum up the newest record that is fitted, as a tracker of experiments takes it.
+
+        Returns
+        -------
+        dict of str to float
+            ``weibull/step``; of each component ``weibull/k/q_proj``, ``weibull/lam/q_proj`` and
+            ``weibull/drift/q_proj``, medians over the layers, the last in percent of the k of
+            Gaussian weights; and ``weibull/errors``, how many errors `weibnb.check` finds in it.
+            Empty before the first record.
+        """
+        self._tell()
+        return dict(self._keeper.latest)
 
     def fits(self) -> xr.Dataset:
         """Give the fits of what was recorded until now.
@@ -203,18 +266,24 @@ class Recorder:
         ValueError
             If nothing was recorded.
         """
-        if not self.steps:
+        if not self._course.steps:
             raise ValueError("Nothing was recorded: call .record(step) while the model trains.")
-        self._collect()
-        return self._results.fits(lambda key: key[0] == escape(self._name))
+        self._finish()
+        self._keeper.tell_missing()
+        name = escape(self._name)
+        return self._results.fits(lambda key: key[0] == name or is_branch(key[0], of=name))
 
     def close(self) -> None:
-        """Let go of threads and of memory on devices; what was recorded stays."""
-        self._collect()
-        if self._forces is not None:
-            self._forces.close()
-        self._counting.close()
-        self._results.close()
+        """Write what is still to be written, and let go of threads and of memory on devices."""
+        if os.getpid() != self._process:
+            return
+        with ExitStack() as closing:
+            closing.callback(self._results.close)
+            closing.callback(self._counting.close)
+            if self._forces is not None:
+                closing.callback(self._forces.close)
+            closing.callback(self._keeper.close)
+            self._collect()
 
     def __enter__(self) -> Self:
         return self
@@ -223,34 +292,141 @@ class Recorder:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Recorder of {self._name}: {len(self.steps)} steps>"
+        return f"<Recorder of {self._name}: {counted(len(self._course.steps), 'step')}>"
+
+    def _begin(self, listing: Listing, step: int) -> InFlight:
+        """Begin to count; on threads also wait until every weight was read."""
+        structure = self._results.structure
+        begun = list(begin_counting(listing, self._counting, structure=structure, still=False))
+        if self._forces is not None:
+            sums = self._forces.at(step)
+            for item in begun:
+                role = item.tensor.role
+                item.forces = sums.get((role.layer, role.component, item.expert))
+        self._counting.launch()
+        for problem in dict.fromkeys(item.problem for item in begun if item.problem):
+            warnings.warn(printable(problem), stacklevel=3)
+        record = InFlight(listing, begun)
+        record.go_on(self._results, wait=record.must_not_wait)
+        return record
+
+    def _see_again(self, step: int, again: InFlight) -> None:
+        """Compare what is counted with the record of the same step."""
+        self._finish()
+        again.go_on(self._results, wait=True)
+        if self._ranks.agree(self._ranks.is_first and self._is_known(again)):
+            self._course.at = step
+            return
+        if not self._course.goes_back_to(step):
+            raise ValueError(
+                f"`step` must not be recorded yet with other weights, got {step}. If the training "
+                "goes on from an earlier step, say so: recorder.resume(step of its checkpoint)."
+            )
+        self._branch_off()
+        self._take(step, again)
+
+    def _is_known(self, again: InFlight) -> bool:
+        """Whether the record of this step is of the same weights."""
+        columns = self._results.fit(again.here, again.columns(self._results))
+        return self._results.holds(again.listing, columns)
+
+    def _take(self, step: int, record: InFlight) -> None:
+        """Hand a record over to be fitted, now or when a device has counted it."""
+        self._in_flight.append(record)
+        self._course.add(step)
+        self._collect(wait=False)
+
+    def _branch_off(self) -> None:
+        """Give the records that the training left behind to a model of their own."""
+        self._finish()
+        after = self._course.at or 0
+        gone = self._course.leave_behind()
+        name = self._results.branch_off(self._name, after)
+        warnings.warn(
+            f"The training went back to step {after}. Of its course before, "
+            f"{counted(len(gone), 'record')} (step {gone[0]} to {gone[-1]}) are kept as {name!r}.",
+            stacklevel=3,
+        )
 
     def _collect(self, *, wait: bool = True) -> None:
         """Take over the counts of what was recorded; without `wait` those that are known."""
-        items, self._waiting = self._waiting, []
-        for item in items:
-            if wait or item.ready:
-                self._results.add(item.finish(in_place=self._results.in_place))
-            else:
-                self._waiting.append(item)
-        self._results.flush(wait=wait)
+        for record in self._in_flight:
+            record.go_on(self._results, wait=wait)
+        while self._in_flight and self._in_flight[0].is_done(wait=wait):
+            with held():
+                record = self._in_flight.popleft()
+                self._keeper.keep(record.listing, record.here, record.columns(self._results))
+
+    def _finish(self) -> None:
+        """Wait until everything that was recorded is kept."""
+        self._collect()
+        self._keeper.finish()
+
+    def _tell(self) -> None:
+        """Say what the other thread has to say, and hand it what devices have counted."""
+        if os.getpid() != self._process:
+            return
+        self._keeper.tell()
+        if self._in_flight:
+            self._counting.take()
+            self._collect(wait=False)
+
+    def _check_open(self, step: int) -> None:
+        """Raise if nothing can be recorded any more, or not in this process."""
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"`record` must be called in the process that made the recorder, "
+                f"{self._process}, got step {step} in {os.getpid()}, which was forked from it."
+            )
+        if self._keeper.closed:
+            raise ValueError(f"`record` must come before `close`, got step {step} after it.")
+
+    def _meet(self, step: int) -> None:
+        """Wait for the processes that count other parts of the model; go by what the first has."""
+        if not self._ranks.together:
+            return
+        self._ranks.meet(step)
+        known, at = self._ranks.agree((self._course.steps, self._course.at))
+        if not self._has_met:
+            self._course.steps, self._has_met = known, True
+        self._course.at = at
+
+    def _go_on_with_forces(self, step: int) -> None:
+        """Continue the forces of a store, at the first record of a training that went on."""
+        if self._forces is not None and self._course.at is None and self._course.steps:
+            self._continue_forces(step, from_start=step not in self._course)
+
+    def _continue_forces(self, step: int, *, from_start: bool = False) -> None:
+        """Continue the forces of the last record until a step."""
+        self._finish()
+        last = self._course.last(step)
+        if self._forces is not None and last is not None and self._ranks.is_first:
+            recorded = self._results.forces_of(self._name, last)
+            self._forces.go_on(recorded, last, from_start=from_start)
+
+    def _stored_steps(self) -> list[int]:
+        """Give the steps of this model that the store holds, but for one that was cut short."""
+        store = self._results.store
+        if store is None:
+            return []
+        steps = recorded_steps(store.path, self._name)
+        if steps:
+            last = self._results.read(self._name, steps[-1])
+            if bool((last["status"] == "pending").any()):
+                forget(store.path, self._name, steps.pop())
+                return self._stored_steps()
+            self._model.check_is_in(last)
+            self._keeper.go_on_from(last)
+        return steps
 
 
 def _forces(
     optimizer: torch.optim.Optimizer | None, model: torch.nn.Module, fused: Fused
-) -> Forces:
+) -> RunningForces:
     """Begin to sum the forces of an optimiser."""
     if optimizer is None:
         raise ValueError("`optimizer` must be given for forces: Recorder(model, optimizer=...).")
     from weibnb.scanning.force_hooks import Forces
+    from weibnb.scanning.running_forces import RunningForces
 
-    return Forces(optimizer, model, fused=fused)
-
-
-def _is_first_process() -> bool:
-    """Whether this is the one process of a distributed training that writes; all have the fits."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.distributed.is_available():
-        return True
-    distributed = torch.distributed
-    return not distributed.is_initialized() or distributed.get_rank() == 0
+    return RunningForces(Forces(optimizer, model, fused=fused))

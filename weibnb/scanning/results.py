@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from weibnb.fits.build import estimate, pending
 from weibnb.fits.layout import lay_out
 from weibnb.fits.on_device import FitsOnDevice, MatrixOnDevice
-from weibnb.fits.schema import FIELDS, FORCES, escape
+from weibnb.fits.runs import branch_name, branch_off
+from weibnb.fits.schema import FIELDS, FORCES, NO_EXPERT, escape
 from weibnb.fits.store import Store
 from weibnb.fits.store_reading import open_store
 from weibnb.fitting.backends import backend_name
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from weibnb.fitting.weibull import Estimator
     from weibnb.scanning.matrices import Cell, Listing
 
+    Columns = dict[str, NDArray[Any]]
     Key = tuple[str, int]
 
 # Seconds of counting after which what was counted is fitted and kept, and matrices that are
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 _BATCH_SECONDS, _BATCH_MATRICES = 0.4, 4096
 # Bytes of rows and columns of matrices that wait to be fitted.
 _BATCH_BYTES = 1 << 26
+#: Variables that tell whether two records are of the same weights.
+SAME = ("rows", "cols", "n", "nonfinite", "zero_fraction", "max_abs", "rms", "mean_abs")
 
 
 class Results:
@@ -51,6 +56,8 @@ class Results:
         Where they are kept beyond the end of the process.
     done : int
         How many matrices are counted, those that a store held already included.
+    trim, estimator
+        As they were given.
 
     Parameters
     ----------
@@ -83,7 +90,7 @@ class Results:
         ask: bool = True,
         forces: bool = False,
     ) -> None:
-        self._trim, self._estimator = trim, estimator
+        self.trim, self.estimator = trim, estimator
         self._experts: Literal["median", "each"] = experts
         self._keep_counts = keep_counts
         self._workers = check_workers(workers)
@@ -109,7 +116,7 @@ class Results:
         self._cells: dict[Key, set[Cell]] = {}
         self._listings: dict[Key, Listing] = {}
         self._open: dict[Key, set[Cell]] = {}
-        self._columns: list[dict[str, NDArray[Any]]] = []
+        self._columns: list[Columns] = []
         self._batch: list[Matrix | MatrixOnDevice] = []
         self._in_fitting: list[FitsOnDevice] = []
         self._bytes = 0
@@ -183,12 +190,12 @@ class Results:
             there = [matrix for matrix in batch if isinstance(matrix, MatrixOnDevice)]
             here = [matrix for matrix in batch if not isinstance(matrix, MatrixOnDevice)]
             if there:
-                self._in_fitting.append(self._fit_in_place(there))
+                self._in_fitting.append(self.begin_fits(there))
             if here:
                 self._keep(here, self._fit(here))
             while self._in_fitting and (wait or self._in_fitting[0].done):
                 fits = self._in_fitting.pop(0)
-                self._keep(fits.matrices, self._chosen(fits.columns()))
+                self._keep(fits.matrices, self.fitted(fits))
             self._flushed = time.monotonic()
 
     def fits(self, wanted: Callable[[Key], bool]) -> xr.Dataset:
@@ -208,6 +215,83 @@ class Results:
             about |= {"names": self._names} if self._names else {}
             return self._in_memory().assign_attrs(about)
 
+    def fit(self, batch: Sequence[Matrix], there: Columns | None = None) -> Columns:
+        """Fit what was counted on the host, and put it behind what was fitted on devices.
+
+        On this thread alone: it is called beside a training, which has the others.
+        """
+        parts = [] if there is None else [there]
+        parts += [self._fit(batch, workers=1)] if batch or not parts else []
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def fitted(self, fits: FitsOnDevice) -> Columns:
+        """Wait for fits on devices."""
+        return self._chosen(fits.columns())
+
+    def keep(self, listing: Listing, columns: Columns) -> None:
+        """Keep a checkpoint as a whole, in the place of one of the same step."""
+        source = listing.source
+        if self.store is not None:
+            self.store.begin(source, listing.matrices(), rescan=True)
+            self.store.add(columns)
+        else:
+            self._columns.append(columns)
+        self._sources[source.model, source.step] = source
+
+    def holds(self, listing: Listing, columns: Columns) -> bool:
+        """Whether what is kept of a checkpoint was fitted to the same weights."""
+        source = listing.source
+        kept, again = self.read(source.model, source.step), self.lay_out(source, columns)
+        return all(kept[dim].equals(again[dim]) for dim in ("layer", "component")) and all(
+            np.allclose(kept[name], again[name], rtol=1e-9, atol=0.0, equal_nan=True)
+            for name in SAME
+        )
+
+    def read(self, model: str, step: int, *, experts: bool = False) -> xr.Dataset:
+        """Give the fits of one checkpoint that is kept, of each of its experts if wanted."""
+        how: Literal["median", "each"] = "each" if experts else self._experts
+        if self.store is not None:
+            wanted = (escape(model), step).__eq__
+            return open_store(self.store.path, wanted=wanted, experts=how)
+        own = [part for part in self._columns if (model, step) in _keys(part)]
+        return self._laid_out(self._sources[model, step], own[-1], how)
+
+    def forces_of(self, model: str, step: int) -> dict[Cell, NDArray[np.float64]]:
+        """Give `FORCES` of the matrices of a checkpoint that is kept, where they are known."""
+        fits = self.read(model, step, experts=True)
+        if FORCES[0] not in fits:
+            return {}
+        if "expert" not in fits.dims:
+            fits = fits.expand_dims(expert=[NO_EXPERT])
+        dims = ("layer", "component", "expert")
+        fits = fits[list(FORCES)].isel(model=0, step=0).transpose(*dims)
+        values = np.stack([fits[name].values for name in FORCES], axis=-1)
+        labels = [fits[dim].values.tolist() for dim in dims]
+        return {
+            (labels[0][i], labels[1][j], labels[2][at]): values[i, j, at]
+            for i, j, at in np.argwhere(np.isfinite(values).all(axis=-1)).tolist()
+        }
+
+    def lay_out(self, source: Source, columns: Columns) -> xr.Dataset:
+        """Lay out one checkpoint; step 0 is a start, where zeros are no fault."""
+        if source.step == 0:
+            source = replace(source, path="step0")
+        return self._laid_out(source, columns, self._experts)
+
+    def branch_off(self, model: str, after: int) -> str:
+        """Give the checkpoints of a model after a step to a model of their own; tell its name."""
+        if self.store is not None:
+            return branch_off(self.store.path, model, after)
+        name = branch_name(model, {model for model, _ in self._sources})
+        for key in [key for key in self._sources if key[0] == model and key[1] > after]:
+            self._sources[name, key[1]] = replace(self._sources.pop(key), model=name)
+        for columns in self._columns:
+            gone = (columns["model"] == model) & (columns["step"] > after)
+            columns["model"] = np.where(gone, name, columns["model"])
+        return name
+
     def _in_memory(self) -> xr.Dataset:
         """Lay out what was fitted, and what is open of the checkpoints that were reached."""
         reached = {key for columns in self._columns for key in _keys(columns)}
@@ -222,33 +306,40 @@ class Results:
         return lay_out(
             {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
             [s for key, s in self._sources.items() if key not in untouched],
-            trim=self._trim,
-            estimator=self._estimator,
+            trim=self.trim,
+            estimator=self.estimator,
             experts=self._experts,
         )
 
-    def _fit(self, batch: Sequence[Matrix], *, counted: bool = True) -> dict[str, NDArray[Any]]:
+    def _laid_out(
+        self, source: Source, columns: Columns, experts: Literal["median", "each"]
+    ) -> xr.Dataset:
+        return lay_out(columns, [source], trim=self.trim, estimator=self.estimator, experts=experts)
+
+    def _fit(
+        self, batch: Sequence[Matrix], *, counted: bool = True, workers: int | None = None
+    ) -> Columns:
         how = estimate if counted else pending
         columns = how(
             batch,
-            trim=self._trim,
-            estimator=self._estimator,
-            workers=self._workers,
+            trim=self.trim,
+            estimator=self.estimator,
+            workers=workers or self._workers,
             fitted_on=self._fitted_on,
         )
         return self._chosen(columns)
 
-    def _fit_in_place(self, batch: Sequence[MatrixOnDevice]) -> FitsOnDevice:
-        """Begin to fit what was counted on devices."""
+    def begin_fits(self, batch: Sequence[MatrixOnDevice]) -> FitsOnDevice:
+        """Begin to fit what was counted on devices; `fitted` gives the columns."""
         return FitsOnDevice(
             batch,
-            trim=self._trim,
-            estimator=self._estimator,
+            trim=self.trim,
+            estimator=self.estimator,
             keep_counts=self._keep_counts,
             ask=self._ask,
         )
 
-    def _chosen(self, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def _chosen(self, columns: Columns) -> Columns:
         """Drop the columns that were not asked for."""
         for name in () if self._fields else FIELDS:
             del columns[name]
@@ -258,7 +349,7 @@ class Results:
             del columns["counts"]
         return columns
 
-    def _keep(self, batch: Sequence[Matrix], columns: dict[str, NDArray[Any]]) -> None:
+    def _keep(self, batch: Sequence[Matrix], columns: Columns) -> None:
         if self.store is not None:
             self.store.add(columns)
             return
@@ -275,6 +366,6 @@ def _cell(matrix: Matrix) -> Cell:
     return matrix.layer, matrix.component, matrix.expert
 
 
-def _keys(columns: dict[str, NDArray[Any]]) -> set[Key]:
+def _keys(columns: Columns) -> set[Key]:
     """(model, step) of the rows of columns."""
     return set(zip(columns["model"].tolist(), columns["step"].tolist(), strict=True))
