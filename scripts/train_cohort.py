@@ -8,6 +8,7 @@ layout are Llama's, which transformers' ``LlamaForCausalLM`` loads as they are.
     python scripts/train_cohort.py cohort     # the grid of small runs, then their packaged fits
     python scripts/train_cohort.py cohort --large --device cuda --jobs 1
     python scripts/train_cohort.py pack       # the fits alone, of the runs that are complete
+    python scripts/train_cohort.py record     # one run of it again, recorded at 60 steps
 
 A run that was cut short goes on from its last saved state, and one that is complete is left out.
 On a CPU, equal settings, corpus, torch version and kind of processor give equal weights, on one
@@ -41,6 +42,8 @@ VOCAB, NORM_EPS, ROPE_THETA, INIT_STD = 256, 1e-5, 10_000.0, 0.02
 HELD_OUT_EVERY = 20  # of the sorted files, the 1st, the 21st, ... are held out
 EVALUATION_WINDOWS, EVALUATION_BATCH = 512, 16
 SAVE_EVERY = 500  # steps between two saved states
+RECORDS = 60  # steps of the run that is recorded while it trains
+HELD_OUT = "Loss on windows of held-out files"
 # Parts of the standard library that differ between machines or that distributions leave out.
 LEFT_OUT = {
     *("site-packages", "dist-packages", "test", "tests", "distutils", "ensurepip", "idlelib"),
@@ -338,7 +341,7 @@ class Trainer:
     def __init__(self, run: Run, work: Path | None, device: str) -> None:
         self.run, self.work, self.device = run, work, device
         drawn = initial_weights(run)
-        self.weights = {name: w.to(device).requires_grad_() for name, w in drawn.items()}
+        self.weights: Weights = {n: torch.nn.Parameter(w.to(device)) for n, w in drawn.items()}
         matrices = [w for w in self.weights.values() if w.ndim == 2]
         vectors = [w for w in self.weights.values() if w.ndim == 1]
         self.optimizer = torch.optim.AdamW(
@@ -474,6 +477,75 @@ def train_cohort(names: list[str], out: Path, work: Path, jobs: int, device: str
             print(f"{done.result()} is complete", flush=True)
 
 
+def as_module(weights: Weights) -> torch.nn.Module:
+    """Hang weights into a module by their names, for what takes modules."""
+    root = torch.nn.Module()
+    for name, weight in weights.items():
+        *path, leaf = name.split(".")
+        place = root
+        for part in path:
+            if part not in dict(place.named_children()):
+                place.add_module(part, torch.nn.Module())
+            place = place.get_submodule(part)
+        setattr(place, leaf, weight)  # a Parameter: it is registered
+    return root
+
+
+def recorded_steps(run: Run) -> list[int]:
+    """Return the steps of a dense record: those of the checkpoints, and a logarithmic grid."""
+    for points in range(RECORDS, run.steps):
+        ratio = run.steps ** (1 / (points - 1))
+        steps = {round(ratio**i) for i in range(points)} | set(run.checkpoints())
+        if len(steps) >= RECORDS:
+            return sorted(steps)
+    return list(range(run.steps + 1))
+
+
+def train_recorded(name: str, target: Path) -> None:
+    """Train one run of the grid once more, and write what a recorder saw, without the counts."""
+    import weibnb as wb
+
+    run, corpus = GRID[name], read_corpus()
+    trainer, steps, losses = Trainer(run, None, "cpu"), recorded_steps(run), []
+    model = as_module(trainer.weights)
+    optimizer = trainer.optimizer
+    with wb.Recorder(
+        model, name=name, device="cpu", optimizer=optimizer, forces=True, keep_counts=False
+    ) as recorder:
+        while True:
+            if trainer.step in steps:
+                recorder.record(trainer.step)
+                losses.append(round(evaluate(trainer.weights, corpus.held_out, run), 4))
+                print(f"step {trainer.step}/{run.steps}  held-out loss {losses[-1]}", flush=True)
+            if trainer.step == run.steps:
+                break
+            trainer.advance(corpus)
+        fits = recorder.fits()
+    described = {"long_name": HELD_OUT, "units": "nats per byte"}
+    fits["eval_loss"] = (("model", "step"), [losses], described)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    wb.save_fits(fits.assign_coords(settings_of([name])), target)
+    print(f"{target}: {len(steps)} steps, {target.stat().st_size:,} bytes")
+
+
+def settings_of(names: list[str]) -> dict[str, tuple[str, list[Any], dict[str, str]]]:
+    """Return the settings of runs of the grid, as coords of their fits."""
+    return {
+        label: ("model", [getattr(GRID[name], field) for name in names], {"long_name": words})
+        for label, field, words in (
+            ("learning_rate", "lr", "Peak learning rate η"),
+            ("weight_decay", "wd", "Weight decay, of matrices only"),
+            ("steps", "steps", "Optimiser steps of the whole run"),
+            ("batch", "batch", "Windows in a step"),
+            ("context", "context", "Bytes in a window"),
+            ("attention", "storage", "Queries, keys and values: separate, gqa or fused"),
+            ("mlp", "mlp", "Feed-forward: gated (SiLU) or gelu"),
+            ("init", "init", "Distribution of the first weights, standard deviation 0.02"),
+            ("seed", "seed", "Seed of first weights and batches"),
+        )
+    }
+
+
 def pack(names: list[str], out: Path, target: Path) -> None:
     """Scan the checkpoints of all complete runs and write their fits, settings and losses."""
     import weibnb as wb
@@ -488,27 +560,13 @@ def pack(names: list[str], out: Path, target: Path) -> None:
     }
     for variable, key, words in (
         ("train_loss", "loss", "Loss on windows of the training text"),
-        ("eval_loss", "eval_loss", "Loss on windows of held-out files"),
+        ("eval_loss", "eval_loss", HELD_OUT),
     ):
         known = [{e["step"]: e[key] for e in states[name]["log_history"]} for name in kept]
         table = [[losses.get(int(s), math.nan) for s in fits["step"].values] for losses in known]
         described = {"long_name": words, "units": "nats per byte"}
         fits[variable] = (("model", "step"), table, described)
-    settings: dict[str, tuple[str, list[Any], dict[str, str]]] = {
-        label: ("model", [getattr(GRID[name], field) for name in kept], {"long_name": words})
-        for label, field, words in (
-            ("learning_rate", "lr", "Peak learning rate η"),
-            ("weight_decay", "wd", "Weight decay, of matrices only"),
-            ("steps", "steps", "Optimiser steps of the whole run"),
-            ("batch", "batch", "Windows in a step"),
-            ("context", "context", "Bytes in a window"),
-            ("attention", "storage", "Queries, keys and values: separate, gqa or fused"),
-            ("mlp", "mlp", "Feed-forward: gated (SiLU) or gelu"),
-            ("init", "init", "Distribution of the first weights, standard deviation 0.02"),
-            ("seed", "seed", "Seed of first weights and batches"),
-        )
-    }
-    fits = fits.assign_coords(settings)
+    fits = fits.assign_coords(settings_of(kept))
     here = f"{out.resolve()}/"  # of the checkpoints, which are not shipped
     fits["source"] = fits["source"].copy(
         data=[[str(path).removeprefix(here) for path in row] for row in fits["source"].values]
@@ -544,7 +602,14 @@ def main() -> None:
     cohort.add_argument("--work", type=Path, help="saved states and logs (default: under --out)")
     cohort.add_argument("--jobs", type=int, default=2)
     cohort.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    recording = commands.add_parser("record", help="train a run again, recorded as it goes")
+    recording.add_argument("--run", default="lr0.004-wd0.5", choices=sorted(SMALL))
+    recording.add_argument("--fits", type=Path, default=DATA / "cohort" / "stdlib-recorded.nc")
     given = parser.parse_args()
+    if given.command == "record":
+        torch.set_num_threads(1)
+        train_recorded(given.run, given.fits)
+        return
     if given.command == "demo":
         torch.set_num_threads(given.threads)
         train(GRID["demo"], given.out, given.work)
