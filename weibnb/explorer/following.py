@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Newer = Callable[[], xr.Dataset | None]
 
 _EVERY = 0.5  # seconds between two looks
-_SHARE = 3  # how many times as long as an update took it rests: the training needs the processor
+_SHARE = 3  # how many times the processor time of a look it rests: the training needs it
 
 
 class Follower:
@@ -66,10 +66,10 @@ class Follower:
     def _run(self, stop: threading.Event) -> None:
         rest = 0.0
         while not stop.wait(rest):
-            begun = time.monotonic()
+            begun = time.thread_time()
             with self._looking:
                 self._look(stop)
-            rest = max(_EVERY, _SHARE * (time.monotonic() - begun))
+            rest = max(_EVERY, _SHARE * (time.thread_time() - begun))
 
     def _look(self, stop: threading.Event) -> None:
         """Hand on what is new; whatever goes wrong is told, and tried again."""

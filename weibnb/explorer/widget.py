@@ -359,7 +359,8 @@ class Explorer(anywidget.AnyWidget):
                     setattr(self, name, value)
             finally:
                 self._changing = False
-            self._charts, self._shown, self._findings = {}, (), ""
+            self._charts, self._shown = {}, ()
+            self._findings, self._looked_far = "", False
             self._refresh()
 
     def _tell(self, problem: str) -> None:
@@ -397,11 +398,7 @@ class Explorer(anywidget.AnyWidget):
         for slot in get_args(Slot):
             setattr(self, f"_{slot}", self._charts[slot].text if slot in self._charts else "")
         self._rows = "" if empty else content.table_rows(self._listed(chosen), chosen)
-        opened = self.panel == "findings"
-        few = len(self._cells.places) <= _CHECKED_AT_ONCE
-        if (opened and not self._looked_far) or (few and not self._findings):
-            self._findings = content.findings(self._parts.whole, at_once=not opened)
-            self._looked_far = opened
+        self._check_fits()
         summary, models = self._summary(), self.filters.get("model")
         self._words = json.dumps({
             "count": summary,
@@ -413,6 +410,19 @@ class Explorer(anywidget.AnyWidget):
             "chosen": content.labels_of(chosen),
             "counts": self._cells.counts(masks),
         })  # fmt: skip
+
+    def _check_fits(self) -> None:
+        """List what is found: of many matrices where its panel is open, of a run the last step."""
+        number, opened = len(self._cells.places), self.panel == "findings"
+        if not number or (self._findings and (self._looked_far or not opened)):
+            return
+        fits = self._parts.whole
+        if number > _CHECKED_AT_ONCE and self.follow:
+            fits = fits.isel(step=[-1])
+        elif number > _CHECKED_AT_ONCE and not opened:
+            return
+        self._findings = content.findings(fits, at_once=not opened)
+        self._looked_far = opened
 
     def _chosen(self, kept: Any) -> list[Cell]:
         """Return the selected cells that the filters leave, or else the first fitted one.

@@ -122,6 +122,24 @@ def changes(path: Path) -> int:
         raise FitsError(path, f"it counts its changes as {found[0]!r}", "about") from err
 
 
+def checkpoints(path: Path) -> dict[int, Key]:
+    """Give the (model, step) of every checkpoint of a store by its number.
+
+    One that is scanned or recorded anew gets a new number. There is nothing in a store that is
+    only being made.
+
+    Raises
+    ------
+    FitsError, OSError
+        As `changes`.
+    """
+    with failures(path), closing(_open(path)) as connection:
+        if not store_version(connection, path):
+            return {}
+        rows = connection.execute("SELECT id, model, step FROM checkpoint ORDER BY id")
+        return {number: (model, step) for number, model, step in rows}
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     """Open a store for reading; one of an older weibnb is read from a migrated copy in memory."""
     connection = _open(path)
