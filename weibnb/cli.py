@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         _describe_check,
         _describe_diff,
         _describe_quantisation,
+        _describe_watch,
         _describe_show,
         _describe_report,
         _describe_demo,
@@ -416,6 +417,20 @@ def _quantisation(options: argparse.Namespace) -> int:
     with _warnings_told():
         _say(run_quantisation(options))
     return 0
+
+
+def _describe_watch(add: AddCommand) -> None:
+    from weibnb.cli_watch import describe_watch
+
+    watch = describe_watch(add, _path)
+    watch.formatter_class = argparse.RawDescriptionHelpFormatter
+    watch.set_defaults(run=_watch)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from weibnb.cli_watch import run_watch
+
+    return run_watch(options, _say, _tell)
 
 
 def _describe_show(add: AddCommand) -> None:

@@ -1,21 +1,26 @@
-"""Fits, or anything that can be scanned, opened in the explorer."""
+"""Fits, a run that is going on, or anything that can be scanned, opened in the explorer."""
 
 from __future__ import annotations
 
 import os
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from weibnb.explorer.widget import Explorer
+from weibnb.fits.store_schema import STORE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from weibnb.charts.layers import MapValue
     from weibnb.explorer.filters import Cell
+    from weibnb.explorer.following import Newer
     from weibnb.fitting.weibull import Estimator
+    from weibnb.scanning.recorder import Recorder
 
 
 def explore(
@@ -35,11 +40,12 @@ def explore(
 
     Parameters
     ----------
-    fits : xarray.Dataset, path, torch.nn.Module or Mapping
-        Fits; a ``.nc`` file of fits, which is opened; or a source of weights, which is scanned
-        with a progress bar, see `weibnb.scan`. To set how it is scanned, or to keep the fits,
-        call `weibnb.scan` and give its Dataset. Fits without counts have no Weibull plot and no
-        trim.
+    fits : xarray.Dataset, path, Recorder, torch.nn.Module or Mapping
+        Fits; a ``.nc`` file of fits, which is opened; a store (``.db``) or a `Recorder`, which is
+        followed: what comes to it is shown within two seconds, see Notes; or a source of weights,
+        which is scanned with a progress bar, see `weibnb.scan`. To set how it is scanned, or to
+        keep the fits, call `weibnb.scan` and give its Dataset. Fits without counts have no
+        Weibull plot and no trim.
     source : path, torch.nn.Module or Mapping, optional
         What fits were scanned from, to be read again where the Weibull panel is asked why k is
         low. By default `fits`, if that is a source of weights itself.
@@ -79,6 +85,15 @@ def explore(
     TypeError, ValueError
         If there is nothing to open or to scan, or an argument is not valid.
 
+    Notes
+    -----
+    A store may be written by another process, and need not be there yet. A thread looks twice a
+    second for something new, and reads that alone; it keeps no file open, so that a training never
+    waits for it. What you chose stays; the step goes on to the newest while it stands at the last.
+    The page says why a store cannot be read, and it is tried again. ``explorer.follow = False``,
+    ``explorer.close()`` and the end of the kernel end it. Of a `Recorder` in the same kernel new
+    steps are shown while the cell that trains runs; Jupyter hands clicks over when it has ended.
+
     Examples
     --------
     >>> from weibnb.diagnostics.cohorts import reference_cohort
@@ -93,11 +108,13 @@ def explore(
         "trim": trim,
         "estimator": estimator,
     }
-    state = {name: word for name, word in given.items() if word is not None}
-    dataset, scanned = _fits_of(fits)
+    state: dict[str, Any] = {name: word for name, word in given.items() if word is not None}
+    opened = _open(fits)
     return Explorer(
-        dataset,
-        reader=_reader(fits if scanned and source is None else source),
+        opened.fits,
+        reader=_reader(fits if opened.scanned and source is None else source),
+        newer=opened.newer,
+        followed=opened.followed,
         panel=panel,
         value=value,
         selected=list(selected),
@@ -118,14 +135,63 @@ def _reader(source: Any) -> Callable[[xr.Dataset], xr.Dataset] | None:
     return read
 
 
-def _fits_of(fits: Any) -> tuple[xr.Dataset, bool]:
-    """Take fits as they are, open a file of them, scan anything else; say if it was scanned."""
-    if isinstance(fits, xr.Dataset):
-        return fits, False
-    if isinstance(fits, str | os.PathLike) and Path(fits).suffix == ".nc":
-        from weibnb.fits.files import open_fits
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """Fits, and where newer ones come from."""
 
-        return open_fits(fits), False
+    fits: xr.Dataset
+    scanned: bool = False
+    newer: Newer | None = None
+    followed: str = ""
+
+
+def _open(fits: Any) -> _Opened:
+    """Take fits as they are, open a file of them, follow a run, scan anything else."""
+    if isinstance(fits, xr.Dataset):
+        return _Opened(fits)
+    if _is_recorder(fits):
+        return _follow_recorder(fits)
+    if isinstance(fits, str | os.PathLike):
+        path = Path(fits)
+        if path.suffix.lower() in STORE_SUFFIXES:
+            return _follow_store(path)
+        if path.suffix == ".nc":
+            from weibnb.fits.files import open_fits
+
+            return _Opened(open_fits(path))
     from weibnb.scanning.scan import scan
 
-    return scan(fits), True
+    return _Opened(scan(fits), scanned=True)
+
+
+def _follow_store(path: Path) -> _Opened:
+    """Open a store, and follow what is written to it; it need not be there yet."""
+    from weibnb.fits.following import FollowedStore
+
+    store = FollowedStore(path)
+    if path.exists():
+        store.newer()
+    return _Opened(store.fits, newer=store.newer, followed=path.name)
+
+
+def _is_recorder(source: Any) -> bool:
+    """Whether this is a `Recorder`, whose module brings torch."""
+    module = sys.modules.get("weibnb.scanning.recorder")
+    return module is not None and isinstance(source, module.Recorder)
+
+
+def _follow_recorder(recorder: Recorder) -> _Opened:
+    """Take what a recorder has, and follow what it records."""
+    from weibnb.fits.following import no_fits
+
+    seen: list[int] = []
+
+    def newer() -> xr.Dataset | None:
+        steps = list(recorder.steps)
+        if steps == seen:
+            return None
+        fits = recorder.fits()
+        seen[:] = steps
+        return fits
+
+    return _Opened(newer() or no_fits(), newer=newer, followed="the recorder")

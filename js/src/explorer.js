@@ -8,6 +8,7 @@ import { buildChart, pickedMarks } from "./chart.js";
 import { followTheme, make } from "./dom.js";
 import { buildFindings } from "./findings.js";
 import { buildFilters } from "./filters.js";
+import { buildFollowing } from "./following.js";
 import { arrowKeys, brush } from "./gestures.js";
 import { buildCode, buildFiles, buildTabs } from "./header.js";
 import { buildOptions } from "./options.js";
@@ -29,15 +30,46 @@ const NARROW = 760; // px below which the filters are folded, as in the style sh
 const OUTLINED = { overview: "rect", findings: "rect", classes: "symbol", trajectories: "symbol" };
 let numbered = 0;
 
-/** @param {{ model: Model, el: HTMLElement }} widget */
+/**
+ * Show the explorer, and show it anew where the controls themselves have changed: newer fits may
+ * bring a model, a layer or a status that was not there before.
+ * @param {{ model: Model, el: HTMLElement }} widget
+ */
 async function render({ model, el }) {
+  let shown = show(model, el);
+  const again = () => {
+    shown.stop();
+    shown.root.remove();
+    shown = show(model, el);
+  };
+  model.on("change:_controls", again);
+  countPages(model, 1);
+  await shown.drawn;
+  return () => {
+    model.off("change:_controls", again);
+    shown.stop();
+    countPages(model, -1);
+  };
+}
+
+/**
+ * Tell how many pages show it: without any, it need not follow what a training writes.
+ * @param {Model} model
+ * @param {number} more
+ */
+function countPages(model, more) {
+  if (model.comm_live === false) return;
+  model.set("_pages", Math.max(model.get("_pages"), 0) + more);
+  model.save_changes();
+}
+
+/**
+ * @param {Model} model
+ * @param {HTMLElement} el
+ */
+function show(model, el) {
   const root = make("section", { class: "wb" });
-  const line = talk(model, (state) => {
-    root.classList.toggle("wb-busy", state === "busy");
-    root.classList.toggle("wb-silent", state === "silent");
-  });
-  /** @type {Page} */
-  const page = { model, controls: JSON.parse(model.get("_controls")), ...line };
+  const page = buildPage(model, root);
   const words = () => /** @type {Words} */ (JSON.parse(model.get("_words")));
 
   /** A selection that Python has not answered yet: the next key starts from it.
@@ -82,6 +114,7 @@ async function render({ model, el }) {
       refresh();
     },
     "change:_rows": drawTable,
+    "change:_checkpoints": refresh,
     "change:_findings": () => parts.found(model.get("_findings")),
     "msg:custom": parts.receive,
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
@@ -92,9 +125,41 @@ async function render({ model, el }) {
   refresh();
   drawTable();
   parts.found(model.get("_findings"));
-  await Promise.all(SLOTS.map(draw));
+  const stop = () => {
+    for (const end of [page.stop, parts.stop, unfollow, ends]) end();
+  };
+  return { root, stop, drawn: Promise.all(SLOTS.map(draw)) };
+}
+
+/**
+ * @param {Model} model
+ * @param {HTMLElement} root
+ * @returns {Page & { stop(): void }}
+ */
+function buildPage(model, root) {
+  const line = talk(model, (state) => {
+    root.classList.toggle("wb-busy", state === "busy");
+    root.classList.toggle("wb-silent", state === "silent");
+  });
+  const controls = JSON.parse(model.get("_controls"));
+  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line };
+}
+
+/**
+ * What a trait holds as JSON, parsed once.
+ * @param {Model} model
+ * @param {string} name
+ */
+function parsed(model, name) {
+  let text = "";
+  /** @type {any} */
+  let value;
   return () => {
-    for (const end of [line.stop, parts.stop, unfollow, ends]) end();
+    if (model.get(name) !== text) {
+      text = model.get(name);
+      value = JSON.parse(text);
+    }
+    return value;
   };
 }
 
@@ -134,6 +199,7 @@ function buildParts(root, page, choose) {
   const code = buildCode(texts);
   const table = buildTable(controls, choose);
   const findings = buildFindings(page);
+  const following = buildFollowing(page);
   const charts = Object.fromEntries(SLOTS.map((name) => [name, buildChart(name, choose)]));
   const sentences = buildSentences();
   const panel = make(
@@ -151,7 +217,7 @@ function buildParts(root, page, choose) {
   root.append(
     // the picture for later stands in an output beside this one: not needed while this one lives
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
-    make("header", {}, tabs.element, files.element),
+    make("header", {}, tabs.element, following.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
     make("div", { class: "wb-body" }, filters.element, panel),
     problem,
@@ -175,8 +241,7 @@ function buildParts(root, page, choose) {
     findings.draw(text);
   };
   const stop = () => {
-    protocol.stop();
-    for (const chart of Object.values(charts)) chart.stop();
+    for (const part of [protocol, following, ...Object.values(charts)]) part.stop();
   };
   return { charts, table, found, fail, receive: files.receive, refresh, fold, stop };
 }

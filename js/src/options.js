@@ -1,6 +1,6 @@
 /** Controls of the panel that is shown: a list of choices, of checkpoints, or a checkbox. */
 
-import { choices, labelled, make } from "./dom.js";
+import { choices, fill, labelled, make } from "./dom.js";
 
 /**
  * @typedef {import("./types").Page} Page
@@ -17,7 +17,7 @@ export function buildOptions(page) {
   const groups = Object.fromEntries(
     Object.entries(controls.panels).map(([name, panel]) => [
       name,
-      panel.options.flatMap((option) => buildOption(page, option) ?? []),
+      panel.options.map((option) => buildOption(page, option)),
     ]),
   );
   let last = "";
@@ -36,9 +36,9 @@ export function buildOptions(page) {
 /**
  * @param {Page} page
  * @param {string} name of the trait
- * @returns {Part | null} null where there is nothing to choose
+ * @returns {Part}
  */
-function buildOption({ model, controls, send }, name) {
+function buildOption({ model, controls, checkpoints, send }, name) {
   const label = controls.options[name];
   const now = () => model.get(name);
   const names = controls.choices[name];
@@ -57,14 +57,33 @@ function buildOption({ model, controls, send }, name) {
     };
     return { element: labelled(label, input), update };
   }
-  const { pairs } = controls;
-  if (pairs.length < 2) return null;
-  const keys = pairs.map(([pair]) => JSON.stringify(pair));
-  /** @type {[string, string][]} */
-  const listed = pairs.map(([, text], i) => [keys[i], text]);
-  const select = choices(listed, label, (key) => send({ [name]: JSON.parse(key) }));
+  const select = choices([], label, (key) => send({ [name]: JSON.parse(key) }));
+  const element = labelled(label, select);
+  /** @type {import("./types").Checkpoints | undefined} */
+  let listed;
   const update = () => {
+    if (listed !== checkpoints()) {
+      listed = checkpoints();
+      const pairs = pairsOf(listed, controls.texts.checkpoint);
+      select.replaceChildren(...pairs.map(([value, text]) => make("option", { value }, text)));
+      element.hidden = pairs.length < 2;
+    }
     select.value = JSON.stringify(now());
   };
-  return { element: labelled(label, select), update };
+  return { element, update };
+}
+
+/**
+ * Every model at each of its steps, as JSON, and its name.
+ * @param {import("./types").Checkpoints} checkpoints
+ * @param {string} text of one
+ * @returns {[string, string][]}
+ */
+export function pairsOf({ steps, models }, text) {
+  return models.flatMap(([model, name, own]) =>
+    (own ?? steps).map((step) => /** @type {[string, string]} */ ([
+      JSON.stringify([model, step]),
+      steps.length > 1 ? fill(text, { model: name, step }) : name,
+    ])),
+  );
 }

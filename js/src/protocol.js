@@ -36,16 +36,15 @@ export const trimText = (trim) =>
 export function buildProtocol(page) {
   const box = make("div", { class: "wb-protocol" });
   const fit = buildFit(page);
-  const steps = page.controls.steps.length > 1 ? buildSteps(page) : null;
-  if (steps) box.append(steps.element);
-  box.append(fit.element);
+  const steps = buildSteps(page);
+  box.append(steps.element, fit.element);
   return {
     element: box,
     update(words) {
-      steps?.update(words);
+      steps.update(words);
       fit.update(words);
     },
-    stop: () => steps?.stop(),
+    stop: steps.stop,
   };
 }
 
@@ -54,17 +53,16 @@ export function buildProtocol(page) {
  * @returns {Part & { stop(): void }}
  */
 function buildSteps(page) {
-  const { model, controls, send } = page;
-  const { steps, texts, panels } = controls;
+  const { model, controls, checkpoints, send } = page;
+  const { texts, panels } = controls;
   const shown = make("output");
   const range = make("input", {
     type: "range",
     min: 0,
-    max: steps.length - 1,
     step: 1,
     "aria-label": texts.step,
     oninput: () => {
-      const step = steps[Number(range.value)];
+      const step = checkpoints().steps[Number(range.value)];
       shown.value = String(step);
       send({ step });
     },
@@ -82,6 +80,9 @@ function buildSteps(page) {
     element: field,
     update() {
       const step = model.get("step");
+      const { steps } = checkpoints();
+      field.hidden = steps.length < 2;
+      range.max = String(steps.length - 1);
       range.value = String(steps.indexOf(step));
       shown.value = grouped(step);
       range.setAttribute("aria-valuetext", texts.step_value.replace("{step}", step));
@@ -94,8 +95,8 @@ function buildSteps(page) {
 }
 
 /** @param {Page} page */
-function buildPlay({ model, controls, send, busy }) {
-  const { steps, texts } = controls;
+function buildPlay({ model, controls, checkpoints, send, busy }) {
+  const { texts } = controls;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   let playing;
   const button = make("button", {
@@ -115,10 +116,11 @@ function buildPlay({ model, controls, send, busy }) {
     show();
   };
   const start = () => {
-    let at = steps.indexOf(model.get("step"));
-    if (at === steps.length - 1) at = -1;
+    let at = checkpoints().steps.indexOf(model.get("step"));
+    if (at === checkpoints().steps.length - 1) at = -1;
     const advance = () => {
       if (busy()) return;
+      const { steps } = checkpoints();
       at += 1;
       send({ step: steps[at] });
       if (at >= steps.length - 1) stop();

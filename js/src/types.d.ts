@@ -45,13 +45,21 @@ export interface Panel {
 export interface Controls {
   facets: Facet[];
   layers: [number, number];
-  steps: number[];
-  pairs: [unknown, string][];
   panels: Record<string, Panel>;
   options: Record<string, string>;
   choices: Record<string, Record<string, string>>;
   columns: Record<string, string>;
   texts: Record<string, string>;
+}
+export interface Checkpoints {
+  steps: number[];
+  /** Name, the name as it is shown, and its steps where they are not all. */
+  models: [string, string, (number | string)[] | null][];
+}
+/** What the explorer follows, and why it cannot be read. */
+export interface Following {
+  followed: string;
+  problem: string;
 }
 export interface Words {
   problem?: string;
@@ -107,6 +115,7 @@ export interface Part {
 export interface Page {
   model: Model;
   controls: Controls;
+  checkpoints(): Checkpoints;
   send: Send;
   busy(): boolean;
 }

@@ -11,9 +11,10 @@ from weibnb.fits.schema import DIMS
 from weibnb.messages import printable, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import xarray as xr
+    from numpy.typing import NDArray
 
 #: Weight classes, in the order of a legend.
 CLASSES = ("selection", "value", "transmission", "fused", "other")
@@ -69,6 +70,41 @@ def cells(
     return table[table["status"] != "absent"].reset_index(drop=True)
 
 
+def reasons(fits: xr.Dataset) -> pd.Series[Any]:
+    """Give the reason of every matrix without a fit, as `cells` does."""
+    words = pd.Series(fits["status"].values[np.isnan(fits["k"].values)].astype(object))
+    return words[words != "absent"].map(printable).replace("ok", "not fitted")
+
+
+def with_few_steps(
+    fits: xr.Dataset, drawn: xr.DataArray, *, rows: int = MAX_ROWS
+) -> tuple[xr.Dataset, str]:
+    """Keep evenly spaced steps of a long run, before its cells are made a table.
+
+    `drawn` tells which cells become rows. Also returns a note of what was left out, empty if
+    nothing was.
+    """
+    numbers = drawn.sum([dim for dim in drawn.dims if dim != "step"]).values
+    order = np.argsort(fits["step"].values, kind="stable")
+    places = order[numbers[order] > 0]
+    if numbers.sum() <= rows or places.size < 3:
+        return fits, ""
+    for at in _even_choices(places.size, rows / numbers.sum()):
+        if numbers[places[at]].sum() <= rows:
+            break
+    return fits.isel(step=places[at]), f"{at.size} of {places.size:,} steps drawn"
+
+
+def _even_choices(size: int, share: float) -> Iterator[NDArray[np.intp]]:
+    """Choose ever fewer of `size` values, evenly spaced with both ends, from a share on."""
+    number = max(int(size * share), 2)
+    while True:
+        yield np.unique(np.linspace(0, size - 1, number).round().astype(np.intp))
+        if number <= 2:
+            return
+        number -= max(number // 20, 1)
+
+
 def thinned(
     table: pd.DataFrame,
     *names: str,
@@ -86,13 +122,11 @@ def thinned(
         values = np.sort(table[name].unique())
         if len(table) <= rows or values.size < 3:
             continue
-        share = max(int(values.size * rows / len(table)), 2)
-        while True:
-            at = np.unique(np.linspace(0, values.size - 1, share).round().astype(int))
-            kept = table[table[name].isin(values[at]) | keep.loc[table.index]]
-            if len(kept) <= rows or share <= 2:
+        stays = keep.loc[table.index]
+        for at in _even_choices(values.size, rows / len(table)):
+            kept = table[table[name].isin(values[at]) | stays]
+            if len(kept) <= rows:
                 break
-            share -= max(share // 20, 1)
         table = kept
         notes.append(f"{at.size} of {values.size} {name}s drawn")
     if len(table) > rows:

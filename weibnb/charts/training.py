@@ -24,7 +24,7 @@ from weibnb.charts.marks import (
     quantity,
     tooltips,
 )
-from weibnb.charts.tables import cells, depth_words, panels, thinned
+from weibnb.charts.tables import cells, depth_words, panels, reasons, thinned, with_few_steps
 from weibnb.charts.vega import INK, Scale
 from weibnb.diagnostics.bands import BANDS
 from weibnb.diagnostics.verdicts import PUBLISHED_PROTOCOL
@@ -92,6 +92,7 @@ def trajectories(
     check_choice("by", by, get_args(By))
     check_choice("scale", scale, get_args(Scale))
     fits = prepare(fits, light=True, dims=DIMS)
+    fits, fewer = with_few_steps(fits, fits["status"] != "absent")
     table = cells(fits)
     text = f"{VARIABLES[value][0]} during training, one line per matrix"
     if not table[value].notna().any():
@@ -99,7 +100,8 @@ def trajectories(
     if _one_step(table):
         return notice(heading(fits, text), ["There is only one step: a line needs two."])
     table["depth"] = depth_words(table)
-    table, note = thinned(panels(table, "model", by), "step", "layer")
+    table, note = thinned(panels(table, "model", by), "layer")
+    note = ", ".join(filter(None, (fewer, note)))
     x, table["at"] = step_axis(table["step"].to_numpy(float), scale)
     title = VARIABLES[value][0] + (" (units of the weights)" if value == "lam" else "")
     reach = {"type": "log", "nice": False, "padding": 6} if value == "lam" else {"zero": False}
@@ -177,14 +179,16 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     True
     """
     fits = prepare(fits, light=True, dims=DIMS)
+    gaps = counted(reasons(fits))
+    fits, fewer = with_few_steps(fits, fits["k"].notnull())
     table, text = cells(fits), "Paths in the plane of λ and k"
     if not table["k"].notna().any():
         return nothing_drawn(fits, table, text)
     if _one_step(table):
         return notice(heading(fits, text), ["There is only one step: a path needs two."])
-    gaps = counted(table["reason"])
     table = panels(table[table["k"].notna()], "model", "weight_class")
-    table, note = thinned(table, "step", "layer")
+    table, note = thinned(table, "layer")
+    note = ", ".join(filter(None, (fewer, note)))
     key = ["model", "layer", "component", *(["expert"] if "expert" in table else [])]
     steps, groups = table["step"], table.groupby(key, sort=False)["step"]
     ends = [steps == groups.transform("min"), steps == groups.transform("max")]

@@ -34,7 +34,7 @@ _SLOW = "far-layer"
 
 
 def controls(cells: Cells) -> str:
-    """Describe what does not change: filters, steps, panels and every word of the page."""
+    """Describe what hardly changes: filters, panels and every word of the page."""
     facets = [
         {
             "name": name,
@@ -45,28 +45,33 @@ def controls(cells: Cells) -> str:
         }
         for name, facet in cells.facets.items()
     ]
-    several = len(cells.steps) > 1
-    pairs = [
-        [[model, step], f"{printable(model)}, step {step}" if several else printable(model)]
-        for model, step in cells.checkpoints
-    ]
     panels = {
         name: {"title": panel.title, "options": panel.options, "one_step": panel.one_step}
         for name, panel in PANELS.items()
-        if several or name != "trajectories"
+        if len(cells.steps) > 1 or name != "trajectories"
     }
     bands = {name: name.replace("-", " ") for name in BANDS}
     return json.dumps({
         "facets": facets,
         "layers": cells.layer_range,
-        "steps": cells.steps,
-        "pairs": pairs,
         "panels": panels,
         "options": OPTIONS,
         "choices": CHOICES | {"band": bands},
         "columns": COLUMNS,
         "texts": TEXTS,
     })  # fmt: skip
+
+
+def checkpoints(cells: Cells) -> str:
+    """List the steps, and the models with theirs: null where those are all steps."""
+    steps: dict[str, list[Any]] = {}
+    for model, step in cells.checkpoints:
+        steps.setdefault(model, []).append(step)
+    models = [
+        [model, printable(model), None if own == cells.steps else own]
+        for model, own in steps.items()
+    ]
+    return json.dumps({"steps": cells.steps, "models": models})
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ class LastView:
     def __init__(self, mark: str, draw: Callable[[], tuple[Spec | None, str]]) -> None:
         self._mark, self._draw = mark, draw
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._shown = False
 
     def show(self) -> None:
@@ -119,19 +120,21 @@ class LastView:
         spec, words = self._draw() if _runs_unattended(shell) else (None, "")
         display(HTML(last_view_html(spec, self._mark, words)), display_id=self._mark)
         self._shown = True
+        with suppress(RuntimeError):  # no loop, no later
+            self._loop = asyncio.get_running_loop()
         self.changed()
 
     def changed(self) -> None:
-        """Draw the picture as soon as nothing has changed for two seconds."""
-        if not self._shown:
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
+        """Draw the picture as soon as nothing has changed for two seconds; from any thread."""
+        if self._shown and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._later)
+
+    def _later(self) -> None:
+        if self._loop is None:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_later(_IDLE, self._update)
+        self._timer = self._loop.call_later(_IDLE, self._update)
 
     def _update(self) -> None:
         from IPython.display import HTML, update_display

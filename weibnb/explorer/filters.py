@@ -91,16 +91,19 @@ class Cells:
     @property
     def steps(self) -> list[int]:
         """Steps that have a matrix, ascending; none where steps have no numbers."""
-        steps = self.labels["step"][np.unique(self.places[:, 3])]
+        there = np.bincount(self.places[:, 3], minlength=len(self.labels["step"])) > 0
+        steps = self.labels["step"][there]
         found: list[int] = np.sort(steps).tolist() if steps.dtype.kind in "iu" else []
         return found
 
     @property
     def checkpoints(self) -> list[tuple[str, Any]]:
         """Every pair of model and step that has a matrix."""
-        pairs = np.unique(self.places[:, [0, 3]], axis=0).tolist()
         models, steps = self.labels["model"], self.labels["step"]
-        return [(str(models[model]), steps[step].item()) for model, step in pairs]
+        there = np.zeros((len(models), len(steps)), bool)
+        there[self.places[:, 0], self.places[:, 3]] = True
+        names, numbers = [str(name) for name in models], steps.tolist()
+        return [(names[model], numbers[step]) for model, step in np.argwhere(there).tolist()]
 
     def cell(self, number: int) -> Cell:
         """Labels of one matrix."""
@@ -256,7 +259,11 @@ def _facets(fits: xr.Dataset, at: NDArray[np.intp], statuses: NDArray[Any]) -> d
 
 
 def _facet(name: str, dim: str, values: NDArray[Any], of: NDArray[np.intp]) -> Facet:
-    codes, labels = pd.factorize(np.array([str(value) for value in values.tolist()], object))
-    first = values[np.unique(codes, return_index=True)[1]].tolist()
+    # every matrix has a status: few of many first, then their text
+    codes, different = pd.factorize(values, use_na_sentinel=False)
+    texts = np.array([str(value) for value in different.tolist()], object)
+    same, labels = pd.factorize(texts)
+    first = different[np.unique(same, return_index=True)[1]].tolist()
+    codes = same[codes]
     title = FACETS.get(name, name.replace("_", " ").capitalize())
     return Facet(title, dim, dict(zip(labels, first, strict=True)), codes[of])

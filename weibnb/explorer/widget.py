@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING, Any, get_args
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from weibnb.charts.vega import Scale, vega_lite
 from weibnb.diagnostics.bands import BANDS
 from weibnb.explorer import content, export
 from weibnb.explorer.filters import Cells, Choice, first_fitted
+from weibnb.explorer.following import Follower, carried
 from weibnb.explorer.labels import NO_REFIT
 from weibnb.explorer.panels import PANELS, Screen, Slot, box, experts_of
 from weibnb.explorer.parts import Parts
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from weibnb.charts.altair import Chart
     from weibnb.charts.vega import Spec
     from weibnb.explorer.filters import Cell
+    from weibnb.explorer.following import Newer
     from weibnb.explorer.panels import View
     from weibnb.fitting.weibull import Trim
 
@@ -57,6 +60,11 @@ class Explorer(anywidget.AnyWidget):
         Fits from `weibnb.scan`.
     reader : callable, optional
         Gives `weibnb.decompose` of some of the fits, for what needs the weights.
+    newer : callable, optional
+        Gives all fits where there are newer ones, else None: it is asked twice a second, in a
+        thread of its own. What it raises is shown on the page, and it is asked again.
+    followed : str
+        What `newer` reads, as the page calls it.
     **state : Any
         Traits to begin with.
 
@@ -91,6 +99,9 @@ class Explorer(anywidget.AnyWidget):
         Whether the Weibull plot also has the line of the other estimator.
     causes : bool
         Whether the Weibull plot also says why k is low, for which the weights are read.
+    follow : bool
+        Whether newer fits are taken over as they come, where there is a `newer`. What was chosen
+        stays; a step that stands at the last goes on to the newest.
     """
 
     _esm = ""
@@ -114,8 +125,12 @@ class Explorer(anywidget.AnyWidget):
     side_by_side = traitlets.Bool(default_value=False).tag(sync=True)
     causes = traitlets.Bool(default_value=False).tag(sync=True)
 
+    follow = traitlets.Bool(default_value=False).tag(sync=True)
+
     # What the page draws: JSON as text, which the messages carry as it is.
     _controls = traitlets.Unicode().tag(sync=True)
+    _checkpoints = traitlets.Unicode().tag(sync=True)
+    _following = traitlets.Unicode().tag(sync=True)
     _words = traitlets.Unicode().tag(sync=True)
     _main = traitlets.Unicode().tag(sync=True)
     _detail = traitlets.Unicode().tag(sync=True)
@@ -124,9 +139,18 @@ class Explorer(anywidget.AnyWidget):
     _findings = traitlets.Unicode().tag(sync=True)
     _asked = traitlets.Int().tag(sync=True)
     _answered = traitlets.Int().tag(sync=True)
+    _pages = traitlets.Int(-1).tag(sync=True)  # that show it; -1 before the first
     _mark = traitlets.Unicode().tag(sync=True)  # class of the picture that outlives the kernel
 
-    def __init__(self, fits: xr.Dataset, *, reader: Reader | None = None, **state: Any) -> None:
+    def __init__(
+        self,
+        fits: xr.Dataset,
+        *,
+        reader: Reader | None = None,
+        newer: Newer | None = None,
+        followed: str = "",
+        **state: Any,
+    ) -> None:
         unknown = sorted(set(state) - set(_STATE))
         if unknown:
             raise TypeError(
@@ -138,6 +162,10 @@ class Explorer(anywidget.AnyWidget):
         self._shown: tuple[str, ...] = ()  # the state that is on the screen
         self._charts: dict[Slot, content.DrawnView] = {}
         self._looked_far = False
+        self._lock = threading.RLock()  # a page and a follower change the state, one at a time
+        self._changing = False  # whether the state is in the middle of a change
+        self._follower = None if newer is None else Follower(newer, self._take, self._tell)
+        self._followed = followed
         mark = f"weibnb-{uuid4().hex}"
         self._last_view = export.LastView(mark, self._picture)
         state = {name: self._checked(name, value) for name, value in state.items()}
@@ -145,11 +173,16 @@ class Explorer(anywidget.AnyWidget):
             _esm=export.vega_bundle("explorer.js"),
             _mark=mark,
             _controls=content.controls(self._cells),
+            _checkpoints=content.checkpoints(self._cells),
+            follow=newer is not None,
             **(_first_state(self._parts, self._cells) | state),
         )
         self.observe(lambda _change: self._answer(), [*_STATE, "_asked"])
+        self.observe(lambda _change: self._start_or_stop(), ["follow", "_pages"])
         self.on_msg(self._on_message)
         self._refresh()
+        self._tell("")
+        self._start_or_stop()
 
     def __repr__(self) -> str:
         total, kept = len(self._cells.places), self._kept_number()
@@ -280,11 +313,69 @@ class Explorer(anywidget.AnyWidget):
     def _picture(self) -> tuple[Spec | None, str]:
         return next(iter(self._specs()), None), self._summary()
 
+    # Following
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take over what the page changed."""
+        with self._lock:
+            super().set_state(sync_data)
+
+    def close(self) -> None:
+        """Take the widget from the page, and follow no more."""
+        self.follow = False
+        super().close()
+
+    @traitlets.validate("follow")
+    def _check_follow(self, proposal: Mapping[str, Any]) -> Any:
+        if proposal["value"] and self._follower is None:
+            raise traitlets.TraitError(
+                "`follow` needs a store that is written or a recorder: weibnb.explore('run.db')."
+            )
+        return proposal["value"]
+
+    def _start_or_stop(self) -> None:
+        """Follow while it is wanted and a page shows it: one that ran again has another widget."""
+        if self._follower is None:
+            return
+        if self.follow and self._pages != 0:
+            self._follower.start()
+        else:
+            self._follower.stop()
+
+    def _take(self, fits: xr.Dataset) -> None:
+        """Show newer fits; what was chosen stays."""
+        parts = Parts(fits)
+        cells = Cells.of(parts.light)
+        with self._lock, self.hold_sync():
+            before = _first_state(self._parts, self._cells)
+            now = {name: getattr(self, name) for name in _STATE}
+            state = carried(now, before, _first_state(parts, cells), cells)
+            self._parts, self._cells = parts, cells
+            self._changing = True
+            try:
+                self._controls = content.controls(cells)
+                self._checkpoints = content.checkpoints(cells)
+                for name, value in state.items():
+                    setattr(self, name, value)
+            finally:
+                self._changing = False
+            self._charts, self._shown = {}, ()
+            self._findings, self._looked_far = "", False
+            self._refresh()
+
+    def _tell(self, problem: str) -> None:
+        """Say on the page what is followed, and why it cannot be read."""
+        followed = printable(self._followed)
+        text = json.dumps({"followed": followed, "problem": printable(problem)})
+        self._following = text if self._follower else ""
+
     # Drawing
 
     def _answer(self) -> None:
-        self._refresh()
-        self._answered = self._asked
+        with self._lock:
+            if not self._changing:
+                self._refresh()
+                self._answered = self._asked
 
     def _refresh(self) -> None:
         """Draw what the state asks for, chart by chart; a failure is shown in words below them."""
@@ -307,11 +398,7 @@ class Explorer(anywidget.AnyWidget):
         for slot in get_args(Slot):
             setattr(self, f"_{slot}", self._charts[slot].text if slot in self._charts else "")
         self._rows = "" if empty else content.table_rows(self._listed(chosen), chosen)
-        opened = self.panel == "findings"
-        few = len(self._cells.places) <= _CHECKED_AT_ONCE
-        if (opened and not self._looked_far) or (few and not self._findings):
-            self._findings = content.findings(self._parts.whole, at_once=not opened)
-            self._looked_far = opened
+        self._check_fits()
         summary, models = self._summary(), self.filters.get("model")
         self._words = json.dumps({
             "count": summary,
@@ -324,9 +411,28 @@ class Explorer(anywidget.AnyWidget):
             "counts": self._cells.counts(masks),
         })  # fmt: skip
 
+    def _check_fits(self) -> None:
+        """List what is found: of many matrices where its panel is open, of a run the last step."""
+        number, opened = len(self._cells.places), self.panel == "findings"
+        if not number or (self._findings and (self._looked_far or not opened)):
+            return
+        fits = self._parts.whole
+        if number > _CHECKED_AT_ONCE and self.follow:
+            fits = fits.isel(step=[-1])
+        elif number > _CHECKED_AT_ONCE and not opened:
+            return
+        self._findings = content.findings(fits, at_once=not opened)
+        self._looked_far = opened
+
     def _chosen(self, kept: Any) -> list[Cell]:
-        """Return the selected cells that the filters leave, or else the first fitted one."""
+        """Return the selected cells that the filters leave, or else the first fitted one.
+
+        Where none of them is at the step that is shown, they are looked for at this step.
+        """
         found = self._cells.find(self.selected, kept)
+        if not found and PANELS[self.panel].one_step:
+            here = [(*cell[:3], self.step) for cell in self.selected]
+            found = self._cells.find(here, kept)
         if found or not kept.any():
             return found
         return [first_fitted(self._cells, self._parts.light, kept, self.step)]

@@ -361,6 +361,33 @@ function buildLayers({ model, controls, send }) {
   };
 }
 
+// src/following.js
+function buildFollowing({ model, controls, send }) {
+  const { texts } = controls;
+  const input = make("input", {
+    type: "checkbox",
+    onchange: () => send({ follow: input.checked })
+  });
+  const name = make("span");
+  const label = make("label", {}, input, name);
+  const problem = make("span", { class: "wb-follow-problem", role: "status" });
+  const element = make("div", { class: "wb-follow" }, label, problem);
+  const update = () => {
+    const text = model.get("_following");
+    element.hidden = !text;
+    if (!text) return;
+    const { followed, problem: why } = JSON.parse(text);
+    input.checked = model.get("follow");
+    name.textContent = `${texts.follow} ${followed}`;
+    label.title = fill(texts.follow_source, { source: followed });
+    problem.textContent = input.checked ? why : "";
+  };
+  const events = ["change:_following", "change:follow"];
+  for (const event of events) model.on(event, update);
+  update();
+  return { element, stop: () => events.forEach((event) => model.off(event, update)) };
+}
+
 // src/gestures.js
 var LEAST = 8;
 function span(a, b) {
@@ -540,7 +567,7 @@ function buildOptions(page) {
   const groups = Object.fromEntries(
     Object.entries(controls.panels).map(([name, panel]) => [
       name,
-      panel.options.flatMap((option) => buildOption(page, option) ?? [])
+      panel.options.map((option) => buildOption(page, option))
     ])
   );
   let last = "";
@@ -555,7 +582,7 @@ function buildOptions(page) {
     }
   };
 }
-function buildOption({ model, controls, send }, name) {
+function buildOption({ model, controls, checkpoints, send }, name) {
   const label = controls.options[name];
   const now = () => model.get(name);
   const names = controls.choices[name];
@@ -574,15 +601,30 @@ function buildOption({ model, controls, send }, name) {
     };
     return { element: labelled(label, input), update: update2 };
   }
-  const { pairs } = controls;
-  if (pairs.length < 2) return null;
-  const keys = pairs.map(([pair]) => JSON.stringify(pair));
-  const listed = pairs.map(([, text], i) => [keys[i], text]);
-  const select2 = choices(listed, label, (key) => send({ [name]: JSON.parse(key) }));
+  const select2 = choices([], label, (key) => send({ [name]: JSON.parse(key) }));
+  const element = labelled(label, select2);
+  let listed;
   const update = () => {
+    if (listed !== checkpoints()) {
+      listed = checkpoints();
+      const pairs = pairsOf(listed, controls.texts.checkpoint);
+      select2.replaceChildren(...pairs.map(([value, text]) => make("option", { value }, text)));
+      element.hidden = pairs.length < 2;
+    }
     select2.value = JSON.stringify(now());
   };
-  return { element: labelled(label, select2), update };
+  return { element, update };
+}
+function pairsOf({ steps, models }, text) {
+  return models.flatMap(
+    ([model, name, own]) => (own ?? steps).map((step) => (
+      /** @type {[string, string]} */
+      [
+        JSON.stringify([model, step]),
+        steps.length > 1 ? fill(text, { model: name, step }) : name
+      ]
+    ))
+  );
 }
 
 // src/protocol.js
@@ -601,30 +643,28 @@ var trimText = (trim) => `${trim.map((end) => Number((100 * end).toFixed(1))).jo
 function buildProtocol(page) {
   const box = make("div", { class: "wb-protocol" });
   const fit = buildFit(page);
-  const steps = page.controls.steps.length > 1 ? buildSteps(page) : null;
-  if (steps) box.append(steps.element);
-  box.append(fit.element);
+  const steps = buildSteps(page);
+  box.append(steps.element, fit.element);
   return {
     element: box,
     update(words) {
-      steps?.update(words);
+      steps.update(words);
       fit.update(words);
     },
-    stop: () => steps?.stop()
+    stop: steps.stop
   };
 }
 function buildSteps(page) {
-  const { model, controls, send } = page;
-  const { steps, texts, panels } = controls;
+  const { model, controls, checkpoints, send } = page;
+  const { texts, panels } = controls;
   const shown = make("output");
   const range = make("input", {
     type: "range",
     min: 0,
-    max: steps.length - 1,
     step: 1,
     "aria-label": texts.step,
     oninput: () => {
-      const step = steps[Number(range.value)];
+      const step = checkpoints().steps[Number(range.value)];
       shown.value = String(step);
       send({ step });
     }
@@ -642,6 +682,9 @@ function buildSteps(page) {
     element: field,
     update() {
       const step = model.get("step");
+      const { steps } = checkpoints();
+      field.hidden = steps.length < 2;
+      range.max = String(steps.length - 1);
       range.value = String(steps.indexOf(step));
       shown.value = grouped(step);
       range.setAttribute("aria-valuetext", texts.step_value.replace("{step}", step));
@@ -652,8 +695,8 @@ function buildSteps(page) {
     stop: play.stop
   };
 }
-function buildPlay({ model, controls, send, busy }) {
-  const { steps, texts } = controls;
+function buildPlay({ model, controls, checkpoints, send, busy }) {
+  const { texts } = controls;
   let playing;
   const button = make("button", {
     type: "button",
@@ -661,7 +704,7 @@ function buildPlay({ model, controls, send, busy }) {
     "aria-label": texts.play,
     onclick: () => playing === void 0 ? start() : stop()
   });
-  const show = () => {
+  const show2 = () => {
     const on = playing !== void 0;
     button.textContent = on ? "❚❚" : "▶";
     button.setAttribute("aria-pressed", String(on));
@@ -669,22 +712,23 @@ function buildPlay({ model, controls, send, busy }) {
   const stop = () => {
     clearInterval(playing);
     playing = void 0;
-    show();
+    show2();
   };
   const start = () => {
-    let at = steps.indexOf(model.get("step"));
-    if (at === steps.length - 1) at = -1;
+    let at = checkpoints().steps.indexOf(model.get("step"));
+    if (at === checkpoints().steps.length - 1) at = -1;
     const advance = () => {
       if (busy()) return;
+      const { steps } = checkpoints();
       at += 1;
       send({ step: steps[at] });
       if (at >= steps.length - 1) stop();
     };
     playing = setInterval(advance, FRAME);
-    show();
+    show2();
     advance();
   };
-  show();
+  show2();
   return { element: button, stop };
 }
 function buildFit({ model, controls, send, busy }) {
@@ -875,12 +919,29 @@ var NARROW = 760;
 var OUTLINED = { overview: "rect", findings: "rect", classes: "symbol", trajectories: "symbol" };
 var numbered = 0;
 async function render({ model, el }) {
+  let shown = show(model, el);
+  const again = () => {
+    shown.stop();
+    shown.root.remove();
+    shown = show(model, el);
+  };
+  model.on("change:_controls", again);
+  countPages(model, 1);
+  await shown.drawn;
+  return () => {
+    model.off("change:_controls", again);
+    shown.stop();
+    countPages(model, -1);
+  };
+}
+function countPages(model, more) {
+  if (model.comm_live === false) return;
+  model.set("_pages", Math.max(model.get("_pages"), 0) + more);
+  model.save_changes();
+}
+function show(model, el) {
   const root = make("section", { class: "wb" });
-  const line2 = talk(model, (state) => {
-    root.classList.toggle("wb-busy", state === "busy");
-    root.classList.toggle("wb-silent", state === "silent");
-  });
-  const page = { model, controls: JSON.parse(model.get("_controls")), ...line2 };
+  const page = buildPage(model, root);
   const words = () => (
     /** @type {Words} */
     JSON.parse(model.get("_words"))
@@ -922,6 +983,7 @@ async function render({ model, el }) {
       refresh();
     },
     "change:_rows": drawTable,
+    "change:_checkpoints": refresh,
     "change:_findings": () => parts.found(model.get("_findings")),
     "msg:custom": parts.receive,
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
@@ -932,9 +994,28 @@ async function render({ model, el }) {
   refresh();
   drawTable();
   parts.found(model.get("_findings"));
-  await Promise.all(SLOTS.map(draw));
+  const stop = () => {
+    for (const end of [page.stop, parts.stop, unfollow, ends]) end();
+  };
+  return { root, stop, drawn: Promise.all(SLOTS.map(draw)) };
+}
+function buildPage(model, root) {
+  const line2 = talk(model, (state) => {
+    root.classList.toggle("wb-busy", state === "busy");
+    root.classList.toggle("wb-silent", state === "silent");
+  });
+  const controls = JSON.parse(model.get("_controls"));
+  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line2 };
+}
+function parsed(model, name) {
+  let text = "";
+  let value;
   return () => {
-    for (const end of [line2.stop, parts.stop, unfollow, ends]) end();
+    if (model.get(name) !== text) {
+      text = model.get(name);
+      value = JSON.parse(text);
+    }
+    return value;
   };
 }
 function listen(model, acts) {
@@ -960,6 +1041,7 @@ function buildParts(root, page, choose) {
   const code = buildCode(texts);
   const table = buildTable(controls, choose);
   const findings = buildFindings(page);
+  const following = buildFollowing(page);
   const charts = Object.fromEntries(SLOTS.map((name) => [name, buildChart(name, choose)]));
   const sentences = buildSentences();
   const panel = make(
@@ -977,7 +1059,7 @@ function buildParts(root, page, choose) {
   root.append(
     // the picture for later stands in an output beside this one: not needed while this one lives
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
-    make("header", {}, tabs.element, files.element),
+    make("header", {}, tabs.element, following.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
     make("div", { class: "wb-body" }, filters.element, panel),
     problem,
@@ -999,8 +1081,7 @@ function buildParts(root, page, choose) {
     findings.draw(text);
   };
   const stop = () => {
-    protocol.stop();
-    for (const chart of Object.values(charts)) chart.stop();
+    for (const part of [protocol, following, ...Object.values(charts)]) part.stop();
   };
   return { charts, table, found, fail, receive: files.receive, refresh, fold, stop };
 }

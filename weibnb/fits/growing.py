@@ -1,0 +1,155 @@
+"""Fits to which checkpoints are added: an addition costs what is new, not what is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from weibnb.fits.schema import VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+# What every step has room for in the first of them, so that not every addition makes new room.
+_ROOM = 64
+
+
+class Growing:
+    """Fits, and those of later steps behind them.
+
+    Parameters
+    ----------
+    first : xarray.Dataset
+        Fits as a store is opened; what lies on disk stays there until it is asked for.
+
+    Attributes
+    ----------
+    fits : xarray.Dataset
+        All of them. One that was given out stays as it is.
+    """
+
+    def __init__(self, first: xr.Dataset) -> None:
+        self.fits = first
+        self._first = first
+        self._later: dict[str, _Later] = {}
+
+    def add(self, part: xr.Dataset) -> bool:
+        """Put later steps behind what is there.
+
+        Gives False, and does nothing, where they do not fit there: they are not later, or have
+        other models, layers, components or variables.
+        """
+        if not self._fits_behind(part):
+            return False
+        steps = np.concatenate([self.fits["step"].values, part["step"].values])
+        variables: dict[str, xr.Variable] = {}
+        for name, variable in part.variables.items():
+            if name != "step" and "step" in variable.dims:
+                first = self._first.variables[name]
+                later = self._later.setdefault(str(name), _Later(first))
+                variables[str(name)] = later.with_more(variable)
+        kept = self._first.drop_dims("step")
+        self.fits = kept.assign_coords(step=("step", steps)).assign(variables)
+        self.fits.attrs = dict(part.attrs)
+        return True
+
+    def _fits_behind(self, part: xr.Dataset) -> bool:
+        """Whether a part differs in its steps alone, and these are later."""
+        whole = self.fits
+        if not part.sizes["step"] or not whole.sizes["step"]:
+            return False
+        if set(part.variables) != set(whole.variables) or part["step"][0] <= whole["step"][-1]:
+            return False
+        return all(
+            variable.dims == whole.variables[name].dims
+            and (
+                "step" in variable.dims
+                or name not in whole.coords
+                or bool(part[name].equals(whole[name]))
+            )
+            and all(part.sizes[dim] == whole.sizes[dim] for dim in variable.dims if dim != "step")
+            for name, variable in part.variables.items()
+        )
+
+
+class _Later:
+    """What one variable holds of the steps behind the first ones."""
+
+    def __init__(self, first: xr.Variable) -> None:
+        self._axis = first.dims.index("step")
+        self._segments = [first]
+        self._room: NDArray[Any] | None = None
+        self._used = 0
+
+    def with_more(self, variable: xr.Variable) -> xr.Variable:
+        """Take the values of further steps; give the variable of all steps."""
+        if is_counts := variable.attrs.get("long_name") == VARIABLES["counts"][0]:
+            self._segments.append(variable)  # they stay where they are
+            segments = self._segments
+        else:
+            values = xr.Variable(variable.dims, self._put(variable.values), fastpath=True)
+            segments = [*self._segments, values]
+        array: Any = indexing.LazilyIndexedArray(_Joined(segments, self._axis))
+        if not is_counts:
+            array = indexing.MemoryCachedArray(array)  # type: ignore[no-untyped-call]
+        return xr.Variable(variable.dims, array, variable.attrs)
+
+    def _put(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Put values behind those of earlier additions; give all of them.
+
+        There is room for as many again as there are: an addition copies what it brings.
+        """
+        new = np.moveaxis(values, self._axis, 0)
+        end = self._used + len(new)
+        if self._room is None or end > len(self._room):
+            room = np.empty((max(2 * end, _ROOM), *new.shape[1:]), values.dtype)
+            if self._room is not None:
+                room[: self._used] = self._room[: self._used]
+            self._room = room
+        self._room[self._used : end] = new
+        self._used = end
+        return np.moveaxis(self._room[:end], 0, self._axis)
+
+
+class _Joined(BackendArray):
+    """Variables one behind the other; of each is read what is asked for."""
+
+    def __init__(self, segments: Sequence[xr.Variable], axis: int) -> None:
+        self._segments, self._axis = tuple(segments), axis
+        sizes = [segment.shape[axis] for segment in self._segments]
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        shape = list(segments[0].shape)
+        shape[axis] = int(self._starts[-1])
+        self.shape = tuple(shape)
+        self.dtype = segments[0].dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        """Read what an outer index selects."""
+        wanted = np.arange(self.shape[self._axis])[key[self._axis]]
+        places = np.atleast_1d(wanted)
+        owners = np.searchsorted(self._starts, places, side="right") - 1
+        parts = [self._part(number, places[owners == number], key) for number in np.unique(owners)]
+        axis = sum(np.ndim(one) > 0 or isinstance(one, slice) for one in key[: self._axis])
+        if not parts:
+            return self._part(0, places, key)
+        found = parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
+        order = np.argsort(np.argsort(owners, kind="stable"))
+        if len(parts) > 1 and (np.diff(order) != 1).any():
+            found = found.take(order, axis)
+        return found if np.ndim(wanted) else found.take(0, axis)
+
+    def _part(self, number: int, places: NDArray[np.intp], key: tuple[Any, ...]) -> NDArray[Any]:
+        """Read places of one segment, the other dims by a key."""
+        own = (*key[: self._axis], places - self._starts[number], *key[self._axis + 1 :])
+        return np.asarray(self._segments[number][own].values)
