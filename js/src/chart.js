@@ -1,8 +1,9 @@
 /** One place for a chart: it draws what Python sends, and outlines what is selected. */
 
 import { cellOf, keyOf } from "./cells.js";
-import { isDark, make } from "./dom.js";
+import { make } from "./dom.js";
 import { marksOf } from "./marks.js";
+import { isDark, paint } from "./theme.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
@@ -14,9 +15,10 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /**
  * @param {string} name of the place
+ * @param {Record<string, string>} darkColours by those of a light page
  * @param {(cells: Cell[], add: boolean) => void} choose
  */
-export function buildChart(name, choose) {
+export function buildChart(name, darkColours, choose) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   /** @type {Drawn | null} */
   let drawn = null;
@@ -37,8 +39,10 @@ export function buildChart(name, choose) {
       return;
     }
     const box = make("div", { class: "wb-chart" });
-    const tooltip = { theme: isDark() ? "dark" : "light" };
-    const result = await vegaEmbed(box, content.spec, { renderer: "svg", actions: false, tooltip });
+    const dark = isDark();
+    const tooltip = { theme: dark ? "dark" : "light" };
+    const spec = paint(content.spec, dark ? darkColours : {});
+    const result = await vegaEmbed(box, spec, { renderer: "svg", actions: false, tooltip });
     if (mine !== turn) {
       result.finalize();
       return;
@@ -87,7 +91,7 @@ export function pickedMarks(marks, kind, chosen) {
 }
 
 /**
- * Frames on cells of a map, rings around symbols.
+ * Frames on cells of a map, rings around symbols: each light and dark, so that it is seen anywhere.
  * @param {Mark[]} marks
  */
 function outlines(marks) {
@@ -103,9 +107,12 @@ function outlines(marks) {
       height: box.bottom - box.top + 2 * far,
       rx: kind === "rect" ? 0 : 99,
     };
-    const shape = document.createElementNS(SVG, "rect");
-    for (const [name, value] of Object.entries(place)) shape.setAttribute(name, String(value));
-    layer.append(shape);
+    for (const kindOfLine of ["wb-halo", "wb-ring"]) {
+      const shape = document.createElementNS(SVG, "rect");
+      shape.setAttribute("class", kindOfLine);
+      for (const [name, value] of Object.entries(place)) shape.setAttribute(name, String(value));
+      layer.append(shape);
+    }
   }
   return layer;
 }

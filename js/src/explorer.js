@@ -5,7 +5,7 @@
 
 import { select } from "./cells.js";
 import { buildChart, pickedMarks } from "./chart.js";
-import { followTheme, make } from "./dom.js";
+import { make } from "./dom.js";
 import { buildFindings } from "./findings.js";
 import { buildFilters } from "./filters.js";
 import { arrowKeys, brush } from "./gestures.js";
@@ -14,6 +14,7 @@ import { buildOptions } from "./options.js";
 import { buildProtocol } from "./protocol.js";
 import { buildTable } from "./table.js";
 import { talk } from "./talk.js";
+import { followTheme } from "./theme.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
@@ -61,15 +62,7 @@ async function render({ model, el }) {
   arrowKeys(charts.main, chosen, choose);
   el.append(root);
 
-  /** @param {string} name */
-  const draw = async (name) => {
-    try {
-      await charts[name].draw(model.get(`_${name}`));
-      if (name === "main") outline();
-    } catch (error) {
-      parts.fail(error instanceof Error ? error.message : String(error));
-    }
-  };
+  const draw = drawer(model, parts, outline);
   const refresh = () => {
     parts.refresh(words());
     outline();
@@ -87,14 +80,37 @@ async function render({ model, el }) {
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)])),
   });
-  const unfollow = followTheme(root);
-  parts.fold();
+  const unfold = foldWhereNarrow(root, parts.filters);
   refresh();
   drawTable();
   parts.found(model.get("_findings"));
-  await Promise.all(SLOTS.map(draw));
+  /** @type {Promise<void>[]} */
+  let drawing = [];
+  const unfollow = followTheme(root, (theme) => {
+    drawing = SLOTS.map(draw);
+    model.set("_theme", theme); // of the picture that is left without a kernel
+    model.save_changes();
+  });
+  await Promise.all(drawing);
   return () => {
-    for (const end of [line.stop, parts.stop, unfollow, ends]) end();
+    for (const end of [line.stop, parts.stop, unfollow, unfold, ends]) end();
+  };
+}
+
+/**
+ * @param {Model} model
+ * @param {ReturnType<typeof buildParts>} parts
+ * @param {() => void} outline
+ * @returns {(name: string) => Promise<void>} draws the chart of one slot
+ */
+function drawer(model, { charts, fail }, outline) {
+  return async (name) => {
+    try {
+      await charts[name].draw(model.get(`_${name}`));
+      if (name === "main") outline();
+    } catch (error) {
+      fail(error instanceof Error ? error.message : String(error));
+    }
   };
 }
 
@@ -108,6 +124,25 @@ function listen(model, acts) {
   return () => {
     for (const [name, act] of Object.entries(acts)) model.off(name, act);
   };
+}
+
+/**
+ * Fold the filters when the widget becomes narrow, and open them when it becomes wide.
+ * @param {HTMLElement} root
+ * @param {HTMLDetailsElement} filters
+ * @returns {() => void} ends it
+ */
+function foldWhereNarrow(root, filters) {
+  /** @type {boolean | null} */
+  let narrow = null;
+  const observer = new ResizeObserver(() => {
+    const now = root.clientWidth < NARROW;
+    if (!root.clientWidth || now === narrow) return;
+    narrow = now;
+    filters.open = !now;
+  });
+  observer.observe(root);
+  return () => observer.disconnect();
 }
 
 /**
@@ -132,9 +167,11 @@ function buildParts(root, page, choose) {
   const protocol = buildProtocol(page);
   const options = buildOptions(page);
   const code = buildCode(texts);
-  const table = buildTable(controls, choose);
+  const table = buildTable(page, choose);
   const findings = buildFindings(page);
-  const charts = Object.fromEntries(SLOTS.map((name) => [name, buildChart(name, choose)]));
+  const charts = Object.fromEntries(
+    SLOTS.map((name) => [name, buildChart(name, controls.dark, choose)]),
+  );
   const sentences = buildSentences();
   const panel = make(
     "div",
@@ -166,9 +203,6 @@ function buildParts(root, page, choose) {
     root.dataset.panel = name;
     for (const part of [tabs, filters, protocol, options, code, sentences]) part.update(words);
   };
-  const fold = () => {
-    if (root.clientWidth && root.clientWidth < NARROW) filters.element.open = false;
-  };
   /** @param {string} text */
   const found = (text) => {
     tabs.mark(text);
@@ -178,7 +212,7 @@ function buildParts(root, page, choose) {
     protocol.stop();
     for (const chart of Object.values(charts)) chart.stop();
   };
-  return { charts, table, found, fail, receive: files.receive, refresh, fold, stop };
+  return { charts, table, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
 }
 
 /** What the page says about the state: to the eye, to a screen reader, and when nothing is left. */

@@ -210,7 +210,8 @@ def _nearest(model: xr.Dataset, label: str) -> str:
     shared = model["k"].notnull() & model["component"].isin(published)
     if not bool(shared.any()):
         return f"{label}: no published entry has its components"
-    first = nearest_published(model).iloc[0]
+    ranked = nearest_published(model)
+    first = ranked[ranked["distance"] > 0].iloc[0]  # a published entry is not its own neighbour
     note = f" ({first['note']})" if first["note"] else ""
     return f"{label}: nearest {first['entry']}, distance {first['distance']:.2f}{note}"
 
