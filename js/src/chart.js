@@ -49,6 +49,7 @@ export function buildChart(name, darkColours, choose) {
     }
     replace(result);
     element.setAttribute("aria-label", content.label);
+    silenceEmpty(box);
     element.replaceChildren(box);
     element.hidden = false;
     element.dataset.turn = String(turn);
@@ -57,6 +58,8 @@ export function buildChart(name, darkColours, choose) {
       if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
     });
   }
+
+  const unwatch = name === "main" ? () => {} : scrollByKeys(element);
 
   /** @param {Drawn | null} next */
   function replace(next) {
@@ -75,8 +78,36 @@ export function buildChart(name, darkColours, choose) {
       element.querySelector(".wb-picked")?.remove();
       element.querySelector(".wb-chart")?.append(...(marks.length ? [outlines(marks)] : []));
     },
-    stop: () => replace(null),
+    stop() {
+      replace(null);
+      unwatch();
+    },
   };
+}
+
+/**
+ * Let the tab key reach an element while it is wider than its place.
+ * @param {HTMLElement} element
+ * @returns {() => void} ends it
+ */
+function scrollByKeys(element) {
+  const observer = new ResizeObserver(() => {
+    if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
+    else element.removeAttribute("tabindex");
+  });
+  observer.observe(element);
+  return () => observer.disconnect();
+}
+
+/**
+ * Take the role of a picture from groups of marks in which nothing is drawn.
+ * @param {HTMLElement} box
+ */
+export function silenceEmpty(box) {
+  for (const group of box.querySelectorAll('g[role="graphics-symbol"]:empty')) {
+    group.removeAttribute("role");
+    group.removeAttribute("aria-roledescription");
+  }
 }
 
 /**

@@ -1,5 +1,6 @@
 /** The page that is saved: it draws its charts without Python and without a network. */
 
+import { silenceEmpty } from "./chart.js";
 import { paint } from "./theme.js";
 
 /** @type {{ specs: import("vega-typings").Spec[], dark: Record<string, string> }} */
@@ -14,5 +15,5 @@ const options = {
 };
 specs.forEach((spec, i) => {
   const place = document.getElementById(`chart${i}`);
-  if (place) vegaEmbed(place, paint(spec, isDark ? dark : {}), options);
+  if (place) vegaEmbed(place, paint(spec, isDark ? dark : {}), options).then(() => silenceEmpty(place));
 });

@@ -113,6 +113,6 @@ def test_the_protocol_is_said_once(explorer: Explorer) -> None:
     """The line above the charts says it, so their titles need not; a file of them has it."""
     assert "trim 10–90 %" in words(explorer)["count"]
     for name in ("main", "side", "detail"):
-        assert "rank regression" not in json.dumps(slot(explorer, name)["spec"].get("title", ""))
-        assert "trim 10–90" not in json.dumps(slot(explorer, name)["spec"])
-    assert "trim 10–90 %" in json.dumps(explorer._specs())
+        assert "rank regression" not in str(slot(explorer, name)["spec"])
+        assert "trim 10–90" not in str(slot(explorer, name)["spec"])
+    assert "trim 10–90 %" in str(explorer._specs())

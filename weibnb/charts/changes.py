@@ -100,6 +100,11 @@ def change_map(
     if isinstance(found, xr.Dataset):
         fits = prepare(found, dims=DIMS)
         sides = [choose(fits, p or {}, w) for p, w in ((first, "first"), (second, "second"))]
+        if any(side["layer"].dtype.kind not in "iu" for side in sides):
+            raise ValueError(
+                "`fits` must hold layers with numbers to be compared, not medians over layers. "
+                "Scan the weights: weibnb.scan(path)."
+            )
         from weibnb.diagnostics.changes_of_fits import compare_fits  # takes numba
 
         found = compare_fits(sides[0], sides[1])

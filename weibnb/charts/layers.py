@@ -381,8 +381,9 @@ def _profiles(table: pd.DataFrame) -> list[Spec]:
     line = at | {"strokeDash": looks["strokeDash"], "detail": detail(table, "model")}
     dots = at | {"shape": looks["shape"], "tooltip": tooltips(table)}
     layers = [
-        layer("rule", at | error, strokeWidth=1.5),
         layer("line", line, strokeWidth=1),
         layer("point", dots, filled=True, size=40),
     ]
+    if table["k_se"].notna().any():
+        layers.insert(0, layer("rule", at | error, strokeWidth=1.5))
     return [*layers, crosses(table, x, "k")] if table["k"].isna().any() else layers

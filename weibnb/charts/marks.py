@@ -122,7 +122,21 @@ def facet(
 
 
 def scales(base: Spec, domain: Sequence[Any], legend: Spec | None, **ranges: Any) -> Spec:
-    """Encode a column by several channels, which map `domain` to the first values of a range."""
+    """Encode a column by several channels, which map `domain` to the first values of a range.
+
+    Without a legend they are values that depend on the column, which no legend then contradicts.
+    """
+    if legend is None:
+        return {
+            channel: {
+                "condition": [
+                    {"test": {"field": base["field"], "equal": label}, "value": look}
+                    for label, look in zip(domain[1:], looks[1:], strict=False)
+                ],
+                "value": looks[0],
+            }
+            for channel, looks in ranges.items()
+        }
     return {
         channel: base
         | {"scale": {"domain": domain, "range": list(looks[: len(domain)])}, "legend": legend}

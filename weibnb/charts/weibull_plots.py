@@ -299,11 +299,14 @@ def _paper_panel(
     layers = [
         layer("rect", shade, data=trim, opacity=0.12, color=INK),
         rule_at(0.0, words="63.2 %: λ"),
-        layer("point", told | {"shape": looks["shape"]}, data=points, size=11, **_DOT),
     ]
+    if len(points):
+        told |= {"shape": looks["shape"]}
+        layers.append(layer("point", told, data=points, size=11, **_DOT))
     beyond = {"field": "detached", "equal": "yes"}
     if (points["detached"] == "yes").any():
-        ring: Spec = {"size": 150, "filled": False, "shape": "circle", "strokeWidth": 2}
+        ring: Spec = {"size": 150, "filled": False, "strokeWidth": 2}
+        told = told | {"shape": {"value": "circle"}}
         layers.append(layer("point", told, data=points, where=beyond, **ring))
     if lines is not None:
         layers += _bands_and_gaussians(lines, at, "low", "high")
@@ -339,8 +342,9 @@ def _residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spe
     tips = [nominal("matrix"), quantity("magnitude"), quantity("residual")]
     told = at | {"shape": looks["shape"], "tooltip": tips}
     dashed = {"strokeDash": looks["strokeDash"]}
-    dots = layer("point", told, data=points, size=9, **_DOT)
-    layers = [rule_at(0.0, words="the fitted line"), dots]
+    layers = [rule_at(0.0, words="the fitted line")]
+    if len(points):
+        layers.append(layer("point", told, data=points, size=9, **_DOT))
     if lines is not None:
         layers += _bands_and_gaussians(lines, at, "under", "spread")
         if (lines["kind"] == "other").any():

@@ -194,6 +194,7 @@ function buildChart(name, darkColours, choose) {
     }
     replace(result);
     element.setAttribute("aria-label", content.label);
+    silenceEmpty(box);
     element.replaceChildren(box);
     element.hidden = false;
     element.dataset.turn = String(turn);
@@ -202,6 +203,8 @@ function buildChart(name, darkColours, choose) {
       if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
     });
   }
+  const unwatch = name === "main" ? () => {
+  } : scrollByKeys(element);
   function replace(next) {
     drawn?.finalize();
     drawn = next;
@@ -217,8 +220,25 @@ function buildChart(name, darkColours, choose) {
       element.querySelector(".wb-picked")?.remove();
       element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
     },
-    stop: () => replace(null)
+    stop() {
+      replace(null);
+      unwatch();
+    }
   };
+}
+function scrollByKeys(element) {
+  const observer = new ResizeObserver(() => {
+    if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
+    else element.removeAttribute("tabindex");
+  });
+  observer.observe(element);
+  return () => observer.disconnect();
+}
+function silenceEmpty(box) {
+  for (const group of box.querySelectorAll('g[role="graphics-symbol"]:empty')) {
+    group.removeAttribute("role");
+    group.removeAttribute("aria-roledescription");
+  }
 }
 function pickedMarks(marks, kind, chosen) {
   const picked = new Set(chosen.map(keyOf));

@@ -18,17 +18,25 @@ function paint(node, colours) {
   return Object.fromEntries(entries);
 }
 
+// src/chart.js
+function silenceEmpty(box) {
+  for (const group of box.querySelectorAll('g[role="graphics-symbol"]:empty')) {
+    group.removeAttribute("role");
+    group.removeAttribute("aria-roledescription");
+  }
+}
+
 // src/page.js
 var { specs, dark } = JSON.parse(
   document.getElementById("specs")?.textContent ?? '{"specs": [], "dark": {}}'
 );
-var isDark = matchMedia("(prefers-color-scheme: dark)").matches;
+var isDark2 = matchMedia("(prefers-color-scheme: dark)").matches;
 var options = {
   renderer: "svg",
   actions: { export: true, source: false, compiled: false, editor: false },
-  tooltip: { theme: isDark ? "dark" : "light" }
+  tooltip: { theme: isDark2 ? "dark" : "light" }
 };
 specs.forEach((spec, i) => {
   const place = document.getElementById(`chart${i}`);
-  if (place) vegaEmbed(place, paint(spec, isDark ? dark : {}), options);
+  if (place) vegaEmbed(place, paint(spec, isDark2 ? dark : {}), options).then(() => silenceEmpty(place));
 });
