@@ -55,6 +55,8 @@ _LEGENDS = {"lam": "λ", "r2": "r²", "ks": "KS", "outlier": "max ratio"}
 _WIDTH, _HEIGHT, _STROKES = 44, 24, 6
 # Standard errors from the middle of the colours to their ends, at least; without errors, k.
 _REACH, _REACH_OF_K = 6.0, 0.05
+# Maximum number of layers that a profile draws with large dots.
+_DOTTED = 60
 # Above this number of cells the tooltips are short.
 _FULL = 500
 _KNOWN, _MISSING = {"field": "value", "valid": True}, {"field": "value", "valid": False}
@@ -369,21 +371,26 @@ def depth_profile(fits: xr.Dataset) -> Spec:
     table["low"], table["high"] = table["k"] - table["k_se"], table["k"] + table["k_se"]
     heads = heading(fits, text, "dashed: a Gaussian", note)
     layers = [gaussian_rule(fits), *_profiles(table)]
-    return facet(layers, table, heads, columns=4, width=200, height=140)
+    width = 200 if table["layer"].nunique() <= _DOTTED else 420
+    return facet(layers, table, heads, columns=4 if width == 200 else 2, width=width, height=140)
 
 
 def _profiles(table: pd.DataFrame) -> list[Spec]:
     """Draw line, points and standard errors of each model, and crosses where k is unknown."""
-    x = ordinal("layer", title="layer", axis={"labelOverlap": True, "labelAngle": 0})
+    few = table["layer"].nunique() <= _DOTTED
+    x = ordinal("layer", title="layer", axis={"labelOverlap": True, "labelAngle": 0, "ticks": few})
     looks = model_scales(table["model"])
+    if table["model"].nunique() < 2:
+        looks = {channel: look | {"legend": None} for channel, look in looks.items()}
     error = {"y": quantity("low", title="Weibull shape k"), "y2": {"field": "high"}}
     at: Spec = {"x": x, "y": k_axis(), "color": looks["color"]}
     line = at | {"strokeDash": looks["strokeDash"], "detail": detail(table, "model")}
     dots = at | {"shape": looks["shape"], "tooltip": tooltips(table)}
+    faint: Spec = {} if few else {"opacity": 0.35}
     layers = [
         layer("line", line, strokeWidth=1),
-        layer("point", dots, filled=True, size=40),
+        layer("point", dots, filled=True, size=40 if few else 9),
     ]
     if table["k_se"].notna().any():
-        layers.insert(0, layer("rule", at | error, strokeWidth=1.5))
+        layers.insert(0, layer("rule", at | error, strokeWidth=1.5 if few else 1, **faint))
     return [*layers, crosses(table, x, "k")] if table["k"].isna().any() else layers
