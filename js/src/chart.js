@@ -1,8 +1,9 @@
 /** One place for a chart: it draws what Python sends, and outlines what is selected. */
 
 import { cellOf, keyOf } from "./cells.js";
-import { isDark, make } from "./dom.js";
+import { make } from "./dom.js";
 import { marksOf } from "./marks.js";
+import { isDark, paint } from "./theme.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
@@ -14,9 +15,10 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /**
  * @param {string} name of the place
+ * @param {Record<string, string>} darkColours by those of a light page
  * @param {(cells: Cell[], add: boolean) => void} choose
  */
-export function buildChart(name, choose) {
+export function buildChart(name, darkColours, choose) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   /** @type {Drawn | null} */
   let drawn = null;
@@ -37,14 +39,17 @@ export function buildChart(name, choose) {
       return;
     }
     const box = make("div", { class: "wb-chart" });
-    const tooltip = { theme: isDark() ? "dark" : "light" };
-    const result = await vegaEmbed(box, content.spec, { renderer: "svg", actions: false, tooltip });
+    const dark = isDark();
+    const tooltip = { theme: dark ? "dark" : "light" };
+    const spec = paint(content.spec, dark ? darkColours : {});
+    const result = await vegaEmbed(box, spec, { renderer: "svg", actions: false, tooltip });
     if (mine !== turn) {
       result.finalize();
       return;
     }
     replace(result);
     element.setAttribute("aria-label", content.label);
+    silenceEmpty(box);
     element.replaceChildren(box);
     element.hidden = false;
     element.dataset.turn = String(turn);
@@ -53,6 +58,8 @@ export function buildChart(name, choose) {
       if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
     });
   }
+
+  const unwatch = name === "main" ? () => {} : scrollByKeys(element);
 
   /** @param {Drawn | null} next */
   function replace(next) {
@@ -71,8 +78,36 @@ export function buildChart(name, choose) {
       element.querySelector(".wb-picked")?.remove();
       element.querySelector(".wb-chart")?.append(...(marks.length ? [outlines(marks)] : []));
     },
-    stop: () => replace(null),
+    stop() {
+      replace(null);
+      unwatch();
+    },
   };
+}
+
+/**
+ * Let the tab key reach an element while it is wider than its place.
+ * @param {HTMLElement} element
+ * @returns {() => void} ends it
+ */
+function scrollByKeys(element) {
+  const observer = new ResizeObserver(() => {
+    if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
+    else element.removeAttribute("tabindex");
+  });
+  observer.observe(element);
+  return () => observer.disconnect();
+}
+
+/**
+ * Take the role of a picture from groups of marks in which nothing is drawn.
+ * @param {HTMLElement} box
+ */
+export function silenceEmpty(box) {
+  for (const group of box.querySelectorAll('g[role="graphics-symbol"]:empty')) {
+    group.removeAttribute("role");
+    group.removeAttribute("aria-roledescription");
+  }
 }
 
 /**
@@ -87,7 +122,7 @@ export function pickedMarks(marks, kind, chosen) {
 }
 
 /**
- * Frames on cells of a map, rings around symbols.
+ * Frames on cells of a map, rings around symbols: each light and dark, so that it is seen anywhere.
  * @param {Mark[]} marks
  */
 function outlines(marks) {
@@ -103,9 +138,12 @@ function outlines(marks) {
       height: box.bottom - box.top + 2 * far,
       rx: kind === "rect" ? 0 : 99,
     };
-    const shape = document.createElementNS(SVG, "rect");
-    for (const [name, value] of Object.entries(place)) shape.setAttribute(name, String(value));
-    layer.append(shape);
+    for (const kindOfLine of ["wb-halo", "wb-ring"]) {
+      const shape = document.createElementNS(SVG, "rect");
+      shape.setAttribute("class", kindOfLine);
+      for (const [name, value] of Object.entries(place)) shape.setAttribute(name, String(value));
+      layer.append(shape);
+    }
   }
   return layer;
 }

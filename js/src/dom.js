@@ -49,34 +49,3 @@ export function fill(text, values) {
 
 /** @param {number} value */
 export const grouped = (value) => value.toLocaleString("en");
-
-/** Whether the page around the widget is dark: Jupyter, VS Code, marimo and others, the system. */
-export function isDark() {
-  const { body, documentElement: page } = document;
-  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false";
-  if (body.dataset.vscodeThemeKind) return !body.dataset.vscodeThemeKind.includes("light");
-  const theme = page.getAttribute("theme");
-  if (theme) return theme === "dark";
-  if (page.classList.contains("dark") || body.classList.contains("dark")) return true;
-  if (page.classList.contains("light") || body.classList.contains("light")) return false;
-  return matchMedia("(prefers-color-scheme: dark)").matches;
-}
-
-const THEMED = ["data-jp-theme-light", "class", "theme", "data-vscode-theme-kind"];
-
-/**
- * Keep an element's theme that of the page.
- * @param {HTMLElement} root
- * @returns {() => void} ends it
- */
-export function followTheme(root) {
-  const paint = () => {
-    root.dataset.theme = isDark() ? "dark" : "light";
-  };
-  const observer = new MutationObserver(paint);
-  for (const node of [document.body, document.documentElement]) {
-    observer.observe(node, { attributes: true, attributeFilter: THEMED });
-  }
-  paint();
-  return () => observer.disconnect();
-}

@@ -5,7 +5,7 @@
 
 import { select } from "./cells.js";
 import { buildChart, pickedMarks } from "./chart.js";
-import { followTheme, make } from "./dom.js";
+import { make } from "./dom.js";
 import { buildFindings } from "./findings.js";
 import { buildFilters } from "./filters.js";
 import { buildFollowing } from "./following.js";
@@ -15,6 +15,7 @@ import { buildOptions } from "./options.js";
 import { buildProtocol } from "./protocol.js";
 import { buildTable } from "./table.js";
 import { talk } from "./talk.js";
+import { followTheme } from "./theme.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
@@ -93,15 +94,7 @@ function show(model, el) {
   arrowKeys(charts.main, chosen, choose);
   el.append(root);
 
-  /** @param {string} name */
-  const draw = async (name) => {
-    try {
-      await charts[name].draw(model.get(`_${name}`));
-      if (name === "main") outline();
-    } catch (error) {
-      parts.fail(error instanceof Error ? error.message : String(error));
-    }
-  };
+  const draw = drawer(model, parts, outline);
   const refresh = () => {
     parts.refresh(words());
     outline();
@@ -120,15 +113,21 @@ function show(model, el) {
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)])),
   });
-  const unfollow = followTheme(root);
-  parts.fold();
+  const unfold = foldWhereNarrow(root, parts.filters);
   refresh();
   drawTable();
   parts.found(model.get("_findings"));
+  /** @type {Promise<void>[]} */
+  let drawing = [];
+  const unfollow = followTheme(root, (theme) => {
+    drawing = SLOTS.map(draw);
+    model.set("_theme", theme); // of the picture that is left without a kernel
+    model.save_changes();
+  });
   const stop = () => {
-    for (const end of [page.stop, parts.stop, unfollow, ends]) end();
+    for (const end of [page.stop, parts.stop, unfollow, unfold, ends]) end();
   };
-  return { root, stop, drawn: Promise.all(SLOTS.map(draw)) };
+  return { root, stop, drawn: Promise.all(drawing) };
 }
 
 /**
@@ -165,6 +164,23 @@ function parsed(model, name) {
 
 /**
  * @param {Model} model
+ * @param {ReturnType<typeof buildParts>} parts
+ * @param {() => void} outline
+ * @returns {(name: string) => Promise<void>} draws the chart of one slot
+ */
+function drawer(model, { charts, fail }, outline) {
+  return async (name) => {
+    try {
+      await charts[name].draw(model.get(`_${name}`));
+      if (name === "main") outline();
+    } catch (error) {
+      fail(error instanceof Error ? error.message : String(error));
+    }
+  };
+}
+
+/**
+ * @param {Model} model
  * @param {Record<string, (...given: any[]) => void>} acts by event
  * @returns {() => void} ends it
  */
@@ -173,6 +189,25 @@ function listen(model, acts) {
   return () => {
     for (const [name, act] of Object.entries(acts)) model.off(name, act);
   };
+}
+
+/**
+ * Fold the filters when the widget becomes narrow, and open them when it becomes wide.
+ * @param {HTMLElement} root
+ * @param {HTMLDetailsElement} filters
+ * @returns {() => void} ends it
+ */
+function foldWhereNarrow(root, filters) {
+  /** @type {boolean | null} */
+  let narrow = null;
+  const observer = new ResizeObserver(() => {
+    const now = root.clientWidth < NARROW;
+    if (!root.clientWidth || now === narrow) return;
+    narrow = now;
+    filters.open = !now;
+  });
+  observer.observe(root);
+  return () => observer.disconnect();
 }
 
 /**
@@ -197,10 +232,12 @@ function buildParts(root, page, choose) {
   const protocol = buildProtocol(page);
   const options = buildOptions(page);
   const code = buildCode(texts);
-  const table = buildTable(controls, choose);
+  const table = buildTable(page, choose);
   const findings = buildFindings(page);
   const following = buildFollowing(page);
-  const charts = Object.fromEntries(SLOTS.map((name) => [name, buildChart(name, choose)]));
+  const charts = Object.fromEntries(
+    SLOTS.map((name) => [name, buildChart(name, controls.dark, choose)]),
+  );
   const sentences = buildSentences();
   const panel = make(
     "div",
@@ -232,9 +269,6 @@ function buildParts(root, page, choose) {
     root.dataset.panel = name;
     for (const part of [tabs, filters, protocol, options, code, sentences]) part.update(words);
   };
-  const fold = () => {
-    if (root.clientWidth && root.clientWidth < NARROW) filters.element.open = false;
-  };
   /** @param {string} text */
   const found = (text) => {
     tabs.mark(text);
@@ -243,7 +277,7 @@ function buildParts(root, page, choose) {
   const stop = () => {
     for (const part of [protocol, following, ...Object.values(charts)]) part.stop();
   };
-  return { charts, table, found, fail, receive: files.receive, refresh, fold, stop };
+  return { charts, table, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
 }
 
 /** What the page says about the state: to the eye, to a screen reader, and when nothing is left. */

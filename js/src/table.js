@@ -48,13 +48,14 @@ export function sortRows(rows, at, sign) {
 }
 
 /**
- * @param {import("./types").Controls} controls
+ * @param {import("./types").Page} page
  * @param {(cells: Cell[], add: boolean) => void} choose
  */
-export function buildTable(controls, choose) {
+export function buildTable({ model, controls, send }, choose) {
   const box = make("div", { class: "wb-table" });
+  const [first, ascending] = model.get("order") ?? [];
   /** @type {Order | null} */
-  let order = null;
+  let order = first ? { column: first, sign: ascending ? 1 : -1 } : null;
   /** @param {string} text */
   function draw(text) {
     if (!text) {
@@ -70,12 +71,15 @@ export function buildTable(controls, choose) {
       return header(column, controls.columns[column] ?? column, sign, () => {
         order = { column, sign: sign === 1 ? -1 : 1 };
         draw(text);
+        // of very many rows, others come first
+        if (rows.length < total) send({ order: [column, order.sign === 1] });
         /** @type {HTMLElement | null} */
         const button = box.querySelector(`th[data-column="${column}"] button`);
         button?.focus();
       });
     });
     const body = make("tbody", {}, ...sorted.map((row) => line(columns, row, choose)));
+    body.firstElementChild?.setAttribute("tabindex", "0");
     const counts = { shown: grouped(rows.length), total: grouped(total) };
     const note = rows.length < total ? fill(controls.texts.rows, counts) : "";
     box.replaceChildren(
@@ -115,10 +119,11 @@ function line(columns, row, choose) {
   return make(
     "tr",
     {
-      tabindex: 0,
+      tabindex: -1, // the rows are one stop of the tab key: arrow keys lead on
       "aria-selected": selected,
       onclick: pick,
       onkeydown: (/** @type {KeyboardEvent} */ event) => {
+        if (event.key === "ArrowDown" || event.key === "ArrowUp") walk(event);
         if (event.key !== "Enter" && event.key !== " ") return;
         event.preventDefault();
         pick(event);
@@ -126,4 +131,18 @@ function line(columns, row, choose) {
     },
     ...cells,
   );
+}
+
+/**
+ * Move the focus to the next row or the one before.
+ * @param {KeyboardEvent} event
+ */
+function walk(event) {
+  event.preventDefault();
+  const row = /** @type {HTMLElement} */ (event.currentTarget);
+  const next = event.key === "ArrowDown" ? row.nextElementSibling : row.previousElementSibling;
+  if (!(next instanceof HTMLElement)) return;
+  row.tabIndex = -1;
+  next.tabIndex = 0;
+  next.focus();
 }

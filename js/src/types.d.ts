@@ -49,6 +49,8 @@ export interface Controls {
   options: Record<string, string>;
   choices: Record<string, Record<string, string>>;
   columns: Record<string, string>;
+  /** Colours of a dark page, by those of a light one. */
+  dark: Record<string, string>;
   texts: Record<string, string>;
 }
 export interface Checkpoints {

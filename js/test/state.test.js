@@ -6,6 +6,7 @@ import { clampLayers, keep } from "../src/filters.js";
 import { nextTab } from "../src/header.js";
 import { pushTrim, trimText } from "../src/protocol.js";
 import { format, sortRows } from "../src/table.js";
+import { paint } from "../src/theme.js";
 
 const FACET = { name: "model", title: "", labels: ["a", "b"], values: ["a", "b"], more: false };
 /** @type {import("../src/types").Cell[]} */
@@ -89,4 +90,19 @@ test("what has no value is last in either order", () => {
 test("text is filled in as text", () => {
   assert.equal(fill("all: {title}", { title: "$& {title} <b>" }), "all: $& {title} <b>");
   assert.equal(fill("{unknown}", {}), "{unknown}");
+});
+
+test("a chart is painted in other colours, its data is not", () => {
+  const spec = {
+    config: { background: "white", title: { color: "#111" } },
+    layer: [{ mark: { color: "#111", size: 3 }, encoding: { x: null, y: ["#222", true] } }],
+    datasets: { rows: [{ word: "#111" }] },
+  };
+  const dark = paint(spec, { "#111": "#eee", "#222": "#ddd" });
+  assert.equal(dark.config.background, "transparent");
+  assert.equal(dark.config.title.color, "#eee");
+  assert.deepEqual(dark.layer[0].mark, { color: "#eee", size: 3 });
+  assert.deepEqual(dark.layer[0].encoding, { x: null, y: ["#ddd", true] });
+  assert.equal(dark.datasets, spec.datasets);
+  assert.equal(spec.config.title.color, "#111");
 });

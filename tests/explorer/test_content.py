@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
+import xarray as xr
 
 import weibnb as wb
-from tests.explorer.conftest import DEMO, words
+from tests.explorer.conftest import DEMO, from_page, slot, words
 
 pytest.importorskip("anywidget")
 pytest.importorskip("vl_convert")
 
 from typing import TYPE_CHECKING
 
+from weibnb.explorer import content
 from weibnb.explorer.export import STATIC
 from weibnb.explorer.labels import TEXTS
 from weibnb.exploring import explore
@@ -46,7 +49,70 @@ def test_one_checkpoint_has_no_trajectories() -> None:
 
 
 def test_what_a_screen_reader_says(explorer: Explorer) -> None:
-    said = "21 of 105 matrices · rank regression, trim 10–90 %; selected: q_proj of layer 0"
+    said = "21 of 105 matrices · rank regression, trim 10–90 %; selected: o_proj of layer 0"
     assert words(explorer)["spoken"] == said
     explorer.selected = [("demo", 1, "o_proj", 7000), ("demo", 2, "up_proj", 7000)]
     assert words(explorer)["spoken"].endswith("; selected: o_proj of layer 1 and 1 more")
+
+
+@pytest.fixture(scope="module")
+def many(fits: xr.Dataset) -> xr.Dataset:
+    """More matrices than a table lists at once, each with a k of its own."""
+    light = fits.drop_vars("counts")
+    copies = [light.assign_coords(model=[f"m{i}"]) for i in range(6)]
+    whole: xr.Dataset = xr.concat(copies, "model")
+    k = np.random.default_rng(0).permutation(np.linspace(0.9, 1.3, whole["k"].size))
+    return whole.assign(k=whole["k"].copy(data=k.reshape(whole["k"].shape)))
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+def test_the_table_is_sorted_before_it_is_cut(many: xr.Dataset, ascending: bool) -> None:
+    table = json.loads(content.table_rows(many, [], ("k", ascending)))
+    assert table["total"] == many["k"].size > len(table["rows"]) == 500
+    at = table["columns"].index("k")
+    found = [row[at] for row in table["rows"]]
+    expected = np.sort(many["k"].values.ravel())[:: 1 if ascending else -1][:500]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    explorer = explore(many, panel="table")
+    from_page(explorer, order=["k", ascending])
+    rows = json.loads(explorer._rows)
+    listed = [row[at] for row in rows["rows"]]
+    assert listed == sorted(listed, reverse=not ascending)
+    assert len(listed) == 126
+
+
+def test_an_order_of_nothing_is_none(many: xr.Dataset) -> None:
+    assert json.loads(content.table_rows(many, [], ("no column", True)))["total"] == 630
+
+
+def test_what_was_published_is_not_missing() -> None:
+    explorer = explore(wb.reference_cohort())
+    assert words(explorer)["left_out"] == ""
+    assert "lines without points" in str(slot(explorer, "detail"))
+    assert "`" not in slot(explorer, "side").get("problem", "")
+    explorer.value = "outlier"
+    problem = slot(explorer)["problem"]
+    assert "Scan the weights: weibnb.scan(path)" in problem
+    assert "`fits`" not in problem
+    explorer.panel = "compare"
+    assert "np.str_" not in slot(explorer, "side").get("problem", "")
+    assert "dot: below" not in str(slot(explorer))
+    assert "distance 0.00" not in str(slot(explorer, "detail"))
+
+
+def test_what_is_compared_is_counted(explorer: Explorer) -> None:
+    explorer.panel = "compare"
+    assert words(explorer)["count"].startswith("42 of 105 matrices compared · ")
+    explorer.layers = (1, 1)
+    assert words(explorer)["count"].startswith("14 of 105 matrices compared · ")
+    explorer.second = explorer.first
+    assert words(explorer)["count"].startswith("35 of 105 matrices · ")
+
+
+def test_the_protocol_is_said_once(explorer: Explorer) -> None:
+    """The line above the charts says it, so their titles need not; a file of them has it."""
+    assert "trim 10–90 %" in words(explorer)["count"]
+    for name in ("main", "side", "detail"):
+        assert "rank regression" not in str(slot(explorer, name)["spec"])
+        assert "trim 10–90" not in str(slot(explorer, name)["spec"])
+    assert "trim 10–90 %" in str(explorer._specs())

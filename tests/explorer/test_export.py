@@ -61,11 +61,25 @@ def test_hostile_names(tmp_path: Path) -> None:
 
 def test_the_picture_for_later(explorer: Explorer) -> None:
     assert explorer.chart is not None
-    text = last_view_html(explorer.chart.to_dict(), "weibnb-x", HOSTILE)
+    text = last_view_html([explorer.chart.to_dict()] * 2, "weibnb-x", HOSTILE)
+    assert text.count("<img") == 2
     assert 'class="weibnb-still weibnb-x"' in text
     assert "data:image/png;base64," in text
     assert "<img src=x" not in text
-    assert "<img" not in last_view_html(None, "weibnb-x", "")
+    assert "<img" not in last_view_html([], "weibnb-x", "")
+
+
+def test_the_pictures_for_later_are_all_charts_in_the_colours_of_the_page(
+    explorer: Explorer,
+) -> None:
+    light, _words = explorer._picture()
+    from_page(explorer, _theme="dark")
+    dark, _words = explorer._picture()
+    assert len(light) == len(dark) == 3
+    for one, other in zip(light, dark, strict=True):
+        assert one["config"]["background"] == "white"
+        assert other["config"]["background"] == "#111111"
+        assert one["datasets"] == other["datasets"]
 
 
 def run_in_a_notebook(*cells: str) -> list[Any]:
@@ -91,7 +105,7 @@ def test_a_notebook_that_a_program_runs_keeps_the_picture(
 
 
 def test_without_a_picture_no_picture_is_spoken_of() -> None:
-    assert LAST_VIEW not in last_view_html(None, "weibnb-x", "")
+    assert LAST_VIEW not in last_view_html([], "weibnb-x", "")
 
 
 @pytest.mark.parametrize(("allowed", "alone"), [(True, False), (False, True), (None, False)])

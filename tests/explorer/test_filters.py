@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import weibnb as wb
-from weibnb.explorer.filters import Cells, Choice
+from weibnb.explorer.filters import Cells, Choice, standing_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +40,24 @@ def table(fits: xr.Dataset) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def cells(fits: xr.Dataset) -> Cells:
     return Cells.of(fits.drop_vars("counts"))
+
+
+def test_what_stands_out_is_surely_far_from_a_gaussian() -> None:
+    """Not the first, not the farthest alone, and not the one with the smallest error."""
+    rng = np.random.default_rng(0)
+    name = "model.layers.{}.mlp.up_proj.weight"
+    weights = {name.format(i): rng.normal(size=(256, 256)) for i in range(4)}
+    weights[name.format(1)] = rng.laplace(size=(256, 256))
+    weights[name.format(3)] = rng.laplace(size=(10, 10)) ** 3
+    fits = wb.scan({"m": weights}, structure=False)
+    k = fits["k"].values.ravel()
+    noisy = fits.assign(k_se=fits["k_se"].where(fits["layer"] != 3, 1.0))
+    assert abs(k - 1.2054).argmax() == 3
+    everything = Cells.of(noisy)
+    kept = np.ones(4, bool)
+    assert standing_out(everything, noisy, kept, 0) == ("m", 1, "up_proj", 0)
+    kept[1] = False
+    assert standing_out(everything, noisy, kept, 0)[1] in (0, 2)
 
 
 def test_every_matrix_once(cells: Cells, table: pd.DataFrame) -> None:

@@ -36,8 +36,8 @@ def test_moving_the_trim_is_a_refit(explorer: Explorer, fits: xr.Dataset) -> Non
 
 def test_without_counts(fits: xr.Dataset) -> None:
     explorer = explore(fits.drop_vars("counts"))
-    assert "keep_counts=True" in words(explorer)["no_refit"]
-    assert "keep_counts=True" in slot(explorer, "detail")["problem"]
+    assert "weibnb.scan(path)" in words(explorer)["no_refit"]
+    assert "lines without points" in str(slot(explorer, "detail")["spec"])
     assert "spec" in slot(explorer)
     assert "spec" in slot(explorer, "side")
 

@@ -34,6 +34,11 @@ def test_the_code_redoes_the_view(fits: xr.Dataset, panel: str, trim: tuple[floa
     assert made == list(drawn.values())
 
 
+def test_layers_are_written_as_people_write_them(fits: xr.Dataset) -> None:
+    assert "layer=slice(0, 0)" in explore(fits, layers=(0, 0)).code
+    assert "layer=slice(1, 2)" in explore(fits, layers=(1, 2)).code
+
+
 def test_the_code_of_the_table(explorer: Explorer, fits: xr.Dataset) -> None:
     explorer.panel = "table"
     namespace: dict[str, Any] = {"fits": fits}

@@ -34,7 +34,7 @@ def test_first_view(explorer: Explorer, fits: xr.Dataset) -> None:
     for (component, layer), value in drawn.items():
         expected = k.sel(component=component, layer=layer).item()
         assert value == pytest.approx(expected, rel=1e-5)
-    assert words(explorer)["chosen"] == [["demo", 0, "q_proj", 7000]]
+    assert words(explorer)["chosen"] == [["demo", 0, "o_proj", 7000]]
 
 
 def test_a_click_draws_that_matrix(explorer: Explorer, fits: xr.Dataset) -> None:

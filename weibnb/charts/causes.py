@@ -135,7 +135,7 @@ def _matrices(found: xr.Dataset) -> pd.DataFrame:
 def _layers() -> list[Spec]:
     """Draw bars from one level to the next, and points at both ends."""
     steps, ends = ({"field": "kind", "equal": kind} for kind in ("step", "end"))
-    x = nominal("cause", scale={"domain": _PLACES}, sort=None, title=None, axis={"labelAngle": -35})
+    x = nominal("cause", scale={"domain": _PLACES}, sort=None, title=None, axis={"labelAngle": 0})
     colours = scales(nominal("cause"), list(_STEPS), None, color=[c for _, c in _STEPS.values()])
     numbers = [quantity(name, format=".4f") for name in ("k", "reaches")]
     words = [nominal("label", title="matrix"), nominal("cause"), nominal("sentence")]

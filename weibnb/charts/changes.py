@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from weibnb.charts.chart_functions import as_chart
-from weibnb.charts.layers import choose, heat
+from weibnb.charts.layers import Colours, choose, heat, least_reach
 from weibnb.charts.marks import notice
 from weibnb.charts.tables import MAX_PANELS, UNKNOWN, layer_medians, panels
 from weibnb.charts.weibull_plots import weibull_plot
@@ -100,6 +100,11 @@ def change_map(
     if isinstance(found, xr.Dataset):
         fits = prepare(found, dims=DIMS)
         sides = [choose(fits, p or {}, w) for p, w in ((first, "first"), (second, "second"))]
+        if any(side["layer"].dtype.kind not in "iu" for side in sides):
+            raise ValueError(
+                "`fits` must hold layers with numbers to be compared, not medians over layers. "
+                "Scan the weights: weibnb.scan(path)."
+            )
         from weibnb.diagnostics.changes_of_fits import compare_fits  # takes numba
 
         found = compare_fits(sides[0], sides[1])
@@ -118,13 +123,16 @@ def change_map(
         )
         return notice(title, [reason])
     table, note = layer_medians(panels(table, "model"))
-    title["subtitle"] += [note] * bool(note) + _notes(value, table)
-    middle = 0.0 if value.startswith("delta_") else None
-    if value == "change_k" and found.fits is not None:
-        middle = gaussian_anchor(found.fits).k
-    colours = _LEGENDS.get(value, value)
-    digits = _DIGITS.get(value, ".3f")
-    drawn = heat(table, title, colours, middle=middle, tips=_TIPS, digits=digits)
+    title["subtitle"] += [note] * bool(note)
+    colours = None
+    if value.startswith("delta_"):
+        errors = table["noise"] / 2 if "noise" in table else table["value"] * np.nan
+        colours = Colours(0.0, "no change", least_reach(errors))
+    elif value == "change_k" and found.fits is not None:
+        errors = table["change_k_se"] if "change_k_se" in table else table["value"] * np.nan
+        colours = Colours(gaussian_anchor(found.fits).k, "a Gaussian", least_reach(errors))
+    name, digits = _LEGENDS.get(value, value), _DIGITS.get(value, ".3f")
+    drawn = heat(table, title, name, colours=colours, tips=_TIPS, digits=digits)
     chosen = _chosen(found, select)
     if found.fits is None or not chosen:
         return drawn
@@ -140,12 +148,6 @@ def change_map(
     plots["vconcat"][0]["title"] = title
     both = {"vconcat": [drawn, plots], "spacing": 24}
     return both | {"resolve": {"scale": {"color": "independent", "shape": "independent"}}}
-
-
-def _notes(value: str, table: pd.DataFrame) -> list[str]:
-    """Explain the colours and the dots."""
-    notes = ["dot: below two standard errors"] if "noise" in table else []
-    return notes + ["colours centred on an untrained Gaussian"] * (value == "change_k")
 
 
 def _matrices(found: Diff, value: str) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from weibnb.charts.vega import INK
 from weibnb.diagnostics.bands import BANDS, Band, summarise
 from weibnb.diagnostics.cohorts import nearest_published, reference_cohort
 from weibnb.diagnostics.verdicts import PUBLISHED_PROTOCOL, require_protocol
-from weibnb.fits.schema import DIMS, prepare, protocol_of
+from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import last_step
 from weibnb.messages import check_choice, printable, shortened
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from weibnb.charts.vega import Spec
+
+# Pixels of a component's name that is still written from left to right.
+_WIDEST = 100
 
 
 @as_chart
@@ -91,18 +94,50 @@ def class_bands(
         edges = f"shaded: {shortened(band.name)}, {band.lower:g} to {band.upper:g}"
         diamonds = " · diamonds: published entries" if reference else ""
         notes = [f"{edges} · dashed: a Gaussian", bar + diamonds]
-        layers = _band_layers(names, band, reference=reference)
+        layers = _band_layers(names, band, _floor(table["k"], fits), reference=reference)
     else:
         notes, layers = ["no band: it was published for another protocol", bar], []
+    floor = _floor(table["k"], fits)
+    if reference and layers:
+        below = _entries(names)["k"] < floor
+        notes += [f"arrows: {int(below.sum())} published entries below the axis"] if below.any() else []
     layers += [gaussian_rule(fits), *_matrices(table, names)]
-    width = max((64 if table["place"].nunique() < 2 else 47) * len(names), 160)
+    _frame(layers, [floor, _top(table["k"], fits)], "component; its layers from left to right")
     heads = heading(fits, title, *notes, note)
+    width = max(_step(names) * len(names), 160)
     return facet(layers, table, heads, columns=2, width=width, height=280)
+
+
+def _step(names: list[str]) -> float:
+    """Give the pixels of a component, so that its name fits below; very long ones are slanted."""
+    return max(64, min(6.4 * max(map(len, names)), _WIDEST) + 8)
 
 
 def _component_axis(names: list[str]) -> Spec:
     scale = {"domain": names, "paddingInner": 0.25}
-    return nominal("component", scale=scale, title=None, axis={"labelAngle": -35})
+    angle = -35 if 6.4 * max(map(len, names)) > _WIDEST else 0
+    return nominal("component", scale=scale, title=None, axis={"labelAngle": angle})
+
+
+def _floor(k: pd.Series[Any], fits: xr.Dataset) -> float:
+    """Give the lower end of the axis: published entries far below do not squash the rest."""
+    low = min(float(k.min()), gaussian_anchor(fits).k - 0.1)
+    return float(np.floor(20 * low - 0.2) / 20)
+
+
+def _top(k: pd.Series[Any], fits: xr.Dataset) -> float:
+    """Give the upper end of the axis."""
+    return float(np.ceil(20 * max(float(k.max()), gaussian_anchor(fits).k) + 0.2) / 20)
+
+
+def _frame(layers: list[Spec], ends: list[float], title: str | None) -> None:
+    """Give all layers the same axes."""
+    for each in layers:
+        place = each["encoding"]
+        if "field" in place["y"]:
+            place["y"] |= {"scale": {"domain": ends}}
+        if "x" in place:
+            place["x"] = place["x"] | {"title": title}
 
 
 def _offset() -> Spec:
@@ -120,7 +155,7 @@ def _entry_tips() -> list[Spec]:
     return [nominal("model", title="published"), nominal("component"), k]
 
 
-def _band_layers(names: list[str], band: Band, *, reference: bool) -> list[Spec]:
+def _band_layers(names: list[str], band: Band, floor: float, *, reference: bool) -> list[Spec]:
     """Band over the components it was published for, and medians of the published entries."""
     place: Spec = {"x": _component_axis(names), "y": k_axis()}
     held = [label for label in names if label.rpartition(".")[2] in band.components]
@@ -131,10 +166,21 @@ def _band_layers(names: list[str], band: Band, *, reference: bool) -> list[Spec]
     layers = [layer("bar", edges, data=box, **shade)] if held else []
     if not reference:
         return layers
+    entries = _entries(names).assign(offset=0.46)
     beside = place | {"xOffset": _offset(), "tooltip": _entry_tips()}
     diamond: Spec = {"shape": "diamond", "size": 22, "color": INK, "opacity": 0.9}
-    entries = _entries(names).assign(offset=0.46)
-    return [*layers, layer("point", beside, data=entries, **diamond)]
+    below = entries["k"] < floor
+    layers.append(layer("point", beside, data=entries[~below], **diamond))
+    return [*layers, *_arrows(entries[below], beside)]
+
+
+def _arrows(entries: pd.DataFrame, place: Spec) -> list[Spec]:
+    """Draw arrows at the bottom for published entries below the axis; the tooltip has their k."""
+    if entries.empty:
+        return []
+    edge = place | {"y": {"value": "height"}}
+    arrow: Spec = {"shape": "triangle-down", "size": 40, "color": INK, "yOffset": -5}
+    return [layer("point", edge, data=entries, filled=True, **arrow)]
 
 
 def _matrices(table: pd.DataFrame, names: list[str]) -> list[Spec]:
@@ -199,8 +245,13 @@ def cohort(fits: xr.Dataset) -> Spec:
     table["low"], table["high"] = table["k"] - error, table["k"] + error
     names = components(table)
     heads = heading(fits, text, "ticks: published entries · dashed: a Gaussian", *notes[:3])
-    layers = [gaussian_rule(fits), *_medians(table, names)]
-    width = max(64 * len(names), 240)
+    floor = _floor(table["low"], fits)
+    below = int((_entries(names)["k"] < floor).sum())
+    if below:
+        heads["subtitle"].append(f"arrows: {below} published entries below the axis")
+    layers = [gaussian_rule(fits), *_medians(table, names, floor)]
+    _frame(layers, [floor, _top(table["high"], fits)], None)
+    width = max(_step(names) * len(names), 240)
     return {"layer": layers, "width": width, "height": 280, "title": heads}
 
 
@@ -210,12 +261,13 @@ def _nearest(model: xr.Dataset, label: str) -> str:
     shared = model["k"].notnull() & model["component"].isin(published)
     if not bool(shared.any()):
         return f"{label}: no published entry has its components"
-    first = nearest_published(model).iloc[0]
+    ranked = nearest_published(model)
+    first = ranked[ranked["distance"] > 0].iloc[0]  # a published entry is not its own neighbour
     note = f" ({first['note']})" if first["note"] else ""
     return f"{label}: nearest {first['entry']}, distance {first['distance']:.2f}{note}"
 
 
-def _medians(own: pd.DataFrame, names: list[str]) -> list[Spec]:
+def _medians(own: pd.DataFrame, names: list[str], floor: float) -> list[Spec]:
     """Medians of the published entries, and those of the models with their standard errors."""
     place: Spec = {"x": _component_axis(names), "y": k_axis()}
     looks = model_scales(own["model"])
@@ -227,9 +279,11 @@ def _medians(own: pd.DataFrame, names: list[str]) -> list[Spec]:
     tips = [nominal("model"), nominal("component"), quantity("k", format=".4f"), error]
     dots = side | {"color": looks["color"], "shape": looks["shape"], "tooltip": tips}
     tick: Spec = {"color": INK, "thickness": 1.5, "size": 30}
-    entries = place | {"tooltip": _entry_tips()}
+    told, entries = place | {"tooltip": _entry_tips()}, _entries(names)
+    below = entries["k"] < floor
     return [
-        layer("tick", entries, data=_entries(names), **tick),
+        layer("tick", told, data=entries[~below], **tick),
+        *_arrows(entries[below], told),
         layer("rule", bars, data=own, strokeWidth=2),
         layer("point", dots, data=own, filled=True, size=90),
     ]

@@ -55,9 +55,12 @@ class Curve:
         return np.sqrt(np.maximum(reach**2 * n["k_se"] ** 2 + error**2 - mixed, 0.0))
 
 
-def curves(fits: xr.Dataset) -> list[Curve]:
-    """Read the counts of all matrices of a model; raise for more than `MAX_PANELS`."""
-    fits = prepare(fits, "counts", dims=DIMS)
+def curves(fits: xr.Dataset, *, lines_alone: bool = False) -> list[Curve]:
+    """Read the counts of all matrices of a model; raise for more than `MAX_PANELS`.
+
+    Fits without counts raise, or give curves without magnitudes if `lines_alone`.
+    """
+    fits = prepare(fits, *([] if lines_alone else ["counts"]), dims=DIMS)
     dims = fits["k"].dims
     present = fits["status"].broadcast_like(fits["k"]).transpose(*dims).values != "absent"
     number = int(present.sum())
@@ -72,10 +75,7 @@ def curves(fits: xr.Dataset) -> list[Curve]:
 
 
 def _curve(cell: xr.Dataset) -> Curve:
-    counted = merged(cell["counts"].values.ravel())
-    counts, magnitude = counted.counts.astype(np.float64), counted.values
-    if not counted.exact:
-        magnitude = magnitude * (1 + INTERVAL_WIDTH / 2**11)
+    counts, magnitude = _counted(cell)
     total = counts.sum()
     return Curve(
         place={
@@ -92,6 +92,15 @@ def _curve(cell: xr.Dataset) -> Curve:
         magnitude=magnitude,
         share=(counts.cumsum() - counts / 2) / total if total else counts,
     )
+
+
+def _counted(cell: xr.Dataset) -> tuple[Array, Array]:
+    """Give the counts of a matrix and the middle of each bin; empty where there are none."""
+    if "counts" not in cell:
+        return np.zeros(0), np.zeros(0)
+    counted = merged(cell["counts"].values.ravel())
+    middle = counted.values if counted.exact else counted.values * (1 + INTERVAL_WIDTH / 2**11)
+    return counted.counts.astype(np.float64), middle
 
 
 def labels(places: Sequence[Mapping[str, Any]]) -> list[str]:

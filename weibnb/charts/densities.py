@@ -19,6 +19,7 @@ from weibnb.charts.marks import (
     nominal,
     nothing_drawn,
     quantity,
+    rule_at,
     scales,
 )
 from weibnb.charts.tables import cells, joined
@@ -44,6 +45,12 @@ _WORDS = {
 }
 
 
+# Lines of the distributions, small multiples side by side.
+_KINDS, _COLUMNS = ["Weibull", "half-normal", "best family"], 3
+_DASHES = ([1, 0], [5, 3], [1.5, 2])
+_LEGEND: dict[str, Any] = {"title": None, "orient": "bottom", "direction": "horizontal", **STROKE}
+
+
 @as_chart
 def density(fits: xr.Dataset, *, scale: Scale = "log", rival: bool = True) -> Spec:
     """Draw the distribution of magnitudes with the fitted Weibull and a half-normal over it.
@@ -63,7 +70,7 @@ def density(fits: xr.Dataset, *, scale: Scale = "log", rival: bool = True) -> Sp
     altair chart
         One small multiple per matrix. Area: the counted weights; solid line: the Weibull; dashed:
         a half-normal with σ = λ / (λ/σ of the Gaussian anchor); dotted: the rival, which the
-        panel's title names.
+        panel's title names. Below: the same over the Weibull's density, from 1/4 to 4.
 
     Raises
     ------
@@ -99,21 +106,65 @@ def density(fits: xr.Dataset, *, scale: Scale = "log", rival: bool = True) -> Sp
     table = joined(parts)
     one = panels[0].split("\n") if len(panels) == 1 else []
     title = heading(light, f"Density of {what}", "area: counted weights", counted(lost), *one)
-    return facet(_layers(table, scale), table, title, columns=3, width=230, height=150)
+    return _in_rows(table, scale, title)
 
 
-def _layers(table: pd.DataFrame, scale: Scale) -> list[Spec]:
+def _in_rows(table: pd.DataFrame, scale: Scale, title: Spec) -> Spec:
+    """Draw small multiples in rows of three, each above the ratio to its Weibull."""
+    rows = []
+    for first in range(0, table["place"].max() + 1, _COLUMNS):
+        own = table[table["place"].between(first, first + _COLUMNS - 1)].reset_index(drop=True)
+        ends = [float(table["magnitude"].min()), float(table["magnitude"].max())]
+        size: Spec = {"columns": _COLUMNS, "width": 230}
+        words = title if not rows else {"text": ""}
+        rows.append(facet(_layers(own, scale, ends), own, words, height=150, **size))
+        if own["ratio"].notna().any():
+            own = own.assign(panel=own["place"].map(" ".__mul__))
+            strip = facet(_strip(own, scale, ends), own, {"text": ""}, height=50, **size)
+            rows.append(strip)
+    return rows[0] if len(rows) == 1 else {"vconcat": rows, "spacing": 4}
+
+
+def _magnitudes(scale: Scale, ends: list[float], *, titled: bool) -> Spec:
+    """Encode the magnitude along x, the same in all panels."""
+    axis: Spec = {"tickCount": 4, "format": "~g", "labelOverlap": True, "labels": titled}
+    return quantity(
+        "magnitude",
+        scale={"type": scale, "nice": False, "domain": ends},
+        axis=axis | {"ticks": titled},
+        title="|w| (units of the weights)" if titled else None,
+    )
+
+
+def _strip(table: pd.DataFrame, scale: Scale, ends: list[float]) -> list[Spec]:
+    """Draw what was counted over the Weibull's density, from a quarter to four times."""
+    ratio = quantity(
+        "ratio",
+        scale={"type": "log", "domain": [0.25, 4]},
+        title="÷ Weibull",
+        axis={"values": [0.25, 1, 4], "format": "~g"},
+    )
+    tips = [nominal("kind"), quantity("magnitude", format=".4~g"), quantity("ratio", format=".3~g")]
+    place = {"x": _magnitudes(scale, ends, titled=True), "y": ratio, "tooltip": tips}
+    others = [kind for kind in _KINDS if kind in set(table["kind"]) and kind != "Weibull"]
+    lines = {"field": "kind", "oneOf": others}
+    counts = {"field": "kind", "equal": "counted"}
+    layers = [rule_at(1.0, words="the fitted Weibull")]
+    if others:
+        looks = scales(nominal("kind"), _KINDS, _LEGEND, color=COLOURS, strokeDash=_DASHES)
+        looks["color"] = looks["color"] | {"legend": None}
+        looks["strokeDash"] = looks["strokeDash"] | {"legend": None}
+        layers.append(layer("line", place | looks, where=lines, strokeWidth=1.3, clip=True))
+    dots: Spec = {"size": 10, "color": INK, "opacity": 0.9, "clip": True, "filled": True}
+    return [*layers, layer("point", place, where=counts, **dots)]
+
+
+def _layers(table: pd.DataFrame, scale: Scale, ends: list[float]) -> list[Spec]:
     """Draw the area of the counted weights, and the lines of the distributions."""
-    shown = set(table["kind"])
-    kinds = [kind for kind in ("Weibull", "half-normal", "best family") if kind in shown]
+    kinds = [kind for kind in _KINDS if kind in set(table["kind"])]
     unit = "per unit of ln |w|" if scale == "log" else "per unit of the weights"
     at: Spec = {
-        "x": quantity(
-            "magnitude",
-            scale={"type": scale, "nice": False},
-            axis={"tickCount": 4, "format": "~g", "labelOverlap": True},
-            title="|w| (units of the weights)",
-        ),
+        "x": _magnitudes(scale, ends, titled=not table["ratio"].notna().any()),
         "y": quantity("density", title=f"density ({unit})"),
         "tooltip": [
             nominal("panel"),
@@ -125,9 +176,7 @@ def _layers(table: pd.DataFrame, scale: Scale) -> list[Spec]:
     counts = {"field": "kind", "equal": "counted"}
     layers = [layer("area", at, where=counts, opacity=0.3, color=INK)]
     if kinds:
-        legend = {"title": None, "orient": "bottom", **STROKE}
-        dashes = ([1, 0], [5, 3], [1.5, 2])
-        looks = scales(nominal("kind"), kinds, legend, color=COLOURS, strokeDash=dashes)
+        looks = scales(nominal("kind"), kinds, _LEGEND, color=COLOURS, strokeDash=_DASHES)
         lines = {"field": "kind", "oneOf": kinds}
         layers.append(layer("line", at | looks, where=lines, strokeWidth=1.8))
     return layers
@@ -180,7 +229,9 @@ def _densities(
     if best is not None and best["family"] in _WORDS:
         drawn["best family"] = family_density(best["family"], middle, best["shape"], best["scale"])
     found |= {kind: v if scale == "log" else v / middle for kind, v in drawn.items()}
+    weibull = np.where(found.get("Weibull", 0) > 0, found.get("Weibull", np.nan), np.nan)
     return [
         {"magnitude": middle, "density": value, "kind": kind, "y": middle}
+        | {"ratio": np.where(value > 0, value, np.nan) / weibull}
         for kind, value in found.items()
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import xarray as xr
@@ -25,7 +25,7 @@ from weibnb.charts.marks import (
     tooltips,
 )
 from weibnb.charts.tables import MAX_PANELS, cells, components, layer_medians, panels, thinned
-from weibnb.charts.vega import INK
+from weibnb.charts.vega import DIVERGING, INK, ON_PALE, ON_STRONG
 from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
 from weibnb.fits.select import last_step
@@ -50,8 +50,13 @@ TITLES = {
     "outlier": "Largest |w| over the maximum expected of a Gaussian",
 }
 _LEGENDS = {"lam": "λ", "r2": "r²", "ks": "KS", "outlier": "max ratio"}
-# Height of a cell, and distance between the strokes of a hatched cell, in pixels.
-_HEIGHT, _STROKES = 24, 6
+# Width of a cell with a number, height of a cell, and distance between the strokes of a hatched
+# cell, in pixels.
+_WIDTH, _HEIGHT, _STROKES = 44, 24, 6
+# Standard errors from the middle of the colours to their ends, at least; without errors, k.
+_REACH, _REACH_OF_K = 6.0, 0.05
+# Maximum number of layers that a profile draws with large dots.
+_DOTTED = 60
 # Above this number of cells the tooltips are short.
 _FULL = 500
 _KNOWN, _MISSING = {"field": "value", "valid": True}, {"field": "value", "valid": False}
@@ -92,11 +97,28 @@ def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
     if not table["value"].notna().any():
         return nothing_drawn(fits, table, TITLES[value])
     table, note = layer_medians(panels(table, "model", "step"))
-    middle = {"k": gaussian_anchor(fits).k, "z": 0.0}.get(value)
     digits = {"k": ".3f", "z": ".1f"}.get(value, ".3~g")
-    colours = f"colours centred on a Gaussian, {middle:.4f}" if value == "k" else ""
-    title = heading(fits, TITLES[value], note, colours)
-    return heat(table, title, _LEGENDS.get(value, value), middle=middle, digits=digits)
+    colours = None
+    if value == "k":
+        colours = Colours(gaussian_anchor(fits).k, "a Gaussian", least_reach(table["k_se"]))
+    elif value == "z":
+        colours = Colours(0.0, "a Gaussian", _REACH)
+    title = heading(fits, TITLES[value], note)
+    return heat(table, title, _LEGENDS.get(value, value), colours=colours, digits=digits)
+
+
+class Colours(NamedTuple):
+    """Colours that diverge from a middle, which noise does not fill."""
+
+    middle: float
+    words: str  # what the middle is
+    least: float  # distance from the middle to the ends of the colours, at least
+
+
+def least_reach(errors: pd.Series[Any]) -> float:
+    """Give a distance that noise does not reach, of all but the least certain matrices."""
+    error = errors.astype(float).quantile(0.9)
+    return _REACH * error if error > 0 else _REACH_OF_K
 
 
 def map_values(fits: xr.Dataset, value: MapValue) -> xr.DataArray:
@@ -161,14 +183,16 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     }  # fmt: skip
     extra = {name: b["k"].copy(data=data) for name, data in numbers.items()}
     table = cells(joined, extra, unknown="not fitted in `first`")
-    names = [", ".join(f"{d} {shortened(s[d].item())}" for d in ("model", "step")) for s in (a, b)]
-    notes = f"{names[1]} minus {names[0]}", "dot: below two standard errors"
+    differ = [d for d in ("model", "step") if a[d].item() != b[d].item()] or ["step"]
+    names = [", ".join(f"{d} {shortened(s[d].item())}" for d in differ) for s in (a, b)]
+    notes = [f"{names[1]} minus {names[0]}"]
     if not table["value"].notna().any():
         return nothing_drawn(joined, table, "Difference of k", *notes)
     table, note = layer_medians(panels(table, "model"))
     tips = ("value=difference", "noise=two standard errors", "first_k=first k", "second_k=second k")
     title = heading(joined, "Difference of k", *notes, note)
-    return heat(table, title, "Δk", middle=0.0, tips=tips, digits=".3f")
+    colours = Colours(0.0, "no change", least_reach(table["noise"] / 2))
+    return heat(table, title, "Δk", colours=colours, tips=tips, digits=".3f")
 
 
 def choose(fits: xr.Dataset, picked: Mapping[str, Any], argument: str) -> xr.Dataset:
@@ -217,47 +241,61 @@ def _check_same_cells(
 def heat(
     table: pd.DataFrame,
     title: Spec,
-    colours: str,
+    name: str,
     *,
-    middle: float | None = None,
+    colours: Colours | None = None,
     tips: Sequence[str] = ("value",),
     digits: str,
 ) -> Spec:
-    """Draw a map of the numbers in column ``value``; the colours diverge from `middle`."""
-    value = table["value"]
-    low, high, dark = _shades(value, middle)
-    table = table.assign(ink=np.where(dark, "white", "black"))
+    """Draw a map of the numbers in column ``value``, in colours that ascend or diverge."""
+    value, notes = table["value"], list(title["subtitle"])
+    domain, dark = _shades(value, colours)
+    table = table.assign(strong=np.where(dark, "yes", "no"))
     bands = table.sort_values("order")["band"].drop_duplicates().tolist()
     few = len(bands) <= MAX_PANELS
-    step = 38 if few else max(4, min(26, 700 // len(bands)))
+    step = _WIDTH if few else max(4, min(26, 700 // len(bands)))
     place = _place(table, bands, tips)
-    scheme = "blueorange" if middle is not None else "viridis"
-    scale = {"domain": [low, high], "scheme": scheme}
-    legend = {"gradientLength": 110, "format": ".3~g"}
-    colour = quantity("value", title=colours, scale=scale, legend=legend)
+    colour = quantity("value", title=name, **_colour_scale(domain, colours))
     layers = [layer("rect", place | {"color": colour}, where=_KNOWN)]
     if missing := int(value.isna().sum()):
         layers += _hatched(place, step)
-        words = f"hatched: {missing:,} without a number (hover for the reason)"
-        title = title | {"subtitle": [*title["subtitle"], words]}
+        notes.append(f"hatched: {missing:,} without a number (hover for the reason)")
     if few:
-        white = {"test": {"field": "ink", "equal": "white"}, "value": "white"}
-        ink = {"condition": white, "value": "black"}
+        on_strong, on_pale = (ON_STRONG, ON_PALE) if colours else ("white", "black")
+        white = {"test": {"field": "strong", "equal": "yes"}, "value": on_strong}
+        ink = {"condition": white, "value": on_pale}
         number = place | {"text": quantity("value", format=digits), "color": ink}
-        layers.append(layer("text", number, where=_KNOWN, fontSize=9, dy=-2))
-    if "noise" in table:
-        table["quiet"] = np.where(value.abs() < table["noise"], "yes", "no")
-        dot: Spec = {"shape": "circle", "size": 9, "filled": True, "color": "black", "yOffset": 7}
+        layers.append(layer("text", number, where=_KNOWN, fontSize=11, dy=-1))
+    if "noise" in table and (quiet := value.abs() < table["noise"]).any():
+        table["quiet"] = np.where(quiet, "yes", "no")
+        dot: Spec = {"shape": "circle", "size": 9, "filled": True, "yOffset": 8}
+        dot["color"] = ON_PALE if colours else "black"
         layers.append(layer("point", place, where={"field": "quiet", "equal": "yes"}, **dot))
+        notes.append("dot: below two standard errors")
     across = max(1, min(4, 900 // (step * len(bands) + 60)))
     size = {"width": {"step": step}, "height": {"step": _HEIGHT}}
-    return facet(layers, table, title, columns=across, **size)
+    return facet(layers, table, title | {"subtitle": notes}, columns=across, **size)
+
+
+def _colour_scale(domain: list[float], colours: Colours | None) -> Spec:
+    """Scale and legend of a map; the legend of colours that diverge names their middle."""
+    legend: Spec = {"gradientLength": 110, "format": ".3~g"}
+    if colours is None:
+        return {"scale": {"domain": domain, "scheme": "viridis"}, "legend": legend}
+    middle, span = colours.middle, domain[-1] - domain[0]
+    near = f"abs(datum.value - {middle!r}) < {span / 100!r}"
+    legend |= {
+        "values": [domain[0], middle, domain[-1]],
+        "format": ".4~f",
+        "labelExpr": f"{near} ? datum.label + ' · {colours.words}' : datum.label",
+    }
+    scale = {"domain": domain, "range": list(DIVERGING), "interpolate": "rgb"}
+    return {"scale": scale, "legend": legend}
 
 
 def _place(table: pd.DataFrame, bands: list[str], tips: Sequence[str]) -> Spec:
     """Encode layer, component and tooltip of a cell."""
-    turned = len(bands) > MAX_PANELS and max(len(band) for band in bands) > 3
-    axis = {"labelOverlap": True, "labelAngle": -90 if turned else 0}
+    axis = {"labelOverlap": True, "labelAngle": 0, "ticks": len(bands) <= 4 * MAX_PANELS}
     names = components(table)
     return {
         "x": ordinal("band", scale={"domain": bands}, title="layer", axis=axis),
@@ -285,14 +323,20 @@ def _hatched(place: Spec, width: int) -> list[Spec]:
     ]
 
 
-def _shades(value: pd.Series[Any], middle: float | None) -> tuple[float, float, pd.Series[Any]]:
-    """Return the ends of the colours, and which cells are dark under their number."""
+def _shades(
+    value: pd.Series[Any], colours: Colours | None
+) -> tuple[list[float], pd.Series[Any]]:
+    """Return the domain of the colours, and which cells are dark under their number."""
     low, high = float(value.min()), float(value.max())
-    if middle is None:
+    if colours is None:
         high = high if high > low else low + (abs(low) or 1.0)
-        return low, high, value < low + 0.5 * (high - low)
-    reach = max(abs(low - middle), abs(high - middle)) or 1.0
-    return middle - reach, middle + reach, (value - middle).abs() > 0.6 * reach
+        return [low, high], value < low + 0.5 * (high - low)
+    middle = colours.middle
+    reach = max(abs(low - middle), abs(high - middle), colours.least) or 1.0
+    digits = 1 - int(np.floor(np.log10(reach)))
+    reach = float(np.ceil(reach * 10.0**digits) / 10.0**digits)  # a round one
+    ends = np.linspace(middle - reach, middle + reach, len(DIVERGING))
+    return ends.tolist(), (value - middle).abs() > 0.75 * reach
 
 
 @as_chart
@@ -327,20 +371,26 @@ def depth_profile(fits: xr.Dataset) -> Spec:
     table["low"], table["high"] = table["k"] - table["k_se"], table["k"] + table["k_se"]
     heads = heading(fits, text, "dashed: a Gaussian", note)
     layers = [gaussian_rule(fits), *_profiles(table)]
-    return facet(layers, table, heads, columns=4, width=200, height=140)
+    width = 200 if table["layer"].nunique() <= _DOTTED else 420
+    return facet(layers, table, heads, columns=4 if width == 200 else 2, width=width, height=140)
 
 
 def _profiles(table: pd.DataFrame) -> list[Spec]:
     """Draw line, points and standard errors of each model, and crosses where k is unknown."""
-    x = ordinal("layer", title="layer", axis={"labelOverlap": True, "labelAngle": 0})
+    few = table["layer"].nunique() <= _DOTTED
+    x = ordinal("layer", title="layer", axis={"labelOverlap": True, "labelAngle": 0, "ticks": few})
     looks = model_scales(table["model"])
+    if table["model"].nunique() < 2:
+        looks = {channel: look | {"legend": None} for channel, look in looks.items()}
     error = {"y": quantity("low", title="Weibull shape k"), "y2": {"field": "high"}}
     at: Spec = {"x": x, "y": k_axis(), "color": looks["color"]}
     line = at | {"strokeDash": looks["strokeDash"], "detail": detail(table, "model")}
     dots = at | {"shape": looks["shape"], "tooltip": tooltips(table)}
+    faint: Spec = {} if few else {"opacity": 0.35}
     layers = [
-        layer("rule", at | error, strokeWidth=1.5),
         layer("line", line, strokeWidth=1),
-        layer("point", dots, filled=True, size=40),
+        layer("point", dots, filled=True, size=40 if few else 9),
     ]
+    if table["k_se"].notna().any():
+        layers.insert(0, layer("rule", at | error, strokeWidth=1.5 if few else 1, **faint))
     return [*layers, crosses(table, x, "k")] if table["k"].isna().any() else layers

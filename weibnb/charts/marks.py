@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from weibnb.charts.tables import CLASSES, DEPTHS, excluded
-from weibnb.charts.vega import INK
+from weibnb.charts.vega import COLOURS, INK
 from weibnb.fits.schema import gaussian_anchor, protocol_of
 from weibnb.fitting.weibull import protocol_text
 from weibnb.messages import shortened
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from weibnb.charts.vega import Spec
 
-#: Okabe and Ito's colours without black and yellow, which vanish on dark or light pages.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 SHAPES = ("circle", "triangle-up", "square", "diamond", "triangle-down", "cross")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [10, 4])
 #: Legend symbol that shows the dash of a line.
@@ -81,7 +79,7 @@ def notice(title: Spec, lines: Sequence[str]) -> Spec:
     """Make a small chart of text alone, under the title that the chart would have had."""
     encoding = {"x": {"value": 8}, "y": ordinal("line", axis=None), "text": nominal("text")}
     table = pd.DataFrame({"text": list(lines), "line": range(len(lines))})
-    words = layer("text", encoding, data=table, align="left", color=INK, fontSize=12)
+    words = layer("text", encoding, data=table, align="left", fontSize=12)
     return words | {"title": title, "width": 420, "height": 22 * len(lines)}
 
 
@@ -124,7 +122,21 @@ def facet(
 
 
 def scales(base: Spec, domain: Sequence[Any], legend: Spec | None, **ranges: Any) -> Spec:
-    """Encode a column by several channels, which map `domain` to the first values of a range."""
+    """Encode a column by several channels, which map `domain` to the first values of a range.
+
+    Without a legend they are values that depend on the column, which no legend then contradicts.
+    """
+    if legend is None:
+        return {
+            channel: {
+                "condition": [
+                    {"test": {"field": base["field"], "equal": label}, "value": look}
+                    for label, look in zip(domain[1:], looks[1:], strict=False)
+                ],
+                "value": looks[0],
+            }
+            for channel, looks in ranges.items()
+        }
     return {
         channel: base
         | {"scale": {"domain": domain, "range": list(looks[: len(domain)])}, "legend": legend}
@@ -213,7 +225,6 @@ def crosses(table: pd.DataFrame, x: Spec, column: str) -> Spec:
         text="×",
         fontSize=15,
         fontWeight=700,
-        color=INK,
         baseline="bottom",
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weibnb.charts.chart_functions import as_chart
-from weibnb.charts.layers import heat
+from weibnb.charts.layers import Colours, heat
 from weibnb.charts.marks import notice
 from weibnb.charts.tables import layer_medians
 from weibnb.diagnostics.quantised import Quantisation
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _TITLE = "Predicted SQNR of each matrix, in dB from the median of its format"
 _TIPS = ("sqnr=SQNR, dB", "value=from the median, dB", "bits=bits per weight")
+
+# Half a bit more or less is the least that fills the colours.
+_COLOURS = Colours(0.0, "the median", 3.0)
 
 
 @as_chart
@@ -64,7 +67,7 @@ def quantisation(found: Quantisation) -> Spec:
         return notice(title, [*lines, *(f"{word}: {n:,}" for word, n in reasons.head(6).items())])
     table, note = layer_medians(table)
     title = {"text": _TITLE, "subtitle": [*notes, *([note] if note else [])]}
-    return heat(table, title, "dB", middle=0.0, tips=_TIPS, digits="+.1f")
+    return heat(table, title, "dB", colours=_COLOURS, tips=_TIPS, digits="+.1f")
 
 
 def _checked(found: Quantisation) -> Quantisation:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.marks import (
@@ -32,13 +33,15 @@ from weibnb.fits.schema import DIMS, VARIABLES, prepare, protocol_of
 from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
     from numpy.typing import NDArray
 
     from weibnb.charts.vega import Spec
 
     Array = NDArray[np.float64]
+
+# Matrices that a phase portrait names in each panel, and the standard errors that k must move.
+_TOLD, _SURELY = 2, 4.0
 
 TrackValue = Literal["k", "lam"]
 By = Literal["component", "weight_class"]
@@ -164,8 +167,9 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     Returns
     -------
     altair chart
-        One small multiple per weight class, or per model and class. Colour is the step; a ring
-        marks the first step of a path, a triangle its last.
+        One small multiple per weight class, or per model and class. A ring marks the first step
+        of a path, a triangle its last. In colour and with its name: up to two matrices in each
+        whose k moved most, by at least 4 standard errors.
 
     Raises
     ------
@@ -193,38 +197,56 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     steps, groups = table["step"], table.groupby(key, sort=False)["step"]
     ends = [steps == groups.transform("min"), steps == groups.transform("max")]
     table["role"] = np.select(ends, ["begin", "end"], "between")
-    words = "dashed: a Gaussian · ring: first step, triangle: last step"
-    heads = heading(fits, text, words, note, gaps)
+    table["told"] = _told(table, key)
+    # what is told apart is drawn last, over the rest
+    table = table.sort_values(["told", "step"], kind="stable")
+    words = "ring: first step, triangle: last step · dashed: a Gaussian"
+    moved = "in colour: whose k moved most" if table["told"].any() else ""
+    heads = heading(fits, text, words, moved, note, gaps)
     layers = [gaussian_rule(fits), *_paths(table)]
     return facet(layers, table, heads, columns=3, width=240, height=210)
 
 
+def _told(table: pd.DataFrame, key: list[str]) -> pd.Series[Any]:
+    """Name the matrices of each panel whose k moved most, and surely; the others are empty."""
+    rows = table.sort_values("step").groupby(key, sort=False)
+    first, last = rows.first(), rows.last()
+    sure = _SURELY * np.hypot(first["k_se"].astype(float), last["k_se"].astype(float))
+    moved = (last["k"] - first["k"]).abs()
+    moved = moved[~(moved < sure)]
+    most = moved[moved.groupby(first["place"]).rank(ascending=False) <= _TOLD].index
+    names = table["component"] + " of layer " + table["layer"].astype(str)
+    return names.where(pd.MultiIndex.from_frame(table[key]).isin(most), "")
+
+
 def _paths(table: pd.DataFrame) -> list[Spec]:
-    """Draw lines along the steps, and points in the colour of their step."""
+    """Draw lines along the steps, marks at both ends, and the names of those told apart."""
     x = quantity(
         "lam",
-        scale={"type": "log", "nice": False, "padding": 8},
+        scale={"type": "log", "nice": False, "padding": 12},
         title="Weibull scale λ (units of the weights)",
         axis={"tickCount": 4, "format": "~g", "labelOverlap": True},
     )
-    steps = table["step"].astype(float)
-    first = float(steps[steps > 0].min()) if (steps > 0).any() else 1.0
-    # 0 is labelled only if the run has a step 0
-    values = sorted({float(steps.min()), min(first, float(steps.max())), float(steps.max())})
-    colours = {"type": "symlog", "constant": first, "range": [COLOURS[0], INK, COLOURS[1]]}
-    legend = {"title": "step", "format": ",d", "values": values}
-    roles = ["begin", "between", "end"]
-    shapes = {"domain": roles, "range": ["circle", "stroke", "triangle-up"]}
-    sizes = {"domain": roles, "range": [55, 12, 60]}
     place: Spec = {"x": x, "y": k_axis()}
+    told = {"field": "told", "equal": ""}
+
+    def unless_told(then: Any, other: Any) -> Spec:
+        return {"condition": {"test": told, "value": then}, "value": other}
+
+    looks = {"color": unless_told(INK, COLOURS[1]), "opacity": unless_told(0.45, 1)}
     path = {"order": quantity("step"), "detail": detail(table, "model", "layer", "component")}
+    roles = [{"field": "role", "equal": role} for role in ("begin", "end")]
+    shapes = [{"test": roles[1], "value": "triangle-up"}]
+    sizes = [{"test": roles[0], "value": 45}, {"test": roles[1], "value": 60}]
     points = {
-        "color": quantity("step", scale=colours, legend=legend),
-        "shape": nominal("role", scale=shapes, legend=None),
-        "size": nominal("role", scale=sizes, legend=None),
+        "shape": {"condition": shapes, "value": "circle"},
+        "size": {"condition": sizes, "value": 7},
         "tooltip": tooltips(table),
     }
+    lines = looks | {"strokeWidth": unless_told(1, 2)}
+    end = {"and": [roles[1], {"not": told}]}
     return [
-        layer("line", place | path, color=INK, opacity=0.6, strokeWidth=1),
-        layer("point", place | points, filled=False, strokeWidth=1.6),
+        layer("line", place | path | lines),
+        layer("point", place | points | looks, filled=False, strokeWidth=1.6),
+        layer("text", place | {"text": nominal("told")}, where=end, align="right", dx=-9, dy=-6),
     ]

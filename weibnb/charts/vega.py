@@ -20,28 +20,67 @@ Scale = Literal["log", "linear"]
 
 #: Of Vega-Lite, as altair writes it.
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.4.1.json"
-#: Grey that is readable on white and on black.
-INK = "#7a7a7a"
+#: Text of titles and of labels, and of numbers on strong and on pale cells of a map.
+TITLE, LABEL = "#1f1f1f", "#595959"
+ON_STRONG, ON_PALE = "#ffffff", "#000000"
+#: Grey of lines and marks, which is seen on white and on black.
+INK = "#767676"
+#: Colours that tell groups apart: those of Okabe and Ito, dark enough to be seen on white.
+COLOURS = ("#0072b2", "#d55e00", "#008a65", "#b8608f", "#b07a00", "#3f93c6")
+#: Colours on both sides of a middle.
+DIVERGING = (
+    "#0b4f8a", "#2f7cb8", "#7db3d8", "#c6dcea", "#f3f1ed", "#f6d9b8", "#eda964", "#b8611a",
+    "#8a4100",
+)  # fmt: skip
+_DARK_COLOURS = ("#4aa8e8", "#ff8a3d", "#2cc79a", "#e39ac4", "#f0b429", "#9fd6f7")
+_DARK_DIVERGING = (
+    "#7cc4f5", "#3b7cad", "#345f7d", "#30475a", "#2c2d2f", "#54432f", "#7a5529", "#a46c2c",
+    "#ffc27a",
+)  # fmt: skip
+#: What becomes of each colour on a dark page.
+DARK = {
+    **dict(zip(COLOURS, _DARK_COLOURS, strict=True)),
+    **dict(zip(DIVERGING, _DARK_DIVERGING, strict=True)),
+    TITLE: "#f2f2f2", LABEL: "#bdbdbd", INK: "#8c8c8c", ON_STRONG: ON_PALE, ON_PALE: ON_STRONG,
+}  # fmt: skip
 # Columns that rows keep even if no encoding names them.
 _COORDINATES = ("model", "component", "layer", "step", "expert")
 _SIGNIFICANT_DIGITS = 7
-_TEXT: Spec = {"labelColor": INK, "titleColor": INK, "titleFontWeight": 400}
-#: Looks of every chart, on light and dark pages.
+_TEXT: Spec = {
+    "labelColor": LABEL, "titleColor": LABEL, "titleFontWeight": 400, "labelFontSize": 11,
+    "titleFontSize": 12,
+}  # fmt: skip
+#: Looks of every chart: black titles on white.
 CONFIG: Spec = {
-    "background": "transparent",
+    "background": "white",
     "view": {"stroke": INK, "strokeOpacity": 0.4},
-    "axis": {**_TEXT, "gridColor": INK, "gridOpacity": 0.2, "domainColor": INK, "tickColor": INK},
+    "axis": {**_TEXT, "gridColor": INK, "gridOpacity": 0.18, "domainColor": INK, "tickColor": INK},
     "legend": {**_TEXT, "labelLimit": 640, "symbolOpacity": 1},
-    "header": {"labelColor": INK, "titleColor": INK, "labelLimit": 260},
+    "header": {"labelColor": LABEL, "titleColor": LABEL, "labelLimit": 260, "labelFontSize": 12},
+    "text": {"color": LABEL, "fontSize": 11},
     "title": {
-        "color": INK,
-        "subtitleColor": INK,
+        "color": TITLE,
+        "subtitleColor": LABEL,
         "anchor": "start",
         "frame": "group",
-        "fontSize": 13,
-        "offset": 10,
+        "fontSize": 15,
+        "fontWeight": 600,
+        "subtitleFontSize": 12,
+        "subtitlePadding": 4,
+        "offset": 12,
     },
 }
+
+
+def on_dark(node: Any) -> Any:
+    """Repaint a specification for a dark page; the page's own scripts do the same."""
+    if isinstance(node, dict):
+        return {
+            key: child if key == "datasets" else on_dark(child) for key, child in node.items()
+        } | ({"background": "#111111"} if node.get("background") == "white" else {})
+    if isinstance(node, list | tuple):
+        return [on_dark(child) for child in node]
+    return DARK.get(node, node) if isinstance(node, str) else node
 
 
 def vega_lite(spec: Spec) -> Spec:

@@ -64,7 +64,7 @@ def weibull_plot(
     Parameters
     ----------
     fits : xarray.Dataset
-        Fits with counts, at most 12 matrices.
+        At most 12 matrices. Of fits without counts, as published ones, the lines alone are drawn.
     level : float
         Confidence level of the bands around the lines.
     compare : xarray.Dataset, optional
@@ -85,7 +85,7 @@ def weibull_plot(
     Raises
     ------
     TypeError, ValueError
-        If `fits` is not a Dataset of fits with counts, there are too many matrices, the protocols
+        If `fits` is not a Dataset of fits, there are too many matrices, the protocols
         differ, `level` is not a probability, or an estimator is unknown.
 
     Notes
@@ -107,7 +107,9 @@ def weibull_plot(
     drawn = _both(fits, compare)
     more = " · broken: other estimators" if estimators else ""
     text, note = "Weibull plot", f"shaded: the trim · dotted: a Gaussian{more}"
-    if not any(curve.share.size for curve in drawn):
+    if "counts" not in fits:
+        note += " · these fits hold k and λ alone: lines without points"
+    if not any(curve.share.size or ("counts" not in fits and curve.fitted) for curve in drawn):
         light = prepare(fits, light=True, dims=DIMS)
         return nothing_drawn(light, cells(light), text, note)
     ratio = gaussian_anchor(fits).lam_over_rms
@@ -137,10 +139,10 @@ def weibull_plot(
 
 def _both(fits: xr.Dataset, compare: xr.Dataset | None) -> list[Curve]:
     """Read the matrices of both Datasets, which must have one protocol."""
-    found = curves(fits)
+    found = curves(fits, lines_alone=True)
     if compare is not None:
         try:
-            others = curves(compare)
+            others = curves(compare, lines_alone=True)
         except (TypeError, ValueError) as err:
             kind = TypeError if isinstance(err, TypeError) else ValueError
             raise kind(str(err).replace("`fits`", "`compare`", 1)) from err
@@ -161,6 +163,8 @@ def _legend_name(curve: Curve, label: str) -> str:
     n = curve.numbers
     if not curve.fitted:
         return f"{label}: not fitted ({shortened(curve.status)})"
+    if np.isnan(n["n"]):
+        return f"{label}:  k {n['k']:.4f}   λ {n['lam']:.4g}"
     text = f"{label}:  k {n['k']:.4f} ± {n['k_se']:.2g}   λ {n['lam']:.4g}   r² {n['r2']:.4f}"
     experts = f"   median of {n['n_matrices']:.0f} experts" if n["n_matrices"] > 1 else ""
     return f"{text}   KS {n['ks']:.3f}   n {n['n']:,.0f}{experts}"
@@ -270,7 +274,7 @@ def _paper_panel(
     points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec, trim: pd.DataFrame
 ) -> Spec:
     """Points and lines on Weibull paper."""
-    top = max(float(points["y"].max()), ordinate(0.9999).item()) + 0.3
+    top = float(max([ordinate(0.9999).item(), *points["y"]])) + 0.3
     axis = {
         "values": [at for at in ordinate(_PERCENT / 100).tolist() if at <= top],
         "tickCount": _PERCENT.size,
@@ -295,11 +299,14 @@ def _paper_panel(
     layers = [
         layer("rect", shade, data=trim, opacity=0.12, color=INK),
         rule_at(0.0, words="63.2 %: λ"),
-        layer("point", told | {"shape": looks["shape"]}, data=points, size=11, **_DOT),
     ]
+    if len(points):
+        told |= {"shape": looks["shape"]}
+        layers.append(layer("point", told, data=points, size=11, **_DOT))
     beyond = {"field": "detached", "equal": "yes"}
     if (points["detached"] == "yes").any():
-        ring: Spec = {"size": 150, "filled": False, "shape": "circle", "strokeWidth": 2}
+        ring: Spec = {"size": 150, "filled": False, "strokeWidth": 2}
+        told = told | {"shape": {"value": "circle"}}
         layers.append(layer("point", told, data=points, where=beyond, **ring))
     if lines is not None:
         layers += _bands_and_gaussians(lines, at, "low", "high")
@@ -316,10 +323,10 @@ def _bands_and_gaussians(lines: pd.DataFrame, at: Spec, low: str, high: str) -> 
     band = {"x": at["x"], "color": at["color"], "y": quantity(low), "y2": {"field": high}}
     own, gaussian = ({"field": "kind", "equal": kind} for kind in ("line", "gaussian"))
     dots: Spec = {"strokeWidth": 1.3, "strokeDash": [1, 3], "clip": True}
-    return [
-        layer("area", band, data=lines, where=own, opacity=0.25, clip=True),
-        layer("line", at, data=lines, where=gaussian, **dots),
-    ]
+    drawn = [layer("line", at, data=lines, where=gaussian, **dots)]
+    if not lines[low].notna().any():
+        return drawn
+    return [layer("area", band, data=lines, where=own, opacity=0.25, clip=True), *drawn]
 
 
 def _residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec) -> Spec:
@@ -335,8 +342,9 @@ def _residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spe
     tips = [nominal("matrix"), quantity("magnitude"), quantity("residual")]
     told = at | {"shape": looks["shape"], "tooltip": tips}
     dashed = {"strokeDash": looks["strokeDash"]}
-    dots = layer("point", told, data=points, size=9, **_DOT)
-    layers = [rule_at(0.0, words="the fitted line"), dots]
+    layers = [rule_at(0.0, words="the fitted line")]
+    if len(points):
+        layers.append(layer("point", told, data=points, size=9, **_DOT))
     if lines is not None:
         layers += _bands_and_gaussians(lines, at, "under", "spread")
         if (lines["kind"] == "other").any():

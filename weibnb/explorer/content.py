@@ -7,13 +7,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from weibnb.charts.marks import heading
 from weibnb.charts.tables import MAX_PANELS, cells
-from weibnb.charts.vega import vega_lite
+from weibnb.charts.vega import DARK, vega_lite
 from weibnb.diagnostics.bands import BANDS
 from weibnb.diagnostics.check import check_fits
 from weibnb.diagnostics.findings import SEVERITIES, sentence_of
 from weibnb.explorer.filters import key_of
-from weibnb.explorer.labels import CHOICES, COLUMNS, FACETS, LOOK_AT_WEIGHTS, OPTIONS, TEXTS
+from weibnb.explorer.labels import CHOICES, COLUMNS, FACETS, LOOK_AT_WEIGHTS, NOT_HELD, OPTIONS, TEXTS
 from weibnb.explorer.panels import PANELS
 from weibnb.fits.schema import DIMS, prepare
 from weibnb.messages import counted, printable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from weibnb.charts.vega import Spec
     from weibnb.diagnostics.findings import Cell as Place
     from weibnb.explorer.filters import Cell, Cells
     from weibnb.explorer.panels import View
@@ -59,6 +61,7 @@ def controls(cells: Cells) -> str:
         "choices": CHOICES | {"band": bands},
         "columns": COLUMNS,
         "texts": TEXTS,
+        "dark": DARK,
     })  # fmt: skip
 
 
@@ -89,15 +92,30 @@ class DrawnView:
     ) -> DrawnView:
         """Draw a view from its part of the fits."""
         try:
-            content: dict[str, Any] = {"spec": vega_lite(view.spec(part_of(view)))}
+            part = part_of(view)
+            content: dict[str, Any] = {"spec": vega_lite(_said_once(view.spec(part), part))}
         except (ValueError, TypeError, ImportError) as err:
-            content = {"problem": str(err)}
+            missing = str(err).startswith("`fits` must hold")
+            content = {"problem": NOT_HELD.format(view.label) if missing else str(err)}
         text = json.dumps(content | {"label": view.label})
         return cls(view, made_from, text, "problem" in content)
 
 
-def table_rows(fits: xr.Dataset, chosen: Sequence[Cell]) -> str:
-    """List matrices, the chosen ones first, and whether each is chosen."""
+def _said_once(spec: Spec, part: xr.Dataset) -> Spec:
+    """Leave out of the titles the line of models and protocol, which stands above all charts."""
+    if "vconcat" in spec:
+        first, *others = spec["vconcat"]
+        return spec | {"vconcat": [_said_once(first, part), *others]}
+    notes = spec["title"]["subtitle"]
+    line = heading(part, "")["subtitle"][0]
+    return spec | {"title": spec["title"] | {"subtitle": [n for n in notes if n != line]}}
+
+
+def table_rows(fits: xr.Dataset, chosen: Sequence[Cell], order: Sequence[Any] = ()) -> str:
+    """List matrices and whether each is chosen; of very many, the first in the order.
+
+    `order` is a column and whether it ascends; without it the chosen ones come first.
+    """
     part = prepare(fits, light=True, dims=DIMS, mixed_protocols=True)
     table = cells(part, {"ks": part["ks"]} if "ks" in part else None)
     columns = [name for name in COLUMNS if name in table]
@@ -105,7 +123,8 @@ def table_rows(fits: xr.Dataset, chosen: Sequence[Cell]) -> str:
     places = table[list(DIMS)].itertuples(index=False, name=None)
     table["chosen"] = [key_of(cell) in marks for cell in places]
     total = len(table)
-    table = table.sort_values("chosen", ascending=False, kind="stable").head(_MOST_ROWS)
+    column, ascending = order if order and order[0] in columns else ("chosen", False)
+    table = table.sort_values(column, ascending=bool(ascending), kind="stable").head(_MOST_ROWS)
     rows = json.loads(table[[*columns, "chosen"]].to_json(orient="values", double_precision=10))
     return json.dumps({"columns": columns, "rows": rows, "total": total})
 
@@ -154,11 +173,13 @@ def _on_the_map(cell: Place) -> Cell | None:
     return cell.model, cell.layer, cell.component, cell.step
 
 
-def summary(kept: int, total: int, protocol: tuple[Estimator, Trim]) -> str:
+def summary(
+    kept: int, total: int, protocol: tuple[Estimator, Trim], *, compared: bool = False
+) -> str:
     """Say how many matrices are kept, and how they were fitted."""
     estimator, (lower, upper) = protocol
     return (
-        f"{kept:,} of {total:,} matrices · "
+        f"{kept:,} of {total:,} matrices{' compared' if compared else ''} · "
         f"{CHOICES['estimator'][estimator]}, trim {100 * lower:g}–{100 * upper:g} %"
     )
 
@@ -168,7 +189,7 @@ def left_out(
 ) -> str:
     """Name the kept models without a matrix at the step, and say if not all that is chosen fits."""
     words = []
-    if step is not None:
+    if step is not None and cells.steps:
         there = {model for model, at in cells.checkpoints if at == step}
         known = [str(name) for name in cells.labels["model"].tolist()]
         gone = [

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
+from weibnb.charts.vega import DARK
 from weibnb.explorer.labels import LAST_VIEW, NO_VIEW
 from weibnb.writing import write_whole
 
@@ -29,6 +30,11 @@ STATIC = Path(__file__).parent / "static"
 _VEGA_LITE = "6.4"
 _IDLE = 2.0  # seconds without a change before the picture is drawn
 _SCALE = 2  # pixels of a png for each of the chart
+# JupyterLab's "Error displaying widget: model not found" below the picture: text and nothing else.
+_NO_ERROR = (
+    "<style>.jp-OutputArea-child:has(.weibnb-still) ~ .jp-OutputArea-child "
+    ".jupyter-widgets:not(:has(*)) { display: none; }</style>"
+)
 
 
 @cache
@@ -61,37 +67,36 @@ def web_page(title: str, words: str, code: str, specs: Sequence[Spec]) -> str:
         words=html.escape(words),
         code=html.escape(code),
         figures=figures,
-        specs=json.dumps(list(specs)).replace("<", "\\u003c"),
+        specs=json.dumps({"specs": list(specs), "dark": DARK}).replace("<", "\\u003c"),
         script=vega_bundle("page.js").replace("</script", "<\\/script"),
     )
 
 
 def picture(spec: Spec, form: str) -> bytes:
-    """Draw Vega-Lite without a browser: as svg, or as png on white at twice the size."""
+    """Draw Vega-Lite without a browser: as svg, or as png at twice the size."""
     import vl_convert
 
     if form == "svg":
         return str(vl_convert.vegalite_to_svg(spec, vl_version=_VEGA_LITE)).encode()
-    white = spec | {"background": "white"}
-    return bytes(vl_convert.vegalite_to_png(white, vl_version=_VEGA_LITE, scale=_SCALE))
+    return bytes(vl_convert.vegalite_to_png(spec, vl_version=_VEGA_LITE, scale=_SCALE))
 
 
-def last_view_html(spec: Spec | None, mark: str, words: str) -> str:
+def last_view_html(specs: Sequence[Spec], mark: str, words: str) -> str:
     """Write the last view as HTML that stays when no kernel runs.
 
     `mark` is the class by which the live widget hides it.
     """
-    image = ""
-    if spec is not None:
+    images = []
+    for spec in specs:
         data = picture(spec, "png")
         width = int.from_bytes(data[16:20], "big") // _SCALE  # of the file's header
-        image = (
+        images.append(
             f'<img width="{width}" style="max-width:100%" alt="{html.escape(words)}" '
             f'src="data:image/png;base64,{b64encode(data).decode("ascii")}">'
         )
     return (
-        f'<figure class="weibnb-still {mark}">{image}'
-        f"<figcaption>{LAST_VIEW if image else NO_VIEW}</figcaption></figure>"
+        f'<figure class="weibnb-still {mark}">{_NO_ERROR}{"".join(images)}'
+        f"<figcaption>{LAST_VIEW if images else NO_VIEW}</figcaption></figure>"
     )
 
 
@@ -99,10 +104,10 @@ class LastView:
     """A picture of the last view, in an output that outlives the kernel.
 
     It is drawn when nothing changes any more; at once where a program runs the notebook.
-    `draw` gives Vega-Lite, if there is a chart, and words for it.
+    `draw` gives Vega-Lite of each chart, and words for them.
     """
 
-    def __init__(self, mark: str, draw: Callable[[], tuple[Spec | None, str]]) -> None:
+    def __init__(self, mark: str, draw: Callable[[], tuple[list[Spec], str]]) -> None:
         self._mark, self._draw = mark, draw
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -117,8 +122,8 @@ class LastView:
         if shell is None:
             return
         # nbclient takes no change of an output after its cell has ended
-        spec, words = self._draw() if _runs_unattended(shell) else (None, "")
-        display(HTML(last_view_html(spec, self._mark, words)), display_id=self._mark)
+        specs, words = self._draw() if _runs_unattended(shell) else ([], "")
+        display(HTML(last_view_html(specs, self._mark, words)), display_id=self._mark)
         self._shown = True
         with suppress(RuntimeError):  # no loop, no later
             self._loop = asyncio.get_running_loop()
@@ -139,9 +144,9 @@ class LastView:
     def _update(self) -> None:
         from IPython.display import HTML, update_display
 
-        spec, words = self._draw()
-        if spec is not None:
-            update_display(HTML(last_view_html(spec, self._mark, words)), display_id=self._mark)
+        specs, words = self._draw()
+        if specs:
+            update_display(HTML(last_view_html(specs, self._mark, words)), display_id=self._mark)
 
 
 def _runs_unattended(shell: Any) -> bool:

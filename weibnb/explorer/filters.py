@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from weibnb.explorer.labels import FACETS, LAYERS, STEP
-from weibnb.fits.schema import DIMS, VARIABLES
+from weibnb.fits.schema import DIMS, VARIABLES, gaussian_anchor
 from weibnb.messages import printable, unknown_name
 
 if TYPE_CHECKING:
@@ -104,6 +104,14 @@ class Cells:
         there[self.places[:, 0], self.places[:, 3]] = True
         names, numbers = [str(name) for name in models], steps.tolist()
         return [(names[model], numbers[step]) for model, step in np.argwhere(there).tolist()]
+
+    def of_checkpoints(self, pairs: Iterable[Sequence[Any]]) -> Mask:
+        """Tell which matrices belong to one of several pairs of model and step."""
+        models, steps = (self.labels[dim][self.places[:, i]] for i, dim in ((0, "model"), (3, "step")))
+        found = np.zeros(len(self.places), bool)
+        for model, step in pairs:
+            found |= (models == model) & (steps == step)
+        return found
 
     def cell(self, number: int) -> Cell:
         """Labels of one matrix."""
@@ -228,13 +236,19 @@ class Cells:
         return {dim: found[dim] for dim in DIMS if dim in found}
 
 
-def first_fitted(cells: Cells, fits: xr.Dataset, kept: Mask, step: int) -> Cell:
-    """Give the first kept matrix that is fitted, at a step if there is one, else the first kept."""
-    k = fits["k"].median("expert") if "expert" in fits["k"].dims else fits["k"]
-    fitted = np.isfinite(k.values[tuple(cells.places.T)]) & kept
+def standing_out(cells: Cells, fits: xr.Dataset, kept: Mask, step: int) -> Cell:
+    """Give the kept matrix that is surely farthest from a Gaussian, at a step if it has any.
+
+    Its distance is that of k from the anchor less two standard errors.
+    """
+    far = abs(fits["k"] - gaussian_anchor(fits).k)
+    far = far - 2 * fits["k_se"].fillna(0) if "k_se" in fits else far
+    far = far.median("expert") if "expert" in far.dims else far
+    distance = far.values[tuple(cells.places.T)]
+    fitted = np.isfinite(distance) & kept
     now = fitted & (cells.labels["step"][cells.places[:, 3]] == step)
     best = next(mask for mask in (now, fitted, kept) if mask.any())
-    return cells.cell(int(best.argmax()))
+    return cells.cell(int(np.where(best, np.nan_to_num(distance, nan=-9), -np.inf).argmax()))
 
 
 def _between(layers: NDArray[Any], ends: tuple[int, int]) -> Mask:

@@ -96,7 +96,9 @@ TEXTS = {
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."
     ),
 }
-NO_REFIT = "These fits hold no counts, so k stays as it is: scan with keep_counts=True."
+NO_REFIT = "No counts, so k stays as it is: scan the weights, weibnb.scan(path)."
+#: In the place of a chart.
+NOT_HELD = "{}: these fits do not hold what it is drawn from. Scan the weights: weibnb.scan(path)."
 NO_VIEW = "Run this cell for the live explorer."
 LOOK_AT_WEIGHTS = "weibnb.check(path) looks at the weights as well."
-LAST_VIEW = "The last view, as a picture: run this cell for the live explorer."
+LAST_VIEW = "The last view, as pictures: run this cell for the live explorer."

@@ -32,12 +32,17 @@ def python_code(
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
+def _indexer(value: Any) -> str:
+    """Write labels, or a slice as people do."""
+    return f"slice({value.start!r}, {value.stop!r})" if isinstance(value, slice) else repr(value)
+
+
 def _selection(
     query: Mapping[str, Any],
     protocol: tuple[Estimator, Trim] | None,
     statuses: Sequence[Any] | None,
 ) -> list[str]:
-    words = ", ".join(f"{dim}={value!r}" for dim, value in query.items())
+    words = ", ".join(f"{dim}={_indexer(value)}" for dim, value in query.items())
     lines = [f"view = fits.sel({words})" if query else "view = fits"]
     if protocol is not None:
         estimator, trim = protocol

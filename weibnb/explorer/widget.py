@@ -12,10 +12,10 @@ import traitlets
 
 from weibnb.charts.layers import MapValue
 from weibnb.charts.training import TrackValue
-from weibnb.charts.vega import Scale, vega_lite
+from weibnb.charts.vega import Scale, on_dark, vega_lite
 from weibnb.diagnostics.bands import BANDS
 from weibnb.explorer import content, export
-from weibnb.explorer.filters import Cells, Choice, first_fitted
+from weibnb.explorer.filters import Cells, Choice, standing_out
 from weibnb.explorer.following import Follower, carried
 from weibnb.explorer.labels import NO_REFIT
 from weibnb.explorer.panels import PANELS, Screen, Slot, box, experts_of
@@ -48,7 +48,7 @@ _CHECKED_AT_ONCE = 2000  # matrices; of more the findings are made when their pa
 _MIME = {"html": "text/html", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv"}
 # Traits that decide what is drawn.
 _STATE = ("panel", "value", "band", "track", "step_scale", "filters", "layers", "step", "trim",
-          "estimator", "selected", "first", "second", "side_by_side", "causes")  # fmt: skip
+          "estimator", "selected", "first", "second", "side_by_side", "causes", "order")  # fmt: skip
 
 
 class Explorer(anywidget.AnyWidget):
@@ -99,6 +99,8 @@ class Explorer(anywidget.AnyWidget):
         Whether the Weibull plot also has the line of the other estimator.
     causes : bool
         Whether the Weibull plot also says why k is low, for which the weights are read.
+    order : tuple
+        Column of the table, and whether it ascends.
     follow : bool
         Whether newer fits are taken over as they come, where there is a `newer`. What was chosen
         stays; a step that stands at the last goes on to the newest.
@@ -124,6 +126,7 @@ class Explorer(anywidget.AnyWidget):
     second = traitlets.Tuple().tag(sync=True)
     side_by_side = traitlets.Bool(default_value=False).tag(sync=True)
     causes = traitlets.Bool(default_value=False).tag(sync=True)
+    order = traitlets.Tuple().tag(sync=True)
 
     follow = traitlets.Bool(default_value=False).tag(sync=True)
 
@@ -140,6 +143,7 @@ class Explorer(anywidget.AnyWidget):
     _asked = traitlets.Int().tag(sync=True)
     _answered = traitlets.Int().tag(sync=True)
     _pages = traitlets.Int(-1).tag(sync=True)  # that show it; -1 before the first
+    _theme = traitlets.Unicode("light").tag(sync=True)  # of the page that shows it
     _mark = traitlets.Unicode().tag(sync=True)  # class of the picture that outlives the kernel
 
     def __init__(
@@ -179,6 +183,7 @@ class Explorer(anywidget.AnyWidget):
         )
         self.observe(lambda _change: self._answer(), [*_STATE, "_asked"])
         self.observe(lambda _change: self._start_or_stop(), ["follow", "_pages"])
+        self.observe(lambda _change: self._last_view.changed(), "_theme")
         self.on_msg(self._on_message)
         self._refresh()
         self._tell("")
@@ -287,11 +292,20 @@ class Explorer(anywidget.AnyWidget):
         """Return the words of status that are kept; None for all."""
         return list(self.filters["status"]) if "status" in self.filters else None
 
+    def _compared(self) -> bool:
+        """Whether two checkpoints are compared."""
+        return self.panel == "compare" and bool(self.second) and self.first != self.second
+
     def _kept_number(self) -> int:
-        return int(self._cells.passing(self._cells.masks(self._choice)).sum())
+        masks = self._cells.masks(self._choice)
+        if not self._compared():
+            return int(self._cells.passing(masks).sum())
+        both = self._cells.of_checkpoints((self.first, self.second))
+        return int((self._cells.passing(masks, without="model") & both).sum())
 
     def _summary(self) -> str:
-        return content.summary(self._kept_number(), len(self._cells.places), self._protocol)
+        number, total = self._kept_number(), len(self._cells.places)
+        return content.summary(number, total, self._protocol, compared=self._compared())
 
     def _part(self, query: Mapping[str, Any], *, of_status: bool = True) -> xr.Dataset:
         part = self._parts.select(query, self._protocol)
@@ -310,8 +324,9 @@ class Explorer(anywidget.AnyWidget):
     def _specs(self) -> list[Spec]:
         return [vega_lite(view.spec(self._part_of(view))) for view in self._views()]
 
-    def _picture(self) -> tuple[Spec | None, str]:
-        return next(iter(self._specs()), None), self._summary()
+    def _picture(self) -> tuple[list[Spec], str]:
+        specs = self._specs()
+        return [on_dark(spec) for spec in specs] if self._theme == "dark" else specs, self._summary()
 
     # Following
 
@@ -397,7 +412,7 @@ class Explorer(anywidget.AnyWidget):
         self._charts = {} if empty else self._draw_charts(chosen)
         for slot in get_args(Slot):
             setattr(self, f"_{slot}", self._charts[slot].text if slot in self._charts else "")
-        self._rows = "" if empty else content.table_rows(self._listed(chosen), chosen)
+        self._rows = "" if empty else content.table_rows(self._listed(chosen), chosen, self.order)
         self._check_fits()
         summary, models = self._summary(), self.filters.get("model")
         self._words = json.dumps({
@@ -435,7 +450,7 @@ class Explorer(anywidget.AnyWidget):
             found = self._cells.find(here, kept)
         if found or not kept.any():
             return found
-        return [first_fitted(self._cells, self._parts.light, kept, self.step)]
+        return [standing_out(self._cells, self._parts.light, kept, self.step)]
 
     def _draw_charts(self, chosen: list[Cell]) -> dict[Slot, content.DrawnView]:
         """Draw the charts of the panel; one that stays as it is is kept."""

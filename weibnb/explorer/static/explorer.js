@@ -52,28 +52,6 @@ function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
 var grouped = (value) => value.toLocaleString("en");
-function isDark() {
-  const { body, documentElement: page } = document;
-  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false";
-  if (body.dataset.vscodeThemeKind) return !body.dataset.vscodeThemeKind.includes("light");
-  const theme = page.getAttribute("theme");
-  if (theme) return theme === "dark";
-  if (page.classList.contains("dark") || body.classList.contains("dark")) return true;
-  if (page.classList.contains("light") || body.classList.contains("light")) return false;
-  return matchMedia("(prefers-color-scheme: dark)").matches;
-}
-var THEMED = ["data-jp-theme-light", "class", "theme", "data-vscode-theme-kind"];
-function followTheme(root) {
-  const paint = () => {
-    root.dataset.theme = isDark() ? "dark" : "light";
-  };
-  const observer = new MutationObserver(paint);
-  for (const node of [document.body, document.documentElement]) {
-    observer.observe(node, { attributes: true, attributeFilter: THEMED });
-  }
-  paint();
-  return () => observer.disconnect();
-}
 
 // src/marks.js
 var KINDS = ["rect", "symbol", "text"];
@@ -134,9 +112,62 @@ function neighbour(marks, from, key) {
 }
 var centre = (box) => [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
 
+// src/theme.js
+function paint(node, colours) {
+  if (typeof node === "string") return (
+    /** @type {T} */
+    colours[node] ?? node
+  );
+  if (Array.isArray(node)) return (
+    /** @type {T} */
+    node.map((child) => paint(child, colours))
+  );
+  if (!node || typeof node !== "object") return node;
+  const entries = Object.entries(node).map(([key, child]) => {
+    if (key === "background") return [key, "transparent"];
+    return [key, key === "datasets" ? child : paint(child, colours)];
+  });
+  return Object.fromEntries(entries);
+}
+function isDarkColour(colour) {
+  const probe = make("span", { style: `color: ${colour}` });
+  document.body.append(probe);
+  const parts = getComputedStyle(probe).color.match(/[\d.]+/g) ?? [];
+  probe.remove();
+  const [red, green, blue] = parts.map(Number);
+  return 0.3 * red + 0.6 * green + 0.1 * blue < 128;
+}
+function isDark() {
+  const { body, documentElement: page } = document;
+  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false";
+  if (body.dataset.vscodeThemeKind) return !body.dataset.vscodeThemeKind.includes("light");
+  const theme = page.getAttribute("theme");
+  if (theme) return theme === "dark";
+  const paper = getComputedStyle(body).getPropertyValue("--jp-layout-color0").trim();
+  if (paper) return isDarkColour(paper);
+  if (page.classList.contains("dark") || body.classList.contains("dark")) return true;
+  if (page.classList.contains("light") || body.classList.contains("light")) return false;
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+var THEMED = ["data-jp-theme-light", "class", "theme", "data-vscode-theme-kind"];
+function followTheme(root, onChange) {
+  const look = () => {
+    const theme = isDark() ? "dark" : "light";
+    if (theme === root.dataset.theme) return;
+    root.dataset.theme = theme;
+    onChange(theme);
+  };
+  const observer = new MutationObserver(look);
+  for (const node of [document.body, document.documentElement]) {
+    observer.observe(node, { attributes: true, attributeFilter: THEMED });
+  }
+  look();
+  return () => observer.disconnect();
+}
+
 // src/chart.js
 var SVG = "http://www.w3.org/2000/svg";
-function buildChart(name, choose) {
+function buildChart(name, darkColours, choose) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   let drawn = null;
   let turn = 0;
@@ -153,14 +184,17 @@ function buildChart(name, choose) {
       return;
     }
     const box = make("div", { class: "wb-chart" });
-    const tooltip = { theme: isDark() ? "dark" : "light" };
-    const result = await vegaEmbed(box, content.spec, { renderer: "svg", actions: false, tooltip });
+    const dark = isDark();
+    const tooltip = { theme: dark ? "dark" : "light" };
+    const spec = paint(content.spec, dark ? darkColours : {});
+    const result = await vegaEmbed(box, spec, { renderer: "svg", actions: false, tooltip });
     if (mine !== turn) {
       result.finalize();
       return;
     }
     replace(result);
     element.setAttribute("aria-label", content.label);
+    silenceEmpty(box);
     element.replaceChildren(box);
     element.hidden = false;
     element.dataset.turn = String(turn);
@@ -169,6 +203,8 @@ function buildChart(name, choose) {
       if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
     });
   }
+  const unwatch = name === "main" ? () => {
+  } : scrollByKeys(element);
   function replace(next) {
     drawn?.finalize();
     drawn = next;
@@ -184,8 +220,25 @@ function buildChart(name, choose) {
       element.querySelector(".wb-picked")?.remove();
       element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
     },
-    stop: () => replace(null)
+    stop() {
+      replace(null);
+      unwatch();
+    }
   };
+}
+function scrollByKeys(element) {
+  const observer = new ResizeObserver(() => {
+    if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
+    else element.removeAttribute("tabindex");
+  });
+  observer.observe(element);
+  return () => observer.disconnect();
+}
+function silenceEmpty(box) {
+  for (const group of box.querySelectorAll('g[role="graphics-symbol"]:empty')) {
+    group.removeAttribute("role");
+    group.removeAttribute("aria-roledescription");
+  }
 }
 function pickedMarks(marks, kind, chosen) {
   const picked = new Set(chosen.map(keyOf));
@@ -204,9 +257,12 @@ function outlines(marks) {
       height: box.bottom - box.top + 2 * far,
       rx: kind === "rect" ? 0 : 99
     };
-    const shape = document.createElementNS(SVG, "rect");
-    for (const [name, value] of Object.entries(place)) shape.setAttribute(name, String(value));
-    layer.append(shape);
+    for (const kindOfLine of ["wb-halo", "wb-ring"]) {
+      const shape = document.createElementNS(SVG, "rect");
+      shape.setAttribute("class", kindOfLine);
+      for (const [name, value] of Object.entries(place)) shape.setAttribute(name, String(value));
+      layer.append(shape);
+    }
   }
   return layer;
 }
@@ -812,9 +868,10 @@ function sortRows(rows, at, sign) {
     return x < y ? -sign : sign;
   });
 }
-function buildTable(controls, choose) {
+function buildTable({ model, controls, send }, choose) {
   const box = make("div", { class: "wb-table" });
-  let order = null;
+  const [first, ascending] = model.get("order") ?? [];
+  let order = first ? { column: first, sign: ascending ? 1 : -1 } : null;
   function draw(text) {
     if (!text) {
       box.replaceChildren();
@@ -828,11 +885,13 @@ function buildTable(controls, choose) {
       return header(column, controls.columns[column] ?? column, sign, () => {
         order = { column, sign: sign === 1 ? -1 : 1 };
         draw(text);
+        if (rows.length < total) send({ order: [column, order.sign === 1] });
         const button = box.querySelector(`th[data-column="${column}"] button`);
         button?.focus();
       });
     });
     const body = make("tbody", {}, ...sorted.map((row) => line(columns, row, choose)));
+    body.firstElementChild?.setAttribute("tabindex", "0");
     const counts = { shown: grouped(rows.length), total: grouped(total) };
     const note = rows.length < total ? fill(controls.texts.rows, counts) : "";
     box.replaceChildren(
@@ -858,10 +917,12 @@ function line(columns, row, choose) {
   return make(
     "tr",
     {
-      tabindex: 0,
+      tabindex: -1,
+      // the rows are one stop of the tab key: arrow keys lead on
       "aria-selected": selected,
       onclick: pick,
       onkeydown: (event) => {
+        if (event.key === "ArrowDown" || event.key === "ArrowUp") walk2(event);
         if (event.key !== "Enter" && event.key !== " ") return;
         event.preventDefault();
         pick(event);
@@ -869,6 +930,18 @@ function line(columns, row, choose) {
     },
     ...cells
   );
+}
+function walk2(event) {
+  event.preventDefault();
+  const row = (
+    /** @type {HTMLElement} */
+    event.currentTarget
+  );
+  const next = event.key === "ArrowDown" ? row.nextElementSibling : row.previousElementSibling;
+  if (!(next instanceof HTMLElement)) return;
+  row.tabIndex = -1;
+  next.tabIndex = 0;
+  next.focus();
 }
 
 // src/talk.js
@@ -963,14 +1036,7 @@ function show(model, el) {
   brush(root, charts.main, choose);
   arrowKeys(charts.main, chosen, choose);
   el.append(root);
-  const draw = async (name) => {
-    try {
-      await charts[name].draw(model.get(`_${name}`));
-      if (name === "main") outline();
-    } catch (error) {
-      parts.fail(error instanceof Error ? error.message : String(error));
-    }
-  };
+  const draw = drawer(model, parts, outline);
   const refresh = () => {
     parts.refresh(words());
     outline();
@@ -989,15 +1055,20 @@ function show(model, el) {
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)]))
   });
-  const unfollow = followTheme(root);
-  parts.fold();
+  const unfold = foldWhereNarrow(root, parts.filters);
   refresh();
   drawTable();
   parts.found(model.get("_findings"));
+  let drawing = [];
+  const unfollow = followTheme(root, (theme) => {
+    drawing = SLOTS.map(draw);
+    model.set("_theme", theme);
+    model.save_changes();
+  });
   const stop = () => {
-    for (const end of [page.stop, parts.stop, unfollow, ends]) end();
+    for (const end of [page.stop, parts.stop, unfollow, unfold, ends]) end();
   };
-  return { root, stop, drawn: Promise.all(SLOTS.map(draw)) };
+  return { root, stop, drawn: Promise.all(drawing) };
 }
 function buildPage(model, root) {
   const line2 = talk(model, (state) => {
@@ -1018,11 +1089,32 @@ function parsed(model, name) {
     return value;
   };
 }
+function drawer(model, { charts, fail }, outline) {
+  return async (name) => {
+    try {
+      await charts[name].draw(model.get(`_${name}`));
+      if (name === "main") outline();
+    } catch (error) {
+      fail(error instanceof Error ? error.message : String(error));
+    }
+  };
+}
 function listen(model, acts) {
   for (const [name, act] of Object.entries(acts)) model.on(name, act);
   return () => {
     for (const [name, act] of Object.entries(acts)) model.off(name, act);
   };
+}
+function foldWhereNarrow(root, filters) {
+  let narrow = null;
+  const observer = new ResizeObserver(() => {
+    const now = root.clientWidth < NARROW;
+    if (!root.clientWidth || now === narrow) return;
+    narrow = now;
+    filters.open = !now;
+  });
+  observer.observe(root);
+  return () => observer.disconnect();
 }
 function buildParts(root, page, choose) {
   const { model, controls } = page;
@@ -1039,10 +1131,12 @@ function buildParts(root, page, choose) {
   const protocol = buildProtocol(page);
   const options = buildOptions(page);
   const code = buildCode(texts);
-  const table = buildTable(controls, choose);
+  const table = buildTable(page, choose);
   const findings = buildFindings(page);
   const following = buildFollowing(page);
-  const charts = Object.fromEntries(SLOTS.map((name) => [name, buildChart(name, choose)]));
+  const charts = Object.fromEntries(
+    SLOTS.map((name) => [name, buildChart(name, controls.dark, choose)])
+  );
   const sentences = buildSentences();
   const panel = make(
     "div",
@@ -1073,9 +1167,6 @@ function buildParts(root, page, choose) {
     root.dataset.panel = name;
     for (const part of [tabs, filters, protocol, options, code, sentences]) part.update(words);
   };
-  const fold = () => {
-    if (root.clientWidth && root.clientWidth < NARROW) filters.element.open = false;
-  };
   const found = (text) => {
     tabs.mark(text);
     findings.draw(text);
@@ -1083,7 +1174,7 @@ function buildParts(root, page, choose) {
   const stop = () => {
     for (const part of [protocol, following, ...Object.values(charts)]) part.stop();
   };
-  return { charts, table, found, fail, receive: files.receive, refresh, fold, stop };
+  return { charts, table, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
 }
 function buildSentences() {
   const status = make("p", { class: "wb-status", role: "status" });
