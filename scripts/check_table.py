@@ -4,13 +4,17 @@
 layers of seven matrices; the rms of its matrices scatters between layers by 5 to 30 %, along a
 course over the depth; rows have unequal scales, whose spread (and with it k) differs between
 components and a little between layers; some components have heavier tails. It is stored in one of
-the formats; 8-bit matrices have a scale each, which brings their largest weight to the format's.
+the formats, as two files with a config.json; 8-bit matrices have a scale each, which brings their
+largest weight to the format's.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+import tempfile
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -18,6 +22,7 @@ import numpy as np
 
 import weibnb as wb
 from weibnb.diagnostics.rules.values import LARGEST, SMALLEST_NORMAL
+from weibnb.testing import write_safetensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,16 +33,24 @@ if TYPE_CHECKING:
 
     Weights = dict[str, NDArray[Any]]
 
-HIDDEN, WIDE = 64, 160
-SHAPES = {
-    "self_attn.q_proj": (HIDDEN, HIDDEN),
-    "self_attn.k_proj": (HIDDEN // 2, HIDDEN),
-    "self_attn.v_proj": (HIDDEN // 2, HIDDEN),
-    "self_attn.o_proj": (HIDDEN, HIDDEN),
-    "mlp.gate_proj": (WIDE, HIDDEN),
-    "mlp.up_proj": (WIDE, HIDDEN),
-    "mlp.down_proj": (HIDDEN, WIDE),
-}
+HIDDEN, WIDER = 64, 256
+
+
+def shapes_of(hidden: int) -> dict[str, tuple[int, int]]:
+    """Give the shapes of the matrices of a layer, by their names."""
+    wide = 5 * hidden // 2
+    return {
+        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.k_proj": (hidden // 2, hidden),
+        "self_attn.v_proj": (hidden // 2, hidden),
+        "self_attn.o_proj": (hidden, hidden),
+        "mlp.gate_proj": (wide, hidden),
+        "mlp.up_proj": (wide, hidden),
+        "mlp.down_proj": (hidden, wide),
+    }
+
+
+SHAPES = shapes_of(HIDDEN)
 DTYPES: dict[str, Any] = {
     "BF16": ml_dtypes.bfloat16,
     "F16": np.float16,
@@ -47,6 +60,7 @@ DTYPES: dict[str, Any] = {
 }
 #: Degrees of freedom of weights with heavier tails.
 HEAVIER = 8.0
+_SPELLING = {np.dtype(kind): name for name, kind in DTYPES.items()}
 
 
 def name_of(layer: int, matrix: str) -> str:
@@ -54,11 +68,11 @@ def name_of(layer: int, matrix: str) -> str:
     return f"model.layers.{layer}.{matrix}.weight"
 
 
-def healthy(layers: int, rng: np.random.Generator) -> Weights:
+def healthy(layers: int, rng: np.random.Generator, hidden: int = HIDDEN) -> Weights:
     """Draw the weights of a model that was trained."""
     weights: Weights = {}
     depth = np.linspace(-1, 1, layers)
-    for matrix, shape in SHAPES.items():
+    for matrix, shape in shapes_of(hidden).items():
         size = 0.02 * np.exp(0.4 * rng.normal() + 0.2 * rng.normal() * depth)
         size = size * np.exp(rng.uniform(0.05, 0.3) * rng.normal(size=layers))
         spread = rng.uniform(0.1, 0.6) * np.exp(0.05 * rng.normal(size=layers))
@@ -83,6 +97,29 @@ def stored(weights: Weights, dtype: str, *, common_scale: float = 0.0) -> Weight
         found[name] = (array * scale).astype(np.float32).astype(kind)
         found[f"{name}_scale_inv"] = np.array([1 / scale], np.float32)
     return found
+
+
+def write(weights: Weights, directory: Path) -> Path:
+    """Write a checkpoint of two files, with what config.json says of it."""
+    files: list[Weights] = [{}, {}]
+    for name, array in weights.items():
+        files[".mlp." in name][name] = np.ascontiguousarray(array)
+    for number, tensors in enumerate(files, start=1):
+        about = {name: (_SPELLING[array.dtype], array.shape) for name, array in tensors.items()}
+        file = directory / f"model-{number:05}-of-00002.safetensors"
+        write_safetensors(file, about, tensors.values())
+    wide, hidden = weights[name_of(0, "mlp.up_proj")].shape
+    config = {
+        "model_type": "llama",
+        "num_hidden_layers": 1 + max(int(name.split(".")[2]) for name in weights),
+        "hidden_size": hidden,
+        "intermediate_size": wide,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "initializer_range": 0.02,
+    }
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
 
 
 def _set(layer: int, matrix: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Any:
@@ -141,7 +178,7 @@ def _drop_matrix(weights: Weights, _: str) -> None:
 
 
 def _cut(weights: Weights, _: str) -> None:
-    weights[name_of(3, "mlp.up_proj")] = weights[name_of(3, "mlp.up_proj")][: WIDE // 2]
+    weights[name_of(3, "mlp.up_proj")] = weights[name_of(3, "mlp.up_proj")][: len(SHAPES) * 10]
 
 
 def _below(weights: Weights, dtype: str) -> None:
@@ -182,8 +219,27 @@ def _stranger(weights: Weights, _: str) -> None:
 def _adapter(weights: Weights, dtype: str) -> None:
     """Store low-rank factors beside a matrix."""
     stem = name_of(2, "mlp.up_proj").removesuffix(".weight")
-    for side, shape in {"A": (4, HIDDEN), "B": (WIDE, 4)}.items():
+    for side, shape in {"A": (4, HIDDEN), "B": (SHAPES["mlp.up_proj"][0], 4)}.items():
         weights[f"{stem}.lora_{side}.weight"] = np.ones(shape, DTYPES[dtype])
+
+
+def _config(**numbers: int) -> Any:
+    """Make a fault of config.json."""
+
+    def damage(directory: Path) -> None:
+        file = directory / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | numbers))
+
+    return damage
+
+
+def _lose_a_file(directory: Path) -> None:
+    (directory / "model-00002-of-00002.safetensors").unlink()
+
+
+def _rename_a_file(directory: Path) -> None:
+    file = directory / "model-00002-of-00002.safetensors"
+    file.rename(directory / "model-00002-of-00003.safetensors")
 
 
 _OTHER = {"BF16": "F32", "F16": "BF16", "F32": "BF16", "F8_E4M3": "F8_E5M2", "F8_E5M2": "F8_E4M3"}
@@ -213,39 +269,64 @@ FAULTS: dict[str, tuple[str, Any]] = {
 #: scales are beside them.
 NOT_IN_EIGHT_BITS = (
     "restored from int8", "restored from int4 in groups", "a layer 8 times as large",
-    "a row of next to nothing", "one huge weight",
+    "a row of next to nothing", "one huge weight", "the feed-forward part never trained",
 )  # fmt: skip
 #: What is done to a model before it is stored, and the rule.
-BEFORE = {"a layer of another shape": "far-layer", "never trained": "untrained"}
+BEFORE = {
+    "a layer of another shape": "far-layer",
+    "never trained": "untrained",
+    "the feed-forward part never trained": "untrained",
+}
+#: What is done to the files, and the rule.
+FILES: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "a layer fewer than promised": ("layer-gap", _config(num_hidden_layers=13)),
+    "the width of another model": ("shape-conflict", _config(hidden_size=96)),
+    "the heads of another model": ("shape-conflict", _config(num_key_value_heads=8)),
+    "a file of another checkpoint": ("mixed-shards", _rename_a_file),
+    "a file missing": ("mixed-shards", _lose_a_file),
+}
 
 
 def planted(fault: str, dtype: str, rng: np.random.Generator) -> Weights:
     """Give a healthy model of 12 layers with one fault, or one that was never trained."""
     if fault == "never trained":
-        drawn = {
-            name_of(layer, matrix): 0.02 * rng.standard_normal(shape, np.float32)
-            for layer in range(12)
-            for matrix, shape in SHAPES.items()
-        }
-        return stored(drawn, dtype, common_scale=LARGEST[dtype] / 0.16)
+        return stored(_drawn(HIDDEN, rng), dtype, common_scale=LARGEST[dtype] / 0.16)
+    if fault == "the feed-forward part never trained":
+        drawn = _drawn(WIDER, rng)
+        model = healthy(12, rng, WIDER)
+        model |= {name: array for name, array in drawn.items() if ".mlp." in name}
+        return stored(model, dtype)
     model = healthy(12, rng)
     if fault == "a layer of another shape":
         array = model[name_of(2, "mlp.up_proj")]
         model[name_of(2, "mlp.up_proj")] = 20 * array * np.abs(array)
-        return stored(model, dtype)
     weights = stored(model, dtype)
-    FAULTS[fault][1](weights, dtype)
+    if fault in FAULTS:
+        FAULTS[fault][1](weights, dtype)
     return weights
+
+
+def _drawn(hidden: int, rng: np.random.Generator) -> Weights:
+    """Give 12 layers as they are drawn before training."""
+    return {
+        name_of(layer, matrix): 0.02 * rng.standard_normal(shape, np.float32)
+        for layer in range(12)
+        for matrix, shape in shapes_of(hidden).items()
+    }
 
 
 def rule_of(fault: str) -> str:
     """Name the rule that must tell of a fault."""
-    return BEFORE[fault] if fault in BEFORE else FAULTS[fault][0]
+    return BEFORE[fault] if fault in BEFORE else (FAULTS | FILES)[fault][0]
 
 
-def found(weights: Weights, severity: Severity = "warning") -> Counter[str]:
-    """Count the findings of a model by rule, from a severity on."""
-    check = wb.check({"model": weights}, progress=False)
+def found(weights: Weights, severity: Severity = "warning", fault: str = "") -> Counter[str]:
+    """Count the findings of a written model by rule, from a severity on."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = write(weights, Path(directory))
+        if fault in FILES:
+            FILES[fault][1](path)
+        check = wb.check({"model": path}, progress=False)
     return Counter(one.rule for one in check.at_least(severity))
 
 
@@ -257,32 +338,34 @@ def print_false_alarms(models: int) -> None:
     for i in range(models):
         rng = np.random.default_rng([15, i])
         layers = round(np.exp(rng.uniform(np.log(4), np.log(80))))
-        rules = found(stored(healthy(layers, rng), formats[i % len(formats)]))
+        hidden = WIDER if i % 11 == 10 else HIDDEN
+        rules = found(stored(healthy(layers, rng, hidden), formats[i % len(formats)]))
         alarms.update(set(rules))
         any_alarm += bool(rules)
         if rules:
-            print(f"model {i}, {layers} layers, {formats[i % len(formats)]}: {dict(rules)}")
+            about = f"{layers} layers of {hidden}, {formats[i % len(formats)]}"
+            print(f"model {i}, {about}: {dict(rules)}", flush=True)
     print(f"\n{models:,} healthy models: {any_alarm} with any error or warning {dict(alarms)}\n")
 
 
 def print_faults(models: int) -> None:
     """Print how many of planted faults are found in each format."""
     print(f"| fault | rule | {' | '.join(DTYPES)} |\n|---|---|{'---|' * len(DTYPES)}")
-    for fault in (*FAULTS, *BEFORE):
+    for fault in (*FAULTS, *BEFORE, *FILES):
         cells = []
         for dtype in DTYPES:
             if fault in NOT_IN_EIGHT_BITS and dtype.startswith("F8"):
                 cells.append("–")
                 continue
             draws = [planted(fault, dtype, np.random.default_rng([16, i])) for i in range(models)]
-            seen = sum(bool(found(weights, "note")[rule_of(fault)]) for weights in draws)
+            seen = sum(found(weights, "note", fault)[rule_of(fault)] > 0 for weights in draws)
             cells.append(f"{seen}/{models}")
         print(f"| {fault} | {rule_of(fault)} | {' | '.join(cells)} |", flush=True)
 
 
 def main(models: int) -> None:
     """Print both tables."""
-    print_faults(max(models // 50, 1))
+    print_faults(max(models // 100, 1))
     print_false_alarms(models)
 
 

@@ -72,6 +72,8 @@ def test_a_run_is_deterministic_and_goes_on_where_it_was_cut(
     assert len(whole) == 4
     assert written(tmp_path / "two") == whole
     assert whole["step0/model.safetensors"] != whole["step6/model.safetensors"]
+    check = wb.check({"run": tmp_path / "one"}, progress=False)  # six steps are hardly a training
+    assert {finding.rule for finding in check.at_least("warning")} <= {"untrained"}, check
 
     advance = Trainer.advance
 

@@ -137,6 +137,34 @@ def test_pieces_chunks_and_blocks_add_up(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found.largest_at == 200 * 97 + 13
 
 
+@pytest.mark.parametrize(
+    "some",
+    [
+        [(1.0, 2.0**-17), (2.0**-17, -1.0), (-1.0, 2.0**-40)],  # float32 holds 24 bits
+        [(2.0**-130, 2.0**-129), (2.0**-133, 0.0), (0.0, 2.0**-126)],  # subnormal in float32
+        [(3e38, -3e38), (-3.3e38, 3.3e38)],  # beyond float32
+    ],
+)
+def test_differences_that_float32_does_not_hold(some: list[tuple[float, float]]) -> None:
+    a, b = (w.astype(ml_dtypes.bfloat16) for w in pair((96, 64)))
+    for i, (before, after) in enumerate(some):
+        for row in (3, 70):  # in two blocks of three
+            a[row, 5 * i], b[row, 5 * i] = before, after
+    found = compare(a, b)
+    held_against_numpy(found, a, b)
+    assert found.lines is not None
+    expected = lines_of(side(b.astype("f8") - a.astype("f8")).bits, "F64", (96, 64))
+    np.testing.assert_array_equal(found.lines[2].rows, expected.rows)
+    np.testing.assert_array_equal(found.lines[2].columns, expected.columns)
+
+
+def test_a_piece_with_nan_beside_pieces_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "_PIECE", 2048)
+    a, b = (w.astype(ml_dtypes.bfloat16) for w in pair((96, 64)))
+    a[50, 3], b[51, 4], b[52, 4] = np.nan, np.inf, 3e38
+    held_against_numpy(compare(a, b), a, b)
+
+
 def test_the_first_of_equal_differences_is_the_largest() -> None:
     weights = np.zeros((40, 4000), "f4")
     other = weights.copy()

@@ -478,6 +478,12 @@ def test_a_fine_tune_is_seen_everywhere_and_a_merged_adapter_by_its_directions(
     assert found_config(full) == config["num_attention_heads"]
 
 
+def test_a_fine_tuned_model_is_healthy(tuned: dict[str, Path]) -> None:
+    for path in tuned.values():
+        check = wb.check(path, progress=False)
+        assert check.at_least("warning") == (), check
+
+
 def found_config(found: Diff) -> float:
     """What the fits of a change say of the model."""
     assert found.fits is not None

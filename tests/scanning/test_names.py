@@ -70,6 +70,28 @@ def test_second_looks_find_the_matrices_again(file: Path, tmp_path: Path) -> Non
     assert taken["layer"].values.tolist() == [0, 2, 4]
 
 
+def test_a_matrix_of_ones_own_is_taken_apart(file: Path) -> None:
+    taken = wb.decompose(file, names=NAMES)
+    by_fits = wb.decompose(file, fits=wb.scan(file, names=NAMES))
+    places = zip(taken["layer"].values, taken["component"].values, strict=True)
+    assert sorted(places) == EXPECTED
+    np.testing.assert_array_equal(taken["k_raw"].values, by_fits["k_raw"].values)
+    # what is given goes before what the fits remember
+    one = wb.decompose(file, fits=wb.scan(file, names=NAMES), names={"net.2.weight": "linear"})
+    assert sorted(one["layer"].values) == [0, 2]
+    with pytest.raises(ValueError, match="'nothing' fits none"):
+        wb.decompose(file, names={"nothing": "linear"})
+    with pytest.raises(ValueError, match="`names` must come with tensors that have names"):
+        wb.decompose(normal(24, 24), names=NAMES)
+
+
+def test_fits_of_several_models_may_remember_names_of_another(file: Path) -> None:
+    other = {"other": {"linear.0.weight": normal(24, 24)}}
+    fits = wb.scan([file, other], names={"net.*.weight": "linear", "linear.*": "lin"})
+    taken = wb.decompose(file, fits=fits.isel(model=[0]))
+    assert set(taken["component"].values) == {"linear", "q_proj"}
+
+
 def test_a_check_looks_at_all_of_them(file: Path) -> None:
     weights = stack()
     weights["net.2.weight"] = weights["net.0.weight"]

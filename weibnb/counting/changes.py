@@ -1,7 +1,8 @@
 """Bit patterns of a matrix before and after -> how its weights differ, in one pass over both.
 
 A piece is counted on both sides, and read again while the cache holds it: as values, whose
-differences are counted as float64.
+differences are counted as float64. Weights of 16 bits and fewer, all finite, are subtracted in
+float32 where that is exact, and their own squares follow from their counts.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from weibnb.compiled import compiled, compiled_inline, compiled_sums
 from weibnb.counting.counts import from_counters
 from weibnb.counting.cpu import Tally, count_bits, merged, take
+from weibnb.counting.differences import BLOCK, compare_chunk, compare_narrow, read_values
 from weibnb.counting.formats import FORMATS, LABEL_SHIFT, LABELS, decode
-from weibnb.counting.lines import FEWEST, LinesInCopying, copy_lines
+from weibnb.counting.lines import FEWEST, LinesInCopying, copy_lines, no_lines
 from weibnb.counting.squares import plain_rule
 from weibnb.parallel import slices
 
@@ -33,14 +35,13 @@ if TYPE_CHECKING:
 
     Numbers = NDArray[np.float64]
 
-# Weights of a task; of these that are compared while the second cache holds them and their
-# differences; and those that the first cache holds.
-_PIECE, _CHUNK, _BLOCK = 1 << 20, 1 << 15, 2048
+# Weights of a task, and of these that are compared while the second cache holds them and their
+# differences.
+_PIECE, _CHUNK = 1 << 20, 1 << 15
 # Pieces that may wait for each thread.
 _WAITING = 32
 _DIFFERENCE = FORMATS["F64"]
-_MAGNITUDE, _NOTHING = np.uint64((1 << 63) - 1), np.uint64((1 << 64) - 1)
-_INFINITY, _NAN = np.uint32(0x7F800000), np.uint32(0x7FC00000)
+_NOTHING = np.uint64((1 << 64) - 1)
 # What a loop sums up: four squares, weights that moved, that are not finite, and those of the
 # latter that changed.
 _SUMS = 7
@@ -180,19 +181,31 @@ class PendingChange:
         ]
         scratch = vars(_spare).pop("scratch", None) or _Scratch()
         sums, seen = np.zeros(_SUMS), np.array([0, _NOTHING, 0, 0], np.uint64)
-        read, scale = scratch.reader(before, after), 1 / self._unit
-        for chunk in slices(before.bits.size, _CHUNK):
-            start = part.start + (chunk.start or 0)
-            one, other = read(chunk)
-            difference = scratch.difference[: one.size]
-            _compare_chunk(one, other, start, scale, difference, scratch.counters, sums, seen)
-            if copying[2] is not None:
-                copy_lines(difference.view(np.uint64), copying[2].after(start))
+        if all(map(_is_narrow, tallies)):
+            lines = copying[2].after(part.start) if self._copying else no_lines(_DIFFERENCE.bits)
+            scratch.compare_narrow(before, after, lines, sums, seen)
+            sums[1], sums[2] = map(_square, tallies)
+            sums[3] = (sums[1] + sums[2] - sums[0]) / 2
+        else:
+            self._compare_wide(before, after, part.start, scratch, sums, seen)
         tally = _tally(scratch.counters, seen, before.bits.size, int(sums[4]))
         _spare.scratch = scratch  # not if anything failed: its counters may not be zero then
         same = before.dtype == after.dtype and not (sums[4] or sums[6])
         same = same and np.array_equal(before.bits, after.bits)
         return _Piece(tallies[0], tallies[1], tally, sums, int(seen[3]) - 1, same)
+
+    def _compare_wide(
+        self, before: Side, after: Side, first: int, scratch: _Scratch, sums: Any, seen: Any
+    ) -> None:
+        """Compare a piece of any formats, whatever its weights are."""
+        read, scale = scratch.reader(before, after), 1 / self._unit
+        for chunk in slices(before.bits.size, _CHUNK):
+            start = first + (chunk.start or 0)
+            one, other = read(chunk)
+            difference = scratch.difference[: one.size]
+            compare_chunk(one, other, start, scale, difference, scratch.counters, sums, seen)
+            if self._copying:
+                copy_lines(difference.view(np.uint64), self._copying[2].after(start))
 
 
 class _Scratch:
@@ -202,24 +215,56 @@ class _Scratch:
         self.counters = np.zeros(LABELS, np.uint32)
         self.difference = np.empty(_CHUNK)
         self._words = np.empty((2, _CHUNK), np.uint32)
+        self._blocks = np.empty((2, BLOCK), np.uint32)
 
     def reader(self, before: Side, after: Side) -> Callable[[slice], tuple[Any, Any]]:
         """Make what reads a chunk of both sides: as float32, or float64 if either is stored so."""
         sides = before, after
         if _DIFFERENCE.name in (before.dtype, after.dtype):
             return lambda chunk: (_read_wide(before, chunk), _read_wide(after, chunk))
-        rules = [(*plain_rule(s.dtype), *_ends_of(FORMATS[s.dtype])) for s in sides]
+        rules = [_rule_of(side.dtype) for side in sides]
 
         def read(chunk: slice) -> tuple[Any, Any]:
             found = []
             for side, words, rule in zip(sides, self._words, rules, strict=True):
                 bits = side.bits[chunk]
                 values = words.view(np.float32)[: bits.size]
-                _read(bits, *rule, words[: bits.size], values)
+                read_values(bits, rule, words[: bits.size], values)
                 found.append(values)
             return found[0], found[1]
 
         return read
+
+    def compare_narrow(
+        self, before: Side, after: Side, lines: tuple[Any, ...], sums: Any, seen: Any
+    ) -> None:
+        """Compare a piece of finite weights of 16 bits or fewer."""
+        rules = _rule_of(before.dtype), _rule_of(after.dtype)
+        memory = self._blocks, self.difference
+        compare_narrow(before.bits, after.bits, *rules, *memory, lines, self.counters, sums, seen)
+
+
+def _is_narrow(tally: Tally) -> bool:
+    """Whether weights have 16 bits or fewer, and all are finite."""
+    form, occupied = tally.format, tally.occupied
+    return form.shift == 0 and (not occupied.size or int(occupied[-1]) < form.finite)
+
+
+def _square(tally: Tally) -> float:
+    """Sum the squares of weights each of whose counters is one value."""
+    return float(_squares(tally.format.name)[tally.occupied] @ tally.counts)
+
+
+@lru_cache(maxsize=4)
+def _squares(dtype: str) -> Numbers:
+    """Give the squares of the finite magnitudes of a format."""
+    form = FORMATS[dtype]
+    return np.asarray(decode(np.arange(form.finite, dtype=form.bits), dtype) ** 2)
+
+
+def _rule_of(dtype: str) -> tuple[Any, ...]:
+    """Give what `read_values` needs to read a format."""
+    return (*plain_rule(dtype), *_ends_of(FORMATS[dtype]))
 
 
 def _read_wide(side: Side, chunk: slice) -> Numbers:
@@ -255,120 +300,3 @@ def _tally(counters: Any, seen: Any, size: int, moved: int) -> Tally:
         counters[0] = moved - int(counters[:stop].sum())
     occupied, counts = take(counters, min(first, stop), stop, min(size, LABELS))
     return Tally(_DIFFERENCE, occupied, counts, bits_seen=union, largest=largest)
-
-
-@compiled
-def _read(
-    bits: Any,
-    mask: Any,
-    limit: Any,
-    shift: Any,
-    factor: Any,
-    infinity: Any,
-    above: Any,
-    words: Any,
-    values: Any,
-) -> None:
-    """Read patterns of 32 bits or fewer as float32; `values` are the memory of `words`."""
-    sign = mask + np.uint32(1)
-    if factor == np.float32(1):  # BF16 and F32
-        for i in range(bits.size):
-            words[i] = np.uint32(bits[i]) << above
-        return
-    for i in range(bits.size):
-        words[i] = (np.uint32(bits[i]) & mask) << shift
-    for i in range(bits.size):
-        values[i] *= factor
-    for i in range(bits.size):
-        word = np.uint32(bits[i])
-        magnitude = word & mask
-        outside = _INFINITY if magnitude == infinity else _NAN
-        words[i] = (words[i] if magnitude < limit else outside) | (word & sign) << above
-
-
-@compiled_sums
-def _differ(one: Any, other: Any, scale: Any, difference: Any) -> Any:
-    """Subtract values, and sum squares and products."""
-    dd, aa, bb, ab = 0.0, 0.0, 0.0, 0.0
-    for i in range(difference.size):
-        a, b = np.float64(one[i]), np.float64(other[i])
-        difference[i] = b - a
-        a, b = a * scale, b * scale
-        dd += (b - a) * (b - a)
-        aa += a * a
-        bb += b * b
-        ab += a * b
-    return dd, aa, bb, ab
-
-
-@compiled
-def _without_nonfinite(one: Any, other: Any) -> Any:
-    """Set weights that are not finite on either side to 0 on both; count them, and what changed."""
-    nonfinite, changed = 0, 0
-    for i in range(one.size):
-        a, b = one[i], other[i]
-        if not (np.isfinite(a) and np.isfinite(b)):
-            nonfinite += 1
-            changed += not (a == b or (np.isnan(a) and np.isnan(b)))
-            one[i], other[i] = 0, 0
-    return nonfinite, changed
-
-
-@compiled_inline
-def _look(patterns: Any) -> Any:
-    """Give the union of magnitudes, the smallest less 1 but for zeros, the largest, and zeros."""
-    union, least, largest, zeros = np.uint64(0), _NOTHING, np.uint64(0), 0
-    for i in range(patterns.size):
-        magnitude = patterns[i] & _MAGNITUDE
-        union |= magnitude
-        least, largest = min(least, magnitude - np.uint64(1)), max(largest, magnitude)
-        zeros += magnitude == 0
-    return union, least, largest, zeros
-
-
-@compiled_inline
-def _find(patterns: Any, wanted: Any) -> int:
-    """Give the number of the first pattern of this magnitude."""
-    for i in range(patterns.size):
-        if patterns[i] & _MAGNITUDE == wanted:
-            return i
-    return -1
-
-
-@compiled
-def _compare_chunk(
-    one: Any,
-    other: Any,
-    start: Any,
-    scale: Any,
-    difference: Any,
-    counters: Any,
-    sums: Any,
-    seen: Any,
-) -> None:
-    """Compare two chunks of values: differences and counters, sums, and what was seen of them.
-
-    The latter are the union of patterns, the smallest less 1, the largest, and where it is plus 1.
-    """
-    patterns = difference.view(np.uint64)
-    for at in range(0, one.size, _BLOCK):
-        a, b = one[at : at + _BLOCK], other[at : at + _BLOCK]
-        d, pattern = difference[at : at + _BLOCK], patterns[at : at + _BLOCK]
-        found = _differ(a, b, scale, d)
-        if not np.isfinite(found[0] + found[1] + found[2]):
-            nonfinite, changed = _without_nonfinite(a, b)
-            sums[5] += nonfinite
-            sums[6] += changed
-            found = _differ(a, b, scale, d)
-        for i in range(4):
-            sums[i] += found[i]
-        union, least, largest, zeros = _look(pattern)
-        sums[4] += a.size - zeros
-        if zeros == a.size:
-            continue
-        for i in range(pattern.size):
-            counters[(pattern[i] & _MAGNITUDE) >> np.uint64(LABEL_SHIFT)] += np.uint32(1)
-        seen[0] |= union
-        seen[1] = min(seen[1], least)
-        if largest > seen[2]:
-            seen[2], seen[3] = largest, start + at + _find(pattern, largest) + 1

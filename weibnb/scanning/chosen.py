@@ -14,9 +14,10 @@ from weibnb.counting.formats import as_bits, decode
 from weibnb.fits.schema import DIMS, prepare
 from weibnb.io.guard import guarded, watch
 from weibnb.io.mapping import check_unchanged, origin_of
+from weibnb.io.names import names_from
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, did_you_mean, printable
-from weibnb.scanning.listing import given_names
+from weibnb.scanning.listing import check_names_used, given_names
 from weibnb.scanning.matrices import list_matrices
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from weibnb.io.names import Names
-    from weibnb.scanning.matrices import WeightTensor
+    from weibnb.scanning.matrices import Listing, WeightTensor
 
 #: Coordinates of a matrix that is not in a grid.
 KEYS = (*DIMS, "expert", "parameter")
@@ -90,8 +91,11 @@ def chosen_matrices(
     select: Mapping[str, Any] | None,
     *,
     parts: bool = False,
+    names: Mapping[str, str] | None = None,
 ) -> Iterator[Chosen]:
     """Give the matrices of a source that are in `fits`, if given, and that `select` names.
+
+    `names` place matrices as in `weibnb.scan`; without any, those of `fits` do.
 
     Of fused matrices their parts, if `parts`, else the whole, unless `select` or `fits` names a
     part. Nothing is read before the choice is known to be valid; checkpoints stay open as long as
@@ -110,9 +114,11 @@ def chosen_matrices(
             "mapping, and the fits as `fits=`."
         )
     wanted = _checked(select)
+    given = names_from(names)
     with ExitStack() as stack:
         stack.enter_context(guarded())
-        found = _matrices(source, stack, None if fits is None else given_names(fits))
+        remembered = given_names(fits) if fits is not None and names is None else None
+        found = _matrices(source, stack, given, remembered)
         if fits is not None:
             found = _of_fits(found, fits)
         yield from _selected(found, wanted, parts=parts, named=fits is not None)
@@ -136,16 +142,21 @@ def _checked(select: Mapping[str, Any] | None) -> dict[str, list[Any]]:
     }
 
 
-def _matrices(source: Any, stack: ExitStack, names: Names | None) -> list[Chosen]:
-    """List every matrix of a source; an array is one."""
+def _matrices(
+    source: Any, stack: ExitStack, given: Names, remembered: Names | None
+) -> list[Chosen]:
+    """List every matrix of a source; an array is one. Names that were given must be of use."""
     if hasattr(source, "shape") and hasattr(source, "dtype") and not isinstance(source, Mapping):
         shape = tuple(source.shape)
         if len(shape) != 2:
             raise ValueError(f"`source` must have rows and columns, got an array of shape {shape}.")
+        if given.patterns:
+            raise ValueError("`names` must come with tensors that have names, got one array.")
         place = dict(zip(KEYS, ("array", 0, "weights", 0, -1, ""), strict=True))
         return [Chosen(place, (shape[0], shape[1]), "ok", None, source)]
     found: list[Chosen] = []
-    for planned in resolve_sources(source, names=names):
+    listings: list[Listing] = []
+    for planned in resolve_sources(source, names=remembered or given):
         listing = list_matrices(planned, fused="both")
         if listing.error is not None:
             raise listing.error
@@ -157,6 +168,8 @@ def _matrices(source: Any, stack: ExitStack, names: Names | None) -> list[Chosen
             for expert in tensor.experts:
                 place = dict(zip(KEYS, (*labels, expert, tensor.info.name), strict=True))
                 found.append(Chosen(place, tensor.features, tensor.status, tensor, checkpoint))
+        listings.append(listing)
+    check_names_used(given, listings)
     return found
 
 

@@ -23,6 +23,7 @@ def decompose(
     *,
     fits: xr.Dataset | None = None,
     select: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
     workers: int | None = None,
 ) -> xr.Dataset:
     """Say why k is low: how much of it is unequal rows, unequal columns, and what is left.
@@ -39,6 +40,9 @@ def decompose(
         Labels of the matrices that are wanted, one or several for each of ``model``, ``layer``,
         ``component``, ``step``, ``expert`` and ``parameter``. A fused matrix is taken whole unless
         its part is named here or in `fits`.
+    names : Mapping of str to str, optional
+        Components of matrices that no family of models names, as in `weibnb.scan`. By default
+        those that `fits` were scanned with.
     workers : int, optional
         Threads; two are used.
 
@@ -114,7 +118,7 @@ def decompose(
         estimator, trim = protocol_of(prepare(fits, light=True))
     protocol = estimator, trim
     found, places = [], []
-    for one in chosen_matrices(source, fits, select):
+    for one in chosen_matrices(source, fits, select, names=names):
         if one.status in COUNTED:
             parts = take_apart(one.weights(), protocol, workers=workers)
             if one.status == "scaled" and parts["status"] in FITTED:

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 import weibnb as wb
 from tests.diagnostics.rules.models import MATRICES, experts, look, looked, model, name_of, places
+from weibnb.io.adapters import AdapterWarning
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,16 +197,26 @@ def test_saved_fits_know_the_heads(tmp_path: Path) -> None:
         (["model-00001-of-00003", "model-00002-of-00003"], "2 files of 3"),
         (["model-00001-of-00002", "other"], "differently"),
         (["first", "second"], ""),
+        (["model-00002-of-00002"], "1 file of 2"),
+        (["model-00001-of-00001"], ""),
     ],
 )
 def test_files_that_count_themselves(tmp_path: Path, names: list[str], problem: str) -> None:
     weights = model()
     for i, name in enumerate(names):
-        part = dict(list(weights.items())[i::2])
+        part = dict(list(weights.items())[i :: len(names)])
         save_file(part, tmp_path / f"{name}.safetensors")
     texts = [finding.text for finding in look(tmp_path, "mixed-shards")]
     assert len(texts) == bool(problem)
     assert all(problem in text for text in texts)
+
+
+def test_one_file_of_several_may_be_chosen_and_is_said_to_be_one(tmp_path: Path) -> None:
+    for number, unseen in ((2, ["one file of 2; check the directory"]), (1, [])):
+        save_file(model(), file := tmp_path / f"model-00001-of-{number:05}.safetensors")
+        check = looked({"m": file}, "mixed-shards")
+        assert check.findings == ()
+        assert [one.reason for one in check.not_looked_at] == unseen
 
 
 def test_files_of_different_writers(tmp_path: Path) -> None:
@@ -221,7 +232,6 @@ def test_files_of_different_writers(tmp_path: Path) -> None:
     assert "the files" in looked(wb.scan(tmp_path), "mixed-shards").not_looked_at[0].reason
 
 
-@pytest.mark.filterwarnings("ignore::weibnb.io.adapters.AdapterWarning")
 def test_formats_adapters_and_pieces() -> None:
     weights = model()
     for rule in ("mixed-formats", "adapters", "not-fitted"):
@@ -230,11 +240,13 @@ def test_formats_adapters_and_pieces() -> None:
     (finding,) = look(weights, "mixed-formats")
     assert finding.text == "15 matrices in F32, 1 matrix in F16."
     weights["base_model.model.model.layers.0.mlp.up_proj.lora_A.default.weight"] = BLANK[:8]
-    (finding,) = look(weights, "adapters")
+    with pytest.warns(AdapterWarning, match="Low-rank factors"):
+        (finding,) = look(weights, "adapters")
     assert "merge_and_unload" in finding.next_step
     weights["model.layers.0.strange.weight"] = BLANK
     weights[name_of(2)] = np.ones((64, 64), np.int8)
-    found = look(weights, "not-fitted")
+    with pytest.warns(AdapterWarning, match="Low-rank factors"):
+        found = look(weights, "not-fitted")
     assert [finding.text for finding in found] == [
         "not fitted: quantized.",
         "1 tensor not fitted that may hold matrices.",

@@ -179,18 +179,23 @@ def shards_of_different_origin(material: Material) -> Found:
     if material.reader is None:
         yield NotLookedAt("mixed-shards", "needs the files; check the checkpoint itself")
         return
+    sources = material.about("source")
     for place, files in material.reader.files().items():
+        chosen = len(files) == 1 and sources.get(place, "").endswith(files[0][0])
         numbered = [_NUMBERED.fullmatch(name) for name, _ in files]
         counts = {(match[1], int(match[3])) for match in numbered if match}
         problem = ""
         if len(counts) > 1 or (counts and not all(numbered)):
             names = ", ".join(shortened(name) for name, _ in files[:4])
             problem = f"its files count themselves differently: {names}."
-        elif len(counts) == 1 and len(files) > 1 and next(iter(counts))[1] != len(files):
-            problem = f"it has {len(files):,} files of {next(iter(counts))[1]:,}."
+        elif len(counts) == 1 and not chosen and next(iter(counts))[1] != len(files):
+            problem = f"it has {counted(len(files), 'file')} of {next(iter(counts))[1]:,}."
         described = {(about.get("format"), *sorted(about)) for _, about in files}
         if not problem and len(described) > 1:
             problem = "its files have different metadata in their headers, as of different writers."
+        if chosen and counts and next(iter(counts))[1] > 1:
+            number = next(iter(counts))[1]
+            yield NotLookedAt("mixed-shards", f"one file of {number:,}; check the directory")
         if problem:
             cells = (Cell(*place),)
             yield Finding("mixed-shards", "error", cells, len(files), 1, problem, _DOWNLOAD)
