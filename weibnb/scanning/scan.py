@@ -13,15 +13,17 @@ from weibnb.fits.schema import escape
 from weibnb.fitting.backends import fitting_device
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.interrupts import held
-from weibnb.io.files import UnreadableWarning
+from weibnb.io.files import CheckpointError, UnreadableWarning
 from weibnb.io.guard import guarded
+from weibnb.io.hub import with_revisions
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
 from weibnb.io.names import names_from
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, printable, shortened
 from weibnb.scanning.listing import check_names_used, list_checkpoints, nothing_found, warn_unmerged
-from weibnb.scanning.matrices import FUSED, Fused, begin_counting
+from weibnb.scanning.matrices import FUSED, Fused
 from weibnb.scanning.results import Results
+from weibnb.scanning.streaming import begin_counting_anywhere
 from weibnb.scanning.structure import check_structure
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class ScanInterrupted(KeyboardInterrupt):
 def scan(
     source: Any,
     *,
+    revision: str | Sequence[str] | None = None,
     base: Any = None,
     names: Mapping[str, str] | None = None,
     trim: tuple[float, float] | None = None,
@@ -198,6 +201,7 @@ def scan(
         raise ValueError("`rescan` must come with a store, got store=None.")
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
     given = names_from(names)
+    source = with_revisions(source, revision)
     plan = list(resolve_sources(source, base=base, names=given))
     made = Results(
         trim=trim,
@@ -228,7 +232,8 @@ def scan(
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
                 bar.total = sum(map(_nbytes, listings, still_open))
                 for listing, cells in zip(listings, still_open, strict=True):
-                    _count(listing, cells, counting, bar, results, problems)
+                    alone = len(listings) == 1
+                    _count(listing, cells, counting, bar, results, problems, alone=alone)
     except KeyboardInterrupt as err:
         stop = err
     found = any(listing.tensors for listing in listings)
@@ -260,6 +265,8 @@ def _count(
     bar: tqdm[Any],
     results: Results,
     problems: list[str],
+    *,
+    alone: bool,
 ) -> None:
     """Count matrices of one checkpoint, a few at once; what is done is kept if it stops."""
     source = listing.source
@@ -274,8 +281,15 @@ def _count(
         problems.extend([item.problem] if item.problem else [])
         bar.update(0 if item.was_read else item.tensor.nbytes)
 
+    def tell(err: CheckpointError) -> None:
+        if alone:
+            raise err
+        problems.append(str(err))
+
     try:
-        for item in begin_counting(listing, counting, cells, structure=results.structure):
+        for item in begin_counting_anywhere(
+            listing, counting, cells, structure=results.structure, tell=tell
+        ):
             bar.set_postfix_str(printable(item.tensor.info.name[-60:]), refresh=False)
             bar.update(item.tensor.nbytes if item.was_read else 0)
             waiting.append(item)
@@ -289,6 +303,10 @@ def _count(
         for item in waiting:
             if item.abandon():
                 finish(item)
+        raise
+    except CheckpointError:
+        for item in waiting:
+            finish(item)
         raise
     finally:
         if listing.checkpoint is not None:
