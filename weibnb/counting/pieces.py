@@ -63,8 +63,8 @@ class PendingPieces:
     ...     pending.add(np.float32([1, 0, 2]).view("u4"))
     ...     pending.add(np.float32([0, 0, 0]).view("u4"))
     ...     counts = pending.result()
-    >>> counts, pending.zero_lines
-    (<Counts of 2 non-zero weights in 2 values, 4 zeros, 0 not finite>, ZeroLines(rows=1, columns=1))
+    >>> counts.zeros, pending.zero_lines
+    (4, ZeroLines(rows=1, columns=1))
     """
 
     was_read = False

@@ -293,17 +293,18 @@ def _read(source: Any, limits: Limits) -> _Contents:
 
 def _read_files(source: str | os.PathLike[str] | Remote, limits: Limits) -> _Contents:
     """List what lies in files; whatever goes wrong with a path or its content is told as such."""
-    place, remote = "", as_remote(source)
+    remote, place = as_remote(source), ""
     try:
         if remote is not None:
             shards, config, notes, place = read_remote(remote, limits)
-        else:
+        elif not isinstance(source, Remote):
             shards, config, notes = read_files(source, limits)
     except CheckpointError:
         raise
     except (OSError, ValueError, OverflowError, RecursionError) as err:
         cause = f"it cannot be read: {why(err) or type(err).__name__}"
-        raise CheckpointError(source if remote is None else remote.name, cause) from err
+        at = source if isinstance(source, (str, os.PathLike)) else source.name
+        raise CheckpointError(at, cause) from err
     tensors = [
         (
             info,

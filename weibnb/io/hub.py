@@ -1,8 +1,8 @@
 """Checkpoints on the Hugging Face Hub, by ``hf://org/name@revision``.
 
-`huggingface_hub` knows who asks, where the Hub is and what its cache holds; that cache is read where
-it holds a file of the same commit. No token goes to another host than the Hub, and none stays in
-an object of ours.
+`huggingface_hub` knows who asks, where the Hub is and what its cache holds; that cache is read
+where it holds a file of the same commit. No token goes to another host than the Hub, and none
+stays in an object of ours.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _endpoint() -> str:
 
 def _headers(url: str) -> dict[str, str]:
     """Give the headers of a request: with the token for the Hub, without for any other host."""
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils._headers import build_hf_headers
 
     token = None if origin(url) == origin(_endpoint()) else False
     headers: dict[str, str] = build_hf_headers(token=token, library_name="weibnb")
@@ -247,7 +247,7 @@ def ask(place: Place, question: Callable[[], T], stop: threading.Event | None = 
             raise
         except _UNCLEAR as err:
             answer = _Refusal.of(err)  # among them HTTP errors, and answers that make no sense
-        except _transport_errors() as err:
+        except _transport_error() as err:
             answer = _Refusal("NoNetwork", type(err).__name__)
         if not isinstance(answer, _Refusal):
             return answer
@@ -257,11 +257,11 @@ def ask(place: Place, question: Callable[[], T], stop: threading.Event | None = 
         raise explain(place, answer)
 
 
-def _transport_errors() -> tuple[type[Exception], ...]:
+def _transport_error() -> type[Exception]:
     """Give what is raised where there is no connection."""
-    from httpx2 import HTTPError, InvalidURL
+    from httpx2 import HTTPError
 
-    return HTTPError, InvalidURL
+    return HTTPError
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +327,7 @@ def _close_ids(name: str) -> str:
     try:
         models = huggingface_hub().HfApi(endpoint=_endpoint()).list_models(author=owner, limit=500)
         known = [str(model.id) for model in models]
-    except (*_UNCLEAR, *_transport_errors()):
+    except (*_UNCLEAR, _transport_error()):
         known = []
     return did_you_mean(name, [one for one in known if _ID.fullmatch(one)])
 

@@ -34,7 +34,7 @@ _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
 _EXPIRED = frozenset((400, 401, 403, 404, 410))
 
 
-class Interrupted(Exception):
+class GivenUpError(Exception):
     """Nobody waits for this range any more."""
 
 
@@ -57,7 +57,7 @@ class Patience:
             raise CheckpointError(self.place, cause, "Try again then.")
         waited = min(FIRST_WAIT * 2 ** (self.tries - 1), LONGEST_WAIT)
         if self.stop.wait(waited if seconds is None else seconds):
-            raise Interrupted
+            raise GivenUpError
 
     def progressed(self) -> None:
         """Begin to count anew."""
@@ -165,9 +165,9 @@ class Ranges:
                         url = self._redirected(url, response.headers["location"])
                         continue
                     return self._take(url, response, one)
-            return "the server redirects without an end", None
         except (HTTPError, StreamError) as err:
             return f"the connection broke ({type(err).__name__})", None
+        return "the server redirects without an end", None
 
     def _take(self, url: str, response: Any, one: _Range) -> tuple[str, float | None]:
         """Take what an answer brings of a range."""
@@ -177,32 +177,32 @@ class Ranges:
         if status in _EXPIRED:
             self._forget(url)
             return f"the server refuses the file ({status})", None
-        if status == 412:
-            self._refuse("the file changed while it was read", "Scan it again.")
-        if status == 416:
-            self._refuse(
-                f"the file became shorter than the {self._size:,} bytes that it had",
-                "Scan it again once it is whole.",
-            )
-        if status == 200 and one.filled == 0 and len(one.buffer) == self._size:
-            self._check_length(response)
-        elif status == 206:
+        if status == 206:
             self._check_range(response, one)
-        elif status == 200:
-            self._refuse(
-                "the server sends the whole file where a part of it was asked for",
-                "Download it, and scan the folder.",
-            )
+        elif status == 200 and one.filled == 0 and len(one.buffer) == self._size:
+            self._check_length(response)
         else:
-            self._refuse(f"the server answers {status}", "Try again later.")
+            self._refuse_status(status)
         self._check_tag(url, response.headers.get("etag", ""))
         for chunk in response.iter_raw():
             if one.stop.is_set():
-                raise Interrupted
+                raise GivenUpError
             if len(chunk) > one.left:
                 self._refuse("the server sends more than it said", "Do not trust this server.")
             one.add(chunk)
         return "the server ends before the range does", None
+
+    def _refuse_status(self, status: int) -> NoReturn:
+        """Say what an answer means that brings nothing of a range."""
+        if status == 412:
+            self._refuse("the file changed while it was read", "Scan it again.")
+        if status == 416:
+            shorter = f"the file became shorter than the {self._size:,} bytes that it had"
+            self._refuse(shorter, "Scan it again once it is whole.")
+        if status == 200:
+            whole = "the server sends the whole file where a part of it was asked for"
+            self._refuse(whole, "Download it, and scan the folder.")
+        self._refuse(f"the server answers {status}", "Try again later.")
 
     def _link(self, stop: threading.Event) -> str:
         """Give the link that the file is read by; it is asked for where there is none."""

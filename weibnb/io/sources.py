@@ -148,6 +148,11 @@ def _groups(source: Any) -> Iterator[_Group]:
         name = type(source).__name__
         yield _Group([name], list(_resolve_one(name, source)), {0}, f"the {name}")
         return
+    yield from _local_groups(source, at)
+
+
+def _local_groups(source: Any, at: str | os.PathLike[str]) -> Iterator[_Group]:
+    """Give what a path or a pattern of this machine means."""
     paths = expand(at)
     folders = [models_in(path) if path is source or len(paths) == 1 else None for path in paths]
     for path, inside in zip(paths, folders, strict=True):

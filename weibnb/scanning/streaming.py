@@ -81,11 +81,11 @@ def blocks_of(
     for block in found.values():
         whole = fields or any(tensor.part is not None for tensor, _ in block.wanted)
         if not whole:
-            block.parts = list(_cut(block.parts[0], *block.info.shape[-2:]))
+            block.parts = list(_cut(block.parts[0], block.info.shape[-2]))
     return [found[key] for key in sorted(order, key=order.__getitem__)]
 
 
-def _cut(part: Part, rows: int, columns: int) -> Iterator[Part]:
+def _cut(part: Part, rows: int) -> Iterator[Part]:
     """Cut the bytes of a matrix into parts of some whole rows."""
     if part.length <= PIECE or not rows:
         yield part
