@@ -73,6 +73,7 @@ class FakeHub:
     def __init__(self) -> None:
         self.repositories: dict[str, dict[str, dict[str, Content]]] = {}
         self.commits: dict[tuple[str, str], str] = {}
+        self.static: dict[str, Content] = {}  # on the host of files, by path
         self.gated: set[str] = set()
         self.private: set[str] = set()
         self.faults = Faults()
@@ -307,7 +308,14 @@ class _Files(_Handler):
         parts = urlsplit(self.path)
         content = self.hub.content(parts.path.rpartition("/")[2])
         signature = parse_qs(parts.query).get("signature", [""])[0]
-        if faults.redirect_file:
+        static = self.hub.static.get(parts.path)
+        if static is not None and not faults.busy:
+            tag = f'"static-{static.sha256[:8]}"'
+            if self.headers.get("If-Match", tag) != tag:
+                self.reply(412, {})
+                return
+            send_file(self, static, {"ETag": tag, "Accept-Ranges": "bytes"}, faults)
+        elif faults.redirect_file:
             self.reply(302, {"Location": faults.redirect_file})
         elif content is None:
             self.reply(404, {})
@@ -371,6 +379,9 @@ def _send(handler: _Handler, content: Content, start: int, until: int, rate: flo
         try:
             handler.wfile.write(part)
         except OSError:  # the client has gone
+            handler.close_connection = True
+            return
+        if len(part) < min(at + block, until) - at:  # the file lacks what its size promised
             handler.close_connection = True
             return
         handler.request_made.sent += len(part)

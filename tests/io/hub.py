@@ -44,7 +44,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
 
 
 def weights(seed: int = 0, layers: int = 2, side: int = 64) -> dict[str, NDArray[Any]]:
-    """Draw a model: matrices in float32 and float16, a norm, and an embedding that is no layer's."""
+    """Draw a model: matrices in float32 and float16, a norm, and an embedding."""
     rng = np.random.default_rng(seed)
     state: dict[str, NDArray[Any]] = {"model.embed_tokens.weight": np.zeros((100, side), "f4")}
     for layer in range(layers):

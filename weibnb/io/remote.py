@@ -102,7 +102,7 @@ class Remote:
             names = [at.repository + tail, f"{at.repository}@{at.revision or 'main'}{tail}"]
             return names, step_of(at.revision)
         parts = urlsplit(self.name)
-        return names_of(Path(f"/{parts.netloc}{parts.path}"))
+        return names_of(Path(f"/{parts.netloc}{parts.path.removesuffix('.index.json')}"))
 
     def __repr__(self) -> str:
         return f"Remote({self.name!r})"
