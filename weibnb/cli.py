@@ -131,9 +131,17 @@ def _describe_scan(add: AddCommand) -> None:
     scan.add_argument(
         "paths",
         nargs="+",
-        type=_path,
+        type=_source,
         metavar="PATH",
-        help="safetensors file, directory of them, of step directories, of models, or a pattern",
+        help="safetensors file, directory of them, of step directories, of models, or a pattern; "
+        "a model id of the Hugging Face Hub; or a URL: hf://org/name@revision, https://, s3://",
+    )
+    scan.add_argument(
+        "--revision",
+        action="append",
+        metavar="NAME",
+        help="branch, tag or commit of a repository on the Hub, 'step*' for all that fit; may be "
+        "repeated",
     )
     scan.add_argument(
         "-o",
@@ -250,6 +258,11 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+def _source(text: str) -> Path | str:
+    """Take a path, or a URL, which is none."""
+    return text if "://" in text else _path(text)
+
+
 def _scan(options: argparse.Namespace) -> int:
     from weibnb.fits.files import check_fits_target, refuse_inputs, save_fits
     from weibnb.fits.store_schema import STORE_SUFFIXES
@@ -266,6 +279,7 @@ def _scan(options: argparse.Namespace) -> int:
         with _warnings_told() as unreadable:
             fits = scan(
                 options.paths,
+                revision=options.revision,
                 base=options.base,
                 names=options.names,
                 trim=options.trim,

@@ -207,6 +207,12 @@ class Tally:
     bits_seen: int = 0
     largest: int = 0
 
+    @property
+    def number_of_zeros(self) -> int:
+        """Zeros among the weights."""
+        apart = bool(self.format.shift) or not self.occupied.size or self.occupied[0] != 0
+        return self.zeros if apart else int(self.counts[0])
+
     def finish(self) -> Counts:
         """Keep zeros and non-finite patterns apart."""
         form, occupied, counts = self.format, self.occupied, self.counts

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from weibnb.counting.cpu import PendingOnThreads
 from weibnb.counting.formats import as_bits
 from weibnb.counting.limits import DEFAULTS, Limits
+from weibnb.counting.pieces import PendingPieces
 from weibnb.parallel import check_workers
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from weibnb.counting.formats import Bits
     from weibnb.counting.tables import PendingOnDevice
 
-    Pending: TypeAlias = PendingOnThreads | PendingOnDevice
+    Pending: TypeAlias = PendingOnThreads | PendingPieces | PendingOnDevice
 
 
 class Counting:
@@ -143,7 +144,21 @@ class Counting:
             return self._device_counter().submit_bits(bits, dtype, shape)
         return self._on_threads(bits, dtype, shape)
 
-    def _on_threads(self, bits: Bits, dtype: str, shape: tuple[int, int] | None = None) -> Pending:
+    def begin_pieces(self, dtype: str, shape: tuple[int, int], *, structure: bool) -> PendingPieces:
+        """Begin to count a matrix of this shape on threads, whose rows are added one by one."""
+        return PendingPieces(
+            self._pool, dtype, shape, waiting=min(2 * self._workers, 8), structure=structure
+        )
+
+    def submit_on_threads(
+        self, bits: Bits, dtype: str, shape: tuple[int, int] | None = None
+    ) -> PendingOnThreads:
+        """Begin to count bit patterns on threads, wherever others are counted."""
+        return self._on_threads(bits, dtype, shape)
+
+    def _on_threads(
+        self, bits: Bits, dtype: str, shape: tuple[int, int] | None = None
+    ) -> PendingOnThreads:
         return PendingOnThreads(
             self._pool, bits, dtype, workers=self._workers, limits=self._limits, shape=shape
         )

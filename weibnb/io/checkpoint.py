@@ -1,7 +1,7 @@
 """The tensors of a checkpoint, by name: what each is, and its raw bits one at a time.
 
-Files are memory-mapped one tensor at a time, never loaded whole and never converted. Pickles are
-never opened as pickles.
+Files are memory-mapped one tensor at a time, never loaded whole and never converted; of those on
+other machines only what is asked for is fetched. Pickles are never opened as pickles.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from weibnb.io.directory import read_files
 from weibnb.io.files import CheckpointError, natural_order, why
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
 from weibnb.io.live import Reader, describe
+from weibnb.io.remote import Remote, as_remote, read_remote
 from weibnb.io.safetensors import BITS, RawBits, Shard, TensorInfo, map_bits, sample, unknown_type
 from weibnb.messages import did_you_mean
 
@@ -137,6 +138,16 @@ class Checkpoint:
         """Whether it is a module or a state dict, not files."""
         return not self._shards
 
+    def place(self, name: str) -> tuple[Shard, int] | None:
+        """Tell which file holds a tensor as it is, and where in it; None where none does."""
+        return self._places.get(name)
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[Shard, int]]:
+        if self._adapter:
+            return {}
+        return {info.name: (shard, at) for shard in self._shards for info, at in shard.tensors}
+
     @property
     def files(self) -> list[tuple[str, Mapping[str, str]]]:
         """Name and metadata of each of its files; none if it is live."""
@@ -188,7 +199,7 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    source: str | os.PathLike[str] | torch.nn.Module | Mapping[str, Any] | Adapter,
+    source: str | os.PathLike[str] | Remote | torch.nn.Module | Mapping[str, Any] | Adapter,
     *,
     max_tensors: int = MAX_TENSORS,
     max_header: int = MAX_HEADER,
@@ -199,8 +210,9 @@ def open_checkpoint(
     ----------
     source : path-like, torch.nn.Module, mapping of str to tensor or array, or Adapter
         A ``.safetensors`` file, a ``.safetensors.index.json`` file, a directory that holds
-        either, a live module (its named parameters; shared ones once), a state dict, or an
-        adapter with its base.
+        either, a URL of these (``hf://org/name@revision``, ``https://``, ``s3://``, ``gs://``,
+        ``az://``) or a model id of the Hugging Face Hub, a live module (its named parameters;
+        shared ones once), a state dict, or an adapter with its base.
     max_tensors : int
         Most tensors that the files may list.
     max_header : int
@@ -236,6 +248,7 @@ def open_checkpoint(
     contents = _read(source, limits)
     name = source.path if isinstance(source, Adapter) else source
     name = os.fspath(name) if isinstance(name, (str, os.PathLike)) else type(source).__name__
+    name = contents.place or name
     names = (info.name for info, _ in contents.tensors)
     merged_already = isinstance(source, Adapter)
     return Checkpoint(
@@ -260,13 +273,14 @@ class _Contents:
     shards: tuple[Shard, ...] = ()
     adapter: tuple[Shard, ...] = ()
     live: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    place: str = ""  # on another machine
 
 
 def _read(source: Any, limits: Limits) -> _Contents:
     """List what a source holds."""
     if isinstance(source, Adapter):
         return _read_adapter(source, limits)
-    if isinstance(source, (str, os.PathLike)):
+    if isinstance(source, (str, os.PathLike, Remote)):
         return _read_files(source, limits)
     torch_module = sys.modules.get("torch")
     if torch_module is not None and isinstance(source, torch_module.nn.Module):
@@ -277,15 +291,20 @@ def _read(source: Any, limits: Limits) -> _Contents:
     raise TypeError(f"{message}{type(source).__name__}.")
 
 
-def _read_files(source: str | os.PathLike[str], limits: Limits) -> _Contents:
+def _read_files(source: str | os.PathLike[str] | Remote, limits: Limits) -> _Contents:
     """List what lies in files; whatever goes wrong with a path or its content is told as such."""
+    remote, place = as_remote(source), ""
     try:
-        shards, config, notes = read_files(source, limits)
+        if remote is not None:
+            shards, config, notes, place = read_remote(remote, limits)
+        elif not isinstance(source, Remote):
+            shards, config, notes = read_files(source, limits)
     except CheckpointError:
         raise
     except (OSError, ValueError, OverflowError, RecursionError) as err:
         cause = f"it cannot be read: {why(err) or type(err).__name__}"
-        raise CheckpointError(source, cause) from err
+        at = source if isinstance(source, (str, os.PathLike)) else source.name
+        raise CheckpointError(at, cause) from err
     tensors = [
         (
             info,
@@ -294,7 +313,7 @@ def _read_files(source: str | os.PathLike[str], limits: Limits) -> _Contents:
         for shard in shards
         for info, at in shard.tensors
     ]
-    return _Contents(tensors, config, notes, shards)
+    return _Contents(tensors, config, notes, shards, place=place)
 
 
 def _read_adapter(source: Adapter, limits: Limits) -> _Contents:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import reprlib
 import stat
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from weibnb.io.files import (
     AGAIN,
@@ -25,14 +27,65 @@ from weibnb.io.steps import step_of
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator, Sequence
 
     from weibnb.io.limits import Limits
 
-_SUFFIX, _INDEX = ".safetensors", ".safetensors.index.json"
-_LARGEST_CONFIG = 10_000_000
+SUFFIX, INDEX = ".safetensors", ".safetensors.index.json"
+#: Most bytes of a config.json.
+LARGEST_CONFIG = 10_000_000
 _LARGE_INDEX = (
     "If you trust it, pass a quarter of that as `max_header` (in a shell `--max-header`)."
 )
+
+
+class Folder(Protocol):
+    """A directory that may hold a checkpoint, here or on another machine."""
+
+    @property
+    def place(self) -> str | os.PathLike[str]:
+        """What errors call it."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the files in it, in natural order."""
+
+    def path(self, name: str) -> str | os.PathLike[str]:
+        """Say what errors call a file in it."""
+
+    def shards(self, names: Sequence[str], limits: Limits) -> Iterator[Shard]:
+        """Read the headers of files, one by one."""
+
+    def read_json(
+        self, name: str, *, limit: int, too_large: str = "", strict: bool = False
+    ) -> dict[str, Any]:
+        """Read a JSON object, as `weibnb.io.files.read_json` does."""
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A directory of this machine."""
+
+    place: Path
+
+    @cached_property
+    def names(self) -> list[str]:
+        """List what is in it, hidden files left out."""
+        return list_directory(self.place)
+
+    def path(self, name: str) -> Path:
+        """Give the path of a file; a link out of the directory is refused."""
+        return contained(self.place, name)
+
+    def shards(self, names: Sequence[str], limits: Limits) -> Iterator[Shard]:
+        """Read the headers of files, one by one."""
+        return (read_shard(self.path(name), limits) for name in names)
+
+    def read_json(
+        self, name: str, *, limit: int, too_large: str = "", strict: bool = False
+    ) -> dict[str, Any]:
+        """Read a JSON object."""
+        return read_json(self.path(name), limit=limit, too_large=too_large, strict=strict)
 
 
 def read_files(
@@ -50,45 +103,51 @@ def read_files(
         raise CheckpointError(given, "there is no such file or directory", hint) from err
     except (OSError, ValueError, RuntimeError) as err:
         raise CheckpointError(given, f"the path cannot be used: {why(err)}") from err
+    folder = LocalFolder(path if is_directory else path.parent)
     notes: list[str] = []
     if is_directory:
-        shards, notes = _open_directory(path, None, limits)
-    elif path.name.endswith(_INDEX):
-        shards, notes = _open_directory(path.parent, path.name, limits)
+        shards, notes = open_folder(folder, None, limits)
+    elif path.name.endswith(INDEX):
+        shards, notes = open_folder(folder, path.name, limits)
     else:
         shards = (read_shard(path, limits),)
-    directory = path if is_directory else path.parent
     config: dict[str, Any] = {}
-    if (directory / "config.json").exists():
-        try:
-            config = read_json(contained(directory, "config.json"), limit=_LARGEST_CONFIG)
-        except CheckpointError as err:
-            notes.append(f"The configuration was not read: {err}")
+    if (folder.place / "config.json").exists():
+        config = read_config(folder, notes)
     return shards, config, notes
 
 
-def _open_directory(
-    directory: Path, index: str | None, limits: Limits
+def read_config(folder: Folder, notes: list[str]) -> dict[str, Any]:
+    """Read the configuration of a model, or note why it was not read."""
+    try:
+        return folder.read_json("config.json", limit=LARGEST_CONFIG)
+    except CheckpointError as err:
+        notes.append(f"The configuration was not read: {err}")
+    return {}
+
+
+def open_folder(
+    folder: Folder, index: str | None, limits: Limits
 ) -> tuple[tuple[Shard, ...], list[str]]:
     """Read the headers of the files that belong together, and say what was left out."""
-    names = list_directory(directory)
-    files = [name for name in names if name.endswith(_SUFFIX)]
-    indexes = [name for name in names if name.endswith(_INDEX)]
+    names = folder.names
+    files = [name for name in names if name.endswith(SUFFIX)]
+    indexes = [name for name in names if name.endswith(INDEX)]
     weight_map: dict[str, str] = {}
     if index or indexes:
-        default = f"model{_INDEX}"
+        default = f"model{INDEX}"
         index = index or (default if default in indexes else min(indexes, key=len))
-        weight_map = _read_index(directory, index, names, limits)
+        weight_map = _read_index(folder, index, names, limits)
         used = sorted(set(weight_map.values()), key=natural_order)
     elif files:
         used = [name for name in files if not name.startswith("consolidated")] or files
     else:
-        raise _nothing_to_read(directory, names)
-    shards, place = _read_shards(directory, used, limits)
+        raise _nothing_to_read(folder, names)
+    shards, place = _read_shards(folder, used, limits)
     for tensor, name in weight_map.items():
         if place.get(tensor) != name:
             cause = f"`{index}` places it in `{name}`, which does not hold it"
-            raise CheckpointError(directory, cause, AGAIN, tensor)
+            raise CheckpointError(folder.place, cause, AGAIN, tensor)
     left = [f"`{n}`" for n in files + indexes if n not in used and n != index]
     if not left:
         return shards, []
@@ -98,28 +157,27 @@ def _open_directory(
 
 
 def _read_shards(
-    directory: Path, names: list[str], limits: Limits
+    folder: Folder, names: list[str], limits: Limits
 ) -> tuple[tuple[Shard, ...], dict[str, str]]:
     """Read the headers of files, and tell which file holds each tensor: one alone."""
     shards: list[Shard] = []
     place: dict[str, str] = {}
-    for name in names:
-        shard = read_shard(contained(directory, name), limits)
+    for name, shard in zip(names, folder.shards(names, limits), strict=True):
         shards.append(shard)
         for info, _ in shard.tensors:
             if info.name in place:
                 cause = f"two files hold this tensor: `{place[info.name]}` and `{name}`"
                 step = "Pass the file that you mean, or remove the other."
-                raise CheckpointError(directory, cause, step, info.name)
+                raise CheckpointError(folder.place, cause, step, info.name)
             place[info.name] = name
-        limits.check_number(directory, len(place), "tensors in its first files")
+        limits.check_number(folder.place, len(place), "tensors in its first files")
     return tuple(shards), place
 
 
-def _read_index(directory: Path, index: str, names: list[str], limits: Limits) -> dict[str, str]:
+def _read_index(folder: Folder, index: str, names: Sequence[str], limits: Limits) -> dict[str, str]:
     """Read which file holds each tensor; only plain files of the directory may be named."""
-    path = contained(directory, index)
-    content = read_json(path, limit=limits.max_index, too_large=_LARGE_INDEX, strict=True)
+    path = folder.path(index)
+    content = folder.read_json(index, limit=limits.max_index, too_large=_LARGE_INDEX, strict=True)
     weight_map = content.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(path, "the index has no `weight_map` of tensor to file", AGAIN)
@@ -133,10 +191,11 @@ def _read_index(directory: Path, index: str, names: list[str], limits: Limits) -
     return weight_map
 
 
-def _nothing_to_read(directory: Path, names: list[str]) -> CheckpointError:
+def _nothing_to_read(folder: Folder, names: Sequence[str]) -> CheckpointError:
     for name in names:
         if name.endswith((*PICKLES, ".gguf")):
-            return not_safetensors(directory / name, b"", "the directory has no safetensors file")
+            path = f"{folder.place}/{name}"
+            return not_safetensors(path, b"", "the directory has no safetensors file")
     steps = [name for name in names if step_of(name) is not None]
     hint = f"Pass one step, such as `{steps[0]}`." if steps else "Pass the folder of the weights."
-    return CheckpointError(directory, "the directory has no .safetensors file", hint)
+    return CheckpointError(folder.place, "the directory has no .safetensors file", hint)

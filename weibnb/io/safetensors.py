@@ -1,7 +1,7 @@
 """One safetensors file: hold its header to the format, map the raw bits of a tensor.
 
-Files are memory-mapped one tensor at a time, never loaded whole and never converted. Pickles are
-never opened as pickles.
+Files are memory-mapped one tensor at a time, never loaded whole and never converted; of those on
+other machines a tensor's bytes are fetched. Pickles are never opened as pickles.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from weibnb.io.mapping import map_part
 from weibnb.messages import shortened
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
     from pathlib import Path
 
     from weibnb.io.limits import Limits
+    from weibnb.io.remote import RemoteFile
 
 __all__ = ["BITS", "CheckpointError", "Shard", "TensorInfo", "map_bits", "read_shard"]
 
@@ -85,60 +87,84 @@ class Shard:
     header_digest: bytes
     tensors: tuple[tuple[TensorInfo, int], ...]  # with the offset in the file
     metadata: Mapping[str, str]  # what its writer says of it
+    remote: RemoteFile | None = None  # where it is, if not on this machine
+    blob: str = ""  # a hash of all its bytes, where one is known without reading them
 
 
 def read_shard(path: Path, limits: Limits) -> Shard:
     """Read and check the header of a safetensors file; no value is read."""
     with reading(path) as file:
         identity = identity_of(file)
-        size = identity[2]
-        head = file.read(64)
-        length = int.from_bytes(head[:8], "little")
-        cause = ""
-        if size < 8:
-            cause = "the file is empty" if size == 0 else f"{size} bytes are too few for a header"
-        elif length > min(size - 8, _LARGEST_HEADER):
-            cause = (
-                f"the header takes {length:,} bytes of {size:,}, at most {_LARGEST_HEADER:,} may be"
-            )
-        elif head[8:9] != b"{":
-            cause = "the header does not start with `{`"
-        if cause:
-            raise not_safetensors(path, head, cause)
-        if length > limits.max_header:
-            cause = f"the header takes {length:,} bytes, at most {limits.max_header:,} are read"
-            raise CheckpointError(path, cause, raise_it("max_header", length))
+        length = header_length(path, file.read(64), identity[2], limits)
         file.seek(8)
         header = file.read(length)
+    return shard_of(path, identity, header, limits)
+
+
+def header_length(place: str | os.PathLike[str], head: bytes, size: int, limits: Limits) -> int:
+    """Tell how long the JSON of a header is, by the first 64 bytes of a file and its size."""
+    length = int.from_bytes(head[:8], "little")
+    cause = ""
+    if size < 8:
+        cause = "the file is empty" if size == 0 else f"{size} bytes are too few for a header"
+    elif length > min(size - 8, _LARGEST_HEADER):
+        cause = f"the header takes {length:,} bytes of {size:,}, at most {_LARGEST_HEADER:,} may be"
+    elif head[8:9] != b"{":
+        cause = "the header does not start with `{`"
+    if cause:
+        raise not_safetensors(place, head, cause)
+    if length > limits.max_header:
+        cause = f"the header takes {length:,} bytes, at most {limits.max_header:,} are read"
+        raise CheckpointError(place, cause, raise_it("max_header", length))
+    return length
+
+
+def shard_of(
+    path: Path,
+    identity: tuple[int, ...],
+    header: bytes,
+    limits: Limits,
+    remote: RemoteFile | None = None,
+) -> Shard:
+    """Check the JSON of a header, and what it says of a file of this identity."""
+    place = path if remote is None else remote.name
     try:
         entries = parse_json(header, strict=True)
     except ValueError as err:
-        raise CheckpointError(path, f"the header is not valid JSON: {err}", AGAIN) from err
-    start = 8 + length
+        raise CheckpointError(place, f"the header is not valid JSON: {err}", AGAIN) from err
+    start = 8 + len(header)
     metadata = entries.pop("__metadata__", None)
     if metadata is None:  # not there, or null
         metadata = {}
     if not _is_text_to_text(metadata):
-        raise CheckpointError(path, "`__metadata__` must map strings to strings", AGAIN)
-    tensors = _check_entries(path, entries, size - start, limits)
+        raise CheckpointError(place, "`__metadata__` must map strings to strings", AGAIN)
+    tensors = _check_entries(place, entries, identity[2] - start, limits)
     placed = tuple((info, start + begin) for info, begin in tensors)
-    return Shard(path, identity, start, hashlib.sha256(header).digest(), placed, metadata)
+    digest = hashlib.sha256(header).digest()
+    blob = "" if remote is None else remote.blob
+    return Shard(path, identity, start, digest, placed, metadata, remote, blob)
 
 
 def map_bits(shard: Shard, info: TensorInfo, offset: int) -> RawBits:
-    """Map the bit patterns of one tensor, by item size; packed bytes below a byte.
+    """Map, or fetch, the bit patterns of one tensor, by item size; packed bytes below a byte.
 
     The array is one-dimensional and read-only; the map lives as long as the array.
     """
     word = word_type(info.dtype)
     if not info.nbytes:
         return read_only(np.empty(0, word))
+    if shard.remote is not None:
+        return read_only(np.frombuffer(shard.remote.read(offset, info.nbytes), word))
     area, inside = map_part(shard.path, shard.identity, offset, info.nbytes)
     return np.frombuffer(area, word, info.nbytes // word.itemsize, inside)
 
 
 def sample(shard: Shard) -> bytes:
-    """Digest the header, the size and four blocks of 4 KiB of a file."""
+    """Digest the header, the size and four blocks of 4 KiB of a file, or what tells of them all."""
+    if shard.remote is not None or shard.blob:
+        version = shard.blob if shard.remote is None else shard.remote.version
+        parts = shard.header_digest, str(shard.identity[2]).encode(), version.encode()
+        return hashlib.sha256(b"\0".join(parts)).digest()
     with reading(shard.path, shard.identity) as file:
         size, digest = shard.identity[2], hashlib.sha256(shard.header_digest)
         digest.update(str(size).encode())
@@ -148,11 +174,12 @@ def sample(shard: Shard) -> bytes:
     return digest.digest()
 
 
-def not_safetensors(path: Path, head: bytes, cause: str) -> CheckpointError:
+def not_safetensors(path: str | os.PathLike[str], head: bytes, cause: str) -> CheckpointError:
     """Error for a file that is not safetensors, with what it is instead."""
-    if head.startswith((b"PK", b"\x80")) or path.name.endswith(PICKLES):
+    name = str(path)
+    if head.startswith((b"PK", b"\x80")) or name.endswith(PICKLES):
         return CheckpointError(path, f"this is a pickle, not safetensors ({cause})", _CONVERT)
-    if head.startswith(b"GGUF") or path.name.endswith(".gguf"):
+    if head.startswith(b"GGUF") or name.endswith(".gguf"):
         step = "Scan the safetensors that it was made from."
         return CheckpointError(path, f"this is GGUF, not safetensors ({cause})", step)
     if head.startswith(b"version https://git-lfs"):
@@ -178,7 +205,7 @@ def read_only(bits: RawBits) -> RawBits:
 
 
 def _check_entries(
-    path: Path, entries: dict[str, Any], available: int, limits: Limits
+    path: str | os.PathLike[str], entries: dict[str, Any], available: int, limits: Limits
 ) -> list[tuple[TensorInfo, int]]:
     """Hold the header to the rules of the format: the tensors tile the data, without gaps."""
     limits.check_number(path, len(entries))
@@ -204,7 +231,9 @@ def _is_text_to_text(metadata: Any) -> bool:
     return isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
 
 
-def _check_entry(path: Path, name: str, entry: Any, available: int) -> tuple[TensorInfo, int]:
+def _check_entry(
+    path: str | os.PathLike[str], name: str, entry: Any, available: int
+) -> tuple[TensorInfo, int]:
     """Hold one tensor to the format: its bytes lie in the file and are those of its shape."""
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]} if all(

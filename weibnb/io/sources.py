@@ -15,6 +15,7 @@ from weibnb.io.files import CheckpointError, list_directory, why
 from weibnb.io.folders import expand, models_in, names_of
 from weibnb.io.links import contained
 from weibnb.io.names import Names
+from weibnb.io.remote import Remote, as_remote
 from weibnb.io.steps import step_of
 
 if TYPE_CHECKING:
@@ -139,11 +140,19 @@ def _groups(source: Any) -> Iterator[_Group]:
         for model, plans in by_model.items():
             yield _Group([model], plans, {plan.step for plan in plans}, repr(model))
         return
+    if (remote := as_remote(source)) is not None:
+        yield _remote_group(remote)
+        return
     at = source.path if isinstance(source, Adapter) else source
     if not isinstance(at, (str, os.PathLike)) or at == "":
         name = type(source).__name__
         yield _Group([name], list(_resolve_one(name, source)), {0}, f"the {name}")
         return
+    yield from _local_groups(source, at)
+
+
+def _local_groups(source: Any, at: str | os.PathLike[str]) -> Iterator[_Group]:
+    """Give what a path or a pattern of this machine means."""
     paths = expand(at)
     folders = [models_in(path) if path is source or len(paths) == 1 else None for path in paths]
     for path, inside in zip(paths, folders, strict=True):
@@ -171,6 +180,12 @@ def _group(path: Path, source: Any) -> _Group:
     return _Group(names, plans, {p.step for p in plans} if is_run else {step}, str(path))
 
 
+def _remote_group(remote: Remote) -> _Group:
+    """Find names for a checkpoint on another machine."""
+    names, step = remote.named()
+    return _Group(names, [Planned(names[0], step or 0, remote)], {step}, remote.name)
+
+
 def _resolve_run(model: str, steps: Mapping[Any, Any], note: str = "") -> Iterator[Planned]:
     seen: dict[int, Any] = {}
     for step, checkpoint in steps.items():
@@ -191,6 +206,9 @@ def _resolve_one(model: str, source: Any, step: int | None = None) -> Iterator[P
     if isinstance(source, Adapter):
         at = Path(source.path).name if step is None else ""
         yield Planned(model, step_of(at) or step or 0, source)
+        return
+    if (remote := as_remote(source)) is not None:
+        yield Planned(model, step or remote.named()[1] or 0, remote)
         return
     if not isinstance(source, (str, os.PathLike)):
         yield Planned(model, 0, source)

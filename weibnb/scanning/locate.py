@@ -21,6 +21,7 @@ from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.guard import guarded, watch
 from weibnb.io.limits import OF_THE_FORMAT
 from weibnb.io.mapping import check_unchanged, origin_of
+from weibnb.io.remote import Remote, is_remote
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
 from weibnb.scanning.listing import given_names
@@ -403,10 +404,12 @@ def _places(
     return given
 
 
-def _path(fits: xr.Dataset, model: str, step: int) -> str:
-    """Give the path that a checkpoint was scanned from, if it is still there."""
+def _path(fits: xr.Dataset, model: str, step: int) -> str | Remote:
+    """Give the path that a checkpoint was scanned from, if it is still there, or its URL."""
     at = {d: v for d, v in (("model", model), ("step", step)) if d in fits["source"].dims}
     path = str(fits["source"].sel(at).item())
+    if is_remote(path):
+        return Remote(path)
     if not os.path.exists(path):  # noqa: PTH110 - also where it cannot be a path
         cause = f"the weights of model {model!r}, step {step} are not there"
         raise CheckpointError(path, cause, "Pass `source=`, the same that weibnb.scan was given.")

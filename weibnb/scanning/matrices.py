@@ -22,6 +22,7 @@ from weibnb.io.limits import DEFAULTS
 from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.names import Names
 from weibnb.io.naming import Role, Skip, identify, tower
+from weibnb.io.remote import Remote
 from weibnb.io.safetensors import CheckpointError
 from weibnb.messages import shortened
 from weibnb.scanning.structure import SecondLook
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from weibnb.counting.counts import Counts
     from weibnb.counting.dispatch import Counting, Pending
     from weibnb.counting.formats import Bits
+    from weibnb.counting.pieces import PendingPieces
     from weibnb.fitting.status import Status
     from weibnb.io.checkpoint import Checkpoint
     from weibnb.io.fused import Part
@@ -136,10 +138,15 @@ class WeightTensor:
             **found,
         )
 
-    def second_look(self, bits: Bits | torch.Tensor | None, structure: Structure) -> SecondLook:
+    def second_look(
+        self,
+        bits: Bits | torch.Tensor | None,
+        structure: Structure,
+        pieces: PendingPieces | None = None,
+    ) -> SecondLook:
         """Prepare to look at a matrix again, whose bits are given if they stay what they are."""
         dtype, transposed = self.info.dtype, self.role.transposed
-        return SecondLook(bits, dtype, self.stored_shape, transposed, structure)
+        return SecondLook(bits, dtype, self.stored_shape, transposed, structure, pieces)
 
     def one_expert(self, weights: Any, expert: int) -> Any:
         """Take the matrix of one expert from the tensor, or from its bits in one dimension.
@@ -151,9 +158,13 @@ class WeightTensor:
             size = shape[0] * shape[1]
             several = weights.ndim > 1
             weights = weights[expert] if several else weights[expert * size : (expert + 1) * size]
+        return self.of_matrix(weights)
+
+    def of_matrix(self, weights: Any) -> Any:
+        """Take this part of a matrix, or all of it."""
         if self.part is None:
             return weights
-        part = self.part.of(weights.reshape(shape))
+        part = self.part.of(weights.reshape(self.info.shape[-2:]))
         adjacent = self.part.groups == 1 and not self.part.transposed
         return part.reshape(-1) if adjacent and weights.ndim == 1 else part
 
@@ -215,6 +226,8 @@ class MatrixInCounting:
         What is looked at once the counts are there.
     forces : ndarray of float64 or None
         `FORCES` until the record that counts it.
+    held : float
+        Share of the memory that may wait.
     """
 
     tensor: WeightTensor
@@ -225,11 +238,12 @@ class MatrixInCounting:
     origin: Origin | None = None
     look: SecondLook | None = None
     forces: NDArray[np.float64] | None = None
+    held: float = 0.0
 
     @property
     def load(self) -> float:
-        """Share of the work that may wait."""
-        return 0.0 if self.pending is None else self.pending.load
+        """Share of the work, and of the memory, that may wait."""
+        return 0.0 if self.pending is None else max(self.pending.load, self.held)
 
     @property
     def was_read(self) -> bool:
@@ -293,6 +307,7 @@ def list_matrices(planned: Planned, limits: Limits = DEFAULTS, *, fused: Fused =
         given = planned.checkpoint
         given = given.path if isinstance(given, Adapter) else given
         path = os.fspath(given) if isinstance(given, (str, os.PathLike)) else err.path
+        path = given.name if isinstance(given, Remote) else path
         source = Source(planned.model, planned.step, path, "", {}, str(err), [])
         return Listing(source, None, [], err)
     notes = (*checkpoint.notes, checkpoint.unmerged, planned.note)

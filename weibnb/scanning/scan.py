@@ -5,23 +5,28 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import deque
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from weibnb.counting.dispatch import Counting, resolve_devices
+from weibnb.fits.build import Matrix
 from weibnb.fits.schema import escape
 from weibnb.fitting.backends import fitting_device
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.interrupts import held
-from weibnb.io.files import UnreadableWarning
+from weibnb.io.files import CheckpointError, UnreadableWarning
 from weibnb.io.guard import guarded
+from weibnb.io.hub import with_revisions
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
 from weibnb.io.names import names_from
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, printable, shortened
 from weibnb.scanning.listing import check_names_used, list_checkpoints, nothing_found, warn_unmerged
-from weibnb.scanning.matrices import FUSED, Fused, begin_counting
+from weibnb.scanning.matrices import FUSED, Fused
 from weibnb.scanning.results import Results
+from weibnb.scanning.shared_files import share
+from weibnb.scanning.streaming import begin_counting_anywhere
 from weibnb.scanning.structure import check_structure
 
 if TYPE_CHECKING:
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
 
     from weibnb.fitting.backends import Backend
     from weibnb.scanning.matrices import Cell, Listing, MatrixInCounting
+    from weibnb.scanning.shared_files import Shared
 
 
 class ScanInterrupted(KeyboardInterrupt):
@@ -61,6 +67,7 @@ class ScanInterrupted(KeyboardInterrupt):
 def scan(
     source: Any,
     *,
+    revision: str | Sequence[str] | None = None,
     base: Any = None,
     names: Mapping[str, str] | None = None,
     trim: tuple[float, float] | None = None,
@@ -85,11 +92,16 @@ def scan(
     ----------
     source : path, torch.nn.Module, Adapter, list or Mapping
         A safetensors file; a directory of them; a directory with step directories inside
-        (``step0``, ``checkpoint-1000``, ...), or with models; a pattern (``"runs/*"``); a live
-        module or its state dict; a list of any of these; or a mapping of model name to one of
-        these or to ``{step: one of these}``. Of lists, patterns and directories the name of a
-        model is the last word of its path, or the one before where that is ``model`` or
-        ``checkpoint-1000``; with more words where two would have the same.
+        (``step0``, ``checkpoint-1000``, ...), or with models; a pattern (``"runs/*"``); a model
+        id of the Hugging Face Hub (``"org/name"``, unless a folder here has that name) or a URL
+        (``hf://org/name@revision``, ``https://``, ``s3://``, ``gs://``, ``az://``), which is read
+        without a download; a live module or its state dict; a list of any of these; or a mapping
+        of model name to one of these or to ``{step: one of these}``. Of lists, patterns and
+        directories the name of a model is the last word of its path, or the one before where that
+        is ``model`` or ``checkpoint-1000``; with more words where two would have the same.
+    revision : str or sequence of str, optional
+        Branches, tags or commits of repositories on the Hub; ``step*`` are all that fit. Those
+        that are called ``step1000`` are steps of one model.
     base : path, torch.nn.Module or Mapping, optional
         The model that adapters in `source` were trained on: base and adapter are merged as they
         are read, as `weibnb.Adapter` says.
@@ -171,7 +183,8 @@ def scan(
     Notes
     -----
     One pass at the speed of reading: nothing is copied or converted. Memory does not depend on
-    the size of the files.
+    the size of the files. Of checkpoints on other machines only the bytes of weight matrices are
+    fetched, each once; files that the Hub knows by the same hash are read once for all of them.
 
     References
     ----------
@@ -198,6 +211,7 @@ def scan(
         raise ValueError("`rescan` must come with a store, got store=None.")
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
     given = names_from(names)
+    source = with_revisions(source, revision)
     plan = list(resolve_sources(source, base=base, names=given))
     made = Results(
         trim=trim,
@@ -226,9 +240,12 @@ def scan(
             check_names_used(given, listings)
             with results.alone():
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
+                shared = share(listings, still_open)
                 bar.total = sum(map(_nbytes, listings, still_open))
+                alone = len(listings) == 1
+                scanning = _Scanning(counting, bar, results, problems, shared, alone=alone)
                 for listing, cells in zip(listings, still_open, strict=True):
-                    _count(listing, cells, counting, bar, results, problems)
+                    scanning.count(listing, cells)
     except KeyboardInterrupt as err:
         stop = err
     found = any(listing.tensors for listing in listings)
@@ -253,47 +270,72 @@ def scan(
     return fits
 
 
-def _count(
-    listing: Listing,
-    cells: set[Cell],
-    counting: Counting,
-    bar: tqdm[Any],
-    results: Results,
-    problems: list[str],
-) -> None:
-    """Count matrices of one checkpoint, a few at once; what is done is kept if it stops."""
-    source = listing.source
-    name = shortened(source.model)
-    described = name if source.step == 0 else f"{name} step {source.step}"
-    bar.set_description(described, refresh=False)
-    waiting: deque[MatrixInCounting] = deque()
-    load = 0.0
+@dataclass(slots=True)
+class _Scanning:
+    """A scan under way: who counts, who shows it, where fits go, and what went wrong."""
 
-    def finish(item: MatrixInCounting) -> None:
-        results.add(item.finish(in_place=results.in_place))
-        problems.extend([item.problem] if item.problem else [])
-        bar.update(0 if item.was_read else item.tensor.nbytes)
+    counting: Counting
+    bar: tqdm[Any]
+    results: Results
+    problems: list[str]
+    shared: Shared
+    alone: bool  # what goes wrong with the one checkpoint of a scan is its end
 
-    try:
-        for item in begin_counting(listing, counting, cells, structure=results.structure):
-            bar.set_postfix_str(printable(item.tensor.info.name[-60:]), refresh=False)
-            bar.update(item.tensor.nbytes if item.was_read else 0)
+    def count(self, listing: Listing, cells: set[Cell]) -> None:
+        """Count matrices of one checkpoint, a few at once; what is done is kept if it stops."""
+        source = listing.source
+        name = shortened(source.model)
+        described = name if source.step == 0 else f"{name} step {source.step}"
+        self.bar.set_description(described, refresh=False)
+        waiting: deque[MatrixInCounting] = deque()
+        try:
+            self._count(listing, cells, waiting)
+        except KeyboardInterrupt:
+            for item in waiting:
+                if item.abandon():
+                    self._finish(item)
+            raise
+        except CheckpointError:
+            while waiting:
+                self._finish(waiting.popleft())
+            raise
+        finally:
+            if listing.checkpoint is not None:
+                listing.checkpoint.close()
+            self.results.flush()
+
+    def _count(self, listing: Listing, cells: set[Cell], waiting: deque[MatrixInCounting]) -> None:
+        """Count matrices, of which some may wait to be finished."""
+        load, structure = 0.0, self.results.structure
+        for item in begin_counting_anywhere(
+            listing, self.counting, cells, structure=structure, tell=self._tell
+        ):
+            self.bar.set_postfix_str(printable(item.tensor.info.name[-60:]), refresh=False)
+            self.bar.update(item.tensor.nbytes if item.was_read else 0)
             waiting.append(item)
             load += item.load
             while load > 1:
                 load -= waiting[0].load
-                finish(waiting.popleft())
+                self._finish(waiting.popleft())
         while waiting:
-            finish(waiting.popleft())
-    except KeyboardInterrupt:
-        for item in waiting:
-            if item.abandon():
-                finish(item)
-        raise
-    finally:
-        if listing.checkpoint is not None:
-            listing.checkpoint.close()
-        results.flush()
+            self._finish(waiting.popleft())
+
+    def _finish(self, item: MatrixInCounting) -> None:
+        """Hand on what was counted, to all checkpoints that hold the same bytes there."""
+        matrix, role = item.finish(in_place=self.results.in_place), item.tensor.role
+        self.results.add(matrix)
+        place = item.source.model, item.source.step, (role.layer, role.component, item.expert)
+        if isinstance(matrix, Matrix):
+            for source in self.shared.get(place, ()):
+                self.results.add(replace(matrix, model=source.model, step=source.step))
+        self.problems.extend([item.problem] if item.problem else [])
+        self.bar.update(0 if item.was_read else item.tensor.nbytes)
+
+    def _tell(self, err: CheckpointError) -> None:
+        """Note what went wrong on the way to a checkpoint, or end the scan of this one."""
+        if self.alone:
+            raise err
+        self.problems.append(str(err))
 
 
 def _nbytes(listing: Listing, cells: set[Cell]) -> int:

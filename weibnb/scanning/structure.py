@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from weibnb.counting.counts import Counts
     from weibnb.counting.formats import Bits
     from weibnb.counting.lines import Lines
+    from weibnb.counting.pieces import PendingPieces
     from weibnb.fitting.weibull import Estimator
 
 
@@ -58,6 +59,8 @@ class SecondLook:
         Whether columns as stored are its output features.
     structure : Structure
         How the scan looks at it.
+    pieces : PendingPieces or None
+        What looked for lines of zeros while it counted, where the bits are let go.
     """
 
     bits: Bits | torch.Tensor | None
@@ -65,6 +68,7 @@ class SecondLook:
     shape: tuple[int, int]
     transposed: bool
     structure: Structure
+    pieces: PendingPieces | None = None
 
     def __call__(self, counts: Counts, lines: Lines | None) -> dict[str, Any]:
         """Look again where it is due; give the attributes of `weibnb.fits.build.Matrix`."""
@@ -92,6 +96,9 @@ class SecondLook:
         """Count rows and columns of zeros, which only enough zeros can fill; -1 if unknown."""
         if zeros < max(min(self.shape), 1):
             return 0, 0
+        if self.pieces is not None:
+            found = self.pieces.zero_lines
+            return found.rows, found.columns
         if self.bits is None:
             return -1, -1
         rows, columns = zero_lines(self.bits, self.dtype, self.shape)

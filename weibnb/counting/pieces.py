@@ -1,0 +1,131 @@
+"""Matrices whose weights come piece by piece: each is counted on a thread, and let go."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from weibnb.counting.cpu import Tally, count_bits, merged
+from weibnb.counting.lines import FEWEST, LinesInCopying
+from weibnb.counting.second_look import zero_lines
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
+
+    from numpy.typing import NDArray
+
+    from weibnb.counting.counts import Counts
+    from weibnb.counting.formats import Bits
+
+
+class _Piece(NamedTuple):
+    """What is known of a piece: counts, rows of zeros, and which columns are zero in it."""
+
+    tally: Tally
+    zero_rows: int
+    zero_columns: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroLines:
+    """How many rows, and how many columns, of a matrix hold nothing but zeros."""
+
+    rows: int
+    columns: int
+
+
+class PendingPieces:
+    """Counts of a matrix of known shape, of which whole rows are added, one piece after the other.
+
+    The same counts and lines as of the whole matrix, and its lines of zeros.
+
+    Parameters
+    ----------
+    pool : Executor
+        Where pieces are counted.
+    dtype : str
+        Format of the weights.
+    shape : tuple of int
+        Rows and columns as stored.
+    waiting : int
+        Most pieces that wait; another is added once the first of them was counted.
+    structure : bool
+        Copy some rows and columns.
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor(1) as pool:
+    ...     pending = PendingPieces(pool, "F32", (2, 3), waiting=1, structure=False)
+    ...     pending.add(np.float32([1, 0, 2]).view("u4"))
+    ...     pending.add(np.float32([0, 0, 0]).view("u4"))
+    ...     counts = pending.result()
+    >>> counts.zeros, pending.zero_lines
+    (4, ZeroLines(rows=1, columns=1))
+    """
+
+    was_read = False
+    ready = False  # without waiting
+    load = 0.0  # next to nothing waits
+
+    def __init__(
+        self, pool: Executor, dtype: str, shape: tuple[int, int], *, waiting: int, structure: bool
+    ) -> None:
+        copied = structure and min(shape) >= FEWEST
+        self._copying = LinesInCopying(dtype, shape) if copied else None
+        self.lines = None if self._copying is None else self._copying.lines
+        self._pool, self._dtype, self._columns = pool, dtype, shape[1]
+        self._most, self._added = waiting, 0
+        self._pieces: deque[Future[_Piece]] = deque()
+        self._tally: Tally | None = None
+        self._zero_rows, self._zero_columns = 0, np.ones(shape[1], np.bool_)
+        self._counts: Counts | None = None
+
+    @property
+    def zero_lines(self) -> ZeroLines:
+        """Lines of zeros, once the counts are there."""
+        return ZeroLines(self._zero_rows, int(np.count_nonzero(self._zero_columns)))
+
+    def add(self, bits: Bits) -> None:
+        """Count some more whole rows; waits where many wait already."""
+        while len(self._pieces) >= self._most:
+            self._take()
+        self._pieces.append(self._pool.submit(self._count, bits, self._added))
+        self._added += bits.size
+
+    def result(self) -> Counts:
+        """Wait for all pieces."""
+        if self._counts is None:
+            while self._pieces:
+                self._take()
+            tally = self._tally or count_bits(np.empty(0, "u1"), self._dtype)
+            self._counts = tally.finish()
+        return self._counts
+
+    def in_place(self) -> None:
+        """Nothing is on a device."""
+
+    def abandon(self) -> bool:
+        """Give up the pieces that were not begun: the counts will not come."""
+        for piece in self._pieces:
+            piece.cancel()
+        return False
+
+    def _take(self) -> None:
+        """Wait for the first piece, and add it to what is known."""
+        piece = self._pieces.popleft().result()
+        self._tally = piece.tally if self._tally is None else merged([self._tally, piece.tally])
+        self._zero_rows += piece.zero_rows
+        self._zero_columns &= piece.zero_columns
+
+    def _count(self, bits: Bits, start: int) -> _Piece:
+        """Count a piece, and look for lines of zeros where it has enough of them."""
+        tally = count_bits(bits, self._dtype, self._copying, start)
+        shape = bits.size // self._columns, self._columns
+        if tally.number_of_zeros < min(shape):
+            return _Piece(tally, 0, np.zeros(self._columns, np.bool_))
+        rows, columns = zero_lines(bits, self._dtype, shape)
+        return _Piece(tally, int(np.count_nonzero(rows)), columns)
