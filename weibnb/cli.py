@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         _describe_check,
         _describe_diff,
         _describe_quantisation,
+        _describe_convert,
         _describe_show,
         _describe_report,
         _describe_demo,
@@ -203,8 +204,6 @@ def _describe_structure(scan: argparse.ArgumentParser) -> None:
 
 def _describe_limits(scan: argparse.ArgumentParser) -> None:
     """Add what tells of a checkpoint beyond its path: base, names, and what it may ask for."""
-    from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
-
     scan.add_argument(
         "--base", type=_path, metavar="DIR", help="the model that adapters were trained on"
     )
@@ -214,13 +213,19 @@ def _describe_limits(scan: argparse.ArgumentParser) -> None:
         metavar="PATTERN=COMPONENT",
         help="what matrices of unknown names are: 'net.*.weight=linear'; may be repeated",
     )
+    _describe_sizes(scan)
+
+
+def _describe_sizes(command: argparse.ArgumentParser) -> None:
+    """Add what the headers of a checkpoint may hold."""
+    from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
 
     for name, metavar, number, what in (
         ("--max-tensors", "N", MAX_TENSORS, "most tensors of a checkpoint"),
         ("--max-header", "BYTES", MAX_HEADER, "most bytes of a header"),
     ):
         described = f"{what} (default: {number:,})"
-        scan.add_argument(name, type=int, metavar=metavar, default=number, help=described)
+        command.add_argument(name, type=int, metavar=metavar, default=number, help=described)
 
 
 class _AddName(argparse.Action):
@@ -415,6 +420,19 @@ def _quantisation(options: argparse.Namespace) -> int:
 
     with _warnings_told():
         _say(run_quantisation(options))
+    return 0
+
+
+def _describe_convert(add: AddCommand) -> None:
+    from weibnb.cli_convert import describe_convert
+
+    describe_convert(add, _path, _describe_sizes).set_defaults(run=_convert)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from weibnb.cli_convert import run_convert
+
+    _say(run_convert(options))
     return 0
 
 

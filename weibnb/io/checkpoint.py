@@ -1,7 +1,6 @@
 """The tensors of a checkpoint, by name: what each is, and its raw bits one at a time.
 
-Files are memory-mapped one tensor at a time, never loaded whole and never converted. Pickles are
-never opened as pickles.
+Files are memory-mapped one tensor at a time, never loaded whole and never converted.
 """
 
 from __future__ import annotations
@@ -142,6 +141,11 @@ class Checkpoint:
         """Name and metadata of each of its files; none if it is live."""
         return [(shard.path.name, shard.metadata) for shard in self._shards]
 
+    @property
+    def tied(self) -> dict[str, str]:
+        """Other names of tensors of its files, each with the first name of the same tensor."""
+        return {name: first for shard in self._shards for name, first in shard.tied.items()}
+
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the checkpoint, the same on every machine: a SHA-256 in hexadecimal.
@@ -198,8 +202,8 @@ def open_checkpoint(
     Parameters
     ----------
     source : path-like, torch.nn.Module, mapping of str to tensor or array, or Adapter
-        A ``.safetensors`` file, a ``.safetensors.index.json`` file, a directory that holds
-        either, a live module (its named parameters; shared ones once), a state dict, or an
+        A ``.safetensors`` file, a PyTorch file (``.bin``, ``.pt``, ``.pth``, ``.ckpt``), an index
+        of either (``.index.json``), a directory that holds any of these, a live module (its named parameters; shared ones once), a state dict, or an
         adapter with its base.
     max_tensors : int
         Most tensors that the files may list.
@@ -287,14 +291,17 @@ def _read_files(source: str | os.PathLike[str], limits: Limits) -> _Contents:
         cause = f"it cannot be read: {why(err) or type(err).__name__}"
         raise CheckpointError(source, cause) from err
     tensors = [
-        (
-            info,
-            partial(map_bits, shard, info, at) if info.dtype in BITS else unknown_type(info.dtype),
-        )
+        (info, shard.readers.get(info.name) or _mapped(shard, info, at))
         for shard in shards
         for info, at in shard.tensors
     ]
     return _Contents(tensors, config, notes, shards)
+
+
+def _mapped(shard: Shard, info: TensorInfo, offset: int) -> Reader:
+    """Give what maps a tensor of a safetensors file."""
+    known = info.dtype in BITS
+    return partial(map_bits, shard, info, offset) if known else unknown_type(info.dtype)
 
 
 def _read_adapter(source: Adapter, limits: Limits) -> _Contents:

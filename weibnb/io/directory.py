@@ -1,4 +1,4 @@
-"""The safetensors files of a checkpoint: which of a directory belong together, and where they lie.
+"""The files of a checkpoint: which of a directory belong together, and where they lie.
 
 A directory's index decides which files are read. Without one, all are, except ``consolidated*``
 next to others. Files must lie in the directory; where a link may lead says `links`.
@@ -19,16 +19,17 @@ from weibnb.io.files import (
     read_json,
     why,
 )
+from weibnb.io.kinds import SAFETENSORS, is_index, kind_in, kind_of
 from weibnb.io.links import contained
-from weibnb.io.safetensors import PICKLES, Shard, not_safetensors, read_shard
+from weibnb.io.safetensors import PICKLES, Shard, not_safetensors
 from weibnb.io.steps import step_of
 
 if TYPE_CHECKING:
     import os
 
+    from weibnb.io.kinds import Kind
     from weibnb.io.limits import Limits
 
-_SUFFIX, _INDEX = ".safetensors", ".safetensors.index.json"
 _LARGEST_CONFIG = 10_000_000
 _LARGE_INDEX = (
     "If you trust it, pass a quarter of that as `max_header` (in a shell `--max-header`)."
@@ -53,10 +54,11 @@ def read_files(
     notes: list[str] = []
     if is_directory:
         shards, notes = _open_directory(path, None, limits)
-    elif path.name.endswith(_INDEX):
+    elif is_index(path.name):
         shards, notes = _open_directory(path.parent, path.name, limits)
     else:
-        shards = (read_shard(path, limits),)
+        shards = (kind_of(path.name).read(path, limits),)
+    notes += [note for shard in shards for note in shard.notes]
     directory = path if is_directory else path.parent
     config: dict[str, Any] = {}
     if (directory / "config.json").exists():
@@ -72,19 +74,20 @@ def _open_directory(
 ) -> tuple[tuple[Shard, ...], list[str]]:
     """Read the headers of the files that belong together, and say what was left out."""
     names = list_directory(directory)
-    files = [name for name in names if name.endswith(_SUFFIX)]
-    indexes = [name for name in names if name.endswith(_INDEX)]
+    kind = kind_in([index] if index else names)
+    if kind is None:
+        raise _nothing_to_read(directory, names)
+    files = [name for name in names if kind.holds(name)]
+    indexes = [name for name in names if kind.index and name.endswith(kind.index)]
     weight_map: dict[str, str] = {}
-    if index or indexes:
-        default = f"model{_INDEX}"
-        index = index or (default if default in indexes else min(indexes, key=len))
+    if indexes:
+        usual = f"{'model' if kind is SAFETENSORS else 'pytorch_model'}{kind.index}"
+        index = index or (usual if usual in indexes else min(indexes, key=len))
         weight_map = _read_index(directory, index, names, limits)
         used = sorted(set(weight_map.values()), key=natural_order)
-    elif files:
-        used = [name for name in files if not name.startswith("consolidated")] or files
     else:
-        raise _nothing_to_read(directory, names)
-    shards, place = _read_shards(directory, used, limits)
+        used = [name for name in files if not name.startswith("consolidated")] or files
+    shards, place = _read_shards(directory, used, kind, limits)
     for tensor, name in weight_map.items():
         if place.get(tensor) != name:
             cause = f"`{index}` places it in `{name}`, which does not hold it"
@@ -98,13 +101,13 @@ def _open_directory(
 
 
 def _read_shards(
-    directory: Path, names: list[str], limits: Limits
+    directory: Path, names: list[str], kind: Kind, limits: Limits
 ) -> tuple[tuple[Shard, ...], dict[str, str]]:
     """Read the headers of files, and tell which file holds each tensor: one alone."""
     shards: list[Shard] = []
     place: dict[str, str] = {}
     for name in names:
-        shard = read_shard(contained(directory, name), limits)
+        shard = kind.read(contained(directory, name), limits)
         shards.append(shard)
         for info, _ in shard.tensors:
             if info.name in place:
@@ -135,8 +138,8 @@ def _read_index(directory: Path, index: str, names: list[str], limits: Limits) -
 
 def _nothing_to_read(directory: Path, names: list[str]) -> CheckpointError:
     for name in names:
-        if name.endswith((*PICKLES, ".gguf")):
-            return not_safetensors(directory / name, b"", "the directory has no safetensors file")
+        if name.endswith(PICKLES):
+            return not_safetensors(directory / name, b"", "the directory has no file of tensors")
     steps = [name for name in names if step_of(name) is not None]
     hint = f"Pass one step, such as `{steps[0]}`." if steps else "Pass the folder of the weights."
     return CheckpointError(directory, "the directory has no .safetensors file", hint)

@@ -13,6 +13,7 @@ import numpy as np
 from weibnb.io.adapters import Adapter, is_adapter
 from weibnb.io.files import CheckpointError, list_directory, why
 from weibnb.io.folders import expand, models_in, names_of
+from weibnb.io.kinds import ENDINGS, is_weights
 from weibnb.io.links import contained
 from weibnb.io.names import Names
 from weibnb.io.steps import step_of
@@ -210,9 +211,9 @@ def _resolve_one(model: str, source: Any, step: int | None = None) -> Iterator[P
 
 
 def _beside(path: Path, steps: Mapping[int, Path | CheckpointError]) -> str:
-    """Say which safetensors files of a run's directory are no steps."""
+    """Say which files of tensors in a run's directory are no steps."""
     taken = {os.path.realpath(step) for step in steps.values() if isinstance(step, Path)}
-    files = path.glob("*.safetensors")
+    files = [path / name for name in list_directory(path) if is_weights(name)]
     names = [file.name for file in files if os.path.realpath(file) not in taken]
     names = [name for name in names if step_of(name) is None]
     listed = ", ".join(sorted(names)[:8]) + (", ..." if len(names) > 8 else "")
@@ -229,15 +230,15 @@ def _is_state_dict(source: Mapping[Any, Any]) -> bool:
 def find_steps(directory: str | os.PathLike[str]) -> dict[int, Path | CheckpointError]:
     """Find the checkpoints of a training run by their names, in the order of steps.
 
-    There is one directory or ``.safetensors`` file per step, named like ``step1000``,
-    ``step_1000``, ``global_step1000``, ``checkpoint-1000``, ``ckpt-5`` or ``iter_0001000``. A link
+    There is one directory or file of tensors per step, named like ``step1000``, ``step_1000``,
+    ``global_step1000``, ``checkpoint-1000``, ``ckpt-5`` or ``iter_0001000``. A link
     out of the directory is an error in its place.
     """
     found: dict[int, str] = {}
     place = Path(directory)
     for name in list_directory(place):
         step = step_of(name)
-        if step is None or not (name.endswith(".safetensors") or _is_directory(place / name)):
+        if step is None or not (name.endswith(ENDINGS) or _is_directory(place / name)):
             continue
         if step in found:
             names = f"`{found[step]}` and `{name}`"
