@@ -178,6 +178,11 @@ def _describe_scan(add: AddCommand) -> None:
         default="keep",
         help="fit qkv and gate_up as they are stored, their parts, or both (default: keep)",
     )
+    scan.add_argument(
+        "--dequantise",
+        action="store_true",
+        help="fit quantised weights (FP8, MXFP4, NVFP4) as the numbers that they stand for",
+    )
     _describe_structure(scan)
     _describe_limits(scan)
     scan.add_argument(
@@ -278,6 +283,7 @@ def _scan(options: argparse.Namespace) -> int:
                 backend=options.backend,
                 experts=options.experts,
                 fused=options.fused,
+                dequantise=options.dequantise,
                 store=store,
                 rescan=options.rescan,
                 max_tensors=options.max_tensors,

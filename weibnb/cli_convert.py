@@ -22,6 +22,11 @@ def describe_convert(
     command.add_argument(
         "-o", "--output", type=path, required=True, metavar="FILE", help="model.safetensors"
     )
+    command.add_argument(
+        "--dequantise",
+        action="store_true",
+        help="write quantised weights (FP8, MXFP4, NVFP4) as the numbers that they stand for",
+    )
     command.add_argument("--force", action="store_true", help="replace a file that is there")
     limits(command)
     return command
@@ -35,5 +40,11 @@ def run_convert(options: argparse.Namespace) -> str:
 
     refuse_inputs(options.output, [options.path])
     limits = Limits(max_tensors=options.max_tensors, max_header=options.max_header)
-    notes = convert(options.path, options.output, force=options.force, limits=limits)
+    notes = convert(
+        options.path,
+        options.output,
+        dequantise=options.dequantise,
+        force=options.force,
+        limits=limits,
+    )
     return "\n".join([*notes, f"Wrote {options.output}."])

@@ -72,6 +72,7 @@ class Checkpoint:
         adapter: tuple[Shard, ...] = (),
         live: Mapping[str, torch.Tensor] | None = None,
         unmerged: str = "",
+        dequantised: bool = False,
     ) -> None:
         listed = sorted(tensors, key=lambda item: natural_order(item[0].name))
         self.source = source
@@ -83,6 +84,7 @@ class Checkpoint:
         self._shards = shards
         self._adapter = adapter if shards else ()
         self.unmerged = unmerged
+        self._dequantised = dequantised
         self._live = dict(live or {})
         self._closed = False
 
@@ -99,7 +101,8 @@ class Checkpoint:
         ndarray of uint8, uint16, uint32 or uint64, one-dimensional, read-only
             In C order, by item size; the packed bytes (uint8) for types smaller than a byte.
             For files a view of the memory map, for contiguous tensors on the CPU of their
-            memory, else a copy.
+            memory, else a copy. What is restored is a `weibnb.io.lazily.Computed`, an array that
+            is computed as it is read.
 
         Raises
         ------
@@ -160,6 +163,7 @@ class Checkpoint:
         else:
             rows = [[t.name, t.dtype, t.shape] for t in self.tensors.values()]
             parts = [json.dumps(rows).encode()]
+        parts += [b"dequantised"] * self._dequantised
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     @property
@@ -196,6 +200,7 @@ def open_checkpoint(
     *,
     max_tensors: int = MAX_TENSORS,
     max_header: int = MAX_HEADER,
+    dequantise: bool = False,
 ) -> Checkpoint:
     """List the tensors of a checkpoint without reading their values.
 
@@ -203,12 +208,15 @@ def open_checkpoint(
     ----------
     source : path-like, torch.nn.Module, mapping of str to tensor or array, or Adapter
         A ``.safetensors`` file, a PyTorch file (``.bin``, ``.pt``, ``.pth``, ``.ckpt``), an index
-        of either (``.index.json``), a directory that holds any of these, a live module (its named parameters; shared ones once), a state dict, or an
+        of either (``.index.json``), a directory that holds any of these, a live module (its named
+        parameters; shared ones once), a state dict, or an
         adapter with its base.
     max_tensors : int
         Most tensors that the files may list.
     max_header : int
         Most bytes of a file's header, and a quarter of those of an index: some 110 a tensor.
+    dequantise : bool
+        Give quantised weights as the numbers that they stand for, computed as they are read.
 
     Returns
     -------
@@ -238,6 +246,8 @@ def open_checkpoint(
     """
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
     contents = _read(source, limits)
+    if dequantise:
+        contents = _restored(source, contents)
     name = source.path if isinstance(source, Adapter) else source
     name = os.fspath(name) if isinstance(name, (str, os.PathLike)) else type(source).__name__
     names = (info.name for info, _ in contents.tensors)
@@ -251,7 +261,23 @@ def open_checkpoint(
         adapter=contents.adapter,
         live=contents.live,
         unmerged="" if merged_already else unmerged(source, names),
+        dequantised=dequantise,
     )
+
+
+def _restored(source: Any, contents: _Contents) -> _Contents:
+    """Give the same with quantised weights restored."""
+    from weibnb.io.restored import restored
+
+    if isinstance(source, Adapter):
+        cause = "quantised weights under an adapter are not restored"
+        raise CheckpointError(source.path, cause, "Merge it first: model.merge_and_unload().")
+    stored = {info.name: (info, reader) for info, reader in contents.tensors}
+    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else type(source).__name__
+    tensors, notes = restored(name, stored, contents.config)
+    same = {t[0].name for t in tensors if stored.get(t[0].name) is t}
+    live = {name: one for name, one in contents.live.items() if name in same}
+    return replace(contents, tensors=tensors, notes=[*contents.notes, *notes], live=live)
 
 
 @dataclass(frozen=True, slots=True)

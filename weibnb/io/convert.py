@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from weibnb.io.torch_files import SUFFIXES, is_legacy, read_legacy
 from weibnb.writing import check_target, write_whole
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping
 
     from weibnb.io.limits import Limits
@@ -113,9 +113,9 @@ def _open(
             place = (one.data_ptr(), one.dtype, one.shape, one.stride())
             if one.numel() and places.setdefault(place, name) != name:
                 tied[name] = places[place]
-        live = open_checkpoint(state, max_tensors=number, max_header=header)
+        live = open_checkpoint(state, max_tensors=number, max_header=header, dequantise=dequantise)
         return live, tied, (*notes, *live.notes)
-    checkpoint = open_checkpoint(path, max_tensors=number, max_header=header)
+    checkpoint = open_checkpoint(path, max_tensors=number, max_header=header, dequantise=dequantise)
     return checkpoint, checkpoint.tied, checkpoint.notes
 
 

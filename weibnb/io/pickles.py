@@ -23,43 +23,12 @@ _WORDS = (
 )
 #: What `torch.save` writes.
 OPCODES = frozenset(_WORDS.split())
-_STORAGES = [
-    "Double",
-    "Float",
-    "Half",
-    "BFloat16",
-    "Long",
-    "Int",
-    "Short",
-    "Char",
-    "Byte",
-    "Bool",
-    "ComplexFloat",
-    "ComplexDouble",
-]
-_TYPES = [
-    "float64",
-    "float32",
-    "float16",
-    "bfloat16",
-    "int64",
-    "int32",
-    "int16",
-    "int8",
-    "uint64",
-    "uint32",
-    "uint16",
-    "uint8",
-    "bool",
-    "complex64",
-    "complex128",
-    "float8_e4m3fn",
-    "float8_e5m2",
-    "float8_e4m3fnuz",
-    "float8_e5m2fnuz",
-    "float8_e8m0fnu",
-    "float4_e2m1fn_x2",
-]
+_STORAGES = "Double Float Half BFloat16 Long Int Short Char Byte Bool ComplexFloat ComplexDouble"
+_TYPES = (
+    "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool "
+    "complex64 complex128 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz "
+    "float8_e8m0fnu float4_e2m1fn_x2"
+)
 #: All that a file of tensors may name, module and name: nothing else is ever looked up or called.
 GLOBALS = frozenset(
     (
@@ -69,8 +38,8 @@ GLOBALS = frozenset(
         "torch._utils _rebuild_tensor_v2",
         "torch._utils _rebuild_tensor_v3",
         "torch.storage UntypedStorage",
-        *(f"torch {name}Storage" for name in _STORAGES),
-        *(f"torch {name}" for name in _TYPES),
+        *(f"torch {name}Storage" for name in _STORAGES.split()),
+        *(f"torch {name}" for name in _TYPES.split()),
     )
 )
 _STEP = (

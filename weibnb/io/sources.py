@@ -31,14 +31,16 @@ class Planned:
     checkpoint: Any  # what `weibnb.open_checkpoint` takes, or why it cannot be found
     note: str = ""  # what was left out beside it
     names: Names = field(default_factory=Names)
+    dequantise: bool = False  # whether quantised weights are restored
 
 
 def resolve_sources(
-    source: Any, *, base: Any = None, names: Names | None = None
+    source: Any, *, base: Any = None, names: Names | None = None, dequantise: bool = False
 ) -> Iterator[Planned]:
     """Yield every checkpoint that a source of `scan` means, models as given, steps ascending.
 
-    Adapters among them are put on a `base`; what no family names, `names` may.
+    Adapters among them are put on a `base`; what no family names, `names` may; quantised weights
+    are restored where `dequantise` asks for it.
     """
     found = 0
     for planned in _resolve(source):
@@ -47,7 +49,8 @@ def resolve_sources(
             path = Path(checkpoint)
             if is_adapter(path):
                 checkpoint, found = Adapter(path, base), found + 1
-        yield replace(planned, checkpoint=checkpoint, names=names or planned.names)
+        given = names or planned.names
+        yield replace(planned, checkpoint=checkpoint, names=given, dequantise=dequantise)
     if base is not None and not found:
         raise ValueError(
             "`base` must come with an adapter, a directory with adapter_config.json; `source` "
