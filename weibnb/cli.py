@@ -116,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         _describe_diff,
         _describe_quantisation,
         _describe_watch,
+        _describe_convert,
         _describe_show,
         _describe_report,
         _describe_demo,
@@ -186,6 +187,11 @@ def _describe_scan(add: AddCommand) -> None:
         default="keep",
         help="fit qkv and gate_up as they are stored, their parts, or both (default: keep)",
     )
+    scan.add_argument(
+        "--dequantise",
+        action="store_true",
+        help="fit quantised weights (FP8, MXFP4, NVFP4) as the numbers that they stand for",
+    )
     _describe_structure(scan)
     _describe_limits(scan)
     scan.add_argument(
@@ -212,8 +218,6 @@ def _describe_structure(scan: argparse.ArgumentParser) -> None:
 
 def _describe_limits(scan: argparse.ArgumentParser) -> None:
     """Add what tells of a checkpoint beyond its path: base, names, and what it may ask for."""
-    from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
-
     scan.add_argument(
         "--base", type=_path, metavar="DIR", help="the model that adapters were trained on"
     )
@@ -223,13 +227,19 @@ def _describe_limits(scan: argparse.ArgumentParser) -> None:
         metavar="PATTERN=COMPONENT",
         help="what matrices of unknown names are: 'net.*.weight=linear'; may be repeated",
     )
+    _describe_sizes(scan)
+
+
+def _describe_sizes(command: argparse.ArgumentParser) -> None:
+    """Add what the headers of a checkpoint may hold."""
+    from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
 
     for name, metavar, number, what in (
         ("--max-tensors", "N", MAX_TENSORS, "most tensors of a checkpoint"),
         ("--max-header", "BYTES", MAX_HEADER, "most bytes of a header"),
     ):
         described = f"{what} (default: {number:,})"
-        scan.add_argument(name, type=int, metavar=metavar, default=number, help=described)
+        command.add_argument(name, type=int, metavar=metavar, default=number, help=described)
 
 
 class _AddName(argparse.Action):
@@ -288,6 +298,7 @@ def _scan(options: argparse.Namespace) -> int:
                 backend=options.backend,
                 experts=options.experts,
                 fused=options.fused,
+                dequantise=options.dequantise,
                 store=store,
                 rescan=options.rescan,
                 max_tensors=options.max_tensors,
@@ -445,6 +456,19 @@ def _watch(options: argparse.Namespace) -> int:
     from weibnb.cli_watch import run_watch
 
     return run_watch(options, _say, _tell)
+
+
+def _describe_convert(add: AddCommand) -> None:
+    from weibnb.cli_convert import describe_convert
+
+    describe_convert(add, _path, _describe_sizes).set_defaults(run=_convert)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from weibnb.cli_convert import run_convert
+
+    _say(run_convert(options))
+    return 0
 
 
 def _describe_show(add: AddCommand) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from weibnb.interrupts import held
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 # Files that are being written.
 _unfinished: set[Path] = set()
@@ -49,11 +49,14 @@ def check_target(path: str | os.PathLike[str], suffixes: Sequence[str], what: st
 
 
 @held()
-def write_whole(path: str | os.PathLike[str], content: bytes | memoryview | str) -> Path:
+def write_whole(
+    path: str | os.PathLike[str], content: bytes | memoryview | str | Iterable[bytes | memoryview]
+) -> Path:
     """Write a file beside its target, flush it to the disk and move it over in one step.
 
     A target that is there keeps its mode, and a link keeps leading to it. Text is UTF-8. Ctrl-C
-    waits until the file is there; a second one ends the writing and leaves what was there.
+    waits until the file is there; a second one ends the writing and leaves what was there. What
+    comes in parts is written as it comes.
 
     Raises
     ------
@@ -63,13 +66,14 @@ def write_whole(path: str | os.PathLike[str], content: bytes | memoryview | str)
     target = Path(path)
     place = Path(os.path.realpath(target))
     data = content.encode() if isinstance(content, str) else content
+    whole = isinstance(data, (bytes, memoryview))
     try:
         handle, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent)
         temporary = Path(name)
         _unfinished.add(temporary)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.writelines([data] if whole else data)
                 file.flush()
                 os.fchmod(file.fileno(), _mode(place))
                 os.fsync(file.fileno())
@@ -79,9 +83,10 @@ def write_whole(path: str | os.PathLike[str], content: bytes | memoryview | str)
             _unfinished.discard(temporary)
         _flush_directory(place.parent)
     except OSError as err:
+        size = f"{len(data):,} bytes" if isinstance(data, (bytes, memoryview)) else "the file"
         was = "; the file that was there is untouched" if place.exists() else ""
         raise type(err)(
-            err.errno, f"{len(data):,} bytes could not be written: {err.strerror}{was}", str(target)
+            err.errno, f"{size} could not be written: {err.strerror}{was}", str(target)
         ) from err
     return target
 

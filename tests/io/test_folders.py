@@ -119,7 +119,7 @@ def test_a_folder_of_models(tmp_path: Path) -> None:
     (tmp_path / "README.md").touch()
     plans = list(resolve_sources(tmp_path))
     assert [(p.model, p.step) for p in plans] == [("a", 0), ("b", 0), ("run", 1), ("run", 4)]
-    assert plans[0].note.startswith("logs beside the models holds no safetensors")
+    assert plans[0].note.startswith("logs beside the models holds no file of tensors")
     assert not any(plan.note for plan in plans[1:])
 
 

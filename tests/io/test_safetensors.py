@@ -148,10 +148,10 @@ BAD_FILES = {
     "overflow": (pack({"w": entry("U8", [2**62, 4], 0, 0)}), "overflows"),
     "overflow to zero": (pack({"w": entry("U8", [2**62, 4, 0], 0, 0)}), "overflows"),
     "huge shape": (pack({"w": entry("U8", [2**62] * 50_000, 0, 0)}), "overflows"),
-    "gguf": (b"GGUF" + struct.pack("<IQQ", 3, 1, 1), "this is GGUF.*Scan the safetensors"),
+    "gguf": (b"GGUF" + struct.pack("<IQQ", 3, 1, 1), "this is GGUF.*ends in .gguf"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
-    "zip pickle": (b"PK\x03\x04" + bytes(range(1, 100)), "this is a pickle.*weights_only=True"),
-    "pickle": (pickle.dumps({"w": list(range(100))}), "this is a pickle.*save_file"),
+    "zip pickle": (b"PK\x03\x04" + bytes(range(1, 100)), "this is a pickle.*PyTorch files end"),
+    "pickle": (pickle.dumps({"w": list(range(100))}), "this is a pickle.*PyTorch files end in"),
 }  # fmt: skip
 
 

@@ -31,7 +31,8 @@ def test_steps_are_sorted_and_other_names_ignored(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     (tmp_path / "step-7").touch()
     (tmp_path / "step-8.pt").touch()
-    assert list(find_steps(tmp_path)) == [3, 20, 100]
+    (tmp_path / "step-9.txt").touch()
+    assert list(find_steps(tmp_path)) == [3, 8, 20, 100]
 
 
 def test_no_steps(tmp_path: Path) -> None:

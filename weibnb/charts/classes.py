@@ -100,7 +100,9 @@ def class_bands(
     floor = _floor(table["k"], fits)
     if reference and layers:
         below = _entries(names)["k"] < floor
-        notes += [f"arrows: {int(below.sum())} published entries below the axis"] if below.any() else []
+        notes += (
+            [f"arrows: {int(below.sum())} published entries below the axis"] if below.any() else []
+        )
     layers += [gaussian_rule(fits), *_matrices(table, names)]
     _frame(layers, [floor, _top(table["k"], fits)], "component; its layers from left to right")
     heads = heading(fits, title, *notes, note)

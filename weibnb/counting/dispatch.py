@@ -6,6 +6,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+import numpy as np
+
 from weibnb.counting.cpu import PendingOnThreads
 from weibnb.counting.formats import as_bits
 from weibnb.counting.limits import DEFAULTS, Limits
@@ -141,7 +143,7 @@ class Counting:
         columns are copied on the way, ``lines`` of what is given.
         """
         if self._devices:
-            return self._device_counter().submit_bits(bits, dtype, shape)
+            return self._device_counter().submit_bits(np.asarray(bits), dtype, shape)
         return self._on_threads(bits, dtype, shape)
 
     def begin_pieces(self, dtype: str, shape: tuple[int, int], *, structure: bool) -> PendingPieces:

@@ -68,7 +68,7 @@ def zero_lines(
     >>> [flags.tolist() for flags in zero_lines(matrix, "F64", (2, 2))]
     [[True, False], [True, False]]
     """
-    if not isinstance(bits, np.ndarray):
+    if hasattr(bits, "detach"):
         from weibnb.counting import device_look
 
         return device_look.zero_lines(bits, shape)
@@ -129,7 +129,7 @@ def some_lines(
     bits: Bits | torch.Tensor, dtype: str, shape: tuple[int, int], rows: Numbers, columns: Numbers
 ) -> Lines:
     """Copy rows and columns of given numbers; the others are those of `zero_lines`."""
-    if not isinstance(bits, np.ndarray):
+    if hasattr(bits, "detach"):
         from weibnb.counting import device_look
 
         return device_look.some_lines(bits, dtype, shape, rows, columns)
@@ -162,7 +162,7 @@ def line_sums(
     workers : int
         Threads.
     """
-    if not isinstance(bits, np.ndarray):
+    if hasattr(bits, "detach"):
         from weibnb.counting import device_look
 
         return LineSums(*device_look.line_sums(bits, dtype, shape, influence, largest))

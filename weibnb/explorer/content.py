@@ -14,7 +14,15 @@ from weibnb.diagnostics.bands import BANDS
 from weibnb.diagnostics.check import check_fits
 from weibnb.diagnostics.findings import SEVERITIES, sentence_of
 from weibnb.explorer.filters import key_of
-from weibnb.explorer.labels import CHOICES, COLUMNS, FACETS, LOOK_AT_WEIGHTS, NOT_HELD, OPTIONS, TEXTS
+from weibnb.explorer.labels import (
+    CHOICES,
+    COLUMNS,
+    FACETS,
+    LOOK_AT_WEIGHTS,
+    NOT_HELD,
+    OPTIONS,
+    TEXTS,
+)
 from weibnb.explorer.panels import PANELS
 from weibnb.fits.schema import DIMS, prepare
 from weibnb.messages import counted, printable

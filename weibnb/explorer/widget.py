@@ -326,7 +326,9 @@ class Explorer(anywidget.AnyWidget):
 
     def _picture(self) -> tuple[list[Spec], str]:
         specs = self._specs()
-        return [on_dark(spec) for spec in specs] if self._theme == "dark" else specs, self._summary()
+        return [
+            on_dark(spec) for spec in specs
+        ] if self._theme == "dark" else specs, self._summary()
 
     # Following
 

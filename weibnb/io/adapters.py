@@ -15,6 +15,7 @@ from weibnb.io.files import CheckpointError, read_json
 from weibnb.io.links import contained
 from weibnb.io.patterns import LONGEST_NAME, compiled_regex
 from weibnb.io.safetensors import BITS, TensorInfo, read_only, word_type
+from weibnb.io.small_floats import bfloat16_bits
 from weibnb.messages import shortened
 
 if TYPE_CHECKING:
@@ -356,7 +357,4 @@ def _bits(values: NDArray[Any], dtype: str) -> RawBits:
     """Round numbers to a format, to nearest even; give their bits."""
     if dtype != "BF16":
         return np.ascontiguousarray(values, f"<f{BITS[dtype] // 8}").view(word_type(dtype))
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
-    rounded[np.isnan(values)] = 0x7FC0
-    return rounded
+    return bfloat16_bits(values)

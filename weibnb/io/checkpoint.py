@@ -1,7 +1,7 @@
 """The tensors of a checkpoint, by name: what each is, and its raw bits one at a time.
 
 Files are memory-mapped one tensor at a time, never loaded whole and never converted; of those on
-other machines only what is asked for is fetched. Pickles are never opened as pickles.
+other machines only what is asked for is fetched.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class Checkpoint:
         adapter: tuple[Shard, ...] = (),
         live: Mapping[str, torch.Tensor] | None = None,
         unmerged: str = "",
+        dequantised: bool = False,
     ) -> None:
         listed = sorted(tensors, key=lambda item: natural_order(item[0].name))
         self.source = source
@@ -85,6 +86,7 @@ class Checkpoint:
         self._shards = shards
         self._adapter = adapter if shards else ()
         self.unmerged = unmerged
+        self._dequantised = dequantised
         self._live = dict(live or {})
         self._closed = False
 
@@ -101,7 +103,8 @@ class Checkpoint:
         ndarray of uint8, uint16, uint32 or uint64, one-dimensional, read-only
             In C order, by item size; the packed bytes (uint8) for types smaller than a byte.
             For files a view of the memory map, for contiguous tensors on the CPU of their
-            memory, else a copy.
+            memory, else a copy. What is restored is a `weibnb.io.lazily.Computed`, an array that
+            is computed as it is read.
 
         Raises
         ------
@@ -153,6 +156,11 @@ class Checkpoint:
         """Name and metadata of each of its files; none if it is live."""
         return [(shard.path.name, shard.metadata) for shard in self._shards]
 
+    @property
+    def tied(self) -> dict[str, str]:
+        """Other names of tensors of its files, each with the first name of the same tensor."""
+        return {name: first for shard in self._shards for name, first in shard.tied.items()}
+
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the checkpoint, the same on every machine: a SHA-256 in hexadecimal.
@@ -167,6 +175,7 @@ class Checkpoint:
         else:
             rows = [[t.name, t.dtype, t.shape] for t in self.tensors.values()]
             parts = [json.dumps(rows).encode()]
+        parts += [b"dequantised"] * self._dequantised
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     @property
@@ -203,20 +212,24 @@ def open_checkpoint(
     *,
     max_tensors: int = MAX_TENSORS,
     max_header: int = MAX_HEADER,
+    dequantise: bool = False,
 ) -> Checkpoint:
     """List the tensors of a checkpoint without reading their values.
 
     Parameters
     ----------
     source : path-like, torch.nn.Module, mapping of str to tensor or array, or Adapter
-        A ``.safetensors`` file, a ``.safetensors.index.json`` file, a directory that holds
-        either, a URL of these (``hf://org/name@revision``, ``https://``, ``s3://``, ``gs://``,
-        ``az://``) or a model id of the Hugging Face Hub, a live module (its named parameters;
-        shared ones once), a state dict, or an adapter with its base.
+        A ``.safetensors`` file, a PyTorch file (``.bin``, ``.pt``, ``.pth``, ``.ckpt``), an index
+        of either (``.index.json``), a directory that holds any of these, a URL
+        (``hf://org/name@revision``, ``https://``, ``s3://``, ``gs://``, ``az://``) or a model id
+        of the Hugging Face Hub, a live module (its named parameters; shared ones once), a state
+        dict, or an adapter with its base.
     max_tensors : int
         Most tensors that the files may list.
     max_header : int
         Most bytes of a file's header, and a quarter of those of an index: some 110 a tensor.
+    dequantise : bool
+        Give quantised weights as the numbers that they stand for, computed as they are read.
 
     Returns
     -------
@@ -246,6 +259,8 @@ def open_checkpoint(
     """
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
     contents = _read(source, limits)
+    if dequantise:
+        contents = _restored(source, contents)
     name = source.path if isinstance(source, Adapter) else source
     name = os.fspath(name) if isinstance(name, (str, os.PathLike)) else type(source).__name__
     name = contents.place or name
@@ -260,7 +275,23 @@ def open_checkpoint(
         adapter=contents.adapter,
         live=contents.live,
         unmerged="" if merged_already else unmerged(source, names),
+        dequantised=dequantise,
     )
+
+
+def _restored(source: Any, contents: _Contents) -> _Contents:
+    """Give the same with quantised weights restored."""
+    from weibnb.io.restored import restored
+
+    if isinstance(source, Adapter):
+        cause = "quantised weights under an adapter are not restored"
+        raise CheckpointError(source.path, cause, "Merge it first: model.merge_and_unload().")
+    stored = {info.name: (info, reader) for info, reader in contents.tensors}
+    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else type(source).__name__
+    tensors, notes = restored(name, stored, contents.config)
+    same = {t[0].name for t in tensors if stored.get(t[0].name) is t}
+    live = {name: one for name, one in contents.live.items() if name in same}
+    return replace(contents, tensors=tensors, notes=[*contents.notes, *notes], live=live)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,14 +337,17 @@ def _read_files(source: str | os.PathLike[str] | Remote, limits: Limits) -> _Con
         at = source if isinstance(source, (str, os.PathLike)) else source.name
         raise CheckpointError(at, cause) from err
     tensors = [
-        (
-            info,
-            partial(map_bits, shard, info, at) if info.dtype in BITS else unknown_type(info.dtype),
-        )
+        (info, shard.readers.get(info.name) or _mapped(shard, info, at))
         for shard in shards
         for info, at in shard.tensors
     ]
     return _Contents(tensors, config, notes, shards, place=place)
+
+
+def _mapped(shard: Shard, info: TensorInfo, offset: int) -> Reader:
+    """Give what maps a tensor of a safetensors file."""
+    known = info.dtype in BITS
+    return partial(map_bits, shard, info, offset) if known else unknown_type(info.dtype)
 
 
 def _read_adapter(source: Adapter, limits: Limits) -> _Contents:

@@ -1,4 +1,4 @@
-"""The safetensors files of a checkpoint: which of a directory belong together, and where they lie.
+"""The files of a checkpoint: which of a directory belong together, and where they lie.
 
 A directory's index decides which files are read. Without one, all are, except ``consolidated*``
 next to others. Files must lie in the directory; where a link may lead says `links`.
@@ -21,14 +21,16 @@ from weibnb.io.files import (
     read_json,
     why,
 )
+from weibnb.io.kinds import KINDS, SAFETENSORS, is_index, kind_in, kind_of
 from weibnb.io.links import contained
-from weibnb.io.safetensors import PICKLES, Shard, not_safetensors, read_shard
+from weibnb.io.safetensors import PICKLES, Shard, not_safetensors
 from weibnb.io.steps import step_of
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
+    from weibnb.io.kinds import Kind
     from weibnb.io.limits import Limits
 
 SUFFIX, INDEX = ".safetensors", ".safetensors.index.json"
@@ -50,6 +52,10 @@ class Folder(Protocol):
     def names(self) -> Sequence[str]:
         """Names of the files in it, in natural order."""
 
+    @property
+    def kinds(self) -> Sequence[Kind]:
+        """Which kinds of files can be read there."""
+
     def path(self, name: str) -> str | os.PathLike[str]:
         """Say what errors call a file in it."""
 
@@ -67,6 +73,7 @@ class LocalFolder:
     """A directory of this machine."""
 
     place: Path
+    kinds: Sequence[Kind] = KINDS
 
     @cached_property
     def names(self) -> list[str]:
@@ -79,7 +86,7 @@ class LocalFolder:
 
     def shards(self, names: Sequence[str], limits: Limits) -> Iterator[Shard]:
         """Read the headers of files, one by one."""
-        return (read_shard(self.path(name), limits) for name in names)
+        return (kind_of(name).read(self.path(name), limits) for name in names)
 
     def read_json(
         self, name: str, *, limit: int, too_large: str = "", strict: bool = False
@@ -107,10 +114,11 @@ def read_files(
     notes: list[str] = []
     if is_directory:
         shards, notes = open_folder(folder, None, limits)
-    elif path.name.endswith(INDEX):
+    elif is_index(path.name):
         shards, notes = open_folder(folder, path.name, limits)
     else:
-        shards = (read_shard(path, limits),)
+        shards = (kind_of(path.name).read(path, limits),)
+    notes += [note for shard in shards for note in shard.notes]
     config: dict[str, Any] = {}
     if (folder.place / "config.json").exists():
         config = read_config(folder, notes)
@@ -131,18 +139,19 @@ def open_folder(
 ) -> tuple[tuple[Shard, ...], list[str]]:
     """Read the headers of the files that belong together, and say what was left out."""
     names = folder.names
-    files = [name for name in names if name.endswith(SUFFIX)]
-    indexes = [name for name in names if name.endswith(INDEX)]
+    kind = kind_in([index] if index else names, folder.kinds)
+    if kind is None:
+        raise _nothing_to_read(folder, names)
+    files = [name for name in names if kind.holds(name)]
+    indexes = [name for name in names if kind.index and name.endswith(kind.index)]
     weight_map: dict[str, str] = {}
     if index or indexes:
-        default = f"model{INDEX}"
-        index = index or (default if default in indexes else min(indexes, key=len))
+        usual = f"{'model' if kind is SAFETENSORS else 'pytorch_model'}{kind.index}"
+        index = index or (usual if usual in indexes else min(indexes, key=len))
         weight_map = _read_index(folder, index, names, limits)
         used = sorted(set(weight_map.values()), key=natural_order)
-    elif files:
-        used = [name for name in files if not name.startswith("consolidated")] or files
     else:
-        raise _nothing_to_read(folder, names)
+        used = [name for name in files if not name.startswith("consolidated")] or files
     shards, place = _read_shards(folder, used, limits)
     for tensor, name in weight_map.items():
         if place.get(tensor) != name:
@@ -195,7 +204,7 @@ def _nothing_to_read(folder: Folder, names: Sequence[str]) -> CheckpointError:
     for name in names:
         if name.endswith((*PICKLES, ".gguf")):
             path = f"{folder.place}/{name}"
-            return not_safetensors(path, b"", "the directory has no safetensors file")
+            return not_safetensors(path, b"", "the directory has no file of tensors")
     steps = [name for name in names if step_of(name) is not None]
     hint = f"Pass one step, such as `{steps[0]}`." if steps else "Pass the folder of the weights."
     return CheckpointError(folder.place, "the directory has no .safetensors file", hint)

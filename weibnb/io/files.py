@@ -61,6 +61,10 @@ class CheckpointError(ValueError):
         return f"`{shortened(self.path, 1000)}`{tensor}: {cause}. {self.next_step}".rstrip()
 
 
+class MissingPartError(CheckpointError, ImportError):
+    """A checkpoint needs a package that is not installed, or is too old."""
+
+
 class UnreadableWarning(UserWarning):
     """A checkpoint, or a part of one, could not be read and is missing in the result."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weibnb.io.files import CheckpointError, list_directory, natural_order
+from weibnb.io.kinds import ENDINGS, kind_in, without_ending
 from weibnb.io.links import contained
 from weibnb.io.steps import is_step_alone, step_of
 from weibnb.messages import shortened
@@ -19,7 +20,6 @@ _GENERIC = re.compile(
     r"(?:model|consolidated)[-.]\d+(?:-of-\d+)?",
     re.IGNORECASE,
 )
-_SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Inside:
 
 
 def expand(source: str | os.PathLike[str]) -> list[Path]:
-    """Give the directories and safetensors files that a pattern fits; another path as it is.
+    """Give the directories and files of tensors that a pattern fits; another path as it is.
 
     Raises
     ------
@@ -43,9 +43,9 @@ def expand(source: str | os.PathLike[str]) -> list[Path]:
     if not glob.has_magic(text) or os.path.lexists(text):
         return [path]
     found = sorted(glob.glob(os.path.expanduser(text), recursive=True), key=natural_order)  # noqa: PTH111, PTH207 - patterns may be absolute
-    kept = [Path(one) for one in found if one.endswith(_SUFFIX) or os.path.isdir(one)]  # noqa: PTH112
+    kept = [Path(one) for one in found if one.endswith(ENDINGS) or os.path.isdir(one)]  # noqa: PTH112
     if not kept:
-        cause = "no directory or .safetensors file fits this pattern"
+        cause = "no directory or file of tensors fits this pattern"
         raise CheckpointError(text, cause, "See what is there: ls, or pass a folder.")
     return kept
 
@@ -66,7 +66,7 @@ def models_in(path: Path) -> tuple[list[Inside], str] | None:
         return None
     others = [shortened(name) for name in folders if name not in models]
     listed = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
-    note = f"{listed} beside the models holds no safetensors file and was left out"
+    note = f"{listed} beside the models holds no file of tensors and was left out"
     return [_inside(path, name) for name in models], note if others else ""
 
 
@@ -76,8 +76,7 @@ def holds_checkpoint(path: Path) -> bool:
         names = list_directory(path)
     except CheckpointError:
         return False
-    ends = (_SUFFIX, f"{_SUFFIX}.index.json")
-    return any(name.endswith(ends) or _is_step(path, name) for name in names)
+    return kind_in(names) is not None or any(_is_step(path, name) for name in names)
 
 
 def _is_step(path: Path, name: str) -> bool:
@@ -111,7 +110,7 @@ def names_of(path: Path) -> tuple[list[str], int | None]:
         name = above.name.removeprefix("models--").replace("--", "/")
         return [name, f"{name}@{absolute.name[:12]}", f"{name}@{absolute.name}"], None
     words = [part for part in absolute.parts if part != absolute.anchor] or [str(absolute)]
-    words[-1] = words[-1].removesuffix(_SUFFIX)
+    words[-1] = without_ending(words[-1])
     at, step = len(words) - 1, None
     while at >= 0 and (
         _GENERIC.fullmatch(words[at]) or (step is None and is_step_alone(words[at]))

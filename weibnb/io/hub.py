@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote
 
 from weibnb.io.directory import INDEX, SUFFIX
 from weibnb.io.files import CheckpointError, natural_order, read_json
+from weibnb.io.kinds import SAFETENSORS
 from weibnb.io.links import contained
 from weibnb.io.ranges import SILENCE, Patience, Ranges, asked_to_wait, origin
 from weibnb.io.remote import named_by, plain_names, remote_json, remote_shards
@@ -27,6 +28,7 @@ from weibnb.messages import did_you_mean, shortened
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from weibnb.io.kinds import Kind
     from weibnb.io.limits import Limits
     from weibnb.io.safetensors import Shard
 
@@ -397,6 +399,11 @@ class HubFolder:
         repository = _Repository(place)
         commit = place.revision if pinned else repository.commit()
         return cls(place, commit, repository.files(commit)), file
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Only safetensors are read in ranges."""
+        return (SAFETENSORS,)
 
     @cached_property
     def names(self) -> list[str]:

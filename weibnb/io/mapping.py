@@ -88,6 +88,7 @@ def map_file(path: Path, identity: tuple[int, ...], offset: int, length: int) ->
 
 def mapped_file(bits: Any) -> MappedFile | None:
     """Find the map that an array, or a part of one, is a view of."""
+    bits = getattr(bits, "stored", bits)  # of what is computed from a map
     while isinstance(bits, np.ndarray):
         bits = bits.base
     area = bits.obj if isinstance(bits, memoryview) else bits

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from weibnb.io.directory import INDEX, SUFFIX
 from weibnb.io.files import CheckpointError, natural_order
+from weibnb.io.kinds import SAFETENSORS
 from weibnb.io.ranges import GivenUpError
 from weibnb.io.remote import Remote, named_by, plain_names, remote_json, remote_shards
 from weibnb.io.safetensors import not_safetensors
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Sequence
 
+    from weibnb.io.kinds import Kind
     from weibnb.io.limits import Limits
     from weibnb.io.safetensors import Shard
 
@@ -101,6 +103,11 @@ class ObjectFolder:
         store = ask(name, lambda: from_url(base, **options))
         place = Remote(base).name
         return cls(place, store, file, listed=not web), file
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Only safetensors are read in ranges."""
+        return (SAFETENSORS,)
 
     @cached_property
     def names(self) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -28,7 +28,7 @@ from weibnb.messages import shortened
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from weibnb.io.limits import Limits
@@ -50,9 +50,8 @@ _FAMILIES = {
 #: Bits of an element by its type, as safetensors spells it.
 BITS = {dtype: bits for bits, family in _FAMILIES.items() for dtype in family.split()}
 _LARGEST_HEADER = 100_000_000  # of the format
-_CONVERT = (
-    "Pickles can run code and are never opened here. In an environment you trust, load it with "
-    "`torch.load(path, weights_only=True)` and write it with `safetensors.torch.save_file`."
+_PICKLE = (
+    "PyTorch files end in .bin, .pt, .pth or .ckpt; other pickles can run code and are not opened."
 )
 
 
@@ -79,7 +78,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One safetensors file, its header read and checked."""
+    """One file of tensors, its header read and checked."""
 
     path: Path
     identity: tuple[int, ...]  # device, inode, size, modification time
@@ -89,6 +88,10 @@ class Shard:
     metadata: Mapping[str, str]  # what its writer says of it
     remote: RemoteFile | None = None  # where it is, if not on this machine
     blob: str = ""  # a hash of all its bytes, where one is known without reading them
+    # Of other formats: what reads each tensor, or why it cannot be; names of one tensor; remarks.
+    readers: Mapping[str, Callable[[], RawBits] | str] = field(default_factory=dict)
+    tied: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def read_shard(path: Path, limits: Limits) -> Shard:
@@ -178,9 +181,9 @@ def not_safetensors(path: str | os.PathLike[str], head: bytes, cause: str) -> Ch
     """Error for a file that is not safetensors, with what it is instead."""
     name = str(path)
     if head.startswith((b"PK", b"\x80")) or name.endswith(PICKLES):
-        return CheckpointError(path, f"this is a pickle, not safetensors ({cause})", _CONVERT)
+        return CheckpointError(path, f"this is a pickle, not safetensors ({cause})", _PICKLE)
     if head.startswith(b"GGUF") or name.endswith(".gguf"):
-        step = "Scan the safetensors that it was made from."
+        step = "Give it a name that ends in .gguf."
         return CheckpointError(path, f"this is GGUF, not safetensors ({cause})", step)
     if head.startswith(b"version https://git-lfs"):
         return CheckpointError(path, "this is a Git LFS pointer", "Run `git lfs pull`.")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weibnb.io.files import CheckpointError
+from weibnb.io.safetensors import BITS
+from weibnb.io.small_floats import values_of_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from weibnb.io.safetensors import RawBits
 
 # Formats in which scales are stored.
-_READ = ("F64", "F32", "F16", "BF16", "F8_E8M0")
+_READ = ("F64", "F32", "F16", "BF16", "F8_E8M0", "F8_E4M3")
 
 
 def scale_name(name: str, tensors: Container[str]) -> str | None:
@@ -43,16 +45,23 @@ def read_scales(checkpoint: Checkpoint, name: str) -> NDArray[np.float32]:
         If it cannot be read, or holds no floating-point numbers.
     """
     info = checkpoint.tensors[name]
-    if info.dtype not in _READ:
-        cause = f"scales of the format {info.dtype} are not applied"
-        raise CheckpointError(checkpoint.source, cause, tensor=name)
-    return _as_float(checkpoint.raw(name), info.dtype).reshape(info.shape)
+    bits = checkpoint.raw(name)
+    return as_float(checkpoint.source, name, bits, info.dtype).reshape(info.shape)
 
 
-def _as_float(bits: RawBits, dtype: str) -> NDArray[np.float32]:
-    """Read the bits of scales as float32."""
-    if dtype == "F8_E8M0":  # an exponent alone
-        return np.ldexp(np.float32(1), bits.astype(np.int32) - 127).astype(np.float32)
+def as_float(source: str, name: str, bits: RawBits, dtype: str) -> NDArray[np.float32]:
+    """Read the bits of scales as float32.
+
+    Raises
+    ------
+    CheckpointError
+        If they are no floating-point numbers.
+    """
+    if dtype not in _READ:
+        cause = f"scales of the format {dtype} are not applied"
+        raise CheckpointError(source, cause, tensor=name)
+    if BITS[dtype] == 8:
+        return values_of_bytes(dtype)[bits, 0]
     if dtype == "BF16":
         return (bits.astype(np.uint32) << 16).view(np.float32)
     return bits.view(f"<f{bits.itemsize}").astype(np.float32)
@@ -87,15 +96,15 @@ def scaled(values: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[
     if table.ndim != 2:
         raise ValueError(f"scales of shape {scales.shape} are not applied to a matrix")
     for axis, (size, number) in enumerate(zip(values.shape, table.shape, strict=True)):
-        table = np.repeat(table, _side(size, number), axis=axis)[
+        table = np.repeat(table, side_of_block(size, number), axis=axis)[
             (slice(None),) * axis + (slice(size),)
         ]
     product: NDArray[np.float32] = values * table
     return product
 
 
-def _side(size: int, number: int) -> int:
-    """Tell how long the blocks are of which so many make a side."""
+def side_of_block(size: int, number: int) -> int:
+    """Tell how long the blocks are of which so many make a side; ValueError if none are."""
     if number == 1:
         return size
     side = 1 << math.ceil(math.log2(max(size / number, 1))) if number else 0

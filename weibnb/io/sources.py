@@ -13,6 +13,7 @@ import numpy as np
 from weibnb.io.adapters import Adapter, is_adapter
 from weibnb.io.files import CheckpointError, list_directory, why
 from weibnb.io.folders import expand, models_in, names_of
+from weibnb.io.kinds import ENDINGS, is_weights
 from weibnb.io.links import contained
 from weibnb.io.names import Names
 from weibnb.io.remote import Remote, as_remote
@@ -31,14 +32,16 @@ class Planned:
     checkpoint: Any  # what `weibnb.open_checkpoint` takes, or why it cannot be found
     note: str = ""  # what was left out beside it
     names: Names = field(default_factory=Names)
+    dequantise: bool = False  # whether quantised weights are restored
 
 
 def resolve_sources(
-    source: Any, *, base: Any = None, names: Names | None = None
+    source: Any, *, base: Any = None, names: Names | None = None, dequantise: bool = False
 ) -> Iterator[Planned]:
     """Yield every checkpoint that a source of `scan` means, models as given, steps ascending.
 
-    Adapters among them are put on a `base`; what no family names, `names` may.
+    Adapters among them are put on a `base`; what no family names, `names` may; quantised weights
+    are restored where `dequantise` asks for it.
     """
     found = 0
     for planned in _resolve(source):
@@ -47,7 +50,8 @@ def resolve_sources(
             path = Path(checkpoint)
             if is_adapter(path):
                 checkpoint, found = Adapter(path, base), found + 1
-        yield replace(planned, checkpoint=checkpoint, names=names or planned.names)
+        given = names or planned.names
+        yield replace(planned, checkpoint=checkpoint, names=given, dequantise=dequantise)
     if base is not None and not found:
         raise ValueError(
             "`base` must come with an adapter, a directory with adapter_config.json; `source` "
@@ -228,9 +232,9 @@ def _resolve_one(model: str, source: Any, step: int | None = None) -> Iterator[P
 
 
 def _beside(path: Path, steps: Mapping[int, Path | CheckpointError]) -> str:
-    """Say which safetensors files of a run's directory are no steps."""
+    """Say which files of tensors in a run's directory are no steps."""
     taken = {os.path.realpath(step) for step in steps.values() if isinstance(step, Path)}
-    files = path.glob("*.safetensors")
+    files = [path / name for name in list_directory(path) if is_weights(name)]
     names = [file.name for file in files if os.path.realpath(file) not in taken]
     names = [name for name in names if step_of(name) is None]
     listed = ", ".join(sorted(names)[:8]) + (", ..." if len(names) > 8 else "")
@@ -247,15 +251,15 @@ def _is_state_dict(source: Mapping[Any, Any]) -> bool:
 def find_steps(directory: str | os.PathLike[str]) -> dict[int, Path | CheckpointError]:
     """Find the checkpoints of a training run by their names, in the order of steps.
 
-    There is one directory or ``.safetensors`` file per step, named like ``step1000``,
-    ``step_1000``, ``global_step1000``, ``checkpoint-1000``, ``ckpt-5`` or ``iter_0001000``. A link
+    There is one directory or file of tensors per step, named like ``step1000``, ``step_1000``,
+    ``global_step1000``, ``checkpoint-1000``, ``ckpt-5`` or ``iter_0001000``. A link
     out of the directory is an error in its place.
     """
     found: dict[int, str] = {}
     place = Path(directory)
     for name in list_directory(place):
         step = step_of(name)
-        if step is None or not (name.endswith(".safetensors") or _is_directory(place / name)):
+        if step is None or not (name.endswith(ENDINGS) or _is_directory(place / name)):
             continue
         if step in found:
             names = f"`{found[step]}` and `{name}`"

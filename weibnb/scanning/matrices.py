@@ -298,7 +298,10 @@ def list_matrices(planned: Planned, limits: Limits = DEFAULTS, *, fused: Fused =
         if isinstance(planned.checkpoint, (str, os.PathLike)):
             refuse_without_base(Path(planned.checkpoint))
         checkpoint = open_checkpoint(
-            planned.checkpoint, max_tensors=limits.max_tensors, max_header=limits.max_header
+            planned.checkpoint,
+            max_tensors=limits.max_tensors,
+            max_header=limits.max_header,
+            dequantise=planned.dequantise,
         )
         fingerprint = checkpoint.fingerprint
         tensors, left = choose_tensors(checkpoint, fused, planned.names)

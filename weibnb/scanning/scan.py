@@ -76,6 +76,7 @@ def scan(
     backend: Backend = "auto",
     experts: Literal["median", "each"] = "median",
     fused: Fused = "keep",
+    dequantise: bool = False,
     keep_counts: bool = True,
     store: str | os.PathLike[str] | None = None,
     rescan: bool = False,
@@ -130,6 +131,10 @@ def scan(
         A matrix that holds several (``qkv_proj``, ``gate_up_proj``) is fitted as it is stored, or
         its parts are (``q_proj``, ``k_proj``, ``v_proj``), or both. What cannot be split is kept,
         and `weibnb.not_fitted` says why.
+    dequantise : bool
+        Fit quantised weights as the numbers that they stand for: FP8, MXFP4, MXFP8 and NVFP4 with
+        their scales. They are restored as they are read, some rows at a time. Without it FP8 is
+        fitted as stored (status ``"scaled"``), and the others are listed as ``"quantized"``.
     keep_counts : bool
         Keep the magnitude counts, some 3-10 kB a matrix: they allow `refit` and every plot.
     store : path, optional
@@ -212,7 +217,7 @@ def scan(
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
     given = names_from(names)
     source = with_revisions(source, revision)
-    plan = list(resolve_sources(source, base=base, names=given))
+    plan = list(resolve_sources(source, base=base, names=given, dequantise=dequantise))
     made = Results(
         trim=trim,
         estimator=estimator,

@@ -1,0 +1,80 @@
+"""Files of tensors by the endings of their names, and which of them in a directory is the model.
+
+Where several kinds lie in one directory, the first of `KINDS` is read: safetensors before PyTorch
+files before GGUF.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from weibnb.io.safetensors import read_shard
+from weibnb.io.torch_files import SUFFIXES, is_torch_file, read_torch_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from weibnb.io.limits import Limits
+    from weibnb.io.safetensors import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of file.
+
+    Attributes
+    ----------
+    holds : callable
+        Whether a file is of this kind and holds a model, by its name.
+    index : str
+        How the name of an index of such files ends; empty if there is none.
+    read : callable
+        Lists the tensors of a file.
+    """
+
+    holds: Callable[[str], bool]
+    index: str
+    read: Callable[[Path, Limits], Shard]
+
+
+def _is_safetensors(name: str) -> bool:
+    return name.endswith(".safetensors")
+
+
+SAFETENSORS = Kind(_is_safetensors, ".safetensors.index.json", read_shard)
+KINDS: tuple[Kind, ...] = (
+    SAFETENSORS,
+    Kind(is_torch_file, ".bin.index.json", read_torch_file),
+)
+#: Endings of one file that is a model.
+ENDINGS = (".safetensors", *SUFFIXES)
+
+
+def kind_of(name: str) -> Kind:
+    """Give the kind of a file; safetensors where its name tells nothing."""
+    return next((kind for kind in KINDS if kind.holds(name)), SAFETENSORS)
+
+
+def kind_in(names: Sequence[str], kinds: Sequence[Kind] = KINDS) -> Kind | None:
+    """Give the kind that the model of a directory is of, None if there is none of `kinds`."""
+    for kind in kinds:
+        if any(kind.holds(name) or (kind.index and name.endswith(kind.index)) for name in names):
+            return kind
+    return None
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file holds a model, or a part of one, by its name."""
+    return any(kind.holds(name) for kind in KINDS)
+
+
+def is_index(name: str) -> bool:
+    """Whether a file is an index of a model's files."""
+    return any(kind.index and name.endswith(kind.index) for kind in KINDS)
+
+
+def without_ending(name: str) -> str:
+    """Give the name of a file without what tells its kind."""
+    return next((name.removesuffix(end) for end in ENDINGS if name.endswith(end)), name)
