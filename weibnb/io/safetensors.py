@@ -86,12 +86,12 @@ class Shard:
     header_digest: bytes
     tensors: tuple[tuple[TensorInfo, int], ...]  # with the offset in the file
     metadata: Mapping[str, str]  # what its writer says of it
-    remote: RemoteFile | None = None  # where it is, if not on this machine
-    blob: str = ""  # a hash of all its bytes, where one is known without reading them
     # Of other formats: what reads each tensor, or why it cannot be; names of one tensor; remarks.
     readers: Mapping[str, Callable[[], RawBits] | str] = field(default_factory=dict)
     tied: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    remote: RemoteFile | None = None  # where it is, if not on this machine
+    blob: str = ""  # a hash of all its bytes, where one is known without reading them
 
 
 def read_shard(path: Path, limits: Limits) -> Shard:
@@ -145,7 +145,7 @@ def shard_of(
     placed = tuple((info, start + begin) for info, begin in tensors)
     digest = hashlib.sha256(header).digest()
     blob = "" if remote is None else remote.blob
-    return Shard(path, identity, start, digest, placed, metadata, remote, blob)
+    return Shard(path, identity, start, digest, placed, metadata, remote=remote, blob=blob)
 
 
 def map_bits(shard: Shard, info: TensorInfo, offset: int) -> RawBits:
