@@ -16,6 +16,7 @@ from tests.fits.helpers import back_to_version, change
 from weibnb.fits import store_schema
 from weibnb.fits.schema import FORCES
 from weibnb.fits.store import Store
+from weibnb.fits.store_reading import changes
 from weibnb.io.sources import Planned
 from weibnb.scanning.matrices import list_matrices
 from weibnb.testing import write_checkpoint
@@ -51,6 +52,32 @@ def test_opened_fits_are_those_of_the_scan(store: Path) -> None:
 def test_no_file_is_left_beside_it_but_the_lock(store: Path) -> None:
     wb.open_fits(store).load()
     assert sorted(path.name for path in store.parent.iterdir()) == ["fits.db", "fits.db.lock"]
+
+
+def test_changes_grow_with_what_is_written_and_not_with_what_is_read(store: Path) -> None:
+    before = changes(store)
+    wb.open_fits(store).load()
+    with pytest.raises(ValueError, match="must be used with the trim"):
+        wb.scan({"tiny": weights()}, store=store, trim=(0.2, 0.8))
+    assert changes(store) == before > 0
+    wb.scan({"more": weights()}, store=store)
+    after = changes(store)
+    assert after > before
+    wb.scan({"more": weights()}, store=store, rescan=True)
+    assert changes(store) > after
+
+
+def test_changes_of_what_is_no_store(store: Path, tmp_path: Path) -> None:
+    change(store, "UPDATE about SET value = 'many' WHERE name = 'changes'")
+    with pytest.raises(wb.FitsError, match="counts its changes as 'many'"):
+        changes(store)
+    change(store, "DELETE FROM about WHERE name = 'changes'")
+    assert changes(store) == 0
+    with pytest.raises(OSError, match="cannot be used"):
+        changes(tmp_path / "nowhere.db")
+    (tmp_path / "text.db").write_bytes(b"no database at all, but a text of some length" * 30)
+    with pytest.raises(wb.FitsError, match="it is no store"):
+        changes(tmp_path / "text.db")
 
 
 def test_counts_are_read_when_they_are_asked_for(store: Path) -> None:

@@ -52,6 +52,11 @@ _NOT_THE_FILE = (
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM,
     sqlite3.SQLITE_AUTH, sqlite3.SQLITE_PROTOCOL,
 )  # fmt: skip
+# What tells readers that there is something new.
+_COUNT_CHANGES = (
+    "INSERT INTO about VALUES ('changes', '1') "
+    "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
+)
 # Seconds that a transaction of another process is waited for.
 _PATIENCE = 60.0
 
@@ -155,6 +160,7 @@ class Store:
                 checkpoint, left = found[0], json.dumps(source.not_fitted)
                 execute("UPDATE checkpoint SET not_fitted = ? WHERE id = ?", (left, checkpoint))
             _insert_pending(self._connection, checkpoint, matrices)
+            execute(_COUNT_CHANGES)
             rows = execute(
                 f"SELECT {', '.join(CELL)}, id, "  # noqa: S608  (constants)
                 f"status IN {_OPEN} OR (? AND NOT EXISTS (SELECT 1 FROM fields WHERE matrix = id)) "
@@ -172,7 +178,8 @@ class Store:
         ids = [self._ids[place][cell] for place, cell in zip(places, cells, strict=True)]
         values = (_storable(columns[name], kind) for name, kind in COLUMNS.items())
         assigned = ", ".join(f"{name} = ?" for name in COLUMNS)
-        with self._transaction():
+        with self._transaction() as execute:
+            execute(_COUNT_CHANGES)
             self._connection.executemany(
                 f"UPDATE matrix SET {assigned} WHERE id = ?",  # noqa: S608  (constants)
                 zip(*values, ids, strict=True),
