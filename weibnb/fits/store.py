@@ -56,6 +56,8 @@ _COUNT_CHANGES = (
     "INSERT INTO about VALUES ('changes', '1') "
     "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
 )
+#: Records of a model from which on a recording keeps counts of log-spaced ones alone.
+THIN_BEYOND = 1000
 # Records of a model that a thinned store lets go of the counts of, with each new one.
 _THINNED_AT_ONCE = 2
 # Seconds that a transaction of another process is waited for.

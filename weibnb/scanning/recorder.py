@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from weibnb.counting.dispatch import Counting, resolve_devices
 from weibnb.fits.schema import escape
+from weibnb.fits.store import THIN_BEYOND
 from weibnb.fitting.backends import fitting_device
 from weibnb.fitting.weibull import check_protocol
 from weibnb.io.names import names_from
@@ -44,10 +45,12 @@ class Recorder:
         As in `weibnb.scan`. Weights on a device of this kind are counted where they are.
     backend, trim, estimator, fused
         As in `weibnb.scan`.
-    keep_counts : bool
+    keep_counts : bool or "all"
         Keep the magnitude counts, which allow `weibnb.refit` and every plot. In memory they take
         17-27 kB a matrix and record in bfloat16, 31-50 kB in float32 and 93-140 kB in float16
-        (from 256 x 256 to 2,048 x 2,048); without them it is about 1 kB.
+        (from 256 x 256 to 2,048 x 2,048); without them it is about 1 kB. A store of more than
+        1,000 records of a model keeps those of log-spaced ones (the first, second, third, fifth,
+        ..., and every 1,000th) and lets go of the others; with ``"all"`` it keeps all.
     store : path, optional
         An SQLite file, ending in ``.db``, that takes each record as soon as it is counted and
         survives the end of the process; by default the fits are kept in memory. A step that it
@@ -109,7 +112,7 @@ class Recorder:
         trim: tuple[float, float] | None = None,
         estimator: Estimator = "rank_regression",
         fused: Fused = "keep",
-        keep_counts: bool = True,
+        keep_counts: bool | Literal["all"] = True,
         store: str | os.PathLike[str] | None = None,
         structure: bool = True,
         fields: bool = False,
@@ -119,6 +122,8 @@ class Recorder:
     ) -> None:
         trim, estimator = check_protocol(trim, estimator)
         check_choice("fused", fused, FUSED)
+        if not isinstance(keep_counts, bool):
+            check_choice("keep_counts", keep_counts, ("all",))
         check_structure(structure=structure, fields=fields)
         self._fused: Fused = fused
         self._names = names_from(names)
@@ -129,7 +134,8 @@ class Recorder:
             trim=trim,
             estimator=estimator,
             experts="median",
-            keep_counts=keep_counts,
+            keep_counts=bool(keep_counts),
+            thin_beyond=None if keep_counts == "all" else THIN_BEYOND,
             workers=None,
             fitted_on=fitting_device(backend, resolve_devices(device)),
             store=store if _is_first_process() else None,
