@@ -106,7 +106,7 @@ def test_fields_of_a_matrix_that_is_counted_anew_are_its_own(tmp_path: Path) -> 
 def test_damaged_fields_of_a_store(tmp_path: Path, value: str) -> None:
     path = tmp_path / "fits.db"
     scanned(store=path)
-    change(path, f"UPDATE fields SET col_rms = {value} WHERE matrix = 2")  # noqa: S608
+    change(path, f"UPDATE fields SET col_rms = {value} WHERE id = 2")  # noqa: S608
     with pytest.raises(wb.FitsError, match=r"expected|another type"):
         wb.open_fits(path)
 

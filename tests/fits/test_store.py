@@ -13,7 +13,7 @@ import xarray as xr
 
 import weibnb as wb
 from tests.fits.helpers import back_to_version, change
-from weibnb.fits import store_schema
+from weibnb.fits import store_older, store_schema
 from weibnb.fits.schema import FORCES
 from weibnb.fits.store import Store
 from weibnb.fits.store_reading import changes
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAMES = ("up", "down")
+SHARED = "UPDATE shared SET content"
 
 
 def weights(layers: int = 2, seed: int = 0) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def test_changes_of_what_is_no_store(store: Path, tmp_path: Path) -> None:
 def test_counts_are_read_when_they_are_asked_for(store: Path) -> None:
     fits = wb.open_fits(store)
     one = fits["counts"].isel(model=0, layer=1, component=0, step=0)
-    change(store, "DELETE FROM counts WHERE matrix = 1")
+    change(store, "DELETE FROM counts WHERE place = 0")
     name = "model.layers.1.mlp.up_proj.weight"
     assert one.item() == wb.count_magnitudes(weights()[name])
     with pytest.raises(wb.FitsError, match="changed since it was opened"):
@@ -185,7 +186,7 @@ def test_an_older_store_is_read_as_it_is_and_migrated_for_writing(
     step = "ALTER TABLE checkpoint ADD COLUMN note TEXT"
     monkeypatch.setattr(store_schema, "LATEST", older + 1)
     monkeypatch.setattr(store_schema, "TABLES", tables)
-    monkeypatch.setattr(store_schema, "MIGRATIONS", {older: (step,)})
+    monkeypatch.setattr(store_older, "MIGRATIONS", {older: (step,)})
     before = store.read_bytes()
     assert wb.open_fits(store)["k"].notnull().all()
     assert store.read_bytes() == before
@@ -203,7 +204,7 @@ def test_an_older_store_is_read_as_it_is_and_migrated_for_writing(
         "CREATE TRIGGER extra AFTER INSERT ON about BEGIN DELETE FROM counts; END",
         "CREATE TABLE extra (x)",
         "DROP TABLE counts",
-        "ALTER TABLE matrix ADD COLUMN extra TEXT",
+        "ALTER TABLE checkpoint ADD COLUMN extra TEXT",
     ],
 )
 def test_other_tables_than_ours_are_refused(store: Path, statement: str) -> None:
@@ -215,12 +216,17 @@ def test_other_tables_than_ours_are_refused(store: Path, statement: str) -> None
 @pytest.mark.parametrize(
     ("statement", "cause"),
     [
-        ("UPDATE matrix SET k = 'text' WHERE id = 1", "variable `k`"),
-        ("UPDATE matrix SET n = 1.5", "variable `n`"),
-        ("UPDATE matrix SET status = x'00'", "variable `status`"),
-        ("UPDATE matrix SET magnitude_quantile = x'0011'", "96 bytes are expected"),
-        ("UPDATE matrix SET layer = 'x' || layer", "variable `layer`"),
-        ("UPDATE checkpoint SET not_fitted = '[1]'", "variable `not_fitted`"),
+        ("UPDATE estimates SET numbers = 'text'", "variable `estimates`"),
+        ("UPDATE estimates SET numbers = x'0011'", "packed columns are damaged"),
+        (f"{SHARED} = '[1]' WHERE id = 2", "variable `not_fitted`"),
+        (f"{SHARED} = '[1]' WHERE id = 1", "a JSON list of matrices"),
+        (f"{SHARED} = 'none' WHERE id = 1", "a JSON list of matrices"),
+        (f'{SHARED} = \'[[0, "q", -1, "q", "F16", 40, 1e3]]\' WHERE id = 1', "matrices"),
+        (f'{SHARED} = \'[[0, "q", -1, "q", "F16", 40, 60]]\' WHERE id = 1', "most 1 are"),
+        (f"{SHARED} = replace(content, 'down', 'up') WHERE id = 1", "different matrices"),
+        (f"{SHARED} = x'00'", "a text is expected"),
+        ("DELETE FROM shared", "a text is expected"),
+        ("UPDATE checkpoint SET counts_kept = 2", "variable `checkpoint`"),
         ("UPDATE checkpoint SET model = x'ff'", "variable `checkpoint`"),
         ("UPDATE about SET value = '[0.9, 0.1]' WHERE name = 'trim'", "`trim` must"),
         ("UPDATE about SET value = 'guess' WHERE name = 'estimator'", "`estimator` must"),
@@ -243,6 +249,7 @@ def test_values_of_strangers_are_checked(store: Path, statement: str, cause: str
         "UPDATE counts SET zeros = -1",
         "UPDATE counts SET exact = NULL",
         "UPDATE counts SET largest = 'much'",
+        "DELETE FROM counts WHERE place = 2",
     ],
 )
 def test_counts_of_strangers_are_checked(store: Path, statement: str) -> None:
@@ -277,10 +284,11 @@ def test_a_store_is_a_private_file_as_the_user_wants(store: Path) -> None:
     assert stat.S_IMODE(store.stat().st_mode) & stat.S_IWUSR
 
 
-@pytest.mark.parametrize("column", ["config", "model", "not_fitted"])
+@pytest.mark.parametrize(
+    "column", ["checkpoint SET path", "checkpoint SET model", "shared SET content"]
+)
 def test_text_that_is_no_text_is_damage(store: Path, column: str) -> None:
-    with closing(sqlite3.connect(store)) as connection, connection:
-        connection.execute(f"UPDATE checkpoint SET {column} = CAST(x'ff' AS TEXT)")  # noqa: S608
+    change(store, f"UPDATE {column} = CAST(x'ff' AS TEXT)")
     with pytest.raises(wb.FitsError, match="is damaged"):
         wb.open_fits(store)
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from xarray.core.indexing import LazilyIndexedArray
 
 from weibnb.counting.counts import Counts
 from weibnb.fits.experts import merge_experts, robust_spread
-from weibnb.fits.lazy import LazyCounts, as_objects
+from weibnb.fits.lazy import LazyCells, LazyColumn, LazyCounts, as_objects
 from weibnb.fits.schema import (
     DEAD,
     DIMS,
@@ -89,26 +90,28 @@ def lay_out(
 ) -> xr.Dataset:
     """Scatter the columns of `estimate` onto (model, layer, component, step) or experts as well.
 
-    Without a column of counts the Dataset has none; they may be a `LazyCounts`, from which cells
-    are read when they are asked for.
+    Without a column of counts the Dataset has none; they may be a `LazyCounts`, and without
+    experts other columns `LazyColumn`, from which cells are read when they are asked for.
     """
     coords: dict[str, list[Any]] = {
         "model": list(dict.fromkeys(source.model for source in sources)),
-        "layer": sorted(set(columns["layer"].tolist())),
+        "layer": np.unique(columns["layer"]).tolist(),
         "component": sorted(set(columns["component"].tolist()), key=component_order),
         "step": sorted({source.step for source in sources}),
-        "expert": sorted({NO_EXPERT, *columns["expert"].tolist()}),
+        "expert": sorted({NO_EXPERT, *np.unique(columns["expert"]).tolist()}),
     }
     shape = tuple(len(keys) for keys in coords.values())
     place = tuple(_places(columns[name], keys) for name, keys in coords.items())
     cells: Arrays = {"n_matrices": np.zeros(shape, np.int32)}
     cells["n_matrices"][place] = 1
+    rows = np.full(shape, -1)
+    rows[place] = np.arange(place[0].size)
     for name in VARIABLES:
         if name in columns and name not in FIELDS:
-            cells[name] = _scatter(columns[name], name, place, shape)
-    spread = np.full_like(cells["k"], np.nan)
+            cells[name] = _scatter(columns[name], name, place, rows)
+    spread = np.full(shape, np.nan)
     if experts == "median":
-        spread = robust_spread(cells["k"])
+        spread = robust_spread(cells["k"]) if shape[-1] > 1 else spread[..., 0]
         cells = merge_experts(cells)
     cells["k_spread"] = spread
     fields = {name: columns[name] for name in FIELDS if name in columns}
@@ -128,22 +131,27 @@ def lay_out(
 def _places(column: NDArray[Any], keys: list[Any]) -> NDArray[np.int64]:
     """Index of every entry of a column among the keys."""
     at = {key: i for i, key in enumerate(keys)}
-    return np.array([at[key] for key in column.tolist()], np.int64)
+    codes, there = pd.factorize(column)
+    return np.array([at[key] for key in there], np.int64)[codes]
 
 
 def _scatter(
-    column: Any, name: str, place: tuple[NDArray[np.int64], ...], shape: tuple[int, ...]
-) -> NDArray[Any]:
+    column: Any, name: str, place: tuple[NDArray[np.int64], ...], rows: NDArray[np.int64]
+) -> Any:
     """Put a column into an array of cells and experts; where there is no matrix it is empty.
 
-    Of counts, the cells get the number of their matrix, -1 where there is none.
+    `rows` are the numbers of the matrices, -1 where there is none: the cells of counts.
     """
-    fill: Any = np.nan if column.dtype.kind == "f" else -1 if name in DEAD else 0
     if name == "counts":
-        column, fill = np.arange(column.shape[0]), -1
-    elif column.dtype == object:
-        column, fill = escape_all(column), EMPTY_TEXT.get(name, "")
-    cells = np.empty((*shape, *column.shape[1:]), column.dtype)
+        return rows
+    fill: Any = np.nan if column.dtype.kind == "f" else -1 if name in DEAD else 0
+    if column.dtype == object:
+        fill = EMPTY_TEXT.get(name, "")
+    if isinstance(column, LazyColumn):
+        return LazyCells(column, rows, fill)
+    if column.dtype == object:
+        column = escape_all(column)
+    cells = np.empty((*rows.shape, *column.shape[1:]), column.dtype)
     cells.fill(fill)
     cells[place] = column
     return cells
@@ -157,6 +165,8 @@ def _fields(
     Experts have none where they are `merged`: feature i of one is not feature i of another. None
     are given, with a warning, where they would take too much memory.
     """
+    if not fields:
+        return {}
     dims = 4 if merged else 5
     rows = [row for row, expert in enumerate(place[4]) if expert == 0 or not merged]
     longest = {
@@ -196,7 +206,8 @@ def _described(cells: Arrays) -> dict[str, Any]:
             array, last = cells[name], _LAST_DIM.get(name, ())
             dims = _CELL[: array.ndim - len(last)] + last
             described = {"long_name": long_name} | ({"units": units} if units else {})
-            variables[name] = (dims, array, described)
+            data = array.kept() if isinstance(array, LazyCells) else array
+            variables[name] = (dims, data, described)
     return variables
 
 
@@ -228,15 +239,25 @@ def _checkpoint_table(
         for name in ("source", "fingerprint", "problem", "not_fitted", "protocol")
     }
     table["protocol"][...] = protocol
+    numbers = [{key: i for i, key in enumerate(keys)} for keys in (models, steps)]
+    left: dict[int, str] = {}  # many checkpoints have the same list
     for source in sources:
-        at = models.index(source.model), steps.index(source.step)
+        at = numbers[0][source.model], numbers[1][source.step]
         for name in ("fingerprint", "problem"):
             table[name][at] = getattr(source, name)
         table["source"][at] = source.path
-        table["not_fitted"][at] = json.dumps(
-            [
-                {name: escape(v) if isinstance(v, str) else v for name, v in entry.items()}
-                for entry in source.not_fitted
-            ]
-        )
+        number = id(source.not_fitted)
+        if number not in left:
+            left[number] = _as_text(source.not_fitted)
+        table["not_fitted"][at] = left[number]
     return {name: (("model", "step"), escape_all(text)) for name, text in table.items()}
+
+
+def _as_text(not_fitted: list[dict[str, Any]]) -> str:
+    """Write down the tensors that are in no cell."""
+    return json.dumps(
+        [
+            {name: escape(v) if isinstance(v, str) else v for name, v in entry.items()}
+            for entry in not_fitted
+        ]
+    )

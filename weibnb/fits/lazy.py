@@ -1,7 +1,8 @@
-"""Counts that are read when they are asked for, cell by cell."""
+"""What is read when it is asked for: counts cell by cell, columns laid out in cells."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +79,72 @@ class _Scattered:
         found = as_objects([Counts()]).repeat(cells.size)
         found[there] = as_objects(self._column.read(rows[there]))
         return list(found)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LazyColumn:
+    """A column of numbers or text that lies elsewhere.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Rows, and numbers in each if there are several.
+    dtype : dtype
+        Type of its values.
+    load : callable
+        From numbers of rows, an array of int64, to their values.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    load: Callable[[NDArray[np.int64]], NDArray[Any]]
+
+
+class LazyCells(BackendArray):
+    """A lazy column laid out in cells.
+
+    Parameters
+    ----------
+    column : LazyColumn
+        What is laid out.
+    rows : ndarray of int64
+        The row of each cell, -1 for none.
+    fill
+        What stands in a cell without a row.
+    """
+
+    def __init__(self, column: LazyColumn, rows: NDArray[np.int64], fill: Any) -> None:
+        self.shape = (*rows.shape, *column.shape[1:])
+        self.dtype = column.dtype
+        self._column, self._rows, self._fill = column, rows, fill
+
+    def __getitem__(self, key: Any) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._read
+        )
+
+    def reshape(self, *shape: int) -> LazyCells:
+        """Lay the same cells, in C order, out in another shape; numbers of a row stay together."""
+        cells = shape[: len(shape) - len(self._column.shape) + 1]
+        return LazyCells(self._column, self._rows.reshape(cells), self._fill)
+
+    def kept(self) -> Any:
+        """Give what xarray reads when it is asked for, and then keeps."""
+        lazily = indexing.LazilyIndexedArray(self)
+        return indexing.MemoryCachedArray(lazily)  # type: ignore[no-untyped-call]
+
+    def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        """Read the cells of an outer index."""
+        rows = self._rows
+        for axis in reversed(range(rows.ndim)):
+            rows = rows[(*[slice(None)] * axis, key[axis])]
+        rows = np.asarray(rows)
+        found = np.full((*rows.shape, *self._column.shape[1:]), self._fill, self.dtype)
+        there = rows >= 0
+        if there.any():
+            found[there] = self._column.load(rows[there])
+        last = key[self._rows.ndim :]
+        return found[(..., *last)] if last else found
 
 
 def as_objects(items: Collection[Any]) -> NDArray[np.object_]:

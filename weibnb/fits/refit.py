@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,6 +104,7 @@ def refit(
         nonfinite=fits["nonfinite"].values,
         scaled=fits["scaled"].values,
     )
+    _leave_out_uncounted(fresh, fits)
     kept = [name for name in fresh if name in fits]
     result = fits.assign({name: (dims, fresh[name], fits[name].attrs) for name in kept})
     result["protocol"] = xr.full_like(fits["problem"], protocol_text(trim, chosen), dtype=object)
@@ -110,6 +112,15 @@ def refit(
     backend_used = {"backend": backend_name(fitted_on)}
     result.attrs = fits.attrs | protocol_attributes(trim, chosen) | backend_used
     return result
+
+
+def _leave_out_uncounted(fresh: dict[str, NDArray[Any]], fits: xr.Dataset) -> None:
+    """Call what was fitted once, and whose counts are not kept, absent; with a warning."""
+    gone = (fresh["status"] == "empty") & (fits["n"].values > 0)
+    if gone.any():
+        fresh["status"][gone] = "absent"
+        text = f"{int(gone.sum())} matrices have no counts and are left out: a long recording "
+        warnings.warn(f"{text}keeps those of log-spaced records.", stacklevel=3)
 
 
 def _with_known_errors(fresh: xr.Dataset, fits: xr.Dataset) -> xr.Dataset:

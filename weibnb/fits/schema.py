@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from xarray.core.indexing import ExplicitlyIndexed
 
 from weibnb.counting.counts import Counts
 from weibnb.fitting.weibull import Anchor, Estimator, Trim, anchor, check_protocol
@@ -270,7 +271,7 @@ def _mend(fits: xr.Dataset) -> xr.Dataset:
     mended = {
         name: fits[name].astype(object).fillna(EMPTY_TEXT.get(name, ""))
         for name in TEXT
-        if name in fits and pd.isna(fits[name].values).any()
+        if name in fits and not _is_lazy(fits[name]) and pd.isna(fits[name].values).any()
     }
     for name in ("n", "n_matrices", "nonfinite", "rows", "cols"):
         if name in fits and fits[name].dtype.kind == "f":
@@ -290,7 +291,7 @@ def _mend(fits: xr.Dataset) -> xr.Dataset:
 
 def _with_error_kind(fits: xr.Dataset) -> xr.Dataset:
     """Call errors independent where a Dataset without `se_kind` was joined."""
-    if "se_kind" not in fits or "k_se" not in fits:
+    if "se_kind" not in fits or "k_se" not in fits or _is_lazy(fits["se_kind"]):
         return fits
     unknown = ~fits["se_kind"].notnull() & fits["k_se"].notnull()
     if not bool(unknown.any()):
@@ -332,6 +333,11 @@ def _single_counts(fits: xr.Dataset) -> xr.Dataset:
     single = at_hand.copy()
     single[copied] = Counts()
     return fits.assign(counts=counts.copy(data=single))
+
+
+def _is_lazy(array: xr.DataArray) -> bool:
+    """Whether values come from a file when they are asked for: those need no mending."""
+    return isinstance(array.variable._data, ExplicitlyIndexed)  # noqa: SLF001  (no public way)
 
 
 def _counts_at_hand(fits: xr.Dataset) -> NDArray[np.object_] | None:

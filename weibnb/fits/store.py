@@ -1,7 +1,8 @@
 """Fits in one SQLite file, which survives whatever ends the process.
 
-A matrix is a row: ``pending`` until it was counted and fitted, then its estimates, with its
-counts in a table of their own. A batch is a transaction; the write-ahead log lets others read.
+A checkpoint has a list of its matrices; those that no row of estimates has yet are ``pending``. A
+batch of matrices is one such row, and one row of counts for each matrix: one transaction. The
+write-ahead log lets others read.
 """
 
 from __future__ import annotations
@@ -12,28 +13,25 @@ import sqlite3
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
 from weibnb.fits.inspection import FitsError
 from weibnb.fits.packing import pack
 from weibnb.fits.schema import FIELDS, escape, package_version, protocol_attributes
-from weibnb.fits.store_schema import (
-    CELL,
-    COLUMNS,
-    STORE_SUFFIXES,
-    check_tables,
-    migrate,
-    store_version,
-)
+from weibnb.fits.store_estimates import insert_estimates, read_estimates, share
+from weibnb.fits.store_matrices import Matrices, matrices_of
+from weibnb.fits.store_older import migrate
+from weibnb.fits.store_schema import ESTIMATES, STORE_SUFFIXES, check_tables, store_version
+from weibnb.fitting.estimates import COVARIANCE
 from weibnb.interrupts import held
 from weibnb.messages import printable
 from weibnb.writing import check_target
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
     Cell = tuple[int, str, int]
     Columns = Mapping[str, NDArray[Any]]
 
+_CELL = ("layer", "component", "expert")
 # Status of matrices that are counted when their checkpoint is scanned again.
 _OPEN = ("pending", "unreadable")
 # What SQLite reports of disks, permissions and other processes, not of what a file holds.
@@ -57,6 +56,10 @@ _COUNT_CHANGES = (
     "INSERT INTO about VALUES ('changes', '1') "
     "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
 )
+#: Records of a model from which on a recording keeps counts of log-spaced ones alone.
+THIN_BEYOND = 1000
+# Records of a model that a thinned store lets go of the counts of, with each new one.
+_THINNED_AT_ONCE = 2
 # Seconds that a transaction of another process is waited for.
 _PATIENCE = 60.0
 
@@ -73,6 +76,9 @@ class Store:
         with. Matrices without fields are counted again where fields are asked for.
     backend, names : str
         What fits, and names of the user's own as JSON: those of the last scan are recorded.
+    thin_beyond : int, optional
+        Records of a model from which on counts are kept of log-spaced ones alone, see
+        `keeps_counts`; those of the others are let go of, a few with each further record.
 
     Raises
     ------
@@ -100,10 +106,15 @@ class Store:
         fields: bool,
         backend: str = "numba",
         names: str = "",
+        thin_beyond: int | None = None,
     ) -> None:
         self.path = check_target(path, STORE_SUFFIXES, "fits")
         self._keep_counts, self._fields = keep_counts, fields
-        self._ids: dict[tuple[str, int], dict[Cell, int]] = {}
+        self._thin_beyond = thin_beyond
+        self._checkpoints: dict[tuple[str, int], _Checkpoint] = {}
+        self._matrices: dict[int, Matrices] = {}
+        self._records: dict[str, int] = {}
+        self._to_thin: dict[str, list[int]] = {}
         fresh = not self.path.exists() or self.path.stat().st_size == 0
         with failures(self.path):
             self._connection = sqlite3.connect(
@@ -143,59 +154,119 @@ class Store:
         ValueError
             If another checkpoint has this model and step, and not `rescan`.
         """
-        key = source.model, source.step
         with self._transaction() as execute:
             found = execute(
-                "SELECT id, place, identity FROM checkpoint WHERE model = ? AND step = ?",
+                "SELECT id, place, identity, matrices, counts_kept FROM checkpoint "
+                "WHERE model = ? AND step = ?",
                 (escape(source.model), source.step),
             ).fetchone()
             if found is not None and source.problem:
                 return set()
-            if found is not None and self._is_changed(source, found, rescan=rescan):
+            if found is not None and self._is_changed(source, found[:3], rescan=rescan):
                 execute("DELETE FROM checkpoint WHERE id = ?", found[:1])
+                self._records.pop(escape(source.model), None)
                 found = None
+            kept = self._keep_counts and (found is None or found[4] == 1)
+            before = Matrices() if found is None else self._matrices_at(execute, found[3])
+            known = before.joined(matrices)
+            shared = share(execute, known.text)
+            known = self._matrices.setdefault(shared, known)
+            not_fitted = share(execute, json.dumps(source.not_fitted))
             if found is None:
-                checkpoint = _insert_source(execute, source)
+                kept = kept and self._thin(execute, escape(source.model))
+                at = _insert_source(execute, source, not_fitted, shared, counts_kept=kept)
             else:
-                checkpoint, left = found[0], json.dumps(source.not_fitted)
-                execute("UPDATE checkpoint SET not_fitted = ? WHERE id = ?", (left, checkpoint))
-            _insert_pending(self._connection, checkpoint, matrices)
+                at = found[0]
+                execute(
+                    "UPDATE checkpoint SET not_fitted = ?, matrices = ? WHERE id = ?",
+                    (not_fitted, shared, at),
+                )
+            done = set() if found is None else self._done(at, len(known.places))
             execute(_COUNT_CHANGES)
-            rows = execute(
-                f"SELECT {', '.join(CELL)}, id, "  # noqa: S608  (constants)
-                f"status IN {_OPEN} OR (? AND NOT EXISTS (SELECT 1 FROM fields WHERE matrix = id)) "
-                "FROM matrix WHERE checkpoint = ?",
-                (self._fields, checkpoint),
-            ).fetchall()
-        self._ids[key] = {(layer, name, expert): at for layer, name, expert, at, _ in rows}
+        self._checkpoints[source.model, source.step] = _Checkpoint(at, known.places, kept)
         planned = {(matrix.layer, matrix.component, matrix.expert) for matrix in matrices}
-        return planned & {(row[0], row[1], row[2]) for row in rows if row[4]}
+        return {cell for cell in planned if known.places[cell] not in done}
 
     def add(self, columns: Columns) -> None:
         """Write the estimates of a batch, and its counts, in one transaction."""
-        cells = zip(*(columns[name].tolist() for name in CELL), strict=True)
-        places = zip(columns["model"].tolist(), columns["step"].tolist(), strict=True)
-        ids = [self._ids[place][cell] for place, cell in zip(places, cells, strict=True)]
-        values = (_storable(columns[name], kind) for name, kind in COLUMNS.items())
-        assigned = ", ".join(f"{name} = ?" for name in COLUMNS)
+        keys = list(zip(columns["model"].tolist(), columns["step"].tolist(), strict=True))
         with self._transaction() as execute:
+            for key in dict.fromkeys(keys):
+                of_it = np.array([one == key for one in keys])
+                some = {name: column[of_it] for name, column in columns.items()}
+                self._add_to(execute, self._checkpoints[key], some)
             execute(_COUNT_CHANGES)
+
+    def _add_to(self, execute: Callable[..., Any], checkpoint: _Checkpoint, columns: Any) -> None:
+        """Write the estimates of matrices of one checkpoint, and their counts."""
+        cells = zip(*(columns[name].tolist() for name in _CELL), strict=True)
+        places = [checkpoint.places[cell] for cell in cells]
+        counts = columns["counts"] if checkpoint.kept else ()
+        rows = list(_count_rows(checkpoint.id, places, counts))
+        counted = np.isin(places, [place for _, place, *_ in rows])
+        values = {name: columns[name] for name in ESTIMATES if name in columns}
+        if self._keep_counts and not checkpoint.kept:
+            values.pop(COVARIANCE)
+        insert_estimates(
+            execute, checkpoint.id, {"place": np.array(places), "counted": counted} | values
+        )
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO counts "
+            "(checkpoint, place, zeros, nans, infinities, largest, exact, bins) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+        if self._fields:
+            fields = (columns[name] for name in FIELDS)
             self._connection.executemany(
-                f"UPDATE matrix SET {assigned} WHERE id = ?",  # noqa: S608  (constants)
-                zip(*values, ids, strict=True),
+                "INSERT OR REPLACE INTO fields (checkpoint, place, row_rms, col_rms) "
+                "VALUES (?, ?, ?, ?)",
+                _field_rows(checkpoint.id, places, *fields),
             )
-            if self._keep_counts:
-                self._connection.executemany(
-                    "INSERT OR REPLACE INTO counts "
-                    "(matrix, zeros, nans, infinities, largest, exact, bins) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    _count_rows(ids, columns["counts"]),
-                )
-            if self._fields:
-                self._connection.executemany(
-                    "INSERT OR REPLACE INTO fields (matrix, row_rms, col_rms) VALUES (?, ?, ?)",
-                    _field_rows(ids, *(columns[name] for name in FIELDS)),
-                )
+
+    def _matrices_at(self, execute: Callable[..., Any], shared: int) -> Matrices:
+        """Give the list of matrices of a checkpoint, read once."""
+        if shared not in self._matrices:
+            query = "SELECT content FROM shared WHERE id = ?"
+            (text,) = execute(query, (shared,)).fetchone() or ("",)
+            self._matrices[shared] = matrices_of(self.path, text)
+        return self._matrices[shared]
+
+    def _done(self, checkpoint: int, size: int) -> set[int]:
+        """Places of the matrices of a checkpoint that need not be counted again."""
+        execute = self._connection.execute
+        query = "SELECT id FROM estimates WHERE checkpoint = ? ORDER BY id"
+        rows = {checkpoint: [at for (at,) in execute(query, (checkpoint,))]}
+        sizes, names = {checkpoint: size}, ("status",)
+        ((_, columns),) = read_estimates(self._connection, self.path, rows, sizes, names)
+        done = set(np.flatnonzero(~np.isin(columns["status"], _OPEN)).tolist())
+        if self._fields:
+            query = "SELECT place FROM fields WHERE checkpoint = ?"
+            done &= {place for (place,) in execute(query, (checkpoint,))}
+        return done
+
+    def _thin(self, execute: Callable[..., Any], model: str) -> bool:
+        """Whether a new record of a model is to keep its counts; let go of some that are not."""
+        if self._thin_beyond is None:
+            return True
+        if model not in self._records:
+            query = "SELECT count(*) FROM checkpoint WHERE model = ?"
+            (self._records[model],) = execute(query, (model,)).fetchone()
+        number = self._records[model]
+        self._records[model] = number + 1
+        if number < self._thin_beyond:
+            return True
+        if model not in self._to_thin:
+            query = "SELECT id, counts_kept FROM checkpoint WHERE model = ? ORDER BY id"
+            rows = enumerate(execute(query, (model,)).fetchall())
+            left = [at for record, (at, kept) in rows if kept and not keeps_counts(record)]
+            self._to_thin[model] = left[::-1]
+        left = self._to_thin[model]
+        for at in [left.pop() for _ in range(min(_THINNED_AT_ONCE, len(left)))]:
+            execute("DELETE FROM counts WHERE checkpoint = ?", (at,))
+            execute("UPDATE estimates SET covariance = NULL WHERE checkpoint = ?", (at,))
+            execute("UPDATE checkpoint SET counts_kept = 0 WHERE id = ?", (at,))
+        return keeps_counts(number)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -233,6 +304,10 @@ class Store:
             version = store_version(self._connection, self.path)
             migrate(self._connection, version)
             check_tables(self._connection, self.path)
+            self._connection.execute(
+                "DELETE FROM shared WHERE id NOT IN (SELECT config FROM checkpoint UNION "
+                "SELECT not_fitted FROM checkpoint UNION SELECT matrices FROM checkpoint)"
+            )
 
     def _agree(self, protocol: dict[str, str], last: dict[str, str]) -> None:
         """Record how the fits are made, or check that it is how those in the store were made."""
@@ -269,6 +344,27 @@ class Store:
         )
 
 
+class _Checkpoint(NamedTuple):
+    """A checkpoint that is being filled: its number, places of its cells, if it keeps counts."""
+
+    id: int
+    places: dict[Cell, int]
+    kept: bool
+
+
+def keeps_counts(record: int) -> bool:
+    """Whether a thinned store keeps the counts of a record: log-spaced ones, and every 1,000th.
+
+    Records of a model are numbered from 0 on, whatever their steps.
+
+    Examples
+    --------
+    >>> [record for record in range(2100) if keeps_counts(record)]
+    [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 1024, 2000, 2048]
+    """
+    return record & (record - 1) == 0 or record % 1000 == 0
+
+
 @contextmanager
 def failures(path: Path) -> Iterator[None]:
     """Turn what SQLite raises into errors that name the file."""
@@ -299,63 +395,44 @@ def _place(source: Source) -> str:
     return escape(str(Path(source.path).absolute())) if source.identity else ""
 
 
-def _insert_source(execute: Any, source: Source) -> int:
+def _insert_source(
+    execute: Any, source: Source, not_fitted: int, matrices: int, *, counts_kept: bool
+) -> int:
     """Enter a checkpoint; give its number."""
-    not_fitted = json.dumps(source.not_fitted)
-    config = json.dumps(dict(source.config), default=str)
     values: dict[str, str | int] = {
-        "model": source.model,
+        "model": escape(source.model),
         "step": source.step,
-        "path": source.path,
+        "path": escape(source.path),
         "place": _place(source),
-        "identity": source.identity,
-        "fingerprint": source.fingerprint,
-        "config": config,
-        "problem": source.problem,
+        "identity": escape(source.identity),
+        "fingerprint": escape(source.fingerprint),
+        "problem": escape(source.problem),
+        "config": share(execute, json.dumps(dict(source.config), default=str)),
         "not_fitted": not_fitted,
+        "matrices": matrices,
+        "counts_kept": counts_kept,
     }
-    texts = [escape(value) if isinstance(value, str) else value for value in values.values()]
     marks = ", ".join("?" * len(values))
     cursor = execute(
         f"INSERT INTO checkpoint ({', '.join(values)}) VALUES ({marks})",  # noqa: S608  (constants)
-        texts,
+        list(values.values()),
     )
     return int(cursor.lastrowid)
 
 
-def _insert_pending(
-    connection: sqlite3.Connection, checkpoint: int, matrices: Sequence[Matrix]
-) -> None:
-    """Enter matrices that are not there yet, as open."""
-    rows = (
-        (checkpoint, m.layer, m.component, m.expert, escape(m.parameter), m.dtype, m.rows, m.cols)
-        for m in matrices
-    )
-    connection.executemany(
-        "INSERT OR IGNORE INTO matrix (checkpoint, layer, component, expert, parameter, dtype, "
-        "rows, cols, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
-        rows,
-    )
-
-
-def _storable(column: NDArray[Any], kind: str) -> list[Any]:
-    """Values of a column as SQLite takes them; NaN becomes NULL."""
-    if kind == "BLOB":
-        return [row.tobytes() for row in column.astype("<f8")]
-    if kind == "TEXT":
-        return [escape(str(text)) for text in column.tolist()]
-    return list(column.astype(np.int64 if kind == "INTEGER" else np.float64).tolist())
-
-
-def _count_rows(ids: Sequence[int], counts: Iterable[Counts]) -> Iterator[tuple[Any, ...]]:
+def _count_rows(
+    checkpoint: int, places: Sequence[int], counts: Iterable[Counts]
+) -> Iterator[tuple[Any, ...]]:
     """Rows of the table of counts, for what was counted."""
-    for at, c in zip(ids, counts, strict=True):
+    for place, c in zip(places, counts, strict=False):
         apart = c.zeros, c.nans, c.infinities
         if c.labels.size or any(apart):
-            yield at, *apart, c.largest, c.exact, pack(c)
+            yield checkpoint, place, *apart, c.largest, c.exact, pack(c)
 
 
-def _field_rows(ids: Sequence[int], *fields: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+def _field_rows(
+    checkpoint: int, places: Sequence[int], *fields: Iterable[Any]
+) -> Iterator[tuple[Any, ...]]:
     """Rows of the table of fields, empty for what was not looked at."""
-    for at, *both in zip(ids, *fields, strict=True):
-        yield at, *(field.astype("<f4").tobytes() for field in both)
+    for place, *both in zip(places, *fields, strict=True):
+        yield checkpoint, place, *(field.astype("<f4").tobytes() for field in both)

@@ -5,36 +5,29 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from weibnb.counting.counts import Counts
 from weibnb.fits import store_schema
 from weibnb.fits.inspection import FitsError, is_list_of_tensors
 from weibnb.fits.layout import Source, lay_out
-from weibnb.fits.lazy import LazyCounts, as_objects
-from weibnb.fits.packing import unpack
-from weibnb.fits.schema import DEAD, EMPTY_TEXT, FIELDS, FORCES
+from weibnb.fits.lazy import LazyCounts
+from weibnb.fits.schema import FORCES, NO_EXPERT
 from weibnb.fits.store import failures
-from weibnb.fits.store_schema import (
-    CELL,
-    COLUMNS,
-    NO_INTEGER,
-    NUMBERS,
-    check_tables,
-    migrate,
-    store_version,
-)
+from weibnb.fits.store_matrices import Matrices, matrices_of
+from weibnb.fits.store_older import migrate
+from weibnb.fits.store_opened import Checkpoint, Opened
+from weibnb.fits.store_schema import ESTIMATES, check_tables, store_version
 from weibnb.fitting.weibull import Estimator, Trim, check_protocol
 from weibnb.messages import check_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     import xarray as xr
-    from numpy.typing import NDArray
 
     from weibnb.fits.store import Cell
 
@@ -42,29 +35,22 @@ if TYPE_CHECKING:
 
 # Bytes that a text or a row of counts may have.
 _LARGEST_VALUE = 1 << 27
-# Types that a column of numbers or text may hold.
-_TYPES: dict[str, set[type]] = {
-    "INTEGER": {int, type(None)},
-    "REAL": {float, int, type(None)},
-    "TEXT": {str, type(None)},
-    "BLOB": {bytes, type(None)},
-}
-_COUNTS = "matrix, zeros, nans, infinities, largest, exact, bins"
-_ROWS_AT_ONCE = 500
-# The variable that tells how long a field is.
-_SIDES = dict(zip(FIELDS, ("rows", "cols"), strict=True))
+# Matrices whose estimates are read when a store is opened; of more each variable when asked for.
+_AT_ONCE = 1 << 16
 
 
 def open_store(
     path: Path,
     *,
     wanted: Callable[[Key], bool] | None = None,
+    keys: Collection[Key] | None = None,
     cells: Mapping[Key, set[Cell]] | None = None,
     experts: Literal["median", "each"] | None = None,
 ) -> xr.Dataset:
     """Open a store as fits, all of them or the `wanted` (model, step).
 
-    Of those among the keys of `cells`, only these cells.
+    Of those among the keys of `cells`, only these cells. With `keys`, only these (model, step), in
+    a time that does not depend on what else there is.
 
     Raises
     ------
@@ -72,20 +58,20 @@ def open_store(
         If the file is no store, or damaged.
     """
     with failures(path), closing(_connect(path)) as connection:
+        connection.execute("BEGIN")  # what is read is of one moment
         about = _read_about(connection, path)
-        sources = _read_sources(connection, path)
-        chosen = {at: s for at, s in sources.items() if wanted is None or wanted((s.model, s.step))}
-        columns, ids, counted = _read_matrices(connection, path, chosen, cells or {})
-        columns |= _read_fields(connection, path, ids, columns)
+        checkpoints = _read_checkpoints(connection, path, wanted, keys)
+        opened = Opened(path, _connect, connection, checkpoints, cells or {})
+        columns = _columns(opened, connection, forces="forces" in about)
     try:
         keep_counts, trim, estimator, recorded = _protocol(about)
         backend = about.get("backend", "numba")  # older stores do not say
         check_choice("backend", backend, ("numba", "torch"))
         if keep_counts:
-            columns["counts"] = LazyCounts(ids.shape, _CountsInStore(path, ids, counted))
+            columns["counts"] = LazyCounts((opened.size,), opened.counts)
         fits = lay_out(
             columns,
-            list(chosen.values()),
+            [checkpoint.source for checkpoint in checkpoints],
             trim=trim,
             estimator=estimator,
             experts=experts or recorded,
@@ -96,7 +82,22 @@ def open_store(
     fits.attrs["backend"] = backend
     if about.get("names"):
         fits.attrs["names"] = about["names"]
+    kept = sum(checkpoint.counts_kept for checkpoint in checkpoints)
+    if keep_counts and kept < len(checkpoints):
+        fits.attrs["counts_kept"] = f"{kept} of {len(checkpoints)} records, log-spaced"
     return fits
+
+
+def _columns(opened: Opened, connection: sqlite3.Connection, *, forces: bool) -> dict[str, Any]:
+    """Give the columns of the matrices of a store; where they are many, read when asked for."""
+    columns: dict[str, Any] = opened.known | opened.fields(connection)
+    names = [name for name in ESTIMATES if name != "counted" and (forces or name not in FORCES)]
+    if opened.size > _AT_ONCE and not (columns["expert"] != NO_EXPERT).any():
+        return columns | {name: opened.lazy(name) for name in (*names, "parameter", "dtype")}
+    found = opened.read(names, np.arange(opened.size), connection)
+    if forces and not any(np.isfinite(found[name]).any() for name in FORCES):
+        found = {name: column for name, column in found.items() if name not in FORCES}
+    return columns | found
 
 
 def changes(path: Path) -> int:
@@ -146,15 +147,36 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         version = store_version(connection, path)
         if version < store_schema.LATEST:
-            with closing(connection) as older:
-                connection = sqlite3.connect(":memory:")
-                older.backup(connection)
-            migrate(connection, version)
+            connection.close()
+            content = _migrated(path, version, _stamp(path))
+            connection = sqlite3.connect(":memory:", isolation_level=None)
+            connection.deserialize(content)
         check_tables(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+@lru_cache(maxsize=1)
+def _migrated(path: Path, version: int, _: tuple[int, ...]) -> bytes:
+    """Bring a copy of an older store up to date, in memory."""
+    with closing(_open(path)) as connection, closing(sqlite3.connect(":memory:")) as copy:
+        connection.backup(copy)
+        copy.isolation_level = None
+        try:
+            migrate(copy, version)
+        except (ValueError, TypeError, OverflowError) as err:
+            raise FitsError(path, f"its entries do not make fits ({err})") from err
+        content = bytearray(copy.serialize())
+    content[18:20] = b"\1\1"  # the header's flags of a write-ahead log, which memory has not
+    return bytes(content)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Size and time of a store, which change when it is written to."""
+    files = [file for file in (path, path.with_name(f"{path.name}-wal")) if file.exists()]
+    return tuple(n for file in files for n in (file.stat().st_size, file.stat().st_mtime_ns))
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -203,24 +225,68 @@ def _protocol(
     return json.loads(about["keep_counts"]) is True, trim, estimator, experts
 
 
-def _read_sources(connection: sqlite3.Connection, path: Path) -> dict[int, Source]:
-    """Read the checkpoints, by their numbers."""
-    rows = connection.execute(
-        "SELECT id, model, step, path, fingerprint, config, problem, not_fitted, identity "
-        "FROM checkpoint ORDER BY id"
+def _read_checkpoints(
+    connection: sqlite3.Connection, path: Path, wanted: Callable[[Key], bool] | None, keys: Any
+) -> list[Checkpoint]:
+    """Read checkpoints: all, the `wanted`, or those of some keys."""
+    query = (
+        "SELECT id, model, step, path, fingerprint, problem, identity, config, not_fitted, "
+        "matrices, counts_kept FROM checkpoint"
     )
-    sources = {}
-    for at, model, step, place, fingerprint, config, problem, not_fitted, identity in rows:
-        texts = (model, place, fingerprint, config, problem, not_fitted, identity)
-        if not (isinstance(step, int) and all(isinstance(text, str) for text in texts)):
+    if keys is None:
+        rows = connection.execute(f"{query} ORDER BY id").fetchall()
+    else:
+        query = f"{query} WHERE model = ? AND step = ?"
+        rows = sorted(row for key in set(keys) for row in connection.execute(query, key))
+    shared = _Shared(connection, path)
+    found = []
+    for at, model, step, *texts, config, not_fitted, matrices, kept in rows:
+        good = isinstance(step, int) and all(isinstance(text, str) for text in (model, *texts))
+        if not good or kept not in (0, 1):
             raise FitsError(path, "values of another type than ours", "checkpoint")
-        if not is_list_of_tensors(not_fitted):
-            raise FitsError(path, "a JSON list of tensors is expected", "not_fitted")
-        described = _config(config)
-        left = json.loads(not_fitted)
-        about = (fingerprint, described, problem, left, identity)
-        sources[at] = Source(model, step, place, *about)
-    return sources
+        if wanted is None or wanted((model, step)):
+            place, fingerprint, problem, identity = texts
+            about = (fingerprint, shared.config(config), problem, shared.not_fitted(not_fitted))
+            source = Source(model, step, place, *about, identity)
+            found.append(Checkpoint(at, source, shared.matrices(matrices), kept == 1))
+    return found
+
+
+class _Shared:
+    """Texts that checkpoints have in common, each read and decoded once."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection, self._path = connection, path
+        self._known: dict[tuple[str, Any], Any] = {}
+
+    def config(self, at: Any) -> dict[str, Any]:
+        """Read the configuration of a checkpoint."""
+        found: dict[str, Any] = self._decoded("config", at, _config)
+        return found
+
+    def not_fitted(self, at: Any) -> list[dict[str, Any]]:
+        """Read what is in no cell."""
+        found: list[dict[str, Any]] = self._decoded("not_fitted", at, self._tensors)
+        return found
+
+    def matrices(self, at: Any) -> Matrices:
+        """Read the list of matrices."""
+        found: Matrices = self._decoded("matrices", at, partial(matrices_of, self._path))
+        return found
+
+    def _tensors(self, text: str) -> Any:
+        if not is_list_of_tensors(text):
+            raise FitsError(self._path, "a JSON list of tensors is expected", "not_fitted")
+        return json.loads(text)
+
+    def _decoded(self, name: str, at: Any, decode: Callable[[str], Any]) -> Any:
+        if (name, at) not in self._known:
+            query = "SELECT content FROM shared WHERE id = ?"
+            row = self._connection.execute(query, (at,)).fetchone()
+            if row is None or not isinstance(row[0], str):
+                raise FitsError(self._path, "a text is expected", name)
+            self._known[name, at] = decode(row[0])
+        return self._known[name, at]
 
 
 def _config(text: str) -> dict[str, Any]:
@@ -230,120 +296,3 @@ def _config(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
-
-
-def _read_matrices(
-    connection: sqlite3.Connection,
-    path: Path,
-    sources: dict[int, Source],
-    cells: Mapping[Key, set[Cell]],
-) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.bool_]]:
-    """Read the columns of matrices of some checkpoints, with row numbers and who has counts."""
-    counted = {at for (at,) in connection.execute("SELECT matrix FROM counts")}
-    kinds = {"checkpoint": "INTEGER", "id": "INTEGER", **CELL, **COLUMNS}
-    selected = ", ".join(kinds)
-    first = list(kinds).index("layer")
-    rows = [
-        row
-        for number, source in sources.items()
-        for some in [cells.get((source.model, source.step))]
-        for row in connection.execute(
-            f"SELECT {selected} FROM matrix WHERE checkpoint = ? ORDER BY id",  # noqa: S608
-            (number,),
-        )
-        if some is None or row[first : first + len(CELL)] in some
-    ]
-    lists = list(zip(*rows, strict=True)) or [()] * len(kinds)
-    columns: dict[str, Any] = {
-        name: _column(path, name, kind, values)
-        for (name, kind), values in zip(kinds.items(), lists, strict=True)
-    }
-    owners = [sources[number] for number in columns.pop("checkpoint").tolist()]
-    columns["model"] = np.array([source.model for source in owners], object)
-    columns["step"] = np.array([source.step for source in owners], np.int64)
-    columns["scaled"] = columns["scaled"].astype(bool)
-    columns |= {name: columns[name].astype(np.int32) for name in DEAD}
-    if not any(np.isfinite(columns[name]).any() for name in FORCES):
-        columns = {name: column for name, column in columns.items() if name not in FORCES}
-    ids = columns.pop("id")
-    return columns, ids, np.array([at in counted for at in ids.tolist()], bool)
-
-
-def _column(path: Path, name: str, kind: str, values: Sequence[Any]) -> NDArray[Any]:
-    """Make an array of a column; NULL is NaN, zero, or no text."""
-    if not set(map(type, values)) <= _TYPES[kind]:
-        raise FitsError(path, "values of another type than ours", name)
-    if kind == "REAL":
-        return np.array([np.nan if value is None else value for value in values], float)
-    if kind == "INTEGER":
-        missing = NO_INTEGER.get(name, 0)
-        return np.array([missing if value is None else value for value in values], np.int64)
-    if kind == "TEXT":
-        return np.array([value or EMPTY_TEXT.get(name, "") for value in values], object)
-    numbers = NUMBERS[name]
-    nothing, size = np.full(numbers, np.nan).tobytes(), 8 * numbers
-    if any(value is not None and len(value) != size for value in values):
-        raise FitsError(path, f"{size} bytes are expected in each row", name)
-    joined = b"".join(value or nothing for value in values)
-    return np.frombuffer(joined, "<f8").reshape(len(values), numbers).astype(float)
-
-
-def _read_fields(
-    connection: sqlite3.Connection, path: Path, ids: NDArray[np.int64], columns: dict[str, Any]
-) -> dict[str, Any]:
-    """Read the scales of rows and columns of matrices; no columns if none has them."""
-    found = dict.fromkeys(ids.tolist(), (b"", b""))
-    known = False
-    for at, *both in connection.execute(f"SELECT matrix, {', '.join(FIELDS)} FROM fields"):  # noqa: S608
-        if at not in found:
-            continue
-        if not all(isinstance(field, bytes) for field in both):
-            raise FitsError(path, "values of another type than ours", "fields")
-        found[at], known = (both[0], both[1]), True
-    if not known:
-        return {}
-    fields = {}
-    for (name, side), column in zip(_SIDES.items(), zip(*found.values(), strict=True), strict=True):
-        for field, size in zip(column, columns[side].tolist(), strict=True):
-            if len(field) not in (0, 4 * size):
-                raise FitsError(path, f"{4 * size} bytes are expected", name)
-        fields[name] = as_objects([np.frombuffer(field, "<f4") for field in column])
-    return fields
-
-
-class _CountsInStore:
-    """Counts of the matrices of a store, read by their place in the columns."""
-
-    def __init__(self, path: Path, ids: NDArray[np.int64], counted: NDArray[np.bool_]) -> None:
-        self._path, self._ids, self._counted = path.absolute(), ids, counted
-
-    def __call__(self, places: NDArray[np.int64]) -> list[Counts]:
-        """Read the counts of some matrices; empty ones where nothing was counted."""
-        wanted = [int(self._ids[at]) for at in places if self._counted[at]]
-        found: dict[int, Counts] = {}
-        with failures(self._path), closing(_connect(self._path)) as connection:
-            for start in range(0, len(wanted), _ROWS_AT_ONCE):
-                part = wanted[start : start + _ROWS_AT_ONCE]
-                query = (
-                    f"SELECT {_COUNTS} FROM counts WHERE matrix IN ({', '.join('?' * len(part))})"  # noqa: S608
-                )
-                for row in connection.execute(query, part):
-                    found[row[0]] = self._counts(*row[1:])
-        if len(found) < len(set(wanted)):
-            raise FitsError(
-                self._path, "it was changed since it was opened: open it again", "counts"
-            )
-        return [found.get(int(self._ids[at]), Counts()) for at in places]
-
-    def _counts(
-        self, zeros: Any, nans: Any, infinities: Any, largest: Any, exact: Any, bins: Any
-    ) -> Counts:
-        """Make counts of a row."""
-        apart = (zeros, nans, infinities, exact)
-        if not all(isinstance(n, int) and n >= 0 for n in apart) or not isinstance(bins, bytes):
-            raise FitsError(self._path, "values of another type than ours", "counts")
-        try:
-            labels, counts = unpack(bins)
-            return Counts(labels, counts, zeros, nans, infinities, float(largest), bool(exact))
-        except (ValueError, TypeError) as err:
-            raise FitsError(self._path, str(err), "counts") from err

@@ -5,16 +5,14 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from functools import lru_cache
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from weibnb.fits.inspection import FitsError
-from weibnb.fits.schema import DEAD, FORCES, SCALES
+from weibnb.fits.schema import DEAD, EMPTY_TEXT, FORCES, SCALES
 from weibnb.fitting.estimates import COVARIANCE, COVARIANCES
 from weibnb.fitting.weibull import QUANTILES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     Columns = dict[str, frozenset[tuple[object, ...]]]
@@ -22,74 +20,72 @@ if TYPE_CHECKING:
 #: Endings of a store.
 STORE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 #: What marks an SQLite file as a store, and the version of its tables.
-APPLICATION, LATEST = int.from_bytes(b"weib", "big"), 4
-#: What places a matrix in its checkpoint.
-CELL = {"layer": "INTEGER", "component": "TEXT", "expert": "INTEGER"}
-#: Everything else about a matrix, as `weibnb.fits.build.estimate` names it.
-COLUMNS = {
-    **dict.fromkeys(("parameter", "dtype", "status"), "TEXT"),
-    **dict.fromkeys(("rows", "cols", "scaled", "n", "nonfinite"), "INTEGER"),
-    **dict.fromkeys(("zero_fraction", "max_abs", "rms", "mean_abs", "kurtosis"), "REAL"),
-    **dict.fromkeys(("k", "lam", "r2", "ks", "ks_full"), "REAL"),
-    **dict.fromkeys(("k_se", "lam_se", "k_lam_correlation"), "REAL"),
-    "magnitude_quantile": "BLOB",
-    "k_design_effect": "REAL",
-    "lam_design_effect": "REAL",
-    "se_kind": "TEXT",
-    **dict.fromkeys(SCALES, "REAL"),
-    **dict.fromkeys(DEAD, "INTEGER"),
-    COVARIANCE: "BLOB",
-    **dict.fromkeys(FORCES, "REAL"),
+APPLICATION, LATEST = int.from_bytes(b"weib", "big"), 5
+#: What is known of the matrices of a checkpoint before any is counted, in this order: the list
+#: that `shared` holds once for all checkpoints with the same. The first three are its cell.
+KNOWN: dict[str, type] = {
+    "layer": int,
+    "component": str,
+    "expert": int,
+    "parameter": str,
+    "dtype": str,
+    "rows": int,
+    "cols": int,
 }
-#: What NULL stands for in a column of integers, where it is not 0.
-NO_INTEGER = dict.fromkeys(DEAD, -1)
-#: How many numbers of 8 bytes each BLOB holds.
-NUMBERS = {"magnitude_quantile": len(QUANTILES), COVARIANCE: COVARIANCES}
-_MATRIX = ", ".join(f"{name} {kind}" for name, kind in (CELL | COLUMNS).items())
-_FIELDS = (
-    "CREATE TABLE fields (matrix INTEGER PRIMARY KEY REFERENCES matrix (id) ON DELETE CASCADE, "
-    "row_rms BLOB, col_rms BLOB)"
+#: Columns of estimates, as `weibnb.fits.build.estimate` names them, by what one value is: text,
+#: an integer, a float or several. `counted` says whether there are counts.
+ESTIMATES: dict[str, str | int] = {
+    **dict.fromkeys(("status", "se_kind"), "text"),
+    **dict.fromkeys(("scaled", "counted", "n", "nonfinite", *DEAD), "integer"),
+    **dict.fromkeys(("zero_fraction", "max_abs", "rms", "mean_abs", "kurtosis"), 1),
+    **dict.fromkeys(("k", "lam", "r2", "ks", "ks_full"), 1),
+    **dict.fromkeys(("k_se", "lam_se", "k_lam_correlation"), 1),
+    **dict.fromkeys(("k_design_effect", "lam_design_effect"), 1),
+    "magnitude_quantile": len(QUANTILES),
+    **dict.fromkeys(SCALES, 1),
+    COVARIANCE: COVARIANCES,
+    **dict.fromkeys(FORCES, 1),
+}
+#: What stands for a matrix that was not counted, where it is not NaN or 0.
+NOTHING: dict[str, str | int] = {
+    "status": "pending", "se_kind": EMPTY_TEXT["se_kind"], **dict.fromkeys(DEAD, -1),
+}  # fmt: skip
+_OF_MATRIX = (
+    "id INTEGER PRIMARY KEY, checkpoint INTEGER NOT NULL REFERENCES checkpoint (id) "
+    "ON DELETE CASCADE, place INTEGER NOT NULL"
 )
-#: The statements that make the tables.
+#: The statements that make the tables. Those of matrices tell them by the place in the list of
+#: their checkpoint; of estimates the later row holds.
 TABLES = {
     "about": "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "shared": (
+        "CREATE TABLE shared (id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT NOT NULL UNIQUE, "
+        "content TEXT NOT NULL)"
+    ),
     "checkpoint": (
         "CREATE TABLE checkpoint (id INTEGER PRIMARY KEY AUTOINCREMENT, model TEXT NOT NULL, "
         "step INTEGER NOT NULL, path TEXT, place TEXT, identity TEXT, fingerprint TEXT, "
-        "config TEXT, problem TEXT, not_fitted TEXT, UNIQUE (model, step))"
+        "problem TEXT, config INTEGER NOT NULL, not_fitted INTEGER NOT NULL, "
+        "matrices INTEGER NOT NULL, counts_kept INTEGER NOT NULL, UNIQUE (model, step))"
     ),
-    "matrix": (
-        "CREATE TABLE matrix (id INTEGER PRIMARY KEY AUTOINCREMENT, checkpoint INTEGER NOT NULL "
-        f"REFERENCES checkpoint (id) ON DELETE CASCADE, {_MATRIX}, "
-        "UNIQUE (checkpoint, layer, component, expert))"
+    "estimates": (
+        "CREATE TABLE estimates (id INTEGER PRIMARY KEY AUTOINCREMENT, checkpoint INTEGER NOT NULL "
+        "REFERENCES checkpoint (id) ON DELETE CASCADE, numbers BLOB NOT NULL, covariance BLOB)"
     ),
+    "estimates_of": "CREATE INDEX estimates_of ON estimates (checkpoint)",
     "counts": (
-        "CREATE TABLE counts (matrix INTEGER PRIMARY KEY REFERENCES matrix (id) "
-        "ON DELETE CASCADE, zeros INTEGER, nans INTEGER, infinities INTEGER, largest REAL, "
-        "exact INTEGER, bins BLOB)"
+        f"CREATE TABLE counts ({_OF_MATRIX}, zeros INTEGER, nans INTEGER, infinities INTEGER, "
+        "largest REAL, exact INTEGER, bins BLOB, UNIQUE (checkpoint, place))"
     ),
-    "fields": _FIELDS,
+    "fields": (
+        f"CREATE TABLE fields ({_OF_MATRIX}, row_rms BLOB, col_rms BLOB, "
+        "UNIQUE (checkpoint, place))"
+    ),
 }
-#: Statements that bring the tables of a version to the next one, by version.
-MIGRATIONS: Mapping[int, tuple[str, ...]] = {
-    1: (
-        "ALTER TABLE matrix ADD COLUMN k_design_effect REAL",
-        "ALTER TABLE matrix ADD COLUMN lam_design_effect REAL",
-        "ALTER TABLE matrix ADD COLUMN se_kind TEXT",
-        "UPDATE matrix SET se_kind = 'independent' WHERE k_se IS NOT NULL",
-    ),
-    2: (
-        "ALTER TABLE matrix ADD COLUMN h_row REAL",
-        "ALTER TABLE matrix ADD COLUMN h_row_se REAL",
-        "ALTER TABLE matrix ADD COLUMN h_col REAL",
-        "ALTER TABLE matrix ADD COLUMN h_col_se REAL",
-        "ALTER TABLE matrix ADD COLUMN dead_rows INTEGER",
-        "ALTER TABLE matrix ADD COLUMN dead_cols INTEGER",
-        "ALTER TABLE matrix ADD COLUMN line_covariance BLOB",
-        _FIELDS,
-    ),
-    3: tuple(f"ALTER TABLE matrix ADD COLUMN {name} REAL" for name in FORCES),
-}
+
+
+# What a stranger may have put into a store to be run.
+_FOREIGN = "SELECT count(*) FROM sqlite_master WHERE type IN ('view', 'trigger')"
 
 
 def store_version(connection: sqlite3.Connection, path: Path) -> int:
@@ -107,24 +103,13 @@ def store_version(connection: sqlite3.Connection, path: Path) -> int:
         return 0
     if application != APPLICATION:
         raise FitsError(path, "it is an SQLite file, but no store of weibnb")
+    if connection.execute(_FOREIGN).fetchone()[0]:
+        raise FitsError(path, "its tables are not those of a store")
     if version > LATEST:
         raise FitsError(
             path, f"it was written by a newer weibnb (schema {version}, this one knows {LATEST})"
         )
     return int(version)
-
-
-def migrate(connection: sqlite3.Connection, version: int) -> None:
-    """Bring the tables of a version, 0 for none, to the latest."""
-    if version == LATEST:
-        return
-    steps = (
-        [TABLES.values()] if version == 0 else map(MIGRATIONS.__getitem__, range(version, LATEST))
-    )
-    for statement in chain.from_iterable(steps):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {APPLICATION}")
-    connection.execute(f"PRAGMA user_version = {LATEST}")
 
 
 def check_tables(connection: sqlite3.Connection, path: Path) -> None:

@@ -6,11 +6,12 @@ import os
 import warnings
 from collections import deque
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from weibnb.counting.dispatch import Counting, resolve_devices
 from weibnb.fits.runs import forget, is_branch, recorded_steps
 from weibnb.fits.schema import escape
+from weibnb.fits.store import THIN_BEYOND
 from weibnb.fitting.backends import fitting_device
 from weibnb.fitting.weibull import check_protocol
 from weibnb.interrupts import held
@@ -51,10 +52,12 @@ class Recorder:
         As in `weibnb.scan`. Weights on a device of this kind are counted where they are.
     backend, trim, estimator, fused
         As in `weibnb.scan`.
-    keep_counts : bool
+    keep_counts : bool or "all"
         Keep the magnitude counts, which allow `weibnb.refit` and every plot. In memory they take
         17-27 kB a matrix and record in bfloat16, 31-50 kB in float32 and 93-140 kB in float16
-        (from 256 x 256 to 2,048 x 2,048); without them it is about 1 kB.
+        (from 256 x 256 to 2,048 x 2,048); without them it is about 1 kB. A store of more than
+        1,000 records of a model keeps those of log-spaced ones (the first, second, third, fifth,
+        ..., and every 1,000th) and lets go of the others; with ``"all"`` it keeps all.
     store : path, optional
         An SQLite file, ending in ``.db``, that takes each record as soon as it is counted and
         survives the end of the process: killed at any moment, at most the last record is lost.
@@ -120,7 +123,7 @@ class Recorder:
         trim: tuple[float, float] | None = None,
         estimator: Estimator = "rank_regression",
         fused: Fused = "keep",
-        keep_counts: bool = True,
+        keep_counts: bool | Literal["all"] = True,
         store: str | os.PathLike[str] | None = None,
         steps: Schedule = "log",
         on_finding: Callable[[list[Finding]], object] | None = None,
@@ -132,6 +135,8 @@ class Recorder:
     ) -> None:
         trim, estimator = check_protocol(trim, estimator)
         check_choice("fused", fused, FUSED)
+        if not isinstance(keep_counts, bool):
+            check_choice("keep_counts", keep_counts, ("all",))
         check_structure(structure=structure, fields=fields)
         self._due = schedule(steps)
         self._name = type(model).__name__ if name is None else name
@@ -141,7 +146,8 @@ class Recorder:
             trim=trim,
             estimator=estimator,
             experts="median",
-            keep_counts=keep_counts,
+            keep_counts=bool(keep_counts),
+            thin_beyond=None if keep_counts == "all" else THIN_BEYOND,
             workers=None,
             fitted_on=fitting_device(backend, resolve_devices(device)),
             store=store if is_first_process() else None,

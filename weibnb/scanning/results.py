@@ -72,6 +72,8 @@ class Results:
         Whether a fit may ask a device if it is done, as of `weibnb.fits.on_device.FitsOnDevice`.
     forces : bool
         Whether matrices come with forces.
+    thin_beyond : int, optional
+        As of `weibnb.fits.store.Store`.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Results:
         names: Mapping[str, str] | None = None,
         ask: bool = True,
         forces: bool = False,
+        thin_beyond: int | None = None,
     ) -> None:
         self.trim, self.estimator = trim, estimator
         self._experts: Literal["median", "each"] = experts
@@ -111,6 +114,7 @@ class Results:
                 fields=fields,
                 backend=backend_name(fitted_on),
                 names=self._names,
+                thin_beyond=thin_beyond,
             )
         self._sources: dict[Key, Source] = {}
         self._cells: dict[Key, set[Cell]] = {}
