@@ -221,6 +221,7 @@ class Keeper:
     def _judge(self, record: Record) -> None:
         """Sum a record up, and tell findings that the one before did not have."""
         causes = [record.columns[name].tolist() for name in _CAUSES]
+        causes.append([record.listing.source.step == 0])  # where zeros are no error
         found: Sequence[Finding] = ()
         if self._on_finding is not None:
             found = self._check(self._results.lay_out(record.listing.source, record.columns))

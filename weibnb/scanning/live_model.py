@@ -106,8 +106,9 @@ class LiveModel:
         if changed:
             layer, component, _ = changed[0]
             (rows, cols), (old_rows, old_cols) = shapes[changed[0]], before[changed[0]]
+            has = "has" if len(changed) == 1 else "have"
             warnings.warn(
-                f"{counted(len(changed), 'matrix', 'matrices')} of {shortened(self.name)} have "
+                f"{counted(len(changed), 'matrix', 'matrices')} of {shortened(self.name)} {has} "
                 f"another shape from step {step} on: {printable(component)} of layer {layer} is "
                 f"{rows} x {cols}, and was {old_rows} x {old_cols}.",
                 stacklevel=6,

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections import deque
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, SupportsIndex
 
 from weibnb.counting.dispatch import Counting, resolve_devices
 from weibnb.fits.runs import forget, is_branch, recorded_steps
@@ -169,7 +169,7 @@ class Recorder:
         """The steps that are recorded, in ascending order."""
         return list(self._course.steps)
 
-    def due(self, step: int) -> bool:
+    def due(self, step: SupportsIndex) -> bool:
         """Tell whether a step is to be recorded, by the schedule.
 
         Parameters
@@ -187,11 +187,11 @@ class Recorder:
         TypeError, ValueError
             If the step is no integer of at least 0.
         """
-        step = whole_step(step)
+        whole = whole_step(step)
         self._tell()
-        return bool(self._due(step)) and not self._ranks.left_to_the_first
+        return bool(self._due(whole)) and not self._ranks.left_to_the_first
 
-    def record(self, step: int) -> None:
+    def record(self, step: SupportsIndex) -> None:
         """Count the weights as they are now.
 
         Parameters
@@ -225,7 +225,7 @@ class Recorder:
             self._branch_off()
         self._take(step, begun)
 
-    def resume(self, step: int) -> None:
+    def resume(self, step: SupportsIndex) -> None:
         """Say that the training goes on from a step, such as that of a checkpoint it loaded.
 
         What was recorded after it stays where it is as long as the training shows the same weights
