@@ -115,9 +115,7 @@ def test_fits_can_be_asked_for_while_recording(model: Any) -> None:
     assert recorder.fits().step.values.tolist() == [1, 2]
 
 
-@pytest.mark.parametrize(
-    ("step", "error"), [(-1, ValueError), (True, TypeError), (1.0, TypeError)]
-)
+@pytest.mark.parametrize(("step", "error"), [(-1, ValueError), (True, TypeError), (1.0, TypeError)])
 def test_bad_steps_are_refused_and_recorded_nowhere(
     model: Any, step: Any, error: type[Exception]
 ) -> None:

@@ -156,10 +156,7 @@ class Forces:
             `FORCES`: the four sums since the first step that was seen, and ‖W‖² now, in squared
             units of the weights. The expert is -1 for a matrix that is not one.
         """
-        sums = self._sums.copy()
-        for there in self._on_device.values():
-            sums += there.cpu().numpy()
-        squares = self._squared_norms()
+        sums, squares = self._both()
         if not self._looked_at and self._every == 1 and not np.array_equal(squares, self._squares):
             warnings.warn(
                 f"The weights have changed before step {step}, but the optimizer whose forces are "
@@ -168,6 +165,11 @@ class Forces:
             )
         self._squares, self._looked_at = squares, False
         return dict(zip(self._cells, np.column_stack([sums, squares]), strict=True))
+
+    def look(self) -> dict[Cell, Array]:
+        """Give the sums as `at` does, of weights that something else may have changed."""
+        sums, self._squares = self._both()
+        return dict(zip(self._cells, np.column_stack([sums, self._squares]), strict=True))
 
     def close(self) -> None:
         """Let go of the optimiser; what was summed stays."""
@@ -202,6 +204,13 @@ class Forces:
                 part = _Part(len(self._cells), tensor, expert)
                 self._parts.setdefault(parameter, []).append(part)
                 self._cells.append((tensor.role.layer, tensor.role.component, expert))
+
+    def _both(self) -> tuple[Array, Array]:
+        """Give the sums of all devices, and ‖W‖² now."""
+        sums = self._sums.copy()
+        for there in self._on_device.values():
+            sums += there.cpu().numpy()
+        return sums, self._squared_norms()
 
     def _squared_norms(self) -> Array:
         """Give ‖W‖² of every matrix."""

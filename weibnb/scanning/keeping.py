@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     Place = tuple[Any, ...]
 
-# Records that may wait to be fitted; where there are more the training waits.
-_WAITING = 2
 # Bytes of counts that may wait for room on the disk.
 _UNWRITTEN = 1 << 28
 # Rules whose findings are told again when they grow.
@@ -129,9 +127,10 @@ class Keeper:
     def keep(self, listing: Listing, matrices: Sequence[Matrix], there: Columns | None) -> None:
         """Fit matrices and keep them with those that were fitted elsewhere, as one record.
 
-        Waits while others wait, and for the first: its thread loads the compiled loops.
+        Waits for the record before, so that a crash costs no more than the last; and for the
+        first, while its thread loads the compiled loops.
         """
-        while len(self._waiting) >= _WAITING:
+        while self._waiting:
             self._waiting.popleft().result()
         future = self._pool.submit(self._keep, listing, matrices, there)
         self._waiting.append(future)
@@ -166,10 +165,15 @@ class Keeper:
         finally:
             self.closed = True
             self._pool.shutdown()
-            if missing := len(self._unwritten) + self._lost:
-                are = "is" if missing == 1 else "are"
-                text = f"{counted(missing, 'record')} {are} not in the store, which could not be "
-                warnings.warn(f"{text}written.", stacklevel=5)
+            self.tell_missing()
+
+    def tell_missing(self) -> None:
+        """Warn of records that the store does not hold."""
+        if missing := len(self._unwritten) + self._lost:
+            are = "is" if missing == 1 else "are"
+            records = f"{counted(missing, 'record')} {are}"
+            text = f"{records} not in the store, which could not be written."
+            warnings.warn(text, stacklevel=4)
 
     def go_on_from(self, fits: xr.Dataset) -> None:
         """Take the last record of a store for the one before the next."""
@@ -217,6 +221,7 @@ class Keeper:
     def _judge(self, record: Record) -> None:
         """Sum a record up, and tell findings that the one before did not have."""
         causes = [record.columns[name].tolist() for name in _CAUSES]
+        causes.append([record.listing.source.step == 0])  # where zeros are no error
         found: Sequence[Finding] = ()
         if self._on_finding is not None:
             found = self._check(self._results.lay_out(record.listing.source, record.columns))
@@ -263,6 +268,8 @@ def _median_of_layers(layers: NDArray[Any], values: NDArray[np.float64]) -> floa
     if not known.any():
         return float("nan")
     layers, values = layers[known], values[known]
+    if len(set(layers.tolist())) == len(layers):
+        return float(np.median(values))
     own = [values[layers == layer] for layer in np.unique(layers)]
     return float(np.median([np.median(some) for some in own]))
 

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import warnings
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self, SupportsIndex
 
 from weibnb.counting.dispatch import Counting, resolve_devices
 from weibnb.fits.runs import forget, is_branch, recorded_steps
 from weibnb.fits.schema import escape
 from weibnb.fitting.backends import fitting_device
 from weibnb.fitting.weibull import check_protocol
+from weibnb.interrupts import held
 from weibnb.io.names import names_from
-from weibnb.io.sources import Planned
 from weibnb.messages import check_choice, counted, printable
 from weibnb.scanning.keeping import InFlight, Keeper
-from weibnb.scanning.listing import check_names_used, nothing_found, warn_unmerged
-from weibnb.scanning.matrices import FUSED, begin_counting, list_matrices
+from weibnb.scanning.live_model import LiveModel
+from weibnb.scanning.matrices import FUSED, begin_counting
+from weibnb.scanning.ranks import Ranks, is_first_process
 from weibnb.scanning.results import Results
 from weibnb.scanning.steps import Course, schedule, whole_step
 from weibnb.scanning.structure import check_structure
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping, Sequence
 
     import torch
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from weibnb.diagnostics.findings import Finding
     from weibnb.fitting.backends import Backend
     from weibnb.fitting.weibull import Estimator
-    from weibnb.scanning.force_hooks import Forces
     from weibnb.scanning.matrices import Fused, Listing
+    from weibnb.scanning.running_forces import RunningForces
     from weibnb.scanning.steps import Schedule
 
 
@@ -133,11 +134,9 @@ class Recorder:
         check_choice("fused", fused, FUSED)
         check_structure(structure=structure, fields=fields)
         self._due = schedule(steps)
-        self._fused: Fused = fused
-        self._names = names_from(names)
-        self._model = model
-        self._forces = _forces(optimizer, model, fused) if forces else None
         self._name = type(model).__name__ if name is None else name
+        self._model = LiveModel(model, self._name, names_from(names), fused)
+        self._forces = _forces(optimizer, model, fused) if forces else None
         self._results = Results(
             trim=trim,
             estimator=estimator,
@@ -145,7 +144,7 @@ class Recorder:
             keep_counts=keep_counts,
             workers=None,
             fitted_on=fitting_device(backend, resolve_devices(device)),
-            store=store if _is_first_process() else None,
+            store=store if is_first_process() else None,
             structure=structure,
             fields=fields,
             names=names,
@@ -155,15 +154,16 @@ class Recorder:
         self._counting = Counting(device)
         self._keeper = Keeper(self._results, on_finding)
         self._in_flight: deque[InFlight] = deque()
+        self._ranks, self._process = Ranks(self._model), os.getpid()
+        self._has_met = False
         self._course = Course(self._stored_steps())
-        self._is_told = False
 
     @property
     def steps(self) -> list[int]:
         """The steps that are recorded, in ascending order."""
         return list(self._course.steps)
 
-    def due(self, step: int) -> bool:
+    def due(self, step: SupportsIndex) -> bool:
         """Tell whether a step is to be recorded, by the schedule.
 
         Parameters
@@ -174,16 +174,18 @@ class Recorder:
         Returns
         -------
         bool
+            False in a process that leaves the recording to the first.
 
         Raises
         ------
         TypeError, ValueError
             If the step is no integer of at least 0.
         """
-        self._keeper.tell()
-        return bool(self._due(whole_step(step)))
+        whole = whole_step(step)
+        self._tell()
+        return bool(self._due(whole)) and not self._ranks.left_to_the_first
 
-    def record(self, step: int) -> None:
+    def record(self, step: SupportsIndex) -> None:
         """Count the weights as they are now.
 
         Parameters
@@ -198,25 +200,26 @@ class Recorder:
             If the step is no integer of at least 0, or was recorded with other weights.
         CheckpointError
             If the model has no weight matrix of a known layer.
+        RuntimeError
+            If this is another process than that of the recorder, or if the model is sharded and
+            not every process records this step.
         """
         step = whole_step(step)
-        if self._keeper.closed:
-            raise ValueError(f"`record` must come before `close`, got step {step} after it.")
-        self._keeper.tell()
-        self._counting.take()
-        self._collect(wait=False)
-        listing = self._list(step)
-        begun = self._begin(listing, step)
+        self._check_open(step)
+        if self._ranks.left_to_the_first:
+            return
+        self._tell()
+        self._meet(step)
+        self._go_on_with_forces(step)
+        begun = self._begin(self._model.listing(step), step)
         if step in self._course:
             self._see_again(step, begun)
             return
         if self._course.passes_by(step):
             self._branch_off()
-        self._in_flight.append(begun)
-        self._course.add(step)
-        self._collect(wait=False)
+        self._take(step, begun)
 
-    def resume(self, step: int) -> None:
+    def resume(self, step: SupportsIndex) -> None:
         """Say that the training goes on from a step, such as that of a checkpoint it loaded.
 
         What was recorded after it stays where it is as long as the training shows the same weights
@@ -233,6 +236,8 @@ class Recorder:
             If the step is no integer of at least 0.
         """
         self._course.at = whole_step(step)
+        if self._forces is not None:
+            self._continue_forces(self._course.at)
 
     def latest(self) -> dict[str, float]:
         """Sum up the newest record that is fitted, as a tracker of experiments takes it.
@@ -245,6 +250,7 @@ class Recorder:
             Gaussian weights; and ``weibull/errors``, how many errors `weibnb.check` finds in it.
             Empty before the first record.
         """
+        self._tell()
         return dict(self._keeper.latest)
 
     def fits(self) -> xr.Dataset:
@@ -262,19 +268,22 @@ class Recorder:
         """
         if not self._course.steps:
             raise ValueError("Nothing was recorded: call .record(step) while the model trains.")
-        self._collect()
-        self._keeper.finish()
+        self._finish()
+        self._keeper.tell_missing()
         name = escape(self._name)
         return self._results.fits(lambda key: key[0] == name or is_branch(key[0], of=name))
 
     def close(self) -> None:
-        """Let go of threads and of memory on devices; what was recorded stays."""
-        self._collect()
-        self._keeper.close()
-        if self._forces is not None:
-            self._forces.close()
-        self._counting.close()
-        self._results.close()
+        """Write what is still to be written, and let go of threads and of memory on devices."""
+        if os.getpid() != self._process:
+            return
+        with ExitStack() as closing:
+            closing.callback(self._results.close)
+            closing.callback(self._counting.close)
+            if self._forces is not None:
+                closing.callback(self._forces.close)
+            closing.callback(self._keeper.close)
+            self._collect()
 
     def __enter__(self) -> Self:
         return self
@@ -284,20 +293,6 @@ class Recorder:
 
     def __repr__(self) -> str:
         return f"<Recorder of {self._name}: {counted(len(self._course.steps), 'step')}>"
-
-    def _list(self, step: int) -> Listing:
-        """List the weight matrices of the model."""
-        planned = Planned(self._name, step, self._model, names=self._names)
-        listing = list_matrices(planned, fused=self._fused)
-        if listing.error is not None:
-            raise listing.error
-        if not self._is_told:
-            self._is_told = True
-            check_names_used(self._names, [listing])
-            warn_unmerged([listing], stacklevel=4)
-        if not listing.tensors:
-            raise nothing_found([listing])
-        return listing
 
     def _begin(self, listing: Listing, step: int) -> InFlight:
         """Begin to count; on threads also wait until every weight was read."""
@@ -317,11 +312,9 @@ class Recorder:
 
     def _see_again(self, step: int, again: InFlight) -> None:
         """Compare what is counted with the record of the same step."""
-        self._collect()
-        self._keeper.finish()
+        self._finish()
         again.go_on(self._results, wait=True)
-        columns = self._results.fit(again.here, again.columns(self._results))
-        if self._results.holds(again.listing, columns):
+        if self._ranks.agree(self._ranks.is_first and self._is_known(again)):
             self._course.at = step
             return
         if not self._course.goes_back_to(step):
@@ -330,14 +323,22 @@ class Recorder:
                 "goes on from an earlier step, say so: recorder.resume(step of its checkpoint)."
             )
         self._branch_off()
-        self._in_flight.append(again)
+        self._take(step, again)
+
+    def _is_known(self, again: InFlight) -> bool:
+        """Whether the record of this step is of the same weights."""
+        columns = self._results.fit(again.here, again.columns(self._results))
+        return self._results.holds(again.listing, columns)
+
+    def _take(self, step: int, record: InFlight) -> None:
+        """Hand a record over to be fitted, now or when a device has counted it."""
+        self._in_flight.append(record)
         self._course.add(step)
         self._collect(wait=False)
 
     def _branch_off(self) -> None:
         """Give the records that the training left behind to a model of their own."""
-        self._collect()
-        self._keeper.finish()
+        self._finish()
         after = self._course.at or 0
         gone = self._course.leave_behind()
         name = self._results.branch_off(self._name, after)
@@ -352,8 +353,56 @@ class Recorder:
         for record in self._in_flight:
             record.go_on(self._results, wait=wait)
         while self._in_flight and self._in_flight[0].is_done(wait=wait):
-            record = self._in_flight.popleft()
-            self._keeper.keep(record.listing, record.here, record.columns(self._results))
+            with held():
+                record = self._in_flight.popleft()
+                self._keeper.keep(record.listing, record.here, record.columns(self._results))
+
+    def _finish(self) -> None:
+        """Wait until everything that was recorded is kept."""
+        self._collect()
+        self._keeper.finish()
+
+    def _tell(self) -> None:
+        """Say what the other thread has to say, and hand it what devices have counted."""
+        if os.getpid() != self._process:
+            return
+        self._keeper.tell()
+        if self._in_flight:
+            self._counting.take()
+            self._collect(wait=False)
+
+    def _check_open(self, step: int) -> None:
+        """Raise if nothing can be recorded any more, or not in this process."""
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"`record` must be called in the process that made the recorder, "
+                f"{self._process}, got step {step} in {os.getpid()}, which was forked from it."
+            )
+        if self._keeper.closed:
+            raise ValueError(f"`record` must come before `close`, got step {step} after it.")
+
+    def _meet(self, step: int) -> None:
+        """Wait for the processes that count other parts of the model; go by what the first has."""
+        if not self._ranks.together:
+            return
+        self._ranks.meet(step)
+        known, at = self._ranks.agree((self._course.steps, self._course.at))
+        if not self._has_met:
+            self._course.steps, self._has_met = known, True
+        self._course.at = at
+
+    def _go_on_with_forces(self, step: int) -> None:
+        """Continue the forces of a store, at the first record of a training that went on."""
+        if self._forces is not None and self._course.at is None and self._course.steps:
+            self._continue_forces(step, from_start=step not in self._course)
+
+    def _continue_forces(self, step: int, *, from_start: bool = False) -> None:
+        """Continue the forces of the last record until a step."""
+        self._finish()
+        last = self._course.last(step)
+        if self._forces is not None and last is not None and self._ranks.is_first:
+            recorded = self._results.forces_of(self._name, last)
+            self._forces.go_on(recorded, last, from_start=from_start)
 
     def _stored_steps(self) -> list[int]:
         """Give the steps of this model that the store holds, but for one that was cut short."""
@@ -362,30 +411,22 @@ class Recorder:
             return []
         steps = recorded_steps(store.path, self._name)
         if steps:
-            key = escape(self._name), steps[-1]
-            last = self._results.fits(key.__eq__)
+            last = self._results.read(self._name, steps[-1])
             if bool((last["status"] == "pending").any()):
                 forget(store.path, self._name, steps.pop())
                 return self._stored_steps()
+            self._model.check_is_in(last)
             self._keeper.go_on_from(last)
         return steps
 
 
 def _forces(
     optimizer: torch.optim.Optimizer | None, model: torch.nn.Module, fused: Fused
-) -> Forces:
+) -> RunningForces:
     """Begin to sum the forces of an optimiser."""
     if optimizer is None:
         raise ValueError("`optimizer` must be given for forces: Recorder(model, optimizer=...).")
     from weibnb.scanning.force_hooks import Forces
+    from weibnb.scanning.running_forces import RunningForces
 
-    return Forces(optimizer, model, fused=fused)
-
-
-def _is_first_process() -> bool:
-    """Whether this is the one process of a distributed training that writes; all have the fits."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.distributed.is_available():
-        return True
-    distributed = torch.distributed
-    return not distributed.is_initialized() or distributed.get_rank() == 0
+    return RunningForces(Forces(optimizer, model, fused=fused))

@@ -14,7 +14,7 @@ from weibnb.fits.build import estimate, pending
 from weibnb.fits.layout import lay_out
 from weibnb.fits.on_device import FitsOnDevice, MatrixOnDevice
 from weibnb.fits.runs import branch_name, branch_off
-from weibnb.fits.schema import DIMS, FIELDS, FORCES, escape
+from weibnb.fits.schema import FIELDS, FORCES, NO_EXPERT, escape
 from weibnb.fits.store import Store
 from weibnb.fits.store_reading import open_store
 from weibnb.fitting.backends import backend_name
@@ -216,9 +216,12 @@ class Results:
             return self._in_memory().assign_attrs(about)
 
     def fit(self, batch: Sequence[Matrix], there: Columns | None = None) -> Columns:
-        """Fit what was counted on the host, and put it behind what was fitted on devices."""
+        """Fit what was counted on the host, and put it behind what was fitted on devices.
+
+        On this thread alone: it is called beside a training, which has the others.
+        """
         parts = [] if there is None else [there]
-        parts += [self._fit(batch)] if batch or not parts else []
+        parts += [self._fit(batch, workers=1)] if batch or not parts else []
         if len(parts) == 1:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -239,25 +242,43 @@ class Results:
 
     def holds(self, listing: Listing, columns: Columns) -> bool:
         """Whether what is kept of a checkpoint was fitted to the same weights."""
-        key = escape(listing.source.model), listing.source.step
-        again, kept = self.lay_out(listing.source, columns), self.fits(key.__eq__)
-        kept = kept.sel(step=[listing.source.step])
-        return all(kept[dim].equals(again[dim]) for dim in DIMS) and all(
+        source = listing.source
+        kept, again = self.read(source.model, source.step), self.lay_out(source, columns)
+        return all(kept[dim].equals(again[dim]) for dim in ("layer", "component")) and all(
             np.allclose(kept[name], again[name], rtol=1e-9, atol=0.0, equal_nan=True)
             for name in SAME
         )
+
+    def read(self, model: str, step: int, *, experts: bool = False) -> xr.Dataset:
+        """Give the fits of one checkpoint that is kept, of each of its experts if wanted."""
+        how: Literal["median", "each"] = "each" if experts else self._experts
+        if self.store is not None:
+            wanted = (escape(model), step).__eq__
+            return open_store(self.store.path, wanted=wanted, experts=how)
+        own = [part for part in self._columns if (model, step) in _keys(part)]
+        return self._laid_out(self._sources[model, step], own[-1], how)
+
+    def forces_of(self, model: str, step: int) -> dict[Cell, NDArray[np.float64]]:
+        """Give `FORCES` of the matrices of a checkpoint that is kept, where they are known."""
+        fits = self.read(model, step, experts=True)
+        if FORCES[0] not in fits:
+            return {}
+        if "expert" not in fits.dims:
+            fits = fits.expand_dims(expert=[NO_EXPERT])
+        dims = ("layer", "component", "expert")
+        fits = fits[list(FORCES)].isel(model=0, step=0).transpose(*dims)
+        values = np.stack([fits[name].values for name in FORCES], axis=-1)
+        labels = [fits[dim].values.tolist() for dim in dims]
+        return {
+            (labels[0][i], labels[1][j], labels[2][at]): values[i, j, at]
+            for i, j, at in np.argwhere(np.isfinite(values).all(axis=-1)).tolist()
+        }
 
     def lay_out(self, source: Source, columns: Columns) -> xr.Dataset:
         """Lay out one checkpoint; step 0 is a start, where zeros are no fault."""
         if source.step == 0:
             source = replace(source, path="step0")
-        return lay_out(
-            columns,
-            [source],
-            trim=self.trim,
-            estimator=self.estimator,
-            experts=self._experts,
-        )
+        return self._laid_out(source, columns, self._experts)
 
     def branch_off(self, model: str, after: int) -> str:
         """Give the checkpoints of a model after a step to a model of their own; tell its name."""
@@ -290,13 +311,20 @@ class Results:
             experts=self._experts,
         )
 
-    def _fit(self, batch: Sequence[Matrix], *, counted: bool = True) -> Columns:
+    def _laid_out(
+        self, source: Source, columns: Columns, experts: Literal["median", "each"]
+    ) -> xr.Dataset:
+        return lay_out(columns, [source], trim=self.trim, estimator=self.estimator, experts=experts)
+
+    def _fit(
+        self, batch: Sequence[Matrix], *, counted: bool = True, workers: int | None = None
+    ) -> Columns:
         how = estimate if counted else pending
         columns = how(
             batch,
             trim=self.trim,
             estimator=self.estimator,
-            workers=self._workers,
+            workers=workers or self._workers,
             fitted_on=self._fitted_on,
         )
         return self._chosen(columns)

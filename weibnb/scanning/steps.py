@@ -93,6 +93,10 @@ class Course:
         """Give the recorded steps after one."""
         return self.steps[bisect_right(self.steps, step) :]
 
+    def last(self, step: int) -> int | None:
+        """Give the last recorded step up to one."""
+        return max(self.steps[: bisect_right(self.steps, step)], default=None)
+
     def passes_by(self, step: int) -> bool:
         """Whether steps were recorded between where the training is and a later one."""
         return self.at is not None and any(one < step for one in self.after(self.at)[:1])
