@@ -4,8 +4,9 @@
 
 A process that has imported everything forks a child for each training, so that moments are spread
 over the training and not over the imports. The child notes each record that was made; what was
-noted, and is not in the store after the kill, is lost. A training that came to its end must have
-the fits of one that was left alone.
+noted, and is not in the store after the kill, was not yet written; the resumed training, which
+begins before, records it again. A training that came to its end must have the records of one that
+was left alone, each once and with the same fits.
 """
 
 from __future__ import annotations
@@ -110,14 +111,14 @@ def is_same(one: xr.Dataset, other: xr.Dataset) -> bool:
 
 
 def main() -> int:
-    """Print one line of figures as JSON; status 1 if a record was lost or a run differs."""
+    """Print one line of figures as JSON; status 1 if a run has other records in the end."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
-    lost: list[int] = []
+    late: list[int] = []
     finished, different = 0, 0
     with tempfile.TemporaryDirectory() as directory:
         alone = Path(directory, "alone.db")
@@ -127,10 +128,10 @@ def main() -> int:
             begun = time.monotonic()
             finish(*train_in_child(Path(directory, "alone"), alone, options.steps), alone, [])
             seconds = time.monotonic() - begun
-        while len(lost) < options.kills:
+        while len(late) < options.kills:
             out = Path(directory, f"run{finished}")
             store = out.with_suffix(".db")
-            while len(lost) < options.kills:
+            while len(late) < options.kills:
                 before = stored(store)
                 child, reader = train_in_child(out, store, options.steps)
                 time.sleep(float(rng.uniform(0, seconds)))
@@ -138,23 +139,26 @@ def main() -> int:
                 was_killed, gone = finish(child, reader, store, before)
                 if not was_killed:
                     break
-                lost.append(len(gone))
-                print(f"kill {len(lost)}: {len(stored(store))} records, lost {gone}", flush=True)
+                late.append(len(gone))
+                kept = f"{len(stored(store))} records, not yet written {gone}"
+                print(
+                    f"kill {len(late)} at {json.dumps(newest_checkpoint(out))}: {kept}", flush=True
+                )
             else:  # the last one goes on to its end
                 finish(*train_in_child(out, store, options.steps), store, stored(store))
             finished += 1
             with wb.open_fits(alone) as one, wb.open_fits(store) as other:
                 different += not is_same(one, other)
     figures = {
-        "kills": len(lost),
+        "kills": len(late),
         "seconds_alone": round(seconds, 2),
-        "records_lost_at_most": max(lost),
-        "kills_that_lost_one": sum(number > 0 for number in lost),
+        "records_not_yet_written_at_most": max(late),
+        "kills_with_such_records": sum(number > 0 for number in late),
         "runs_to_the_end": finished,
         "runs_that_differ": different,
     }
     print(json.dumps(figures))
-    return int(max(lost) > 1 or different > 0)
+    return int(different > 0)
 
 
 if __name__ == "__main__":
