@@ -84,7 +84,7 @@ def stored(store: Path) -> list[int]:
     """Give the steps in a store whose records are whole."""
     try:
         with wb.open_fits(store) as fits:
-            if fits.sizes["model"] != 1:
+            if fits.sizes["model"] > 1:
                 raise RuntimeError(f"the run has branches: {fits.model.values}")
             whole = (fits.status == "ok").all(["model", "layer", "component"])
             return [int(step) for step in fits.step.values[whole.values]]
@@ -140,10 +140,8 @@ def main() -> int:
                 if not was_killed:
                     break
                 late.append(len(gone))
-                kept = f"{len(stored(store))} records, not yet written {gone}"
-                print(
-                    f"kill {len(late)} at {json.dumps(newest_checkpoint(out))}: {kept}", flush=True
-                )
+                records = len(stored(store))
+                print(f"kill {len(late)}: {records} records, not yet written: {gone}", flush=True)
             else:  # the last one goes on to its end
                 finish(*train_in_child(out, store, options.steps), store, stored(store))
             finished += 1
