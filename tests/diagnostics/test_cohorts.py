@@ -504,5 +504,7 @@ def test_trajectories_of_the_packaged_cohort(stdlib: xr.Dataset) -> None:
 
 
 def test_unknown_packaged_cohort() -> None:
-    with pytest.raises(ValueError, match=r"`name` must be one of 'stdlib', 'stdlib-recorded', got 'stdlibs'. Did"):
+    with pytest.raises(
+        ValueError, match=r"`name` must be one of 'stdlib', 'stdlib-recorded', got 'stdlibs'. Did"
+    ):
         load_cohort("stdlibs")

@@ -53,7 +53,8 @@ def test_every_recipe_runs(
             assert fits.step.values.tolist() == expected, store
             assert (fits.status == "ok").all()
     assert names["run"].step.values.tolist() == [0, 1, 2, 4]
-    drift = [float(line) for line in re.findall(r"^-?\d+\.\d+$", capsys.readouterr().out, re.MULTILINE)]
+    printed = capsys.readouterr().out
+    drift = [float(line) for line in re.findall(r"^-?\d+\.\d+$", printed, re.MULTILINE)]
     assert len(drift) == 4
     assert np.isfinite(drift).all()
     for folder in ("logs", "own"):
