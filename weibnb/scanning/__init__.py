@@ -1,6 +1,7 @@
 """The functions that take a path, a model or a run.
 
-`scan` joins reading, counting and fitting; `recorder` does the same for a live model, step by step;
+`scan` joins reading, counting and fitting; `recorder` does the same for a live model, step by step
+(`steps` are due, `live_model` is listed, `ranks` meet, `running_forces` go on, `keeping` fits);
 `check` tells whether a checkpoint is healthy. `locate`, `decompose` and `shared_units` look at the
 weights of `chosen` matrices again; `diff` compares two checkpoints (`pairing`, `comparison`);
 `hyperparameters` finds how a run was trained. `matrices` picks the tensors, `listing` bounds their
@@ -20,13 +21,18 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "force_hooks",
         "forces",
         "hyperparameters",
+        "keeping",
         "listing",
+        "live_model",
         "locate",
         "matrices",
         "pairing",
+        "ranks",
         "recorder",
         "results",
+        "running_forces",
         "scan",
+        "steps",
         "shared_units",
         "structure",
     ],
