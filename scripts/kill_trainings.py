@@ -52,7 +52,7 @@ def train_in_child(out: Path, store: Path, steps: int) -> tuple[int, int]:
         record(recorder, step)
         os.write(writer, _NOTE.pack(step))
 
-    wb.Recorder.record = note  # type: ignore[method-assign]  # in this child alone
+    wb.Recorder.record = note  # type: ignore[method-assign, assignment]  # in this child alone
     status = 1
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

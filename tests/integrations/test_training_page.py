@@ -30,14 +30,15 @@ def test_every_recipe_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     net = llama()
-    batches = [{name: value[None] for name, value in row.items()} for row in rows()[:5]]
+    batches: Any = [{name: value[None] for name, value in row.items()} for row in rows()[:5]]
+    inputs: Any = torch.randn(16, 8, 32)
     names: dict[str, Any] = {
         "wb": wb,
         "model": llama(),
         "args": arguments(tmp_path / "out", max_steps=4),
         "data": rows(),
         "module": Module(),
-        "loader": torch.utils.data.DataLoader(torch.randn(16, 8, 32), batch_size=4),
+        "loader": torch.utils.data.DataLoader(inputs, batch_size=4),
         "net": net,
         "optimizer": torch.optim.AdamW(net.parameters()),
         "batches": torch.utils.data.DataLoader(batches, batch_size=None),
