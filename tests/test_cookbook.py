@@ -19,11 +19,8 @@ from weibnb.cli import main
 
 pytest.importorskip("vl_convert")
 torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
 
 from safetensors.numpy import save_file
-from transformers import TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import CallbackHandler
 
 PAGE = Path(__file__).parents[1] / "docs" / "cookbook.md"
 SECTIONS = dict(
@@ -47,24 +44,6 @@ class Tiny(torch.nn.Module):  # type: ignore[misc, name-defined]
 
     def merge_and_unload(self) -> Tiny:
         return self
-
-
-class Trainer:
-    """Calls callbacks as that of transformers does, which needs a package more to be made."""
-
-    def __init__(self, *, model: Any, args: Any, train_dataset: Any, callbacks: list[Any]) -> None:
-        self.steps = len(train_dataset)
-        self.args, self.state, self.control = args, TrainerState(), TrainerControl()
-        self.handler = CallbackHandler(callbacks, model, None, None, None)
-
-    def train(self) -> None:
-        given = self.args, self.state, self.control
-        self.handler.on_train_begin(*given)
-        for step in range(1, self.steps + 1):
-            self.state.global_step = step
-            if step == 2:
-                self.handler.on_log(*given, {"loss": 1.0})
-        self.handler.on_train_end(*given)
 
 
 def write_adapter(directory: Path) -> None:
@@ -94,14 +73,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
            for layer in range(2) for name, shape in shapes.items()}  # fmt: skip
     save_file(own, tmp_path / "mine" / "model.safetensors")
     write_adapter(tmp_path / "adapter")
-    arguments = TrainingArguments.__new__(TrainingArguments)
-    return {
-        "wb": wb,
-        "model": Tiny(),
-        "args": arguments,
-        "data": range(3),
-        "Trainer": Trainer,
-    }
+    return {"wb": wb, "model": Tiny()}
 
 
 def run(section: str, names: dict[str, Any]) -> SimpleNamespace:
@@ -116,8 +88,15 @@ def test_every_section_is_tried_here() -> None:
 
 
 def test_trainer(reader: dict[str, Any]) -> None:
-    left = run("Watch a run of the Trainer", reader)
-    assert left.run.step.values.tolist() == [0, 2, 3]
+    pytest.importorskip("transformers", reason="the recipe is for its Trainer")
+    pytest.importorskip("accelerate", reason="a Trainer needs accelerate")
+    from transformers import Trainer
+
+    from tests.integrations.tiny import arguments, llama, rows
+
+    reader |= {"model": llama(), "args": arguments(Path("out"), max_steps=3), "data": rows()}
+    left = run("Watch a run of the Trainer", reader | {"Trainer": Trainer})
+    assert left.run.step.values.tolist() == [0, 1, 2]
     assert left.run.k.notnull().all()
 
 

@@ -160,6 +160,36 @@ def test_scale_of_the_shipped_fits_follows_the_schedule() -> None:
     assert r == pytest.approx(0.994, abs=0.001)
 
 
+def test_a_recorded_run_is_dense_and_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_cohort, "GRID", {"tiny": TINY})
+    train_cohort.train_recorded("tiny", tmp_path / "one.nc")
+    train_cohort.train_recorded("tiny", tmp_path / "two.nc")
+    with wb.open_fits(tmp_path / "one.nc") as one, wb.open_fits(tmp_path / "two.nc") as two:
+        assert one.step.values.tolist() == list(range(7))
+        assert "counts" not in one
+        for name in ("k", "lam", "force_alignment", "eval_loss"):
+            np.testing.assert_array_equal(one[name], two[name])
+        found = wb.forces(one.load())
+        assert (abs(found.residual) <= 1e-6 * found.squared_norm).all()
+        assert one.learning_rate.values.tolist() == [TINY.lr]
+    train(TINY, tmp_path / "run", None)
+    saved = wb.scan({"tiny": tmp_path / "run"}, progress=False)
+    recorded = one.sel(step=saved.step, component=saved.component)
+    np.testing.assert_allclose(recorded.rms, saved.rms, rtol=2e-3)  # written in bfloat16
+
+
+@pytest.mark.parametrize("run", [SMALL["lr0.004-wd0.5"], GRID["demo"], replace(TINY, steps=500)])
+def test_recorded_steps_are_sixty_and_hold_the_checkpoints(run: Run) -> None:
+    steps = train_cohort.recorded_steps(run)
+    assert 60 <= len(steps) <= 62
+    assert steps == sorted(set(steps))
+    assert set(run.checkpoints()) <= set(steps)
+    late = np.diff(np.log([step for step in steps if step > 50]))
+    assert late.max() < 2.5 * np.median(late)
+
+
 def test_pack_leaves_out_what_is_not_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

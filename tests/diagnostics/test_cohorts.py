@@ -383,6 +383,27 @@ def test_packaged_cohort_is_complete_and_small(stdlib: xr.Dataset) -> None:
     assert stdlib.source.sel(model="gqa").values.tolist()[0] == "gqa/step0"
 
 
+def test_the_recorded_run_is_the_base_of_the_cohort(stdlib: xr.Dataset) -> None:
+    file = resources.files("weibnb") / "data" / "cohort" / "stdlib-recorded.nc"
+    assert len(file.read_bytes()) < 2_000_000
+    recorded = load_cohort("stdlib-recorded")
+    base = stdlib.sel(model=recorded.model.values, component=recorded.component.values)
+    assert recorded.sizes["step"] == 60
+    assert set(stdlib.step.values) <= set(recorded.step.values)
+    assert (recorded.status == "ok").all()
+    same = recorded.sel(step=stdlib.step.values)
+    assert abs(same.rms / base.rms - 1).sel(step=[0, 100]).max() < 2e-3  # base: in bfloat16
+    assert abs(same.rms / base.rms - 1).max() < 0.05  # rounding of another machine has grown
+    assert abs(same.eval_loss - base.eval_loss).max() < 0.01
+    for name in ("learning_rate", "weight_decay", "steps", "attention", "mlp", "init", "seed"):
+        assert recorded[name].values == base[name].values, name
+    found = wb.forces(recorded)
+    assert (abs(found.residual) < 1e-6 * found.squared_norm).all()
+    named = ("from_alignment", "from_injection", "from_decay")
+    largest = max(abs(found[name]).max() for name in named)
+    assert abs(found.from_second_order).max() < 0.01 * largest
+
+
 def test_packaged_cohort_tells_its_storage(stdlib: xr.Dataset) -> None:
     words = dict(zip(stdlib.model.values, storage_type(stdlib).values, strict=True))
     assert words.pop("gqa") == "GQA 2:1"
@@ -483,5 +504,7 @@ def test_trajectories_of_the_packaged_cohort(stdlib: xr.Dataset) -> None:
 
 
 def test_unknown_packaged_cohort() -> None:
-    with pytest.raises(ValueError, match=r"`name` must be one of 'stdlib', got 'stdlibs'. Did"):
+    with pytest.raises(
+        ValueError, match=r"`name` must be one of 'stdlib', 'stdlib-recorded', got 'stdlibs'. Did"
+    ):
         load_cohort("stdlibs")

@@ -246,7 +246,7 @@ def test_what_no_checkpoint_keeps_is_told(tmp_path: Path) -> None:
 
 def test_forces_of_the_trainers_own_optimizer_close(tmp_path: Path) -> None:
     callback = WeibullCallback(steps=3, forces=True)
-    trainer(tmp_path, callback, gradient_accumulation_steps=2).train()
+    trainer(tmp_path, callback, gradient_accumulation_steps=2, save_strategy="no").train()
     assert callback.recorder is not None
     found = wb.forces(callback.recorder.fits())
     assert found.step.values.tolist() == [0, 3, 6, 9, 12]
@@ -315,3 +315,34 @@ def test_a_second_training_goes_on_recording(tmp_path: Path) -> None:
     assert callback.recorder is not first
     assert callback.recorder is not None
     assert callback.recorder.steps == first.steps == [0, 6, 12]
+
+
+def test_records_are_written_before_a_checkpoint_is(tmp_path: Path) -> None:
+    """Once resumed from it, the training does not come by these steps again."""
+    store, seen = tmp_path / "run.db", []
+
+    class Look(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            fits = opened(store)
+            assert (fits.status == "ok").all()
+            seen.append((state.global_step, fits.step.values.tolist()))
+
+    trainer(tmp_path, WeibullCallback(store, steps=1), Look()).train()
+    assert seen == [(step, list(range(step + 1))) for step in (4, 8, 12)]
+
+
+def test_forces_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+    """Between records too: with forces, the steps of checkpoints are recorded."""
+    whole = WeibullCallback(tmp_path / "whole.db", steps=5, forces=True)
+    trainer(tmp_path / "whole", whole).train()
+    cut = WeibullCallback(tmp_path / "run.db", steps=5, forces=True)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "cut", cut, Fail(7)).train()
+    resumed = WeibullCallback(tmp_path / "run.db", steps=5, forces=True)
+    trainer(tmp_path / "cut", resumed).train(resume_from_checkpoint=True)
+    one, other = (wb.forces(opened(tmp_path / name)) for name in ("whole.db", "run.db"))
+    assert one.step.values.tolist() == other.step.values.tolist() == [0, 4, 5, 8, 10, 12]
+    for name in ("from_alignment", "from_injection", "from_decay", "residual"):
+        scale = abs(one[name]).max().item()
+        np.testing.assert_allclose(other[name], one[name], atol=1e-6 * scale)
+    assert (abs(other.residual) <= 1e-6 * other.squared_norm).all()

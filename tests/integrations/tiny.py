@@ -44,10 +44,25 @@ def llama() -> Any:
     )
 
 
-def trainer(out: Path, *callbacks: Any, model: Any = None, **arguments: Any) -> Trainer:
+def trainer(out: Path, *callbacks: Any, model: Any = None, **more: Any) -> Trainer:
     """Make a trainer that saves a checkpoint every four steps and logs the loss every three."""
+    return Trainer(
+        llama() if model is None else model,
+        arguments(out, **more),
+        train_dataset=rows(),
+        callbacks=list(callbacks),
+    )
+
+
+def rows() -> list[dict[str, torch.Tensor]]:
+    """Draw 100 texts."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(64, (100, 16), generator=generator)
+    return [{"input_ids": row, "labels": row} for row in tokens]
+
+
+def arguments(out: Path, **more: Any) -> TrainingArguments:
+    """Give how it is trained."""
     defaults: dict[str, Any] = {
         "max_steps": STEPS,
         "save_steps": 4,
@@ -59,12 +74,7 @@ def trainer(out: Path, *callbacks: Any, model: Any = None, **arguments: Any) -> 
         "use_cpu": True,
         "disable_tqdm": True,
     }
-    return Trainer(
-        llama() if model is None else model,
-        TrainingArguments(str(out), **defaults | arguments),
-        train_dataset=[{"input_ids": row, "labels": row} for row in tokens],
-        callbacks=list(callbacks),
-    )
+    return TrainingArguments(str(out), **defaults | more)
 
 
 class Kill(TrainerCallback):

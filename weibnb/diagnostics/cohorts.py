@@ -114,7 +114,9 @@ def load_cohort(name: str) -> xr.Dataset:
     Parameters
     ----------
     name : str
-        ``"stdlib"``: byte-level decoders that learned the Python standard library's source.
+        ``"stdlib"``: byte-level decoders that learned the Python standard library's source, at 4
+        steps; ``"stdlib-recorded"``: one of these runs at 60 steps, with the forces of its
+        optimiser (see `weibnb.forces`) and without counts.
 
     Returns
     -------
@@ -122,7 +124,7 @@ def load_cohort(name: str) -> xr.Dataset:
         As from `weibnb.scan`, in memory. Further coords of model: ``learning_rate,
         weight_decay, steps, batch, context, attention`` ("separate", "gqa" or "fused"), ``mlp``
         ("gated" or "gelu"), ``init`` ("normal" or "uniform") and ``seed``. Variables over
-        (model, step): ``train_loss`` and ``eval_loss``, in nats per byte.
+        (model, step): ``train_loss`` (not of the recorded run) and ``eval_loss``, in nats per byte.
 
     Raises
     ------

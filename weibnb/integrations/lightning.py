@@ -106,6 +106,11 @@ class WeibullCallback(Callback):
         self._watch.end()
         self._log(trainer)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Write what was recorded, since a checkpoint is about to be saved; it needs no state."""
+        self._watch.before_checkpoint()
+        return {}
+
     def on_exception(self, *_: Any) -> None:
         """Write what was recorded, and let go of threads."""
         self._watch.end()

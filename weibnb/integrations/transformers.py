@@ -57,10 +57,11 @@ class WeibullCallback(TrainerCallback, ExportableState):
 
     Notes
     -----
-    What is due is recorded when training begins and at the end of steps, before the Trainer saves
-    its checkpoint of that step; so nothing depends on the training's end. Numbers are logged by
+    What is due is recorded when training begins and at the end of steps; before the Trainer saves
+    a checkpoint all records are written, so nothing depends on the training's end. With `forces`
+    the steps of checkpoints are recorded too, from which their sums go on. Numbers are logged by
     ``trainer.log`` as soon as they are known and reach whatever ``report_to`` names, with the step
-    that they belong to as ``weibull/step``.
+    that they belong to as ``weibull/step``; of records in quick succession, the newest.
 
     Of several processes with the whole model (DDP) the first records; where a model is sharded
     (FSDP2) all count their part, and the first writes.
@@ -141,13 +142,25 @@ class WeibullCallback(TrainerCallback, ExportableState):
 
     def on_step_end(
         self,
-        args: TrainingArguments,  # noqa: ARG002
+        args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
         **_: Any,
     ) -> TrainerControl:
         """Record the step if it is due, and log what is known by now."""
         self._watch.at(state.global_step)
+        return self.on_epoch_end(args, state, control)
+
+    def on_epoch_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,
+        **_: Any,
+    ) -> TrainerControl:
+        """Write what was recorded before a checkpoint is saved, and log what is known by now."""
+        if control.should_save:
+            self._watch.before_checkpoint()
         return self._log(control)
 
     def on_train_end(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from weibnb.scanning.ranks import is_first_process
 from weibnb.scanning.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class Watch:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.recorder: Recorder | None = None
-        self._name, self._told = "", -1
+        self._name, self._step, self._told = "", 0, -1
+        self._is_open = False
 
     def begin(self, model: torch.nn.Module, optimizer: Any, step: int) -> None:
         """Begin, or go on from a checkpoint of this step, and record it if it is due."""
@@ -60,13 +62,27 @@ class Watch:
             optimizer=_bare(optimizer) if settings.forces else None,
             **settings.recorder | {"name": self._name},
         )
+        self._is_open = True
         self.recorder.resume(step)
         self.at(step)
 
     def at(self, step: int) -> None:
         """Record a step if it is due."""
+        self._step = step
         if self.recorder is not None and self.recorder.due(step):
             self.recorder.record(step)
+
+    def before_checkpoint(self) -> None:
+        """Write what a training that resumes here does not come by again; with forces, record it.
+
+        Their sums go on from a record: what moves the weights between it and a checkpoint would be
+        missing.
+        """
+        if self.recorder is None or not self._is_open:
+            return
+        if self.settings.forces and self._step not in self.recorder.steps:
+            self.recorder.record(self._step)
+        self.recorder.flush()
 
     def news(self) -> dict[str, float]:
         """Give the numbers of the newest record that is fitted, once, in the first process."""
@@ -88,18 +104,9 @@ class Watch:
 
     def end(self) -> None:
         """Let go of threads and hooks; the recorder keeps what it has."""
-        if self.recorder is not None:
+        if self.recorder is not None and self._is_open:
+            self._is_open = False
             self.recorder.close()
-
-
-def is_first_process() -> bool:
-    """Whether this is the only process of a training, or the first of several."""
-    import torch
-
-    distributed = torch.distributed
-    if not distributed.is_available() or not distributed.is_initialized():
-        return True
-    return distributed.get_rank() == 0
 
 
 def _takes_part(model: torch.nn.Module) -> bool:

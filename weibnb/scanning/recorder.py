@@ -245,6 +245,15 @@ class Recorder:
         if self._forces is not None:
             self._continue_forces(self._course.at)
 
+    def flush(self) -> None:
+        """Wait until all that was recorded is fitted and, with a store, written.
+
+        Before a training saves a checkpoint, this keeps what was recorded until then from being
+        lost: once resumed from there, the training does not come by these steps again. Of a sharded
+        model every process must call it.
+        """
+        self._finish()
+
     def latest(self) -> dict[str, float]:
         """Sum up the newest record that is fitted, as a tracker of experiments takes it.
 

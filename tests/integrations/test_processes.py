@@ -1,0 +1,155 @@
+"""Callbacks in two processes: whole models are recorded by the first, sharded ones by all."""
+
+from __future__ import annotations
+
+import os
+import traceback
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weibnb as wb
+
+pytest.importorskip("transformers", reason="the callback needs transformers")
+pytest.importorskip("accelerate", reason="a Trainer needs accelerate")
+torch = pytest.importorskip("torch")
+if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
+    pytest.skip("torch was built without gloo", allow_module_level=True)
+
+from tests.integrations.tiny import llama, trainer
+from weibnb.integrations.transformers import WeibullCallback
+from weibnb.integrations.watching import Settings, Watch
+
+
+def replicas_of_a_trainer(rank: int, folder: Path) -> None:
+    callback = WeibullCallback(folder / "ddp.db", steps=2)
+    training = trainer(folder / "out", callback, max_steps=4, ddp_backend="gloo")
+    training.train()
+    assert type(training.model_wrapped).__name__ == "DistributedDataParallel"
+    logged = [one for one in training.state.log_history if "weibull/step" in one]
+    if rank:
+        assert callback.recorder is None
+        assert not logged
+    else:
+        assert callback.recorder is not None
+        assert callback.recorder.steps == [0, 2, 4]
+        assert logged[-1]["weibull/step"] == 4
+        saved = wb.scan({"saved": {4: folder / "out" / "checkpoint-4"}}, progress=False)
+        fits = callback.recorder.fits().sel(step=[4], component=saved.component)
+        np.testing.assert_array_equal(fits.k.values, saved.k.values)
+
+
+def sharded(folder: Path, *, store: Path, steps: int, at: int = 0, seed: int = 0) -> Watch:
+    """Train a sharded model by hand, its weights at a step a function of this step."""
+    from torch.distributed.fsdp import fully_shard
+
+    settings = Settings(
+        store=store, steps=1, forces=False, on_finding=None, histograms=True, recorder={}
+    )
+    watch, model = Watch(settings), llama()
+    for layer in model.model.layers:
+        fully_shard(layer)
+    fully_shard(model)
+    halve(model, at)
+    watch.begin(model, None, at)
+    for step in range(at + 1, steps + 1):
+        halve(model, 1)
+        watch.at(step)
+    watch.end()
+    return watch
+
+
+def halve(model: Any, times: int) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.5**times)
+
+
+def shards_are_counted_by_all_and_written_once(rank: int, folder: Path) -> None:
+    store = folder / "fsdp.db"
+    watch = sharded(folder, store=store, steps=3)
+    assert watch.recorder is not None
+    assert watch.recorder.steps == [0, 1, 2, 3]
+    assert bool(watch.news()) == (rank == 0)
+    torch.distributed.barrier()
+    model = llama()
+    with wb.open_fits(store) as fits:
+        assert fits.model.values.tolist() == [type(model).__name__]
+        assert fits.step.values.tolist() == [0, 1, 2, 3]
+        assert (fits.status == "ok").all()
+        for step in range(4):
+            alone = wb.scan({"alone": model}, progress=False, device="cpu")
+            recorded = fits.k.sel(step=step, component=alone.component.values).values
+            np.testing.assert_array_equal(recorded, alone.k.isel(step=0).values)
+            halve(model, 1)
+    torch.distributed.barrier()
+
+
+def shards_go_on_from_a_checkpoint(rank: int, folder: Path) -> None:
+    store = folder / "fsdp.db"  # has steps 0 to 3
+    watch = sharded(folder, store=store, steps=5, at=2)
+    assert watch.recorder is not None
+    torch.distributed.barrier()
+    with wb.open_fits(store) as fits:
+        assert fits.sizes["model"] == 1
+        assert fits.step.values.tolist() == [0, 1, 2, 3, 4, 5]
+    torch.distributed.barrier()
+
+
+CHECKS = [
+    replicas_of_a_trainer,
+    shards_are_counted_by_all_and_written_once,
+    shards_go_on_from_a_checkpoint,
+]
+
+
+def process(rank: int, port: int, folder: str) -> None:
+    """Make all checks in one of two processes, and write down what failed."""
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "ACCELERATE_USE_CPU": "true",
+    }
+    warnings.filterwarnings("error", module="weibnb")
+    torch.set_num_threads(1)
+    for check in CHECKS:
+        failure = ""
+        try:
+            check(rank, Path(folder))
+        except BaseException:  # noqa: BLE001
+            failure = traceback.format_exc()
+        Path(folder, f"{check.__name__}.{rank}").write_text(failure)
+        if failure:
+            break  # the other may now wait for this one in vain
+    torch.distributed.destroy_process_group()
+
+
+@lru_cache
+def failures() -> dict[str, str]:
+    """Run the checks in two processes, once, and collect their tracebacks."""
+    import socket
+
+    with TemporaryDirectory() as folder:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        torch.multiprocessing.spawn(process, args=(port, folder), nprocs=2)
+        names = [f"{check.__name__}.{rank}" for check in CHECKS for rank in (0, 1)]
+        found = [Path(folder, name) for name in names]
+        return {path.name: path.read_text() for path in found if path.exists()}
+
+
+@pytest.mark.parametrize("check", [check.__name__ for check in CHECKS])
+def test_in_both_processes(check: str) -> None:
+    for rank in (0, 1):
+        failure = failures().get(f"{check}.{rank}", "not reached: a check before it failed")
+        assert not failure, f"process {rank}: {failure}"
