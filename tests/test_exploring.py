@@ -149,6 +149,32 @@ def test_a_recorder_is_followed() -> None:
             explorer.close()
 
 
+def test_a_branch_of_a_recorder_is_followed() -> None:
+    """A training that goes back: what it left behind is of another model."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+    model = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    with wb.Recorder(model, name="run") as recorder:
+        newer = recorder.follow()
+        assert newer() is None
+        for step in (0, 5, 7):
+            recorder.record(step)
+        recorder.fits()
+        assert newer() is not None
+        assert newer() is None
+        recorder.resume(5)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(2)
+        recorder.record(7)
+        expected = recorder.fits()
+        found = newer()
+        assert found is not None
+        assert found["k"].equals(expected["k"])
+        assert set(found["model"].values) == {"run", "run~1"}
+
+
 def test_a_store_is_followed_without_numba_and_torch(tmp_path: Path) -> None:
     wb.scan({"m": {0: weights(0)}}, store=tmp_path / "run.db", progress=False)
     code = """if True:

@@ -47,8 +47,10 @@ _MOST_MODELS = 6  # that a new explorer shows
 _CHECKED_AT_ONCE = 2000  # matrices; of more the findings are made when their panel is opened
 _MIME = {"html": "text/html", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv"}
 # Traits that decide what is drawn.
-_STATE = ("panel", "value", "band", "track", "step_scale", "filters", "layers", "step", "trim",
-          "estimator", "selected", "first", "second", "side_by_side", "causes", "order")  # fmt: skip
+_STATE = (
+    "panel", "value", "band", "track", "step_scale", "filters", "layers", "step", "trim",
+    "estimator", "selected", "first", "second", "side_by_side", "causes", "order",
+)  # fmt: skip
 
 
 class Explorer(anywidget.AnyWidget):
