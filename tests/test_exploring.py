@@ -167,7 +167,8 @@ def test_a_branch_of_a_recorder_is_followed() -> None:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.mul_(2)
-        recorder.record(7)
+        with pytest.warns(UserWarning, match="run~1"):
+            recorder.record(7)
         expected = recorder.fits()
         found = newer()
         assert found is not None

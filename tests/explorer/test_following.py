@@ -149,7 +149,9 @@ def test_the_last_step_goes_on_to_the_newest(
     await_change(following, "_words", lambda: words(following)["count"].startswith("21 of 105"))
     assert following.step == 7000
     assert json.loads(following._checkpoints)["steps"] == fits["step"].values.tolist()
-    k = fits["k"].sel(model="demo", layer=0, component="q_proj", step=7000).item()
+    model, layer, component, step = words(following)["chosen"][0]
+    k = fits["k"].sel(model=model, layer=layer, component=component, step=step).item()
+    assert step == 7000
     assert f"k {k:.4f}" in following._detail
     assert following.fits.equals(fits.sel(step=[7000]))
     assert following.second == ("demo", 7000)
