@@ -193,8 +193,8 @@ class Numbers:
 
     def head(self, *, with_model: bool) -> str:
         """Name the columns."""
-        columns = [*(f"k {name[:10]}" for name in self.classes), "λ", "errors"]
-        return f"{'step':>10}" + "".join(map(" {:>14}".format, columns)) + "  model" * with_model
+        columns = [*(f"k {name}" for name in self.classes), "λ", "errors"]
+        return f"{'step':>10}" + "".join(map(" {:>15}".format, columns)) + "  model" * with_model
 
     def line(self, model: int, step: int, *, errors: int, with_model: bool) -> str:
         """Write one record."""
@@ -202,7 +202,7 @@ class Numbers:
         medians = [_median(k[:, self._class == name]) for name in self.classes]
         words = [_written(value, "{:.4f}") for value in medians]
         words += [_written(_median(lam), "{:.4g}"), str(errors)]
-        text = f"{self._steps[step]:>10,}" + "".join(map(" {:>14}".format, words))
+        text = f"{self._steps[step]:>10,}" + "".join(map(" {:>15}".format, words))
         text += f"  {self.models[model]}" * with_model
         if problem := self._cells["problem"][model, step]:
             text += f"  {problem}"

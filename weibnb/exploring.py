@@ -184,14 +184,6 @@ def _follow_recorder(recorder: Recorder) -> _Opened:
     """Take what a recorder has, and follow what it records."""
     from weibnb.fits.following import no_fits
 
-    seen: list[int] = []
-
-    def newer() -> xr.Dataset | None:
-        steps = list(recorder.steps)
-        if steps == seen:
-            return None
-        fits = recorder.fits()
-        seen[:] = steps
-        return fits
-
-    return _Opened(newer() or no_fits(), newer=newer, followed="the recorder")
+    newer = recorder.follow()
+    fits = newer()
+    return _Opened(no_fits() if fits is None else fits, newer=newer, followed="the recorder")

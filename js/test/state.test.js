@@ -4,6 +4,7 @@ import { cellOf, select } from "../src/cells.js";
 import { fill } from "../src/dom.js";
 import { clampLayers, keep } from "../src/filters.js";
 import { nextTab } from "../src/header.js";
+import { pairsOf } from "../src/options.js";
 import { pushTrim, trimText } from "../src/protocol.js";
 import { format, sortRows } from "../src/table.js";
 import { paint } from "../src/theme.js";
@@ -64,6 +65,23 @@ test("arrow keys go round the tabs", () => {
   assert.equal(nextTab(names, "table", "ArrowRight"), "overview");
   assert.equal(nextTab(names, "overview", "ArrowLeft"), "table");
   assert.equal(nextTab(names, "overview", "Tab"), null);
+});
+
+test("every model at each of its steps", () => {
+  const text = "{model}, step {step}";
+  /** @type {import("../src/types").Checkpoints} */
+  const run = { steps: [0, 10], models: [["a", "A", null], ["b", "B", [10]]] };
+  assert.deepEqual(pairsOf(run, text), [
+    ['["a",0]', "A, step 0"],
+    ['["a",10]', "A, step 10"],
+    ['["b",10]', "B, step 10"],
+  ]);
+  /** @type {import("../src/types").Checkpoints} */
+  const one = { steps: [0], models: [["a", "A", null]] };
+  assert.deepEqual(pairsOf(one, text), [['["a",0]', "A"]]);
+  /** @type {import("../src/types").Checkpoints} */
+  const published = { steps: [], models: [["a", "A", ["last"]]] };
+  assert.deepEqual(pairsOf(published, text), [['["a","last"]', "A"]]);
 });
 
 test("numbers of the table", () => {

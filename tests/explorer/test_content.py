@@ -45,7 +45,19 @@ def test_the_script_has_no_words_of_its_own() -> None:
 def test_one_checkpoint_has_no_trajectories() -> None:
     controls = json.loads(explore(wb.scan({"a": DEMO / "step0"}))._controls)
     assert "trajectories" not in controls["panels"]
-    assert controls["pairs"] == [[["a", 0], "a"]]
+
+
+def test_checkpoints_name_the_steps_that_are_not_all(fits: xr.Dataset) -> None:
+    steps = fits["step"].values.tolist()
+    one = json.loads(explore(fits)._checkpoints)
+    assert one == {"steps": steps, "models": [["demo", "demo", None]]}
+    few = fits.isel(step=[1, 3]).assign_coords(model=["few\x1b"])
+    two = json.loads(explore(xr.concat([fits, few], "model", data_vars="all"))._checkpoints)
+    assert two["steps"] == steps
+    assert two["models"] == [
+        ["demo", "demo", None],
+        ["few\x1b", "few\\x1b", [steps[1], steps[3]]],
+    ]
 
 
 def test_what_a_screen_reader_says(explorer: Explorer) -> None:

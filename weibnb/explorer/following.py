@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Newer = Callable[[], xr.Dataset | None]
 
 _EVERY = 0.5  # seconds between two looks
-_SHARE = 3  # how many times the processor time of a look it rests: the training needs it
+_SHARE = 2  # how many times the processor time of a look it rests: the training needs it
 
 
 class Follower:

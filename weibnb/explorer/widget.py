@@ -47,8 +47,10 @@ _MOST_MODELS = 6  # that a new explorer shows
 _CHECKED_AT_ONCE = 2000  # matrices; of more the findings are made when their panel is opened
 _MIME = {"html": "text/html", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv"}
 # Traits that decide what is drawn.
-_STATE = ("panel", "value", "band", "track", "step_scale", "filters", "layers", "step", "trim",
-          "estimator", "selected", "first", "second", "side_by_side", "causes", "order")  # fmt: skip
+_STATE = (
+    "panel", "value", "band", "track", "step_scale", "filters", "layers", "step", "trim",
+    "estimator", "selected", "first", "second", "side_by_side", "causes", "order",
+)  # fmt: skip
 
 
 class Explorer(anywidget.AnyWidget):
@@ -363,22 +365,29 @@ class Explorer(anywidget.AnyWidget):
         """Show newer fits; what was chosen stays."""
         parts = Parts(fits)
         cells = Cells.of(parts.light)
-        with self._lock, self.hold_sync():
-            before = _first_state(self._parts, self._cells)
-            now = {name: getattr(self, name) for name in _STATE}
-            state = carried(now, before, _first_state(parts, cells), cells)
-            self._parts, self._cells = parts, cells
-            self._changing = True
-            try:
-                self._controls = content.controls(cells)
-                self._checkpoints = content.checkpoints(cells)
-                for name, value in state.items():
-                    setattr(self, name, value)
-            finally:
-                self._changing = False
-            self._charts, self._shown = {}, ()
-            self._findings, self._looked_far = "", False
-            self._refresh()
+        with self._lock:
+            if not self.follow:
+                return
+            with self.hold_sync():
+                self._show_newer(parts, cells)
+            self._check_fits(anew=True)  # later: the step is seen sooner
+
+    def _show_newer(self, parts: Parts, cells: Cells) -> None:
+        """Draw newer fits."""
+        before = _first_state(self._parts, self._cells)
+        now = {name: getattr(self, name) for name in _STATE}
+        state = carried(now, before, _first_state(parts, cells), cells)
+        self._parts, self._cells = parts, cells
+        self._changing = True
+        try:
+            self._controls = content.controls(cells)
+            self._checkpoints = content.checkpoints(cells)
+            for name, value in state.items():
+                setattr(self, name, value)
+        finally:
+            self._changing = False
+        self._charts, self._shown = {}, ()
+        self._refresh()
 
     def _tell(self, problem: str) -> None:
         """Say on the page what is followed, and why it cannot be read."""
@@ -428,10 +437,11 @@ class Explorer(anywidget.AnyWidget):
             "counts": self._cells.counts(masks),
         })  # fmt: skip
 
-    def _check_fits(self) -> None:
+    def _check_fits(self, *, anew: bool = False) -> None:
         """List what is found: of many matrices where its panel is open, of a run the last step."""
         number, opened = len(self._cells.places), self.panel == "findings"
-        if not number or (self._findings and (self._looked_far or not opened)):
+        known = self._findings and (self._looked_far or not opened)
+        if not number or (known and not anew):
             return
         fits = self._parts.whole
         if number > _CHECKED_AT_ONCE and self.follow:

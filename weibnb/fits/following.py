@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -91,9 +90,7 @@ class StoreNews:
             status = self._path.stat()
         except FileNotFoundError:
             self._seen = None
-            raise FileNotFoundError(
-                errno.ENOENT, "waiting for the store, which is not there yet", str(self._path)
-            ) from None
+            raise FileNotFoundError(f"{self._path} is not there yet: waiting for it.") from None
         return status.st_dev, status.st_ino, changes(self._path)
 
     def _read_whole(self, found: dict[int, Key]) -> News | None:

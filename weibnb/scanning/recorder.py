@@ -169,6 +169,20 @@ class Recorder:
         """The steps that are recorded, in ascending order."""
         return list(self._course.steps)
 
+    def follow(self) -> Callable[[], xr.Dataset | None]:
+        """Give a function that another thread may call beside the training, as `explore` does.
+
+        Returns
+        -------
+        callable
+            Gives all fits that are made if some of them are new since its last call, else None. It
+            costs what is new, and neither counts, fits nor waits: a record is there once it is
+            fitted, one on a device with the next record.
+        """
+        from weibnb.scanning.live_fits import follow
+
+        return follow(self._results)
+
     def due(self, step: SupportsIndex) -> bool:
         """Tell whether a step is to be recorded, by the schedule.
 

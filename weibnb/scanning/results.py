@@ -296,6 +296,24 @@ class Results:
             columns["model"] = np.where(gone, name, columns["model"])
         return name
 
+    def kept(self) -> tuple[list[Columns], dict[Key, Source]]:
+        """Give what memory keeps: columns with a source each, and the sources; on any thread."""
+        columns, sources = list(self._columns), dict(self._sources)
+        return [part for part in columns if _keys(part) <= set(sources)], sources
+
+    def laid_out(self, columns: Sequence[Columns], sources: Mapping[Key, Source]) -> xr.Dataset:
+        """Lay out what memory keeps, or some of it."""
+        keys = {key for part in columns for key in _keys(part)}
+        about = {"backend": backend_name(self._fitted_on)}
+        about |= {"names": self._names} if self._names else {}
+        return lay_out(
+            {name: np.concatenate([part[name] for part in columns]) for name in columns[0]},
+            [source for key, source in sources.items() if key in keys],
+            trim=self.trim,
+            estimator=self.estimator,
+            experts=self._experts,
+        ).assign_attrs(about)
+
     def _in_memory(self) -> xr.Dataset:
         """Lay out what was fitted, and what is open of the checkpoints that were reached."""
         reached = {key for columns in self._columns for key in _keys(columns)}
