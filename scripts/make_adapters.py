@@ -74,7 +74,7 @@ def write(kind: str, folder: Path) -> None:
         tensors = load_file(f"{place}/model.safetensors")
         save_file(tensors, folder / "base.safetensors")
         names = list(tensors)
-        tuned = peft.get_peft_model(model, peft.LoraConfig(**settings))
+        tuned: Any = peft.get_peft_model(model, peft.LoraConfig(**settings))
         for name, tensor in tuned.named_parameters():
             if "lora_" in name or "modules_to_save" in name:
                 torch.nn.init.normal_(tensor, std=0.3)

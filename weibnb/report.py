@@ -20,7 +20,7 @@ from weibnb.diagnostics.cohorts import nearest, reference_cohort
 from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.findings import SEVERITIES
 from weibnb.diagnostics.outliers import outlier_strength
-from weibnb.diagnostics.pooling import ESTIMATES, FEWEST_LAYERS, pool_layers
+from weibnb.diagnostics.pooling import ESTIMATES, FEWEST_LAYERS, pool_estimates
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import not_fitted
 from weibnb.fits.tables import NUMBER_FORMATS, csv_text, medians, shown_components, tidy
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from weibnb.diagnostics.pooling import Estimate
+    from weibnb.diagnostics.rules.material import Pooled
     from weibnb.fitting.weibull import Anchor
 
 #: A table, or a sentence where there is none, and a note below it.
@@ -229,8 +230,9 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
     listed = not_fitted(fits)
     cells = tidy(fits)
     among = f" of {', '.join(map(str, steps))}" if len(steps) > 1 else ""
-    verdict, findings = _checked(fits)
-    standing_out = _standouts(fits, cells)
+    pooled = pool_estimates(fits)
+    verdict, findings = _checked(fits, pooled)
+    standing_out = _standouts(fits, cells, pooled)
     headline = (
         verdict,
         f"{', '.join(map(str, fits['model'].values))}; step {chosen}{among}.",
@@ -265,10 +267,10 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
     )
 
 
-def _checked(fits: xr.Dataset) -> tuple[str, Section]:
+def _checked(fits: xr.Dataset, pooled: Pooled) -> tuple[str, Section]:
     """Give the verdict in a sentence, and what was found with what to do, worst first."""
     try:
-        check = check_fits(fits)
+        check = check_fits(fits, pooled=pooled)
     except ValueError as err:
         return f"Not checked: {err}", (f"Not available: {err}", "")
     found = Counter(finding.severity for finding in check.findings)
@@ -319,7 +321,7 @@ def _classes(cells: pd.DataFrame, reference: float) -> pd.DataFrame:
     return table.reset_index()
 
 
-def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> Section:
+def _standouts(fits: xr.Dataset, cells: pd.DataFrame, pooled: Pooled) -> Section:
     """Cells far from what the other layers lead to expect, or with a bad plot, and the reason."""
     rule = (
         "Rule: k or λ so far from what the other layers of its component lead to expect that "
@@ -330,7 +332,7 @@ def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> Section:
     reasons: defaultdict[Any, list[str]] = defaultdict(list)
     labels = _labels(fits)
     for name, symbol in ESTIMATES.items():
-        for cell, value, low, high in _far(fits, cells[labels], name).itertuples():
+        for cell, value, low, high in _far(pooled[name], cells[labels], name).itertuples():
             side = "low" if value < low else "high"
             reasons[cell].append(f"{symbol} {side}: {value:.4g}, expected {low:.4g} to {high:.4g}")
     for cell, r2 in cells.loc[cells["r2"] < _LOW_R2, "r2"].items():
@@ -345,9 +347,8 @@ def _standouts(fits: xr.Dataset, cells: pd.DataFrame) -> Section:
     return _first_rows(found.iloc[distance.argsort()[::-1]], rule)
 
 
-def _far(fits: xr.Dataset, places: pd.DataFrame, of: Estimate) -> pd.DataFrame:
+def _far(pooled: xr.Dataset, places: pd.DataFrame, of: Estimate) -> pd.DataFrame:
     """Cells whose k or λ stands out, and the interval that was expected, by row of `places`."""
-    pooled = pool_layers(fits, of=of)
     columns = ["estimate", "lower", "upper"]
     table = pooled[[*columns, "stands_out"]].to_dataframe().reset_index()
     table = table.loc[table["stands_out"], [*places, *columns]]
@@ -437,7 +438,7 @@ def _maps(fits: xr.Dataset) -> dict[str, pd.DataFrame]:
     k = fits["k"].isel(step=0)
     k = k.median("expert") if "expert" in k.dims else k
     tables = k.transpose("model", "layer", "component")
-    layers, components = (tables[dim].values for dim in ("layer", "component"))
+    layers, components = (pd.Index(tables[dim].values) for dim in ("layer", "component"))
     return {
         str(model): pd.DataFrame(one, layers, components)
         for model, one in zip(tables["model"].values, tables.values, strict=True)
@@ -454,7 +455,7 @@ def _statuses(fits: xr.Dataset) -> dict[str, pd.DataFrame]:
             keep = one.isin(["ok", "absent"]) & (status != "absent")
             status = status.where(keep, one)
     tables = status.transpose("model", "layer", "component")
-    layers, components = (tables[dim].values for dim in ("layer", "component"))
+    layers, components = (pd.Index(tables[dim].values) for dim in ("layer", "component"))
     return {
         str(model): pd.DataFrame(one, layers, components)
         for model, one in zip(tables["model"].values, tables.values, strict=True)

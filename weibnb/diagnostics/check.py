@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from weibnb.diagnostics.findings import Cell, Severity
-    from weibnb.diagnostics.rules.material import Reader
+    from weibnb.diagnostics.rules.material import Pooled, Reader
 
     Find: TypeAlias = Callable[[Material], Iterator[Finding | NotLookedAt]]
 
@@ -66,6 +66,7 @@ def check_fits(
     ignore: Iterable[str] = (),
     baseline: xr.Dataset | None = None,
     reader: Reader | None = None,
+    pooled: Pooled | None = None,
 ) -> Check:
     """Judge fits by the rules; `weibnb.check` is the door to it.
 
@@ -79,6 +80,8 @@ def check_fits(
         Fits of the same model from before: what was there then is left out.
     reader : Reader, optional
         Who reads the weights again, where a rule needs them.
+    pooled : Mapping, optional
+        What `weibnb.diagnostics.pooling.pool_estimates` says of `fits`, if it is known.
 
     Returns
     -------
@@ -105,7 +108,7 @@ def check_fits(
         baseline = _of_a_scan(baseline)
         _require_same_model(fits, baseline)
         before = {_key(one, baseline) for one in _run(Material(baseline), chosen)[0]}
-    found, unseen = _run(Material(fits, reader), chosen)
+    found, unseen = _run(Material(fits, reader, pooled), chosen)
     new = [one for one in found if not before or _key(one, fits) not in before]
     names = ", ".join(str(name) for name in fits["model"].values[:5])
     more = f" and {fits.sizes['model'] - 5:,} more" if fits.sizes["model"] > 5 else ""

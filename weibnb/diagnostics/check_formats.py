@@ -160,7 +160,7 @@ def _sarif(check: Check) -> str:
             "level": _LEVELS[one.severity],
             "message": {"text": sentence_of(one)},
             "locations": [_location(cell) for cell in one.cells[:1]],
-            "relatedLocations": [_location(cell) for cell in one.cells[1:_CELLS]],
+            "relatedLocations": _distinct([_location(cell) for cell in one.cells[1:_CELLS]]),
         }
         for one in check.findings[:_MOST]
     ]
@@ -186,11 +186,18 @@ def _sarif(check: Check) -> str:
 def _location(cell: Cell) -> dict[str, Any]:
     """Name a matrix as a logical place in what stands for a file: its model."""
     parts = [part for part in str(cell).split(", ") if part]
-    address = quote(printable(cell.model), safe="/") or "model"
+    address = quote(printable(cell.model).lstrip("/"), safe="/") or "model"
     return {
         "physicalLocation": {"artifactLocation": {"uri": address}, "region": {"startLine": 1}},
-        "logicalLocations": [{"fullyQualifiedName": "/".join(parts), "kind": "resource"}],
+        "logicalLocations": [
+            {"fullyQualifiedName": "/".join(parts) or "model", "kind": "resource"}
+        ],
     }
+
+
+def _distinct(locations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out places that have been named, since those of a result must differ."""
+    return list({json.dumps(one): one for one in locations}.values())
 
 
 def _github(check: Check) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
@@ -44,9 +46,7 @@ def benjamini_hochberg(p: ArrayLike) -> Array:
     >>> benjamini_hochberg([0.01, 0.04, np.nan, 0.03]).round(3).tolist()
     [0.03, 0.04, nan, 0.04]
     """
-    from scipy.stats import false_discovery_control
-
-    return _on_known(p, false_discovery_control)
+    return _of_all(p, benjamini_hochberg_rows)
 
 
 def holm(p: ArrayLike) -> Array:
@@ -81,26 +81,38 @@ def holm(p: ArrayLike) -> Array:
     >>> holm([0.01, 0.04, np.nan, 0.03]).round(3).tolist()
     [0.03, 0.06, nan, 0.06]
     """
-
-    def adjust(known: Array) -> Array:
-        order = np.argsort(known, kind="stable")
-        steps = known[order] * np.arange(known.size, 0, -1)
-        adjusted = np.empty_like(known)
-        adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-        return adjusted
-
-    return _on_known(p, adjust)
+    return _of_all(p, holm_rows)
 
 
-def _on_known(p: ArrayLike, adjust: Any) -> Array:
-    """Adjust the p-values that are there, all together."""
+def holm_rows(p: Array) -> Array:
+    """Adjust each row of p-values by itself, as `holm` does; NaN is not looked at."""
+    return _by_rank(p, lambda steps: np.maximum.accumulate(steps, axis=1), from_largest=True)
+
+
+def benjamini_hochberg_rows(p: Array) -> Array:
+    """Adjust each row of p-values by itself, as `benjamini_hochberg` does."""
+    return _by_rank(
+        p, lambda steps: np.minimum.accumulate(steps[:, ::-1], axis=1)[:, ::-1], from_largest=False
+    )
+
+
+def _by_rank(p: Array, gather: Callable[[Array], Array], *, from_largest: bool) -> Array:
+    """Scale the sorted p-values of each row by their rank, make them monotonic, and sort back."""
+    order = np.argsort(p, axis=1, kind="stable")  # NaN comes last
+    number = np.count_nonzero(~np.isnan(p), axis=1)[:, None]
+    rank = np.arange(1, p.shape[1] + 1)
+    factor = number - rank + 1 if from_largest else number / rank
+    steps = np.take_along_axis(p, order, 1) * factor
+    steps = np.where(rank > number, -np.inf if from_largest else np.inf, steps)
+    adjusted = np.empty_like(p)
+    np.put_along_axis(adjusted, order, np.minimum(gather(steps), 1.0), 1)
+    return np.where(np.isnan(p), np.nan, adjusted)
+
+
+def _of_all(p: ArrayLike, adjust: Callable[[Array], Array]) -> Array:
+    """Adjust p-values of any shape, all together."""
     values = np.asarray(p, float)
-    known = ~np.isnan(values)
-    found = values[known]
-    if ((found < 0) | (found > 1)).any():
-        bad = found[(found < 0) | (found > 1)][0]
-        raise ValueError(f"`p` must lie between 0 and 1, got {bad:g}.")
-    adjusted = np.full(values.shape, np.nan)
-    if found.size:
-        adjusted[known] = adjust(found)
-    return adjusted
+    outside = (values < 0) | (values > 1)
+    if outside.any():
+        raise ValueError(f"`p` must lie between 0 and 1, got {values[outside][0]:g}.")
+    return adjust(values.reshape(1, -1)).reshape(values.shape)

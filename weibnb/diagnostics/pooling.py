@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy import special, stats
 
-from weibnb.diagnostics.multiplicity import benjamini_hochberg, holm
+from weibnb.diagnostics.multiplicity import benjamini_hochberg_rows, holm_rows
 from weibnb.diagnostics.verdicts import assemble
 from weibnb.fits.schema import prepare
 from weibnb.messages import check_choice
@@ -147,7 +147,7 @@ def pool_layers(fits: xr.Dataset, *, of: Estimate = "k", confidence: float = 0.9
     own = tuple(ordered.dims.index(dim) for dim in ("model", "step"))
     adjusted = {
         name: _by_family(looked_at, own, adjust)
-        for name, adjust in (("p_holm", holm), ("q_value", benjamini_hochberg))
+        for name, adjust in (("p_holm", holm_rows), ("q_value", benjamini_hochberg_rows))
     }
 
     def cell(values: Array) -> xr.DataArray:
@@ -174,6 +174,13 @@ def pool_layers(fits: xr.Dataset, *, of: Estimate = "k", confidence: float = 0.9
     return assemble(columns, fits.attrs | about)
 
 
+def pool_estimates(fits: xr.Dataset) -> dict[Estimate, xr.Dataset]:
+    """Pool k, and λ but for matrices with a scale tensor, which decides that of stored values."""
+    if "scaled" in fits:
+        fits = fits.assign(lam=fits["lam"].where(~fits["scaled"]))
+    return {name: pool_layers(fits, of=name) for name in ESTIMATES}
+
+
 def _estimate(fits: xr.Dataset, of: Estimate) -> tuple[xr.DataArray, xr.DataArray]:
     """Give k or ln λ and its standard error, which is 0 where the fits have none at all."""
     value, name = fits[of].where(fits["k"].notnull()), f"{of}_se"
@@ -189,8 +196,7 @@ def _by_family(p: Array, own: tuple[int, ...], adjust: Callable[[Array], Array])
     """Adjust the p-values of each model and step by themselves."""
     moved = np.moveaxis(p, own, range(len(own)))
     flat = moved.reshape(prod(moved.shape[: len(own)]), prod(moved.shape[len(own) :]))
-    rows = np.array([adjust(row) for row in flat]).reshape(moved.shape)
-    return np.moveaxis(rows, range(len(own)), own)
+    return np.moveaxis(adjust(flat).reshape(moved.shape), range(len(own)), own)
 
 
 def _pool(y: Array, s2: Array, layers: Array) -> _Pooled:

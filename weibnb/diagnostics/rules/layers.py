@@ -10,7 +10,7 @@ from scipy import stats
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
 from weibnb.diagnostics.outliers import NEEDED, outlier_strength
-from weibnb.diagnostics.pooling import ESTIMATES, FALSE_ALARM, FEWEST_LAYERS, pool_layers
+from weibnb.diagnostics.pooling import ESTIMATES, FALSE_ALARM, FEWEST_LAYERS
 from weibnb.diagnostics.rules.material import flagged
 from weibnb.diagnostics.rules.values import EIGHT_BITS
 from weibnb.fits.schema import protocol_of
@@ -55,11 +55,8 @@ def far_layer(material: Material) -> Found:
         reason = f"takes {FEWEST_LAYERS} fitted layers of a component"
         yield NotLookedAt("far-layer", reason)
         return
-    fits = material.fits
-    if "scaled" in fits:  # λ is that of the stored values, which the scale tensor decides
-        fits = fits.assign(lam=fits["lam"].where(~fits["scaled"]))
     for name, symbol in ESTIMATES.items():
-        pooled = pool_layers(fits, of=name)
+        pooled = material.pooled[name]
         columns = ("estimate", "expected", "p_holm")
         values, others, chances = (
             pooled[column].transpose(*pooled["stands_out"].dims).values for column in columns

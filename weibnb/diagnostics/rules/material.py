@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from weibnb.diagnostics.findings import Cell
+from weibnb.diagnostics.pooling import pool_estimates
 from weibnb.fits.rows import count_blocks
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from weibnb.counting.counts import Counts
+    from weibnb.diagnostics.pooling import Estimate
 
     Checkpoint = tuple[str, int]
+    Pooled = Mapping[Estimate, xr.Dataset]
 
 _LAYER_IN_NAME = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|resblocks)\.([0-9]{1,9})\.")
 _START = re.compile(r"(?:.*[-_./\\])?(?:step|iter|iteration|checkpoint|ckpt)[-_=]?0+(?:[./\\].*)?$")
@@ -71,6 +74,12 @@ class Material:
 
     fits: xr.Dataset
     reader: Reader | None = None
+    given: Pooled | None = None
+
+    @cached_property
+    def pooled(self) -> Pooled:
+        """What `pool_layers` says of k and λ, unless it was given."""
+        return pool_estimates(self.fits) if self.given is None else self.given
 
     @cached_property
     def matrices(self) -> list[Matrix]:

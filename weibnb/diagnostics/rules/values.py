@@ -91,7 +91,7 @@ def saturation(material: Material) -> Found:
     """Weights at the largest magnitude of their format."""
     for matrix, counts in _counted(material):
         largest = LARGEST.get(matrix.dtype, np.inf)
-        if not counts.n or counts.largest < largest:
+        if not counts.labels.size or counts.largest < largest:
             continue
         share = int(counts.packed[-1]) / counts.n
         limit = SATURATED[matrix.scaled] if matrix.dtype in EIGHT_BITS else 0.0
@@ -107,7 +107,9 @@ def underflow(material: Material) -> Found:
     """Weights that are smaller than the normal numbers of their format."""
     for matrix, counts in _counted(material):
         smallest = SMALLEST_NORMAL.get(matrix.dtype, 0.0)
-        if not counts.n or matrix.status == "constant":
+        if not counts.labels.size or matrix.status == "constant":
+            continue
+        if counts.values[0] >= smallest:
             continue
         below = int(counts.counts[counts.values < smallest].sum())
         if below > UNDERFLOW * counts.n:
