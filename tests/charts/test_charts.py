@@ -92,7 +92,7 @@ def test_converts_without_a_network(fits: xr.Dataset, name: str) -> None:
     chart = DRAW[name](fits)
     spec = chart.to_dict()
     assert sum(map(len, spec["datasets"].values())) <= 5_000
-    assert spec["config"]["background"] == "transparent"
+    assert spec["config"]["background"] == "white"
     subtitle = str((spec.get("title") or spec["vconcat"][0]["title"])["subtitle"])
     assert "demo" in subtitle
     assert "trim 10–90 %" in subtitle

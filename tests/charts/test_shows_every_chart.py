@@ -122,7 +122,7 @@ def test_more_than_three_models_are_counted(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_charts_are_readable_on_light_and_dark_pages(name: str) -> None:
     config = show.usual(name, "run").to_dict()["config"]
-    assert config["background"] == "transparent"
+    assert config["background"] == "white"
     inks = {config[part]["labelColor"] for part in ("axis", "legend", "header")}
     inks |= {config["title"]["color"], config["title"]["subtitleColor"]}
     for ink in inks:

@@ -151,9 +151,8 @@ def _strip(table: pd.DataFrame, scale: Scale, ends: list[float]) -> list[Spec]:
     counts = {"field": "kind", "equal": "counted"}
     layers = [rule_at(1.0, words="the fitted Weibull")]
     if others:
-        looks = scales(nominal("kind"), _KINDS, _LEGEND, color=COLOURS, strokeDash=_DASHES)
-        looks["color"] = looks["color"] | {"legend": None}
-        looks["strokeDash"] = looks["strokeDash"] | {"legend": None}
+        looks = scales(nominal("kind"), _KINDS, None, color=COLOURS, strokeDash=_DASHES)
+        looks["detail"] = nominal("kind")
         layers.append(layer("line", place | looks, where=lines, strokeWidth=1.3, clip=True))
     dots: Spec = {"size": 10, "color": INK, "opacity": 0.9, "clip": True, "filled": True}
     return [*layers, layer("point", place, where=counts, **dots)]

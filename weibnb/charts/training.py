@@ -194,6 +194,8 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     ends = [steps == groups.transform("min"), steps == groups.transform("max")]
     table["role"] = np.select(ends, ["begin", "end"], "between")
     table["told"] = _told(table, key)
+    scale = np.log(table["lam"].astype(float))
+    table["side"] = np.where(scale < (scale.min() + scale.max()) / 2, "left", "right")
     # what is told apart is drawn last, over the rest
     table = table.sort_values(["told", "step"], kind="stable")
     words = "ring: first step, triangle: last step · dashed: a Gaussian"
@@ -240,9 +242,19 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
         "tooltip": tooltips(table),
     }
     lines = looks | {"strokeWidth": unless_told(1, 2)}
-    end = {"and": [roles[1], {"not": told}]}
+    ends = {"and": [roles[1], {"not": told}]}
+    names = [
+        layer(
+            "text",
+            place | {"text": nominal("told")},
+            where={"and": [ends, {"field": "side", "equal": side}]},
+            align=side,
+            dx=9 if side == "left" else -9,
+        )
+        for side in ("left", "right")
+    ]
     return [
         layer("line", place | path | lines),
         layer("point", place | points | looks, filled=False, strokeWidth=1.6),
-        layer("text", place | {"text": nominal("told")}, where=end, align="right", dx=-9, dy=-6),
+        *names,
     ]
