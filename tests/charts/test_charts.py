@@ -368,7 +368,7 @@ def test_hatches_fill_their_cells(holes: xr.Dataset) -> None:
     (shape,) = {m["mark"]["shape"] for m in spec["layer"] if isinstance(m["mark"], dict)
                 and str(m["mark"].get("shape")).startswith("M")}  # fmt: skip
     ends = np.array([float(part) for part in re.findall(r"-?[\d.]+", shape)]).reshape(-1, 2)
-    assert np.abs(ends).max(0).tolist() == [18.5, 11.5]
+    assert np.abs(ends).max(0).tolist() == [21.5, 11.5]
     assert len(ends) % 2 == 0
 
 

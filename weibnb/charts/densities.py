@@ -113,16 +113,17 @@ def _in_rows(table: pd.DataFrame, scale: Scale, title: Spec) -> Spec:
     """Draw small multiples in rows of three, each above the ratio to its Weibull."""
     rows = []
     for first in range(0, table["place"].max() + 1, _COLUMNS):
-        own = table[table["place"].between(first, first + _COLUMNS - 1)].reset_index(drop=True)
+        inside = table["place"].between(first, first + _COLUMNS - 1)
+        own = table if inside.all() else table[inside].reset_index(drop=True)
         ends = [float(table["magnitude"].min()), float(table["magnitude"].max())]
         size: Spec = {"columns": _COLUMNS, "width": 230}
-        words = title if not rows else {"text": ""}
-        rows.append(facet(_layers(own, scale, ends), own, words, height=150, **size))
+        rows.append(facet(_layers(own, scale, ends), own, {"text": ""}, height=150, **size))
         if own["ratio"].notna().any():
-            own = own.assign(panel=own["place"].map(" ".__mul__))
             strip = facet(_strip(own, scale, ends), own, {"text": ""}, height=50, **size)
+            if "facet" in strip:
+                strip["facet"] = strip["facet"] | {"header": {"labels": False}}
             rows.append(strip)
-    return rows[0] if len(rows) == 1 else {"vconcat": rows, "spacing": 4}
+    return {"vconcat": rows, "spacing": 4, "title": title}
 
 
 def _magnitudes(scale: Scale, ends: list[float], *, titled: bool) -> Spec:

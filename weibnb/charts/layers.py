@@ -323,9 +323,7 @@ def _hatched(place: Spec, width: int) -> list[Spec]:
     ]
 
 
-def _shades(
-    value: pd.Series[Any], colours: Colours | None
-) -> tuple[list[float], pd.Series[Any]]:
+def _shades(value: pd.Series[Any], colours: Colours | None) -> tuple[list[float], pd.Series[Any]]:
     """Return the domain of the colours, and which cells are dark under their number."""
     low, high = float(value.min()), float(value.max())
     if colours is None:

@@ -14,7 +14,15 @@ from weibnb.diagnostics.bands import BANDS
 from weibnb.diagnostics.check import check_fits
 from weibnb.diagnostics.findings import SEVERITIES, sentence_of
 from weibnb.explorer.filters import key_of
-from weibnb.explorer.labels import CHOICES, COLUMNS, FACETS, LOOK_AT_WEIGHTS, NOT_HELD, OPTIONS, TEXTS
+from weibnb.explorer.labels import (
+    CHOICES,
+    COLUMNS,
+    FACETS,
+    LOOK_AT_WEIGHTS,
+    NOT_HELD,
+    OPTIONS,
+    TEXTS,
+)
 from weibnb.explorer.panels import PANELS
 from weibnb.fits.schema import DIMS, prepare
 from weibnb.messages import counted, printable
@@ -98,7 +106,7 @@ class DrawnView:
 
 def _said_once(spec: Spec, part: xr.Dataset) -> Spec:
     """Leave out of the titles the line of models and protocol, which stands above all charts."""
-    if "vconcat" in spec:
+    if "title" not in spec:
         first, *others = spec["vconcat"]
         return spec | {"vconcat": [_said_once(first, part), *others]}
     notes = spec["title"]["subtitle"]

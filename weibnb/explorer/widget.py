@@ -45,7 +45,8 @@ _CHECKED_AT_ONCE = 2000  # matrices; of more the findings are made when their pa
 _MIME = {"html": "text/html", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv"}
 # Traits that decide what is drawn.
 _STATE = ("panel", "value", "band", "track", "step_scale", "filters", "layers", "step", "trim",
-          "estimator", "selected", "first", "second", "side_by_side", "causes", "order")  # fmt: skip
+          "estimator", "selected", "first", "second", "side_by_side", "causes",
+          "order")  # fmt: skip
 
 
 class Explorer(anywidget.AnyWidget):
@@ -292,8 +293,8 @@ class Explorer(anywidget.AnyWidget):
         return [vega_lite(view.spec(self._part_of(view))) for view in self._views()]
 
     def _picture(self) -> tuple[list[Spec], str]:
-        specs = self._specs()
-        return [on_dark(spec) for spec in specs] if self._theme == "dark" else specs, self._summary()
+        paint = on_dark if self._theme == "dark" else dict
+        return [paint(spec) for spec in self._specs()], self._summary()
 
     # Drawing
 
