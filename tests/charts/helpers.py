@@ -144,7 +144,7 @@ def panels(chart: Any) -> list[str]:
         if "facet" not in part or part["facet"]["header"].get("labels") is False:
             continue
         facet = part["facet"]
-        for row in spec["datasets"][part["data"]["name"]]:
+        for row in spec["datasets"][part.get("data", spec.get("data"))["name"]]:
             place = row[facet["sort"]["field"]]
             label = row[facet["field"]]
             found[label] = min(found.get(label, place), place)

@@ -62,16 +62,20 @@ def test_every_panel_is_accessible_and_calm(run_notebook: Callable[..., Watched]
                 for one in results.response["violations"]
             }
             assert page.evaluate(SCROLLED) == [], tab
+    page.evaluate(THEME, "JupyterLab Light")
+    page.locator(".wb[data-theme=light]").wait_for(timeout=WAIT)
     assert found == {}
     assert [text for text in warned if text.startswith("WARN")] == []
     watched.assert_clean()
 
 
 def test_a_dark_page_has_charts_of_its_own(run_notebook: Callable[..., Watched]) -> None:
-    page = run_notebook(SCAN, SHOW, "explorer._theme").page
+    page = run_notebook(SCAN, SHOW).page
     drawn(page, "main")
+    page.evaluate(THEME, "JupyterLab Light")  # the server keeps the theme of another test
+    page.locator(".wb[data-theme=light]").wait_for(timeout=WAIT)
     title = (".wb-main .role-title-text text", "fill")
-    assert page.evaluate(LEVEL, title) < 60
+    page.wait_for_function(f"(about) => ({LEVEL})(about) < 60", arg=title, timeout=WAIT)
     page.locator(".wb-main .wb-picked .wb-ring").wait_for(state="attached", timeout=WAIT)
     page.evaluate(THEME, "JupyterLab Dark")
     page.wait_for_function(f"(about) => ({LEVEL})(about) > 200", arg=title, timeout=WAIT)
@@ -80,6 +84,8 @@ def test_a_dark_page_has_charts_of_its_own(run_notebook: Callable[..., Watched])
         f"({LEVEL})(['.wb-ring', 'stroke']) > 200 && ({LEVEL})(['.wb-halo', 'stroke']) < 60",
         timeout=WAIT,
     )
+    page.evaluate(THEME, "JupyterLab Light")
+    page.locator(".wb[data-theme=light]").wait_for(timeout=WAIT)
 
 
 def test_filters_fold_where_it_is_narrow(run_notebook: Callable[..., Watched]) -> None:

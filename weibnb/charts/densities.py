@@ -10,7 +10,6 @@ import pandas as pd
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.curves import curves, labels
 from weibnb.charts.marks import (
-    COLOURS,
     STROKE,
     counted,
     facet,
@@ -23,7 +22,7 @@ from weibnb.charts.marks import (
     scales,
 )
 from weibnb.charts.tables import cells, joined
-from weibnb.charts.vega import INK, Scale
+from weibnb.charts.vega import COLOURS, INK, Scale
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
 from weibnb.messages import check_choice, printable
 

@@ -118,7 +118,7 @@ class Colours(NamedTuple):
 def least_reach(errors: pd.Series[Any]) -> float:
     """Give a distance that noise does not reach, of all but the least certain matrices."""
     error = errors.astype(float).quantile(0.9)
-    return _REACH * error if error > 0 else _REACH_OF_K
+    return _REACH * float(error) if error > 0 else _REACH_OF_K
 
 
 def map_values(fits: xr.Dataset, value: MapValue) -> xr.DataArray:

@@ -9,7 +9,6 @@ import pandas as pd
 
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.marks import (
-    COLOURS,
     counted,
     crosses,
     depth_scales,
@@ -26,7 +25,7 @@ from weibnb.charts.marks import (
     tooltips,
 )
 from weibnb.charts.tables import cells, depth_words, panels, thinned
-from weibnb.charts.vega import INK, Scale
+from weibnb.charts.vega import COLOURS, INK, Scale
 from weibnb.diagnostics.bands import BANDS
 from weibnb.diagnostics.verdicts import PUBLISHED_PROTOCOL
 from weibnb.fits.schema import DIMS, VARIABLES, prepare, protocol_of
@@ -251,7 +250,7 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
             align=side,
             dx=9 if side == "left" else -9,
         )
-        for side in ("left", "right")
+        for side in table.loc[table["told"].ne("") & table["role"].eq("end"), "side"].unique()
     ]
     return [
         layer("line", place | path | lines),
