@@ -141,7 +141,7 @@ def panels(chart: Any) -> list[str]:
     found: dict[str, Any] = {}
     descending = False
     for part in [spec, *spec.get("vconcat", [])]:
-        if "facet" not in part or part["facet"]["header"].get("labels") is False:
+        if "facet" not in part or part["facet"]["header"]["labelExpr"] == "''":
             continue
         facet = part["facet"]
         for row in spec["datasets"][part.get("data", spec.get("data"))["name"]]:

@@ -38,10 +38,17 @@ def area(chart: Any) -> show.Mark:
 
 def curve(chart: Any, kind: str, component: str | None = None) -> tuple[Array, Array]:
     """Magnitudes and densities of one of the lines, or of the area ``"counted"``."""
-    drawn = area(chart) if kind == "counted" else show.mark(chart, "line", strokeWidth=1.8)
+    every = [
+        part
+        for part in show.marks(chart)
+        if part.kind == "area" or (part.kind == "line" and part.look["strokeWidth"] == 1.8)
+    ]
+    drawn = every[0]
     rows = [
         row
-        for row in drawn.rows
+        for part in every
+        if (part.kind == "area") == (kind == "counted")
+        for row in part.rows
         if row["kind"] == kind and (component is None or row["component"] == component)
     ]
     x, y = ([row[drawn.field(channel)] for row in rows] for channel in ("x", "y"))
@@ -120,9 +127,11 @@ def test_every_curve_encloses_its_share_of_the_weights(values: NDArray[Any], sca
 )
 def test_axes_say_their_units(values: NDArray[Any], scale: Any, unit: str) -> None:
     chart = charts.density(one_matrix(values), scale=scale, rival=False)
-    (x,) = show.axes(chart, "X")
+    x, below = sorted(show.axes(chart, "X"), reverse=True)
+    assert below.startswith(f"X-axis for a {scale} scale"), "the strip below has the title"
     assert x.startswith(f"X-axis titled '|w| (units of the weights)' for a {scale} scale")
-    (y,) = show.axes(chart, "Y")
+    y, strip = sorted(show.axes(chart, "Y"), key=lambda text: "Weibull" in text)
+    assert strip.startswith("Y-axis titled '÷ Weibull' for a log scale with values from 0.25 to 4")
     assert y.startswith(f"Y-axis titled 'density ({unit})' for a linear scale with values from 0")
     assert show.title(chart) == f"Density of {'ln |w|' if scale == 'log' else '|w|'}"
     assert not show.outside(chart)
@@ -193,9 +202,10 @@ def test_panels_hold_the_curves_of_their_matrix() -> None:
     for layer in range(3):
         for name in show.RUN_COMPONENTS[:4]:
             own = charts.density(twelve.sel(layer=layer, component=name), rival=False)
-            here = [row for row in show.mark(chart, "line", strokeWidth=1.8).rows
+            here = [row for part in show.marks(chart) if part.look.get("strokeWidth") == 1.8
+                    for row in part.rows
                     if (row["layer"], row["component"]) == (layer, name)]  # fmt: skip
-            there = show.mark(own, "line").rows
+            there = show.mark(own, "line", strokeWidth=1.8).rows
             assert [row["density"] for row in here] == [row["density"] for row in there]
             assert {row["panel"].split(",")[0] for row in here} == {f"{name} of layer {layer}"}
 

@@ -120,7 +120,7 @@ def _in_rows(table: pd.DataFrame, scale: Scale, title: Spec) -> Spec:
         if own["ratio"].notna().any():
             strip = facet(_strip(own, scale, ends), own, {"text": ""}, height=50, **size)
             if "facet" in strip:
-                strip["facet"] = strip["facet"] | {"header": {"labels": False}}
+                strip["facet"] = strip["facet"] | {"header": {"labelExpr": "''", "labelPadding": 0}}
             rows.append(strip)
     return {"vconcat": rows, "spacing": 4, "title": title}
 
@@ -140,7 +140,7 @@ def _strip(table: pd.DataFrame, scale: Scale, ends: list[float]) -> list[Spec]:
     """Draw what was counted over the Weibull's density, from a quarter to four times."""
     ratio = quantity(
         "ratio",
-        scale={"type": "log", "domain": [0.25, 4]},
+        scale={"type": "log", "domain": [0.25, 4], "nice": False},
         title="÷ Weibull",
         axis={"values": [0.25, 1, 4], "format": "~g"},
     )
