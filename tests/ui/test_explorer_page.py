@@ -226,12 +226,16 @@ def test_a_saved_notebook_without_a_kernel(opened: Watched, lab: str, lab_root: 
     (lab_root / f"still-{name}").write_text(json.dumps(saved | {"metadata": settings}))
     page.goto(f"{lab}/lab/tree/still-{name}?reset")
     page.locator(".weibnb-still img").nth(2).wait_for(timeout=WAIT)
-    # of the widget itself only words are left, which are hidden
-    lost = page.locator(".jp-OutputArea-output:not(:has(*))").first
-    lost.wait_for(state="attached", timeout=WAIT)
-    assert not lost.is_visible()
     page.get_by_text("run this cell for the live explorer").first.wait_for(timeout=WAIT)
     assert opened.outside == []
+
+    # with a new kernel, JupyterLab's words of a model that is not found are hidden
+    (lab_root / f"fresh-{name}").write_text(json.dumps(saved))
+    page.goto(f"{lab}/lab/tree/fresh-{name}?reset")
+    lost = page.get_by_text("Error displaying widget")
+    lost.wait_for(state="attached", timeout=WAIT)
+    assert not lost.is_visible()
+    assert page.locator(".weibnb-still img").nth(2).is_visible()
 
 
 def test_reopened_while_its_kernel_runs(opened: Watched) -> None:
