@@ -24,7 +24,8 @@ PAGE = ROOT / "docs" / "gallery.md"
 HEAD = """# Gallery
 
 Every chart is a function of the fits: it returns an [Altair](https://altair-viz.github.io) chart,
-needs no network, and can be read on light and dark pages. The pictures come from the packaged
+needs no network, and stands on white, so that it can be read on light and dark pages; the explorer
+and the pages it saves repaint it on dark ones. The pictures come from the packaged
 demo, a small decoder at steps 0, 100, 500, 2000 and 7000: `python scripts/gallery.py`. In a
 notebook each mark has a tooltip with the numbers of its matrix.
 
@@ -50,7 +51,10 @@ ENTRIES: dict[str, tuple[str, str]] = {
     ),
     "density": (
         'charts.density(fits.sel(component=["q_proj", "o_proj", "up_proj"], layer=0, step=7000))',
-        "Magnitudes as counted, with the fitted Weibull, a half-normal and the best family.",
+        (
+            "Magnitudes as counted, with the fitted Weibull, a half-normal and the best family; "
+            "below, their ratio to the Weibull."
+        ),
     ),
     "change_map": (
         (
@@ -61,7 +65,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     ),
     "layer_map": (
         "charts.layer_map(fits.isel(step=[0, -1]))",
-        "k of every matrix; the colours diverge from an untrained Gaussian.",
+        "k of every matrix; the colours diverge from an untrained Gaussian, and noise stays pale.",
     ),
     "layer_map_outlier": (
         'charts.layer_map(fits.isel(step=-1), value="outlier")',
@@ -85,7 +89,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     ),
     "phase_portrait": (
         "charts.phase_portrait(fits)",
-        "The path of every matrix in the plane of λ and k.",
+        "The path of every matrix in the plane of λ and k; what surely moved most has its name.",
     ),
     "cohort": (
         "charts.cohort(fits)",

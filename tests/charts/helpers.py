@@ -87,6 +87,10 @@ def _marks(node: dict[str, Any], datasets: dict[str, Rows], data: Rows | None) -
 
 
 def _passes(row: dict[str, Any], test: dict[str, Any]) -> bool:
+    if "and" in test:
+        return all(_passes(row, part) for part in test["and"])
+    if "not" in test:
+        return not _passes(row, test["not"])
     value = row[test["field"]]
     if "equal" in test:
         return bool(value == test["equal"])
@@ -134,16 +138,18 @@ def words(chart: Any) -> str:
 def panels(chart: Any) -> list[str]:
     """Headers of the small multiples in their order; none where there is one panel."""
     spec = specification(chart)
-    if "facet" not in spec:
-        return []
-    facet = spec["facet"]
     found: dict[str, Any] = {}
-    for row in spec["datasets"][spec["data"]["name"]]:
-        place = row[facet["sort"]["field"]]
-        label = row[facet["field"]]
-        found[label] = min(found.get(label, place), place)
-    assert facet["sort"]["op"] == "min"
-    descending = facet["sort"].get("order") == "descending"
+    descending = False
+    for part in [spec, *spec.get("vconcat", [])]:
+        if "facet" not in part or part["facet"]["header"]["labelExpr"] == "''":
+            continue
+        facet = part["facet"]
+        for row in spec["datasets"][part.get("data", spec.get("data"))["name"]]:
+            place = row[facet["sort"]["field"]]
+            label = row[facet["field"]]
+            found[label] = min(found.get(label, place), place)
+        assert facet["sort"]["op"] == "min"
+        descending = facet["sort"].get("order") == "descending"
     return sorted(found, key=lambda label: found[label], reverse=descending)
 
 

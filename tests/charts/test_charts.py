@@ -92,7 +92,7 @@ def test_converts_without_a_network(fits: xr.Dataset, name: str) -> None:
     chart = DRAW[name](fits)
     spec = chart.to_dict()
     assert sum(map(len, spec["datasets"].values())) <= 5_000
-    assert spec["config"]["background"] == "transparent"
+    assert spec["config"]["background"] == "white"
     subtitle = str((spec.get("title") or spec["vconcat"][0]["title"])["subtitle"])
     assert "demo" in subtitle
     assert "trim 10–90 %" in subtitle
@@ -368,7 +368,7 @@ def test_hatches_fill_their_cells(holes: xr.Dataset) -> None:
     (shape,) = {m["mark"]["shape"] for m in spec["layer"] if isinstance(m["mark"], dict)
                 and str(m["mark"].get("shape")).startswith("M")}  # fmt: skip
     ends = np.array([float(part) for part in re.findall(r"-?[\d.]+", shape)]).reshape(-1, 2)
-    assert np.abs(ends).max(0).tolist() == [18.5, 11.5]
+    assert np.abs(ends).max(0).tolist() == [21.5, 11.5]
     assert len(ends) % 2 == 0
 
 

@@ -87,7 +87,8 @@ def test_components_keep_the_order_of_the_fits_on_every_layer_of_the_chart() -> 
             assert part.scale("x")["domain"] == list(show.RUN_COMPONENTS)
     (axis,) = show.axes(chart, "X")
     assert axis.startswith(
-        "X-axis for a discrete scale with 5 values: q_proj, v_proj, o_proj, up_proj, down_proj"
+        "X-axis titled 'component; its layers from left to right' for a discrete scale "
+        "with 5 values: q_proj, v_proj, o_proj, up_proj, down_proj"
     )
     (axis,) = show.axes(chart, "Y")
     assert axis.startswith("Y-axis titled 'Weibull shape k' for a linear scale with values from ")
@@ -145,7 +146,16 @@ def test_diamonds_are_the_published_entries() -> None:
     chart = charts.class_bands(show.run())
     (drawn,) = diamonds(chart)
     shared = [name for name in show.RUN_COMPONENTS if name in entries["component"]]
-    assert len(drawn.rows) == int(entries.sel(component=shared).count())
+    below = show.mark(chart, "point", shape="triangle-down")
+    assert len(drawn.rows) + len(below.rows) == int(entries.sel(component=shared).count())
+    floor, top = drawn.scale("y")["domain"]
+    assert floor < min(row["k"] for row in dots(chart).rows)
+    assert top > max(row["k"] for row in dots(chart).rows)
+    assert max(row["k"] for row in below.rows) < floor <= min(drawn.values("y"))
+    assert f"arrows: {len(below.rows)} published entries below the axis" in show.subtitle(chart)
+    for row in below.rows:
+        cell = entries.sel(model=row["model"], component=row["component"])
+        assert row["k"] == pytest.approx(cell.item(), abs=1e-9)
     for row in drawn.rows:
         cell = entries.sel(model=row["model"], component=row["component"])
         assert row[drawn.field("y")] == pytest.approx(cell.item(), abs=1e-9)

@@ -38,10 +38,17 @@ def area(chart: Any) -> show.Mark:
 
 def curve(chart: Any, kind: str, component: str | None = None) -> tuple[Array, Array]:
     """Magnitudes and densities of one of the lines, or of the area ``"counted"``."""
-    drawn = area(chart) if kind == "counted" else show.mark(chart, "line")
+    every = [
+        part
+        for part in show.marks(chart)
+        if part.kind == "area" or (part.kind == "line" and part.look["strokeWidth"] == 1.8)
+    ]
+    drawn = every[0]
     rows = [
         row
-        for row in drawn.rows
+        for part in every
+        if (part.kind == "area") == (kind == "counted")
+        for row in part.rows
         if row["kind"] == kind and (component is None or row["component"] == component)
     ]
     x, y = ([row[drawn.field(channel)] for row in rows] for channel in ("x", "y"))
@@ -120,17 +127,21 @@ def test_every_curve_encloses_its_share_of_the_weights(values: NDArray[Any], sca
 )
 def test_axes_say_their_units(values: NDArray[Any], scale: Any, unit: str) -> None:
     chart = charts.density(one_matrix(values), scale=scale, rival=False)
-    (x,) = show.axes(chart, "X")
+    x, below = sorted(show.axes(chart, "X"), reverse=True)
+    assert below.startswith(f"X-axis for a {scale} scale"), "the strip below has the title"
     assert x.startswith(f"X-axis titled '|w| (units of the weights)' for a {scale} scale")
-    (y,) = show.axes(chart, "Y")
+    y, strip = sorted(show.axes(chart, "Y"), key=lambda text: "Weibull" in text)
+    assert strip.startswith("Y-axis titled '÷ Weibull' for a log scale with values from 0.25 to 4")
     assert y.startswith(f"Y-axis titled 'density ({unit})' for a linear scale with values from 0")
     assert show.title(chart) == f"Density of {'ln |w|' if scale == 'log' else '|w|'}"
-    assert not show.outside(chart)
+    for part in show.marks(chart):
+        if part.encoding["y"].get("field") == "ratio":
+            assert part.look["clip"], "far ratios end at the edge of the strip"
 
 
 def test_the_legend_names_what_is_drawn(values: NDArray[Any]) -> None:
     chart = charts.density(one_matrix(values), rival=False)
-    line = show.mark(chart, "line")
+    line = show.mark(chart, "line", strokeWidth=1.8)
     assert line.scale("color")["domain"] == ["Weibull", "half-normal"]
     assert line.scale("strokeDash")["domain"] == ["Weibull", "half-normal"]
     assert len(set(line.scale("color")["range"])) == 2
@@ -168,7 +179,7 @@ def test_the_best_family_is_drawn_where_it_is_neither(scale: Any) -> None:
             "down_proj": "best family: half-normal",
         }.items()
     ]
-    assert show.mark(chart, "line").scale("color")["domain"][-1] == "best family"
+    assert show.mark(chart, "line", strokeWidth=1.8).scale("color")["domain"][-1] == "best family"
 
 
 def test_without_rival_no_family_is_named() -> None:
@@ -193,9 +204,10 @@ def test_panels_hold_the_curves_of_their_matrix() -> None:
     for layer in range(3):
         for name in show.RUN_COMPONENTS[:4]:
             own = charts.density(twelve.sel(layer=layer, component=name), rival=False)
-            here = [row for row in show.mark(chart, "line").rows
+            here = [row for part in show.marks(chart) if part.look.get("strokeWidth") == 1.8
+                    for row in part.rows
                     if (row["layer"], row["component"]) == (layer, name)]  # fmt: skip
-            there = show.mark(own, "line").rows
+            there = show.mark(own, "line", strokeWidth=1.8).rows
             assert [row["density"] for row in here] == [row["density"] for row in there]
             assert {row["panel"].split(",")[0] for row in here} == {f"{name} of layer {layer}"}
 
@@ -245,3 +257,24 @@ def test_errors_name_the_argument_and_the_remedy() -> None:
         charts.density(show.run().isel(step=0).drop_vars("counts"))
     with pytest.raises(ValueError, match=r"at most 12 matrices for this chart, got 15.*fits\.sel"):
         charts.density(show.run().isel(step=0))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_strip_below_is_the_ratio_to_the_weibull(scale: Any) -> None:
+    fits = show.demo().sel(component=["o_proj", "up_proj"], layer=[0], step=[7000])
+    chart = charts.density(fits, scale=scale, rival=False)
+    dots, line = show.mark(chart, "point"), show.mark(chart, "line", strokeWidth=1.3)
+    for component in ("o_proj", "up_proj"):
+        _x, weibull = curve(chart, "Weibull", component)
+        for mark, kind in ((dots, "counted"), (line, "half-normal")):
+            _x, own = curve(chart, kind, component)
+            found = [row["ratio"] for row in mark.rows
+                     if (row["component"], row["kind"]) == (component, kind)]  # fmt: skip
+            assert len(found) == own.size == weibull.size
+            for ratio, top, bottom in zip(found, own, weibull, strict=True):
+                if top > 0 and bottom > 1e-9:
+                    assert ratio == pytest.approx(top / bottom, rel=1e-5)
+                elif top == 0:
+                    assert ratio is None
+    assert {row["kind"] for row in dots.rows} == {"counted"}
+    assert dots.scale("y")["domain"] == [0.25, 4]

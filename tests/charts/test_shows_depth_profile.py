@@ -97,7 +97,10 @@ def test_models_have_a_colour_a_shape_and_a_dash_each() -> None:
     chart = charts.depth_profile(show.tall(3, models=6))
     names = [f"m{i}" for i in range(6)]
     line = show.mark(chart, "line")
-    for part, channel in ((dots(chart), "color"), (dots(chart), "shape"), (line, "strokeDash")):
+    others = line.encoding["strokeDash"]["condition"]
+    assert [one["test"]["equal"] for one in others] == names[1:]
+    assert len({str(one["value"]) for one in others} | {str([1, 0])}) == 6
+    for part, channel in ((dots(chart), "color"), (dots(chart), "shape")):
         assert part.scale(channel)["domain"] == names
         assert len({str(look) for look in part.scale(channel)["range"]}) == 6
     assert line.scale("color") == dots(chart).scale("color") == bars(chart).scale("color")
@@ -159,8 +162,8 @@ def test_published_entries_have_no_standard_error() -> None:
     entries = wb.reference_cohort().isel(model=[6, 7])
     chart = charts.depth_profile(entries)
     assert len(dots(chart).rows) == int(entries["k"].count())
-    for row in bars(chart).rows:
-        assert row["low"] is row["high"] is None
+    assert not [p for p in show.marks(chart) if p.kind == "rule" and "strokeDash" not in p.look]
+    for row in dots(chart).rows:
         cell = entries["k"].sel(model=row["model"], component=row["component"])
         assert show.close(row["k"], cell.item())
 

@@ -18,6 +18,7 @@ pytest.importorskip("vl_convert")
 
 from tests.charts import helpers as show
 from weibnb import charts
+from weibnb.charts.vega import COLOURS, DARK, DIVERGING, INK, ON_PALE, ON_STRONG, on_dark
 
 KINDS = sorted(show.KINDS)
 #: Charts that draw a run along its steps.
@@ -121,13 +122,40 @@ def test_more_than_three_models_are_counted(name: str) -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_charts_are_readable_on_light_and_dark_pages(name: str) -> None:
-    config = show.usual(name, "run").to_dict()["config"]
-    assert config["background"] == "transparent"
-    inks = {config[part]["labelColor"] for part in ("axis", "legend", "header")}
-    inks |= {config["title"]["color"], config["title"]["subtitleColor"]}
-    for ink in inks:
-        level = np.mean([int(ink[i : i + 2], 16) for i in (1, 3, 5)])
-        assert 90 < level < 165
+    spec = show.usual(name, "run").to_dict()
+    for config, paper in ((spec["config"], "#ffffff"), (on_dark(spec)["config"], "#111111")):
+        assert config["background"] == {"#ffffff": "white"}.get(paper, paper)
+        inks = {config[part]["labelColor"] for part in ("axis", "legend", "header")}
+        inks |= {config[part]["titleColor"] for part in ("axis", "legend", "header")}
+        inks |= {config["title"]["color"], config["title"]["subtitleColor"]}
+        inks |= {config["text"]["color"]}
+        for ink in inks:
+            assert contrast(ink, paper) >= 4.5  # WCAG 2, AA
+
+
+def test_colours_are_seen_on_light_and_dark_pages() -> None:
+    for colour in (*COLOURS, INK):
+        assert contrast(colour, "#ffffff") >= 3
+        assert contrast(DARK[colour], "#111111") >= 4.5
+    for colours, strong, pale in (
+        (DIVERGING, ON_STRONG, ON_PALE),
+        ([DARK[c] for c in DIVERGING], DARK[ON_STRONG], DARK[ON_PALE]),
+    ):
+        half = len(colours) // 2
+        for i, colour in enumerate(colours):
+            far = abs(i - half) / half
+            assert contrast(colour, strong if far > 0.75 else pale) >= 4.4
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -18,6 +18,7 @@ pytest.importorskip("vl_convert")
 from tests.charts import helpers as show
 from tests.oracle import full_sort, magnitudes
 from weibnb import charts
+from weibnb.charts.vega import INK
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -82,7 +83,7 @@ def test_titles_say_what_the_colours_are(value: Any) -> None:
 def test_no_number_lies_beyond_the_ends_of_the_colours(value: Any) -> None:
     for fits in (show.run(), show.demo(), show.holes(), show.pair()):
         drawn = coloured(charts.layer_map(fits, value=value))
-        low, high = drawn.scale("color")["domain"]
+        low, *_between, high = drawn.scale("color")["domain"]
         numbers = drawn.values("color")
         assert low - abs(low) * 1e-6 <= min(numbers)
         assert max(numbers) <= high + abs(high) * 1e-6
@@ -96,7 +97,11 @@ def test_colours_diverge_from_the_gaussian_by_the_protocol(trim: Any, estimator:
     anchor = wb.anchor(trim=trim, estimator=estimator).k
     chart = charts.layer_map(fits)
     assert np.mean(coloured(chart).scale("color")["domain"]) == pytest.approx(anchor)
-    assert f"colours centred on a Gaussian, {anchor:.4f}" in show.subtitle(chart)
+    legend = coloured(chart).encoding["color"]["legend"]
+    assert legend["values"][1] == pytest.approx(anchor)
+    assert f"{anchor:.4g} · a Gaussian" in show.svg(chart) or (
+        f"{anchor:.4f}".rstrip("0") + " · a Gaussian" in show.svg(chart)
+    )
     distance = coloured(charts.layer_map(fits, value="z"))
     assert np.mean(distance.scale("color")["domain"]) == pytest.approx(0)
     for row, number in zip(distance.rows, distance.values("color"), strict=True):
@@ -109,14 +114,34 @@ def test_other_colours_go_from_the_lowest_to_the_highest(value: Any) -> None:
     drawn = coloured(charts.layer_map(show.run(), value=value))
     numbers = drawn.values("color")
     assert drawn.scale("color")["domain"] == pytest.approx([min(numbers), max(numbers)], rel=1e-6)
-    diverging = coloured(charts.layer_map(show.run())).scale("color")["scheme"]
-    assert drawn.scale("color")["scheme"] != diverging
+    assert drawn.scale("color")["scheme"] == "viridis"
+    assert "scheme" not in coloured(charts.layer_map(show.run())).scale("color")
+
+
+def test_noise_does_not_fill_the_colours() -> None:
+    """A Gaussian checkpoint is pale: no matrix is as strong as one that is surely no Gaussian."""
+    rng = np.random.default_rng(0)
+    names = [show.tensor(name, layer) for name in show.RUN_COMPONENTS for layer in range(12)]
+    gaussian = {name: rng.normal(size=(48, 48)) for name in names}
+    fits = wb.scan({"m": gaussian}, structure=False)
+    odd = gaussian | {names[0]: rng.laplace(size=(48, 48))}
+    for value in ("k", "z"):
+        drawn = coloured(charts.layer_map(fits, value=value))
+        low, *_, high = drawn.scale("color")["domain"]
+        middle = (low + high) / 2
+        strongest = max(abs(number - middle) for number in drawn.values("color"))
+        assert strongest < 0.75 * (high - middle)
+        error = 1 if value == "z" else float(fits["k_se"].median())
+        assert high - middle >= 4 * error
+        other = coloured(charts.layer_map(wb.scan({"m": odd}, structure=False), value=value))
+        low, *_, high = other.scale("color")["domain"]
+        assert max(abs(n - middle) for n in other.values("color")) > 0.75 * (high - middle)
 
 
 def test_one_number_alone_has_a_colour() -> None:
     one = show.run().isel(layer=0, component=0, step=0)
     for value in ("k", "lam", "r2"):
-        low, high = coloured(charts.layer_map(one, value=value)).scale("color")["domain"]
+        low, *_, high = coloured(charts.layer_map(one, value=value)).scale("color")["domain"]
         assert low < high
 
 
@@ -200,7 +225,7 @@ def test_a_fitted_matrix_whose_number_is_not_known_says_so() -> None:
     k_se = fits["k_se"].copy()
     k_se[0, 1, 2] = np.nan
     chart = charts.layer_map(fits.assign(k_se=k_se), value="z")
-    (row,) = show.mark(chart, "rect", fill="#7a7a7a").rows
+    (row,) = show.mark(chart, "rect", fill=INK).rows
     assert (row["layer"], row["component"]) == (1, "o_proj")
     assert row["reason"] == "fitted, but this number is not known"
 

@@ -36,7 +36,6 @@ def test_points_are_the_full_sort_of_the_weights() -> None:
         fit = full_sort(magnitudes(weights), (0.1, 0.9))
         assert row[drawn.field("x")] == pytest.approx(fit.lam, rel=1e-6)
         assert row[drawn.field("y")] == pytest.approx(fit.k, rel=1e-6)
-        assert row[drawn.field("color")] == row["step"]
 
 
 def test_a_path_joins_the_steps_of_one_matrix_in_their_order() -> None:
@@ -53,17 +52,17 @@ def test_a_path_joins_the_steps_of_one_matrix_in_their_order() -> None:
 
 def test_a_ring_is_where_a_path_begins_and_a_triangle_where_it_ends() -> None:
     drawn = points(charts.phase_portrait(show.run()))
-    role = drawn.field("shape")
-    assert {(row["step"], row[role]) for row in drawn.rows} == {
+    assert {(row["step"], row["role"]) for row in drawn.rows} == {
         (0, "begin"),
         (10, "between"),
         (300, "between"),
         (2000, "end"),
     }
-    looks = dict(zip(drawn.scale("shape")["domain"], drawn.scale("shape")["range"], strict=True))
-    assert looks == {"begin": "circle", "between": "stroke", "end": "triangle-up"}
-    sizes = dict(zip(drawn.scale("size")["domain"], drawn.scale("size")["range"], strict=True))
-    assert sizes["between"] < min(sizes["begin"], sizes["end"])
+    (end,) = drawn.encoding["shape"]["condition"]
+    assert (end["test"], end["value"]) == ({"field": "role", "equal": "end"}, "triangle-up")
+    assert drawn.encoding["shape"]["value"] == "circle"
+    sizes = {one["test"]["equal"]: one["value"] for one in drawn.encoding["size"]["condition"]}
+    assert drawn.encoding["size"]["value"] < min(sizes["begin"], sizes["end"])
     assert "ring: first step, triangle: last step" in show.subtitle(
         charts.phase_portrait(show.run())
     )
@@ -79,7 +78,7 @@ def test_a_path_begins_and_ends_where_its_own_fits_do() -> None:
 
     def steps(component: str, layer: int) -> dict[int, str]:
         return {
-            row["step"]: row[drawn.field("shape")]
+            row["step"]: row["role"]
             for row in drawn.rows
             if (row["component"], row["layer"]) == (component, layer)
         }
@@ -102,27 +101,32 @@ def test_axes_say_what_they_are_and_clip_nothing() -> None:
         assert not show.outside(chart)
 
 
-def test_the_colour_of_the_steps_is_explained() -> None:
-    chart = charts.phase_portrait(show.run())
-    (legend,) = show.legends(chart)
-    assert legend.startswith("Gradient legend titled 'step'")
-    assert legend.endswith("with values from 0 to 2,000")
-    picture = show.svg(chart)
-    assert all(f">{label}</text>" in picture for label in ("0", "10", "2,000"))
-    scale = points(chart).scale("color")
-    assert scale["type"] == "symlog"
-    assert len(set(scale["range"])) == 3
+def test_what_moved_most_and_surely_is_named() -> None:
+    """In the packaged run two matrices of layer 0 leave the others, and nothing else does."""
+    chart = charts.phase_portrait(show.demo())
+    names = [row["told"] for part in show.marks(chart) if part.kind == "text" for row in part.rows]
+    assert sorted(names) == ["o_proj of layer 0", "v_proj of layer 0"]
+    assert "in colour: whose k moved most" in show.subtitle(chart)
+    told = path(chart).encoding["color"]["condition"]
+    assert told["test"] == {"field": "told", "equal": ""}
+    assert told["value"] != path(chart).encoding["color"]["value"]
+    assert path(chart).rows[-1]["told"], "the coloured ones lie over the others"
+    quiet = charts.phase_portrait(show.demo().sel(layer=[1, 2]))
+    assert not [part for part in show.marks(quiet) if part.kind == "text" and part.rows]
+    assert "in colour" not in show.subtitle(quiet)
 
 
-def test_the_legend_of_the_steps_has_no_step_that_is_not_there() -> None:
-    fits = show.run().isel(step=[1, 2, 3]).assign_coords(step=[100, 200, 400])
-    chart = charts.phase_portrait(fits)
-    assert points(chart).encoding["color"]["legend"]["values"] == [100, 400]
-    (legend,) = show.legends(chart)
-    assert legend.endswith("with values from 100 to 400")
-    assert ">0</text>" not in show.svg(chart)
-    whole = points(charts.phase_portrait(show.run()))
-    assert whole.encoding["color"]["legend"]["values"] == [0, 10, 2000]
+def test_of_many_that_moved_two_in_a_panel_are_named() -> None:
+    fits = show.demo()
+    moved = fits["k"] + (fits["step"] == 7000) * (1 + fits["layer"])
+    chart = charts.phase_portrait(fits.assign(k=moved))
+    rows = [row for part in show.marks(chart) if part.kind == "text" for row in part.rows]
+    panels = [row["panel"] for row in rows]
+    assert {panel: panels.count(panel) for panel in panels} == {
+        "selection": 2,
+        "value": 2,
+        "transmission": 2,
+    }
 
 
 def test_a_run_fitted_at_step_zero_alone_is_drawn() -> None:
@@ -179,7 +183,7 @@ def test_long_runs_are_thinned_and_keep_their_ends() -> None:
     steps = sorted({row["step"] for row in drawn.rows})
     assert f"{len(steps)} of 150 steps drawn" in show.subtitle(chart)
     assert (steps[0], steps[-1]) == (0, 149)
-    ends = [row for row in drawn.rows if row[drawn.field("shape")] == "end"]
+    ends = [row for row in drawn.rows if row["role"] == "end"]
     assert len(ends) == 40 * 5
     assert {row["step"] for row in ends} == {149}
 

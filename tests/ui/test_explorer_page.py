@@ -208,7 +208,7 @@ def test_the_page_that_is_saved_needs_no_network(
 def test_a_saved_notebook_without_a_kernel(opened: Watched, lab: str, lab_root: Path) -> None:
     page = opened.page
     name = page.evaluate("window.jupyterapp.shell.currentWidget.context.path")
-    picture = page.locator(".weibnb-still img")
+    picture = page.locator(".weibnb-still img").first
     picture.wait_for(state="attached", timeout=WAIT)
     assert not picture.is_visible(), "the live explorer hides it"
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
@@ -225,9 +225,17 @@ def test_a_saved_notebook_without_a_kernel(opened: Watched, lab: str, lab_root: 
     settings = saved["metadata"] | {"kernelspec": {"name": "", "display_name": ""}}
     (lab_root / f"still-{name}").write_text(json.dumps(saved | {"metadata": settings}))
     page.goto(f"{lab}/lab/tree/still-{name}?reset")
-    page.locator(".weibnb-still img").wait_for(timeout=WAIT)
+    page.locator(".weibnb-still img").nth(2).wait_for(timeout=WAIT)
     page.get_by_text("run this cell for the live explorer").first.wait_for(timeout=WAIT)
     assert opened.outside == []
+
+    # with a new kernel, JupyterLab's words of a model that is not found are hidden
+    (lab_root / f"fresh-{name}").write_text(json.dumps(saved))
+    page.goto(f"{lab}/lab/tree/fresh-{name}?reset")
+    lost = page.get_by_text("Error displaying widget")
+    lost.wait_for(state="attached", timeout=WAIT)
+    assert not lost.is_visible()
+    assert page.locator(".weibnb-still img").nth(2).is_visible()
 
 
 def test_reopened_while_its_kernel_runs(opened: Watched) -> None:

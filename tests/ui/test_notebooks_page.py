@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-# What the page of Voilà itself, and the badge at the head of a notebook, fetch from elsewhere.
-NOT_OURS = ("https://cdn.jsdelivr.net/npm/@fortawesome/", "https://mybinder.org/badge")
+# What the page of Voilà itself fetches from elsewhere.
+NOT_OURS = ("https://cdn.jsdelivr.net/npm/@fortawesome/",)
 
 
 def only_known(watched: Watched) -> None:

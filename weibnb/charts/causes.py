@@ -11,7 +11,6 @@ import xarray as xr
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.curves import labels
 from weibnb.charts.marks import (
-    COLOURS,
     facet,
     k_axis,
     layer,
@@ -22,7 +21,7 @@ from weibnb.charts.marks import (
     scales,
 )
 from weibnb.charts.tables import MAX_PANELS
-from weibnb.charts.vega import INK
+from weibnb.charts.vega import COLOURS, INK
 from weibnb.fits.schema import protocol_of
 from weibnb.fitting.weibull import protocol_text
 from weibnb.messages import printable, shortened

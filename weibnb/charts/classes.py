@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,8 @@ from weibnb.fits.select import last_step
 from weibnb.messages import check_choice, printable, shortened
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
 
     from weibnb.charts.vega import Spec
@@ -90,21 +92,18 @@ def class_bands(
     table, note = thinned(table, "layer", rows=MAX_ROWS - 500)
     names = components(table)
     bar = "bar: median over layers"
+    ends = _ends([table["k"].min(), table["k"].max(), band.lower, band.upper], fits)
     if protocol_of(fits) == PUBLISHED_PROTOCOL:
         edges = f"shaded: {shortened(band.name)}, {band.lower:g} to {band.upper:g}"
         diamonds = " · diamonds: published entries" if reference else ""
         notes = [f"{edges} · dashed: a Gaussian", bar + diamonds]
-        layers = _band_layers(names, band, _floor(table["k"], fits), reference=reference)
+        layers = _band_layers(names, band, ends[0], reference=reference)
     else:
         notes, layers = ["no band: it was published for another protocol", bar], []
-    floor = _floor(table["k"], fits)
     if reference and layers:
-        below = _entries(names)["k"] < floor
-        notes += (
-            [f"arrows: {int(below.sum())} published entries below the axis"] if below.any() else []
-        )
+        notes += _below(names, ends[0])
     layers += [gaussian_rule(fits), *_matrices(table, names)]
-    _frame(layers, [floor, _top(table["k"], fits)], "component; its layers from left to right")
+    _frame(layers, ends, "component; its layers from left to right")
     heads = heading(fits, title, *notes, note)
     width = max(_step(names) * len(names), 160)
     return facet(layers, table, heads, columns=2, width=width, height=280)
@@ -121,15 +120,11 @@ def _component_axis(names: list[str]) -> Spec:
     return nominal("component", scale=scale, title=None, axis={"labelAngle": angle})
 
 
-def _floor(k: pd.Series[Any], fits: xr.Dataset) -> float:
-    """Give the lower end of the axis: published entries far below do not squash the rest."""
-    low = min(float(k.min()), gaussian_anchor(fits).k - 0.1)
-    return float(np.floor(20 * low - 0.2) / 20)
-
-
-def _top(k: pd.Series[Any], fits: xr.Dataset) -> float:
-    """Give the upper end of the axis."""
-    return float(np.ceil(20 * max(float(k.max()), gaussian_anchor(fits).k) + 0.2) / 20)
+def _ends(values: Sequence[float], fits: xr.Dataset) -> list[float]:
+    """Give the ends of the axis: published entries far below do not squash the rest."""
+    anchor = gaussian_anchor(fits).k
+    low, high = min([*values, anchor - 0.1]), max([*values, anchor])
+    return [float(np.floor(20 * low - 0.2) / 20), float(np.ceil(20 * high + 0.2) / 20)]
 
 
 def _frame(layers: list[Spec], ends: list[float], title: str | None) -> None:
@@ -176,13 +171,19 @@ def _band_layers(names: list[str], band: Band, floor: float, *, reference: bool)
     return [*layers, *_arrows(entries[below], beside)]
 
 
+def _below(names: list[str], floor: float) -> list[str]:
+    """Count the published entries below the axis, in a note where there are any."""
+    number = int((_entries(names)["k"] < floor).sum())
+    return [f"arrows: {number} published entries below the axis"] if number else []
+
+
 def _arrows(entries: pd.DataFrame, place: Spec) -> list[Spec]:
     """Draw arrows at the bottom for published entries below the axis; the tooltip has their k."""
     if entries.empty:
         return []
     edge = place | {"y": {"value": "height"}}
-    arrow: Spec = {"shape": "triangle-down", "size": 40, "color": INK, "yOffset": -5}
-    return [layer("point", edge, data=entries, filled=True, **arrow)]
+    arrow: Spec = {"shape": "triangle-down", "size": 40, "fill": INK, "stroke": INK, "yOffset": -5}
+    return [layer("point", edge, data=entries, **arrow)]
 
 
 def _matrices(table: pd.DataFrame, names: list[str]) -> list[Spec]:
@@ -247,12 +248,10 @@ def cohort(fits: xr.Dataset) -> Spec:
     table["low"], table["high"] = table["k"] - error, table["k"] + error
     names = components(table)
     heads = heading(fits, text, "ticks: published entries · dashed: a Gaussian", *notes[:3])
-    floor = _floor(table["low"], fits)
-    below = int((_entries(names)["k"] < floor).sum())
-    if below:
-        heads["subtitle"].append(f"arrows: {below} published entries below the axis")
-    layers = [gaussian_rule(fits), *_medians(table, names, floor)]
-    _frame(layers, [floor, _top(table["high"], fits)], None)
+    ends = _ends([table["low"].min(), table["high"].max()], fits)
+    heads["subtitle"] += _below(names, ends[0])
+    layers = [gaussian_rule(fits), *_medians(table, names, ends[0])]
+    _frame(layers, ends, None)
     width = max(_step(names) * len(names), 240)
     return {"layer": layers, "width": width, "height": 280, "title": heads}
 

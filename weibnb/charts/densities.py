@@ -10,7 +10,6 @@ import pandas as pd
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.curves import curves, labels
 from weibnb.charts.marks import (
-    COLOURS,
     STROKE,
     counted,
     facet,
@@ -23,7 +22,7 @@ from weibnb.charts.marks import (
     scales,
 )
 from weibnb.charts.tables import cells, joined
-from weibnb.charts.vega import INK, Scale
+from weibnb.charts.vega import COLOURS, INK, Scale
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
 from weibnb.messages import check_choice, printable
 
@@ -113,16 +112,17 @@ def _in_rows(table: pd.DataFrame, scale: Scale, title: Spec) -> Spec:
     """Draw small multiples in rows of three, each above the ratio to its Weibull."""
     rows = []
     for first in range(0, table["place"].max() + 1, _COLUMNS):
-        own = table[table["place"].between(first, first + _COLUMNS - 1)].reset_index(drop=True)
+        inside = table["place"].between(first, first + _COLUMNS - 1)
+        own = table if inside.all() else table[inside].reset_index(drop=True)
         ends = [float(table["magnitude"].min()), float(table["magnitude"].max())]
         size: Spec = {"columns": _COLUMNS, "width": 230}
-        words = title if not rows else {"text": ""}
-        rows.append(facet(_layers(own, scale, ends), own, words, height=150, **size))
+        rows.append(facet(_layers(own, scale, ends), own, {"text": ""}, height=150, **size))
         if own["ratio"].notna().any():
-            own = own.assign(panel=own["place"].map(" ".__mul__))
             strip = facet(_strip(own, scale, ends), own, {"text": ""}, height=50, **size)
+            if "facet" in strip:
+                strip["facet"] = strip["facet"] | {"header": {"labelExpr": "''", "labelPadding": 0}}
             rows.append(strip)
-    return rows[0] if len(rows) == 1 else {"vconcat": rows, "spacing": 4}
+    return {"vconcat": rows, "spacing": 4, "title": title}
 
 
 def _magnitudes(scale: Scale, ends: list[float], *, titled: bool) -> Spec:
@@ -140,7 +140,7 @@ def _strip(table: pd.DataFrame, scale: Scale, ends: list[float]) -> list[Spec]:
     """Draw what was counted over the Weibull's density, from a quarter to four times."""
     ratio = quantity(
         "ratio",
-        scale={"type": "log", "domain": [0.25, 4]},
+        scale={"type": "log", "domain": [0.25, 4], "nice": False},
         title="÷ Weibull",
         axis={"values": [0.25, 1, 4], "format": "~g"},
     )
@@ -151,9 +151,8 @@ def _strip(table: pd.DataFrame, scale: Scale, ends: list[float]) -> list[Spec]:
     counts = {"field": "kind", "equal": "counted"}
     layers = [rule_at(1.0, words="the fitted Weibull")]
     if others:
-        looks = scales(nominal("kind"), _KINDS, _LEGEND, color=COLOURS, strokeDash=_DASHES)
-        looks["color"] = looks["color"] | {"legend": None}
-        looks["strokeDash"] = looks["strokeDash"] | {"legend": None}
+        looks = scales(nominal("kind"), _KINDS, None, color=COLOURS, strokeDash=_DASHES)
+        looks["detail"] = nominal("kind")
         layers.append(layer("line", place | looks, where=lines, strokeWidth=1.3, clip=True))
     dots: Spec = {"size": 10, "color": INK, "opacity": 0.9, "clip": True, "filled": True}
     return [*layers, layer("point", place, where=counts, **dots)]

@@ -10,7 +10,6 @@ import xarray as xr
 
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.marks import (
-    COLOURS,
     facet,
     heading,
     layer,
@@ -22,7 +21,7 @@ from weibnb.charts.marks import (
 )
 from weibnb.charts.tables import panels
 from weibnb.charts.training import step_axis
-from weibnb.charts.vega import INK
+from weibnb.charts.vega import COLOURS, INK
 from weibnb.fits.schema import DIMS
 from weibnb.messages import printable
 

@@ -118,7 +118,7 @@ class Colours(NamedTuple):
 def least_reach(errors: pd.Series[Any]) -> float:
     """Give a distance that noise does not reach, of all but the least certain matrices."""
     error = errors.astype(float).quantile(0.9)
-    return _REACH * error if error > 0 else _REACH_OF_K
+    return _REACH * float(error) if error > 0 else _REACH_OF_K
 
 
 def map_values(fits: xr.Dataset, value: MapValue) -> xr.DataArray:
@@ -379,7 +379,7 @@ def _profiles(table: pd.DataFrame) -> list[Spec]:
     x = ordinal("layer", title="layer", axis={"labelOverlap": True, "labelAngle": 0, "ticks": few})
     looks = model_scales(table["model"])
     if table["model"].nunique() < 2:
-        looks = {channel: look | {"legend": None} for channel, look in looks.items()}
+        looks |= {channel: looks[channel] | {"legend": None} for channel in ("color", "shape")}
     error = {"y": quantity("low", title="Weibull shape k"), "y2": {"field": "high"}}
     at: Spec = {"x": x, "y": k_axis(), "color": looks["color"]}
     line = at | {"strokeDash": looks["strokeDash"], "detail": detail(table, "model")}

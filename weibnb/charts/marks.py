@@ -127,21 +127,22 @@ def scales(base: Spec, domain: Sequence[Any], legend: Spec | None, **ranges: Any
     Without a legend they are values that depend on the column, which no legend then contradicts.
     """
     if legend is None:
-        return {
-            channel: {
-                "condition": [
-                    {"test": {"field": base["field"], "equal": label}, "value": look}
-                    for label, look in zip(domain[1:], looks[1:], strict=False)
-                ],
-                "value": looks[0],
-            }
-            for channel, looks in ranges.items()
-        }
+        field = base["field"]
+        return {channel: _by_label(field, domain, looks) for channel, looks in ranges.items()}
     return {
         channel: base
         | {"scale": {"domain": domain, "range": list(looks[: len(domain)])}, "legend": legend}
         for channel, looks in ranges.items()
     }
+
+
+def _by_label(field: str, domain: Sequence[Any], looks: Sequence[Any]) -> Spec:
+    """Give the first label the first look, and so on, without a scale."""
+    others = [
+        {"test": {"field": field, "equal": label}, "value": look}
+        for label, look in zip(domain[1:], looks[1:], strict=False)
+    ]
+    return {"value": looks[0], **({"condition": others} if others else {})}
 
 
 def class_scales(present: pd.Series[Any]) -> Spec:

@@ -9,7 +9,6 @@ import pandas as pd
 
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.marks import (
-    COLOURS,
     counted,
     crosses,
     depth_scales,
@@ -26,7 +25,7 @@ from weibnb.charts.marks import (
     tooltips,
 )
 from weibnb.charts.tables import cells, depth_words, panels, reasons, thinned, with_few_steps
-from weibnb.charts.vega import INK, Scale
+from weibnb.charts.vega import COLOURS, INK, Scale
 from weibnb.diagnostics.bands import BANDS
 from weibnb.diagnostics.verdicts import PUBLISHED_PROTOCOL
 from weibnb.fits.schema import DIMS, VARIABLES, prepare, protocol_of
@@ -198,6 +197,8 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     ends = [steps == groups.transform("min"), steps == groups.transform("max")]
     table["role"] = np.select(ends, ["begin", "end"], "between")
     table["told"] = _told(table, key)
+    scale = np.log(table["lam"].astype(float))
+    table["side"] = np.where(scale < (scale.min() + scale.max()) / 2, "left", "right")
     # what is told apart is drawn last, over the rest
     table = table.sort_values(["told", "step"], kind="stable")
     words = "ring: first step, triangle: last step · dashed: a Gaussian"
@@ -244,9 +245,19 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
         "tooltip": tooltips(table),
     }
     lines = looks | {"strokeWidth": unless_told(1, 2)}
-    end = {"and": [roles[1], {"not": told}]}
+    ends = {"and": [roles[1], {"not": told}]}
+    names = [
+        layer(
+            "text",
+            place | {"text": nominal("told")},
+            where={"and": [ends, {"field": "side", "equal": side}]},
+            align=side,
+            dx=9 if side == "left" else -9,
+        )
+        for side in table.loc[table["told"].ne("") & table["role"].eq("end"), "side"].unique()
+    ]
     return [
         layer("line", place | path | lines),
         layer("point", place | points | looks, filled=False, strokeWidth=1.6),
-        layer("text", place | {"text": nominal("told")}, where=end, align="right", dx=-9, dy=-6),
+        *names,
     ]

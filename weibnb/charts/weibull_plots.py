@@ -12,7 +12,6 @@ from scipy import special
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.curves import curves, labels
 from weibnb.charts.marks import (
-    COLOURS,
     DASHES,
     SHAPES,
     heading,
@@ -24,7 +23,7 @@ from weibnb.charts.marks import (
     scales,
 )
 from weibnb.charts.tables import MAX_PANELS, cells, joined
-from weibnb.charts.vega import INK
+from weibnb.charts.vega import COLOURS, INK
 from weibnb.diagnostics.outliers import FACTORS, expected_gaussian_maximum
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fitting.weibull import Estimator, ordinate, protocol_text

@@ -111,7 +111,7 @@ class DrawnView:
 
 def _said_once(spec: Spec, part: xr.Dataset) -> Spec:
     """Leave out of the titles the line of models and protocol, which stands above all charts."""
-    if "vconcat" in spec:
+    if "title" not in spec:
         first, *others = spec["vconcat"]
         return spec | {"vconcat": [_said_once(first, part), *others]}
     notes = spec["title"]["subtitle"]

@@ -33,7 +33,7 @@ _SCALE = 2  # pixels of a png for each of the chart
 # JupyterLab's "Error displaying widget: model not found" below the picture: text and nothing else.
 _NO_ERROR = (
     "<style>.jp-OutputArea-child:has(.weibnb-still) ~ .jp-OutputArea-child "
-    ".jupyter-widgets:not(:has(*)) { display: none; }</style>"
+    ".jp-OutputArea-output:not(:has(*)) { display: none; }</style>"
 )
 
 

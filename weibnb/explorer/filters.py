@@ -107,9 +107,8 @@ class Cells:
 
     def of_checkpoints(self, pairs: Iterable[Sequence[Any]]) -> Mask:
         """Tell which matrices belong to one of several pairs of model and step."""
-        models, steps = (
-            self.labels[dim][self.places[:, i]] for i, dim in ((0, "model"), (3, "step"))
-        )
+        models = self.labels["model"][self.places[:, 0]]
+        steps = self.labels["step"][self.places[:, 3]]
         found = np.zeros(len(self.places), bool)
         for model, step in pairs:
             found |= (models == model) & (steps == step)

@@ -327,10 +327,8 @@ class Explorer(anywidget.AnyWidget):
         return [vega_lite(view.spec(self._part_of(view))) for view in self._views()]
 
     def _picture(self) -> tuple[list[Spec], str]:
-        specs = self._specs()
-        return [
-            on_dark(spec) for spec in specs
-        ] if self._theme == "dark" else specs, self._summary()
+        paint = on_dark if self._theme == "dark" else dict
+        return [paint(spec) for spec in self._specs()], self._summary()
 
     # Following
 
