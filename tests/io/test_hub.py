@@ -339,12 +339,13 @@ def test_a_file_that_shrinks_or_changes_is_no_longer_read(hub: FakeHub) -> None:
 
 
 def test_a_revision_that_moves_is_an_error(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    from weibnb.scanning import listing
     from weibnb.scanning import scan as scanning
 
     state = weights()
     commit = hub.add("org/run", {"model.safetensors": saved(state)}, "step5")
     other = hub.add("org/run", {"model.safetensors": saved(weights(1))}, "step6")
-    listed = scanning.list_checkpoints
+    listed = listing.list_checkpoints
 
     def move_then(*args: Any, **options: Any) -> Any:
         yield from listed(*args, **options)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from weibnb.scanning.structure import Structure
 
 #: Bytes of a matrix that is held whole, and of the rows of a larger one that come at once.
-PIECE = 8_000_000
+PIECE = 1 << 23
 #: Bytes of matrices that may wait to be finished.
 MOST_WAITING = 64_000_000
 
