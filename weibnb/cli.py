@@ -214,7 +214,7 @@ def _describe_limits(scan: argparse.ArgumentParser) -> None:
     from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
 
     scan.add_argument(
-        "--base", type=_path, metavar="DIR", help="the model that adapters were trained on"
+        "--base", type=_source, metavar="DIR", help="the model that adapters were trained on"
     )
     scan.add_argument(
         "--names",
@@ -379,7 +379,7 @@ def _left_out(fits: xr.Dataset) -> str:
 def _describe_check(add: AddCommand) -> None:
     from weibnb.cli_check import describe_check
 
-    check = describe_check(add, _path, _describe_limits)
+    check = describe_check(add, _source, _describe_limits)
     check.formatter_class = argparse.RawDescriptionHelpFormatter
     check.set_defaults(run=_check)
 
@@ -393,7 +393,7 @@ def _check(options: argparse.Namespace) -> int:
 def _describe_diff(add: AddCommand) -> None:
     from weibnb.cli_diff import describe_diff
 
-    diff = describe_diff(add, _path, _describe_limits)
+    diff = describe_diff(add, _source, _describe_limits)
     diff.formatter_class = argparse.RawDescriptionHelpFormatter
     diff.set_defaults(run=_diff)
 
@@ -421,7 +421,7 @@ def _judged(
 def _describe_quantisation(add: AddCommand) -> None:
     from weibnb.cli_quantisation import describe_quantisation
 
-    describe_quantisation(add, _path, _describe_limits).set_defaults(run=_quantisation)
+    describe_quantisation(add, _source, _describe_limits).set_defaults(run=_quantisation)
 
 
 def _quantisation(options: argparse.Namespace) -> int:

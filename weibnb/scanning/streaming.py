@@ -136,6 +136,18 @@ def begin_counting_anywhere(
                 tell(err)
 
 
+def files_away(listing: Listing, cells: set[Cell]) -> set[str]:
+    """Name the files on other machines that some cells of a checkpoint are read from."""
+    return {
+        at[0].remote.name
+        for tensor in listing.tensors
+        if is_away(listing, tensor)
+        and any((tensor.role.layer, tensor.role.component, e) in cells for e in tensor.experts)
+        and (at := listing.checkpoint.place(tensor.info.name) if listing.checkpoint else None)
+        and at[0].remote is not None
+    }
+
+
 def is_away(listing: Listing, tensor: WeightTensor) -> bool:
     """Whether the bytes of a tensor that is counted are on another machine."""
     at = listing.checkpoint.place(tensor.info.name) if listing.checkpoint else None
