@@ -1,9 +1,9 @@
 """What a scan over the network costs: bytes, requests, memory, and its rate beside a download.
 
 A server on this machine in a process of its own, unthrottled or with so many bytes a second for
-each connection; the download is by four threads of httpx2, 16 MB a request, into memory that is let
-go. Run it with ``python -m benchmarks.remote [GIGABYTES] [MEGABYTES_A_SECOND]``; ``sparse`` in place
-of the rate makes a model of zeros with matrices of 470 MB, and looks at memory alone.
+each connection; the download is by four threads of httpx2, 16 MB a request, into memory that is
+let go. Run ``python -m benchmarks.remote [GIGABYTES] [MEGABYTES_A_SECOND]``; ``sparse`` in place of
+the rate makes a model of zeros with matrices of 470 MB, and looks at memory alone.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ def main(gigabytes: float, rate: str) -> None:
             sent, requests, most = here.recv()
             ratios.append(plain / took)
             print(
-                f"{size / 1e9:.2f} GB, {fits.k.size} matrices: download {size / plain / 1e6:.0f} MB/s, "
+                f"{size / 1e9:.2f} GB, {fits.k.size} matrices: "
+                f"download {size / plain / 1e6:.0f} MB/s, "
                 f"scan {size / took / 1e6:.0f} MB/s ({plain / took:.2f} of it, CPU {cpu:.1f} s), "
                 f"{sent / size:.4f} of the bytes, {requests} requests, {most} at once"
             )

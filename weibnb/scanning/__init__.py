@@ -1,10 +1,10 @@
 """The functions that take a path, a model or a run.
 
-`scan` joins reading, counting and fitting; `recorder` does the same for a live model, step by step;
-`check` tells whether a checkpoint is healthy. `locate`, `decompose` and `shared_units` look at the
-weights of `chosen` matrices again; `diff` compares two checkpoints (`pairing`, `comparison`);
-`hyperparameters` finds how a run was trained. `matrices` picks the tensors, `listing` bounds their
-grid, `structure` looks at rows and columns, `results` keeps.
+`scan` joins reading, counting and fitting; `recorder` does the same for a live model; `check` tells
+whether a checkpoint is healthy. `locate`, `decompose` and `shared_units` look at `chosen` weights
+again; `diff` compares two checkpoints (`pairing`, `comparison`); `hyperparameters` finds how a run
+was trained. `matrices` picks the tensors, `streaming` fetches those that are elsewhere, `listing`
+bounds their grid, `structure` looks at rows and columns, `results` keeps; `shared_files` count once.
 """
 
 import lazy_loader
@@ -27,7 +27,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "recorder",
         "results",
         "scan",
+        "shared_files",
         "shared_units",
+        "streaming",
         "structure",
     ],
 )
