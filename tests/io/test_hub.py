@@ -616,3 +616,9 @@ def test_the_shell_reads_revisions(hub: FakeHub, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "8 matrices" in done.stdout
+
+
+def test_the_bar_tells_files_and_bytes(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.add("org/run", sharded(weights(layers=3), 2), "step5")
+    wb.scan("org/run", revision="step5", progress=True)
+    assert "org/run step 5 (2 files):   0%" in capsys.readouterr().err.split("\r")[1]

@@ -1,7 +1,7 @@
 """Where weights come from.
 
-Names of tensors become tower, layer, component (`naming`; `names` and `patterns` of one's own), parts
-of fused matrices (`fused`), or rows that belong together (`rotary`). What holds weights becomes
+Names of tensors become tower, layer, component (`naming`; one's own `names`, `patterns`), parts of
+fused matrices (`fused`), or rows that belong together (`rotary`). What holds weights becomes
 tensors whose raw bits can be read (`checkpoint`, `safetensors`, `directory`, `live`, `adapters`,
 `scales`), elsewhere too (`remote`: `hub`, `objects`, by `ranges` fetched `ahead`). `sources`,
 `folders` and `steps` tell what people pass; `mapping` and `guard`, how files fared.

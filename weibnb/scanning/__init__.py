@@ -4,7 +4,7 @@
 whether a checkpoint is healthy. `locate`, `decompose` and `shared_units` look at `chosen` weights
 again; `diff` compares two checkpoints (`pairing`, `comparison`); `hyperparameters` finds how a run
 was trained. `matrices` picks the tensors, `streaming` fetches those that are elsewhere, `listing`
-bounds their grid, `structure` looks at rows and columns, `results` keeps; `shared_files` count once.
+bounds their grid, `structure` looks at rows and columns, `results` keeps; `shared_files` once.
 """
 
 import lazy_loader

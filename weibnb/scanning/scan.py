@@ -243,7 +243,6 @@ def scan(
                 shared = share(listings, still_open)
                 bar.total = sum(map(_nbytes, listings, still_open))
                 alone = len(listings) == 1
-                bar.refresh()  # how much there is to read, before it is
                 scanning = _Scanning(counting, bar, results, problems, shared, alone=alone)
                 for listing, cells in zip(listings, still_open, strict=True):
                     scanning.count(listing, cells)
@@ -289,7 +288,8 @@ class _Scanning:
         described = name if source.step == 0 else f"{name} step {source.step}"
         if files := files_away(listing, cells):
             described = f"{described} ({counted(len(files), 'file')})"
-        self.bar.set_description(described, refresh=False)
+        # of files elsewhere how much there is to read is told before it is
+        self.bar.set_description(described, refresh=bool(files))
         waiting: deque[MatrixInCounting] = deque()
         try:
             self._count(listing, cells, waiting)

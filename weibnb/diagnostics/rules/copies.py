@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,12 +136,14 @@ def _fingerprints(material: Material) -> dict[Checkpoint, str]:
     fits = material.fits
     if "fingerprint" not in fits or "source" not in fits:
         return {}
-    about = fits[["fingerprint", "source"]].to_dataframe().reset_index()
-    return {
-        (str(row.model), int(row.step)): str(row.fingerprint)
-        for row in about.itertuples()
-        if row.fingerprint and set(str(row.source)) & set("/\\.")
-    }
+    prints, sources = fits["fingerprint"], fits["source"]
+    found: dict[Checkpoint, str] = {}
+    for model, step in product(fits["model"].values.tolist(), fits["step"].values.tolist()):
+        at = {d: v for d, v in (("model", model), ("step", step)) if d in prints.dims}
+        text = str(prints.sel(at).item())
+        if text and set(str(sources.sel(at).item())) & set("/\\."):
+            found[model, int(step)] = text
+    return found
 
 
 def _whole_checkpoints(
