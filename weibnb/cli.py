@@ -219,7 +219,7 @@ def _describe_structure(scan: argparse.ArgumentParser) -> None:
 def _describe_limits(scan: argparse.ArgumentParser) -> None:
     """Add what tells of a checkpoint beyond its path: base, names, and what it may ask for."""
     scan.add_argument(
-        "--base", type=_path, metavar="DIR", help="the model that adapters were trained on"
+        "--base", type=_source, metavar="DIR", help="the model that adapters were trained on"
     )
     scan.add_argument(
         "--names",
@@ -391,7 +391,7 @@ def _left_out(fits: xr.Dataset) -> str:
 def _describe_check(add: AddCommand) -> None:
     from weibnb.cli_check import describe_check
 
-    check = describe_check(add, _path, _describe_limits)
+    check = describe_check(add, _source, _describe_limits)
     check.formatter_class = argparse.RawDescriptionHelpFormatter
     check.set_defaults(run=_check)
 
@@ -405,7 +405,7 @@ def _check(options: argparse.Namespace) -> int:
 def _describe_diff(add: AddCommand) -> None:
     from weibnb.cli_diff import describe_diff
 
-    diff = describe_diff(add, _path, _describe_limits)
+    diff = describe_diff(add, _source, _describe_limits)
     diff.formatter_class = argparse.RawDescriptionHelpFormatter
     diff.set_defaults(run=_diff)
 
@@ -433,7 +433,7 @@ def _judged(
 def _describe_quantisation(add: AddCommand) -> None:
     from weibnb.cli_quantisation import describe_quantisation
 
-    describe_quantisation(add, _path, _describe_limits).set_defaults(run=_quantisation)
+    describe_quantisation(add, _source, _describe_limits).set_defaults(run=_quantisation)
 
 
 def _quantisation(options: argparse.Namespace) -> int:

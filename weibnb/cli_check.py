@@ -30,6 +30,12 @@ def describe_check(
         help="what scan takes, or a file of fits (fits.nc) or a store (fits.db)",
     )
     check.add_argument(
+        "--revision",
+        action="append",
+        metavar="NAME",
+        help="branch, tag or commit of a repository on the Hub, as of scan",
+    )
+    check.add_argument(
         "--format", default="text", metavar="FORMAT", help=f"{', '.join(FORMATS)} (default: text)"
     )
     check.add_argument(
@@ -66,6 +72,7 @@ def run_check(options: argparse.Namespace) -> tuple[str, int]:
     check_choice("--fail-on", options.fail_on, SEVERITIES)
     found = check(
         options.path,
+        revision=options.revision,
         select=options.select,
         ignore=options.ignore or (),
         baseline=options.baseline,

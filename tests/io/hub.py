@@ -62,7 +62,9 @@ def saved(state: dict[str, NDArray[Any]]) -> bytes:
 
 def sharded(state: dict[str, NDArray[Any]], number: int = 2) -> dict[str, bytes]:
     """Write several files and their index."""
-    names, files, places = sorted(state), {}, {}
+    names = sorted(state)
+    files: dict[str, bytes] = {}
+    places: dict[str, str] = {}
     for i in range(number):
         file = f"model-{i + 1:05}-of-{number:05}.safetensors"
         part = names[i::number]

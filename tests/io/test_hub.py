@@ -210,6 +210,37 @@ def test_bits_of_one_tensor_and_of_what_lies_in_a_folder(hub: FakeHub) -> None:
         wb.open_checkpoint("hf://org/run/deeper")
 
 
+def test_check_tells_of_the_same_file_on_the_hub_and_on_disk(hub: FakeHub, tmp_path: Path) -> None:
+    early, late = weights(0), weights(1)
+    for step, state in ((7, late), (1000, early), (143000, late)):
+        hub.add("org/run", {"model.safetensors": saved(state)}, f"step{step}")
+        folder = tmp_path / "run" / f"step{step}"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(saved(state))
+    for found in (
+        wb.check("org/run", revision="step*", progress=False),
+        wb.check(tmp_path / "run", progress=False),
+        wb.check({"run": {7: late, 143000: late}}, progress=False),
+    ):
+        told = [one.text for one in found.findings if one.rule == "same-matrix"]
+        live = "4 matrices" in str(told)
+        what = "hold the same 4 matrices" if live else "are the same file"
+        assert told == [f"step 7 and step 143000 {what}."]
+    fits = scan("org/run", revision="step7")
+    with pytest.raises(ValueError, match="`revision` must come with a checkpoint"):
+        wb.check(fits, revision="main")
+
+
+def test_weights_of_fits_are_read_again_at_the_same_commit(hub: FakeHub) -> None:
+    state = weights()
+    state[Q.format(1)][3, 4] = 7.0
+    hub.add("org/run", {"model.safetensors": saved(state)})
+    fits = scan("org/run")
+    hub.add("org/run", {"model.safetensors": saved(weights(1))})
+    found = wb.find_outliers(fits)
+    assert found.iloc[0][["row", "col", "value"]].tolist() == [3, 4, 7.0]
+
+
 # --- What goes wrong on the way ------------------------------------------------------------------
 
 
@@ -339,12 +370,13 @@ def test_a_file_that_shrinks_or_changes_is_no_longer_read(hub: FakeHub) -> None:
 
 
 def test_a_revision_that_moves_is_an_error(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    from weibnb.scanning import listing
     from weibnb.scanning import scan as scanning
 
     state = weights()
     commit = hub.add("org/run", {"model.safetensors": saved(state)}, "step5")
     other = hub.add("org/run", {"model.safetensors": saved(weights(1))}, "step6")
-    listed = scanning.list_checkpoints
+    listed = listing.list_checkpoints
 
     def move_then(*args: Any, **options: Any) -> Any:
         yield from listed(*args, **options)
@@ -584,3 +616,9 @@ def test_the_shell_reads_revisions(hub: FakeHub, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "8 matrices" in done.stdout
+
+
+def test_the_bar_tells_files_and_bytes(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.add("org/run", sharded(weights(layers=3), 2), "step5")
+    wb.scan("org/run", revision="step5", progress=True)
+    assert "org/run step 5 (2 files):   0%" in capsys.readouterr().err.split("\r")[1]

@@ -1,10 +1,10 @@
 """Where weights come from.
 
-Names of tensors become tower, layer, component (`naming`; one's own `names` and `patterns`), parts
-of fused matrices (`fused`), or rows that belong together (`rotary`). What holds weights becomes
+Names of tensors become tower, layer, component (`naming`; one's own `names`, `patterns`), parts of
+fused matrices (`fused`), or rows that belong together (`rotary`). What holds weights becomes
 tensors whose raw bits can be read (`checkpoint`, `safetensors`, `directory`, `live`, `adapters`,
-8-bit ones with their `scales`). `sources`, `folders` and `steps` tell what people pass; `mapping`
-and `guard`, how files fared.
+`scales`), elsewhere too (`remote`: `hub`, `objects`, by `ranges` fetched `ahead`). `sources`,
+`folders` and `steps` tell what people pass; `mapping` and `guard`, how files fared.
 """
 
 import lazy_loader
@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "adapters",
+        "ahead",
         "checkpoint",
         "convert",
         "directory",
@@ -20,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "folders",
         "fused",
         "guard",
+        "hub",
         "hyperparameters",
         "kinds",
         "lazily",
@@ -29,8 +31,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "mapping",
         "names",
         "naming",
+        "objects",
         "patterns",
         "pickles",
+        "ranges",
+        "remote",
         "restored",
         "rotary",
         "safetensors",

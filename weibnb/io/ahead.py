@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Bytes from which parts that lie side by side are one request, and share of gaps in it.
 REQUEST, GAPS = 16_000_000, 0.01
 #: Most requests, and bytes, that are under way or wait to be taken.
-MOST_AHEAD, MOST_BYTES = 7, 128_000_000
+MOST_AHEAD, MOST_BYTES = 6, 100_000_000
 
 
 class Part(NamedTuple):

@@ -208,7 +208,7 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    source: str | os.PathLike[str] | Remote | torch.nn.Module | Mapping[str, Any] | Adapter,
+    source: str | os.PathLike[str] | torch.nn.Module | Mapping[str, Any] | Adapter,
     *,
     max_tensors: int = MAX_TENSORS,
     max_header: int = MAX_HEADER,

@@ -7,6 +7,7 @@ held against what was asked for.
 
 from __future__ import annotations
 
+import mmap
 import re
 import threading
 from dataclasses import dataclass, field
@@ -136,7 +137,7 @@ class Ranges:
             self._refuse(
                 f"bytes {offset:,} to {offset + length:,} of {self._size:,} were asked for"
             )
-        one = _Range(offset, memoryview(bytearray(length)), stop or threading.Event())
+        one = _Range(offset, _room(length), stop or threading.Event())
         patience = Patience(self._name, one.stop)
         while one.left:
             before = one.filled
@@ -277,6 +278,11 @@ class Ranges:
 
     def _refuse(self, cause: str, step: str = "") -> NoReturn:
         raise CheckpointError(self._name, cause, step)
+
+
+def _room(length: int) -> memoryview:
+    """Make room for a range, in pages that go back to the system when nobody looks at them."""
+    return memoryview(mmap.mmap(-1, length) if length >= SOMETHING else bytearray(length))
 
 
 @dataclass(slots=True)

@@ -4,7 +4,8 @@
 `live_model`, `ranks`, `running_forces`, `keeping`). `check` tells whether a checkpoint is healthy.
 `locate`, `decompose`, `shared_units` look at `chosen` matrices again; `diff` compares two
 checkpoints (`pairing`, `comparison`); `hyperparameters` finds how a run was trained. `matrices`
-picks tensors, `listing` bounds their grid, `structure` looks at rows and columns, `results` keeps.
+picks tensors, `streaming` fetches those that are elsewhere, `listing` bounds their grid,
+`structure` looks at rows and columns, `results` keeps; of `shared_files` once.
 """
 
 import lazy_loader
@@ -22,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "hyperparameters",
         "keeping",
         "listing",
+        "live_fits",
         "live_model",
         "locate",
         "matrices",
@@ -31,8 +33,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "results",
         "running_forces",
         "scan",
-        "steps",
+        "shared_files",
         "shared_units",
+        "steps",
+        "streaming",
         "structure",
     ],
 )

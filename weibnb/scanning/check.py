@@ -18,13 +18,14 @@ from weibnb.diagnostics.findings import Cell
 from weibnb.fits.files import SUFFIXES, open_fits
 from weibnb.fits.schema import DIMS, escape, prepare
 from weibnb.fits.store_schema import STORE_SUFFIXES
+from weibnb.io.hub import with_revisions
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
 from weibnb.io.sources import on_base
 from weibnb.scanning.locate import dead_lines, find_outliers, open_again, read_again
 from weibnb.scanning.scan import scan
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import pandas as pd
@@ -44,6 +45,7 @@ _LONGEST = 4096
 def check(
     source_or_fits: Any,
     *,
+    revision: str | Sequence[str] | None = None,
     source: Any = None,
     base: Any = None,
     names: Mapping[str, str] | None = None,
@@ -61,6 +63,8 @@ def check(
     ----------
     source_or_fits : path, torch.nn.Module, Mapping or xarray.Dataset
         What `weibnb.scan` takes, which is scanned; or fits, a file of fits or a store.
+    revision : str or sequence of str, optional
+        As in `weibnb.scan`, of a repository on the Hub, whose weights are read twice.
     source : path, torch.nn.Module or Mapping, optional
         Where the weights of fits are, for the rules that look at them again.
     base, names
@@ -104,10 +108,10 @@ def check(
     choose_rules(select, ignore)
     with fits_of(baseline) as before:
         if is_fits(source_or_fits):
-            if base is not None or names is not None:
+            if base is not None or names is not None or revision is not None:
                 raise ValueError(
-                    "`base` and `names` must come with a checkpoint, got fits: they were made "
-                    "with what weibnb.scan was given."
+                    "`base`, `names` and `revision` must come with a checkpoint, got fits: they "
+                    "were made with what weibnb.scan was given."
                 )
             with fits_of(source_or_fits) as fits:
                 reader = None if source is None else WeightsReader(fits, source)
@@ -116,7 +120,8 @@ def check(
                 )
         if source is not None:
             raise ValueError("`source` must come with fits; a checkpoint is its own source.")
-        given = source_or_fits if base is None else on_base(source_or_fits, base)
+        given = with_revisions(source_or_fits, revision)
+        given = given if base is None else on_base(given, base)
         fits = scan(
             given,
             names=names,

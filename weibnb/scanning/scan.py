@@ -21,12 +21,12 @@ from weibnb.io.hub import with_revisions
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
 from weibnb.io.names import names_from
 from weibnb.io.sources import resolve_sources
-from weibnb.messages import check_choice, printable, shortened
+from weibnb.messages import check_choice, counted, printable, shortened
 from weibnb.scanning.listing import check_names_used, list_checkpoints, nothing_found, warn_unmerged
 from weibnb.scanning.matrices import FUSED, Fused
 from weibnb.scanning.results import Results
 from weibnb.scanning.shared_files import share
-from weibnb.scanning.streaming import begin_counting_anywhere
+from weibnb.scanning.streaming import begin_counting_anywhere, files_away
 from weibnb.scanning.structure import check_structure
 
 if TYPE_CHECKING:
@@ -291,7 +291,10 @@ class _Scanning:
         source = listing.source
         name = shortened(source.model)
         described = name if source.step == 0 else f"{name} step {source.step}"
-        self.bar.set_description(described, refresh=False)
+        if files := files_away(listing, cells):
+            described = f"{described} ({counted(len(files), 'file')})"
+        # of files elsewhere how much there is to read is told before it is
+        self.bar.set_description(described, refresh=bool(files))
         waiting: deque[MatrixInCounting] = deque()
         try:
             self._count(listing, cells, waiting)

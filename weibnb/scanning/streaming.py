@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from weibnb.scanning.structure import Structure
 
 #: Bytes of a matrix that is held whole, and of the rows of a larger one that come at once.
-PIECE = 8_000_000
+PIECE = 1 << 23
 #: Bytes of matrices that may wait to be finished.
 MOST_WAITING = 64_000_000
 
@@ -134,6 +134,18 @@ def begin_counting_anywhere(
                 blocks[0].parts[0].file.check_unmoved()
             except CheckpointError as err:
                 tell(err)
+
+
+def files_away(listing: Listing, cells: set[Cell]) -> set[str]:
+    """Name the files on other machines that some cells of a checkpoint are read from."""
+    return {
+        at[0].remote.name
+        for tensor in listing.tensors
+        if is_away(listing, tensor)
+        and any((tensor.role.layer, tensor.role.component, e) in cells for e in tensor.experts)
+        and (at := listing.checkpoint.place(tensor.info.name) if listing.checkpoint else None)
+        and at[0].remote is not None
+    }
 
 
 def is_away(listing: Listing, tensor: WeightTensor) -> bool:

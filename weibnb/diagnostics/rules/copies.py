@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def same_matrix(material: Material) -> Found:
     if groups and not digests:
         yield NotLookedAt("same-matrix", "whether equal counts are equal bits needs the weights")
     whole = _whole(by_content)
-    yield from _whole_checkpoints(whole, material.starts)
+    yield from _whole_checkpoints(whole, material.starts, _fingerprints(material))
     for cells in groups:
         for several in _by_checkpoint(cells).values():
             if len(several) > 1:
@@ -130,8 +131,25 @@ def _whole(by_content: Mapping[bytes, list[Cell]]) -> dict[Checkpoint, frozenset
     return {place: matrices for place, matrices in frozen.items() if number[matrices] > 1}
 
 
+def _fingerprints(material: Material) -> dict[Checkpoint, str]:
+    """Give the fingerprints of files; of what was never one it says nothing of the weights."""
+    fits = material.fits
+    if "fingerprint" not in fits or "source" not in fits:
+        return {}
+    prints, sources = fits["fingerprint"], fits["source"]
+    found: dict[Checkpoint, str] = {}
+    for model, step in product(fits["model"].values.tolist(), fits["step"].values.tolist()):
+        at = {d: v for d, v in (("model", model), ("step", step)) if d in prints.dims}
+        text = str(prints.sel(at).item())
+        if text and set(str(sources.sel(at).item())) & set("/\\."):
+            found[model, int(step)] = text
+    return found
+
+
 def _whole_checkpoints(
-    whole: Mapping[Checkpoint, frozenset[Any]], starts: set[Checkpoint]
+    whole: Mapping[Checkpoint, frozenset[Any]],
+    starts: set[Checkpoint],
+    fingerprints: Mapping[Checkpoint, str],
 ) -> Iterator[Finding]:
     """Tell of checkpoints all of whose matrices are equal, but for starts from one seed."""
     groups: dict[frozenset[Any], list[Checkpoint]] = defaultdict(list)
@@ -143,7 +161,10 @@ def _whole_checkpoints(
         cells = tuple(Cell(model, step) for model, step in places)
         models = {model for model, _ in places}
         names = [f"step {step}" if len(models) == 1 else f"{m} step {step}" for m, step in places]
-        text = f"{' and '.join(names)} hold the same {len(matrices):,} matrices."
+        told = f"hold the same {len(matrices):,} matrices"
+        if len({fingerprints.get(place, str(place)) for place in places}) == 1:
+            told = "are the same file"
+        text = f"{' and '.join(names)} {told}."
         step = "Look where they were written: one was saved twice, or copied over the other."
         yield Finding("same-matrix", "warning", cells, len(places), 1, text, step)
 
