@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "files",
         "folders",
         "fused",
+        "gguf_files",
         "guard",
         "hyperparameters",
         "kinds",

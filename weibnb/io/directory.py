@@ -60,10 +60,10 @@ def read_files(
         shards = (kind_of(path.name).read(path, limits),)
     notes += [note for shard in shards for note in shard.notes]
     directory = path if is_directory else path.parent
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = dict(shards[0].config) if shards else {}
     if (directory / "config.json").exists():
         try:
-            config = read_json(contained(directory, "config.json"), limit=_LARGEST_CONFIG)
+            config |= read_json(contained(directory, "config.json"), limit=_LARGEST_CONFIG)
         except CheckpointError as err:
             notes.append(f"The configuration was not read: {err}")
     return shards, config, notes

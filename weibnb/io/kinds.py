@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from weibnb.io.gguf_files import SUFFIX as GGUF
+from weibnb.io.gguf_files import read_gguf
 from weibnb.io.safetensors import read_shard
 from weibnb.io.torch_files import SUFFIXES, is_torch_file, read_torch_file
 
@@ -43,13 +45,18 @@ def _is_safetensors(name: str) -> bool:
     return name.endswith(".safetensors")
 
 
+def _is_gguf(name: str) -> bool:
+    return name.endswith(GGUF)
+
+
 SAFETENSORS = Kind(_is_safetensors, ".safetensors.index.json", read_shard)
 KINDS: tuple[Kind, ...] = (
     SAFETENSORS,
     Kind(is_torch_file, ".bin.index.json", read_torch_file),
+    Kind(_is_gguf, "", read_gguf),
 )
 #: Endings of one file that is a model.
-ENDINGS = (".safetensors", *SUFFIXES)
+ENDINGS = (".safetensors", *SUFFIXES, GGUF)
 
 
 def kind_of(name: str) -> Kind:

@@ -287,7 +287,8 @@ def _data_start(path: Path, file: BinaryIO, record: zipfile.ZipInfo) -> int:
     header = file.read(30)
     if len(header) < 30 or header[:4] != b"PK\x03\x04":
         raise CheckpointError(path, "the archive is damaged: a record is not where it says", AGAIN)
-    return record.header_offset + 30 + sum(struct.unpack_from("<HH", header, 26))
+    name, more = struct.unpack_from("<HH", header, 26)
+    return record.header_offset + 30 + int(name) + int(more)
 
 
 def find_state(
