@@ -324,7 +324,7 @@ def test_tensors_are_held_to_their_records(
         assert checkpoint.raw("w").view("f4").tolist() == [0, 1, 2, 3]
         return
     assert problem in dict(checkpoint.problems)["w"]
-    with pytest.raises(CheckpointError, match="holds|record"):
+    with pytest.raises(CheckpointError, match=r"holds|record"):
         checkpoint.raw("w")
 
 

@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weibnb.io.distributed_checkpoint import read_distributed
 from weibnb.io.files import (
     AGAIN,
     CheckpointError,
@@ -19,7 +20,7 @@ from weibnb.io.files import (
     read_json,
     why,
 )
-from weibnb.io.kinds import SAFETENSORS, is_index, kind_in, kind_of
+from weibnb.io.kinds import DISTRIBUTED, SAFETENSORS, is_index, kind_in, kind_of
 from weibnb.io.links import contained
 from weibnb.io.safetensors import PICKLES, Shard, not_safetensors
 from weibnb.io.steps import step_of
@@ -77,6 +78,8 @@ def _open_directory(
     kind = kind_in([index] if index else names)
     if kind is None:
         raise _nothing_to_read(directory, names)
+    if kind is DISTRIBUTED:
+        return read_distributed(directory, limits), []
     files = [name for name in names if kind.holds(name)]
     indexes = [name for name in names if kind.index and name.endswith(kind.index)]
     weight_map: dict[str, str] = {}

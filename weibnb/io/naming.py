@@ -200,7 +200,8 @@ _QUANTISATION = _words(
 _PACKED = _words("qweight weight_packed blocks")
 _NORMS = _words("ln ln1 ln2 q_ln k_ln")
 _EMBEDDINGS = _words(
-    "wte wpe token_embd position_embd token_types shared cls_token mask_token relative_attention_bias relative_position_bias_table"
+    "wte wpe token_embd position_embd token_types shared cls_token mask_token "
+    "relative_attention_bias relative_position_bias_table"
 )
 _HEADS = _words(
     "head embed_out score classifier pooler cls pre_classifier vocab_projector vocab_transform "

@@ -177,7 +177,11 @@ def list_entries(
     """
     need_torch(path)
     records = _records(path, file, limits)
+    if base is not None:
+        file.seek(0)
     loaded = load(path, path if base is None else file, device="meta", mmap=base is None)
+    if _is_tensor(loaded):
+        return [_entry("", loaded, records, base or 0)], ()
     state, notes = find_state(path, loaded, limits)
     found = [_entry(name, tensor, records, base or 0) for name, tensor in state.items()]
     return found, notes
