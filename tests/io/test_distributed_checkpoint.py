@@ -24,9 +24,9 @@ Q = "model.layers.{}.self_attn.q_proj.weight"
 
 
 def save(place: Path, state: dict[str, Any]) -> Path:
-    import torch.distributed.checkpoint as distributed
+    from torch.distributed.checkpoint.state_dict_saver import save as save_state
 
-    distributed.save(state, checkpoint_id=place, no_dist=True)
+    save_state(state, checkpoint_id=place, no_dist=True)
     return place
 
 

@@ -2,9 +2,9 @@
 
 Names of tensors become tower, layer, component (`naming`; one's own `names` and `patterns`), parts
 of fused matrices (`fused`), or rows that belong together (`rotary`). What holds weights becomes
-tensors whose raw bits can be read (`checkpoint`, `safetensors`, `directory`, `live`, `adapters`,
-8-bit ones with their `scales`). `sources`, `folders` and `steps` tell what people pass; `mapping`
-and `guard`, how files fared.
+tensors whose raw bits can be read (`checkpoint`, `safetensors`, `torch_files`, `gguf_files`,
+`live`, `adapters`, ...), quantised ones as numbers (`restored`). `sources`, `folders` and `steps`
+tell what people pass; `mapping` and `guard`, how files fared.
 """
 
 import lazy_loader
@@ -31,6 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "mapping",
         "names",
         "naming",
+        "packed",
         "patterns",
         "pickles",
         "restored",
