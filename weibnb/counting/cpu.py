@@ -348,7 +348,8 @@ class PendingOnThreads:
         if bits.size < limits.worth_a_thread:
             self._counts = count_bits(bits, dtype, copying).finish()
         else:
-            most, start = limits.piece if bits.ndim == 1 else limits.gathered, 0
+            in_one_piece = bits.ndim == 1 and isinstance(bits, np.ndarray)
+            most, start = limits.piece if in_one_piece else limits.gathered, 0
             for part in _cut(bits, most):
                 self.pieces.append(pool.submit(count_bits, part, dtype, copying, start))
                 start += part.size

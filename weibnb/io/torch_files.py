@@ -1,6 +1,6 @@
 """PyTorch files, zip archives around a pickle: their tensors listed, no value read, no code run.
 
-Three locks, each of which alone would do: the directory of the archive is held to what `torch.save`
+Three locks, one behind the other: the directory of the archive is held to what `torch.save`
 writes; the opcodes of its pickle are listed and held to `weibnb.io.pickles`; and only then
 ``torch.load(mmap=True, weights_only=True)`` builds tensors without data (on the meta device), which
 tell where in the file their bytes lie. Those are mapped like the bytes of any other checkpoint.
@@ -235,6 +235,9 @@ def _records(path: Path, file: BinaryIO, limits: Limits) -> dict[int, int]:
             limits.check_number(path, max(len(listed) - 10, 0), "records")
             content, little = _pickle_of(path, archive, listed, limits)
         places = {_data_start(path, file, one): one.file_size for one in listed}
+        end = file.seek(0, os.SEEK_END)
+        if any(at + length > end for at, length in places.items()):
+            raise CheckpointError(path, "a record lies behind the end: truncated?", AGAIN)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError) as err:
         if isinstance(err, CheckpointError):
             raise
