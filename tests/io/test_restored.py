@@ -62,7 +62,8 @@ def floats(checkpoint: Any, name: str) -> NDArray[np.float32]:
     info, bits = checkpoint.tensors[name], np.asarray(checkpoint.raw(name))
     assert bits.nbytes == info.nbytes
     wide: Any = bits.view(np.float32) if info.dtype == "F32" else bits.view(ml_dtypes.bfloat16)
-    return wide.astype(np.float32).reshape(info.shape)
+    values: NDArray[np.float32] = wide.astype(np.float32).reshape(info.shape)
+    return values
 
 
 @pytest.mark.parametrize("dtype", SMALL)

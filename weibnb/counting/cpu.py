@@ -348,8 +348,9 @@ class PendingOnThreads:
         if bits.size < limits.worth_a_thread:
             self._counts = count_bits(bits, dtype, copying).finish()
         else:
-            in_one_piece = bits.ndim == 1 and isinstance(bits, np.ndarray)
-            most, start = limits.piece if in_one_piece else limits.gathered, 0
+            most, start = limits.piece if bits.ndim == 1 else limits.gathered, 0
+            if not isinstance(bits, np.ndarray):
+                most = limits.computed
             for part in _cut(bits, most):
                 self.pieces.append(pool.submit(count_bits, part, dtype, copying, start))
                 start += part.size
