@@ -74,7 +74,9 @@ def frame(page: Page) -> Image.Image:
     scale = image.width / page.locator(".wb").evaluate("(box) => box.clientWidth")
     canvas = Image.new("RGB", (image.width, round(HEIGHT * scale)), "white")
     canvas.paste(image, (0, 0))
-    return canvas.resize((WIDTH, round(WIDTH * canvas.height / canvas.width)), Image.Resampling.LANCZOS)
+    return canvas.resize(
+        (WIDTH, round(WIDTH * canvas.height / canvas.width)), Image.Resampling.LANCZOS
+    )
 
 
 def write_animation(taken: list[tuple[Image.Image, int]], path: Path) -> None:

@@ -102,8 +102,9 @@ def test_what_no_module_does(path: Path) -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.keyword)
     )
-    errors_only = path.name == "torch_files.py" and "pickle" not in called
-    pickles = {"marshal", "shelve", "dill"} | (set() if errors_only else {"pickle"})
+    # one names its errors, the other a table of stand-ins in the place of every class
+    may = path.name in {"torch_files.py", "distributed_checkpoint.py"}
+    pickles = {"marshal", "shelve", "dill"} | (set() if may else {"pickle"})
     assert not pickles & imported(tree)
     assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree))
 

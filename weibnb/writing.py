@@ -66,14 +66,13 @@ def write_whole(
     target = Path(path)
     place = Path(os.path.realpath(target))
     data = content.encode() if isinstance(content, str) else content
-    whole = isinstance(data, (bytes, memoryview))
     try:
         handle, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent)
         temporary = Path(name)
         _unfinished.add(temporary)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.writelines([data] if whole else data)
+                file.writelines([data] if isinstance(data, (bytes, memoryview)) else data)
                 file.flush()
                 os.fchmod(file.fileno(), _mode(place))
                 os.fsync(file.fileno())

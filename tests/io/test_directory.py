@@ -226,7 +226,7 @@ def test_directories_without_safetensors(tmp_path: Path) -> None:
     (tmp_path / "step-3").mkdir()
     refused(tmp_path, "Pass one step, such as `step-3`")
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
-    refused(tmp_path, "this is GGUF", names="x.gguf")
+    refused(tmp_path, "truncated", names="x.gguf")
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "a.pt", "a.pth", "a.ckpt"])

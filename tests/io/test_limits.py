@@ -23,13 +23,16 @@ def several(path: Path, number: int, prefix: str = "t") -> Path:
 
 @pytest.mark.parametrize("name", ["max_tensors", "max_header"])
 def test_limits_are_positive_integers(name: str) -> None:
+    def arguments(name: str, value: Any) -> dict[str, Any]:
+        return {name: value}
+
     wrongs: list[Any] = [1.0, "1", True, None]
     for wrong in wrongs:
         with pytest.raises(TypeError, match=f"`{name}` must be an integer"):
-            open_checkpoint({}, **{name: wrong})
+            open_checkpoint({}, **arguments(name, wrong))
     for low in (0, -1):
         with pytest.raises(ValueError, match=f"`{name}` must be at least 1, got {low}"):
-            open_checkpoint({}, **{name: low})
+            open_checkpoint({}, **arguments(name, low))
     assert getattr(Limits(**{name: 1}), name) == 1
 
 

@@ -53,15 +53,17 @@ def octets(*shape: int) -> NDArray[np.uint8]:
 def fp4(packed: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Take bytes apart, low nibble first, with ml_dtypes' own values."""
     nibbles = np.stack([packed & 15, packed >> 4], -1).reshape(*packed.shape[:-1], -1)
-    return nibbles.view(ml_dtypes.float4_e2m1fn).astype(np.float32)
+    values: NDArray[np.float32] = nibbles.view(ml_dtypes.float4_e2m1fn).astype(np.float32)
+    return values
 
 
 def floats(checkpoint: Any, name: str) -> NDArray[np.float32]:
     """Read a restored tensor as float32, in its shape."""
     info, bits = checkpoint.tensors[name], np.asarray(checkpoint.raw(name))
     assert bits.nbytes == info.nbytes
-    wide = bits.view(np.float32) if info.dtype == "F32" else bits.view(ml_dtypes.bfloat16)
-    return wide.astype(np.float32).reshape(info.shape)
+    wide: Any = bits.view(np.float32) if info.dtype == "F32" else bits.view(ml_dtypes.bfloat16)
+    values: NDArray[np.float32] = wide.astype(np.float32).reshape(info.shape)
+    return values
 
 
 @pytest.mark.parametrize("dtype", SMALL)
@@ -77,7 +79,7 @@ def test_the_value_of_every_byte(dtype: str) -> None:
 
 def test_rounding_to_bfloat16() -> None:
     bits = RNG.integers(0, 2**32, 100_000, np.uint32)
-    values = np.concatenate([bits, np.uint32([0x7F7FFFFF, 0x3F808000, 0x3F818000])]).view("f4")
+    values = np.concatenate([bits, np.array([0x7F7FFFFF, 0x3F808000, 0x3F818000], "u4")]).view("f4")
     with np.errstate(invalid="ignore"):
         known = values.astype(ml_dtypes.bfloat16)
     mine = bfloat16_bits(values).view(ml_dtypes.bfloat16)
@@ -204,7 +206,7 @@ def test_nvfp4_of_both_libraries(tmp_path: Path) -> None:
     packed = octets(32, 40)
     small = RNG.integers(1, 0x7E, (32, 5), np.uint8)
     scales = ("F8_E4M3", small.shape, small.tobytes())
-    factor = np.float32([37.5])
+    factor = np.array([37.5], "f4")
     wide = small.view(ML["F8_E4M3"]).astype("f4")
     path = tmp_path / "m.safetensors"
     for tensors, one in (

@@ -355,6 +355,8 @@ class PendingOnThreads:
             self._counts = count_bits(bits, dtype, copying).finish()
         else:
             most, start = limits.piece if bits.ndim == 1 else limits.gathered, 0
+            if not isinstance(bits, np.ndarray):
+                most = limits.computed
             for part in _cut(bits, most):
                 self.pieces.append(pool.submit(count_bits, part, dtype, copying, start))
                 start += part.size

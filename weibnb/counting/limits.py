@@ -16,6 +16,8 @@ class Limits:
     piece: int = 1 << 23
     # Weights with gaps between them that are copied and counted at once, while they are in a cache.
     gathered: int = 1 << 20
+    # Weights that are computed as they are counted: few enough for several threads' memory.
+    computed: int = 1 << 22
     pieces_waiting: int = 4
     # Matrices that may wait on devices; bytes of an array that "auto" brings to a device.
     matrices_waiting: int = 4096

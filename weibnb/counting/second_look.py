@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import torch
     from numpy.typing import NDArray
+    from typing_extensions import TypeIs
 
     from weibnb.counting.formats import Bits
 
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 # Weights of whole rows that are looked at, or copied where they have gaps, at once.
 _BLOCK = 1 << 18
+
+
+def is_tensor(bits: object) -> TypeIs[torch.Tensor]:
+    """Whether weights are a tensor, not an array or what is computed like one."""
+    return hasattr(bits, "detach")
 
 
 def _blocks(bits: Bits, shape: tuple[int, int], part: slice = slice(None)) -> Iterator[_Block]:
@@ -68,7 +74,7 @@ def zero_lines(
     >>> [flags.tolist() for flags in zero_lines(matrix, "F64", (2, 2))]
     [[True, False], [True, False]]
     """
-    if hasattr(bits, "detach"):
+    if is_tensor(bits):
         from weibnb.counting import device_look
 
         return device_look.zero_lines(bits, shape)
@@ -129,7 +135,7 @@ def some_lines(
     bits: Bits | torch.Tensor, dtype: str, shape: tuple[int, int], rows: Numbers, columns: Numbers
 ) -> Lines:
     """Copy rows and columns of given numbers; the others are those of `zero_lines`."""
-    if hasattr(bits, "detach"):
+    if is_tensor(bits):
         from weibnb.counting import device_look
 
         return device_look.some_lines(bits, dtype, shape, rows, columns)
@@ -162,7 +168,7 @@ def line_sums(
     workers : int
         Threads.
     """
-    if hasattr(bits, "detach"):
+    if is_tensor(bits):
         from weibnb.counting import device_look
 
         return LineSums(*device_look.line_sums(bits, dtype, shape, influence, largest))

@@ -36,7 +36,10 @@ MINIMUM_WEIGHTS = 100
 #: What each word means.
 MEANINGS: dict[Status, str] = {
     "ok": "fitted",
-    "scaled": "fitted as stored; a scale tensor beside the weights was not applied",
+    "scaled": (
+        "fitted as stored; a scale tensor beside the weights was not applied "
+        "(dequantise=True applies it)"
+    ),
     "partial": "the median over those experts of the cell that could be fitted",
     "nonfinite": "fitted without the NaN or infinite weights that the matrix holds",
     "constant": "not fitted: all non-zero weights have one magnitude",
@@ -50,7 +53,10 @@ MEANINGS: dict[Status, str] = {
     "all_zero": "not fitted: every weight is zero",
     "no_finite": "not fitted: no weight is finite",
     "empty": "not fitted: the tensor has no elements",
-    "quantized": "not counted: integers or packed values, whose magnitudes are not the weights'",
+    "quantized": (
+        "not counted: integers or packed values, whose magnitudes are not the weights'; "
+        "`weibnb.not_fitted` says what to do"
+    ),
     "unsupported_dtype": "not counted: a storage format that weibnb does not count",
     "unreadable": "not counted: the tensor could not be read; `weibnb.not_fitted` has the cause",
     "pending": (

@@ -2,9 +2,10 @@
 
 Names of tensors become tower, layer, component (`naming`; one's own `names`, `patterns`), parts of
 fused matrices (`fused`), or rows that belong together (`rotary`). What holds weights becomes
-tensors whose raw bits can be read (`checkpoint`, `safetensors`, `directory`, `live`, `adapters`,
-`scales`), elsewhere too (`remote`: `hub`, `objects`, by `ranges` fetched `ahead`). `sources`,
-`folders` and `steps` tell what people pass; `mapping` and `guard`, how files fared.
+tensors whose raw bits can be read (`checkpoint`, `directory` and a module a kind of file, `live`,
+`adapters`), quantised ones as numbers (`restored`), elsewhere too (`remote`: `hub`, `objects`, by
+`ranges` fetched `ahead`). `sources`, `folders` and `steps` tell what people pass; `mapping` and
+`guard`, how files fared.
 """
 
 import lazy_loader
@@ -17,9 +18,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "checkpoint",
         "convert",
         "directory",
+        "distributed_checkpoint",
         "files",
         "folders",
         "fused",
+        "gguf_files",
         "guard",
         "hub",
         "hyperparameters",
@@ -32,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "names",
         "naming",
         "objects",
+        "packed",
         "patterns",
         "pickles",
         "ranges",

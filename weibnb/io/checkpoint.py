@@ -259,8 +259,7 @@ def open_checkpoint(
     """
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
     contents = _read(source, limits)
-    if dequantise:
-        contents = _restored(source, contents)
+    contents = _restored(source, contents) if dequantise else _with_advice(contents)
     name = source.path if isinstance(source, Adapter) else source
     name = os.fspath(name) if isinstance(name, (str, os.PathLike)) else type(source).__name__
     name = contents.place or name
@@ -277,6 +276,14 @@ def open_checkpoint(
         unmerged="" if merged_already else unmerged(source, names),
         dequantised=dequantise,
     )
+
+
+def _with_advice(contents: _Contents) -> _Contents:
+    """Say what to do with tensors that are quantised, if there are any."""
+    from weibnb.io.packed import advice
+
+    notes = advice({info.name: (info, reader) for info, reader in contents.tensors})
+    return replace(contents, notes=[*contents.notes, *notes]) if notes else contents
 
 
 def _restored(source: Any, contents: _Contents) -> _Contents:

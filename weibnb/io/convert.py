@@ -102,7 +102,7 @@ def convert(
 
 def _open(
     path: Path, *, dequantise: bool, limits: Limits
-) -> tuple[Checkpoint, Mapping[str, str], tuple[str, ...]]:
+) -> tuple[Checkpoint, dict[str, str], tuple[str, ...]]:
     """Open a source: its tensors, which names are of one tensor, and what was left out."""
     number, header = limits.max_tensors, limits.max_header
     if path.name.endswith(SUFFIXES) and path.is_file() and is_legacy(path):
@@ -137,5 +137,5 @@ def _parts(
         watch(bits)
         for start in range(0, bits.size, _PIECE):
             piece = np.ascontiguousarray(bits[start : start + _PIECE])
-            yield memoryview(piece.view(np.uint8))
+            yield piece.view(np.uint8).data
         check_unchanged(origin_of(bits))

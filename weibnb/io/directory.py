@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from weibnb.io.distributed_checkpoint import read_distributed
 from weibnb.io.files import (
     AGAIN,
     CheckpointError,
@@ -21,7 +22,7 @@ from weibnb.io.files import (
     read_json,
     why,
 )
-from weibnb.io.kinds import KINDS, SAFETENSORS, is_index, kind_in, kind_of
+from weibnb.io.kinds import DISTRIBUTED, KINDS, SAFETENSORS, is_index, kind_in, kind_of
 from weibnb.io.links import contained
 from weibnb.io.safetensors import PICKLES, Shard, not_safetensors
 from weibnb.io.steps import step_of
@@ -119,9 +120,9 @@ def read_files(
     else:
         shards = (kind_of(path.name).read(path, limits),)
     notes += [note for shard in shards for note in shard.notes]
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = dict(shards[0].config) if shards else {}
     if (folder.place / "config.json").exists():
-        config = read_config(folder, notes)
+        config |= read_config(folder, notes)
     return shards, config, notes
 
 
@@ -142,6 +143,8 @@ def open_folder(
     kind = kind_in([index] if index else names, folder.kinds)
     if kind is None:
         raise _nothing_to_read(folder, names)
+    if kind is DISTRIBUTED:
+        return read_distributed(Path(folder.place), limits), []
     files = [name for name in names if kind.holds(name)]
     indexes = [name for name in names if kind.index and name.endswith(kind.index)]
     weight_map: dict[str, str] = {}

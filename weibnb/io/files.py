@@ -61,7 +61,7 @@ class CheckpointError(ValueError):
         return f"`{shortened(self.path, 1000)}`{tensor}: {cause}. {self.next_step}".rstrip()
 
 
-class MissingPartError(CheckpointError, ImportError):
+class MissingPartError(CheckpointError, ImportError):  # type: ignore[misc]  # both have a path
     """A checkpoint needs a package that is not installed, or is too old."""
 
 

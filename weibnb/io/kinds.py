@@ -1,7 +1,7 @@
 """Files of tensors by the endings of their names, and which of them in a directory is the model.
 
 Where several kinds lie in one directory, the first of `KINDS` is read: safetensors before PyTorch
-files before GGUF.
+files before GGUF before distributed checkpoints.
 """
 
 from __future__ import annotations
@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from weibnb.io.distributed_checkpoint import SUFFIX as CHUNKS
+from weibnb.io.files import CheckpointError
+from weibnb.io.gguf_files import SUFFIX as GGUF
+from weibnb.io.gguf_files import read_gguf
 from weibnb.io.safetensors import read_shard
 from weibnb.io.torch_files import SUFFIXES, is_torch_file, read_torch_file
 
@@ -43,13 +47,30 @@ def _is_safetensors(name: str) -> bool:
     return name.endswith(".safetensors")
 
 
+def _is_gguf(name: str) -> bool:
+    return name.endswith(GGUF)
+
+
+def _is_chunks(name: str) -> bool:
+    return name.endswith(CHUNKS)
+
+
+def _refuse_chunks(path: Path, _: Limits) -> Shard:
+    """Raise, for chunks mean nothing without the metadata beside them."""
+    cause = "this is a part of a distributed checkpoint"
+    raise CheckpointError(path, cause, "Pass the folder of it.")
+
+
 SAFETENSORS = Kind(_is_safetensors, ".safetensors.index.json", read_shard)
+DISTRIBUTED = Kind(_is_chunks, "", _refuse_chunks)
 KINDS: tuple[Kind, ...] = (
     SAFETENSORS,
     Kind(is_torch_file, ".bin.index.json", read_torch_file),
+    Kind(_is_gguf, "", read_gguf),
+    DISTRIBUTED,
 )
 #: Endings of one file that is a model.
-ENDINGS = (".safetensors", *SUFFIXES)
+ENDINGS = (".safetensors", *SUFFIXES, GGUF)
 
 
 def kind_of(name: str) -> Kind:

@@ -136,6 +136,14 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("layer.1.DenseReluDense layer.2.DenseReluDense", "wi wi_0 wi_1 wo", f"up_proj {_GLU}"),
     ("layer.1.mlp layer.2.mlp", "wi wo router.classifier", "up_proj down_proj router"),
     ("layer.1.mlp.experts layer.2.mlp.experts", "wi wo", "up_proj down_proj"),
+    # GGUF, whose names are one word, with the shape of a matrix turned already
+    (".", "attn_q attn_k attn_v attn_output attn_qkv", f"{_QKVO} qkv_proj"),
+    (".", "attn_q_a attn_q_b", "q_a_proj q_b_proj"),
+    (".", "attn_kv_a_mqa attn_kv_b", "kv_a_proj kv_b_proj"),
+    (".", "cross_attn_q cross_attn_k cross_attn_v cross_attn_o", _CROSS_QKVO),
+    (".", "ffn_gate ffn_up ffn_down ffn_gate_inp", f"{_GLU} router"),
+    (".", "ffn_gate_exps ffn_up_exps ffn_down_exps ffn_gate_up_exps", f"{_GLU} gate_up_proj"),
+    (".", "ffn_gate_shexp ffn_up_shexp ffn_down_shexp", _SHARED_GLU),
     # timm, DINOv2, and the vision towers of Qwen-VL and InternVL
     ("attn", "qkv proj", "qkv_proj o_proj"),
     ("mlp", "weights_in weights_out", "gate_up_proj down_proj"),
@@ -159,8 +167,8 @@ _TOWERS: tuple[tuple[str, str], ...] = (
     ("vision", "vision_tower vision_model vision_encoder vision visual"),
     ("audio", "audio_tower audio_model audio_encoder"),
     ("text", "resblocks"),  # CLIP's own release, whose image tower has "visual" as well
-    ("decoder", "decoder"),
-    ("encoder", "encoder"),
+    ("decoder", "decoder dec"),
+    ("encoder", "encoder enc"),
 )
 
 
@@ -169,7 +177,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 _TOWER_MARKS = tuple((name, _words(marks)) for name, marks in _TOWERS)
-_CONTAINERS = _words("layers layer h blocks block resblocks")
+_CONTAINERS = _words("layers layer h blocks block resblocks blk")
 _WRAPPERS = _words("module _orig_mod _fsdp_wrapped_module _checkpoint_wrapped_module base_layer")
 
 # GPT-2's `Conv1D` stores (in, out), nanoGPT under the same names (out, in), and Llama 4 its stacks
@@ -192,7 +200,8 @@ _QUANTISATION = _words(
 _PACKED = _words("qweight weight_packed blocks")
 _NORMS = _words("ln ln1 ln2 q_ln k_ln")
 _EMBEDDINGS = _words(
-    "wte wpe shared cls_token mask_token relative_attention_bias relative_position_bias_table"
+    "wte wpe token_embd position_embd token_types shared cls_token mask_token "
+    "relative_attention_bias relative_position_bias_table"
 )
 _HEADS = _words(
     "head embed_out score classifier pooler cls pre_classifier vocab_projector vocab_transform "
@@ -355,7 +364,8 @@ def _is_stranger(path: list[str], shape: tuple[int, ...]) -> bool:
 
 
 def _may_stack(path: list[str], component: str) -> bool:
-    return component != "router" and ("experts" in path or path[0] == "block_sparse_moe")
+    named = "experts" in path or path[0] == "block_sparse_moe" or path[-1].endswith("_exps")
+    return component != "router" and named
 
 
 def _is_transposed(

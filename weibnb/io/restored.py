@@ -17,6 +17,7 @@ import numpy as np
 
 from weibnb.compiled import compiled
 from weibnb.io.files import CheckpointError
+from weibnb.io.gguf_files import dequantised, is_quantised
 from weibnb.io.lazily import Computed
 from weibnb.io.safetensors import BITS, TensorInfo, word_type
 from weibnb.io.scales import as_float, scale_name, side_of_block
@@ -149,7 +150,7 @@ def restored(
         ``config.json``; of it, ``quantization_config.weight_block_size`` counts.
     """
     found = dict(tensors)
-    number: Counter[str] = Counter()
+    number: Counter[tuple[str, str]] = Counter()
     notes = []
     for scheme in find_schemes(tensors):
         try:
@@ -161,6 +162,10 @@ def restored(
             found.pop(used, None)
         found[scheme.name] = made
         number[scheme.words, made[0].dtype] += 1
+    for name, (info, reader) in tensors.items():
+        if is_quantised(info.dtype) and not isinstance(reader, str):
+            found[name] = dequantised(info, reader)
+            number[info.dtype, "F32"] += 1
     for (words, dtype), many in number.items():
         tensor = f"{many:,} tensor{'s' * (many > 1)}"
         notes.append(f"Restored {tensor} from {words}, counted as {dtype}.")

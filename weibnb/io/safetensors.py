@@ -86,10 +86,12 @@ class Shard:
     header_digest: bytes
     tensors: tuple[tuple[TensorInfo, int], ...]  # with the offset in the file
     metadata: Mapping[str, str]  # what its writer says of it
-    # Of other formats: what reads each tensor, or why it cannot be; names of one tensor; remarks.
+    # Of other formats: what reads each tensor, or why it cannot be; names of one tensor; remarks;
+    # what the file says in the words of config.json.
     readers: Mapping[str, Callable[[], RawBits] | str] = field(default_factory=dict)
     tied: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
     remote: RemoteFile | None = None  # where it is, if not on this machine
     blob: str = ""  # a hash of all its bytes, where one is known without reading them
 

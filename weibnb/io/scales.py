@@ -61,7 +61,8 @@ def as_float(source: str, name: str, bits: RawBits, dtype: str) -> NDArray[np.fl
         cause = f"scales of the format {dtype} are not applied"
         raise CheckpointError(source, cause, tensor=name)
     if BITS[dtype] == 8:
-        return values_of_bytes(dtype)[bits, 0]
+        values: NDArray[np.float32] = values_of_bytes(dtype)[bits, 0]
+        return values
     if dtype == "BF16":
         return (bits.astype(np.uint32) << 16).view(np.float32)
     return bits.view(f"<f{bits.itemsize}").astype(np.float32)

@@ -1,6 +1,6 @@
 """PyTorch files, zip archives around a pickle: their tensors listed, no value read, no code run.
 
-Three locks, each of which alone would do: the directory of the archive is held to what `torch.save`
+Three locks, one behind the other: the directory of the archive is held to what `torch.save`
 writes; the opcodes of its pickle are listed and held to `weibnb.io.pickles`; and only then
 ``torch.load(mmap=True, weights_only=True)`` builds tensors without data (on the meta device), which
 tell where in the file their bytes lie. Those are mapped like the bytes of any other checkpoint.
@@ -177,7 +177,11 @@ def list_entries(
     """
     need_torch(path)
     records = _records(path, file, limits)
+    if base is not None:
+        file.seek(0)
     loaded = load(path, path if base is None else file, device="meta", mmap=base is None)
+    if _is_tensor(loaded):
+        return [_entry("", loaded, records, base or 0)], ()
     state, notes = find_state(path, loaded, limits)
     found = [_entry(name, tensor, records, base or 0) for name, tensor in state.items()]
     return found, notes
@@ -231,6 +235,9 @@ def _records(path: Path, file: BinaryIO, limits: Limits) -> dict[int, int]:
             limits.check_number(path, max(len(listed) - 10, 0), "records")
             content, little = _pickle_of(path, archive, listed, limits)
         places = {_data_start(path, file, one): one.file_size for one in listed}
+        end = file.seek(0, os.SEEK_END)
+        if any(at + length > end for at, length in places.items()):
+            raise CheckpointError(path, "a record lies behind the end: truncated?", AGAIN)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError) as err:
         if isinstance(err, CheckpointError):
             raise
@@ -287,7 +294,8 @@ def _data_start(path: Path, file: BinaryIO, record: zipfile.ZipInfo) -> int:
     header = file.read(30)
     if len(header) < 30 or header[:4] != b"PK\x03\x04":
         raise CheckpointError(path, "the archive is damaged: a record is not where it says", AGAIN)
-    return record.header_offset + 30 + sum(struct.unpack_from("<HH", header, 26))
+    name, more = struct.unpack_from("<HH", header, 26)
+    return record.header_offset + 30 + int(name) + int(more)
 
 
 def find_state(

@@ -17,6 +17,7 @@ from weibnb.fitting.status import COUNTED, MINIMUM_WEIGHTS
 from weibnb.io.adapters import Adapter, refuse_without_base
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.fused import is_fused, is_transposed, layout_of
+from weibnb.io.gguf_files import is_quantised
 from weibnb.io.guard import watch
 from weibnb.io.limits import DEFAULTS
 from weibnb.io.mapping import check_unchanged, origin_of
@@ -542,4 +543,5 @@ def _initial_status(info: TensorInfo, checkpoint: Checkpoint) -> Status:
         stem = info.name.removesuffix(".weight")
         scales = (f"{info.name}_scale_inv", f"{info.name}_scale", f"{stem}.scale")
         return "scaled" if any(name in checkpoint.tensors for name in scales) else "ok"
-    return "quantized" if info.dtype in _INTEGERS else "unsupported_dtype"
+    packed = info.dtype in _INTEGERS or is_quantised(info.dtype)
+    return "quantized" if packed else "unsupported_dtype"
