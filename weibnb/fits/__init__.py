@@ -2,11 +2,9 @@
 
 `build` fits matrices (`on_device` those whose counts are there), `layout` puts them into it
 (`experts`), `refit` fits anew (`rows`, `lazy`) with errors by `covariance`. `files` saves and
-opens it (counts: `ragged`, `older`) after `inspection`. `store` fills an SQLite file
-(`store_schema`, `store_older`) with lists of matrices (`store_matrices`), estimates
-(`store_estimates`, `store_columns`) and counts (`packing`), `store_reading` opens it
-(`store_opened`). `imported` takes tables from elsewhere. `select` picks cells and lists what was
-not fitted, `tables` and `zarr_group` make tables and Zarr.
+opens it (`ragged`, `older`) after `inspection`; `store` fills an SQLite file (`store_…`,
+`packing`), `store_reading` opens it. `imported` takes tables from elsewhere, `select` picks
+cells and lists what was not fitted, `tables` and `zarr_group` make tables and Zarr.
 """
 
 import lazy_loader
