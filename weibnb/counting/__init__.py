@@ -4,7 +4,7 @@
 the result; `cpu` has the loops of the CPU, `lines` the rows and columns that are copied on the way,
 `pieces` what comes row by row; `device`, `tables`, `staging`, `transfers`, `triton_kernel` those of
 a GPU, where `blocks` stay; `dispatch` chooses. `second_look` finds lines of zeros and sums over
-every line (`squares`), `device_look` the same on a device; `changes` compares two matrices.
+every line (`squares`), `device_look` the same on a device; `changes` (`differences`) compares.
 """
 
 import lazy_loader
@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cpu",
         "device",
         "device_look",
+        "differences",
         "dispatch",
         "formats",
         "limits",
