@@ -85,7 +85,7 @@ def test_fixed_axes_hold_what_is_drawn(name: str, source: str) -> None:
             numbers = np.array([v for v in part.values(channel) if v is not None])
             slack = 1e-6 * max(np.abs(domain))
             assert numbers.min() >= domain[0] - slack
-            assert numbers.max() <= domain[1] + slack
+            assert numbers.max() <= domain[-1] + slack
 
 
 @pytest.mark.parametrize("name", KINDS)
