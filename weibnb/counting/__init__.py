@@ -2,8 +2,8 @@
 
 `formats` knows the bits of each storage format, `counters` which bins they lie in, `counts` holds
 the result; `cpu` has the loops of the CPU, `lines` the rows and columns that are copied on the way,
-`pieces` what comes row by row; `device`, `tables`, `staging`, `transfers`, `triton_kernel` those of
-a GPU, where `blocks` stay; `dispatch` chooses. `second_look` finds lines of zeros and sums over every
+`pieces` what comes by rows; `device`, `tables`, `staging`, `transfers`, `triton_kernel` those of a
+GPU, where `blocks` stay; `dispatch` chooses. `second_look` finds lines of zeros and sums over every
 line (`squares`), `device_look` the same on a device; `changes` compares two matrices.
 """
 
