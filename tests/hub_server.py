@@ -48,6 +48,7 @@ class Faults:
     expire_after: int = 10**9  # requests that a link is good for
     expired_status: int = 403
     whole_for_range: bool = False
+    shift_range: int = 0  # bytes by which the told range begins too late
     lie_range: str = ""  # a Content-Range in place of the true one
     lie_tag: list[str] = field(default_factory=list)
     short_by: int = 0  # bytes that a body lacks, though its headers promise them not
@@ -347,7 +348,7 @@ def send_file(
         if start >= content.size:
             handler.reply(416, {"Content-Range": f"bytes */{content.size}"})
             return
-        told = f"bytes {start}-{stop - 1}/{content.size}"
+        told = f"bytes {start + faults.shift_range}-{stop - 1}/{content.size}"
         headers = headers | {"Content-Range": faults.lie_range or told}
     if faults.compressed:
         headers = headers | {"Content-Encoding": "gzip"}

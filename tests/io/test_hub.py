@@ -154,6 +154,7 @@ def test_large_matrices_come_in_rows_and_are_counted_as_whole_ones(
     state[Q.format(0)][:, 5] = 0
     state[UP.format(1)][:, 7] = -0.0
     state[UP.format(0)][200:230] = 0
+    state[UP.format(0)][360:, 9] = 0  # a column that is zero in the last rows alone
     state["model.layers.0.mlp.experts.down_proj"] = np.stack([state[Q.format(1)]] * 3)
     hub.add("org/run", {"model.safetensors": saved(state)})
     expected = scan({"org/run": state}, experts="each")
@@ -322,6 +323,8 @@ def test_a_date_to_wait_for_is_understood_and_nonsense_is_not() -> None:
 LIES = [
     ({"whole_for_range": True}, "the whole file where a part"),
     ({"lie_range": "bytes 5-9/100"}, "were asked for, the server says"),
+    ({"shift_range": 1}, "were asked for, the server says"),
+    ({"shift_range": -1}, "were asked for, the server says"),
     ({"lie_range": "nonsense"}, "were asked for, the server says"),
     ({"short_by": 1000}, "the server ends before the range does, 6 times"),
     ({"drop_after": 100, "drops": 10**6}, "6 times in a row"),
