@@ -80,8 +80,10 @@ def sharded() -> Any:
     start = model.start
     fully_shard(model, mesh=mesh)
     model.start = [
-        torch.distributed.tensor.distribute_tensor(weights, mesh, parameter.placements)
-        for weights, parameter in zip(start, model.parameters(), strict=True)
+        torch.distributed.tensor.distribute_tensor(
+            weights, mesh, [torch.distributed.tensor.Shard(0)]
+        )
+        for weights in start
     ]
     return model
 

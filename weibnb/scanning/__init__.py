@@ -1,11 +1,10 @@
 """The functions that take a path, a model or a run.
 
-`scan` joins reading, counting and fitting; `recorder` does the same for a live model, step by step
-(`steps` are due, `live_model` is listed, `ranks` meet, `running_forces` go on, `keeping` fits);
-`check` tells whether a checkpoint is healthy. `locate`, `decompose` and `shared_units` look at the
-weights of `chosen` matrices again; `diff` compares two checkpoints (`pairing`, `comparison`);
-`hyperparameters` finds how a run was trained. `matrices` picks the tensors, `listing` bounds their
-grid, `structure` looks at rows and columns, `results` keeps.
+`scan` joins reading, counting and fitting; `recorder` does so for a live model (`steps`,
+`live_model`, `ranks`, `running_forces`, `keeping`). `check` tells whether a checkpoint is healthy.
+`locate`, `decompose`, `shared_units` look at `chosen` matrices again; `diff` compares two
+checkpoints (`pairing`, `comparison`); `hyperparameters` finds how a run was trained. `matrices`
+picks tensors, `listing` bounds their grid, `structure` looks at rows and columns, `results` keeps.
 """
 
 import lazy_loader
