@@ -23,7 +23,7 @@ from weibnb.cli_watch import Lines
 from weibnb.fits.following import News
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import xarray as xr
@@ -155,7 +155,7 @@ def test_it_goes_on_after_trouble(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "run.db"
-    acts = [
+    acts: list[Callable[[], object]] = [
         lambda: None,
         lambda: store.write_bytes(b"a text of some length " * 100),
         lambda: None,
