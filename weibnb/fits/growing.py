@@ -151,5 +151,16 @@ class _Joined(BackendArray):
 
     def _part(self, number: int, places: NDArray[np.intp], key: tuple[Any, ...]) -> NDArray[Any]:
         """Read places of one segment, the other dims by a key."""
+        segment = self._segments[number]
+        rest = [*key[: self._axis], *key[self._axis + 1 :]]
+        sizes = [*segment.shape[: self._axis], *segment.shape[self._axis + 1 :]]
+        whole = np.array_equal(places - self._starts[number], np.arange(segment.shape[self._axis]))
+        if whole and all(_is_full(one, size) for one, size in zip(rest, sizes, strict=True)):
+            return np.asarray(segment.values)  # which is kept, for the next addition
         own = (*key[: self._axis], places - self._starts[number], *key[self._axis + 1 :])
-        return np.asarray(self._segments[number][own].values)
+        return np.asarray(segment[own].values)
+
+
+def _is_full(key: Any, size: int) -> bool:
+    """Whether a key takes all of a dim."""
+    return isinstance(key, slice) and key.indices(size) == (0, size, 1)
