@@ -132,7 +132,7 @@ class StoreNews:
 
     def _read(self, some: dict[int, Key]) -> xr.Dataset:
         """Read some checkpoints."""
-        return prepare(open_store(self._path, wanted=set(some.values()).__contains__))
+        return prepare(open_store(self._path, keys=set(some.values())))
 
 
 class FollowedStore:

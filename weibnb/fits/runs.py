@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from weibnb.fits.schema import escape
-from weibnb.fits.store import failures
+from weibnb.fits.store import COUNT_CHANGES, failures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,10 @@ def forget(path: Path, model: str, step: int) -> None:
     with failures(path), closing(_connect(path)) as connection:
         connection.execute("PRAGMA foreign_keys = ON")
         where = "DELETE FROM checkpoint WHERE model = ? AND step = ?"
+        connection.execute("BEGIN IMMEDIATE")
         connection.execute(where, (escape(model), step))
+        connection.execute(COUNT_CHANGES)
+        connection.execute("COMMIT")
 
 
 def branch_off(path: Path, model: str, after: int) -> str:
@@ -39,6 +42,7 @@ def branch_off(path: Path, model: str, after: int) -> str:
         name = branch_name(escape(model), taken)
         moved = "UPDATE checkpoint SET model = ? WHERE model = ? AND step > ?"
         connection.execute(moved, (name, escape(model), after))
+        connection.execute(COUNT_CHANGES)
         connection.execute("COMMIT")
     return name
 

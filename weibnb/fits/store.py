@@ -51,8 +51,8 @@ _NOT_THE_FILE = (
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM,
     sqlite3.SQLITE_AUTH, sqlite3.SQLITE_PROTOCOL,
 )  # fmt: skip
-# What tells readers that there is something new.
-_COUNT_CHANGES = (
+#: What tells readers that there is something new.
+COUNT_CHANGES = (
     "INSERT INTO about VALUES ('changes', '1') "
     "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
 )
@@ -133,6 +133,11 @@ class Store:
             self.close()
             raise
 
+    def count_anew(self) -> None:
+        """Take note that others moved records: how many a model has is counted anew."""
+        self._records.clear()
+        self._to_thin.clear()
+
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
@@ -182,7 +187,7 @@ class Store:
                     (not_fitted, shared, at),
                 )
             done = set() if found is None else self._done(at, len(known.places))
-            execute(_COUNT_CHANGES)
+            execute(COUNT_CHANGES)
         self._checkpoints[source.model, source.step] = _Checkpoint(at, known.places, kept)
         planned = {(matrix.layer, matrix.component, matrix.expert) for matrix in matrices}
         return {cell for cell in planned if known.places[cell] not in done}
@@ -195,7 +200,7 @@ class Store:
                 of_it = np.array([one == key for one in keys])
                 some = {name: column[of_it] for name, column in columns.items()}
                 self._add_to(execute, self._checkpoints[key], some)
-            execute(_COUNT_CHANGES)
+            execute(COUNT_CHANGES)
 
     def _add_to(self, execute: Callable[..., Any], checkpoint: _Checkpoint, columns: Any) -> None:
         """Write the estimates of matrices of one checkpoint, and their counts."""

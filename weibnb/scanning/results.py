@@ -257,8 +257,7 @@ class Results:
         """Give the fits of one checkpoint that is kept, of each of its experts if wanted."""
         how: Literal["median", "each"] = "each" if experts else self._experts
         if self.store is not None:
-            wanted = (escape(model), step).__eq__
-            return open_store(self.store.path, wanted=wanted, experts=how)
+            return open_store(self.store.path, keys={(escape(model), step)}, experts=how)
         own = [part for part in self._columns if (model, step) in _keys(part)]
         return self._laid_out(self._sources[model, step], own[-1], how)
 
@@ -287,7 +286,9 @@ class Results:
     def branch_off(self, model: str, after: int) -> str:
         """Give the checkpoints of a model after a step to a model of their own; tell its name."""
         if self.store is not None:
-            return branch_off(self.store.path, model, after)
+            name = branch_off(self.store.path, model, after)
+            self.store.count_anew()
+            return name
         name = branch_name(model, {model for model, _ in self._sources})
         for key in [key for key in self._sources if key[0] == model and key[1] > after]:
             self._sources[name, key[1]] = replace(self._sources.pop(key), model=name)
