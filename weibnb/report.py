@@ -20,7 +20,8 @@ from weibnb.diagnostics.cohorts import nearest, reference_cohort
 from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.findings import SEVERITIES
 from weibnb.diagnostics.outliers import outlier_strength
-from weibnb.diagnostics.pooling import ESTIMATES, FEWEST_LAYERS, pool_estimates
+from weibnb.diagnostics.pooling import ESTIMATES, FEWEST_LAYERS
+from weibnb.diagnostics.rules.material import pool_estimates
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import not_fitted
 from weibnb.fits.tables import NUMBER_FORMATS, csv_text, medians, shown_components, tidy

@@ -53,5 +53,9 @@ def test_a_long_run_is_cut_as_its_table_would_be() -> None:
         kept, note = with_few_steps(fits, fits["status"] != "absent", rows=rows)
         expected, told = thinned(table, "step", rows=rows)
         assert note == told.partition(", the first")[0]
-        assert set(kept["step"].values.tolist()) - {94} == set(expected["step"])
+        steps = set(kept["step"].values.tolist()) - {94}
+        if ", the first" in told:  # of two steps the table holds not all rows
+            assert steps == {0, 99} >= set(expected["step"])
+        else:
+            assert steps == set(expected["step"])
     assert counted(reasons(fits)) == "not drawn: 40 constant"

@@ -52,7 +52,9 @@ def test_checkpoints_name_the_steps_that_are_not_all(fits: xr.Dataset) -> None:
     one = json.loads(explore(fits)._checkpoints)
     assert one == {"steps": steps, "models": [["demo", "demo", None]]}
     few = fits.isel(step=[1, 3]).assign_coords(model=["few\x1b"])
-    two = json.loads(explore(xr.concat([fits, few], "model", data_vars="all"))._checkpoints)
+    two = json.loads(
+        explore(xr.concat([fits, few], "model", data_vars="all", join="outer"))._checkpoints
+    )
     assert two["steps"] == steps
     assert two["models"] == [
         ["demo", "demo", None],

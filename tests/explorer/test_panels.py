@@ -74,11 +74,12 @@ def test_why_k_is_low_is_read_from_the_weights(fits: xr.Dataset) -> None:
     assert explorer._side == ""
     explorer.causes = True
     spec = slot(explorer, "side")["spec"]
-    found = wb.decompose(DEMO, fits=fits.sel(layer=[0], component=["o_proj"], step=[7000]))
-    assert spec["title"]["subtitle"][0] == found["sentence"].item()
+    one = fits.sel(layer=[0], component=["o_proj"], step=[7000])
+    assert spec["title"]["subtitle"][0] == wb.decompose(DEMO, fits=one)["sentence"].item()
     assert slot(explorer, "side")["label"] == "Why k is low of o_proj of layer 0"
     explorer.trim = (0.2, 0.8)
-    assert "trim 20–80 %" in slot(explorer, "side")["spec"]["title"]["subtitle"][1]
+    other = wb.decompose(DEMO, fits=wb.refit(one, trim=(0.2, 0.8)))["sentence"].item()
+    assert slot(explorer, "side")["spec"]["title"]["subtitle"][0] == other
     explorer.panel = "overview"
     assert "from_rows" not in explorer._side
 

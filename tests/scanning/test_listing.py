@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from safetensors.numpy import save_file
 
 import weibnb as wb
 from tests.scanning.helpers import EXPERT, Q
-from weibnb.io import safetensors
 from weibnb.io.files import CheckpointError
+from weibnb.io.kinds import SAFETENSORS
 from weibnb.io.limits import Limits
 from weibnb.io.sources import Planned, resolve_sources
 from weibnb.scanning.listing import ALLOWED_PER_MATRIX, ALWAYS_ALLOWED, list_checkpoints
@@ -126,14 +127,14 @@ def test_no_error_of_one_path_ends_the_scan_of_the_others(
 ) -> None:
     save_file({Q.format(0): MATRIX}, tmp_path / "bad.safetensors")
     save_file({Q.format(0): MATRIX}, tmp_path / "good.safetensors")
-    read = safetensors.read_shard
 
     def fail(path: Path, limits: Limits) -> Any:
         if path.name == "bad.safetensors":
             raise error
-        return read(path, limits)
+        return SAFETENSORS.read(path, limits)
 
-    monkeypatch.setattr("weibnb.io.directory.read_shard", fail)
+    failing = replace(SAFETENSORS, read=fail)
+    monkeypatch.setattr("weibnb.io.directory.kind_of", lambda name: failing)
     with pytest.warns(UserWarning, match="bad, step 0 is left out: .*cannot be read"):
         fits = wb.scan({name: tmp_path / f"{name}.safetensors" for name in ("bad", "good")})
     assert fits["status"].sel(model="good").values.ravel().tolist() == ["ok"]

@@ -81,7 +81,7 @@ def check_fits(
     reader : Reader, optional
         Who reads the weights again, where a rule needs them.
     pooled : Mapping, optional
-        What `weibnb.diagnostics.pooling.pool_estimates` says of `fits`, if it is known.
+        What `weibnb.diagnostics.rules.material.pool_estimates` says of `fits`, if it is known.
 
     Returns
     -------

@@ -174,13 +174,6 @@ def pool_layers(fits: xr.Dataset, *, of: Estimate = "k", confidence: float = 0.9
     return assemble(columns, fits.attrs | about)
 
 
-def pool_estimates(fits: xr.Dataset) -> dict[Estimate, xr.Dataset]:
-    """Pool k, and λ but for matrices with a scale tensor, which decides that of stored values."""
-    if "scaled" in fits:
-        fits = fits.assign(lam=fits["lam"].where(~fits["scaled"]))
-    return {name: pool_layers(fits, of=name) for name in ESTIMATES}
-
-
 def _estimate(fits: xr.Dataset, of: Estimate) -> tuple[xr.DataArray, xr.DataArray]:
     """Give k or ln λ and its standard error, which is 0 where the fits have none at all."""
     value, name = fits[of].where(fits["k"].notnull()), f"{of}_se"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from weibnb.diagnostics.findings import Cell
-from weibnb.diagnostics.pooling import pool_estimates
+from weibnb.diagnostics.pooling import ESTIMATES, pool_layers
 from weibnb.fits.rows import count_blocks
 
 if TYPE_CHECKING:
@@ -231,3 +231,10 @@ def _status(counts: Counts) -> str:
     if counts.n == 0:
         return "all_zero" if counts.zeros else "no_finite"
     return "constant" if counts.exact and counts.labels.size == 1 else "ok"
+
+
+def pool_estimates(fits: xr.Dataset) -> dict[Estimate, xr.Dataset]:
+    """Pool k, and λ but for matrices with a scale tensor, which decides that of stored values."""
+    if "scaled" in fits:
+        fits = fits.assign(lam=fits["lam"].where(~fits["scaled"]))
+    return {name: pool_layers(fits, of=name) for name in ESTIMATES}

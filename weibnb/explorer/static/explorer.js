@@ -424,7 +424,7 @@ function buildFollowing({ model, controls, send }) {
     type: "checkbox",
     onchange: () => send({ follow: input.checked })
   });
-  const name = make("span");
+  const name = make("span", {}, texts.follow);
   const label = make("label", {}, input, name);
   const problem = make("span", { class: "wb-follow-problem", role: "status" });
   const element = make("div", { class: "wb-follow" }, label, problem);
