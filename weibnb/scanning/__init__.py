@@ -1,11 +1,10 @@
 """The functions that take a path, a model or a run.
 
-`scan` joins reading, counting and fitting; `recorder` does so for a live model (`steps`,
-`live_model`, `ranks`, `running_forces`, `keeping`). `check` tells whether a checkpoint is healthy.
-`locate`, `decompose`, `shared_units` look at `chosen` matrices again; `diff` compares two
-checkpoints (`pairing`, `comparison`); `hyperparameters` finds how a run was trained. `matrices`
-picks tensors, `streaming` fetches those that are elsewhere, `listing` bounds their grid,
-`structure` looks at rows and columns, `results` keeps; of `shared_files` once.
+`scan` joins reading, counting and fitting; `recorder` does so for a live model (`steps`, `keeping`,
+`ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `shared_units`
+look at `chosen` matrices again; `diff` compares two checkpoints. `matrices` picks tensors,
+`streaming` fetches those that are elsewhere, `listing` bounds their grid, `structure` looks at rows
+and columns, `results` keeps; the others are parts of one of these.
 """
 
 import lazy_loader
