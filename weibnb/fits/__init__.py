@@ -2,9 +2,9 @@
 
 `build` fits matrices (`on_device` those whose counts are there), `layout` puts them into it
 (`experts`), `refit` fits anew (`rows`, `lazy`) with errors by `covariance`. `files` saves and
-opens it (`ragged`, `older`) after `inspection`; `store` fills an SQLite file (`store_…`,
-`packing`), `store_reading` opens it. `imported` takes tables from elsewhere, `select` picks
-cells and lists what was not fitted, `tables` and `zarr_group` make tables and Zarr.
+opens it (`ragged`, `older`) after `inspection`; `store` and its parts fill an SQLite file,
+`store_reading` opens it, `following` while it grows. `imported` takes tables from elsewhere,
+`select` picks cells and lists what was not fitted, `tables` and `zarr_group` write tables and Zarr.
 """
 
 import lazy_loader
@@ -16,6 +16,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "covariance",
         "experts",
         "files",
+        "following",
+        "growing",
         "imported",
         "inspection",
         "layout",

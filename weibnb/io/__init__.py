@@ -1,11 +1,10 @@
 """Where weights come from.
 
-Names of tensors become tower, layer, component (`naming`; one's own `names`, `patterns`), parts of
-fused matrices (`fused`), or rows that belong together (`rotary`). What holds weights becomes
-tensors whose raw bits can be read (`checkpoint`, `directory` and a module a kind of file, `live`,
-`adapters`), quantised ones as numbers (`restored`), elsewhere too (`remote`: `hub`, `objects`, by
-`ranges` fetched `ahead`). `sources`, `folders` and `steps` tell what people pass; `mapping` and
-`guard`, how files fared.
+Names of tensors become tower, layer, component (`naming`, `names`), parts of fused matrices
+(`fused`), or rows that belong together (`rotary`). What holds weights becomes tensors whose raw
+bits can be read (`checkpoint`, `directory` and one module per kind of file, `live`, `adapters`),
+quantised ones as numbers (`restored`), elsewhere too (`remote`). `sources`, `folders` and `steps`
+tell what people pass; `mapping` and `guard`, how files fared.
 """
 
 import lazy_loader
