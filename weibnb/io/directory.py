@@ -103,7 +103,7 @@ def read_files(
     given = Path(source)
     if source == "":
         raise CheckpointError(given, "the path is empty", "Pass `.` for the current directory.")
-    hint = "For a Hugging Face repository, download it and pass the folder."
+    hint = "A model of the Hugging Face Hub is `org/name`, or `hf://org/name@revision`."
     try:
         path = given.expanduser().absolute()
         is_directory = stat.S_ISDIR(path.stat().st_mode)
