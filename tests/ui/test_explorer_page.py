@@ -26,7 +26,7 @@ SCAN = (
     f"fits = wb.scan({{'demo': {str(DEMO)!r}}}, progress=False)\n"
 )  # fmt: skip
 SHOW = "explorer = wb.explore(fits)\nexplorer"
-WAIT = 30_000  # ms: a slow machine is no failure
+WAIT = 60_000  # ms: a slow machine is no failure
 CORNER: Position = {"x": 4, "y": 4}  # of a cell: its number covers the middle
 
 
