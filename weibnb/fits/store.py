@@ -19,6 +19,7 @@ import numpy as np
 
 from weibnb.fits.inspection import FitsError
 from weibnb.fits.packing import pack
+from weibnb.fits.runs import branch_name
 from weibnb.fits.schema import FIELDS, escape, package_version, protocol_attributes
 from weibnb.fits.store_estimates import insert_estimates, read_estimates, share
 from weibnb.fits.store_matrices import Matrices, matrices_of
@@ -51,8 +52,8 @@ _NOT_THE_FILE = (
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM,
     sqlite3.SQLITE_AUTH, sqlite3.SQLITE_PROTOCOL,
 )  # fmt: skip
-#: What tells readers that there is something new.
-COUNT_CHANGES = (
+# What tells readers that there is something new.
+_COUNT_CHANGES = (
     "INSERT INTO about VALUES ('changes', '1') "
     "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
 )
@@ -133,10 +134,31 @@ class Store:
             self.close()
             raise
 
-    def count_anew(self) -> None:
-        """Take note that others moved records: how many a model has is counted anew."""
-        self._records.clear()
-        self._to_thin.clear()
+    def steps_of(self, model: str) -> list[int]:
+        """Give the steps of a model, in the order in which they were written."""
+        query = "SELECT step FROM checkpoint WHERE model = ? ORDER BY id"
+        with failures(self.path):
+            return [step for (step,) in self._connection.execute(query, (escape(model),))]
+
+    def forget(self, model: str, step: int) -> None:
+        """Take out a checkpoint, whose writing was cut short."""
+        with self._transaction() as execute:
+            where = "DELETE FROM checkpoint WHERE model = ? AND step = ?"
+            execute(where, (escape(model), step))
+            execute(_COUNT_CHANGES)
+        self._checkpoints.pop((model, step), None)
+
+    def branch_off(self, model: str, after: int) -> str:
+        """Give the checkpoints after a step to a model of their own, and tell its name."""
+        with self._transaction() as execute:
+            taken = {name for (name,) in execute("SELECT DISTINCT model FROM checkpoint")}
+            name = branch_name(escape(model), taken)
+            moved = "UPDATE checkpoint SET model = ? WHERE model = ? AND step > ?"
+            execute(moved, (name, escape(model), after))
+            execute(_COUNT_CHANGES)
+        self._records.pop(escape(model), None)
+        self._to_thin.pop(escape(model), None)
+        return name
 
     def close(self) -> None:
         """Let go of the file."""
@@ -187,7 +209,7 @@ class Store:
                     (not_fitted, shared, at),
                 )
             done = set() if found is None else self._done(at, len(known.places))
-            execute(COUNT_CHANGES)
+            execute(_COUNT_CHANGES)
         self._checkpoints[source.model, source.step] = _Checkpoint(at, known.places, kept)
         planned = {(matrix.layer, matrix.component, matrix.expert) for matrix in matrices}
         return {cell for cell in planned if known.places[cell] not in done}
@@ -200,7 +222,7 @@ class Store:
                 of_it = np.array([one == key for one in keys])
                 some = {name: column[of_it] for name, column in columns.items()}
                 self._add_to(execute, self._checkpoints[key], some)
-            execute(COUNT_CHANGES)
+            execute(_COUNT_CHANGES)
 
     def _add_to(self, execute: Callable[..., Any], checkpoint: _Checkpoint, columns: Any) -> None:
         """Write the estimates of matrices of one checkpoint, and their counts."""

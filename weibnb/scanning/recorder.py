@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal, Self, SupportsIndex
 
 from weibnb.counting.dispatch import Counting, resolve_devices
-from weibnb.fits.runs import forget, is_branch, recorded_steps
+from weibnb.fits.runs import is_branch
 from weibnb.fits.schema import escape
 from weibnb.fits.store import THIN_BEYOND
 from weibnb.fitting.backends import fitting_device
@@ -438,11 +438,11 @@ class Recorder:
         store = self._results.store
         if store is None:
             return []
-        steps = recorded_steps(store.path, self._name)
+        steps = store.steps_of(self._name)
         if steps:
             last = self._results.read(self._name, steps[-1])
             if bool((last["status"] == "pending").any()):
-                forget(store.path, self._name, steps.pop())
+                store.forget(self._name, steps.pop())
                 return self._stored_steps()
             self._model.check_is_in(last)
             self._keeper.go_on_from(last)

@@ -13,7 +13,7 @@ import numpy as np
 from weibnb.fits.build import estimate, pending
 from weibnb.fits.layout import lay_out
 from weibnb.fits.on_device import FitsOnDevice, MatrixOnDevice
-from weibnb.fits.runs import branch_name, branch_off
+from weibnb.fits.runs import branch_name
 from weibnb.fits.schema import FIELDS, FORCES, NO_EXPERT, escape
 from weibnb.fits.store import Store
 from weibnb.fits.store_reading import open_store
@@ -286,9 +286,7 @@ class Results:
     def branch_off(self, model: str, after: int) -> str:
         """Give the checkpoints of a model after a step to a model of their own; tell its name."""
         if self.store is not None:
-            name = branch_off(self.store.path, model, after)
-            self.store.count_anew()
-            return name
+            return self.store.branch_off(model, after)
         name = branch_name(model, {model for model, _ in self._sources})
         for key in [key for key in self._sources if key[0] == model and key[1] > after]:
             self._sources[name, key[1]] = replace(self._sources.pop(key), model=name)
