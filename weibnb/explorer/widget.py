@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 from uuid import uuid4
 
 import anywidget
@@ -16,7 +16,7 @@ from weibnb.charts.vega import Scale, on_dark, vega_lite
 from weibnb.diagnostics.bands import BANDS
 from weibnb.explorer import content, export
 from weibnb.explorer.filters import Cells, Choice, standing_out
-from weibnb.explorer.following import Follower, carried
+from weibnb.explorer.following import Follower, carried, told
 from weibnb.explorer.labels import NO_REFIT
 from weibnb.explorer.panels import PANELS, Screen, Slot, box, experts_of
 from weibnb.explorer.parts import Parts
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from weibnb.explorer.following import Newer
     from weibnb.explorer.panels import View
     from weibnb.fitting.weibull import Trim
+    from weibnb.scanning.background import BackgroundScan
 
     Reader = Callable[[xr.Dataset], xr.Dataset]
 
@@ -66,7 +67,9 @@ class Explorer(anywidget.AnyWidget):
         Gives all fits where there are newer ones, else None: it is asked twice a second, in a
         thread of its own. What it raises is shown on the page, and it is asked again.
     followed : str
-        What `newer` reads, as the page calls it.
+        What `newer` or `work` reads, as the page calls it.
+    work : BackgroundScan, optional
+        What makes the fits while they are shown, in the place of `newer`.
     **state : Any
         Traits to begin with.
 
@@ -105,7 +108,8 @@ class Explorer(anywidget.AnyWidget):
         Column of the table, and whether it ascends.
     follow : bool
         Whether newer fits are taken over as they come, where there is a `newer`. What was chosen
-        stays; a step that stands at the last goes on to the newest.
+        stays; a step that stands at the last goes on to the newest. Of a scan it is true while it
+        goes on; False cancels it.
     """
 
     _esm = ""
@@ -155,6 +159,7 @@ class Explorer(anywidget.AnyWidget):
         reader: Reader | None = None,
         newer: Newer | None = None,
         followed: str = "",
+        work: BackgroundScan | None = None,
         **state: Any,
     ) -> None:
         unknown = sorted(set(state) - set(_STATE))
@@ -170,7 +175,12 @@ class Explorer(anywidget.AnyWidget):
         self._looked_far = False
         self._lock = threading.RLock()  # a page and a follower change the state, one at a time
         self._changing = False  # whether the state is in the middle of a change
-        self._follower = None if newer is None else Follower(newer, self._take, self._tell)
+        self._work = work
+        self._follower = None
+        if work is not None:
+            self._follower = Follower(work.newer, self._take, self._tell, lambda: work.ended)
+        elif newer is not None:
+            self._follower = Follower(newer, self._take, self._tell)
         self._followed = followed
         mark = f"weibnb-{uuid4().hex}"
         self._last_view = export.LastView(mark, self._picture)
@@ -180,7 +190,7 @@ class Explorer(anywidget.AnyWidget):
             _mark=mark,
             _controls=content.controls(self._cells),
             _checkpoints=content.checkpoints(self._cells),
-            follow=newer is not None,
+            follow=self._follower is not None,
             **(_first_state(self._parts, self._cells) | state),
         )
         self.observe(lambda _change: self._answer(), [*_STATE, "_asked"])
@@ -338,12 +348,56 @@ class Explorer(anywidget.AnyWidget):
             super().set_state(sync_data)
 
     def close(self) -> None:
-        """Take the widget from the page, and follow no more."""
+        """Take the widget from the page, and follow no more; a scan is cancelled."""
         self.follow = False
+        if self._follower is not None:
+            self._follower.stop()
         super().close()
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the scan of what is explored could not be done; None if it could, or goes on."""
+        return None if self._work is None else self._work.error
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Wait until what is explored is scanned, and shown; Ctrl-C cancels the scan.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most; by default until it is done.
+
+        Returns
+        -------
+        Explorer
+            Itself.
+
+        Raises
+        ------
+        TimeoutError
+            If it is not done by then; it goes on.
+        CheckpointError
+            Or whatever else `weibnb.scan` raises: why it could not be done.
+        """
+        work, follower = self._work, self._follower
+        if work is None or follower is None:
+            return self
+        work.resume()
+        try:
+            if not work.wait(timeout):
+                raise TimeoutError(f"The scan of {self._followed} is not done after {timeout:g} s.")
+        except KeyboardInterrupt:
+            self.follow = False
+            raise
+        follower.look()
+        if work.error is not None:
+            raise work.error
+        return self
 
     @traitlets.validate("follow")
     def _check_follow(self, proposal: Mapping[str, Any]) -> Any:
+        if proposal["value"] and self._work is not None and self._work.ended:
+            raise traitlets.TraitError("`follow` of a scan that has ended stays False.")
         if proposal["value"] and self._follower is None:
             raise traitlets.TraitError(
                 "`follow` needs a store that is written or a recorder: weibnb.explore('run.db')."
@@ -354,9 +408,14 @@ class Explorer(anywidget.AnyWidget):
         """Follow while it is wanted and a page shows it: one that ran again has another widget."""
         if self._follower is None:
             return
-        if self.follow and self._pages != 0:
+        work, rests = self._work, self.follow and self._pages == 0
+        if work is not None and not self.follow:
+            work.cancel()  # it is followed to its end
+        elif work is not None:
+            (work.pause if rests else work.resume)()
+        if self.follow and not rests:
             self._follower.start()
-        else:
+        elif work is None or rests:
             self._follower.stop()
 
     def _take(self, fits: xr.Dataset) -> None:
@@ -364,7 +423,7 @@ class Explorer(anywidget.AnyWidget):
         parts = Parts(fits)
         cells = Cells.of(parts.light)
         with self._lock:
-            if not self.follow:
+            if not self.follow and self._work is None:
                 return
             with self.hold_sync():
                 self._show_newer(parts, cells)
@@ -388,10 +447,11 @@ class Explorer(anywidget.AnyWidget):
         self._refresh()
 
     def _tell(self, problem: str) -> None:
-        """Say on the page what is followed, and why it cannot be read."""
-        followed = printable(self._followed)
-        text = json.dumps({"followed": followed, "problem": printable(problem)})
-        self._following = text if self._follower else ""
+        """Say on the page what is followed, how far it is, and why it cannot be read."""
+        if self._follower is not None:
+            self._following = told(self._followed, problem, self._work)
+        if self._work is not None and self._work.ended:
+            self.follow = False
 
     # Drawing
 
@@ -497,7 +557,14 @@ class Explorer(anywidget.AnyWidget):
         self.send({"name": f"weibnb-{self.panel}.{form}", "type": _MIME[form]}, [data])
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        """Show the widget, and beside it the picture that is left when no kernel runs."""
+        """Show the widget, and beside it the picture that is left when no kernel runs.
+
+        Where a program runs the notebook, it gets what is finished.
+        """
+        from IPython import get_ipython
+
+        if export.runs_unattended(get_ipython()):
+            self.wait()
         self._last_view.show()
         return super()._repr_mimebundle_(**options)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections import deque
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, counted, printable, shortened
 from weibnb.scanning.listing import check_names_used, list_checkpoints, nothing_found, warn_unmerged
 from weibnb.scanning.matrices import FUSED, Fused
+from weibnb.scanning.progress import Reporter, progress_bar
 from weibnb.scanning.results import Results
 from weibnb.scanning.shared_files import share
 from weibnb.scanning.streaming import begin_counting_anywhere, files_away
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
-    from tqdm import tqdm
 
     from weibnb.fitting.backends import Backend
     from weibnb.scanning.matrices import Cell, Listing, MatrixInCounting
+    from weibnb.scanning.progress import Progress
     from weibnb.scanning.shared_files import Shared
 
 
@@ -85,7 +85,7 @@ def scan(
     structure: bool = True,
     fields: bool = False,
     workers: int | None = None,
-    progress: bool | None = None,
+    progress: bool | Callable[[Progress], object] | None = None,
 ) -> xr.Dataset:
     """Fit a Weibull to |w| of every weight matrix of one checkpoint, of several, or of a run.
 
@@ -158,8 +158,11 @@ def scan(
         dims ``row`` (output features) and ``col`` (input features). Each matrix is read twice.
     workers : int, optional
         Threads; by default the cores that this process may use.
-    progress : bool, optional
-        Show a progress bar; by default on a terminal and in a notebook, after half a second.
+    progress : bool or callable, optional
+        Show a progress bar; by default on a terminal and in a notebook, after half a second. A
+        callable is called instead after every matrix, with a `weibnb.scanning.progress.Progress`:
+        how far the scan is, and its fits so far. What it raises ends the scan, a KeyboardInterrupt
+        as Ctrl-C does.
 
     Returns
     -------
@@ -239,7 +242,7 @@ def scan(
             made as results,
             guarded(),
             Counting(device, workers=workers) as counting,
-            progress_bar(progress=progress) as bar,
+            progress_bar(progress=False if callable(progress) else progress) as bar,
         ):
             listings.extend(list_checkpoints(plan, limits, fused=fused))
             check_names_used(given, listings)
@@ -248,7 +251,8 @@ def scan(
                 shared = share(listings, still_open)
                 bar.total = sum(map(_nbytes, listings, still_open))
                 alone = len(listings) == 1
-                scanning = _Scanning(counting, bar, results, problems, shared, alone=alone)
+                reporter = Reporter(bar, results, problems, listings, progress=progress)
+                scanning = _Scanning(counting, reporter, results, problems, shared, alone=alone)
                 for listing, cells in zip(listings, still_open, strict=True):
                     scanning.count(listing, cells)
     except KeyboardInterrupt as err:
@@ -280,7 +284,7 @@ class _Scanning:
     """A scan under way: who counts, who shows it, where fits go, and what went wrong."""
 
     counting: Counting
-    bar: tqdm[Any]
+    reporter: Reporter
     results: Results
     problems: list[str]
     shared: Shared
@@ -294,7 +298,7 @@ class _Scanning:
         if files := files_away(listing, cells):
             described = f"{described} ({counted(len(files), 'file')})"
         # of files elsewhere how much there is to read is told before it is
-        self.bar.set_description(described, refresh=bool(files))
+        self.reporter.bar.set_description(described, refresh=bool(files))
         waiting: deque[MatrixInCounting] = deque()
         try:
             self._count(listing, cells, waiting)
@@ -318,8 +322,9 @@ class _Scanning:
         for item in begin_counting_anywhere(
             listing, self.counting, cells, structure=structure, tell=self._tell
         ):
-            self.bar.set_postfix_str(printable(item.tensor.info.name[-60:]), refresh=False)
-            self.bar.update(item.tensor.nbytes if item.was_read else 0)
+            name = printable(item.tensor.info.name[-60:])
+            self.reporter.bar.set_postfix_str(name, refresh=False)
+            self.reporter.update(item.tensor.nbytes if item.was_read else 0)
             waiting.append(item)
             load += item.load
             while load > 1:
@@ -337,7 +342,8 @@ class _Scanning:
             for source in self.shared.get(place, ()):
                 self.results.add(replace(matrix, model=source.model, step=source.step))
         self.problems.extend([item.problem] if item.problem else [])
-        self.bar.update(0 if item.was_read else item.tensor.nbytes)
+        self.reporter.update(0 if item.was_read else item.tensor.nbytes)
+        self.reporter.tell()
 
     def _tell(self, err: CheckpointError) -> None:
         """Note what went wrong on the way to a checkpoint, or end the scan of this one."""
@@ -369,13 +375,3 @@ def _left_out(listings: Sequence[Listing]) -> list[str]:
         for listing in listings
         if listing.error is not None
     ]
-
-
-def progress_bar(*, progress: bool | None) -> tqdm[Any]:
-    """Make a bar of bytes, shown on a terminal and in a notebook unless told otherwise."""
-    from tqdm.auto import tqdm
-
-    disable = not progress if progress is not None else None
-    if progress is None and "ipykernel" in sys.modules:
-        disable = False
-    return tqdm(total=0, unit="B", unit_scale=True, delay=0.5, disable=disable, dynamic_ncols=True)
