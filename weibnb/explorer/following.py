@@ -109,7 +109,7 @@ def told(followed: str, problem: str, work: BackgroundScan | None) -> str:
         at, error = work.at, work.error
         words["share"] = _share(at)
         words["runs"] = not work.ended and not work.cancelled
-        words["text"] = printable(_progress_text(work))
+        words["text"] = printable(_text_of(work))
         notes = at.problems if at is not None else ()
         words["problem"] = printable(
             f"{type(error).__name__}: {error}" if error is not None else problem or _noted(notes)
@@ -124,11 +124,13 @@ def _share(at: Progress | None) -> float:
     return at.read / at.nbytes if at.nbytes else at.done / max(at.matrices, 1)
 
 
-def _progress_text(work: BackgroundScan) -> str:
-    """Say how far a work is, how fast, and how long it will take."""
+def _text_of(work: BackgroundScan) -> str:
+    """Say how far a work is, how fast, and how long it will take; nothing once it is done."""
     at = work.at
+    if work.ended and not work.cancelled and work.error is None:
+        return ""
     if at is None:
-        return "" if work.error else "cancelled" if work.cancelled else "reading headers ..."
+        return "" if work.error else "cancelled" if work.cancelled else "reading headers …"
     words = [f"{at.done:,} of {counted(at.matrices, 'matrix', 'matrices')}"]
     if work.cancelled:
         words.append("cancelled")

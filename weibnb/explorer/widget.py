@@ -129,6 +129,8 @@ class Explorer(LinkedWidget):
         synced = {"follow": self._follower is not None}
         super().__init__(Parts(fits), reader=reader, synced=synced, **state)
         self.observe(lambda _change: self._start_or_stop(), ["follow", "_pages"])
+        if work is not None:
+            work.start()
         self._tell("")
         self._start_or_stop()
 

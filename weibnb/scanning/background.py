@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class BackgroundScan:
-    """Scans files on a thread; it begins at once, and nothing is written to the disk.
+    """Scans files on a thread, from `start` on; nothing is written to the disk.
 
     Parameters
     ----------
@@ -58,6 +58,10 @@ class BackgroundScan:
         self._began, self._rested = time.monotonic(), 0.0
         self._ended_at: float | None = None
         finalize(self, _let_go, self._stop, self._go)  # also when the interpreter ends
+
+    def start(self) -> None:
+        """Begin."""
+        self._began = time.monotonic()
         threading.Thread(target=self._run, name="weibnb-scan", daemon=True).start()
 
     @property

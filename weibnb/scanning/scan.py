@@ -246,6 +246,7 @@ def scan(
         ):
             listings.extend(list_checkpoints(plan, limits, fused=fused))
             check_names_used(given, listings)
+            problems.extend(_left_out(listings))
             with results.alone():
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
                 shared = share(listings, still_open)
