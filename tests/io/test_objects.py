@@ -11,9 +11,9 @@ from obstore.store import MemoryStore
 
 import weibnb as wb
 from tests.hub_server import Content, FakeHub
-from tests.io.test_restored import write
 from tests.io.hub import UP, Q, hub, saved, sharded, weights
 from tests.io.test_hub import assert_same_fits, everything_of, scan
+from tests.io.test_restored import write
 from weibnb.io import objects
 from weibnb.io.files import CheckpointError
 from weibnb.io.objects import ObjectFolder

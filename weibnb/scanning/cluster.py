@@ -243,9 +243,7 @@ class _Tasks:
                 return
             future = self._next_done()
             _, task = self._under_way.pop(future.key)
-            outcome = _outcome(future)
-            future.release()
-            yield task, outcome
+            yield task, _outcome(future)
 
     def _send(self) -> None:
         """Send out tasks as long as few enough are under way."""
@@ -295,4 +293,6 @@ def _outcome(future: Future[Any]) -> Found | Exception:
             f"a task failed on a worker: {type(err).__name__}: {err}. Workers need the same "
             "versions of Python and weibnb as here."
         ) from err
+    finally:
+        future.release()
     return found
