@@ -268,6 +268,29 @@ def test_saving_waits_for_a_scan(fits: xr.Dataset, tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 1 + 21
 
 
+def test_what_was_asked_for_is_shown_when_it_is_there(gate: threading.Event) -> None:
+    cell = ("demo", 1, "v_proj", 1000)
+    wanted = {"component": ["q_proj", "v_proj"]}
+    explorer = explore(DEMO, step=1000, filters=wanted, layers=(1, 2), selected=[cell])
+    await_fits(explorer, HELD_AT - 3)  # of the first step, as many of these components and layers
+    assert explorer.step == 0
+    gate.set()
+    explorer.wait()
+    assert (explorer.step, explorer.layers, explorer.selected) == (1000, (1, 2), [cell])
+    assert explorer.fits.sizes["component"] == explorer.fits.sizes["layer"] == 2
+
+
+def test_what_was_asked_for_and_never_comes_is_told() -> None:
+    explorer = explore(DEMO, filters={"component": ["q_prj"]})
+    with pytest.raises(ValueError, match="q_prj") as caught:
+        explorer.wait()
+    assert explorer.error is caught.value
+    await_end(explorer)
+    assert "q_proj" in told(explorer)["problem"]
+    with pytest.raises(TypeError, match="no trait"):
+        Explorer(explorer.fits, colour="red")
+
+
 def test_live_weights_are_scanned_first() -> None:
     explorer = explore(weights(0))
     assert explorer._work is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 import traitlets
@@ -10,16 +12,17 @@ from weibnb.charts.layers import MapValue
 from weibnb.charts.training import TrackValue
 from weibnb.charts.vega import Scale
 from weibnb.diagnostics.bands import BANDS
-from weibnb.explorer import content
-from weibnb.explorer.export import runs_unattended
+from weibnb.explorer import content, export
 from weibnb.explorer.following import Follower, carried, told
 from weibnb.explorer.linked import LinkedWidget
 from weibnb.explorer.panels import PANELS
 from weibnb.explorer.parts import Parts
 from weibnb.explorer.state import first_state
+from weibnb.explorer.views import Views, read_view, view_text
+from weibnb.messages import printable
+from weibnb.writing import check_target, write_whole
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
     from pathlib import Path
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from weibnb.explorer.following import Newer
     from weibnb.scanning.background import BackgroundScan
 
+_OF_MATRICES = ("filters", "layers", "step", "selected", "first", "second")
 _CHECKED_AT_ONCE = 2000  # matrices; of more the findings are made when their panel is opened
 
 
@@ -48,8 +52,13 @@ class Explorer(LinkedWidget):
         What `newer` or `work` reads, as the page calls it.
     work : BackgroundScan, optional
         What makes the fits while they are shown, in the place of `newer`.
-    **state : Any
-        Traits to begin with.
+    state : mapping or path, optional
+        Traits to begin with, as `state` gives them, or a file that ``save("view.json")`` wrote.
+    keep : path, optional
+        A ``.json`` that the view is kept in: it is opened as it was left, if the file is there, and
+        written when the view changes.
+    **traits : Any
+        Traits to begin with; one of these holds where `state` has it, too.
 
     Attributes
     ----------
@@ -88,8 +97,13 @@ class Explorer(LinkedWidget):
         Whether newer fits are taken over as they come, where there is a `newer`. What was chosen
         stays; a step that stands at the last goes on to the newest. Of a scan it is true while it
         goes on, and False cancels it.
+    state : dict
+        What differs from the first view, as JSON has it; it can be set.
+    views : Views
+        States by name: ``explorer.views["mine"] = explorer.state`` keeps one.
     """
 
+    _function = "explore"
     _panels = PANELS
     panel = traitlets.Enum(list(PANELS), "overview").tag(sync=True, state=True)
     value = traitlets.Enum(list(get_args(MapValue)), "k").tag(sync=True, state=True)
@@ -107,6 +121,7 @@ class Explorer(LinkedWidget):
     _following = traitlets.Unicode().tag(sync=True)
     _rows = traitlets.Unicode().tag(sync=True)
     _findings = traitlets.Unicode().tag(sync=True)
+    _names = traitlets.Unicode().tag(sync=True)
     _pages = traitlets.Int(-1).tag(sync=True)  # that show it; -1 before the first
 
     def __init__(
@@ -117,17 +132,42 @@ class Explorer(LinkedWidget):
         newer: Newer | None = None,
         followed: str = "",
         work: BackgroundScan | None = None,
-        **state: Any,
+        state: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        keep: str | os.PathLike[str] | None = None,
+        **traits: Any,
     ) -> None:
+        views: dict[str, dict[str, Any]] = {}
+        if isinstance(state, str | os.PathLike):
+            state, views = read_view(state)
+        self._keep = None if keep is None else check_target(keep, [".json"], "view")
+        if self._keep is not None and self._keep.exists():
+            kept, views = read_view(self._keep)
+            state = kept | dict(state or {})
+        self.views = Views(self.class_trait_names(state=True), self._views_changed)
         self._looked_far = False
+        self._later, state, traits = (
+            _put_off(state, traits) if work is not None else ({}, state, traits)
+        )
+        self._kept_text = ""  # of the file, empty until there is a view
         self._work, self._followed = work, followed
+        self._refused: ValueError | None = None
         self._follower = None
         if work is not None:
             self._follower = Follower(work.newer, self._take, self._tell, lambda: work.ended)
         elif newer is not None:
             self._follower = Follower(newer, self._take, self._tell)
         synced = {"follow": self._follower is not None}
-        super().__init__(Parts(fits), reader=reader, synced=synced, **state)
+        script = export.vega_bundle("explorer.js")
+        try:
+            super().__init__(
+                Parts.of(fits), script=script, reader=reader, state=state, synced=synced, **traits
+            )
+            self.views.update(views)
+        except (TypeError, ValueError, traitlets.TraitError) as err:
+            if self._keep is not None:
+                err.add_note(f"The view is kept in {str(self._keep)!r}: remove it to begin anew.")
+            raise
+        self._kept_text = self._view_text()
         self.observe(lambda _change: self._start_or_stop(), ["follow", "_pages"])
         if work is not None:
             work.start()
@@ -163,12 +203,54 @@ class Explorer(LinkedWidget):
         self._findings = content.findings(fits, at_once=not opened)
         self._looked_far = opened
 
+    # Views that are kept
+
+    def _views_changed(self) -> None:
+        self._names = json.dumps([[name, printable(name)] for name in self.views])
+        self._keep_view()
+
+    def _view_text(self) -> str:
+        return view_text(self.state, self.views)
+
+    def _answer(self) -> None:
+        super()._answer()
+        self._keep_view()
+
+    def _keep_view(self) -> None:
+        """Write the view to its file, where it has one, if it changed."""
+        if self._later or self._keep is None or self._kept_text in ("", text := self._view_text()):
+            return
+        self._kept_text = text
+        try:
+            write_whole(self._keep, text)
+        except OSError as err:  # it has no caller: the page shows it
+            self.send({"problem": f"The view is not kept: {err}"})
+
+    def _on_message(self, widget: Any, message: Mapping[str, Any], buffers: Any) -> None:
+        """Keep, open or forget a view, or send a file."""
+        name = message.get("view")
+        if name is None:
+            super()._on_message(widget, message, buffers)
+            return
+        try:
+            self._change_view(str(message.get("act")), str(name))
+        except (KeyError, ValueError, TypeError, traitlets.TraitError) as err:
+            self.send({"problem": printable(err.args[0])})
+
+    def _change_view(self, act: str, name: str) -> None:
+        if act == "keep":
+            self.views[name] = self.state
+        elif act == "open":
+            self.state = self.views[name]
+        elif act == "forget":
+            del self.views[name]
+
     # Following
 
     @property
     def error(self) -> Exception | None:
-        """Why the scan of what is explored could not be done; None if it could, or goes on."""
-        return None if self._work is None else self._work.error
+        """Why what is explored could not be scanned, or shown as asked for; else None."""
+        return self._refused if self._work is None else self._work.error or self._refused
 
     def wait(self, timeout: float | None = None) -> Self:
         """Wait until what is explored is scanned, and shown; Ctrl-C cancels the scan.
@@ -201,18 +283,19 @@ class Explorer(LinkedWidget):
             self.follow = False
             raise
         follower.look()
-        if work.error is not None:
-            raise work.error
+        if self.error is not None:
+            raise self.error
         return self
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write what is on the screen to a file, when what is explored is scanned.
+        """Write what is on the screen to a file, once what is explored is scanned.
 
         Parameters
         ----------
         path : path-like
             ``.html``: a page with all charts, interactive, without a network; ``.svg`` or
-            ``.png``: the first chart; ``.csv``: the table of the matrices on the screen.
+            ``.png``: the first chart; ``.csv``: the table of the matrices on the screen;
+            ``.json``: the view itself, which ``weibnb.explore(fits, state=path)`` opens again.
 
         Returns
         -------
@@ -268,6 +351,7 @@ class Explorer(LinkedWidget):
                 return
             with self.hold_sync():
                 self._show_newer(parts)
+                self._show_as_asked()
             self._check_fits(anew=True)  # later: the step is seen sooner
 
     def _show_newer(self, parts: Parts) -> None:
@@ -286,8 +370,21 @@ class Explorer(LinkedWidget):
         self._charts, self._shown = {}, ()
         self._refresh()
 
+    def _show_as_asked(self) -> None:
+        """Set what was asked for at first, as soon as there is what it names."""
+        ended = self._work is None or self._work.ended
+        for name, value in list(self._later.items()):
+            try:
+                setattr(self, name, value)
+            except traitlets.TraitError as err:
+                if not ended:
+                    continue
+                self._refused = ValueError(str(err))
+            del self._later[name]
+
     def _tell(self, problem: str) -> None:
         """Say on the page what is followed, how far it is, and why it cannot be read."""
+        problem = problem or str(self._refused or "")
         if self._follower is not None:
             self._following = told(self._followed, problem, self._work)
         if self._work is not None and self._work.ended:
@@ -297,6 +394,18 @@ class Explorer(LinkedWidget):
         """Show the widget; a program that runs the notebook gets what is finished."""
         from IPython import get_ipython
 
-        if runs_unattended(get_ipython()):
+        if export.runs_unattended(get_ipython()):
             self.wait()
         return super()._repr_mimebundle_(**options)
+
+
+def _put_off(
+    state: Mapping[str, Any] | None, traits: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Take out of a first state what names matrices: of a scan they are still to come."""
+    state, traits = dict(state or {}), dict(traits)
+    later = {name: value for name, value in (state | traits).items() if name in _OF_MATRICES}
+    for given in (state, traits):
+        for name in later:
+            given.pop(name, None)
+    return later, state, traits
