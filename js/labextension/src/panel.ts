@@ -45,7 +45,7 @@ export class ExplorerPanel extends Panel {
       name: `explorer of ${split(path)[1] || path}`,
       path: folder ? `${folder}/${name}` : name,
       type: "explorer",
-      kernelPreference: { language: "python", autoStartDefault: true, shutdownOnDispose: true },
+      kernelPreference: { language: "python", autoStartDefault: true },
     });
     this.area = new SimplifiedOutputArea({
       model: new OutputAreaModel({ trusted: true }),
@@ -64,7 +64,8 @@ export class ExplorerPanel extends Panel {
   dispose(): void {
     if (this.isDisposed) return;
     super.dispose();
-    this.session.dispose(); // ends the kernel, of which its widgets took leave
+    const { session } = this; // its widgets take leave of the kernel before that ends
+    void session.shutdown().finally(() => session.dispose());
   }
 
   private async start(): Promise<void> {
