@@ -72,7 +72,7 @@ def test_the_launcher_asks_for_a_path(lab: str, lab_root: Path, watched: Watched
     page.goto(f"{lab}/lab?reset")
     page.locator(".jp-LauncherCard", has_text="Weibull explorer").click(timeout=WAIT)
     page.locator(".jp-Dialog input").fill('no "such" <i>file</i>.nc')
-    page.get_by_role("button", name="Open").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Open").click()
     page.get_by_text("must name a file of fits").first.wait_for(timeout=WAIT)
     page.evaluate("() => window.jupyterapp.shell.currentWidget.close()")
     watched.assert_clean()
