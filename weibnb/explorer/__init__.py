@@ -3,7 +3,7 @@
 `widget` is the explorer, `widgets` its parts alone, `linked` what all are made of: their `state`
 decides the `drawing` of the `parts` that `filters` select, by the charts of `panels`. `content`
 sends it with the words of `labels` to the page in `static`, `saving` writes it as `export` or
-`python_code`, `views` keep states, `following` takes newer fits over while they are made.
+`python_code`, `views` keep states, and `growing` is one that takes newer fits over by `following`.
 """
 
 import lazy_loader
@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "export",
         "filters",
         "following",
+        "growing",
         "labels",
         "linked",
         "panels",

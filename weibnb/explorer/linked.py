@@ -108,6 +108,7 @@ class LinkedWidget(anywidget.AnyWidget):
             )
         self._parts = parts
         self._reader = reader
+        self._wanted: dict[str, Any] = {}  # of the state, what is to come with newer fits
         self._shown: tuple[str, ...] = ()  # the state that is on the screen
         self._charts: Charts = {}
         self._lock = threading.RLock()  # a page and a follower change the state, one at a time
@@ -140,7 +141,8 @@ class LinkedWidget(anywidget.AnyWidget):
         It can be kept and set again: ``explorer.state = {}`` is the first view. What it does not
         name goes back to the first view; nothing changes where a value is not valid.
         """
-        return difference(self._state_now(), self._first_view())
+        wanted: dict[str, Any] = plain(self._wanted)
+        return difference(self._state_now(), self._first_view()) | wanted
 
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:
@@ -149,6 +151,7 @@ class LinkedWidget(anywidget.AnyWidget):
         with self._lock, self.hold_trait_notifications():
             for name, value in wanted.items():
                 setattr(self, name, value)
+        self._wanted = {}
 
     @property
     def fits(self) -> xr.Dataset:
