@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from weibnb.fits.schema import DIMS, prepare
 from weibnb.messages import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -32,6 +33,29 @@ _LEVELS = 2**16 - 1  # of a mean in a table
 # Intervals below this magnitude are too coarse for their format (see `fit_rows`), unless only this
 # share of the weights lies there.
 _COARSE, _HARMLESS = 2.0**-126, 1e-3
+
+
+def send_counts(fits: xr.Dataset, query: Mapping[str, Any], send: Callable[..., object]) -> None:
+    """Send the page the counts of a part of the fits, in a thread of its own: it may take a second.
+
+    All steps are sent where they are not too many.
+    """
+    part = fits.sel({dim: labels for dim, labels in query.items() if dim != "step"})
+    if "counts" not in fits:
+        return
+    if part["counts"].size > _MOST_MATRICES:
+        part = fits.sel(query)
+
+    def work() -> None:
+        try:
+            sent = page_counts(part)
+        except Exception as err:  # noqa: BLE001  (a thread has no caller: the page shows it)
+            send({"problem": f"{type(err).__name__}: {err}"})
+            return
+        if sent is not None:
+            send({"counts": sent[0]}, [sent[1]])
+
+    threading.Thread(target=work, name="weibnb-counts", daemon=True).start()
 
 
 def page_counts(fits: xr.Dataset, *, most: int = MOST_BYTES) -> tuple[dict[str, Any], bytes] | None:

@@ -18,6 +18,7 @@ from weibnb.explorer import content, export
 from weibnb.explorer.filters import Cells, Choice, standing_out
 from weibnb.explorer.following import Follower, carried
 from weibnb.explorer.labels import NO_REFIT
+from weibnb.explorer.page_counts import send_counts
 from weibnb.explorer.panels import PANELS, Screen, Slot, box, experts_of
 from weibnb.explorer.parts import Parts
 from weibnb.explorer.python_code import python_code
@@ -433,6 +434,7 @@ class Explorer(anywidget.AnyWidget):
             "code": self.code,
             "chosen": content.labels_of(chosen),
             "counts": self._cells.counts(masks),
+            "drawn": {name: getattr(self, name) for name in ("trim", "estimator", "value")},
         })  # fmt: skip
 
     def _check_fits(self, *, anew: bool = False) -> None:
@@ -487,7 +489,10 @@ class Explorer(anywidget.AnyWidget):
     # The page
 
     def _on_message(self, _widget: Any, message: Mapping[str, Any], _buffers: Any) -> None:
-        """Send a file that a button asked for."""
+        """Send a file that a button asked for, or the counts of what is on the screen."""
+        if "counts" in message:
+            send_counts(self._parts.whole, self.query, self.send)
+            return
         form = str(message.get("save", ""))
         try:
             data = self._export(form)

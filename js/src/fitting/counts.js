@@ -80,16 +80,13 @@ export function countsOf({ kind, dims, arrays }, bytes) {
   const orders = names.map((name) => new Map(dims[name].map((label, i) => [label, i])));
   return {
     exact: kind === "bins",
-    steps: /** @type {number[]} */ (dims.step),
+    layers: /** @type {number[]} */ (dims.layer),
     number: matrices.length,
     /** @param {Cell} cell */
     has: (cell) => cells.has(placeOf(cell, orders)),
     /** @param {Cell} cell @param {Trim} trim @param {Estimator} estimator @returns {Fit | null} */
-    fit(cell, trim, estimator) {
-      const own = cells.get(placeOf(cell, orders));
-      if (!own) return null;
-      return own.length === 1 ? own[0](trim, estimator) : middle(own.map((fit) => fit(trim, estimator)));
-    },
+    fit: (cell, trim, estimator) =>
+      middle(cells.get(placeOf(cell, orders))?.map((matrix) => matrix(trim, estimator)) ?? []),
     /** Make what is made once of each matrix. @param {number} i */
     prepare: (i) => matrices[i]([0.1, 0.9], "rank_regression"),
   };
@@ -110,11 +107,13 @@ function placeOf(cell, orders) {
 }
 
 /**
- * The median of each estimate, of those that have it.
- * @param {Fit[]} fits
- * @returns {Fit}
+ * The median of each estimate, of those that have it; null where there are none.
+ * @param {(Fit | null)[]} several
+ * @returns {Fit | null}
  */
-function middle(fits) {
+export function middle(several) {
+  const fits = several.filter((fit) => fit !== null);
+  if (fits.length < 2) return fits[0] ?? null;
   return {
     k: median(fits.map((fit) => fit.k)),
     lam: median(fits.map((fit) => fit.lam)),
@@ -123,7 +122,7 @@ function middle(fits) {
 }
 
 /** @param {number[]} values */
-export function median(values) {
+function median(values) {
   const known = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
   if (!known.length) return Number.NaN;
   const half = known.length >> 1;

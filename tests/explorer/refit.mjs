@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { inflateSync } from "node:zlib";
 
-import { countsOf } from "../src/fitting/counts.js";
+import { countsOf } from "../../js/src/fitting/counts.js";
 
 const [header, packed, asked, answers] = process.argv.slice(2);
 const counts = countsOf(JSON.parse(readFileSync(header, "utf8")), inflateSync(readFileSync(packed)));
