@@ -1,8 +1,8 @@
 """The linked widget: state in, charts out.
 
 `widget` holds the state, `filters` says what is selected, `parts` fits it, `panels` says what is
-drawn, `content` sends it with the words of `labels` to the page in `static`, `export` saves it,
-`following` takes newer fits over while they are made.
+drawn, `content` sends it with the words of `labels` to the page in `static`, `page_counts` what
+the page fits by itself, `export` saves it, `following` takes newer fits over while they are made.
 """
 
 import lazy_loader
@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "filters",
         "following",
         "labels",
+        "page_counts",
         "panels",
         "parts",
         "python_code",
