@@ -4,7 +4,7 @@
 `ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `shared_units`
 look at `chosen` matrices again; `diff` compares two checkpoints. `matrices` picks tensors,
 `streaming` fetches those that are elsewhere, `listing` bounds their grid, `structure` looks at rows
-and columns, `results` keeps; the others are parts of one of these.
+and columns, `results` keeps; `cluster` sends `tasks` to other machines; the others are parts.
 """
 
 import lazy_loader
@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "check",
         "chosen",
+        "cluster",
         "comparison",
         "decompose",
         "diff",
@@ -37,5 +38,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "steps",
         "streaming",
         "structure",
+        "tasks",
     ],
 )
