@@ -13,6 +13,7 @@ import traitlets
 from weibnb.charts.vega import on_dark
 from weibnb.explorer import content, export, saving
 from weibnb.explorer.drawing import SLOTS, Drawing
+from weibnb.explorer.page_counts import send_counts
 from weibnb.explorer.state import checked, checked_names, difference, first_state, plain
 from weibnb.explorer.views import view_text
 from weibnb.fitting.weibull import Estimator
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from weibnb.charts.altair import Chart
     from weibnb.charts.vega import Spec
     from weibnb.explorer.drawing import Charts, Reader
-    from weibnb.explorer.page_counts import send_counts
-from weibnb.explorer.panels import Panel, View
+    from weibnb.explorer.panels import Panel, View
     from weibnb.explorer.parts import Parts
 
 
