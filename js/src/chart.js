@@ -66,6 +66,7 @@ export function buildChart(name, darkColours, choose) {
     element,
     draw,
     rows: chart.rows,
+    listen: chart.listen,
     /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
     async vary(change) {
       turn += 1;

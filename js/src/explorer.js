@@ -3,6 +3,7 @@
  * comes back. Every word on the page comes from Python, too.
  */
 
+import { buildCard } from "./card.js";
 import { buildChart } from "./chart.js";
 import { choosing } from "./choosing.js";
 import { make } from "./dom.js";
@@ -78,6 +79,7 @@ function show(model, el) {
   const parts = buildParts(root, page, choice.choose);
   const { charts, table } = parts;
   choice.onChart(root, charts.main);
+  for (const name of SLOTS) buildCard(root, page, charts[name], live);
   el.append(root);
 
   const draw = drawer(model, parts, live, outline);

@@ -1,113 +1,5 @@
 // Made from js/src by npm run build.
 
-// src/alive.js
-var MOST = 16;
-var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
-function part(whole) {
-  const { datasets: data = {}, description = "", ...rest } = whole;
-  const values = {};
-  const names = /* @__PURE__ */ new Map();
-  const lift = (value) => {
-    const text = JSON.stringify(value);
-    const name = names.get(text) ?? `wb${names.size}`;
-    names.set(text, name);
-    values[name] = value;
-    return name;
-  };
-  const structure = lifted(rest, "", lift);
-  const params = Object.entries(values).map(([name, value]) => ({ name, value }));
-  return {
-    structure: JSON.stringify([structure, Object.keys(data)]),
-    spec: { ...structure, params: [...structure.params ?? [], ...params], description },
-    values,
-    data,
-    description
-  };
-}
-function lifted(node, key, lift) {
-  if (key === "labelExpr") return withoutNumbers(node, lift);
-  if (!node || typeof node !== "object") return node;
-  if (Array.isArray(node)) {
-    if (isList(node) && (key === "values" || key === "subtitle")) return { expr: lift(node) };
-    if (isList(node) && key === "domain" && node.length <= MOST) {
-      return node.map((value) => ({ expr: lift(value) }));
-    }
-    return node.map((child) => lifted(child, "", lift));
-  }
-  const isTitle = key === "title" && typeof node.text === "string";
-  return Object.fromEntries(
-    Object.entries(node).map(([name, child]) => [
-      name,
-      isTitle && name === "text" ? { expr: lift(child) } : lifted(child, name, lift)
-    ])
-  );
-}
-var isList = (node) => node.length > 0 && node.every((one) => /number|string/.test(typeof one));
-var withoutNumbers = (text, lift) => text.replace(LITERALS, (word) => /^-?\d/.test(word) ? ` ${lift(Number(word))}` : word);
-function livingChart() {
-  let drawn = null;
-  let sent = null;
-  let shown = null;
-  const show2 = async (next) => {
-    const view = (
-      /** @type {import("./types").Drawn} */
-      drawn.view
-    );
-    for (const [name, value] of Object.entries(next.values)) {
-      if (value !== shown?.values[name]) view.signal(name, value);
-    }
-    for (const [name, rows] of Object.entries(copied(next.data))) {
-      if (next.data[name] !== shown?.data[name]) view.data(name, rows);
-    }
-    view.description(next.description);
-    shown = next;
-    await view.runAsync();
-  };
-  const clear = () => {
-    drawn?.finalize();
-    drawn = sent = shown = null;
-  };
-  return {
-    /** @returns {import("vega-typings").View | undefined} */
-    view: () => drawn?.view,
-    /** The rows of data, as Python sent them. */
-    rows: () => Object.values(sent?.data ?? {}).flat(),
-    /**
-     * @param {any} whole the specification
-     * @param {HTMLElement} place for a chart that is made anew
-     * @param {object} options of vega-embed
-     * @param {() => boolean} isLate whether another one was asked for since
-     * @returns {Promise<boolean>} whether it stands in the place
-     */
-    async draw(whole, place, options, isLate) {
-      const next = part(whole);
-      if (drawn && sent?.structure === next.structure) {
-        sent = next;
-        await show2(next);
-        return false;
-      }
-      const spec = { ...next.spec, datasets: copied(next.data) };
-      const made = await vegaEmbed(place, spec, options);
-      if (isLate()) {
-        made.finalize();
-        return false;
-      }
-      clear();
-      [drawn, sent, shown] = [made, next, next];
-      return true;
-    },
-    /**
-     * Show other data and numbers, until Python's own chart comes.
-     * @param {(sent: Parted) => Partial<Parted>} change
-     */
-    async vary(change) {
-      if (sent) await show2({ ...sent, ...change(sent) });
-    },
-    clear
-  };
-}
-var copied = (data) => Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, rows.map((row) => ({ ...row }))]));
-
 // src/cells.js
 var DIMS = ["model", "layer", "component", "step"];
 var MOST_SELECTED = 400;
@@ -160,6 +52,236 @@ function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
 var grouped = (value) => value.toLocaleString("en");
+
+// src/card.js
+var SVG = "http://www.w3.org/2000/svg";
+var [WIDTH, HEIGHT, MARGIN] = [180, 36, 4];
+var AWAY = 14;
+var LEAST = 3;
+function rankOf(row, rows) {
+  const others = alike(row, rows, "layer").map((one) => Number(one.k));
+  const below = others.filter((k) => k < Number(row.k)).length;
+  return { rank: below + 1, number: others.length };
+}
+function alike(row, rows, dim) {
+  const same = ["model", "layer", "component", "step"].filter((name) => name !== dim);
+  const found = rows.filter(
+    (one) => typeof one.k === "number" && cellOf(one) && same.every((name) => one[name] === row[name])
+  );
+  return [...new Map(found.map((one) => [one[dim], one])).values()];
+}
+var alongLayers = (row, rows) => alike(row, rows, "layer").map((one) => (
+  /** @type {Point} */
+  [Number(one.layer), Number(one.k)]
+)).sort(([a], [b]) => a - b);
+function pathOf(points, at) {
+  const [xs, ys] = [0, 1].map((i) => points.map((point) => point[i]));
+  const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const spot = ([x, y] = points[0]) => [
+    MARGIN + (x - left) / (right - left || 1) * (WIDTH - 2 * MARGIN),
+    HEIGHT - MARGIN - (y - low) / (high - low || 1) * (HEIGHT - 2 * MARGIN)
+  ];
+  const path = points.map((point) => spot(point).map((one) => one.toFixed(1)).join(",")).join(" L");
+  const here = points.find(([x]) => x === at);
+  return { path: `M${path}`, dot: here ? spot(here) : null };
+}
+function sparkline(points, at, text) {
+  if (points.length < LEAST) return [];
+  const { path, dot } = pathOf(points, at);
+  const picture = document.createElementNS(SVG, "svg");
+  picture.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  const shapes = [["path", { d: path }], ...dot ? [["circle", { cx: dot[0], cy: dot[1], r: 3 }]] : []];
+  for (
+    const [tag, attributes] of
+    /** @type {[string, object][]} */
+    shapes
+  ) {
+    const shape = document.createElementNS(SVG, tag);
+    for (const [name, value] of Object.entries(attributes)) shape.setAttribute(name, String(value));
+    picture.append(shape);
+  }
+  const ends = [points[0], points[points.length - 1]].map(([x]) => grouped(x)).join(" – ");
+  return [make("p", { class: "wb-card-note" }, `${text} ${ends}`), picture];
+}
+function numbersOf(row) {
+  const known2 = (name) => typeof row[name] === "number";
+  const number = (name) => Number(row[name]);
+  const error = known2("k_se") ? ` ± ${number("k_se").toPrecision(2)}` : "";
+  return [
+    ...known2("k") ? [["k", number("k").toFixed(4) + error]] : [],
+    ...known2("lam") ? [["λ", String(Number(number("lam").toPrecision(4)))]] : [],
+    ...known2("r2") ? [["r²", number("r2").toFixed(4)]] : [],
+    ...known2("n") ? [["n", grouped(number("n"))]] : []
+  ];
+}
+function buildCard(root, { model, controls: { texts } }, chart, held) {
+  const card = make("div", { class: "wb-card", role: "tooltip", hidden: true });
+  root.append(card);
+  const content = (row, cell) => {
+    const rows = chart.rows();
+    const component = String(row.component);
+    const rank = rankOf(row, rows);
+    const tensor = [row.parameter, held.about(cell)].filter(Boolean).join(" · ");
+    const name = fill(texts.card_name, { component, layer: String(row.band ?? row.layer), model: cell[0], step: cell[3] });
+    return [
+      make("strong", {}, name),
+      ...tensor ? [make("p", { class: "wb-card-note" }, tensor)] : [],
+      ...row.reason ? [make("p", {}, String(row.reason))] : [],
+      make("dl", {}, ...numbersOf(row).flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)])),
+      ...typeof row.k === "number" && rank.number > 1 ? [make("p", { class: "wb-card-note" }, fill(texts.card_rank, { ...rank, component }))] : [],
+      ...sparkline(alongLayers(row, rows), row.layer, texts.card_layers),
+      ...sparkline(held.alongSteps(cell), cell[3], texts.card_steps),
+      ...foundAt(cell, model.get("_findings")).map((text) => make("p", { class: "wb-card-found" }, text))
+    ];
+  };
+  chart.listen("mouseover", (event, item) => {
+    const row = (
+      /** @type {Datum | undefined} */
+      item?.datum
+    );
+    const cell = cellOf(row);
+    if (!row || !cell || "matrix" in row) return;
+    card.replaceChildren(...content(row, cell));
+    card.hidden = false;
+    place(
+      card,
+      root,
+      /** @type {MouseEvent} */
+      /** @type {unknown} */
+      event
+    );
+  });
+  chart.listen("mouseout", () => {
+    card.hidden = true;
+  });
+}
+function foundAt(cell, text) {
+  const rows = text ? JSON.parse(text).rows : [];
+  const key = keyOf(cell);
+  return rows.filter((row) => row.cells.some((one) => keyOf(one) === key)).map((row) => row.text);
+}
+function place(card, root, { clientX, clientY }) {
+  const frame = root.getBoundingClientRect();
+  const { offsetWidth: width, offsetHeight: height } = card;
+  const right = clientX + AWAY + width < Math.min(frame.right, innerWidth);
+  const below = clientY + AWAY + height < innerHeight;
+  card.style.left = `${Math.max(clientX - frame.left + (right ? AWAY : -AWAY - width), 0)}px`;
+  card.style.top = `${clientY - frame.top + (below ? AWAY : -AWAY - height)}px`;
+}
+
+// src/alive.js
+var MOST = 16;
+var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
+function part(whole) {
+  const { datasets: data = {}, description = "", ...rest } = whole;
+  const values = {};
+  const names = /* @__PURE__ */ new Map();
+  const lift = (value) => {
+    const text = JSON.stringify(value);
+    const name = names.get(text) ?? `wb${names.size}`;
+    names.set(text, name);
+    values[name] = value;
+    return name;
+  };
+  const structure = lifted(rest, "", lift);
+  const params = Object.entries(values).map(([name, value]) => ({ name, value }));
+  return {
+    structure: JSON.stringify([structure, Object.keys(data)]),
+    spec: { ...structure, params: [...structure.params ?? [], ...params], description },
+    values,
+    data,
+    description
+  };
+}
+function lifted(node, key, lift) {
+  if (key === "labelExpr") return withoutNumbers(node, lift);
+  if (!node || typeof node !== "object") return node;
+  if (Array.isArray(node)) {
+    if (isList(node) && (key === "values" || key === "subtitle")) return { expr: lift(node) };
+    if (isList(node) && key === "domain" && node.length <= MOST) {
+      return node.map((value) => ({ expr: lift(value) }));
+    }
+    return node.map((child) => lifted(child, "", lift));
+  }
+  const isTitle = key === "title" && typeof node.text === "string";
+  return Object.fromEntries(
+    Object.entries(node).map(([name, child]) => [
+      name,
+      isTitle && name === "text" ? { expr: lift(child) } : lifted(child, name, lift)
+    ])
+  );
+}
+var isList = (node) => node.length > 0 && node.every((one) => /number|string/.test(typeof one));
+var withoutNumbers = (text, lift) => text.replace(LITERALS, (word) => /^-?\d/.test(word) ? ` ${lift(Number(word))}` : word);
+function livingChart() {
+  let drawn = null;
+  let sent = null;
+  let shown = null;
+  const listeners = [];
+  const show2 = async (next) => {
+    const view = (
+      /** @type {import("./types").Drawn} */
+      drawn.view
+    );
+    for (const [name, value] of Object.entries(next.values)) {
+      if (value !== shown?.values[name]) view.signal(name, value);
+    }
+    for (const [name, rows] of Object.entries(copied(next.data))) {
+      if (next.data[name] !== shown?.data[name]) view.data(name, rows);
+    }
+    view.description(next.description);
+    shown = next;
+    await view.runAsync();
+  };
+  const clear = () => {
+    drawn?.finalize();
+    drawn = sent = shown = null;
+  };
+  return {
+    /** @returns {import("vega-typings").View | undefined} */
+    view: () => drawn?.view,
+    /** Hear of an event, in every chart to come. @param {string} type @param {import("vega-typings").EventListenerHandler} act */
+    listen(type, act) {
+      listeners.push([type, act]);
+    },
+    /** The rows of data, as Python sent them. */
+    rows: () => Object.values(sent?.data ?? {}).flat(),
+    /**
+     * @param {any} whole the specification
+     * @param {HTMLElement} place for a chart that is made anew
+     * @param {object} options of vega-embed
+     * @param {() => boolean} isLate whether another one was asked for since
+     * @returns {Promise<boolean>} whether it stands in the place
+     */
+    async draw(whole, place2, options, isLate) {
+      const next = part(whole);
+      if (drawn && sent?.structure === next.structure) {
+        sent = next;
+        await show2(next);
+        return false;
+      }
+      const spec = { ...next.spec, datasets: copied(next.data) };
+      const made = await vegaEmbed(place2, spec, options);
+      if (isLate()) {
+        made.finalize();
+        return false;
+      }
+      clear();
+      [drawn, sent, shown] = [made, next, next];
+      for (const [type, act] of listeners) made.view.addEventListener(type, act);
+      return true;
+    },
+    /**
+     * Show other data and numbers, until Python's own chart comes.
+     * @param {(sent: Parted) => Partial<Parted>} change
+     */
+    async vary(change) {
+      if (sent) await show2({ ...sent, ...change(sent) });
+    },
+    clear
+  };
+}
+var copied = (data) => Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, rows.map((row) => ({ ...row }))]));
 
 // src/marks.js
 var KINDS = ["rect", "symbol", "text"];
@@ -275,7 +397,7 @@ function followTheme(root, onChange) {
 }
 
 // src/chart.js
-var SVG = "http://www.w3.org/2000/svg";
+var SVG2 = "http://www.w3.org/2000/svg";
 function buildChart(name, darkColours, choose) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   const chart = livingChart();
@@ -318,6 +440,7 @@ function buildChart(name, darkColours, choose) {
     element,
     draw,
     rows: chart.rows,
+    listen: chart.listen,
     /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
     async vary(change) {
       turn += 1;
@@ -357,12 +480,12 @@ function pickedMarks(marks, kind, chosen) {
   return marks.filter((mark) => mark.kind === kind && picked.has(keyOf(mark.cell)));
 }
 function outlines(marks) {
-  const layer = document.createElementNS(SVG, "svg");
+  const layer = document.createElementNS(SVG2, "svg");
   layer.setAttribute("class", "wb-picked");
   layer.setAttribute("aria-hidden", "true");
   for (const { kind, box } of marks) {
     const far = kind === "rect" ? 0 : 3;
-    const place = {
+    const place2 = {
       x: box.left - far,
       y: box.top - far,
       width: box.right - box.left + 2 * far,
@@ -370,9 +493,9 @@ function outlines(marks) {
       rx: kind === "rect" ? 0 : 99
     };
     for (const kindOfLine of ["wb-halo", "wb-ring"]) {
-      const shape = document.createElementNS(SVG, "rect");
+      const shape = document.createElementNS(SVG2, "rect");
       shape.setAttribute("class", kindOfLine);
-      for (const [name, value] of Object.entries(place)) shape.setAttribute(name, String(value));
+      for (const [name, value] of Object.entries(place2)) shape.setAttribute(name, String(value));
       layer.append(shape);
     }
   }
@@ -380,7 +503,7 @@ function outlines(marks) {
 }
 
 // src/gestures.js
-var LEAST = 8;
+var LEAST2 = 8;
 function span(a, b) {
   return {
     left: Math.min(a.clientX, b.clientX),
@@ -398,16 +521,16 @@ var within = (box, { left, top }) => ({
 function brush(root, chart, choose) {
   const frame = make("div", { class: "wb-brush", hidden: true });
   root.append(frame);
-  const place = chart.element;
-  place.addEventListener("pointerdown", (down) => {
+  const place2 = chart.element;
+  place2.addEventListener("pointerdown", (down) => {
     if (down.button !== 0) return;
-    delete place.dataset.brushed;
+    delete place2.dataset.brushed;
     const move = (event) => {
       const at = within(span(down, event), root.getBoundingClientRect());
       const [width, height] = [at.right - at.left, at.bottom - at.top];
-      if (width + height < LEAST) return;
+      if (width + height < LEAST2) return;
       event.preventDefault();
-      place.dataset.brushed = "yes";
+      place2.dataset.brushed = "yes";
       frame.hidden = false;
       Object.assign(frame.style, {
         left: `${at.left}px`,
@@ -420,15 +543,15 @@ function brush(root, chart, choose) {
       removeEventListener("pointermove", move);
       removeEventListener("pointerup", up);
       frame.hidden = true;
-      if (!place.dataset.brushed) return;
+      if (!place2.dataset.brushed) return;
       const touched = within(span(down, event), chart.corner());
       choose(cellsWithin(chart.marks(), touched), event.shiftKey);
-      setTimeout(() => delete place.dataset.brushed, 0);
+      setTimeout(() => delete place2.dataset.brushed, 0);
     };
     addEventListener("pointermove", move);
     addEventListener("pointerup", up);
   });
-  place.addEventListener("dragstart", (event) => event.preventDefault());
+  place2.addEventListener("dragstart", (event) => event.preventDefault());
 }
 function arrowKeys(chart, chosen, choose) {
   chart.element.tabIndex = 0;
@@ -920,9 +1043,9 @@ function smoothPrefix(rank, n) {
 function prefixSum(rank, n) {
   const share = rank / n;
   if (n >= LEAST_RANKS && NEAR_END <= share && share <= 1 - NEAR_END) {
-    const place = share * CELLS;
-    const cell = Math.floor(place);
-    const d = place - cell;
+    const place2 = share * CELLS;
+    const cell = Math.floor(place2);
+    const d = place2 - cell;
     const i = 6 * cell;
     const [c3, c4, c5] = [TABLE[i + 3], TABLE[i + 4], TABLE[i + 5]];
     const slope = 2 * TABLE[i + 2] + d * (6 * c3 + d * (12 * c4 + d * 20 * c5));
@@ -979,9 +1102,9 @@ var SUMS = 4;
 var MOMENTS = 4;
 function positionOf(label, exact) {
   const octave = label >> 10;
-  const place = label & LABELS_AN_OCTAVE - 1;
-  if (octave === 0) return Math.log(place + (exact ? 0 : 2)) - (BIAS + 9) * Math.LN2;
-  return (exact ? LOWER : MIDDLE)[place] + (octave - BIAS) * Math.LN2;
+  const place2 = label & LABELS_AN_OCTAVE - 1;
+  if (octave === 0) return Math.log(place2 + (exact ? 0 : 2)) - (BIAS + 9) * Math.LN2;
+  return (exact ? LOWER : MIDDLE)[place2] + (octave - BIAS) * Math.LN2;
 }
 function binsOf(labels, counts, exact) {
   const size = labels.length;
@@ -1063,7 +1186,7 @@ function sumsUpTo(bins2, rank) {
 }
 
 // src/fitting/weibull.js
-var LEAST2 = 100;
+var LEAST3 = 100;
 var STEPS = 60;
 var SMOOTH = 0.25;
 var WIDEST = 0.118;
@@ -1090,7 +1213,7 @@ function knownSquareSum(first, last, n) {
 }
 function fitWeibull(bins2, trim, estimator) {
   const { x, n, origin } = bins2;
-  if (n < LEAST2 || x.length < 2) return NONE;
+  if (n < LEAST3 || x.length < 2) return NONE;
   const [first, last] = trimRanks(n, trim);
   const m = last - first + 1;
   if (m < 1) return NONE;
@@ -1207,7 +1330,7 @@ function slopes(atoms, { low, high, start, stop }, k, b) {
 
 // src/fitting/shares.js
 var LEVELS = 2 ** 16 - 1;
-var LEAST3 = 100;
+var LEAST4 = 100;
 var MANY = 2 ** 20;
 function sharesOf(means, low, reach, ends, n) {
   const x = Float64Array.from(means, (level) => level / LEVELS * reach);
@@ -1249,7 +1372,7 @@ function fitShares({ x, origin, ends, n }, trim, estimator) {
   const last = x.length - 1;
   const pieces = piecesOf(trim, x.length);
   const none = { k: Number.NaN, lam: Number.NaN, r2: Number.NaN };
-  if (n < LEAST3 || !pieces.length) return none;
+  if (n < LEAST4 || !pieces.length) return none;
   let [m, sx, sy, sxx, sxy, syy] = [0, 0, 0, 0, 0, 0];
   const atoms = [];
   for (const { part: part2, share, middle: middle2, width, y, yy, dy } of pieces) {
@@ -1318,15 +1441,17 @@ async function unpacked(packed) {
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
-function countsOf({ kind, dims, arrays }, bytes) {
+function countsOf({ kind, dims, dtypes, arrays }, bytes) {
   const held = arraysOf(arrays, bytes);
   const matrices = kind === "bins" ? ofBins(held) : ofShares(held);
   const cells = /* @__PURE__ */ new Map();
+  const first = /* @__PURE__ */ new Map();
   matrices.forEach((matrix, i) => {
-    const place = held.places[i];
-    const own = cells.get(place);
+    const place2 = held.places[i];
+    if (!first.has(place2)) first.set(place2, i);
+    const own = cells.get(place2);
     if (own) own.push(matrix);
-    else cells.set(place, [matrix]);
+    else cells.set(place2, [matrix]);
   });
   const names = ["model", "layer", "component", "step"];
   const orders = names.map((name) => new Map(dims[name].map((label, i) => [label, i])));
@@ -1336,6 +1461,24 @@ function countsOf({ kind, dims, arrays }, bytes) {
       /** @type {number[]} */
       dims.layer
     ),
+    /** Shape and storage format of a matrix. @param {Cell} cell */
+    about(cell) {
+      const at = first.get(placeOf(cell, orders));
+      if (at === void 0) return "";
+      const shape = held.rows[at] ? `${held.rows[at]} × ${held.cols[at]} ` : "";
+      return shape + dtypes[held.dtypes[at]];
+    },
+    /** k by step. @param {Cell} cell @param {Trim} trim @param {Estimator} estimator */
+    alongSteps(cell, trim, estimator) {
+      const points = dims.step.map((step) => {
+        const fit = this.fit([cell[0], cell[1], cell[2], step], trim, estimator);
+        return (
+          /** @type {[number, number]} */
+          [Number(step), fit?.k ?? Number.NaN]
+        );
+      });
+      return points.filter(([, k]) => !Number.isNaN(k));
+    },
     number: matrices.length,
     /** @param {Cell} cell */
     has: (cell) => cells.has(placeOf(cell, orders)),
@@ -1346,13 +1489,13 @@ function countsOf({ kind, dims, arrays }, bytes) {
   };
 }
 function placeOf(cell, orders) {
-  let place = 0;
+  let place2 = 0;
   for (const [i, order] of orders.entries()) {
     const at = order.get(cell[i]);
     if (at === void 0) return -1;
-    place = place * order.size + at;
+    place2 = place2 * order.size + at;
   }
-  return place;
+  return place2;
 }
 function middle(several) {
   const fits = several.filter((fit) => fit !== null);
@@ -1409,12 +1552,12 @@ function gaussianBins() {
   const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
   let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
   for (let octave = LOWEST; octave < HIGHEST; octave++) {
-    for (let place = 0; place < 1024; place += 2) {
-      const [low, high] = [place ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place + more) / 1024));
+    for (let place2 = 0; place2 < 1024; place2 += 2) {
+      const [low, high] = [place2 ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place2 + more) / 1024));
       below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
       const rank = Math.min(Math.round(below * WEIGHTS), WEIGHTS);
       if (rank <= ranks) continue;
-      labels.push((octave + BIAS2) * 1024 + place);
+      labels.push((octave + BIAS2) * 1024 + place2);
       counts.push(rank - ranks);
       ranks = rank;
     }
@@ -1571,9 +1714,8 @@ function buildLive(model, charts, line3, drawn) {
   const waits = () => Object.keys(pending).length > 0;
   const flush = () => {
     clearTimeout(timer);
-    const changes = pending;
+    if (waits()) line3.send(pending);
     pending = {};
-    if (Object.keys(changes).length) line3.send(changes);
   };
   const draw = async () => {
     again = drawing;
@@ -1612,6 +1754,13 @@ function buildLive(model, charts, line3, drawn) {
     /** Charts for which Python had nothing new. */
     left: () => [...varied],
     take: held.take,
+    /** Shape and format of a matrix, where they are there. @param {Cell} cell */
+    about: (cell) => held.counts()?.about(cell) ?? "",
+    /** k of a matrix by step. @param {Cell} cell */
+    alongSteps(cell) {
+      const before = drawn();
+      return before && held.counts()?.alongSteps(cell, before.trim, before.estimator) || [];
+    },
     stop() {
       flush();
       held.stop();
@@ -1657,15 +1806,15 @@ function buildCounts(model, rows) {
 
 // src/protocol.js
 var FRAME = 700;
-var LEAST4 = 0.05;
+var LEAST5 = 0.05;
 function pushTrim(trim, moved) {
-  if (trim[1] - trim[0] >= LEAST4) return trim;
+  if (trim[1] - trim[0] >= LEAST5) return trim;
   if (moved === 0) {
-    const upper = Math.min(trim[0] + LEAST4, 1);
-    return [upper - LEAST4, upper];
+    const upper = Math.min(trim[0] + LEAST5, 1);
+    return [upper - LEAST5, upper];
   }
-  const lower = Math.max(trim[1] - LEAST4, 0);
-  return [lower, lower + LEAST4];
+  const lower = Math.max(trim[1] - LEAST5, 0);
+  return [lower, lower + LEAST5];
 }
 var trimText = (trim) => `${trim.map((end) => Number((100 * end).toFixed(1))).join("–")} %`;
 function buildProtocol(page) {
@@ -2077,6 +2226,7 @@ function show(model, el) {
   const parts = buildParts(root, page, choice.choose);
   const { charts, table } = parts;
   choice.onChart(root, charts.main);
+  for (const name of SLOTS) buildCard(root, page, charts[name], live);
   el.append(root);
   const draw = drawer(model, parts, live, outline);
   const refresh = () => {

@@ -48,6 +48,7 @@ function livingChart() {
   let drawn = null;
   let sent = null;
   let shown = null;
+  const listeners = [];
   const show = async (next) => {
     const view = (
       /** @type {import("./types").Drawn} */
@@ -70,6 +71,10 @@ function livingChart() {
   return {
     /** @returns {import("vega-typings").View | undefined} */
     view: () => drawn?.view,
+    /** Hear of an event, in every chart to come. @param {string} type @param {import("vega-typings").EventListenerHandler} act */
+    listen(type, act) {
+      listeners.push([type, act]);
+    },
     /** The rows of data, as Python sent them. */
     rows: () => Object.values(sent?.data ?? {}).flat(),
     /**
@@ -94,6 +99,7 @@ function livingChart() {
       }
       clear();
       [drawn, sent, shown] = [made, next, next];
+      for (const [type, act] of listeners) made.view.addEventListener(type, act);
       return true;
     },
     /**
@@ -318,6 +324,7 @@ function buildChart(name, darkColours, choose) {
     element,
     draw,
     rows: chart.rows,
+    listen: chart.listen,
     /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
     async vary(change) {
       turn += 1;
