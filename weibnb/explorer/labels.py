@@ -75,6 +75,8 @@ TEXTS = {
     "checkpoint": "{model}, step {step}",
     "follow": "follow",
     "follow_source": "show what {source} gets as it comes",
+    "scanning": "how far the scan is",
+    "cancel": "cancel",
     "play": "play the steps",
     "all_steps": "This panel shows all steps.",
     "fit": "Fit",

@@ -756,6 +756,10 @@ function buildLayers({ model, controls, send }) {
 }
 
 // src/following.js
+function shownOf({ runs, text, problem }) {
+  const scans = runs !== void 0;
+  return { box: !scans, bar: scans && runs === true, text: scans ? text ?? "" : "", problem };
+}
 function buildFollowing({ model, controls, send }) {
   const { texts } = controls;
   const input = make("input", {
@@ -764,17 +768,33 @@ function buildFollowing({ model, controls, send }) {
   });
   const name = make("span", {}, texts.follow);
   const label = make("label", {}, input, name);
+  const bar = make("progress", { max: 1, "aria-label": texts.scanning });
+  const text = make("span", { class: "wb-follow-text" });
+  const cancel = make(
+    "button",
+    { type: "button", onclick: () => send({ follow: false }) },
+    texts.cancel
+  );
+  const scan = make("span", { class: "wb-scan" }, bar, text, cancel);
   const problem = make("span", { class: "wb-follow-problem", role: "status" });
-  const element = make("div", { class: "wb-follow" }, label, problem);
+  const element = make("div", { class: "wb-follow" }, label, scan, problem);
   const update = () => {
-    const text = model.get("_following");
-    element.hidden = !text;
-    if (!text) return;
-    const { followed, problem: why } = JSON.parse(text);
+    const told = model.get("_following");
+    element.hidden = !told;
+    if (!told) return;
+    const following = JSON.parse(told);
+    const shown = shownOf(following);
+    const { followed } = following;
+    label.hidden = !shown.box;
+    scan.hidden = !shown.text;
+    bar.hidden = cancel.hidden = !shown.bar;
+    bar.value = following.share ?? 0;
+    text.textContent = shown.text;
+    text.title = followed;
     input.checked = model.get("follow");
     name.textContent = `${texts.follow} ${followed}`;
     label.title = fill(texts.follow_source, { source: followed });
-    problem.textContent = input.checked ? why : "";
+    problem.textContent = input.checked || !shown.box ? shown.problem : "";
   };
   const events = ["change:_following", "change:follow"];
   for (const event of events) model.on(event, update);
@@ -2126,9 +2146,19 @@ function parsed(model, name) {
   };
 }
 function listen(model, acts) {
-  for (const [name, act] of Object.entries(acts)) model.on(name, act);
+  const controls = model.get("_controls");
+  const own = Object.entries(acts).map(([name, act]) => {
+    const actHere = (...given) => {
+      if (model.get("_controls") === controls) act(...given);
+    };
+    return (
+      /** @type {const} */
+      [name, actHere]
+    );
+  });
+  for (const [name, act] of own) model.on(name, act);
   return () => {
-    for (const [name, act] of Object.entries(acts)) model.off(name, act);
+    for (const [name, act] of own) model.off(name, act);
   };
 }
 

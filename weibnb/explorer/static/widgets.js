@@ -982,9 +982,19 @@ function parsed(model, name) {
   };
 }
 function listen(model, acts) {
-  for (const [name, act] of Object.entries(acts)) model.on(name, act);
+  const controls = model.get("_controls");
+  const own = Object.entries(acts).map(([name, act]) => {
+    const actHere = (...given) => {
+      if (model.get("_controls") === controls) act(...given);
+    };
+    return (
+      /** @type {const} */
+      [name, actHere]
+    );
+  });
+  for (const [name, act] of own) model.on(name, act);
   return () => {
-    for (const [name, act] of Object.entries(acts)) model.off(name, act);
+    for (const [name, act] of own) model.off(name, act);
   };
 }
 
