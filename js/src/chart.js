@@ -3,6 +3,7 @@
 import { cellOf, keyOf } from "./cells.js";
 import { make } from "./dom.js";
 import { marksOf } from "./marks.js";
+import { arranged, arrangement, fit, sizesOf, untitled } from "./sizes.js";
 import { isDark, paint } from "./theme.js";
 
 /**
@@ -17,49 +18,60 @@ const SVG = "http://www.w3.org/2000/svg";
  * @param {string} name of the place
  * @param {Record<string, string>} darkColours by those of a light page
  * @param {(cells: Cell[], add: boolean) => void} choose
+ * @param {{ height?: () => number | undefined, moved?: () => void }} [more] the height of the
+ *   place, where it is given, and what follows when the marks have other places
  */
-export function buildChart(name, darkColours, choose) {
+export function buildChart(name, darkColours, choose, { height, moved = () => {} } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   /** @type {Drawn | null} */
   let drawn = null;
-  let turn = 0;
+  /** @type {import("./sizes.js").Sizes} */
+  let made = { across: {}, down: {} };
+  let [turn, last, place] = [0, "", ""];
+  const room = () => ({ ...widthOf(element), height: height?.() });
 
   /** @param {string} text */
   async function draw(text) {
     turn += 1;
     const mine = turn;
+    last = text;
     /** @type {import("./types").ChartContent | null} */
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
       replace(null);
-      element.replaceChildren(
-        ...(content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : []),
-      );
-      element.hidden = !content;
+      sayWhyNot(element, content);
       return;
     }
-    const box = make("div", { class: "wb-chart" });
-    const dark = isDark();
-    const tooltip = { theme: dark ? "dark" : "light" };
-    const spec = paint(content.spec, dark ? darkColours : {});
-    const result = await vegaEmbed(box, spec, { renderer: "svg", actions: false, tooltip });
+    const { width } = room();
+    const { result, box, words } = await embed(content.spec, width, darkColours);
+    const sizes = sizesOf(result.view);
+    if (mine === turn) await fit(result.view, sizes, room(), () => sizeOf(box));
     if (mine !== turn) {
       result.finalize();
       return;
     }
     replace(result);
-    element.setAttribute("aria-label", content.label);
+    [made, place] = [sizes, arrangement(width)];
     silenceEmpty(box);
-    element.replaceChildren(box);
+    element.setAttribute("aria-label", content.label);
+    element.replaceChildren(words, box);
     element.hidden = false;
     element.dataset.turn = String(turn);
-    result.view.addEventListener("click", (event, item) => {
-      const cell = cellOf(item?.datum);
-      if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
-    });
+    chooseByClick(result.view, element, choose);
   }
 
-  const unwatch = name === "main" ? () => {} : scrollByKeys(element);
+  /** Fill the place anew: it has another size, or the chart is zoomed. */
+  async function resize() {
+    const box = /** @type {HTMLElement | null} */ (element.querySelector(".wb-chart"));
+    if (!drawn || !box) return;
+    if (arrangement(room().width) !== place) await draw(last);
+    else await fit(drawn.view, made, room(), () => sizeOf(box));
+    silenceEmpty(box);
+    moved();
+  }
+
+  const ends = [whenWidthChanges(element, resize)];
+  if (name !== "main") ends.push(scrollByKeys(element));
 
   /** @param {Drawn | null} next */
   function replace(next) {
@@ -70,18 +82,124 @@ export function buildChart(name, darkColours, choose) {
   return {
     element,
     draw,
+    resize,
     marks: () => (drawn ? marksOf(drawn.view) : []),
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
-    outline(marks) {
-      element.querySelector(".wb-picked")?.remove();
-      element.querySelector(".wb-chart")?.append(...(marks.length ? [outlines(marks)] : []));
-    },
+    outline: (marks) => outlineIn(element, marks),
     stop() {
       replace(null);
-      unwatch();
+      for (const end of ends) end();
     },
+  };
+}
+
+/**
+ * Write in the place of a chart why it is not drawn; nothing where none is wanted.
+ * @param {HTMLElement} element
+ * @param {import("./types").ChartContent | null} content
+ */
+function sayWhyNot(element, content) {
+  const words = content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : [];
+  element.replaceChildren(...words);
+  element.hidden = !content;
+}
+
+/**
+ * @param {import("vega-typings").View} view
+ * @param {HTMLElement} element
+ * @param {(cells: Cell[], add: boolean) => void} choose
+ */
+function chooseByClick(view, element, choose) {
+  view.addEventListener("click", (event, item) => {
+    const cell = cellOf(item?.datum);
+    if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+  });
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {Mark[]} marks
+ */
+function outlineIn(element, marks) {
+  element.querySelector(".wb-picked")?.remove();
+  element.querySelector(".wb-chart")?.append(...(marks.length ? [outlines(marks)] : []));
+}
+
+/**
+ * Draw a chart in the colours of the page, with its title apart.
+ * @param {import("vega-typings").Spec} written
+ * @param {number} width px of its place
+ * @param {Record<string, string>} darkColours
+ */
+async function embed(written, width, darkColours) {
+  const box = make("div", { class: "wb-chart" });
+  const dark = isDark();
+  const { spec, title, notes } = untitled(paint(written, dark ? darkColours : {}));
+  const tooltip = { theme: dark ? "dark" : "light" };
+  const options = { renderer: "svg", actions: false, tooltip };
+  const result = await vegaEmbed(box, arranged(spec, width), options);
+  return { result, box, words: caption(title, notes) };
+}
+
+const LEAST_WIDTH = 200; // px of a chart
+const PADDING = 4; // px of a figure, both sides
+
+/**
+ * Room for a chart, also where nothing is shown yet, and how many times wider it is drawn.
+ * @param {HTMLElement} element
+ */
+function widthOf(element) {
+  const width = element.clientWidth || (element.parentElement?.clientWidth ?? 0);
+  return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
+}
+
+/**
+ * Size of a chart, also before it stands on the page.
+ * @param {HTMLElement} box
+ */
+function sizeOf(box) {
+  const svg = box.querySelector("svg.marks");
+  return {
+    width: Number(svg?.getAttribute("width")),
+    height: Number(svg?.getAttribute("height")),
+  };
+}
+
+/**
+ * What a chart shows, and notes on it.
+ * @param {string} title
+ * @param {string[]} notes
+ */
+function caption(title, notes) {
+  return make(
+    "figcaption",
+    {},
+    make("strong", {}, title),
+    ...notes.flatMap((note) => [" ", make("span", {}, note)]),
+  );
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {() => void} act
+ * @returns {() => void} ends it
+ */
+function whenWidthChanges(element, act) {
+  let width = 0;
+  let frame = 0;
+  const observer = new ResizeObserver(() => {
+    if (!element.clientWidth || element.clientWidth === width) return;
+    const first = width === 0;
+    width = element.clientWidth;
+    cancelAnimationFrame(frame);
+    if (!first) frame = requestAnimationFrame(act);
+  });
+  observer.observe(element);
+  return () => {
+    cancelAnimationFrame(frame);
+    observer.disconnect();
   };
 }
 

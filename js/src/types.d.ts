@@ -72,7 +72,16 @@ export interface Words {
   empty: string[];
   code: string;
   chosen: Cell[];
+  /** Numbers of the selected and the pinned matrices. */
+  matrices: Matrices | null;
   counts: Record<string, number[]>;
+}
+export interface Matrices {
+  heads: { pin: string; name: string; place: string }[];
+  /** A label, and a value of each matrix. */
+  rows: string[][];
+  /** How many are not listed, in words. */
+  more: string;
 }
 export type Value = string | number | boolean | null;
 export interface Rows {

@@ -2,7 +2,8 @@
 
 `widget` holds the state, `filters` says what is selected, `parts` fits it, `panels` says what is
 drawn, `content` sends it with the words of `labels` to the page in `static`, `export` saves it,
-`following` takes newer fits over while they are made.
+`matrices` lists the numbers of what is selected, `following` takes newer fits over while they are
+made.
 """
 
 import lazy_loader
@@ -15,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "filters",
         "following",
         "labels",
+        "matrices",
         "panels",
         "parts",
         "python_code",

@@ -91,6 +91,11 @@ TEXTS = {
     "copied": "copied",
     "copy_by_hand": "press Ctrl-C",
     "findings": "what was found",
+    "selected": "selected",
+    "pin": "Pin {name}",
+    "pin_why": "keep this matrix here while everything else changes; again lets it go",
+    "fill": "fill the window",
+    "leave": "back to the notebook",
     "healthy": "no finding",
     "lost": (
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, get_args
 from uuid import uuid4
 
 import anywidget
+import numpy as np
 import traitlets
 
 from weibnb.charts.layers import MapValue
+from weibnb.charts.tables import MAX_PANELS
 from weibnb.charts.training import TrackValue
 from weibnb.charts.vega import Scale, on_dark, vega_lite
 from weibnb.diagnostics.bands import BANDS
@@ -18,7 +20,8 @@ from weibnb.explorer import content, export
 from weibnb.explorer.filters import Cells, Choice, standing_out
 from weibnb.explorer.following import Follower, carried
 from weibnb.explorer.labels import NO_REFIT
-from weibnb.explorer.panels import PANELS, Screen, Slot, box, experts_of
+from weibnb.explorer.matrices import check_pins, close_up, numbers
+from weibnb.explorer.panels import PANELS, Screen, Slot, at_both, box, experts_of
 from weibnb.explorer.parts import Parts
 from weibnb.explorer.python_code import python_code
 from weibnb.fits.select import keep_cells, keep_status
@@ -49,7 +52,7 @@ _MIME = {"html": "text/html", "svg": "image/svg+xml", "png": "image/png", "csv":
 # Traits that decide what is drawn.
 _STATE = (
     "panel", "value", "band", "track", "step_scale", "filters", "layers", "step", "trim",
-    "estimator", "selected", "first", "second", "side_by_side", "causes", "order",
+    "estimator", "selected", "pinned", "first", "second", "side_by_side", "causes", "order",
 )  # fmt: skip
 
 
@@ -87,6 +90,10 @@ class Explorer(anywidget.AnyWidget):
         How k and λ are estimated.
     selected : list of tuple
         ``(model, layer, component, step)`` of the matrices that were clicked.
+    pinned : dict
+        Matrices that stay beside the selected ones, by the names ``"A"`` and ``"B"``.
+    height : int
+        Height of the explorer in pixels, in which its parts scroll; 0: as high as they are.
     value : {"k", "lam", "r2", "ks", "z", "outlier"}
         What the map shows.
     band : str
@@ -124,6 +131,8 @@ class Explorer(anywidget.AnyWidget):
     ).tag(sync=True)  # fmt: skip
     estimator = traitlets.Enum(list(get_args(Estimator)), "rank_regression").tag(sync=True)
     selected: Any = traitlets.List().tag(sync=True)
+    pinned: Any = traitlets.Dict().tag(sync=True)
+    height = traitlets.Int(min=0).tag(sync=True)
     first = traitlets.Tuple().tag(sync=True)
     second = traitlets.Tuple().tag(sync=True)
     side_by_side = traitlets.Bool(default_value=False).tag(sync=True)
@@ -140,6 +149,7 @@ class Explorer(anywidget.AnyWidget):
     _main = traitlets.Unicode().tag(sync=True)
     _detail = traitlets.Unicode().tag(sync=True)
     _side = traitlets.Unicode().tag(sync=True)
+    _more = traitlets.Unicode().tag(sync=True)
     _rows = traitlets.Unicode().tag(sync=True)
     _findings = traitlets.Unicode().tag(sync=True)
     _asked = traitlets.Int().tag(sync=True)
@@ -157,7 +167,7 @@ class Explorer(anywidget.AnyWidget):
         followed: str = "",
         **state: Any,
     ) -> None:
-        unknown = sorted(set(state) - set(_STATE))
+        unknown = sorted(set(state) - {*_STATE, "height"})
         if unknown:
             raise TypeError(
                 f"`Explorer` has no trait {unknown[0]!r}; it takes {', '.join(_STATE)}."
@@ -210,7 +220,7 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def chart(self) -> Chart | None:
-        """The chart on the screen, of several the first; None where there is only a table."""
+        """The chart on the screen, of several the first; None where nothing is left to draw."""
         return next(iter(self.charts.values()), None)
 
     @property
@@ -222,7 +232,8 @@ class Explorer(anywidget.AnyWidget):
     def code(self) -> str:
         """Python that draws the same from a variable ``fits``."""
         protocol = None if self._protocol == self._parts.protocol else self._protocol
-        return python_code(self._views(), self.query, protocol, self._statuses())
+        table = self.panel == "table"
+        return python_code(self._views(), self.query, protocol, self._statuses(), table=table)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write what is on the screen to a file.
@@ -257,7 +268,7 @@ class Explorer(anywidget.AnyWidget):
             title = f"Weibull fits of {models}"
             return export.web_page(title, self._summary(), self.code, specs).encode()
         if not specs:
-            raise ValueError("The panel `table` has no chart to save: choose .csv, or a panel.")
+            raise ValueError("The filters leave no matrix, so no chart to save: choose .csv.")
         return export.picture(specs[0], form)
 
     # State
@@ -270,11 +281,13 @@ class Explorer(anywidget.AnyWidget):
             return round(lower, 6), round(upper, 6)
         if name == "selected":
             return [tuple(cell) for cell in value]
+        if name == "pinned":
+            return check_pins(value)
         if name == "step" and self._cells.steps and value not in self._cells.steps:
             raise ValueError(f"`step` must be one of {self._cells.steps}, got {value!r}.")
         return value
 
-    @traitlets.validate("filters", "trim", "step", "selected")
+    @traitlets.validate("filters", "trim", "step", "selected", "pinned")
     def _check(self, proposal: Mapping[str, Any]) -> Any:
         try:
             return self._checked(proposal["trait"].name, proposal["value"])
@@ -432,6 +445,7 @@ class Explorer(anywidget.AnyWidget):
             "empty": empty,
             "code": self.code,
             "chosen": content.labels_of(chosen),
+            "matrices": None if empty else self._numbers(chosen),
             "counts": self._cells.counts(masks),
         })  # fmt: skip
 
@@ -466,7 +480,8 @@ class Explorer(anywidget.AnyWidget):
         """Draw the charts of the panel; one that stays as it is is kept."""
         light = self._parts.light
         state = {name: getattr(self, name) for name in _STATE}
-        screen = Screen(state, self.query, chosen, self._parts.sizes, experts_of(light, chosen))
+        cells = close_up(chosen, self._pins())
+        screen = Screen(state, self.query, cells, self._parts.sizes, experts_of(light, cells))
         made_from = (self._protocol, self._statuses())
         found: dict[Slot, content.DrawnView] = {}
         for slot, view in PANELS[self.panel].views(screen).items():
@@ -475,6 +490,20 @@ class Explorer(anywidget.AnyWidget):
                 last = content.DrawnView.of(view, self._part_of, made_from)
             found[slot] = last
         return found
+
+    def _pins(self) -> dict[str, Cell]:
+        """Return the pinned matrices that the fits hold, whatever the filters leave."""
+        everything = np.ones(len(self._cells.places), bool)
+        found = {pin: self._cells.find([cell], everything) for pin, cell in self.pinned.items()}
+        return {pin: cells[0] for pin, cells in sorted(found.items()) if cells}
+
+    def _numbers(self, chosen: list[Cell]) -> dict[str, Any] | None:
+        """List the numbers of the pane."""
+        pins = self._pins()
+        if self._compared():
+            chosen, pins = at_both(close_up(chosen, pins), self.first, self.second), {}
+        query, _ragged = box(close_up(chosen[:MAX_PANELS], pins), self._parts.sizes)
+        return numbers(self._part(query, of_status=False), chosen, pins)
 
     def _listed(self, chosen: list[Cell]) -> xr.Dataset:
         """Return what the table lists: of its panel everything, else what is chosen."""

@@ -112,6 +112,100 @@ function neighbour(marks, from, key) {
 }
 var centre = (box) => [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
 
+// src/sizes.js
+var WIDTH = /(^|_)width$/;
+var HEIGHT = /(^|_)height$/;
+var X_STEP = /(^|_)x_step$/;
+var Y_STEP = /(^|_)y_step$/;
+var CLOSE = 3;
+var MOST_STEP = 96;
+var READ = 40;
+var LEAST_STEP = 3;
+var LEAST_PANEL = 240;
+var NARROW = 420;
+function sizesOf(view) {
+  const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
+  const those = (pattern) => Object.fromEntries(
+    Object.entries(signals).filter(
+      /** @returns {entry is [string, number]} */
+      (entry) => pattern.test(entry[0]) && typeof entry[1] === "number" && entry[1] > 0
+    )
+  );
+  const either = (step, size) => {
+    const steps = those(step);
+    return Object.keys(steps).length ? steps : those(size);
+  };
+  return { across: either(X_STEP, WIDTH), down: either(Y_STEP, HEIGHT) };
+}
+function limits(across, zoom) {
+  const steps = Object.entries(across).filter(([name]) => X_STEP.test(name)).map(([, step]) => step);
+  if (!steps.length) return [0.2, Number.POSITIVE_INFINITY];
+  const [least, most] = [Math.min(...steps), Math.max(...steps)];
+  const low = least >= READ ? 0.8 : LEAST_STEP / least;
+  return [Math.min(low, 1), Math.max(MOST_STEP * zoom / most, 1)];
+}
+function nextFactor(last, now, wanted) {
+  const slope = (now[1] - last[1]) / (now[0] - last[0]);
+  return slope > 0 ? now[0] + (wanted - now[1]) / slope : now[0];
+}
+var heightFor = (factor) => Math.min(Math.max(Math.sqrt(factor), 0.8), 1.5);
+async function fit(view, sizes, room, measure) {
+  const { zoom = 1 } = room;
+  const [low, high] = limits(sizes.across, zoom);
+  const wanted = room.width * zoom;
+  let last = [0, 0];
+  let factor = 1;
+  let tall = 1;
+  const bounded = (by) => Math.min(Math.max(by, low), high);
+  for (let turn = 0; turn < 4; turn += 1) {
+    const now = measure();
+    const far = now.width - wanted;
+    const tooHigh = room.height ? now.height - room.height : 0;
+    const next = bounded(
+      turn ? nextFactor(last, [factor, now.width], wanted) : (wanted - 60) / (now.width - 60)
+    );
+    const nextTall = room.height ? leastTall(tall, now.height, room.height) : heightFor(next);
+    const settled = Math.abs(far) <= CLOSE || Math.abs(next - factor) < 2e-3;
+    if (settled && Math.abs(tooHigh) <= CLOSE && Math.abs(nextTall - tall) < 0.02) break;
+    last = [factor, now.width];
+    [factor, tall] = [settled ? factor : next, nextTall];
+    set(view, sizes.across, factor);
+    set(view, sizes.down, tall);
+    await view.runAsync();
+  }
+  await view.resize().runAsync();
+}
+var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.45), 2);
+function set(view, sizes, factor) {
+  for (const [name, size] of Object.entries(sizes)) view.signal(name, size * factor);
+}
+function arranged(spec, width) {
+  const { config = {}, columns, ...rest } = (
+    /** @type {any} */
+    spec
+  );
+  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 80)) };
+  if (width < NARROW) Object.assign(legend, { orient: "bottom", columns: 2 });
+  const found = { ...rest, config: { ...config, legend } };
+  if (!columns) return found;
+  return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+}
+var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
+function untitled(spec) {
+  const { title, ...rest } = (
+    /** @type {any} */
+    spec
+  );
+  if (!title && rest.vconcat?.length) {
+    const [first, ...others] = rest.vconcat;
+    const inner = untitled(first);
+    return { ...inner, spec: { ...rest, vconcat: [inner.spec, ...others] } };
+  }
+  const parts = typeof title === "string" ? { text: title } : title ?? {};
+  return { spec: rest, title: lines(parts.text).join(" "), notes: lines(parts.subtitle) };
+}
+var lines = (text) => text === void 0 ? [] : [text].flat().map(String);
+
 // src/theme.js
 function paint(node, colours) {
   if (typeof node === "string") return (
@@ -167,44 +261,53 @@ function followTheme(root, onChange) {
 
 // src/chart.js
 var SVG = "http://www.w3.org/2000/svg";
-function buildChart(name, darkColours, choose) {
+function buildChart(name, darkColours, choose, { height, moved = () => {
+} } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   let drawn = null;
-  let turn = 0;
+  let made = { across: {}, down: {} };
+  let [turn, last, place] = [0, "", ""];
+  const room = () => ({ ...widthOf(element), height: height?.() });
   async function draw(text) {
     turn += 1;
     const mine = turn;
+    last = text;
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
       replace(null);
-      element.replaceChildren(
-        ...content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : []
-      );
-      element.hidden = !content;
+      sayWhyNot(element, content);
       return;
     }
-    const box = make("div", { class: "wb-chart" });
-    const dark = isDark();
-    const tooltip = { theme: dark ? "dark" : "light" };
-    const spec = paint(content.spec, dark ? darkColours : {});
-    const result = await vegaEmbed(box, spec, { renderer: "svg", actions: false, tooltip });
+    const { width } = room();
+    const { result, box, words } = await embed(content.spec, width, darkColours);
+    const sizes = sizesOf(result.view);
+    if (mine === turn) await fit(result.view, sizes, room(), () => sizeOf(box));
     if (mine !== turn) {
       result.finalize();
       return;
     }
     replace(result);
-    element.setAttribute("aria-label", content.label);
+    [made, place] = [sizes, arrangement(width)];
     silenceEmpty(box);
-    element.replaceChildren(box);
+    element.setAttribute("aria-label", content.label);
+    element.replaceChildren(words, box);
     element.hidden = false;
     element.dataset.turn = String(turn);
-    result.view.addEventListener("click", (event, item) => {
-      const cell = cellOf(item?.datum);
-      if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
-    });
+    chooseByClick(result.view, element, choose);
   }
-  const unwatch = name === "main" ? () => {
-  } : scrollByKeys(element);
+  async function resize() {
+    const box = (
+      /** @type {HTMLElement | null} */
+      element.querySelector(".wb-chart")
+    );
+    if (!drawn || !box) return;
+    if (arrangement(room().width) !== place) await draw(last);
+    else await fit(drawn.view, made, room(), () => sizeOf(box));
+    silenceEmpty(box);
+    moved();
+  }
+  const ends = [whenWidthChanges(element, resize)];
+  if (name !== "main") ends.push(scrollByKeys(element));
   function replace(next) {
     drawn?.finalize();
     drawn = next;
@@ -212,18 +315,77 @@ function buildChart(name, darkColours, choose) {
   return {
     element,
     draw,
+    resize,
     marks: () => drawn ? marksOf(drawn.view) : [],
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
-    outline(marks) {
-      element.querySelector(".wb-picked")?.remove();
-      element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
-    },
+    outline: (marks) => outlineIn(element, marks),
     stop() {
       replace(null);
-      unwatch();
+      for (const end of ends) end();
     }
+  };
+}
+function sayWhyNot(element, content) {
+  const words = content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : [];
+  element.replaceChildren(...words);
+  element.hidden = !content;
+}
+function chooseByClick(view, element, choose) {
+  view.addEventListener("click", (event, item) => {
+    const cell = cellOf(item?.datum);
+    if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+  });
+}
+function outlineIn(element, marks) {
+  element.querySelector(".wb-picked")?.remove();
+  element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
+}
+async function embed(written, width, darkColours) {
+  const box = make("div", { class: "wb-chart" });
+  const dark = isDark();
+  const { spec, title, notes } = untitled(paint(written, dark ? darkColours : {}));
+  const tooltip = { theme: dark ? "dark" : "light" };
+  const options = { renderer: "svg", actions: false, tooltip };
+  const result = await vegaEmbed(box, arranged(spec, width), options);
+  return { result, box, words: caption(title, notes) };
+}
+var LEAST_WIDTH = 200;
+var PADDING = 4;
+function widthOf(element) {
+  const width = element.clientWidth || (element.parentElement?.clientWidth ?? 0);
+  return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
+}
+function sizeOf(box) {
+  const svg = box.querySelector("svg.marks");
+  return {
+    width: Number(svg?.getAttribute("width")),
+    height: Number(svg?.getAttribute("height"))
+  };
+}
+function caption(title, notes) {
+  return make(
+    "figcaption",
+    {},
+    make("strong", {}, title),
+    ...notes.flatMap((note) => [" ", make("span", {}, note)])
+  );
+}
+function whenWidthChanges(element, act) {
+  let width = 0;
+  let frame = 0;
+  const observer = new ResizeObserver(() => {
+    if (!element.clientWidth || element.clientWidth === width) return;
+    const first = width === 0;
+    width = element.clientWidth;
+    cancelAnimationFrame(frame);
+    if (!first) frame = requestAnimationFrame(act);
+  });
+  observer.observe(element);
+  return () => {
+    cancelAnimationFrame(frame);
+    observer.disconnect();
   };
 }
 function scrollByKeys(element) {
@@ -267,6 +429,98 @@ function outlines(marks) {
   return layer;
 }
 
+// src/gestures.js
+var LEAST = 8;
+function span(a, b) {
+  return {
+    left: Math.min(a.clientX, b.clientX),
+    right: Math.max(a.clientX, b.clientX),
+    top: Math.min(a.clientY, b.clientY),
+    bottom: Math.max(a.clientY, b.clientY)
+  };
+}
+var within = (box, { left, top }) => ({
+  left: box.left - left,
+  right: box.right - left,
+  top: box.top - top,
+  bottom: box.bottom - top
+});
+function brush(root, chart, choose) {
+  const frame = make("div", { class: "wb-brush", hidden: true });
+  root.append(frame);
+  const place = chart.element;
+  place.addEventListener("pointerdown", (down) => {
+    if (down.button !== 0) return;
+    delete place.dataset.brushed;
+    const move = (event) => {
+      const at = within(span(down, event), root.getBoundingClientRect());
+      const [width, height] = [at.right - at.left, at.bottom - at.top];
+      if (width + height < LEAST) return;
+      event.preventDefault();
+      place.dataset.brushed = "yes";
+      frame.hidden = false;
+      Object.assign(frame.style, {
+        left: `${at.left}px`,
+        top: `${at.top}px`,
+        width: `${width}px`,
+        height: `${height}px`
+      });
+    };
+    const up = (event) => {
+      removeEventListener("pointermove", move);
+      removeEventListener("pointerup", up);
+      frame.hidden = true;
+      if (!place.dataset.brushed) return;
+      const touched = within(span(down, event), chart.corner());
+      choose(cellsWithin(chart.marks(), touched), event.shiftKey);
+      setTimeout(() => delete place.dataset.brushed, 0);
+    };
+    addEventListener("pointermove", move);
+    addEventListener("pointerup", up);
+  });
+  place.addEventListener("dragstart", (event) => event.preventDefault());
+}
+function arrowKeys(chart, chosen, choose) {
+  chart.element.tabIndex = 0;
+  chart.element.addEventListener("keydown", (event) => {
+    const marks = event.key.startsWith("Arrow") ? chart.marks() : [];
+    if (!marks.length) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const next = neighbour(marks, chosen().at(-1), event.key);
+    if (next) choose([next], event.shiftKey);
+  });
+}
+var MOST_ZOOM = 16;
+var ZOOMS = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, 0: 0 };
+var zoomed = (zoom, by) => Math.min(Math.max(zoom * by, 1), MOST_ZOOM);
+function zoomable(chart) {
+  const place = chart.element;
+  const zoom = async (by, at) => {
+    const from = Number(place.dataset.zoom ?? 1);
+    const to = zoomed(from, by);
+    if (from === to) return;
+    const left = place.scrollLeft;
+    place.dataset.zoom = String(to);
+    await chart.resize();
+    place.scrollLeft = (left + at) * to / from - at;
+  };
+  place.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      zoom(event.deltaY < 0 ? 1.25 : 0.8, event.clientX - place.getBoundingClientRect().left);
+    },
+    { passive: false }
+  );
+  place.addEventListener("keydown", (event) => {
+    if (!(event.key in ZOOMS) || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    zoom(ZOOMS[event.key], place.clientWidth / 2);
+  });
+}
+
 // src/findings.js
 function stepOf(cells, step) {
   return cells.some((cell) => cell[3] === step) ? step : cells[0][3];
@@ -277,15 +531,15 @@ function buildFindings({ model, controls, send }) {
   function draw(text) {
     if (!text) return;
     const { rows, note } = JSON.parse(text);
-    const lines = rows.map(({ severity, rule, text: words, cells }) => {
+    const lines2 = rows.map(({ severity, rule, text: words, cells }) => {
       const kind = make("span", { class: "wb-severity", "data-severity": severity }, severity);
       if (!cells.length) return make("li", {}, kind, make("span", {}, `${rule}: ${words}`));
       const onclick = () => send({ selected: cells, step: stepOf(cells, model.get("step")) });
       return make("li", {}, kind, make("button", { type: "button", onclick }, `${rule}: ${words}`));
     });
     box.replaceChildren(
-      make("ul", { "aria-label": texts.findings }, ...lines),
-      make("p", { class: "wb-note" }, lines.length ? note : `${texts.healthy}. ${note}`)
+      make("ul", { "aria-label": texts.findings }, ...lines2),
+      make("p", { class: "wb-note" }, lines2.length ? note : `${texts.healthy}. ${note}`)
     );
   }
   return { element: box, draw };
@@ -359,9 +613,9 @@ function buildFacet({ model, controls, send }, facet) {
       button("none", checkAll(false))
     )
   );
-  const lines = rows.map(({ line: line2 }) => line2);
-  if (lines.length > SEARCHED) group.append(buildSearch(facet, lines, texts));
-  group.append(make("div", { class: "wb-options" }, ...lines));
+  const lines2 = rows.map(({ line: line2 }) => line2);
+  if (lines2.length > SEARCHED) group.append(buildSearch(facet, lines2, texts));
+  group.append(make("div", { class: "wb-options" }, ...lines2));
   return {
     element: group,
     update(words) {
@@ -375,14 +629,14 @@ function buildFacet({ model, controls, send }, facet) {
     }
   };
 }
-function buildSearch(facet, lines, texts) {
+function buildSearch(facet, lines2, texts) {
   const search = make("input", {
     type: "search",
     placeholder: texts.find,
     "aria-label": fill(texts.find_in, { title: facet.title }),
     oninput: () => {
       const wanted = search.value.toLowerCase();
-      lines.forEach((line2, i) => {
+      lines2.forEach((line2, i) => {
         line2.hidden = !facet.labels[i].toLowerCase().includes(wanted);
       });
     }
@@ -442,69 +696,6 @@ function buildFollowing({ model, controls, send }) {
   for (const event of events) model.on(event, update);
   update();
   return { element, stop: () => events.forEach((event) => model.off(event, update)) };
-}
-
-// src/gestures.js
-var LEAST = 8;
-function span(a, b) {
-  return {
-    left: Math.min(a.clientX, b.clientX),
-    right: Math.max(a.clientX, b.clientX),
-    top: Math.min(a.clientY, b.clientY),
-    bottom: Math.max(a.clientY, b.clientY)
-  };
-}
-var within = (box, { left, top }) => ({
-  left: box.left - left,
-  right: box.right - left,
-  top: box.top - top,
-  bottom: box.bottom - top
-});
-function brush(root, chart, choose) {
-  const frame = make("div", { class: "wb-brush", hidden: true });
-  root.append(frame);
-  const place = chart.element;
-  place.addEventListener("pointerdown", (down) => {
-    if (down.button !== 0) return;
-    delete place.dataset.brushed;
-    const move = (event) => {
-      const at = within(span(down, event), root.getBoundingClientRect());
-      const [width, height] = [at.right - at.left, at.bottom - at.top];
-      if (width + height < LEAST) return;
-      event.preventDefault();
-      place.dataset.brushed = "yes";
-      frame.hidden = false;
-      Object.assign(frame.style, {
-        left: `${at.left}px`,
-        top: `${at.top}px`,
-        width: `${width}px`,
-        height: `${height}px`
-      });
-    };
-    const up = (event) => {
-      removeEventListener("pointermove", move);
-      removeEventListener("pointerup", up);
-      frame.hidden = true;
-      if (!place.dataset.brushed) return;
-      const touched = within(span(down, event), chart.corner());
-      choose(cellsWithin(chart.marks(), touched), event.shiftKey);
-      setTimeout(() => delete place.dataset.brushed, 0);
-    };
-    addEventListener("pointermove", move);
-    addEventListener("pointerup", up);
-  });
-  place.addEventListener("dragstart", (event) => event.preventDefault());
-}
-function arrowKeys(chart, chosen, choose) {
-  chart.element.tabIndex = 0;
-  chart.element.addEventListener("keydown", (event) => {
-    const marks = event.key.startsWith("Arrow") ? chart.marks() : [];
-    if (!marks.length) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const next = neighbour(marks, chosen().at(-1), event.key);
-    if (next) choose([next], event.shiftKey);
-  });
 }
 
 // src/header.js
@@ -683,6 +874,116 @@ function pairsOf({ steps, models }, text) {
   );
 }
 
+// src/pane.js
+var PINS = ["A", "B"];
+function pin(pinned, name, cell) {
+  const { [name]: old, ...others } = pinned;
+  if (!cell || old && keyOf(old) === keyOf(cell)) return others;
+  return { ...others, [name]: cell };
+}
+function foundIn(found, cells) {
+  const wanted = new Set(cells.map(keyOf));
+  return found.rows.filter((row) => row.cells.some((cell) => wanted.has(keyOf(cell))));
+}
+function buildPane(page, chart) {
+  const { texts } = page.controls;
+  const numbers = make("div", { class: "wb-numbers" });
+  const findings = make("ul", { class: "wb-found" });
+  const pins = buildPins(page);
+  const element = make(
+    "aside",
+    { class: "wb-pane", "aria-label": texts.selected },
+    pins.element,
+    numbers,
+    chart,
+    findings
+  );
+  let last = null;
+  const list = () => {
+    const text = page.model.get("_findings");
+    const found = text && last ? foundIn(JSON.parse(text), last.chosen) : [];
+    findings.replaceChildren(
+      ...found.map(
+        ({ severity, rule, text: words }) => make(
+          "li",
+          {},
+          make("span", { class: "wb-severity", "data-severity": severity }, severity),
+          make("span", {}, `${rule}: ${words}`)
+        )
+      )
+    );
+    findings.hidden = !found.length;
+  };
+  return {
+    element,
+    list,
+    /** @param {Words} words */
+    update(words) {
+      last = words;
+      pins.update(words);
+      numbers.replaceChildren(...words.matrices ? table(words.matrices) : []);
+      element.hidden = !words.chosen.length;
+      list();
+    }
+  };
+}
+function table({ heads, rows, more }) {
+  if (heads.length === 1) {
+    const pairs = rows.map(
+      ([label, value]) => make("div", {}, make("dt", {}, label), make("dd", {}, value))
+    );
+    return [make("dl", {}, ...pairs)];
+  }
+  const columns = heads.map(
+    ({ pin: pinned, name, place }) => make(
+      "th",
+      { scope: "col", title: `${name} · ${place}` },
+      ...pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [],
+      name,
+      make("small", {}, place)
+    )
+  );
+  const head = make("thead", {}, make("tr", {}, make("td", {}), ...columns));
+  const body = rows.map(
+    ([label, ...values]) => make("tr", {}, make("th", { scope: "row" }, label), ...values.map((v) => make("td", {}, v)))
+  );
+  const note = more ? [make("p", { class: "wb-note" }, more)] : [];
+  return [make("table", {}, head, make("tbody", {}, ...body)), ...note];
+}
+function titleOf({ matrices }, otherwise) {
+  if (matrices?.heads.length !== 1) return [make("strong", {}, otherwise)];
+  const [{ pin: pinned, name, place }] = matrices.heads;
+  const mark = pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [];
+  return [...mark, make("strong", {}, name), " ", make("small", {}, place)];
+}
+function buildPins({ model, controls, send }) {
+  const { texts } = controls;
+  const title = make("p", { class: "wb-title" });
+  let cell;
+  const buttons = PINS.map((name) => {
+    const onclick = () => {
+      const pinned = pin(model.get("pinned"), name, cell);
+      const checkpoint = cell && pinned[name] ? { [COMPARED[name]]: [cell[0], cell[3]] } : {};
+      send({ pinned, ...checkpoint });
+    };
+    const label = fill(texts.pin, { name });
+    return make("button", { type: "button", title: texts.pin_why, onclick }, label);
+  });
+  return {
+    element: make("div", { class: "wb-pins" }, title, ...buttons),
+    /** @param {Words} words */
+    update(words) {
+      [cell] = words.chosen;
+      title.replaceChildren(...titleOf(words, texts.selected));
+      const pinned = model.get("pinned");
+      buttons.forEach((button, i) => {
+        button.setAttribute("aria-pressed", String(Boolean(pinned[PINS[i]])));
+      });
+    }
+  };
+}
+var COMPARED = { A: "first", B: "second" };
+
 // src/protocol.js
 var FRAME = 700;
 var LEAST2 = 0.05;
@@ -698,14 +999,14 @@ function pushTrim(trim, moved) {
 var trimText = (trim) => `${trim.map((end) => Number((100 * end).toFixed(1))).join("–")} %`;
 function buildProtocol(page) {
   const box = make("div", { class: "wb-protocol" });
-  const fit = buildFit(page);
+  const fit2 = buildFit(page);
   const steps = buildSteps(page);
-  box.append(steps.element, fit.element);
+  box.append(steps.element, fit2.element);
   return {
     element: box,
     update(words) {
       steps.update(words);
-      fit.update(words);
+      fit2.update(words);
     },
     stop: steps.stop
   };
@@ -844,6 +1145,59 @@ function buildFit({ model, controls, send, busy }) {
   };
 }
 
+// src/stage.js
+function visibleHeight(element) {
+  for (let box = element.parentElement; box; box = box.parentElement) {
+    const { overflowY } = getComputedStyle(box);
+    if (/auto|scroll/.test(overflowY) && box.clientHeight < box.scrollHeight) {
+      return Math.min(box.clientHeight, innerHeight);
+    }
+  }
+  return innerHeight;
+}
+function buildStage(root, { model, controls }) {
+  const { texts } = controls;
+  let full = false;
+  const button = make("button", { type: "button", class: "wb-full", onclick: () => fill2(!full) });
+  button.hidden = !("popover" in root);
+  const fill2 = (wanted) => {
+    full = wanted;
+    if (full) {
+      root.setAttribute("popover", "manual");
+      root.showPopover();
+    } else if (root.hasAttribute("popover")) {
+      root.hidePopover();
+      root.removeAttribute("popover");
+    }
+    const tip = document.getElementById("vg-tooltip-element");
+    if (tip) (full ? root : document.body).append(tip);
+    show2();
+  };
+  const show2 = () => {
+    const height = model.get("height");
+    root.classList.toggle("wb-window", full);
+    root.classList.toggle("wb-high", full || height > 0);
+    root.style.height = !full && height > 0 ? `${height}px` : "";
+    button.textContent = full ? texts.leave : texts.fill;
+    button.setAttribute("aria-pressed", String(full));
+  };
+  root.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !full) return;
+    event.stopPropagation();
+    fill2(false);
+    button.focus();
+  });
+  model.on("change:height", show2);
+  show2();
+  return {
+    element: button,
+    stop() {
+      model.off("change:height", show2);
+      if (full) fill2(false);
+    }
+  };
+}
+
 // src/table.js
 var FORMATS = {
   k: (value) => value.toFixed(4),
@@ -944,6 +1298,116 @@ function walk2(event) {
   next.focus();
 }
 
+// src/layout.js
+var SLOTS = ["main", "side", "more", "detail"];
+var NARROW2 = 960;
+var STACKED = 640;
+var BESIDE = 250;
+var numbered = 0;
+function buildParts(root, page, choose, moved) {
+  const { model, controls } = page;
+  const { texts } = controls;
+  const prefix = `weibnb-${++numbered}`;
+  const { element: problem, fail } = buildProblem();
+  const tabs = buildTabs(page, prefix);
+  const files = buildFiles(page, fail);
+  const filters = buildFilters(page);
+  const protocol = buildProtocol(page);
+  const options = buildOptions(page);
+  const code = buildCode(texts);
+  const table2 = buildTable(page, choose);
+  const findings = buildFindings(page);
+  const following = buildFollowing(page);
+  const stage = buildStage(root, page);
+  const charts = buildCharts(root, page, choose, moved);
+  const pane = buildPane(page, charts.detail.element);
+  const sentences = buildSentences();
+  const panel = make(
+    "div",
+    { class: "wb-panel", role: "tabpanel", id: `${prefix}-panel` },
+    make("div", { class: "wb-bar" }, options.element, protocol.element, sentences.status),
+    make("div", { class: "wb-first" }, sentences.empty, findings.element, charts.main.element),
+    pane.element,
+    make(
+      "div",
+      { class: "wb-rest" },
+      charts.side.element,
+      charts.more.element,
+      table2.element,
+      code.element
+    )
+  );
+  files.element.append(stage.element);
+  root.setAttribute("aria-label", texts.explorer);
+  root.append(
+    // the picture for later stands in an output beside this one: not needed while this one lives
+    make("style", {}, `.${model.get("_mark")} { display: none; }`),
+    make("header", {}, tabs.element, following.element, files.element),
+    make("p", { class: "wb-lost" }, texts.lost),
+    make("div", { class: "wb-body" }, filters.element, panel),
+    problem,
+    sentences.spoken
+  );
+  const refresh = (words) => {
+    fail(words.problem ?? "");
+    if (words.problem) return;
+    const name = model.get("panel");
+    panel.setAttribute("aria-labelledby", `${prefix}-${name}`);
+    root.dataset.panel = name;
+    for (const part of [tabs, filters, protocol, options, code, pane, sentences]) part.update(words);
+  };
+  const found = (text) => {
+    tabs.mark(text);
+    findings.draw(text);
+    pane.list();
+  };
+  const stop = () => {
+    for (const part of [protocol, following, stage, ...Object.values(charts)]) part.stop();
+  };
+  const { receive } = files;
+  return { charts, table: table2, found, fail, receive, refresh, stop, filters: filters.element };
+}
+function buildCharts(root, page, choose, moved) {
+  const height = () => root.clientWidth < STACKED ? void 0 : paneHeight(visibleHeight(root));
+  const more = (name) => ({ main: { moved }, detail: { height } })[name];
+  return Object.fromEntries(
+    SLOTS.map((name) => [name, buildChart(name, page.controls.dark, choose, more(name))])
+  );
+}
+var paneHeight = (seen) => Math.min(Math.max(seen - BESIDE, 300), 600);
+function buildProblem() {
+  const element = make("div", { class: "wb-problem", role: "alert", hidden: true });
+  const fail = (text) => {
+    element.hidden = !text;
+    element.textContent = text;
+  };
+  return { element, fail };
+}
+function buildSentences() {
+  const status = make("p", { class: "wb-status", role: "status" });
+  const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
+  const empty = make("div", { class: "wb-empty", hidden: true });
+  const update = (words) => {
+    status.textContent = [words.count, words.left_out].filter(Boolean).join(" · ");
+    spoken.textContent = words.spoken;
+    empty.hidden = !words.empty.length;
+    empty.replaceChildren(...words.empty.map((text) => make("p", {}, text)));
+  };
+  return { status, spoken, empty, update };
+}
+function followSize(root, filters) {
+  let narrow = null;
+  const observer = new ResizeObserver(() => {
+    root.style.setProperty("--wb-seen", `${visibleHeight(root)}px`);
+    const now = root.clientWidth < NARROW2;
+    if (!root.clientWidth || now === narrow) return;
+    narrow = now;
+    filters.open = !now;
+  });
+  observer.observe(root);
+  return () => observer.disconnect();
+}
+
 // src/talk.js
 var SLOW = 200;
 var SILENCE = 15e3;
@@ -987,10 +1451,7 @@ function talk(model, onWait) {
 }
 
 // src/explorer.js
-var SLOTS = ["main", "side", "detail"];
-var NARROW = 760;
 var OUTLINED = { overview: "rect", findings: "rect", classes: "symbol", trajectories: "symbol" };
-var numbered = 0;
 async function render({ model, el }) {
   let shown = show(model, el);
   const again = () => {
@@ -1027,13 +1488,14 @@ function show(model, el) {
     outline();
     page.send({ selected: asked });
   };
-  const parts = buildParts(root, page, choose);
-  const { charts, table } = parts;
   const outline = () => {
     const marks = charts.main.marks();
     charts.main.outline(pickedMarks(marks, OUTLINED[model.get("panel")], chosen()));
   };
+  const parts = buildParts(root, page, choose, () => outline());
+  const { charts, table: table2 } = parts;
   brush(root, charts.main, choose);
+  zoomable(charts.main);
   arrowKeys(charts.main, chosen, choose);
   el.append(root);
   const draw = drawer(model, parts, outline);
@@ -1041,7 +1503,7 @@ function show(model, el) {
     parts.refresh(words());
     outline();
   };
-  const drawTable = () => table.draw(model.get("_rows"));
+  const drawTable = () => table2.draw(model.get("_rows"));
   const ends = listen(model, {
     "change:_words": refresh,
     "change:_answered": () => {
@@ -1055,7 +1517,7 @@ function show(model, el) {
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)]))
   });
-  const unfold = foldWhereNarrow(root, parts.filters);
+  const unfold = followSize(root, parts.filters);
   refresh();
   drawTable();
   parts.found(model.get("_findings"));
@@ -1104,89 +1566,6 @@ function listen(model, acts) {
   return () => {
     for (const [name, act] of Object.entries(acts)) model.off(name, act);
   };
-}
-function foldWhereNarrow(root, filters) {
-  let narrow = null;
-  const observer = new ResizeObserver(() => {
-    const now = root.clientWidth < NARROW;
-    if (!root.clientWidth || now === narrow) return;
-    narrow = now;
-    filters.open = !now;
-  });
-  observer.observe(root);
-  return () => observer.disconnect();
-}
-function buildParts(root, page, choose) {
-  const { model, controls } = page;
-  const { texts } = controls;
-  const prefix = `weibnb-${++numbered}`;
-  const problem = make("div", { class: "wb-problem", role: "alert", hidden: true });
-  const fail = (text) => {
-    problem.hidden = !text;
-    problem.textContent = text;
-  };
-  const tabs = buildTabs(page, prefix);
-  const files = buildFiles(page, fail);
-  const filters = buildFilters(page);
-  const protocol = buildProtocol(page);
-  const options = buildOptions(page);
-  const code = buildCode(texts);
-  const table = buildTable(page, choose);
-  const findings = buildFindings(page);
-  const following = buildFollowing(page);
-  const charts = Object.fromEntries(
-    SLOTS.map((name) => [name, buildChart(name, controls.dark, choose)])
-  );
-  const sentences = buildSentences();
-  const panel = make(
-    "div",
-    { class: "wb-panel", role: "tabpanel", id: `${prefix}-panel` },
-    make("div", { class: "wb-bar" }, options.element, protocol.element),
-    sentences.status,
-    sentences.empty,
-    findings.element,
-    make("div", { class: "wb-charts" }, ...SLOTS.map((name) => charts[name].element)),
-    table.element,
-    code.element
-  );
-  root.setAttribute("aria-label", texts.explorer);
-  root.append(
-    // the picture for later stands in an output beside this one: not needed while this one lives
-    make("style", {}, `.${model.get("_mark")} { display: none; }`),
-    make("header", {}, tabs.element, following.element, files.element),
-    make("p", { class: "wb-lost" }, texts.lost),
-    make("div", { class: "wb-body" }, filters.element, panel),
-    problem,
-    sentences.spoken
-  );
-  const refresh = (words) => {
-    fail(words.problem ?? "");
-    if (words.problem) return;
-    const name = model.get("panel");
-    panel.setAttribute("aria-labelledby", `${prefix}-${name}`);
-    root.dataset.panel = name;
-    for (const part of [tabs, filters, protocol, options, code, sentences]) part.update(words);
-  };
-  const found = (text) => {
-    tabs.mark(text);
-    findings.draw(text);
-  };
-  const stop = () => {
-    for (const part of [protocol, following, ...Object.values(charts)]) part.stop();
-  };
-  return { charts, table, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
-}
-function buildSentences() {
-  const status = make("p", { class: "wb-status", role: "status" });
-  const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
-  const empty = make("div", { class: "wb-empty", hidden: true });
-  const update = (words) => {
-    status.textContent = [words.count, words.left_out].filter(Boolean).join(" · ");
-    spoken.textContent = words.spoken;
-    empty.hidden = !words.empty.length;
-    empty.replaceChildren(...words.empty.map((text) => make("p", {}, text)));
-  };
-  return { status, spoken, empty, update };
 }
 var explorer_default = { render };
 export {
