@@ -97,6 +97,7 @@ class Panel:
     views: Callable[[Screen], Views]  # its charts, by their place on the page
     options: tuple[str, ...] = ()  # traits that it offers
     one_step: bool = True  # whether it shows one step, or all
+    table: bool = False  # whether it lists everything that the filters leave
 
 
 def _overview(screen: Screen) -> Views:
@@ -200,7 +201,7 @@ PANELS = {
         "Trajectories", _trajectories, ("track", "step_scale"), one_step=False
     ),
     "compare": Panel("Compare", _compare, ("first", "second"), one_step=False),
-    "table": Panel("Table", lambda screen: {"detail": _plot(screen)}),
+    "table": Panel("Table", lambda screen: {"detail": _plot(screen)}, table=True),
 }  # fmt: skip
 
 
