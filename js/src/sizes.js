@@ -166,7 +166,8 @@ export function untitled(spec) {
     const inner = untitled(first);
     return { ...inner, spec: { ...rest, vconcat: [inner.spec, ...others] } };
   }
-  const parts = typeof title === "string" ? { text: title } : (title ?? {});
+  const bare = typeof title === "string" || Array.isArray(title);
+  const parts = bare ? { text: title } : (title ?? {});
   return { spec: rest, title: lines(parts.text).join(" "), notes: lines(parts.subtitle) };
 }
 
