@@ -151,8 +151,18 @@ const PADDING = 4; // px of a figure, both sides
  * @param {HTMLElement} element
  */
 function widthOf(element) {
-  const width = element.clientWidth || (element.parentElement?.clientWidth ?? 0);
+  const width = element.clientWidth || insideOf(element.parentElement);
   return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
+}
+
+/**
+ * Width within the padding.
+ * @param {HTMLElement | null} box
+ */
+function insideOf(box) {
+  if (!box) return 0;
+  const { paddingLeft, paddingRight } = getComputedStyle(box);
+  return box.clientWidth - (Number.parseFloat(paddingLeft) || 0) - (Number.parseFloat(paddingRight) || 0);
 }
 
 /**

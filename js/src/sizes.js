@@ -12,6 +12,8 @@ const WIDTH = /(^|_)width$/;
 const HEIGHT = /(^|_)height$/;
 const X_STEP = /(^|_)x_step$/;
 const Y_STEP = /(^|_)y_step$/;
+const AXES = 60; // px that axes and legends take, for the first guess
+const TURNS = 4; // of guessing a size at most
 const CLOSE = 3; // px between a chart and its place that nobody minds
 const MOST_STEP = 96; // px of a cell of a map
 const READ = 40; // px from which a cell holds a number: it shrinks to four fifths of them at most
@@ -61,14 +63,14 @@ export function limits(across, zoom) {
 }
 
 /**
- * The factor by which a chart as wide as its place is drawn, from how wide it was at two factors.
+ * How wide a chart becomes by its factor, from how wide it was at two of them.
  * @param {[number, number]} last factor and width
  * @param {[number, number]} now
- * @param {number} wanted width
+ * @param {number} known what was thought before
  */
-export function nextFactor(last, now, wanted) {
+export function slopeOf(last, now, known) {
   const slope = (now[1] - last[1]) / (now[0] - last[0]);
-  return slope > 0 ? now[0] + (wanted - now[1]) / slope : now[0];
+  return slope > 0 && Number.isFinite(slope) ? slope : known;
 }
 
 /**
@@ -88,28 +90,23 @@ export async function fit(view, sizes, room, measure) {
   const { zoom = 1 } = room;
   const [low, high] = limits(sizes.across, zoom);
   const wanted = room.width * zoom;
-  /** @type {[number, number]} */
-  let last = [0, 0];
-  let factor = 1;
-  let tall = 1;
-  /** @param {number} by */
-  const bounded = (by) => Math.min(Math.max(by, low), high);
-  for (let turn = 0; turn < 4; turn += 1) {
-    const now = measure();
-    const far = now.width - wanted;
-    const tooHigh = room.height ? now.height - room.height : 0;
-    // the first guess is that axes and legends take a fixed 60 px
-    const next = bounded(
-      turn ? nextFactor(last, [factor, now.width], wanted) : (wanted - 60) / (now.width - 60),
-    );
+  let [factor, tall] = [1, 1];
+  let now = measure();
+  let slope = now.width - AXES;
+  let stuck = false; // something else is so wide, as a legend
+  for (let turn = 0; turn < TURNS; turn += 1) {
+    const wide = factor + (wanted - now.width) / slope;
+    const next = stuck ? factor : Math.min(Math.max(wide, low), high);
     const nextTall = room.height ? leastTall(tall, now.height, room.height) : heightFor(next);
-    const settled = Math.abs(far) <= CLOSE || Math.abs(next - factor) < 0.002;
-    if (settled && Math.abs(tooHigh) <= CLOSE && Math.abs(nextTall - tall) < 0.02) break;
-    last = [factor, now.width];
-    [factor, tall] = [settled ? factor : next, nextTall];
+    if (Math.abs(next - factor) * slope <= CLOSE && Math.abs(nextTall - tall) < 0.02) break;
+    const last = { factor, width: now.width };
+    [factor, tall] = [next, nextTall];
     set(view, sizes.across, factor);
     set(view, sizes.down, tall);
     await view.runAsync();
+    now = measure();
+    stuck ||= factor !== last.factor && now.width === last.width;
+    slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
   }
   // Vega moves what was drawn, but cuts it off where the chart ended before: draw it all anew
   await view.resize().runAsync();

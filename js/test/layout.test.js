@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { zoomed } from "../src/gestures.js";
 import { foundIn, pin } from "../src/pane.js";
-import { arranged, arrangement, fit, limits, nextFactor, sizesOf, untitled } from "../src/sizes.js";
+import { arranged, arrangement, fit, limits, sizesOf, slopeOf, untitled } from "../src/sizes.js";
 
 /** @type {import("../src/types").Cell[]} */
 const [A, B] = [
@@ -83,9 +83,19 @@ test("a zoomed chart is wider than its place, with wider cells", async () => {
   assert.deepEqual(limits({ width: 500 }, 1)[1], Number.POSITIVE_INFINITY);
 });
 
-test("the next factor is on the line through the last two", () => {
-  assert.equal(nextFactor([1, 100], [2, 150], 200), 3);
-  assert.equal(nextFactor([1, 100], [2, 100], 200), 2);
+test("how wide a chart becomes is learnt from the last two sizes", () => {
+  assert.equal(slopeOf([1, 100], [2, 150], 10), 50);
+  assert.equal(slopeOf([1, 100], [2, 100], 10), 10, "a legend that is wider than the chart");
+  assert.equal(slopeOf([1, 100], [1, 104], 10), 10, "only the height was changed");
+});
+
+test("a width that the height changes is mended", async () => {
+  const { view, measure } = fakeView({ width: 520, height: 330 }, (s) => ({
+    width: s.width + (s.height > 400 ? 80 : 60),
+    height: s.height + 80,
+  }));
+  await fit(view, sizesOf(view), { width: 560, height: 520 }, measure);
+  assert.ok(Math.abs(measure().width - 560) <= 3, String(measure().width));
 });
 
 test("small multiples stand beside each other as the place has room", () => {

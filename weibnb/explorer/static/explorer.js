@@ -117,6 +117,8 @@ var WIDTH = /(^|_)width$/;
 var HEIGHT = /(^|_)height$/;
 var X_STEP = /(^|_)x_step$/;
 var Y_STEP = /(^|_)y_step$/;
+var AXES = 60;
+var TURNS = 4;
 var CLOSE = 3;
 var MOST_STEP = 96;
 var READ = 40;
@@ -144,34 +146,32 @@ function limits(across, zoom) {
   const low = least >= READ ? 0.8 : LEAST_STEP / least;
   return [Math.min(low, 1), Math.max(MOST_STEP * zoom / most, 1)];
 }
-function nextFactor(last, now, wanted) {
+function slopeOf(last, now, known) {
   const slope = (now[1] - last[1]) / (now[0] - last[0]);
-  return slope > 0 ? now[0] + (wanted - now[1]) / slope : now[0];
+  return slope > 0 && Number.isFinite(slope) ? slope : known;
 }
 var heightFor = (factor) => Math.min(Math.max(Math.sqrt(factor), 0.8), 1.5);
 async function fit(view, sizes, room, measure) {
   const { zoom = 1 } = room;
   const [low, high] = limits(sizes.across, zoom);
   const wanted = room.width * zoom;
-  let last = [0, 0];
-  let factor = 1;
-  let tall = 1;
-  const bounded = (by) => Math.min(Math.max(by, low), high);
-  for (let turn = 0; turn < 4; turn += 1) {
-    const now = measure();
-    const far = now.width - wanted;
-    const tooHigh = room.height ? now.height - room.height : 0;
-    const next = bounded(
-      turn ? nextFactor(last, [factor, now.width], wanted) : (wanted - 60) / (now.width - 60)
-    );
+  let [factor, tall] = [1, 1];
+  let now = measure();
+  let slope = now.width - AXES;
+  let stuck = false;
+  for (let turn = 0; turn < TURNS; turn += 1) {
+    const wide = factor + (wanted - now.width) / slope;
+    const next = stuck ? factor : Math.min(Math.max(wide, low), high);
     const nextTall = room.height ? leastTall(tall, now.height, room.height) : heightFor(next);
-    const settled = Math.abs(far) <= CLOSE || Math.abs(next - factor) < 2e-3;
-    if (settled && Math.abs(tooHigh) <= CLOSE && Math.abs(nextTall - tall) < 0.02) break;
-    last = [factor, now.width];
-    [factor, tall] = [settled ? factor : next, nextTall];
+    if (Math.abs(next - factor) * slope <= CLOSE && Math.abs(nextTall - tall) < 0.02) break;
+    const last = { factor, width: now.width };
+    [factor, tall] = [next, nextTall];
     set(view, sizes.across, factor);
     set(view, sizes.down, tall);
     await view.runAsync();
+    now = measure();
+    stuck ||= factor !== last.factor && now.width === last.width;
+    slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
   }
   await view.resize().runAsync();
 }
@@ -355,8 +355,13 @@ async function embed(written, width, darkColours) {
 var LEAST_WIDTH = 200;
 var PADDING = 4;
 function widthOf(element) {
-  const width = element.clientWidth || (element.parentElement?.clientWidth ?? 0);
+  const width = element.clientWidth || insideOf(element.parentElement);
   return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
+}
+function insideOf(box) {
+  if (!box) return 0;
+  const { paddingLeft, paddingRight } = getComputedStyle(box);
+  return box.clientWidth - (Number.parseFloat(paddingLeft) || 0) - (Number.parseFloat(paddingRight) || 0);
 }
 function sizeOf(box) {
   const svg = box.querySelector("svg.marks");
