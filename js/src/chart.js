@@ -1,15 +1,16 @@
 /** One place for a chart: it draws what Python sends, and outlines what is selected. */
 
+import { livingChart } from "./alive.js";
 import { cellOf, keyOf } from "./cells.js";
 import { make } from "./dom.js";
 import { marksOf } from "./marks.js";
-import { arranged, arrangement, fit, sizesOf, untitled } from "./sizes.js";
+import { buildPlace, whenWidthChanges } from "./place.js";
+import { untitled } from "./sizes.js";
 import { isDark, paint } from "./theme.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
  * @typedef {import("./types").Mark} Mark
- * @typedef {import("./types").Drawn} Drawn
  */
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -23,12 +24,9 @@ const SVG = "http://www.w3.org/2000/svg";
  */
 export function buildChart(name, darkColours, choose, { height, moved = () => {} } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
-  /** @type {Drawn | null} */
-  let drawn = null;
-  /** @type {import("./sizes.js").Sizes} */
-  let made = { across: {}, down: {} };
-  let [turn, last, place] = [0, "", ""];
-  const room = () => ({ ...widthOf(element), height: height?.() });
+  const chart = livingChart();
+  const place = buildPlace(element, height);
+  let [turn, last] = [0, ""];
 
   /** @param {string} text */
   async function draw(text) {
@@ -38,61 +36,74 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
     /** @type {import("./types").ChartContent | null} */
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
-      replace(null);
+      chart.clear();
       sayWhyNot(element, content);
       return;
     }
-    const { width } = room();
-    const { result, box, words } = await embed(content.spec, width, darkColours);
-    const sizes = sizesOf(result.view);
-    if (mine === turn) await fit(result.view, sizes, room(), () => sizeOf(box));
-    if (mine !== turn) {
-      result.finalize();
-      return;
+    const { spec, title, notes, options } = forThePage(content.spec, darkColours);
+    const box = make("div", { class: "wb-chart" });
+    const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn);
+    if (isNew) {
+      element.replaceChildren(make("figcaption", {}), box);
+      place.renew();
+      chooseByClick(chart.view(), element, choose);
     }
-    replace(result);
-    [made, place] = [sizes, arrangement(width)];
-    silenceEmpty(box);
-    element.setAttribute("aria-label", content.label);
-    element.replaceChildren(words, box);
+    if (mine !== turn) return;
+    caption(element, title, notes);
+    await place.fill(chart.view());
+    if (mine === turn) settle(content.label);
+  }
+
+  /** @param {string} [label] */
+  function settle(label) {
+    if (label !== undefined) element.setAttribute("aria-label", label);
     element.hidden = false;
+    silenceEmpty(element);
     element.dataset.turn = String(turn);
-    chooseByClick(result.view, element, choose);
   }
 
   /** Fill the place anew: it has another size, or the chart is zoomed. */
   async function resize() {
-    const box = /** @type {HTMLElement | null} */ (element.querySelector(".wb-chart"));
-    if (!drawn || !box) return;
-    if (arrangement(room().width) !== place) await draw(last);
-    else await fit(drawn.view, made, room(), () => sizeOf(box));
-    silenceEmpty(box);
+    if (!chart.view()) return;
+    await (place.suits() ? place.fill(chart.view()) : draw(last));
+    silenceEmpty(element);
     moved();
   }
 
-  const ends = [whenWidthChanges(element, resize)];
-  if (name !== "main") ends.push(scrollByKeys(element));
-
-  /** @param {Drawn | null} next */
-  function replace(next) {
-    drawn?.finalize();
-    drawn = next;
-  }
+  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, name !== "main")];
 
   return {
     element,
     draw,
     resize,
-    marks: () => (drawn ? marksOf(drawn.view) : []),
+    rows: chart.rows,
+    /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
+    async vary(change) {
+      turn += 1;
+      await chart.vary(change);
+      settle();
+    },
+    marks: () => marksOf(chart.view()),
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
     outline: (marks) => outlineIn(element, marks),
     stop() {
-      replace(null);
+      chart.clear();
       for (const end of ends) end();
     },
   };
+}
+
+/**
+ * A chart in the colours of the page, its title apart, and how to draw it.
+ * @param {import("vega-typings").Spec} spec
+ * @param {Record<string, string>} darkColours
+ */
+function forThePage(spec, darkColours) {
+  const dark = isDark();
+  const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
+  return { ...untitled(paint(spec, dark ? darkColours : {})), options };
 }
 
 /**
@@ -107,12 +118,12 @@ function sayWhyNot(element, content) {
 }
 
 /**
- * @param {import("vega-typings").View} view
+ * @param {import("vega-typings").View | undefined} view
  * @param {HTMLElement} element
  * @param {(cells: Cell[], add: boolean) => void} choose
  */
 function chooseByClick(view, element, choose) {
-  view.addEventListener("click", (event, item) => {
+  view?.addEventListener("click", (event, item) => {
     const cell = cellOf(item?.datum);
     if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
   });
@@ -128,97 +139,24 @@ function outlineIn(element, marks) {
 }
 
 /**
- * Draw a chart in the colours of the page, with its title apart.
- * @param {import("vega-typings").Spec} written
- * @param {number} width px of its place
- * @param {Record<string, string>} darkColours
- */
-async function embed(written, width, darkColours) {
-  const box = make("div", { class: "wb-chart" });
-  const dark = isDark();
-  const { spec, title, notes } = untitled(paint(written, dark ? darkColours : {}));
-  const tooltip = { theme: dark ? "dark" : "light" };
-  const options = { renderer: "svg", actions: false, tooltip };
-  const result = await vegaEmbed(box, arranged(spec, width), options);
-  return { result, box, words: caption(title, notes) };
-}
-
-const LEAST_WIDTH = 200; // px of a chart
-const PADDING = 4; // px of a figure, both sides
-
-/**
- * Room for a chart, also where nothing is shown yet, and how many times wider it is drawn.
+ * Write what a chart shows above it, and notes on it.
  * @param {HTMLElement} element
- */
-function widthOf(element) {
-  const width = element.clientWidth || insideOf(element.parentElement);
-  return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
-}
-
-/**
- * Width within the padding.
- * @param {HTMLElement | null} box
- */
-function insideOf(box) {
-  if (!box) return 0;
-  const { paddingLeft, paddingRight } = getComputedStyle(box);
-  return box.clientWidth - (Number.parseFloat(paddingLeft) || 0) - (Number.parseFloat(paddingRight) || 0);
-}
-
-/**
- * Size of a chart, also before it stands on the page.
- * @param {HTMLElement} box
- */
-function sizeOf(box) {
-  const svg = box.querySelector("svg.marks");
-  return {
-    width: Number(svg?.getAttribute("width")),
-    height: Number(svg?.getAttribute("height")),
-  };
-}
-
-/**
- * What a chart shows, and notes on it.
  * @param {string} title
  * @param {string[]} notes
  */
-function caption(title, notes) {
-  return make(
-    "figcaption",
-    {},
-    make("strong", {}, title),
-    ...notes.flatMap((note) => [" ", make("span", {}, note)]),
-  );
-}
-
-/**
- * @param {HTMLElement} element
- * @param {() => void} act
- * @returns {() => void} ends it
- */
-function whenWidthChanges(element, act) {
-  let width = 0;
-  let frame = 0;
-  const observer = new ResizeObserver(() => {
-    if (!element.clientWidth || element.clientWidth === width) return;
-    const first = width === 0;
-    width = element.clientWidth;
-    cancelAnimationFrame(frame);
-    if (!first) frame = requestAnimationFrame(act);
-  });
-  observer.observe(element);
-  return () => {
-    cancelAnimationFrame(frame);
-    observer.disconnect();
-  };
+function caption(element, title, notes) {
+  const words = notes.flatMap((note) => [" ", make("span", {}, note)]);
+  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, title), ...words);
 }
 
 /**
  * Let the tab key reach an element while it is wider than its place.
  * @param {HTMLElement} element
+ * @param {boolean} wanted
  * @returns {() => void} ends it
  */
-function scrollByKeys(element) {
+function scrollByKeys(element, wanted) {
+  if (!wanted) return () => {};
   const observer = new ResizeObserver(() => {
     if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
     else element.removeAttribute("tabindex");

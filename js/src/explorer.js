@@ -8,6 +8,7 @@ import { pickedMarks } from "./chart.js";
 import { make } from "./dom.js";
 import { arrowKeys, brush, zoomable } from "./gestures.js";
 import { buildParts, followSize, SLOTS } from "./layout.js";
+import { buildLive } from "./live.js";
 import { talk } from "./talk.js";
 import { followTheme } from "./theme.js";
 
@@ -61,8 +62,11 @@ function countPages(model, more) {
  */
 function show(model, el) {
   const root = make("section", { class: "wb" });
-  const page = buildPage(model, root);
+  const line = buildPage(model, root);
   const words = () => /** @type {Words} */ (JSON.parse(model.get("_words")));
+  /** @type {ReturnType<typeof buildLive>} */
+  const live = buildLive(model, () => parts.charts, line, () => words().drawn);
+  const page = { ...line, send: live.send, busy: live.busy };
 
   /** A selection that Python has not answered yet: the next key starts from it.
    * @type {Cell[] | null} */
@@ -86,7 +90,7 @@ function show(model, el) {
   arrowKeys(charts.main, chosen, choose);
   el.append(root);
 
-  const draw = drawer(model, parts, outline);
+  const draw = drawer(model, parts, live, outline);
   const refresh = () => {
     parts.refresh(words());
     outline();
@@ -97,11 +101,13 @@ function show(model, el) {
     "change:_answered": () => {
       if (!page.busy()) asked = null;
       refresh();
+      for (const name of page.busy() ? [] : live.left()) draw(name);
     },
     "change:_rows": drawTable,
     "change:_checkpoints": refresh,
     "change:_findings": () => parts.found(model.get("_findings")),
-    "msg:custom": parts.receive,
+    "msg:custom": (message, buffers) =>
+      "counts" in message ? live.take(message.counts, buffers[0]) : parts.receive(message, buffers),
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)])),
   });
@@ -117,7 +123,7 @@ function show(model, el) {
     model.save_changes();
   });
   const stop = () => {
-    for (const end of [page.stop, parts.stop, unfollow, unfold, ends]) end();
+    for (const end of [live.stop, page.stop, parts.stop, unfollow, unfold, ends]) end();
   };
   return { root, stop, drawn: Promise.all(drawing) };
 }
@@ -157,13 +163,15 @@ function parsed(model, name) {
 /**
  * @param {Model} model
  * @param {ReturnType<typeof buildParts>} parts
+ * @param {ReturnType<typeof buildLive>} live
  * @param {() => void} outline
  * @returns {(name: string) => Promise<void>} draws the chart of one slot
  */
-function drawer(model, { charts, fail }, outline) {
+function drawer(model, { charts, fail }, live, outline) {
   return async (name) => {
     try {
       await charts[name].draw(model.get(`_${name}`));
+      await live.drawn(name);
       if (name === "main") outline();
     } catch (error) {
       fail(error instanceof Error ? error.message : String(error));

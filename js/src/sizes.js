@@ -5,7 +5,8 @@
  * @typedef {import("vega-typings").Spec} Spec
  * @typedef {{ width: number, height?: number, zoom?: number }} Room in pixels; the
  *   chart is `zoom` times as wide
- * @typedef {{ across: Record<string, number>, down: Record<string, number> }} Sizes
+ * @typedef {{ across: Record<string, number>, down: Record<string, number>, factor: number, tall: number }} Sizes
+ *   that a chart was made with, and by how much wider and higher it is drawn
  */
 
 const WIDTH = /(^|_)width$/;
@@ -43,7 +44,7 @@ export function sizesOf(view) {
     const steps = those(step);
     return Object.keys(steps).length ? steps : those(size);
   };
-  return { across: either(X_STEP, WIDTH), down: either(Y_STEP, HEIGHT) };
+  return { across: either(X_STEP, WIDTH), down: either(Y_STEP, HEIGHT), factor: 1, tall: 1 };
 }
 
 /**
@@ -90,9 +91,9 @@ export async function fit(view, sizes, room, measure) {
   const { zoom = 1 } = room;
   const [low, high] = limits(sizes.across, zoom);
   const wanted = room.width * zoom;
-  let [factor, tall] = [1, 1];
+  let { factor, tall } = sizes;
   let now = measure();
-  let slope = now.width - AXES;
+  let slope = (now.width - AXES) / factor;
   let stuck = false; // something else is so wide, as a legend
   for (let turn = 0; turn < TURNS; turn += 1) {
     const wide = factor + (wanted - now.width) / slope;
@@ -108,6 +109,8 @@ export async function fit(view, sizes, room, measure) {
     stuck ||= factor !== last.factor && now.width === last.width;
     slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
   }
+  if (factor === sizes.factor && tall === sizes.tall) return;
+  Object.assign(sizes, { factor, tall });
   // Vega moves what was drawn, but cuts it off where the chart ended before: draw it all anew
   await view.resize().runAsync();
 }

@@ -75,6 +75,13 @@ export interface Words {
   /** Numbers of the selected and the pinned matrices. */
   matrices: Matrices | null;
   counts: Record<string, number[]>;
+  /** The protocol of the charts, and what the map shows. */
+  drawn: Asked;
+}
+export interface Asked {
+  trim: [number, number];
+  estimator: "rank_regression" | "maximum_likelihood";
+  value: string;
 }
 export interface Matrices {
   heads: { pin: string; name: string; place: string }[];

@@ -41,9 +41,9 @@ function fakeView(signals, layOut) {
 
 test("sizes are the steps of cells where there are any, else widths and heights", () => {
   const map = fakeView({ x_step: 44, width: 132, y_step: 24, height: 168 }, () => ({ width: 0, height: 0 }));
-  assert.deepEqual(sizesOf(map.view), { across: { x_step: 44 }, down: { y_step: 24 } });
+  assert.deepEqual(sizesOf(map.view), { across: { x_step: 44 }, down: { y_step: 24 }, factor: 1, tall: 1 });
   const plot = fakeView({ width: 520, concat_0_height: 330 }, () => ({ width: 0, height: 0 }));
-  assert.deepEqual(sizesOf(plot.view), { across: { width: 520 }, down: { concat_0_height: 330 } });
+  assert.deepEqual(sizesOf(plot.view), { across: { width: 520 }, down: { concat_0_height: 330 }, factor: 1, tall: 1 });
 });
 
 for (const [width, bands] of [[300, 3], [620, 12], [1450, 80]]) {
@@ -91,7 +91,7 @@ test("how wide a chart becomes is learnt from the last two sizes", () => {
 
 test("a width that the height changes is mended", async () => {
   const { view, measure } = fakeView({ width: 520, height: 330 }, (s) => ({
-    width: s.width + (s.height > 400 ? 80 : 60),
+    width: s.width + (s.height > 400 ? 95 : 60),
     height: s.height + 80,
   }));
   await fit(view, sizesOf(view), { width: 560, height: 520 }, measure);

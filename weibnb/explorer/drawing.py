@@ -162,6 +162,7 @@ class Drawing:
             "chosen": content.labels_of(chosen),
             "matrices": None if self.empty else self.numbers(),
             "counts": cells.counts(self.masks),
+            "drawn": {name: self.state.get(name) for name in ("trim", "estimator", "value")},
         })  # fmt: skip
 
     @cached_property

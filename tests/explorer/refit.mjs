@@ -1,0 +1,15 @@
+// Fits what page_counts packed: the header and the bytes of two files, and JSON of the fits.
+import { readFileSync, writeFileSync } from "node:fs";
+import { inflateSync } from "node:zlib";
+
+import { countsOf } from "../../js/src/fitting/counts.js";
+
+const [header, packed, asked, answers] = process.argv.slice(2);
+const counts = countsOf(JSON.parse(readFileSync(header, "utf8")), inflateSync(readFileSync(packed)));
+const { cells, protocols } = JSON.parse(readFileSync(asked, "utf8"));
+const found = protocols.map(([trim, estimator]) => {
+  const start = performance.now();
+  const fits = cells.map((cell) => counts.fit(cell, trim, estimator));
+  return { fits: fits.map((fit) => fit && [fit.k, fit.lam, fit.r2]), ms: performance.now() - start };
+});
+writeFileSync(answers, JSON.stringify(found));
