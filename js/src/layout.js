@@ -22,7 +22,8 @@ import { buildTable } from "./table.js";
 export const SLOTS = ["main", "side", "more", "detail"];
 const NARROW = 960; // px below which the filters are folded
 const STACKED = 640; // px below which the selected matrix stands below the map, as in the style sheet
-const BESIDE = 250; // px of what else stands in the pane, and above it
+const IN_PANE = 250; // px of what else stands in the pane, and above it in the explorer
+const BESIDE = IN_PANE + 100; // and in a cell of a notebook
 let numbered = 0;
 
 /**
@@ -53,7 +54,6 @@ export function buildParts(root, page, choose, moved) {
   const panel = make(
     "div",
     { class: "wb-panel", role: "tabpanel", id: `${prefix}-panel` },
-    make("div", { class: "wb-bar" }, options.element, protocol.element, sentences.status),
     make("div", { class: "wb-first" }, sentences.empty, findings.element, charts.main.element),
     pane.element,
     make("div", { class: "wb-rest" }, charts.side.element, charts.more.element, table.element,
@@ -66,6 +66,7 @@ export function buildParts(root, page, choose, moved) {
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
     make("header", {}, tabs.element, following.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
+    make("div", { class: "wb-bar" }, options.element, protocol.element, sentences.status),
     make("div", { class: "wb-body" }, filters.element, panel),
     problem,
     sentences.spoken,
@@ -99,8 +100,11 @@ export function buildParts(root, page, choose, moved) {
  * @param {() => void} moved
  */
 function buildCharts(root, page, choose, moved) {
-  const height = () =>
-    root.clientWidth < STACKED ? undefined : paneHeight(visibleHeight(root));
+  const height = () => {
+    if (root.clientWidth < STACKED) return undefined;
+    const high = root.classList.contains("wb-high");
+    return paneHeight(high ? root.clientHeight - IN_PANE : visibleHeight(root) - BESIDE);
+  };
   /** @param {string} name */
   const more = (name) => ({ main: { moved }, detail: { height } })[name];
   return Object.fromEntries(
@@ -110,9 +114,9 @@ function buildCharts(root, page, choose, moved) {
 
 /**
  * Height of the chart in the pane, so that the whole pane is seen at once.
- * @param {number} seen px
+ * @param {number} left px
  */
-const paneHeight = (seen) => Math.min(Math.max(seen - BESIDE, 300), 600);
+const paneHeight = (left) => Math.min(Math.max(left, 280), 640);
 
 /** What went wrong, in words. */
 function buildProblem() {

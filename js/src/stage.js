@@ -39,18 +39,24 @@ export function buildStage(root, { model, controls }) {
       root.hidePopover();
       root.removeAttribute("popover");
     }
-    // what Vega tells at the mouse stands at the end of the page, below the popover
-    const tip = document.getElementById("vg-tooltip-element");
-    if (tip) (full ? root : document.body).append(tip);
+    raise();
     show();
   };
+  /** What Vega tells at the mouse stands at the end of the page, below a popover. */
+  const raise = () => {
+    const tip = document.getElementById("vg-tooltip-element");
+    const place = full ? root : document.body;
+    if (tip && tip.parentElement !== place && (full || root.contains(tip))) place.append(tip);
+  };
+  root.addEventListener("pointermove", raise);
   const show = () => {
     const height = model.get("height");
     root.classList.toggle("wb-window", full);
     root.classList.toggle("wb-high", full || height > 0);
     root.style.height = !full && height > 0 ? `${height}px` : "";
-    button.textContent = full ? texts.leave : texts.fill;
-    button.setAttribute("aria-pressed", String(full));
+    button.classList.toggle("wb-smaller", full);
+    button.title = full ? texts.leave : texts.fill;
+    button.setAttribute("aria-label", button.title);
   };
   root.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !full) return;

@@ -95,7 +95,7 @@ TEXTS = {
     "pin": "Pin {name}",
     "pin_why": "keep this matrix here while everything else changes; again lets it go",
     "fill": "fill the window",
-    "leave": "back to the notebook",
+    "leave": "back to the page (Escape)",
     "healthy": "no finding",
     "lost": (
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."

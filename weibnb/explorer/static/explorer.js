@@ -1302,17 +1302,23 @@ function buildStage(root, { model, controls }) {
       root.hidePopover();
       root.removeAttribute("popover");
     }
-    const tip = document.getElementById("vg-tooltip-element");
-    if (tip) (full ? root : document.body).append(tip);
+    raise();
     show2();
   };
+  const raise = () => {
+    const tip = document.getElementById("vg-tooltip-element");
+    const place = full ? root : document.body;
+    if (tip && tip.parentElement !== place && (full || root.contains(tip))) place.append(tip);
+  };
+  root.addEventListener("pointermove", raise);
   const show2 = () => {
     const height = model.get("height");
     root.classList.toggle("wb-window", full);
     root.classList.toggle("wb-high", full || height > 0);
     root.style.height = !full && height > 0 ? `${height}px` : "";
-    button.textContent = full ? texts.leave : texts.fill;
-    button.setAttribute("aria-pressed", String(full));
+    button.textContent = full ? "✕" : "⛶";
+    button.title = full ? texts.leave : texts.fill;
+    button.setAttribute("aria-label", button.title);
   };
   root.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !full) return;
@@ -1435,7 +1441,7 @@ function walk2(event) {
 var SLOTS = ["main", "side", "more", "detail"];
 var NARROW2 = 960;
 var STACKED = 640;
-var BESIDE = 250;
+var BESIDE = 350;
 var numbered = 0;
 function buildParts(root, page, choose, moved) {
   const { model, controls } = page;
@@ -1458,7 +1464,6 @@ function buildParts(root, page, choose, moved) {
   const panel = make(
     "div",
     { class: "wb-panel", role: "tabpanel", id: `${prefix}-panel` },
-    make("div", { class: "wb-bar" }, options.element, protocol.element, sentences.status),
     make("div", { class: "wb-first" }, sentences.empty, findings.element, charts.main.element),
     pane.element,
     make(
@@ -1477,6 +1482,7 @@ function buildParts(root, page, choose, moved) {
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
     make("header", {}, tabs.element, following.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
+    make("div", { class: "wb-bar" }, options.element, protocol.element, sentences.status),
     make("div", { class: "wb-body" }, filters.element, panel),
     problem,
     sentences.spoken
