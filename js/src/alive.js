@@ -88,6 +88,8 @@ export function livingChart() {
   let sent = null; // by Python
   /** @type {Parted | null} */
   let shown = null;
+  /** @type {[string, import("vega-typings").EventListenerHandler][]} */
+  const listeners = [];
   /** @param {Parted} next */
   const show = async (next) => {
     const view = /** @type {import("./types").Drawn} */ (drawn).view;
@@ -108,6 +110,10 @@ export function livingChart() {
   return {
     /** @returns {import("vega-typings").View | undefined} */
     view: () => drawn?.view,
+    /** Hear of an event, in every chart to come. @param {string} type @param {import("vega-typings").EventListenerHandler} act */
+    listen(type, act) {
+      listeners.push([type, act]);
+    },
     /** The rows of data, as Python sent them. */
     rows: () => Object.values(sent?.data ?? {}).flat(),
     /**
@@ -132,6 +138,7 @@ export function livingChart() {
       }
       clear();
       [drawn, sent, shown] = [made, next, next];
+      for (const [type, act] of listeners) made.view.addEventListener(type, act);
       return true;
     },
     /**

@@ -76,7 +76,7 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
     element,
     draw,
     resize,
-    rows: chart.rows,
+    ...{ rows: chart.rows, listen: chart.listen },
     /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
     async vary(change) {
       turn += 1;

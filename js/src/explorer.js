@@ -3,25 +3,18 @@
  * comes back. Every word on the page comes from Python, too.
  */
 
-import { select } from "./cells.js";
-import { pickedMarks } from "./chart.js";
+import { buildCard } from "./card.js";
+import { choosing } from "./choosing.js";
 import { make } from "./dom.js";
-import { arrowKeys, brush, zoomable } from "./gestures.js";
 import { buildParts, followSize, SLOTS } from "./layout.js";
 import { buildLive } from "./live.js";
-import { talk } from "./talk.js";
+import { listen, openPage } from "./talk.js";
 import { followTheme } from "./theme.js";
 
 /**
- * @typedef {import("./types").Cell} Cell
  * @typedef {import("./types").Model} Model
- * @typedef {import("./types").Page} Page
  * @typedef {import("./types").Words} Words
- * @typedef {(cells: Cell[], add: boolean) => void} Choose
  */
-
-/** Marks of the main chart that are outlined, by panel. @type {Record<string, string>} */
-const OUTLINED = { overview: "rect", findings: "rect", classes: "symbol", trajectories: "symbol" };
 
 /**
  * Show the explorer, and show it anew where the controls themselves have changed: newer fits may
@@ -62,32 +55,17 @@ function countPages(model, more) {
  */
 function show(model, el) {
   const root = make("section", { class: "wb" });
-  const line = buildPage(model, root);
+  const line = openPage(model, root);
   const words = () => /** @type {Words} */ (JSON.parse(model.get("_words")));
   /** @type {ReturnType<typeof buildLive>} */
   const live = buildLive(model, () => parts.charts, line, () => words().drawn);
   const page = { ...line, send: live.send, busy: live.busy };
-
-  /** A selection that Python has not answered yet: the next key starts from it.
-   * @type {Cell[] | null} */
-  let asked = null;
-  const chosen = () => asked ?? words().chosen ?? [];
-  /** @type {Choose} */
-  const choose = (cells, add) => {
-    if (!cells.length) return;
-    asked = select(chosen(), cells, add);
-    outline();
-    page.send({ selected: asked });
-  };
-  const outline = () => {
-    const marks = charts.main.marks();
-    charts.main.outline(pickedMarks(marks, OUTLINED[model.get("panel")], chosen()));
-  };
-  const parts = buildParts(root, page, choose, () => outline());
+  const choice = choosing(page);
+  const { outline } = choice;
+  const parts = buildParts(root, page, choice.choose, outline);
   const { charts, table } = parts;
-  brush(root, charts.main, choose);
-  zoomable(charts.main);
-  arrowKeys(charts.main, chosen, choose);
+  choice.onChart(root, charts.main);
+  for (const name of SLOTS) buildCard(root, page, charts[name], live);
   el.append(root);
 
   const draw = drawer(model, parts, live, outline);
@@ -99,7 +77,7 @@ function show(model, el) {
   const ends = listen(model, {
     "change:_words": refresh,
     "change:_answered": () => {
-      if (!page.busy()) asked = null;
+      choice.answered();
       refresh();
       for (const name of page.busy() ? [] : live.left()) draw(name);
     },
@@ -130,38 +108,6 @@ function show(model, el) {
 
 /**
  * @param {Model} model
- * @param {HTMLElement} root
- * @returns {Page & { stop(): void }}
- */
-function buildPage(model, root) {
-  const line = talk(model, (state) => {
-    root.classList.toggle("wb-busy", state === "busy");
-    root.classList.toggle("wb-silent", state === "silent");
-  });
-  const controls = JSON.parse(model.get("_controls"));
-  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line };
-}
-
-/**
- * What a trait holds as JSON, parsed once.
- * @param {Model} model
- * @param {string} name
- */
-function parsed(model, name) {
-  let text = "";
-  /** @type {any} */
-  let value;
-  return () => {
-    if (model.get(name) !== text) {
-      text = model.get(name);
-      value = JSON.parse(text);
-    }
-    return value;
-  };
-}
-
-/**
- * @param {Model} model
  * @param {ReturnType<typeof buildParts>} parts
  * @param {ReturnType<typeof buildLive>} live
  * @param {() => void} outline
@@ -176,18 +122,6 @@ function drawer(model, { charts, fail }, live, outline) {
     } catch (error) {
       fail(error instanceof Error ? error.message : String(error));
     }
-  };
-}
-
-/**
- * @param {Model} model
- * @param {Record<string, (...given: any[]) => void>} acts by event
- * @returns {() => void} ends it
- */
-function listen(model, acts) {
-  for (const [name, act] of Object.entries(acts)) model.on(name, act);
-  return () => {
-    for (const [name, act] of Object.entries(acts)) model.off(name, act);
   };
 }
 

@@ -11,11 +11,12 @@ import { buildPane } from "./pane.js";
 import { buildProtocol } from "./protocol.js";
 import { buildStage, visibleHeight } from "./stage.js";
 import { buildTable } from "./table.js";
+import { buildViews } from "./views.js";
 
 /**
  * @typedef {import("./types").Page} Page
  * @typedef {import("./types").Words} Words
- * @typedef {import("./explorer.js").Choose} Choose
+ * @typedef {import("./choosing.js").Choose} Choose
  */
 
 /** Places of charts; `detail` is that of the selected matrix. */
@@ -47,6 +48,7 @@ export function buildParts(root, page, choose, moved) {
   const table = buildTable(page, choose);
   const findings = buildFindings(page);
   const following = buildFollowing(page);
+  const views = buildViews(page);
   const stage = buildStage(root, page);
   const charts = buildCharts(root, page, choose, moved);
   const pane = buildPane(page, charts.detail.element);
@@ -64,7 +66,7 @@ export function buildParts(root, page, choose, moved) {
   root.append(
     // the picture for later stands in an output beside this one: not needed while this one lives
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
-    make("header", {}, tabs.element, following.element, files.element),
+    make("header", {}, tabs.element, following.element, views.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
     make("div", { class: "wb-bar" }, options.element, protocol.element, sentences.status),
     make("div", { class: "wb-body" }, filters.element, panel),
@@ -78,7 +80,7 @@ export function buildParts(root, page, choose, moved) {
     const name = model.get("panel");
     panel.setAttribute("aria-labelledby", `${prefix}-${name}`);
     root.dataset.panel = name;
-    for (const part of [tabs, filters, protocol, options, code, pane, sentences]) part.update(words);
+    for (const part of [tabs, filters, protocol, options, code, pane, views, sentences]) part.update(words);
   };
   /** @param {string} text */
   const found = (text) => {
@@ -87,7 +89,7 @@ export function buildParts(root, page, choose, moved) {
     pane.list();
   };
   const stop = () => {
-    for (const part of [protocol, following, stage, ...Object.values(charts)]) part.stop();
+    for (const part of [protocol, following, views, stage, ...Object.values(charts)]) part.stop();
   };
   const { receive } = files;
   return { charts, table, found, fail, receive, refresh, stop, filters: filters.element };
@@ -130,7 +132,7 @@ function buildProblem() {
 }
 
 /** What the page says about the state: to the eye, to a screen reader, and when nothing is left. */
-function buildSentences() {
+export function buildSentences() {
   const status = make("p", { class: "wb-status", role: "status" });
   const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
   const empty = make("div", { class: "wb-empty", hidden: true });

@@ -41,9 +41,8 @@ export function buildLive(model, charts, line, drawn) {
   const waits = () => Object.keys(pending).length > 0;
   const flush = () => {
     clearTimeout(timer);
-    const changes = pending;
+    if (waits()) line.send(pending);
     pending = {};
-    if (Object.keys(changes).length) line.send(changes);
   };
   const draw = async () => {
     again = drawing;
@@ -87,6 +86,13 @@ export function buildLive(model, charts, line, drawn) {
     /** Charts for which Python had nothing new. */
     left: () => [...varied],
     take: held.take,
+    /** Shape and format of a matrix, where they are there. @param {Cell} cell */
+    about: (cell) => held.counts()?.about(cell) ?? "",
+    /** k of a matrix by step. @param {Cell} cell */
+    alongSteps(cell) {
+      const before = drawn();
+      return (before && held.counts()?.alongSteps(cell, before.trim, before.estimator)) || [];
+    },
     stop() {
       flush();
       held.stop();

@@ -1,9 +1,10 @@
 """The linked widget: state in, charts out.
 
-`widget` is the explorer, `linked` what all widgets are made of: their `state` decides the `drawing`
-of the `parts` that `filters` select, by the charts of `panels`. `content` sends it with the words
-of `labels` and the numbers of `matrices` to the page in `static`, `saving` writes it as `export` or
-`python_code`, `following` takes newer fits over while they are made.
+`widget` is the explorer, `widgets` its parts alone, `linked` what all are made of: their `state`
+decides the `drawing` of the `parts` that `filters` select, by the charts of `panels`. `content`
+sends it with the words of `labels` and the numbers of `matrices` to the page in `static`,
+`page_counts` what this fits by itself; `saving` writes it as `export` or `python_code`, `views`
+keep states, `following` takes newer fits over while they are made.
 """
 
 import lazy_loader
@@ -19,12 +20,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "labels",
         "linked",
         "matrices",
+        "page_counts",
         "panels",
         "parts",
         "python_code",
         "saving",
         "state",
+        "views",
         "widget",
+        "widgets",
     ],
     submod_attrs={"widget": ["Explorer"]},
 )

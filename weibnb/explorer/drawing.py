@@ -148,8 +148,11 @@ class Drawing:
         table = self.panel.table
         return python_code(views, self.query, protocol, self.statuses, table=table)
 
-    def words(self, code: str) -> str:
-        """Write what the page says about the state, as JSON."""
+    def words(self, code: str, call: str) -> str:
+        """Write what the page says about the state, as JSON.
+
+        `code` draws the charts, `call` opens the same view again.
+        """
         cells, chosen = self.parts.cells, self.chosen
         models = self.state["filters"].get("model")
         return json.dumps({
@@ -159,6 +162,7 @@ class Drawing:
             "no_refit": "" if self.parts.have_counts else NO_REFIT,
             "empty": self.empty,
             "code": code,
+            "call": call,
             "chosen": content.labels_of(chosen),
             "matrices": None if self.empty else self.numbers(),
             "counts": cells.counts(self.masks),

@@ -7,6 +7,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
 from weibnb.counting.formats import label_values, upper_edge
 from weibnb.fits.rows import count_blocks
@@ -16,7 +17,6 @@ from weibnb.messages import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    import xarray as xr
     from numpy.typing import NDArray
 
     from weibnb.fitting.rows import CountRows
@@ -74,8 +74,8 @@ def page_counts(fits: xr.Dataset, *, most: int = MOST_BYTES) -> tuple[dict[str, 
     Returns
     -------
     tuple of dict and bytes, or None
-        What is in the bytes: ``kind`` (``"bins"`` or ``"shares"``), the labels of ``dims`` and the
-        ``arrays`` by name, type and length; None where there are no counts or too many.
+        What is in the bytes: ``kind`` (``"bins"`` or ``"shares"``), the labels of ``dims``, the
+        ``dtypes`` that occur, and the ``arrays`` by name, type and length; None where there are no counts or too many.
     """
     fits = prepare(fits, dims=DIMS)
     if "counts" not in fits or not fits["counts"].size:
@@ -87,12 +87,28 @@ def page_counts(fits: xr.Dataset, *, most: int = MOST_BYTES) -> tuple[dict[str, 
         arrays = _bins(fits) if kind == "bins" else _shares(fits)
         if arrays is None or not arrays["places"].size:
             continue
+        about, dtypes = _about(fits, arrays["places"])
+        arrays |= about
         data = _packed(arrays)
         if len(data) <= most:
             described = [[name, array.dtype.str[1:], array.size] for name, array in arrays.items()]
             dims = {dim: _shown(fits[dim].values.tolist()) for dim in DIMS}
-            return {"kind": kind, "dims": dims, "arrays": described}, data
+            return {"kind": kind, "dims": dims, "dtypes": dtypes, "arrays": described}, data
     return None
+
+
+def _about(fits: xr.Dataset, places: NDArray[np.uint32]) -> tuple[Arrays, list[str]]:
+    """Give shape and format of the matrices at some places; no shape where it is not known."""
+    cells = fits["status"].isel(expert=0) if "expert" in fits["status"].dims else fits["status"]
+    columns: Arrays = {}
+    for name in ("rows", "cols", "dtype"):
+        there = fits[name] if name in fits else xr.zeros_like(cells, dtype=int)
+        if "expert" in there.dims:
+            there = there.isel(expert=0)
+        columns[name] = there.broadcast_like(cells).transpose(*DIMS).values.ravel()[places]
+    dtypes, kinds = np.unique(columns["dtype"].astype(str), return_inverse=True)
+    about: Arrays = {name: columns[name].astype(np.uint32) for name in ("rows", "cols")}
+    return about | {"dtypes": kinds.astype(np.uint8)}, _shown(dtypes.tolist())
 
 
 def _shown(labels: list[Any]) -> list[Any]:

@@ -10,7 +10,7 @@ import { fitWeibull } from "./weibull.js";
  * @typedef {import("./weibull.js").Trim} Trim
  * @typedef {import("./weibull.js").Estimator} Estimator
  * @typedef {(trim: Trim, estimator: Estimator) => Fit} Matrix fits it
- * @typedef {{ kind: string, dims: Record<string, (string | number)[]>,
+ * @typedef {{ kind: string, dims: Record<string, (string | number)[]>, dtypes: string[],
  *   arrays: [string, string, number][] }} Header
  */
 
@@ -65,13 +65,16 @@ export async function unpacked(packed) {
  * @param {Header} header
  * @param {Uint8Array} bytes
  */
-export function countsOf({ kind, dims, arrays }, bytes) {
+export function countsOf({ kind, dims, dtypes, arrays }, bytes) {
   const held = arraysOf(arrays, bytes);
   const matrices = kind === "bins" ? ofBins(held) : ofShares(held);
   /** @type {Map<number, Matrix[]>} */
   const cells = new Map();
+  /** @type {Map<number, number>} */
+  const first = new Map();
   matrices.forEach((matrix, i) => {
     const place = held.places[i];
+    if (!first.has(place)) first.set(place, i);
     const own = cells.get(place);
     if (own) own.push(matrix);
     else cells.set(place, [matrix]);
@@ -81,6 +84,21 @@ export function countsOf({ kind, dims, arrays }, bytes) {
   return {
     exact: kind === "bins",
     layers: /** @type {number[]} */ (dims.layer),
+    /** Shape and storage format of a matrix. @param {Cell} cell */
+    about(cell) {
+      const at = first.get(placeOf(cell, orders));
+      if (at === undefined) return "";
+      const shape = held.rows[at] ? `${held.rows[at]} × ${held.cols[at]} ` : "";
+      return shape + dtypes[held.dtypes[at]];
+    },
+    /** k by step. @param {Cell} cell @param {Trim} trim @param {Estimator} estimator */
+    alongSteps(cell, trim, estimator) {
+      const points = dims.step.map((step) => {
+        const fit = this.fit([cell[0], cell[1], cell[2], step], trim, estimator);
+        return /** @type {[number, number]} */ ([Number(step), fit?.k ?? Number.NaN]);
+      });
+      return points.filter(([, k]) => !Number.isNaN(k));
+    },
     number: matrices.length,
     /** @param {Cell} cell */
     has: (cell) => cells.has(placeOf(cell, orders)),

@@ -24,6 +24,151 @@ function select(old, picked, add) {
   return [...others, ...picked].slice(0, MOST_SELECTED);
 }
 
+// src/dom.js
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) {
+      element.addEventListener(
+        name.slice(2),
+        /** @type {EventListener} */
+        value
+      );
+    } else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== void 0) element.setAttribute(name, String(value));
+  }
+  element.append(...children);
+  return element;
+}
+function choices(options, label, onchange) {
+  const select2 = make("select", { onchange: () => onchange(select2.value), "aria-label": label });
+  select2.append(...options.map(([value, name]) => make("option", { value }, name)));
+  return select2;
+}
+function labelled(text, ...controls) {
+  return make("label", { class: "wb-field" }, make("span", {}, text), ...controls);
+}
+function fill(text, values) {
+  return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+}
+var grouped = (value) => value.toLocaleString("en");
+
+// src/card.js
+var SVG = "http://www.w3.org/2000/svg";
+var [WIDTH, HEIGHT, MARGIN] = [180, 36, 4];
+var AWAY = 14;
+var LEAST = 3;
+function rankOf(row, rows) {
+  const others = alike(row, rows, "layer").map((one) => Number(one.k));
+  const below = others.filter((k) => k < Number(row.k)).length;
+  return { rank: below + 1, number: others.length };
+}
+function alike(row, rows, dim) {
+  const same = ["model", "layer", "component", "step"].filter((name) => name !== dim);
+  const found = rows.filter(
+    (one) => typeof one.k === "number" && cellOf(one) && same.every((name) => one[name] === row[name])
+  );
+  return [...new Map(found.map((one) => [one[dim], one])).values()];
+}
+var alongLayers = (row, rows) => alike(row, rows, "layer").map((one) => (
+  /** @type {Point} */
+  [Number(one.layer), Number(one.k)]
+)).sort(([a], [b]) => a - b);
+function pathOf(points, at) {
+  const [xs, ys] = [0, 1].map((i) => points.map((point) => point[i]));
+  const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const spot = ([x, y] = points[0]) => [
+    MARGIN + (x - left) / (right - left || 1) * (WIDTH - 2 * MARGIN),
+    HEIGHT - MARGIN - (y - low) / (high - low || 1) * (HEIGHT - 2 * MARGIN)
+  ];
+  const path = points.map((point) => spot(point).map((one) => one.toFixed(1)).join(",")).join(" L");
+  const here = points.find(([x]) => x === at);
+  return { path: `M${path}`, dot: here ? spot(here) : null };
+}
+function sparkline(points, at, text) {
+  if (points.length < LEAST) return [];
+  const { path, dot } = pathOf(points, at);
+  const picture = document.createElementNS(SVG, "svg");
+  picture.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  const shapes = [["path", { d: path }], ...dot ? [["circle", { cx: dot[0], cy: dot[1], r: 3 }]] : []];
+  for (
+    const [tag, attributes] of
+    /** @type {[string, object][]} */
+    shapes
+  ) {
+    const shape = document.createElementNS(SVG, tag);
+    for (const [name, value] of Object.entries(attributes)) shape.setAttribute(name, String(value));
+    picture.append(shape);
+  }
+  const ends = [points[0], points[points.length - 1]].map(([x]) => grouped(x)).join(" – ");
+  return [make("p", { class: "wb-card-note" }, `${text} ${ends}`), picture];
+}
+function numbersOf(row) {
+  const known2 = (name) => typeof row[name] === "number";
+  const number = (name) => Number(row[name]);
+  const error = known2("k_se") ? ` ± ${number("k_se").toPrecision(2)}` : "";
+  return [
+    ...known2("k") ? [["k", number("k").toFixed(4) + error]] : [],
+    ...known2("lam") ? [["λ", String(Number(number("lam").toPrecision(4)))]] : [],
+    ...known2("r2") ? [["r²", number("r2").toFixed(4)]] : [],
+    ...known2("n") ? [["n", grouped(number("n"))]] : []
+  ];
+}
+function buildCard(root, { model, controls: { texts } }, chart, held) {
+  const card = make("div", { class: "wb-card", role: "tooltip", hidden: true });
+  root.append(card);
+  const content = (row, cell) => {
+    const rows = chart.rows();
+    const component = String(row.component);
+    const rank = rankOf(row, rows);
+    const tensor = [row.parameter, held.about(cell)].filter(Boolean).join(" · ");
+    const name = fill(texts.card_name, { component, layer: String(row.band ?? row.layer), model: cell[0], step: cell[3] });
+    return [
+      make("strong", {}, name),
+      ...tensor ? [make("p", { class: "wb-card-note" }, tensor)] : [],
+      ...row.reason ? [make("p", {}, String(row.reason))] : [],
+      make("dl", {}, ...numbersOf(row).flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)])),
+      ...typeof row.k === "number" && rank.number > 1 ? [make("p", { class: "wb-card-note" }, fill(texts.card_rank, { ...rank, component }))] : [],
+      ...sparkline(alongLayers(row, rows), row.layer, texts.card_layers),
+      ...sparkline(held.alongSteps(cell), cell[3], texts.card_steps),
+      ...foundAt(cell, model.get("_findings")).map((text) => make("p", { class: "wb-card-found" }, text))
+    ];
+  };
+  chart.listen("mouseover", (event, item) => {
+    const row = (
+      /** @type {Datum | undefined} */
+      item?.datum
+    );
+    const cell = cellOf(row);
+    if (!row || !cell || "matrix" in row) return;
+    card.replaceChildren(...content(row, cell));
+    card.hidden = false;
+    place(
+      card,
+      root,
+      /** @type {MouseEvent} */
+      /** @type {unknown} */
+      event
+    );
+  });
+  chart.listen("mouseout", () => {
+    card.hidden = true;
+  });
+}
+function foundAt(cell, text) {
+  const rows = text ? JSON.parse(text).rows : [];
+  const key = keyOf(cell);
+  return rows.filter((row) => row.cells.some((one) => keyOf(one) === key)).map((row) => row.text);
+}
+function place(card, root, { clientX, clientY }) {
+  const frame = root.getBoundingClientRect();
+  const { offsetWidth: width, offsetHeight: height } = card;
+  const right = clientX + AWAY + width < Math.min(frame.right, innerWidth);
+  const below = clientY + AWAY + height < innerHeight;
+  card.style.left = `${Math.max(clientX - frame.left + (right ? AWAY : -AWAY - width), 0)}px`;
+  card.style.top = `${clientY - frame.top + (below ? AWAY : -AWAY - height)}px`;
+}
+
 // src/alive.js
 var MOST = 16;
 var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
@@ -72,6 +217,7 @@ function livingChart() {
   let drawn = null;
   let sent = null;
   let shown = null;
+  const listeners = [];
   const show2 = async (next) => {
     const view = (
       /** @type {import("./types").Drawn} */
@@ -94,6 +240,10 @@ function livingChart() {
   return {
     /** @returns {import("vega-typings").View | undefined} */
     view: () => drawn?.view,
+    /** Hear of an event, in every chart to come. @param {string} type @param {import("vega-typings").EventListenerHandler} act */
+    listen(type, act) {
+      listeners.push([type, act]);
+    },
     /** The rows of data, as Python sent them. */
     rows: () => Object.values(sent?.data ?? {}).flat(),
     /**
@@ -103,7 +253,7 @@ function livingChart() {
      * @param {() => boolean} isLate whether another one was asked for since
      * @returns {Promise<boolean>} whether it stands in the place
      */
-    async draw(whole, place, options, isLate) {
+    async draw(whole, place2, options, isLate) {
       const next = part(whole);
       if (drawn && sent?.structure === next.structure) {
         sent = next;
@@ -111,13 +261,14 @@ function livingChart() {
         return false;
       }
       const spec = { ...next.spec, datasets: copied(next.data) };
-      const made = await vegaEmbed(place, spec, options);
+      const made = await vegaEmbed(place2, spec, options);
       if (isLate()) {
         made.finalize();
         return false;
       }
       clear();
       [drawn, sent, shown] = [made, next, next];
+      for (const [type, act] of listeners) made.view.addEventListener(type, act);
       return true;
     },
     /**
@@ -131,35 +282,6 @@ function livingChart() {
   };
 }
 var copied = (data) => Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, rows.map((row) => ({ ...row }))]));
-
-// src/dom.js
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) {
-      element.addEventListener(
-        name.slice(2),
-        /** @type {EventListener} */
-        value
-      );
-    } else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value !== void 0) element.setAttribute(name, String(value));
-  }
-  element.append(...children);
-  return element;
-}
-function choices(options, label, onchange) {
-  const select2 = make("select", { onchange: () => onchange(select2.value), "aria-label": label });
-  select2.append(...options.map(([value, name]) => make("option", { value }, name)));
-  return select2;
-}
-function labelled(text, ...controls) {
-  return make("label", { class: "wb-field" }, make("span", {}, text), ...controls);
-}
-function fill(text, values) {
-  return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
-}
-var grouped = (value) => value.toLocaleString("en");
 
 // src/marks.js
 var KINDS = ["rect", "symbol", "text"];
@@ -222,8 +344,8 @@ function neighbour(marks, from, key) {
 var centre = (box) => [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
 
 // src/sizes.js
-var WIDTH = /(^|_)width$/;
-var HEIGHT = /(^|_)height$/;
+var WIDTH2 = /(^|_)width$/;
+var HEIGHT2 = /(^|_)height$/;
 var X_STEP = /(^|_)x_step$/;
 var Y_STEP = /(^|_)y_step$/;
 var AXES = 60;
@@ -246,7 +368,7 @@ function sizesOf(view) {
     const steps = those(step);
     return Object.keys(steps).length ? steps : those(size);
   };
-  return { across: either(X_STEP, WIDTH), down: either(Y_STEP, HEIGHT), factor: 1, tall: 1 };
+  return { across: either(X_STEP, WIDTH2), down: either(Y_STEP, HEIGHT2), factor: 1, tall: 1 };
 }
 function limits(across, zoom) {
   const steps = Object.entries(across).filter(([name]) => X_STEP.test(name)).map(([, step]) => step);
@@ -430,12 +552,12 @@ function followTheme(root, onChange) {
 }
 
 // src/chart.js
-var SVG = "http://www.w3.org/2000/svg";
+var SVG2 = "http://www.w3.org/2000/svg";
 function buildChart(name, darkColours, choose, { height, moved = () => {
 } } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   const chart = livingChart();
-  const place = buildPlace(element, height);
+  const place2 = buildPlace(element, height);
   let [turn, last] = [0, ""];
   async function draw(text) {
     turn += 1;
@@ -449,15 +571,15 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     }
     const { spec, title, notes, options } = forThePage(content.spec, darkColours);
     const box = make("div", { class: "wb-chart" });
-    const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn);
+    const isNew = await chart.draw(place2.arrange(spec), box, options, () => mine !== turn);
     if (isNew) {
       element.replaceChildren(make("figcaption", {}), box);
-      place.renew();
+      place2.renew();
       chooseByClick(chart.view(), element, choose);
     }
     if (mine !== turn) return;
     caption(element, title, notes);
-    await place.fill(chart.view());
+    await place2.fill(chart.view());
     if (mine === turn) settle(content.label);
   }
   function settle(label) {
@@ -468,7 +590,7 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
   }
   async function resize() {
     if (!chart.view()) return;
-    await (place.suits() ? place.fill(chart.view()) : draw(last));
+    await (place2.suits() ? place2.fill(chart.view()) : draw(last));
     silenceEmpty(element);
     moved();
   }
@@ -477,7 +599,7 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     element,
     draw,
     resize,
-    rows: chart.rows,
+    ...{ rows: chart.rows, listen: chart.listen },
     /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
     async vary(change) {
       turn += 1;
@@ -540,12 +662,12 @@ function pickedMarks(marks, kind, chosen) {
   return marks.filter((mark) => mark.kind === kind && picked.has(keyOf(mark.cell)));
 }
 function outlines(marks) {
-  const layer = document.createElementNS(SVG, "svg");
+  const layer = document.createElementNS(SVG2, "svg");
   layer.setAttribute("class", "wb-picked");
   layer.setAttribute("aria-hidden", "true");
   for (const { kind, box } of marks) {
     const far = kind === "rect" ? 0 : 3;
-    const place = {
+    const place2 = {
       x: box.left - far,
       y: box.top - far,
       width: box.right - box.left + 2 * far,
@@ -553,9 +675,9 @@ function outlines(marks) {
       rx: kind === "rect" ? 0 : 99
     };
     for (const kindOfLine of ["wb-halo", "wb-ring"]) {
-      const shape = document.createElementNS(SVG, "rect");
+      const shape = document.createElementNS(SVG2, "rect");
       shape.setAttribute("class", kindOfLine);
-      for (const [name, value] of Object.entries(place)) shape.setAttribute(name, String(value));
+      for (const [name, value] of Object.entries(place2)) shape.setAttribute(name, String(value));
       layer.append(shape);
     }
   }
@@ -563,7 +685,7 @@ function outlines(marks) {
 }
 
 // src/gestures.js
-var LEAST = 8;
+var LEAST2 = 8;
 function span(a, b) {
   return {
     left: Math.min(a.clientX, b.clientX),
@@ -581,16 +703,16 @@ var within = (box, { left, top }) => ({
 function brush(root, chart, choose) {
   const frame = make("div", { class: "wb-brush", hidden: true });
   root.append(frame);
-  const place = chart.element;
-  place.addEventListener("pointerdown", (down) => {
+  const place2 = chart.element;
+  place2.addEventListener("pointerdown", (down) => {
     if (down.button !== 0) return;
-    delete place.dataset.brushed;
+    delete place2.dataset.brushed;
     const move = (event) => {
       const at = within(span(down, event), root.getBoundingClientRect());
       const [width, height] = [at.right - at.left, at.bottom - at.top];
-      if (width + height < LEAST) return;
+      if (width + height < LEAST2) return;
       event.preventDefault();
-      place.dataset.brushed = "yes";
+      place2.dataset.brushed = "yes";
       frame.hidden = false;
       Object.assign(frame.style, {
         left: `${at.left}px`,
@@ -603,15 +725,15 @@ function brush(root, chart, choose) {
       removeEventListener("pointermove", move);
       removeEventListener("pointerup", up);
       frame.hidden = true;
-      if (!place.dataset.brushed) return;
+      if (!place2.dataset.brushed) return;
       const touched = within(span(down, event), chart.corner());
       choose(cellsWithin(chart.marks(), touched), event.shiftKey);
-      setTimeout(() => delete place.dataset.brushed, 0);
+      setTimeout(() => delete place2.dataset.brushed, 0);
     };
     addEventListener("pointermove", move);
     addEventListener("pointerup", up);
   });
-  place.addEventListener("dragstart", (event) => event.preventDefault());
+  place2.addEventListener("dragstart", (event) => event.preventDefault());
 }
 function arrowKeys(chart, chosen, choose) {
   chart.element.tabIndex = 0;
@@ -628,30 +750,71 @@ var MOST_ZOOM = 16;
 var ZOOMS = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, 0: 0 };
 var zoomed = (zoom, by) => Math.min(Math.max(zoom * by, 1), MOST_ZOOM);
 function zoomable(chart) {
-  const place = chart.element;
+  const place2 = chart.element;
   const zoom = async (by, at) => {
-    const from = Number(place.dataset.zoom ?? 1);
+    const from = Number(place2.dataset.zoom ?? 1);
     const to = zoomed(from, by);
     if (from === to) return;
-    const left = place.scrollLeft;
-    place.dataset.zoom = String(to);
+    const left = place2.scrollLeft;
+    place2.dataset.zoom = String(to);
     await chart.resize();
-    place.scrollLeft = (left + at) * to / from - at;
+    place2.scrollLeft = (left + at) * to / from - at;
   };
-  place.addEventListener(
+  place2.addEventListener(
     "wheel",
     (event) => {
       if (!event.ctrlKey && !event.metaKey) return;
       event.preventDefault();
-      zoom(event.deltaY < 0 ? 1.25 : 0.8, event.clientX - place.getBoundingClientRect().left);
+      zoom(event.deltaY < 0 ? 1.25 : 0.8, event.clientX - place2.getBoundingClientRect().left);
     },
     { passive: false }
   );
-  place.addEventListener("keydown", (event) => {
+  place2.addEventListener("keydown", (event) => {
     if (!(event.key in ZOOMS) || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    zoom(ZOOMS[event.key], place.clientWidth / 2);
+    zoom(ZOOMS[event.key], place2.clientWidth / 2);
   });
+}
+
+// src/choosing.js
+var OUTLINED = {
+  overview: "rect",
+  findings: "rect",
+  map: "rect",
+  classes: "symbol",
+  trajectories: "symbol"
+};
+function choosing({ model, busy, send }) {
+  let asked = null;
+  let main = null;
+  const chosen = () => asked ?? JSON.parse(model.get("_words")).chosen ?? [];
+  const outline = () => {
+    main?.outline(pickedMarks(main.marks(), OUTLINED[model.get("panel")], chosen()));
+  };
+  const choose = (cells, add) => {
+    if (!cells.length) return;
+    asked = select(chosen(), cells, add);
+    outline();
+    send({ selected: asked });
+  };
+  return {
+    chosen,
+    choose,
+    outline,
+    answered() {
+      if (!busy()) asked = null;
+    },
+    /**
+     * @param {HTMLElement} root
+     * @param {Chart} chart
+     */
+    onChart(root, chart) {
+      main = chart;
+      brush(root, chart, choose);
+      arrowKeys(chart, chosen, choose);
+      zoomable(chart);
+    }
+  };
 }
 
 // src/findings.js
@@ -746,18 +909,18 @@ function buildFacet({ model, controls, send }, facet) {
       button("none", checkAll(false))
     )
   );
-  const lines2 = rows.map(({ line: line2 }) => line2);
+  const lines2 = rows.map(({ line: line3 }) => line3);
   if (lines2.length > SEARCHED) group.append(buildSearch(facet, lines2, texts));
   group.append(make("div", { class: "wb-options" }, ...lines2));
   return {
     element: group,
     update(words) {
       const kept = model.get("filters")[facet.name];
-      rows.forEach(({ input, number, line: line2 }, i) => {
+      rows.forEach(({ input, number, line: line3 }, i) => {
         const count = words.counts[facet.name][i];
         input.checked = !kept || kept.includes(facet.values[i]);
         number.textContent = grouped(count);
-        line2.classList.toggle("wb-none", count === 0);
+        line3.classList.toggle("wb-none", count === 0);
       });
     }
   };
@@ -769,8 +932,8 @@ function buildSearch(facet, lines2, texts) {
     "aria-label": fill(texts.find_in, { title: facet.title }),
     oninput: () => {
       const wanted = search.value.toLowerCase();
-      lines2.forEach((line2, i) => {
-        line2.hidden = !facet.labels[i].toLowerCase().includes(wanted);
+      lines2.forEach((line3, i) => {
+        line3.hidden = !facet.labels[i].toLowerCase().includes(wanted);
       });
     }
   });
@@ -805,6 +968,10 @@ function buildLayers({ model, controls, send }) {
 }
 
 // src/following.js
+function shownOf({ runs, text, problem }) {
+  const scans = runs !== void 0;
+  return { box: !scans, bar: scans && runs === true, text: scans ? text ?? "" : "", problem };
+}
 function buildFollowing({ model, controls, send }) {
   const { texts } = controls;
   const input = make("input", {
@@ -813,17 +980,33 @@ function buildFollowing({ model, controls, send }) {
   });
   const name = make("span", {}, texts.follow);
   const label = make("label", {}, input, name);
+  const bar = make("progress", { max: 1, "aria-label": texts.scanning });
+  const text = make("span", { class: "wb-follow-text" });
+  const cancel = make(
+    "button",
+    { type: "button", onclick: () => send({ follow: false }) },
+    texts.cancel
+  );
+  const scan = make("span", { class: "wb-scan" }, bar, text, cancel);
   const problem = make("span", { class: "wb-follow-problem", role: "status" });
-  const element = make("div", { class: "wb-follow" }, label, problem);
+  const element = make("div", { class: "wb-follow" }, label, scan, problem);
   const update = () => {
-    const text = model.get("_following");
-    element.hidden = !text;
-    if (!text) return;
-    const { followed, problem: why } = JSON.parse(text);
+    const told = model.get("_following");
+    element.hidden = !told;
+    if (!told) return;
+    const following = JSON.parse(told);
+    const shown = shownOf(following);
+    const { followed } = following;
+    label.hidden = !shown.box;
+    scan.hidden = !shown.text;
+    bar.hidden = cancel.hidden = !shown.bar;
+    bar.value = following.share ?? 0;
+    text.textContent = shown.text;
+    text.title = followed;
     input.checked = model.get("follow");
     name.textContent = `${texts.follow} ${followed}`;
     label.title = fill(texts.follow_source, { source: followed });
-    problem.textContent = input.checked ? why : "";
+    problem.textContent = input.checked || !shown.box ? shown.problem : "";
   };
   const events = ["change:_following", "change:follow"];
   for (const event of events) model.on(event, update);
@@ -910,26 +1093,29 @@ function buildFiles({ model, controls }, fail) {
     }
   };
 }
+function buildCopy(label, texts, text, select2) {
+  const onclick = async () => {
+    try {
+      await navigator.clipboard.writeText(text());
+      button.textContent = texts.copied;
+    } catch {
+      select2();
+      button.textContent = texts.copy_by_hand;
+    }
+    setTimeout(() => {
+      button.textContent = label;
+    }, 1500);
+  };
+  const button = make("button", { type: "button", onclick }, label);
+  return button;
+}
 function buildCode(texts) {
   const code = make("pre", { tabindex: 0 });
-  const copy = make(
-    "button",
-    {
-      type: "button",
-      onclick: async () => {
-        try {
-          await navigator.clipboard.writeText(code.textContent ?? "");
-          copy.textContent = texts.copied;
-        } catch {
-          getSelection()?.selectAllChildren(code);
-          copy.textContent = texts.copy_by_hand;
-        }
-        setTimeout(() => {
-          copy.textContent = texts.copy;
-        }, 1500);
-      }
-    },
-    texts.copy
+  const copy = buildCopy(
+    texts.copy,
+    texts,
+    () => code.textContent ?? "",
+    () => getSelection()?.selectAllChildren(code)
   );
   return {
     element: make("details", { class: "wb-code" }, make("summary", {}, texts.code), copy, code),
@@ -1068,12 +1254,12 @@ function table({ heads, rows, more }) {
     return [make("dl", {}, ...pairs)];
   }
   const columns = heads.map(
-    ({ pin: pinned, name, place }) => make(
+    ({ pin: pinned, name, place: place2 }) => make(
       "th",
-      { scope: "col", title: `${name} · ${place}` },
+      { scope: "col", title: `${name} · ${place2}` },
       ...pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [],
       name,
-      make("small", {}, place)
+      make("small", {}, place2)
     )
   );
   const head = make("thead", {}, make("tr", {}, make("td", {}), ...columns));
@@ -1085,9 +1271,9 @@ function table({ heads, rows, more }) {
 }
 function titleOf({ matrices }, otherwise) {
   if (matrices?.heads.length !== 1) return [make("strong", {}, otherwise)];
-  const [{ pin: pinned, name, place }] = matrices.heads;
+  const [{ pin: pinned, name, place: place2 }] = matrices.heads;
   const mark = pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [];
-  return [...mark, make("strong", {}, name), " ", make("small", {}, place)];
+  return [...mark, make("strong", {}, name), " ", make("small", {}, place2)];
 }
 function buildPins({ model, controls, send }) {
   const { texts } = controls;
@@ -1119,15 +1305,15 @@ var COMPARED = { A: "first", B: "second" };
 
 // src/protocol.js
 var FRAME = 700;
-var LEAST2 = 0.05;
+var LEAST3 = 0.05;
 function pushTrim(trim, moved) {
-  if (trim[1] - trim[0] >= LEAST2) return trim;
+  if (trim[1] - trim[0] >= LEAST3) return trim;
   if (moved === 0) {
-    const upper = Math.min(trim[0] + LEAST2, 1);
-    return [upper - LEAST2, upper];
+    const upper = Math.min(trim[0] + LEAST3, 1);
+    return [upper - LEAST3, upper];
   }
-  const lower = Math.max(trim[1] - LEAST2, 0);
-  return [lower, lower + LEAST2];
+  const lower = Math.max(trim[1] - LEAST3, 0);
+  return [lower, lower + LEAST3];
 }
 var trimText = (trim) => `${trim.map((end) => Number((100 * end).toFixed(1))).join("–")} %`;
 function buildProtocol(page) {
@@ -1307,8 +1493,8 @@ function buildStage(root, { model, controls }) {
   };
   const raise = () => {
     const tip = document.getElementById("vg-tooltip-element");
-    const place = full ? root : document.body;
-    if (tip && tip.parentElement !== place && (full || root.contains(tip))) place.append(tip);
+    const place2 = full ? root : document.body;
+    if (tip && tip.parentElement !== place2 && (full || root.contains(tip))) place2.append(tip);
   };
   root.addEventListener("pointermove", raise);
   const show2 = () => {
@@ -1316,7 +1502,7 @@ function buildStage(root, { model, controls }) {
     root.classList.toggle("wb-window", full);
     root.classList.toggle("wb-high", full || height > 0);
     root.style.height = !full && height > 0 ? `${height}px` : "";
-    button.textContent = full ? "✕" : "⛶";
+    button.classList.toggle("wb-smaller", full);
     button.title = full ? texts.leave : texts.fill;
     button.setAttribute("aria-label", button.title);
   };
@@ -1437,11 +1623,67 @@ function walk2(event) {
   next.focus();
 }
 
+// src/views.js
+function buildViews({ model, controls }) {
+  const { texts } = controls;
+  const change = (act, view) => model.send({ act, view });
+  const name = make("input", {
+    type: "text",
+    maxlength: 100,
+    placeholder: texts.view_name,
+    "aria-label": texts.view_name
+  });
+  const onsubmit = (event) => {
+    event.preventDefault();
+    if (!name.value.trim()) return;
+    change("keep", name.value.trim());
+    name.value = "";
+  };
+  const form = make("form", { onsubmit }, name, make("button", {}, texts.keep_view));
+  const call = make("pre", { tabindex: 0 });
+  const copy = buildCopy(
+    texts.copy_view,
+    texts,
+    () => call.textContent ?? "",
+    () => getSelection()?.selectAllChildren(call)
+  );
+  const list = make("ul", { "aria-label": texts.views });
+  const draw = () => {
+    const names = JSON.parse(model.get("_names") || "[]");
+    list.replaceChildren(...names.map(([view, words]) => line2(texts, change, view, words)));
+  };
+  model.on("change:_names", draw);
+  draw();
+  const summary = make("summary", {}, texts.views);
+  return {
+    element: make("details", { class: "wb-views" }, summary, list, form, copy, call),
+    /** @param {import("./types").Words} words */
+    update(words) {
+      call.textContent = words.call;
+    },
+    stop: () => model.off("change:_names", draw)
+  };
+}
+function line2(texts, change, view, name) {
+  const button = (act, label, text) => make("button", {
+    type: "button",
+    "aria-label": fill(label, { name }),
+    onclick: () => change(act, view)
+  }, text);
+  return make(
+    "li",
+    {},
+    button("open", texts.open_view, name),
+    button("forget", texts.forget_view, "×")
+  );
+}
+
 // src/layout.js
 var SLOTS = ["main", "side", "more", "detail"];
 var NARROW2 = 960;
 var STACKED = 640;
-var BESIDE = 350;
+var IN_PANE = 250;
+var BESIDE = IN_PANE + 100;
 var numbered = 0;
 function buildParts(root, page, choose, moved) {
   const { model, controls } = page;
@@ -1457,6 +1699,7 @@ function buildParts(root, page, choose, moved) {
   const table2 = buildTable(page, choose);
   const findings = buildFindings(page);
   const following = buildFollowing(page);
+  const views = buildViews(page);
   const stage = buildStage(root, page);
   const charts = buildCharts(root, page, choose, moved);
   const pane = buildPane(page, charts.detail.element);
@@ -1480,7 +1723,7 @@ function buildParts(root, page, choose, moved) {
   root.append(
     // the picture for later stands in an output beside this one: not needed while this one lives
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
-    make("header", {}, tabs.element, following.element, files.element),
+    make("header", {}, tabs.element, following.element, views.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
     make("div", { class: "wb-bar" }, options.element, protocol.element, sentences.status),
     make("div", { class: "wb-body" }, filters.element, panel),
@@ -1493,7 +1736,7 @@ function buildParts(root, page, choose, moved) {
     const name = model.get("panel");
     panel.setAttribute("aria-labelledby", `${prefix}-${name}`);
     root.dataset.panel = name;
-    for (const part2 of [tabs, filters, protocol, options, code, pane, sentences]) part2.update(words);
+    for (const part2 of [tabs, filters, protocol, options, code, pane, views, sentences]) part2.update(words);
   };
   const found = (text) => {
     tabs.mark(text);
@@ -1501,19 +1744,23 @@ function buildParts(root, page, choose, moved) {
     pane.list();
   };
   const stop = () => {
-    for (const part2 of [protocol, following, stage, ...Object.values(charts)]) part2.stop();
+    for (const part2 of [protocol, following, views, stage, ...Object.values(charts)]) part2.stop();
   };
   const { receive } = files;
   return { charts, table: table2, found, fail, receive, refresh, stop, filters: filters.element };
 }
 function buildCharts(root, page, choose, moved) {
-  const height = () => root.clientWidth < STACKED ? void 0 : paneHeight(visibleHeight(root));
+  const height = () => {
+    if (root.clientWidth < STACKED) return void 0;
+    const high = root.classList.contains("wb-high");
+    return paneHeight(high ? root.clientHeight - IN_PANE : visibleHeight(root) - BESIDE);
+  };
   const more = (name) => ({ main: { moved }, detail: { height } })[name];
   return Object.fromEntries(
     SLOTS.map((name) => [name, buildChart(name, page.controls.dark, choose, more(name))])
   );
 }
-var paneHeight = (seen) => Math.min(Math.max(seen - BESIDE, 300), 600);
+var paneHeight = (left) => Math.min(Math.max(left, 280), 640);
 function buildProblem() {
   const element = make("div", { class: "wb-problem", role: "alert", hidden: true });
   const fail = (text) => {
@@ -1629,9 +1876,9 @@ function smoothPrefix(rank, n) {
 function prefixSum(rank, n) {
   const share = rank / n;
   if (n >= LEAST_RANKS && NEAR_END <= share && share <= 1 - NEAR_END) {
-    const place = share * CELLS;
-    const cell = Math.floor(place);
-    const d = place - cell;
+    const place2 = share * CELLS;
+    const cell = Math.floor(place2);
+    const d = place2 - cell;
     const i = 6 * cell;
     const [c3, c4, c5] = [TABLE[i + 3], TABLE[i + 4], TABLE[i + 5]];
     const slope = 2 * TABLE[i + 2] + d * (6 * c3 + d * (12 * c4 + d * 20 * c5));
@@ -1688,9 +1935,9 @@ var SUMS = 4;
 var MOMENTS = 4;
 function positionOf(label, exact) {
   const octave = label >> 10;
-  const place = label & LABELS_AN_OCTAVE - 1;
-  if (octave === 0) return Math.log(place + (exact ? 0 : 2)) - (BIAS + 9) * Math.LN2;
-  return (exact ? LOWER : MIDDLE)[place] + (octave - BIAS) * Math.LN2;
+  const place2 = label & LABELS_AN_OCTAVE - 1;
+  if (octave === 0) return Math.log(place2 + (exact ? 0 : 2)) - (BIAS + 9) * Math.LN2;
+  return (exact ? LOWER : MIDDLE)[place2] + (octave - BIAS) * Math.LN2;
 }
 function binsOf(labels, counts, exact) {
   const size = labels.length;
@@ -1772,7 +2019,7 @@ function sumsUpTo(bins2, rank) {
 }
 
 // src/fitting/weibull.js
-var LEAST3 = 100;
+var LEAST4 = 100;
 var STEPS = 60;
 var SMOOTH = 0.25;
 var WIDEST = 0.118;
@@ -1799,7 +2046,7 @@ function knownSquareSum(first, last, n) {
 }
 function fitWeibull(bins2, trim, estimator) {
   const { x, n, origin } = bins2;
-  if (n < LEAST3 || x.length < 2) return NONE;
+  if (n < LEAST4 || x.length < 2) return NONE;
   const [first, last] = trimRanks(n, trim);
   const m = last - first + 1;
   if (m < 1) return NONE;
@@ -1916,7 +2163,7 @@ function slopes(atoms, { low, high, start, stop }, k, b) {
 
 // src/fitting/shares.js
 var LEVELS = 2 ** 16 - 1;
-var LEAST4 = 100;
+var LEAST5 = 100;
 var MANY = 2 ** 20;
 function sharesOf(means, low, reach, ends, n) {
   const x = Float64Array.from(means, (level) => level / LEVELS * reach);
@@ -1958,7 +2205,7 @@ function fitShares({ x, origin, ends, n }, trim, estimator) {
   const last = x.length - 1;
   const pieces = piecesOf(trim, x.length);
   const none = { k: Number.NaN, lam: Number.NaN, r2: Number.NaN };
-  if (n < LEAST4 || !pieces.length) return none;
+  if (n < LEAST5 || !pieces.length) return none;
   let [m, sx, sy, sxx, sxy, syy] = [0, 0, 0, 0, 0, 0];
   const atoms = [];
   for (const { part: part2, share, middle: middle2, width, y, yy, dy } of pieces) {
@@ -2027,15 +2274,17 @@ async function unpacked(packed) {
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
-function countsOf({ kind, dims, arrays }, bytes) {
+function countsOf({ kind, dims, dtypes, arrays }, bytes) {
   const held = arraysOf(arrays, bytes);
   const matrices = kind === "bins" ? ofBins(held) : ofShares(held);
   const cells = /* @__PURE__ */ new Map();
+  const first = /* @__PURE__ */ new Map();
   matrices.forEach((matrix, i) => {
-    const place = held.places[i];
-    const own = cells.get(place);
+    const place2 = held.places[i];
+    if (!first.has(place2)) first.set(place2, i);
+    const own = cells.get(place2);
     if (own) own.push(matrix);
-    else cells.set(place, [matrix]);
+    else cells.set(place2, [matrix]);
   });
   const names = ["model", "layer", "component", "step"];
   const orders = names.map((name) => new Map(dims[name].map((label, i) => [label, i])));
@@ -2045,6 +2294,24 @@ function countsOf({ kind, dims, arrays }, bytes) {
       /** @type {number[]} */
       dims.layer
     ),
+    /** Shape and storage format of a matrix. @param {Cell} cell */
+    about(cell) {
+      const at = first.get(placeOf(cell, orders));
+      if (at === void 0) return "";
+      const shape = held.rows[at] ? `${held.rows[at]} × ${held.cols[at]} ` : "";
+      return shape + dtypes[held.dtypes[at]];
+    },
+    /** k by step. @param {Cell} cell @param {Trim} trim @param {Estimator} estimator */
+    alongSteps(cell, trim, estimator) {
+      const points = dims.step.map((step) => {
+        const fit2 = this.fit([cell[0], cell[1], cell[2], step], trim, estimator);
+        return (
+          /** @type {[number, number]} */
+          [Number(step), fit2?.k ?? Number.NaN]
+        );
+      });
+      return points.filter(([, k]) => !Number.isNaN(k));
+    },
     number: matrices.length,
     /** @param {Cell} cell */
     has: (cell) => cells.has(placeOf(cell, orders)),
@@ -2055,13 +2322,13 @@ function countsOf({ kind, dims, arrays }, bytes) {
   };
 }
 function placeOf(cell, orders) {
-  let place = 0;
+  let place2 = 0;
   for (const [i, order] of orders.entries()) {
     const at = order.get(cell[i]);
     if (at === void 0) return -1;
-    place = place * order.size + at;
+    place2 = place2 * order.size + at;
   }
-  return place;
+  return place2;
 }
 function middle(several) {
   const fits = several.filter((fit2) => fit2 !== null);
@@ -2118,12 +2385,12 @@ function gaussianBins() {
   const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
   let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
   for (let octave = LOWEST; octave < HIGHEST; octave++) {
-    for (let place = 0; place < 1024; place += 2) {
-      const [low, high] = [place ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place + more) / 1024));
+    for (let place2 = 0; place2 < 1024; place2 += 2) {
+      const [low, high] = [place2 ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place2 + more) / 1024));
       below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
       const rank = Math.min(Math.round(below * WEIGHTS), WEIGHTS);
       if (rank <= ranks) continue;
-      labels.push((octave + BIAS2) * 1024 + place);
+      labels.push((octave + BIAS2) * 1024 + place2);
       counts.push(rank - ranks);
       ranks = rank;
     }
@@ -2172,12 +2439,12 @@ function onPaper(row, { k, lam, r2 }, anchor) {
     row
   );
   const matrix = relabelled(String(row.matrix), k, lam, r2);
-  const line2 = k * Math.log(magnitude / lam);
-  if (kind === void 0) return { ...row, matrix, residual: y - line2 };
+  const line3 = k * Math.log(magnitude / lam);
+  if (kind === void 0) return { ...row, matrix, residual: y - line3 };
   if (kind === "scale") return { ...row, matrix, magnitude: lam };
   if (kind === "gaussian") {
     const at = gaussianOrdinate(magnitude / (lam / anchor.lam));
-    return { ...row, matrix, y: at, residual: at - line2 };
+    return { ...row, matrix, y: at, residual: at - line3 };
   }
   if (kind !== "line") return row;
   const margin = (
@@ -2185,7 +2452,7 @@ function onPaper(row, { k, lam, r2 }, anchor) {
     (row.high - /** @type {number} */
     row.low) / 2
   );
-  return { ...row, matrix, y: line2, low: line2 - margin, high: line2 + margin };
+  return { ...row, matrix, y: line3, low: line3 - margin, high: line3 + margin };
 }
 function relabelled(text, k, lam, r2) {
   return text.replace(/k \d\S*( ± \S+)?/, `k ${k.toFixed(4)}`).replace(/λ \d\S*/, `λ ${Number(lam.toPrecision(4))}`).replace(/r² \d\S*/, `r² ${r2.toFixed(4)}`).replace(/\s+KS \d\S*/, "");
@@ -2271,7 +2538,7 @@ var LATER = 400;
 var SLICE = 12;
 var PANELS = ["overview", "findings", "weibull"];
 var DRAGGED = ["trim", "estimator"];
-function buildLive(model, charts, line2, drawn) {
+function buildLive(model, charts, line3, drawn) {
   const held = buildCounts(model, () => charts().main.rows());
   let pending = {};
   const varied = /* @__PURE__ */ new Set();
@@ -2280,9 +2547,8 @@ function buildLive(model, charts, line2, drawn) {
   const waits = () => Object.keys(pending).length > 0;
   const flush = () => {
     clearTimeout(timer);
-    const changes = pending;
+    if (waits()) line3.send(pending);
     pending = {};
-    if (Object.keys(changes).length) line2.send(changes);
   };
   const draw = async () => {
     again = drawing;
@@ -2311,7 +2577,7 @@ function buildLive(model, charts, line2, drawn) {
       requestAnimationFrame(draw);
     },
     /** Whether Python has not been told of everything, or has not answered. */
-    busy: () => line2.busy() || waits(),
+    busy: () => line3.busy() || waits(),
     /** Python's own chart is drawn, perhaps over what is dragged. @param {string} name */
     async drawn(name) {
       varied.delete(name);
@@ -2321,6 +2587,13 @@ function buildLive(model, charts, line2, drawn) {
     /** Charts for which Python had nothing new. */
     left: () => [...varied],
     take: held.take,
+    /** Shape and format of a matrix, where they are there. @param {Cell} cell */
+    about: (cell) => held.counts()?.about(cell) ?? "",
+    /** k of a matrix by step. @param {Cell} cell */
+    alongSteps(cell) {
+      const before = drawn();
+      return before && held.counts()?.alongSteps(cell, before.trim, before.estimator) || [];
+    },
     stop() {
       flush();
       held.stop();
@@ -2405,9 +2678,43 @@ function talk(model, onWait) {
     }
   };
 }
+function openPage(model, root) {
+  const line3 = talk(model, (state) => {
+    root.classList.toggle("wb-busy", state === "busy");
+    root.classList.toggle("wb-silent", state === "silent");
+  });
+  const controls = JSON.parse(model.get("_controls"));
+  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line3 };
+}
+function parsed(model, name) {
+  let text = "";
+  let value;
+  return () => {
+    if (model.get(name) !== text) {
+      text = model.get(name);
+      value = JSON.parse(text);
+    }
+    return value;
+  };
+}
+function listen(model, acts) {
+  const controls = model.get("_controls");
+  const own = Object.entries(acts).map(([name, act]) => {
+    const actHere = (...given) => {
+      if (model.get("_controls") === controls) act(...given);
+    };
+    return (
+      /** @type {const} */
+      [name, actHere]
+    );
+  });
+  for (const [name, act] of own) model.on(name, act);
+  return () => {
+    for (const [name, act] of own) model.off(name, act);
+  };
+}
 
 // src/explorer.js
-var OUTLINED = { overview: "rect", findings: "rect", classes: "symbol", trajectories: "symbol" };
 async function render({ model, el }) {
   let shown = show(model, el);
   const again = () => {
@@ -2431,30 +2738,19 @@ function countPages(model, more) {
 }
 function show(model, el) {
   const root = make("section", { class: "wb" });
-  const line2 = buildPage(model, root);
+  const line3 = openPage(model, root);
   const words = () => (
     /** @type {Words} */
     JSON.parse(model.get("_words"))
   );
-  const live = buildLive(model, () => parts.charts, line2, () => words().drawn);
-  const page = { ...line2, send: live.send, busy: live.busy };
-  let asked = null;
-  const chosen = () => asked ?? words().chosen ?? [];
-  const choose = (cells, add) => {
-    if (!cells.length) return;
-    asked = select(chosen(), cells, add);
-    outline();
-    page.send({ selected: asked });
-  };
-  const outline = () => {
-    const marks = charts.main.marks();
-    charts.main.outline(pickedMarks(marks, OUTLINED[model.get("panel")], chosen()));
-  };
-  const parts = buildParts(root, page, choose, () => outline());
+  const live = buildLive(model, () => parts.charts, line3, () => words().drawn);
+  const page = { ...line3, send: live.send, busy: live.busy };
+  const choice = choosing(page);
+  const { outline } = choice;
+  const parts = buildParts(root, page, choice.choose, outline);
   const { charts, table: table2 } = parts;
-  brush(root, charts.main, choose);
-  zoomable(charts.main);
-  arrowKeys(charts.main, chosen, choose);
+  choice.onChart(root, charts.main);
+  for (const name of SLOTS) buildCard(root, page, charts[name], live);
   el.append(root);
   const draw = drawer(model, parts, live, outline);
   const refresh = () => {
@@ -2465,7 +2761,7 @@ function show(model, el) {
   const ends = listen(model, {
     "change:_words": refresh,
     "change:_answered": () => {
-      if (!page.busy()) asked = null;
+      choice.answered();
       refresh();
       for (const name of page.busy() ? [] : live.left()) draw(name);
     },
@@ -2491,25 +2787,6 @@ function show(model, el) {
   };
   return { root, stop, drawn: Promise.all(drawing) };
 }
-function buildPage(model, root) {
-  const line2 = talk(model, (state) => {
-    root.classList.toggle("wb-busy", state === "busy");
-    root.classList.toggle("wb-silent", state === "silent");
-  });
-  const controls = JSON.parse(model.get("_controls"));
-  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line2 };
-}
-function parsed(model, name) {
-  let text = "";
-  let value;
-  return () => {
-    if (model.get(name) !== text) {
-      text = model.get(name);
-      value = JSON.parse(text);
-    }
-    return value;
-  };
-}
 function drawer(model, { charts, fail }, live, outline) {
   return async (name) => {
     try {
@@ -2519,12 +2796,6 @@ function drawer(model, { charts, fail }, live, outline) {
     } catch (error) {
       fail(error instanceof Error ? error.message : String(error));
     }
-  };
-}
-function listen(model, acts) {
-  for (const [name, act] of Object.entries(acts)) model.on(name, act);
-  return () => {
-    for (const [name, act] of Object.entries(acts)) model.off(name, act);
   };
 }
 var explorer_default = { render };
