@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.explorer.labels import COLUMNS
+from weibnb.explorer.matrices import check_pins
 from weibnb.fits.schema import DIMS
 from weibnb.fitting.weibull import check_protocol
 from weibnb.messages import unknown_name
@@ -67,6 +68,8 @@ def checked(cells: Cells, name: str, value: Any) -> Any:
         return round(lower, 6), round(upper, 6)
     if name == "selected":
         return [_as_cell(cell) for cell in value]
+    if name == "pinned":
+        return check_pins(_as_mapping(name, value))
     if name == "step" and cells.steps and value not in cells.steps:
         raise ValueError(f"`step` must be one of {cells.steps}, got {value!r}.")
     if name in ("first", "second") and value and tuple(value) not in cells.checkpoints:

@@ -73,6 +73,10 @@ class Explorer(GrowingWidget):
         How k and λ are estimated.
     selected : list of tuple
         ``(model, layer, component, step)`` of the matrices that were clicked.
+    pinned : dict
+        Matrices that stay beside the selected ones, by the names ``"A"`` and ``"B"``.
+    height : int
+        Height of the explorer in pixels, in which its parts scroll; 0: as high as they are.
     value : {"k", "lam", "r2", "ks", "z", "outlier"}
         What the map shows.
     band : str
