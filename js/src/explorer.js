@@ -3,6 +3,7 @@
  * comes back. Every word on the page comes from Python, too.
  */
 
+import { buildCard } from "./card.js";
 import { buildChart } from "./chart.js";
 import { choosing } from "./choosing.js";
 import { make } from "./dom.js";
@@ -11,6 +12,7 @@ import { buildFilters } from "./filters.js";
 import { buildFollowing } from "./following.js";
 import { buildCode, buildFiles, buildTabs } from "./header.js";
 import { buildOptions } from "./options.js";
+import { buildLive } from "./live.js";
 import { buildProtocol } from "./protocol.js";
 import { buildTable } from "./table.js";
 import { listen, openPage } from "./talk.js";
@@ -67,16 +69,20 @@ function countPages(model, more) {
  */
 function show(model, el) {
   const root = make("section", { class: "wb" });
-  const page = openPage(model, root);
+  const line = openPage(model, root);
   const words = () => /** @type {Words} */ (JSON.parse(model.get("_words")));
+  /** @type {ReturnType<typeof buildLive>} */
+  const live = buildLive(model, () => parts.charts, line, () => words().drawn);
+  const page = { ...line, send: live.send, busy: live.busy };
   const choice = choosing(page);
   const { outline } = choice;
   const parts = buildParts(root, page, choice.choose);
   const { charts, table } = parts;
   choice.onChart(root, charts.main);
+  for (const name of SLOTS) buildCard(root, page, charts[name], live);
   el.append(root);
 
-  const draw = drawer(model, parts, outline);
+  const draw = drawer(model, parts, live, outline);
   const refresh = () => {
     parts.refresh(words());
     outline();
@@ -87,11 +93,13 @@ function show(model, el) {
     "change:_answered": () => {
       choice.answered();
       refresh();
+      for (const name of page.busy() ? [] : live.left()) draw(name);
     },
     "change:_rows": drawTable,
     "change:_checkpoints": refresh,
     "change:_findings": () => parts.found(model.get("_findings")),
-    "msg:custom": parts.receive,
+    "msg:custom": (message, buffers) =>
+      "counts" in message ? live.take(message.counts, buffers[0]) : parts.receive(message, buffers),
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)])),
   });
@@ -107,7 +115,7 @@ function show(model, el) {
     model.save_changes();
   });
   const stop = () => {
-    for (const end of [page.stop, parts.stop, unfollow, unfold, ends]) end();
+    for (const end of [live.stop, page.stop, parts.stop, unfollow, unfold, ends]) end();
   };
   return { root, stop, drawn: Promise.all(drawing) };
 }
@@ -115,13 +123,15 @@ function show(model, el) {
 /**
  * @param {Model} model
  * @param {ReturnType<typeof buildParts>} parts
+ * @param {ReturnType<typeof buildLive>} live
  * @param {() => void} outline
  * @returns {(name: string) => Promise<void>} draws the chart of one slot
  */
-function drawer(model, { charts, fail }, outline) {
+function drawer(model, { charts, fail }, live, outline) {
   return async (name) => {
     try {
       await charts[name].draw(model.get(`_${name}`));
+      await live.drawn(name);
       if (name === "main") outline();
     } catch (error) {
       fail(error instanceof Error ? error.message : String(error));

@@ -81,6 +81,13 @@ export interface Words {
   call: string;
   chosen: Cell[];
   counts: Record<string, number[]>;
+  /** The protocol of the charts, and what the map shows. */
+  drawn: Asked;
+}
+export interface Asked {
+  trim: [number, number];
+  estimator: "rank_regression" | "maximum_likelihood";
+  value: string;
 }
 export type Value = string | number | boolean | null;
 export interface Rows {

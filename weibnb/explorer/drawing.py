@@ -159,6 +159,7 @@ class Drawing:
             "call": call,
             "chosen": content.labels_of(chosen),
             "counts": cells.counts(self.masks),
+            "drawn": {name: self.state.get(name) for name in ("trim", "estimator", "value")},
         })  # fmt: skip
 
     def chosen_fits(self) -> xr.Dataset:

@@ -99,6 +99,10 @@ TEXTS = {
     "forget_view": "forget the view {name}",
     "copy_view": "copy this view as Python",
     "findings": "what was found",
+    "card_name": "{component} of layer {layer}",
+    "card_rank": "number {rank} of {number} {component} by k, from the lowest",
+    "card_layers": "k along the layers",
+    "card_steps": "k along the steps",
     "healthy": "no finding",
     "lost": (
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."

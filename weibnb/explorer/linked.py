@@ -13,6 +13,7 @@ import traitlets
 from weibnb.charts.vega import on_dark
 from weibnb.explorer import content, export, saving
 from weibnb.explorer.drawing import SLOTS, Drawing
+from weibnb.explorer.page_counts import send_counts
 from weibnb.explorer.state import checked, checked_names, difference, first_state, plain
 from weibnb.explorer.views import view_text
 from weibnb.fitting.weibull import Estimator
@@ -282,7 +283,10 @@ class LinkedWidget(anywidget.AnyWidget):
         return view_text(self.state, {})
 
     def _on_message(self, _widget: Any, message: Mapping[str, Any], _buffers: Any) -> None:
-        """Send a file that a button asked for."""
+        """Send a file that a button asked for, or the counts of what is on the screen."""
+        if "counts" in message:
+            send_counts(self._parts.whole, self.query, self.send)
+            return
         form = str(message.get("save", ""))
         try:
             data = self._export(form)

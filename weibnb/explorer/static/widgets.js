@@ -1,5 +1,119 @@
 // Made from js/src by npm run build.
 
+// src/alive.js
+var MOST = 16;
+var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
+function part(whole) {
+  const { datasets: data = {}, description = "", ...rest } = whole;
+  const values = {};
+  const names = /* @__PURE__ */ new Map();
+  const lift = (value) => {
+    const text = JSON.stringify(value);
+    const name = names.get(text) ?? `wb${names.size}`;
+    names.set(text, name);
+    values[name] = value;
+    return name;
+  };
+  const structure = lifted(rest, "", lift);
+  const params = Object.entries(values).map(([name, value]) => ({ name, value }));
+  return {
+    structure: JSON.stringify([structure, Object.keys(data)]),
+    spec: { ...structure, params: [...structure.params ?? [], ...params], description },
+    values,
+    data,
+    description
+  };
+}
+function lifted(node, key, lift) {
+  if (key === "labelExpr") return withoutNumbers(node, lift);
+  if (!node || typeof node !== "object") return node;
+  if (Array.isArray(node)) {
+    if (isList(node) && (key === "values" || key === "subtitle")) return { expr: lift(node) };
+    if (isList(node) && key === "domain" && node.length <= MOST) {
+      return node.map((value) => ({ expr: lift(value) }));
+    }
+    return node.map((child) => lifted(child, "", lift));
+  }
+  const isTitle = key === "title" && typeof node.text === "string";
+  return Object.fromEntries(
+    Object.entries(node).map(([name, child]) => [
+      name,
+      isTitle && name === "text" ? { expr: lift(child) } : lifted(child, name, lift)
+    ])
+  );
+}
+var isList = (node) => node.length > 0 && node.every((one) => /number|string/.test(typeof one));
+var withoutNumbers = (text, lift) => text.replace(LITERALS, (word) => /^-?\d/.test(word) ? ` ${lift(Number(word))}` : word);
+function livingChart() {
+  let drawn = null;
+  let sent = null;
+  let shown = null;
+  const listeners = [];
+  const show = async (next) => {
+    const view = (
+      /** @type {import("./types").Drawn} */
+      drawn.view
+    );
+    for (const [name, value] of Object.entries(next.values)) {
+      if (value !== shown?.values[name]) view.signal(name, value);
+    }
+    for (const [name, rows] of Object.entries(copied(next.data))) {
+      if (next.data[name] !== shown?.data[name]) view.data(name, rows);
+    }
+    view.description(next.description);
+    shown = next;
+    await view.runAsync();
+  };
+  const clear = () => {
+    drawn?.finalize();
+    drawn = sent = shown = null;
+  };
+  return {
+    /** @returns {import("vega-typings").View | undefined} */
+    view: () => drawn?.view,
+    /** Hear of an event, in every chart to come. @param {string} type @param {import("vega-typings").EventListenerHandler} act */
+    listen(type, act) {
+      listeners.push([type, act]);
+    },
+    /** The rows of data, as Python sent them. */
+    rows: () => Object.values(sent?.data ?? {}).flat(),
+    /**
+     * @param {any} whole the specification
+     * @param {HTMLElement} place for a chart that is made anew
+     * @param {object} options of vega-embed
+     * @param {() => boolean} isLate whether another one was asked for since
+     * @returns {Promise<boolean>} whether it stands in the place
+     */
+    async draw(whole, place, options, isLate) {
+      const next = part(whole);
+      if (drawn && sent?.structure === next.structure) {
+        sent = next;
+        await show(next);
+        return false;
+      }
+      const spec = { ...next.spec, datasets: copied(next.data) };
+      const made = await vegaEmbed(place, spec, options);
+      if (isLate()) {
+        made.finalize();
+        return false;
+      }
+      clear();
+      [drawn, sent, shown] = [made, next, next];
+      for (const [type, act] of listeners) made.view.addEventListener(type, act);
+      return true;
+    },
+    /**
+     * Show other data and numbers, until Python's own chart comes.
+     * @param {(sent: Parted) => Partial<Parted>} change
+     */
+    async vary(change) {
+      if (sent) await show({ ...sent, ...change(sent) });
+    },
+    clear
+  };
+}
+var copied = (data) => Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, rows.map((row) => ({ ...row }))]));
+
 // src/cells.js
 var DIMS = ["model", "layer", "component", "step"];
 var MOST_SELECTED = 400;
@@ -56,6 +170,7 @@ var grouped = (value) => value.toLocaleString("en");
 // src/marks.js
 var KINDS = ["rect", "symbol", "text"];
 function marksOf(view) {
+  if (!view) return [];
   const graph = (
     /** @type {{ root: Scene }} */
     /** @type {unknown} */
@@ -169,14 +284,14 @@ function followTheme(root, onChange) {
 var SVG = "http://www.w3.org/2000/svg";
 function buildChart(name, darkColours, choose) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
-  let drawn = null;
+  const chart = livingChart();
   let turn = 0;
   async function draw(text) {
     turn += 1;
     const mine = turn;
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
-      replace(null);
+      chart.clear();
       element.replaceChildren(
         ...content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : []
       );
@@ -185,34 +300,38 @@ function buildChart(name, darkColours, choose) {
     }
     const box = make("div", { class: "wb-chart" });
     const dark = isDark();
-    const tooltip = { theme: dark ? "dark" : "light" };
+    const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
     const spec = paint(content.spec, dark ? darkColours : {});
-    const result = await vegaEmbed(box, spec, { renderer: "svg", actions: false, tooltip });
-    if (mine !== turn) {
-      result.finalize();
-      return;
+    const isNew = await chart.draw(spec, box, options, () => mine !== turn);
+    if (isNew) {
+      element.replaceChildren(box);
+      chart.view()?.addEventListener("click", (event, item) => {
+        const cell = cellOf(item?.datum);
+        if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+      });
     }
-    replace(result);
-    element.setAttribute("aria-label", content.label);
-    silenceEmpty(box);
-    element.replaceChildren(box);
+    if (mine === turn) settle(content.label);
+  }
+  function settle(label) {
+    if (label !== void 0) element.setAttribute("aria-label", label);
     element.hidden = false;
+    silenceEmpty(element);
     element.dataset.turn = String(turn);
-    result.view.addEventListener("click", (event, item) => {
-      const cell = cellOf(item?.datum);
-      if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
-    });
   }
   const unwatch = name === "main" ? () => {
   } : scrollByKeys(element);
-  function replace(next) {
-    drawn?.finalize();
-    drawn = next;
-  }
   return {
     element,
     draw,
-    marks: () => drawn ? marksOf(drawn.view) : [],
+    rows: chart.rows,
+    listen: chart.listen,
+    /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
+    async vary(change) {
+      turn += 1;
+      await chart.vary(change);
+      settle();
+    },
+    marks: () => marksOf(chart.view()),
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
@@ -221,7 +340,7 @@ function buildChart(name, darkColours, choose) {
       element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
     },
     stop() {
-      replace(null);
+      chart.clear();
       unwatch();
     }
   };
@@ -388,20 +507,20 @@ function buildFilters(page) {
   const more = make("details", { class: "wb-more" }, make("summary", {}, texts.more_filters));
   const parts = [];
   for (const facet of facets) {
-    const part = buildFacet(page, facet);
-    (facet.more ? more : box).append(part.element);
-    parts.push(part);
+    const part2 = buildFacet(page, facet);
+    (facet.more ? more : box).append(part2.element);
+    parts.push(part2);
   }
   if (layers[1] > layers[0]) {
-    const part = buildLayers(page);
-    box.append(part.element);
-    parts.push(part);
+    const part2 = buildLayers(page);
+    box.append(part2.element);
+    parts.push(part2);
   }
   if (more.children.length > 1) box.append(more);
   return {
     element: box,
     update(words) {
-      for (const part of parts) part.update(words);
+      for (const part2 of parts) part2.update(words);
     }
   };
 }
@@ -512,9 +631,9 @@ function buildOptions(page) {
     update(words) {
       const now = model.get("panel");
       const group = groups[now] ?? [];
-      if (now !== last) box.replaceChildren(...group.map((part) => part.element));
+      if (now !== last) box.replaceChildren(...group.map((part2) => part2.element));
       last = now;
-      for (const part of group) part.update(words);
+      for (const part2 of group) part2.update(words);
     }
   };
 }
@@ -562,6 +681,98 @@ function pairsOf({ steps, models }, text) {
     ))
   );
 }
+
+// src/fitting/ordinates.js
+var EULER = 0.5772156649015329;
+var CELLS = 1024;
+var NODES = 96;
+var EIN = Array.from({ length: 36 }, (_, i) => i + 1).reduce(
+  ({ found, factorial }, m) => {
+    const next = factorial * m;
+    return { found: [...found, (m % 2 ? 1 : -1) / (m * next)], factorial: next };
+  },
+  { found: (
+    /** @type {number[]} */
+    []
+  ), factorial: 1 }
+).found;
+function exponentialIntegral(t) {
+  if (t <= 4) {
+    let ein = 0;
+    for (let i = t <= 0.1 ? 9 : EIN.length - 1; i >= 0; i--) ein = ein * t + EIN[i];
+    return ein * t - EULER - Math.log(t);
+  }
+  let b = t + 1;
+  let c = 1e300;
+  let d = 1 / b;
+  let fraction = d;
+  for (let i = 1; i < 200; i++) {
+    const step = -i * i;
+    b += 2;
+    d = 1 / (step * d + b);
+    c = b + step / c;
+    fraction *= c * d;
+    if (Math.abs(c * d - 1) < 1e-16) break;
+  }
+  return fraction * Math.exp(-t);
+}
+var TABLE = (() => {
+  const at = Array.from({ length: CELLS + 1 }, (_, i) => {
+    if (i === 0 || i === CELLS) return [0, 0, 0];
+    const f = i / CELLS;
+    const u = 1 - f;
+    const t = -Math.log1p(-f);
+    const integral = -(u * Math.log(t) + exponentialIntegral(t));
+    return [integral, Math.log(t) / CELLS, 1 / (t * u) / CELLS ** 2];
+  });
+  const table = new Float64Array(6 * CELLS);
+  for (let i = 1; i < CELLS - 1; i++) {
+    const [[p0, d0, s0], [p1, d1, s1]] = [at[i], at[i + 1]];
+    const rise = p1 - p0;
+    table.set(
+      [
+        p0,
+        d0,
+        s0 / 2,
+        10 * rise - 6 * d0 - 4 * d1 - 1.5 * s0 + 0.5 * s1,
+        -15 * rise + 8 * d0 + 7 * d1 + 1.5 * s0 - s1,
+        6 * rise - 3 * d0 - 3 * d1 - 0.5 * s0 + 0.5 * s1
+      ],
+      6 * i
+    );
+  }
+  return table;
+})();
+var GAUSS = Array.from({ length: NODES }, (_, i) => {
+  let x = Math.cos(Math.PI * (i + 0.75) / (NODES + 0.5));
+  let slope = 1;
+  for (let turn = 0; turn < 20; turn++) {
+    let [before, value] = [1, x];
+    for (let j = 2; j <= NODES; j++) {
+      [before, value] = [value, ((2 * j - 1) * x * value - (j - 1) * before) / j];
+    }
+    slope = NODES * (x * value - before) / (x * x - 1);
+    x -= value / slope;
+  }
+  return [x, 2 / ((1 - x * x) * slope * slope)];
+});
+
+// src/fitting/bins.js
+var LABELS_AN_OCTAVE = 1024;
+var GROUP = LABELS_AN_OCTAVE / 8;
+var [LOWER, MIDDLE] = [0, 2].map(
+  (half) => Float64Array.from({ length: LABELS_AN_OCTAVE }, (_, i) => Math.log1p((i + half) / LABELS_AN_OCTAVE))
+);
+
+// src/fitting/weibull.js
+var NONE = Object.freeze({ k: Number.NaN, lam: Number.NaN, r2: Number.NaN });
+
+// src/fitting/shares.js
+var LEVELS = 2 ** 16 - 1;
+var MANY = 2 ** 20;
+
+// src/fitting/anchor.js
+var WEIGHTS = 2 ** 30;
 
 // src/protocol.js
 var FRAME = 700;
@@ -850,7 +1061,7 @@ function layOut(root, page, choice) {
   root.append(
     // the picture for later stands in an output beside this one: not needed while this one lives
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
-    ...parts.map((part) => part.element),
+    ...parts.map((part2) => part2.element),
     sentences.empty,
     ...chart ? [chart.element] : [],
     problem,
@@ -865,7 +1076,7 @@ function layOut(root, page, choice) {
   const update = (words) => {
     fail(words.problem ?? "");
     if (words.problem) return;
-    for (const part of [...parts, sentences]) part.update(words);
+    for (const part2 of [...parts, sentences]) part2.update(words);
   };
   return { chart, fail, update, stop };
 }
