@@ -273,6 +273,8 @@ def heat(
         layers.append(layer("point", place, where={"field": "quiet", "equal": "yes"}, **dot))
         notes.append("dot: below two standard errors")
     across = max(1, min(4, 900 // (step * len(bands) + 60)))
+    if len(set(table["model"])) > 1:
+        across = 1  # layers of all models below each other
     size = {"width": {"step": step}, "height": {"step": _HEIGHT}}
     return facet(layers, table, title | {"subtitle": notes}, columns=across, **size)
 
