@@ -80,7 +80,8 @@ def notice(title: Spec, lines: Sequence[str]) -> Spec:
     encoding = {"x": {"value": 8}, "y": ordinal("line", axis=None), "text": nominal("text")}
     table = pd.DataFrame({"text": list(lines), "line": range(len(lines))})
     words = layer("text", encoding, data=table, align="left", fontSize=12)
-    return words | {"title": title, "width": 420, "height": 22 * len(lines)}
+    told = {"description": " ".join([str(title["text"]) + ":", *lines])}
+    return words | told | {"title": title, "width": 420, "height": 22 * len(lines)}
 
 
 def nothing_drawn(fits: xr.Dataset, table: pd.DataFrame, text: str, *notes: str) -> Spec:
@@ -154,14 +155,14 @@ def _by_label(field: str, domain: Sequence[Any], looks: Sequence[Any]) -> Spec:
     return {"value": looks[0], **({"condition": others} if others else {})}
 
 
-def class_scales(present: pd.Series[Any]) -> Spec:
+def class_scales(present: pd.Series[Any], *, legend: bool = True) -> Spec:
     """Encode the weight classes by colour and shape, the same in every chart."""
     shown = set(present)
     chosen = [i for i, label in enumerate(CLASSES) if label in shown]
     return scales(
         nominal("weight_class"),
         [CLASSES[i] for i in chosen],
-        {"title": "class", "symbolSize": 60},
+        {"title": "class", "symbolSize": 60} if legend else None,
         color=[_CLASS_COLOURS[i] for i in chosen],
         shape=[_CLASS_SHAPES[i] for i in chosen],
     )

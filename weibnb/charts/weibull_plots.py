@@ -22,6 +22,7 @@ from weibnb.charts.marks import (
     rule_at,
     scales,
 )
+from weibnb.charts.sentences import listed
 from weibnb.charts.tables import MAX_PANELS, cells, joined
 from weibnb.charts.vega import COLOURS, INK
 from weibnb.charts.weibull_arrangements import (
@@ -131,10 +132,11 @@ def weibull_plot(
     short = labels([curve.place for curve in drawn])
     title = heading(fits, text, note, _left_out([fits, compare], drawn))
     names = [_legend_name(curve, label) for curve, label in zip(drawn, short, strict=True)]
+    told = {"description": f"Weibull plot. {listed(names)}"}
     if arrangement == "multiples":
-        return multiples(drawn, short, title)
+        return multiples(drawn, short, title) | told
     if arrangement == "difference":
-        return differences(drawn, short, names, title)
+        return differences(drawn, short, names, title) | told
     factor = float(special.ndtri(0.5 + level / 2))
     ratio = gaussian_anchor(fits).lam_over_rms
     points, lines = _overlaid(drawn, names, ratio, factor)
@@ -150,8 +152,8 @@ def weibull_plot(
     encodings = _matrix_scales(names, looks)
     upper = _paper_panel(table, line, encodings, _trim(fits), top_of(drawn), titled=not residuals)
     if not residuals:
-        return upper | {"title": title}
-    return {
+        return upper | told | {"title": title}
+    return told | {
         "vconcat": [upper | {"title": title}, _residual_panel(table, line, encodings)],
         "spacing": 8,
     }
