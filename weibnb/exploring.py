@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,13 @@ from weibnb.explorer.widget import Explorer
 from weibnb.fits.store_schema import STORE_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from weibnb.charts.layers import MapValue
     from weibnb.explorer.filters import Cell
     from weibnb.explorer.following import Newer
     from weibnb.fitting.weibull import Estimator
+    from weibnb.scanning.background import BackgroundScan
     from weibnb.scanning.recorder import Recorder
 
 
@@ -27,14 +29,16 @@ def explore(
     fits: Any,
     *,
     source: Any = None,
-    panel: str = "overview",
-    value: MapValue = "k",
+    state: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    keep: str | os.PathLike[str] | None = None,
+    panel: str | None = None,
+    value: MapValue | None = None,
     filters: Mapping[str, Sequence[str]] | None = None,
     layers: tuple[int, int] | None = None,
     step: int | None = None,
     trim: tuple[float, float] | None = None,
     estimator: Estimator | None = None,
-    selected: Sequence[Cell] = (),
+    selected: Sequence[Cell] | None = None,
 ) -> Explorer:
     """Look at fits with linked charts: filter, click a matrix, move the trim.
 
@@ -43,16 +47,22 @@ def explore(
     fits : xarray.Dataset, path, Recorder, torch.nn.Module or Mapping
         Fits; a ``.nc`` file of fits, which is opened; a store (``.db``) or a `Recorder`, which is
         followed: what comes to it is shown within two seconds, see Notes; or a source of weights,
-        which is scanned with a progress bar, see `weibnb.scan`. To set how it is scanned, or to
-        keep the fits, call `weibnb.scan` and give its Dataset. Fits without counts have no
-        Weibull plot and no trim.
+        see `weibnb.scan`. Files are scanned in the background: the explorer is there at once, and
+        shows matrices as they are fitted; live weights, which may change, are scanned first. To
+        set how it is scanned, or to keep the fits, call `weibnb.scan` and give its Dataset. Fits
+        without counts have no Weibull plot and no trim.
     source : path, torch.nn.Module or Mapping, optional
         What fits were scanned from, to be read again where the Weibull panel is asked why k is
         low. By default `fits`, if that is a source of weights itself.
-    panel : {"overview", "weibull", "classes", "trajectories", "compare", "table"}
-        What is shown first.
-    value : {"k", "lam", "r2", "ks", "z", "outlier"}
-        What the map shows.
+    state : Mapping or path, optional
+        The view to begin with: ``explorer.state``, or a file ``explorer.save("view.json")``. What
+        is given beside it holds.
+    keep : path, optional
+        A ``.json`` that the view is kept in: the cell that runs again opens it as it was left.
+    panel : {"overview", "weibull", "classes", "trajectories", "compare", "table"}, optional
+        What is shown first; by default the overview.
+    value : {"k", "lam", "r2", "ks", "z", "outlier"}, optional
+        What the map shows; by default k.
     filters : Mapping, optional
         Labels that are kept, by facet: model, tower, weight_class, component, status, or a further
         coordinate of the fits such as a learning rate. By default everything, of more than six
@@ -65,7 +75,7 @@ def explore(
         Probability interval that is fitted; by default that of the fits.
     estimator : {"rank_regression", "maximum_likelihood"}, optional
         By default that of the fits.
-    selected : sequence of tuple
+    selected : sequence of tuple, optional
         ``(model, layer, component, step)`` of the matrices that are looked at.
 
     Returns
@@ -81,12 +91,18 @@ def explore(
     FileNotFoundError
         If there is no such file.
     CheckpointError
-        If a checkpoint cannot be read.
+        If there is no such checkpoint, or live weights cannot be read.
     TypeError, ValueError
         If there is nothing to open or to scan, or an argument is not valid.
 
     Notes
     -----
+    While a scan goes on, the page tells how far it is, and has a button to cancel it;
+    ``explorer.wait()`` waits until it is done. What goes wrong stands on the page and in
+    ``explorer.error``. A program that runs a notebook (nbconvert) gets the finished picture. The
+    scan rests while no page shows the explorer any more; ``explorer.follow = False``,
+    ``explorer.close()`` and Ctrl-C in ``wait`` cancel it. Nothing is written to the disk.
+
     A store may be written by another process, and need not be there yet. A thread looks twice a
     second for something new, and reads that alone; it keeps no file open, so that a training never
     waits for it. What you chose stays; the step goes on to the newest while it stands at the last.
@@ -102,23 +118,26 @@ def explore(
     <Explorer: 8 of 8 matrices, panel 'overview'>
     """
     given = {
+        "panel": panel,
+        "value": value,
+        "selected": selected,
         "filters": filters,
         "layers": layers,
         "step": step,
         "trim": trim,
         "estimator": estimator,
     }
-    state: dict[str, Any] = {name: word for name, word in given.items() if word is not None}
+    traits: dict[str, Any] = {name: word for name, word in given.items() if word is not None}
     opened = _open(fits)
     return Explorer(
         opened.fits,
         reader=_reader(fits if opened.scanned and source is None else source),
         newer=opened.newer,
+        work=opened.work,
         followed=opened.followed,
-        panel=panel,
-        value=value,
-        selected=list(selected),
-        **state,
+        state=state,
+        keep=keep,
+        **traits,
     )
 
 
@@ -137,11 +156,12 @@ def _reader(source: Any) -> Callable[[xr.Dataset], xr.Dataset] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """Fits, and where newer ones come from."""
+    """Fits, and where newer ones come from, or what makes them."""
 
     fits: xr.Dataset
     scanned: bool = False
     newer: Newer | None = None
+    work: BackgroundScan | None = None
     followed: str = ""
 
 
@@ -159,9 +179,29 @@ def _open(fits: Any) -> _Opened:
             from weibnb.fits.files import open_fits
 
             return _Opened(open_fits(path))
+    if _are_files(fits):
+        return _scan_files(fits)
     from weibnb.scanning.scan import scan
 
     return _Opened(scan(fits), scanned=True)
+
+
+def _are_files(source: Any) -> bool:
+    """Whether a source is paths alone, or lists and mappings of them: what lies still."""
+    if isinstance(source, Mapping):
+        return bool(source) and all(map(_are_files, source.values()))
+    if isinstance(source, list | tuple):
+        return bool(source) and all(map(_are_files, source))
+    return isinstance(source, str | os.PathLike)
+
+
+def _scan_files(source: Any) -> _Opened:
+    """Begin to scan files, and follow that."""
+    from weibnb.fits.following import no_fits
+    from weibnb.scanning.background import BackgroundScan
+
+    name = Path(source).name or str(source) if isinstance(source, str | os.PathLike) else "files"
+    return _Opened(no_fits(), scanned=True, work=BackgroundScan(source), followed=name)
 
 
 def _follow_store(path: Path) -> _Opened:

@@ -1,5 +1,6 @@
 /** One place for a chart: it draws what Python sends, and outlines what is selected. */
 
+import { livingChart } from "./alive.js";
 import { cellOf, keyOf } from "./cells.js";
 import { make } from "./dom.js";
 import { marksOf } from "./marks.js";
@@ -8,7 +9,6 @@ import { isDark, paint } from "./theme.js";
 /**
  * @typedef {import("./types").Cell} Cell
  * @typedef {import("./types").Mark} Mark
- * @typedef {import("./types").Drawn} Drawn
  */
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -20,8 +20,7 @@ const SVG = "http://www.w3.org/2000/svg";
  */
 export function buildChart(name, darkColours, choose) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
-  /** @type {Drawn | null} */
-  let drawn = null;
+  const chart = livingChart();
   let turn = 0;
 
   /** @param {string} text */
@@ -31,7 +30,7 @@ export function buildChart(name, darkColours, choose) {
     /** @type {import("./types").ChartContent | null} */
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
-      replace(null);
+      chart.clear();
       element.replaceChildren(
         ...(content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : []),
       );
@@ -40,37 +39,41 @@ export function buildChart(name, darkColours, choose) {
     }
     const box = make("div", { class: "wb-chart" });
     const dark = isDark();
-    const tooltip = { theme: dark ? "dark" : "light" };
+    const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
     const spec = paint(content.spec, dark ? darkColours : {});
-    const result = await vegaEmbed(box, spec, { renderer: "svg", actions: false, tooltip });
-    if (mine !== turn) {
-      result.finalize();
-      return;
+    const isNew = await chart.draw(spec, box, options, () => mine !== turn);
+    if (isNew) {
+      element.replaceChildren(box);
+      chart.view()?.addEventListener("click", (event, item) => {
+        const cell = cellOf(item?.datum);
+        if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+      });
     }
-    replace(result);
-    element.setAttribute("aria-label", content.label);
-    silenceEmpty(box);
-    element.replaceChildren(box);
+    if (mine === turn) settle(content.label);
+  }
+
+  /** @param {string} [label] */
+  function settle(label) {
+    if (label !== undefined) element.setAttribute("aria-label", label);
     element.hidden = false;
+    silenceEmpty(element);
     element.dataset.turn = String(turn);
-    result.view.addEventListener("click", (event, item) => {
-      const cell = cellOf(item?.datum);
-      if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
-    });
   }
 
   const unwatch = name === "main" ? () => {} : scrollByKeys(element);
 
-  /** @param {Drawn | null} next */
-  function replace(next) {
-    drawn?.finalize();
-    drawn = next;
-  }
-
   return {
     element,
     draw,
-    marks: () => (drawn ? marksOf(drawn.view) : []),
+    rows: chart.rows,
+    listen: chart.listen,
+    /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
+    async vary(change) {
+      turn += 1;
+      await chart.vary(change);
+      settle();
+    },
+    marks: () => marksOf(chart.view()),
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
@@ -79,7 +82,7 @@ export function buildChart(name, darkColours, choose) {
       element.querySelector(".wb-chart")?.append(...(marks.length ? [outlines(marks)] : []));
     },
     stop() {
-      replace(null);
+      chart.clear();
       unwatch();
     },
   };

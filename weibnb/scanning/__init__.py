@@ -4,7 +4,8 @@
 `ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `shared_units`
 look at `chosen` matrices again; `diff` compares two checkpoints. `matrices` picks tensors,
 `streaming` fetches those that are elsewhere, `listing` bounds their grid, `structure` looks at rows
-and columns, `results` keeps; the others are parts of one of these.
+and columns, `results` keeps; `cluster` sends `tasks` to other machines, `background` scans on a
+thread. The others are parts of these.
 """
 
 import lazy_loader
@@ -12,8 +13,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
+        "background",
         "check",
         "chosen",
+        "cluster",
         "comparison",
         "decompose",
         "diff",
@@ -27,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "locate",
         "matrices",
         "pairing",
+        "progress",
         "ranks",
         "recorder",
         "results",
@@ -37,5 +41,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "steps",
         "streaming",
         "structure",
+        "tasks",
     ],
 )

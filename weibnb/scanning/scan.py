@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,8 +22,14 @@ from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
 from weibnb.io.names import names_from
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, counted, printable, shortened
+from weibnb.scanning.cluster import (
+    Opened,
+    check_client,
+    count_elsewhere,
+)
 from weibnb.scanning.listing import check_names_used, list_checkpoints, nothing_found, warn_unmerged
 from weibnb.scanning.matrices import FUSED, Fused
+from weibnb.scanning.progress import Reporter, progress_bar
 from weibnb.scanning.results import Results
 from weibnb.scanning.shared_files import share
 from weibnb.scanning.streaming import begin_counting_anywhere, files_away
@@ -34,10 +40,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
-    from tqdm import tqdm
+    from distributed import Client
 
     from weibnb.fitting.backends import Backend
+    from weibnb.scanning.cluster import MatrixElsewhere
     from weibnb.scanning.matrices import Cell, Listing, MatrixInCounting
+    from weibnb.scanning.progress import Progress
     from weibnb.scanning.shared_files import Shared
 
 
@@ -85,7 +93,8 @@ def scan(
     structure: bool = True,
     fields: bool = False,
     workers: int | None = None,
-    progress: bool | None = None,
+    client: Client | None = None,
+    progress: bool | Callable[[Progress], object] | None = None,
 ) -> xr.Dataset:
     """Fit a Weibull to |w| of every weight matrix of one checkpoint, of several, or of a run.
 
@@ -158,8 +167,15 @@ def scan(
         dims ``row`` (output features) and ``col`` (input features). Each matrix is read twice.
     workers : int, optional
         Threads; by default the cores that this process may use.
-    progress : bool, optional
-        Show a progress bar; by default on a terminal and in a notebook, after half a second.
+    client : distributed.Client, optional
+        Count on the workers of a Dask cluster, each thread of them one task of about 1 GB at a
+        time, and fit here. Workers read files themselves, under the same paths or URLs, with
+        credentials of their own; live models are counted here.
+    progress : bool or callable, optional
+        Show a progress bar; by default on a terminal and in a notebook, after half a second. A
+        callable is called instead after every matrix, with a `weibnb.scanning.progress.Progress`:
+        how far the scan is, and its fits so far. What it raises ends the scan, a KeyboardInterrupt
+        as Ctrl-C does.
 
     Returns
     -------
@@ -212,6 +228,7 @@ def scan(
     check_choice("experts", experts, ("median", "each"))
     check_choice("fused", fused, FUSED)
     check_structure(structure=structure, fields=fields)
+    device = check_client(client, device)
     if rescan and store is None:
         raise ValueError("`rescan` must come with a store, got store=None.")
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
@@ -239,18 +256,20 @@ def scan(
             made as results,
             guarded(),
             Counting(device, workers=workers) as counting,
-            progress_bar(progress=progress) as bar,
+            progress_bar(progress=False if callable(progress) else progress) as bar,
         ):
             listings.extend(list_checkpoints(plan, limits, fused=fused))
             check_names_used(given, listings)
+            problems.extend(_left_out(listings))
             with results.alone():
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
                 shared = share(listings, still_open)
                 bar.total = sum(map(_nbytes, listings, still_open))
                 alone = len(listings) == 1
-                scanning = _Scanning(counting, bar, results, problems, shared, alone=alone)
-                for listing, cells in zip(listings, still_open, strict=True):
-                    scanning.count(listing, cells)
+                reporter = Reporter(bar, results, problems, listings, progress=progress)
+                scanning = _Scanning(counting, reporter, results, problems, shared, alone=alone)
+                opened = list(map(Opened, plan, listings, still_open))
+                scanning.count_all(opened, client, limits)
     except KeyboardInterrupt as err:
         stop = err
     found = any(listing.tensors for listing in listings)
@@ -280,11 +299,19 @@ class _Scanning:
     """A scan under way: who counts, who shows it, where fits go, and what went wrong."""
 
     counting: Counting
-    bar: tqdm[Any]
+    reporter: Reporter
     results: Results
     problems: list[str]
     shared: Shared
     alone: bool  # what goes wrong with the one checkpoint of a scan is its end
+
+    def count_all(self, opened: Sequence[Opened], client: Client | None, limits: Limits) -> None:
+        """Count matrices of all checkpoints, here or on the workers of a cluster."""
+        for one in opened:
+            if client is None or one.is_live:
+                self.count(one.listing, one.cells)
+        if client is not None:
+            self.count_on(client, [one for one in opened if not one.is_live], limits)
 
     def count(self, listing: Listing, cells: set[Cell]) -> None:
         """Count matrices of one checkpoint, a few at once; what is done is kept if it stops."""
@@ -294,7 +321,7 @@ class _Scanning:
         if files := files_away(listing, cells):
             described = f"{described} ({counted(len(files), 'file')})"
         # of files elsewhere how much there is to read is told before it is
-        self.bar.set_description(described, refresh=bool(files))
+        self.reporter.bar.set_description(described, refresh=bool(files))
         waiting: deque[MatrixInCounting] = deque()
         try:
             self._count(listing, cells, waiting)
@@ -312,14 +339,37 @@ class _Scanning:
                 listing.checkpoint.close()
             self.results.flush()
 
+    def count_on(self, client: Client, opened: Sequence[Opened], limits: Limits) -> None:
+        """Count matrices of checkpoints on the workers of a cluster."""
+        self.reporter.bar.set_description(
+            f"on {counted(len(client.nthreads()), 'worker')}", refresh=True
+        )
+        found = count_elsewhere(
+            client,
+            opened,
+            self.counting,
+            limits,
+            structure=self.results.structure,
+            tell=self._tell,
+        )
+        try:
+            with closing(found):
+                for item in found:
+                    self._finish(item)
+        finally:
+            for one in opened:
+                one.close()
+            self.results.flush()
+
     def _count(self, listing: Listing, cells: set[Cell], waiting: deque[MatrixInCounting]) -> None:
         """Count matrices, of which some may wait to be finished."""
         load, structure = 0.0, self.results.structure
         for item in begin_counting_anywhere(
             listing, self.counting, cells, structure=structure, tell=self._tell
         ):
-            self.bar.set_postfix_str(printable(item.tensor.info.name[-60:]), refresh=False)
-            self.bar.update(item.tensor.nbytes if item.was_read else 0)
+            name = printable(item.tensor.info.name[-60:])
+            self.reporter.bar.set_postfix_str(name, refresh=False)
+            self.reporter.update(item.tensor.nbytes if item.was_read else 0)
             waiting.append(item)
             load += item.load
             while load > 1:
@@ -328,7 +378,7 @@ class _Scanning:
         while waiting:
             self._finish(waiting.popleft())
 
-    def _finish(self, item: MatrixInCounting) -> None:
+    def _finish(self, item: MatrixInCounting | MatrixElsewhere) -> None:
         """Hand on what was counted, to all checkpoints that hold the same bytes there."""
         matrix, role = item.finish(in_place=self.results.in_place), item.tensor.role
         self.results.add(matrix)
@@ -337,7 +387,8 @@ class _Scanning:
             for source in self.shared.get(place, ()):
                 self.results.add(replace(matrix, model=source.model, step=source.step))
         self.problems.extend([item.problem] if item.problem else [])
-        self.bar.update(0 if item.was_read else item.tensor.nbytes)
+        self.reporter.update(0 if item.was_read else item.tensor.nbytes)
+        self.reporter.tell()
 
     def _tell(self, err: CheckpointError) -> None:
         """Note what went wrong on the way to a checkpoint, or end the scan of this one."""
@@ -369,13 +420,3 @@ def _left_out(listings: Sequence[Listing]) -> list[str]:
         for listing in listings
         if listing.error is not None
     ]
-
-
-def progress_bar(*, progress: bool | None) -> tqdm[Any]:
-    """Make a bar of bytes, shown on a terminal and in a notebook unless told otherwise."""
-    from tqdm.auto import tqdm
-
-    disable = not progress if progress is not None else None
-    if progress is None and "ipykernel" in sys.modules:
-        disable = False
-    return tqdm(total=0, unit="B", unit_scale=True, delay=0.5, disable=disable, dynamic_ncols=True)

@@ -53,9 +53,240 @@ function fill(text, values) {
 }
 var grouped = (value) => value.toLocaleString("en");
 
+// src/card.js
+var SVG = "http://www.w3.org/2000/svg";
+var [WIDTH, HEIGHT, MARGIN] = [180, 36, 4];
+var AWAY = 14;
+var LEAST = 3;
+function rankOf(row, rows) {
+  const others = alike(row, rows, "layer").map((one) => Number(one.k));
+  const below = others.filter((k) => k < Number(row.k)).length;
+  return { rank: below + 1, number: others.length };
+}
+function alike(row, rows, dim) {
+  const same = ["model", "layer", "component", "step"].filter((name) => name !== dim);
+  const found = rows.filter(
+    (one) => typeof one.k === "number" && cellOf(one) && same.every((name) => one[name] === row[name])
+  );
+  return [...new Map(found.map((one) => [one[dim], one])).values()];
+}
+var alongLayers = (row, rows) => alike(row, rows, "layer").map((one) => (
+  /** @type {Point} */
+  [Number(one.layer), Number(one.k)]
+)).sort(([a], [b]) => a - b);
+function pathOf(points, at) {
+  const [xs, ys] = [0, 1].map((i) => points.map((point) => point[i]));
+  const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const spot = ([x, y] = points[0]) => [
+    MARGIN + (x - left) / (right - left || 1) * (WIDTH - 2 * MARGIN),
+    HEIGHT - MARGIN - (y - low) / (high - low || 1) * (HEIGHT - 2 * MARGIN)
+  ];
+  const path = points.map((point) => spot(point).map((one) => one.toFixed(1)).join(",")).join(" L");
+  const here = points.find(([x]) => x === at);
+  return { path: `M${path}`, dot: here ? spot(here) : null };
+}
+function sparkline(points, at, text) {
+  if (points.length < LEAST) return [];
+  const { path, dot } = pathOf(points, at);
+  const picture = document.createElementNS(SVG, "svg");
+  picture.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  const shapes = [["path", { d: path }], ...dot ? [["circle", { cx: dot[0], cy: dot[1], r: 3 }]] : []];
+  for (
+    const [tag, attributes] of
+    /** @type {[string, object][]} */
+    shapes
+  ) {
+    const shape = document.createElementNS(SVG, tag);
+    for (const [name, value] of Object.entries(attributes)) shape.setAttribute(name, String(value));
+    picture.append(shape);
+  }
+  const ends = [points[0], points[points.length - 1]].map(([x]) => grouped(x)).join(" – ");
+  return [make("p", { class: "wb-card-note" }, `${text} ${ends}`), picture];
+}
+function numbersOf(row) {
+  const known2 = (name) => typeof row[name] === "number";
+  const number = (name) => Number(row[name]);
+  const error = known2("k_se") ? ` ± ${number("k_se").toPrecision(2)}` : "";
+  return [
+    ...known2("k") ? [["k", number("k").toFixed(4) + error]] : [],
+    ...known2("lam") ? [["λ", String(Number(number("lam").toPrecision(4)))]] : [],
+    ...known2("r2") ? [["r²", number("r2").toFixed(4)]] : [],
+    ...known2("n") ? [["n", grouped(number("n"))]] : []
+  ];
+}
+function buildCard(root, { model, controls: { texts } }, chart, held) {
+  const card = make("div", { class: "wb-card", role: "tooltip", hidden: true });
+  root.append(card);
+  const content = (row, cell) => {
+    const rows = chart.rows();
+    const component = String(row.component);
+    const rank = rankOf(row, rows);
+    const tensor = [row.parameter, held.about(cell)].filter(Boolean).join(" · ");
+    const name = fill(texts.card_name, { component, layer: String(row.band ?? row.layer), model: cell[0], step: cell[3] });
+    return [
+      make("strong", {}, name),
+      ...tensor ? [make("p", { class: "wb-card-note" }, tensor)] : [],
+      ...row.reason ? [make("p", {}, String(row.reason))] : [],
+      make("dl", {}, ...numbersOf(row).flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)])),
+      ...typeof row.k === "number" && rank.number > 1 ? [make("p", { class: "wb-card-note" }, fill(texts.card_rank, { ...rank, component }))] : [],
+      ...sparkline(alongLayers(row, rows), row.layer, texts.card_layers),
+      ...sparkline(held.alongSteps(cell), cell[3], texts.card_steps),
+      ...foundAt(cell, model.get("_findings")).map((text) => make("p", { class: "wb-card-found" }, text))
+    ];
+  };
+  chart.listen("mouseover", (event, item) => {
+    const row = (
+      /** @type {Datum | undefined} */
+      item?.datum
+    );
+    const cell = cellOf(row);
+    if (!row || !cell || "matrix" in row) return;
+    card.replaceChildren(...content(row, cell));
+    card.hidden = false;
+    place(
+      card,
+      root,
+      /** @type {MouseEvent} */
+      /** @type {unknown} */
+      event
+    );
+  });
+  chart.listen("mouseout", () => {
+    card.hidden = true;
+  });
+}
+function foundAt(cell, text) {
+  const rows = text ? JSON.parse(text).rows : [];
+  const key = keyOf(cell);
+  return rows.filter((row) => row.cells.some((one) => keyOf(one) === key)).map((row) => row.text);
+}
+function place(card, root, { clientX, clientY }) {
+  const frame = root.getBoundingClientRect();
+  const { offsetWidth: width, offsetHeight: height } = card;
+  const right = clientX + AWAY + width < Math.min(frame.right, innerWidth);
+  const below = clientY + AWAY + height < innerHeight;
+  card.style.left = `${Math.max(clientX - frame.left + (right ? AWAY : -AWAY - width), 0)}px`;
+  card.style.top = `${clientY - frame.top + (below ? AWAY : -AWAY - height)}px`;
+}
+
+// src/alive.js
+var MOST = 16;
+var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
+function part(whole) {
+  const { datasets: data = {}, description = "", ...rest } = whole;
+  const values = {};
+  const names = /* @__PURE__ */ new Map();
+  const lift = (value) => {
+    const text = JSON.stringify(value);
+    const name = names.get(text) ?? `wb${names.size}`;
+    names.set(text, name);
+    values[name] = value;
+    return name;
+  };
+  const structure = lifted(rest, "", lift);
+  const params = Object.entries(values).map(([name, value]) => ({ name, value }));
+  return {
+    structure: JSON.stringify([structure, Object.keys(data)]),
+    spec: { ...structure, params: [...structure.params ?? [], ...params], description },
+    values,
+    data,
+    description
+  };
+}
+function lifted(node, key, lift) {
+  if (key === "labelExpr") return withoutNumbers(node, lift);
+  if (!node || typeof node !== "object") return node;
+  if (Array.isArray(node)) {
+    if (isList(node) && (key === "values" || key === "subtitle")) return { expr: lift(node) };
+    if (isList(node) && key === "domain" && node.length <= MOST) {
+      return node.map((value) => ({ expr: lift(value) }));
+    }
+    return node.map((child) => lifted(child, "", lift));
+  }
+  const isTitle = key === "title" && typeof node.text === "string";
+  return Object.fromEntries(
+    Object.entries(node).map(([name, child]) => [
+      name,
+      isTitle && name === "text" ? { expr: lift(child) } : lifted(child, name, lift)
+    ])
+  );
+}
+var isList = (node) => node.length > 0 && node.every((one) => /number|string/.test(typeof one));
+var withoutNumbers = (text, lift) => text.replace(LITERALS, (word) => /^-?\d/.test(word) ? ` ${lift(Number(word))}` : word);
+function livingChart() {
+  let drawn = null;
+  let sent = null;
+  let shown = null;
+  const listeners = [];
+  const show2 = async (next) => {
+    const view = (
+      /** @type {import("./types").Drawn} */
+      drawn.view
+    );
+    for (const [name, value] of Object.entries(next.values)) {
+      if (value !== shown?.values[name]) view.signal(name, value);
+    }
+    for (const [name, rows] of Object.entries(copied(next.data))) {
+      if (next.data[name] !== shown?.data[name]) view.data(name, rows);
+    }
+    view.description(next.description);
+    shown = next;
+    await view.runAsync();
+  };
+  const clear = () => {
+    drawn?.finalize();
+    drawn = sent = shown = null;
+  };
+  return {
+    /** @returns {import("vega-typings").View | undefined} */
+    view: () => drawn?.view,
+    /** Hear of an event, in every chart to come. @param {string} type @param {import("vega-typings").EventListenerHandler} act */
+    listen(type, act) {
+      listeners.push([type, act]);
+    },
+    /** The rows of data, as Python sent them. */
+    rows: () => Object.values(sent?.data ?? {}).flat(),
+    /**
+     * @param {any} whole the specification
+     * @param {HTMLElement} place for a chart that is made anew
+     * @param {object} options of vega-embed
+     * @param {() => boolean} isLate whether another one was asked for since
+     * @returns {Promise<boolean>} whether it stands in the place
+     */
+    async draw(whole, place2, options, isLate) {
+      const next = part(whole);
+      if (drawn && sent?.structure === next.structure) {
+        sent = next;
+        await show2(next);
+        return false;
+      }
+      const spec = { ...next.spec, datasets: copied(next.data) };
+      const made = await vegaEmbed(place2, spec, options);
+      if (isLate()) {
+        made.finalize();
+        return false;
+      }
+      clear();
+      [drawn, sent, shown] = [made, next, next];
+      for (const [type, act] of listeners) made.view.addEventListener(type, act);
+      return true;
+    },
+    /**
+     * Show other data and numbers, until Python's own chart comes.
+     * @param {(sent: Parted) => Partial<Parted>} change
+     */
+    async vary(change) {
+      if (sent) await show2({ ...sent, ...change(sent) });
+    },
+    clear
+  };
+}
+var copied = (data) => Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, rows.map((row) => ({ ...row }))]));
+
 // src/marks.js
 var KINDS = ["rect", "symbol", "text"];
 function marksOf(view) {
+  if (!view) return [];
   const graph = (
     /** @type {{ root: Scene }} */
     /** @type {unknown} */
@@ -166,17 +397,17 @@ function followTheme(root, onChange) {
 }
 
 // src/chart.js
-var SVG = "http://www.w3.org/2000/svg";
+var SVG2 = "http://www.w3.org/2000/svg";
 function buildChart(name, darkColours, choose) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
-  let drawn = null;
+  const chart = livingChart();
   let turn = 0;
   async function draw(text) {
     turn += 1;
     const mine = turn;
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
-      replace(null);
+      chart.clear();
       element.replaceChildren(
         ...content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : []
       );
@@ -185,34 +416,38 @@ function buildChart(name, darkColours, choose) {
     }
     const box = make("div", { class: "wb-chart" });
     const dark = isDark();
-    const tooltip = { theme: dark ? "dark" : "light" };
+    const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
     const spec = paint(content.spec, dark ? darkColours : {});
-    const result = await vegaEmbed(box, spec, { renderer: "svg", actions: false, tooltip });
-    if (mine !== turn) {
-      result.finalize();
-      return;
+    const isNew = await chart.draw(spec, box, options, () => mine !== turn);
+    if (isNew) {
+      element.replaceChildren(box);
+      chart.view()?.addEventListener("click", (event, item) => {
+        const cell = cellOf(item?.datum);
+        if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+      });
     }
-    replace(result);
-    element.setAttribute("aria-label", content.label);
-    silenceEmpty(box);
-    element.replaceChildren(box);
+    if (mine === turn) settle(content.label);
+  }
+  function settle(label) {
+    if (label !== void 0) element.setAttribute("aria-label", label);
     element.hidden = false;
+    silenceEmpty(element);
     element.dataset.turn = String(turn);
-    result.view.addEventListener("click", (event, item) => {
-      const cell = cellOf(item?.datum);
-      if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
-    });
   }
   const unwatch = name === "main" ? () => {
   } : scrollByKeys(element);
-  function replace(next) {
-    drawn?.finalize();
-    drawn = next;
-  }
   return {
     element,
     draw,
-    marks: () => drawn ? marksOf(drawn.view) : [],
+    rows: chart.rows,
+    listen: chart.listen,
+    /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
+    async vary(change) {
+      turn += 1;
+      await chart.vary(change);
+      settle();
+    },
+    marks: () => marksOf(chart.view()),
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
@@ -221,7 +456,7 @@ function buildChart(name, darkColours, choose) {
       element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
     },
     stop() {
-      replace(null);
+      chart.clear();
       unwatch();
     }
   };
@@ -245,12 +480,12 @@ function pickedMarks(marks, kind, chosen) {
   return marks.filter((mark) => mark.kind === kind && picked.has(keyOf(mark.cell)));
 }
 function outlines(marks) {
-  const layer = document.createElementNS(SVG, "svg");
+  const layer = document.createElementNS(SVG2, "svg");
   layer.setAttribute("class", "wb-picked");
   layer.setAttribute("aria-hidden", "true");
   for (const { kind, box } of marks) {
     const far = kind === "rect" ? 0 : 3;
-    const place = {
+    const place2 = {
       x: box.left - far,
       y: box.top - far,
       width: box.right - box.left + 2 * far,
@@ -258,13 +493,116 @@ function outlines(marks) {
       rx: kind === "rect" ? 0 : 99
     };
     for (const kindOfLine of ["wb-halo", "wb-ring"]) {
-      const shape = document.createElementNS(SVG, "rect");
+      const shape = document.createElementNS(SVG2, "rect");
       shape.setAttribute("class", kindOfLine);
-      for (const [name, value] of Object.entries(place)) shape.setAttribute(name, String(value));
+      for (const [name, value] of Object.entries(place2)) shape.setAttribute(name, String(value));
       layer.append(shape);
     }
   }
   return layer;
+}
+
+// src/gestures.js
+var LEAST2 = 8;
+function span(a, b) {
+  return {
+    left: Math.min(a.clientX, b.clientX),
+    right: Math.max(a.clientX, b.clientX),
+    top: Math.min(a.clientY, b.clientY),
+    bottom: Math.max(a.clientY, b.clientY)
+  };
+}
+var within = (box, { left, top }) => ({
+  left: box.left - left,
+  right: box.right - left,
+  top: box.top - top,
+  bottom: box.bottom - top
+});
+function brush(root, chart, choose) {
+  const frame = make("div", { class: "wb-brush", hidden: true });
+  root.append(frame);
+  const place2 = chart.element;
+  place2.addEventListener("pointerdown", (down) => {
+    if (down.button !== 0) return;
+    delete place2.dataset.brushed;
+    const move = (event) => {
+      const at = within(span(down, event), root.getBoundingClientRect());
+      const [width, height] = [at.right - at.left, at.bottom - at.top];
+      if (width + height < LEAST2) return;
+      event.preventDefault();
+      place2.dataset.brushed = "yes";
+      frame.hidden = false;
+      Object.assign(frame.style, {
+        left: `${at.left}px`,
+        top: `${at.top}px`,
+        width: `${width}px`,
+        height: `${height}px`
+      });
+    };
+    const up = (event) => {
+      removeEventListener("pointermove", move);
+      removeEventListener("pointerup", up);
+      frame.hidden = true;
+      if (!place2.dataset.brushed) return;
+      const touched = within(span(down, event), chart.corner());
+      choose(cellsWithin(chart.marks(), touched), event.shiftKey);
+      setTimeout(() => delete place2.dataset.brushed, 0);
+    };
+    addEventListener("pointermove", move);
+    addEventListener("pointerup", up);
+  });
+  place2.addEventListener("dragstart", (event) => event.preventDefault());
+}
+function arrowKeys(chart, chosen, choose) {
+  chart.element.tabIndex = 0;
+  chart.element.addEventListener("keydown", (event) => {
+    const marks = event.key.startsWith("Arrow") ? chart.marks() : [];
+    if (!marks.length) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const next = neighbour(marks, chosen().at(-1), event.key);
+    if (next) choose([next], event.shiftKey);
+  });
+}
+
+// src/choosing.js
+var OUTLINED = {
+  overview: "rect",
+  findings: "rect",
+  map: "rect",
+  classes: "symbol",
+  trajectories: "symbol"
+};
+function choosing({ model, busy, send }) {
+  let asked = null;
+  let main = null;
+  const chosen = () => asked ?? JSON.parse(model.get("_words")).chosen ?? [];
+  const outline = () => {
+    main?.outline(pickedMarks(main.marks(), OUTLINED[model.get("panel")], chosen()));
+  };
+  const choose = (cells, add) => {
+    if (!cells.length) return;
+    asked = select(chosen(), cells, add);
+    outline();
+    send({ selected: asked });
+  };
+  return {
+    chosen,
+    choose,
+    outline,
+    answered() {
+      if (!busy()) asked = null;
+    },
+    /**
+     * @param {HTMLElement} root
+     * @param {Chart} chart
+     */
+    onChart(root, chart) {
+      main = chart;
+      brush(root, chart, choose);
+      arrowKeys(chart, chosen, choose);
+    }
+  };
 }
 
 // src/findings.js
@@ -309,20 +647,20 @@ function buildFilters(page) {
   const more = make("details", { class: "wb-more" }, make("summary", {}, texts.more_filters));
   const parts = [];
   for (const facet of facets) {
-    const part = buildFacet(page, facet);
-    (facet.more ? more : box).append(part.element);
-    parts.push(part);
+    const part2 = buildFacet(page, facet);
+    (facet.more ? more : box).append(part2.element);
+    parts.push(part2);
   }
   if (layers[1] > layers[0]) {
-    const part = buildLayers(page);
-    box.append(part.element);
-    parts.push(part);
+    const part2 = buildLayers(page);
+    box.append(part2.element);
+    parts.push(part2);
   }
   if (more.children.length > 1) box.append(more);
   return {
     element: box,
     update(words) {
-      for (const part of parts) part.update(words);
+      for (const part2 of parts) part2.update(words);
     }
   };
 }
@@ -359,18 +697,18 @@ function buildFacet({ model, controls, send }, facet) {
       button("none", checkAll(false))
     )
   );
-  const lines = rows.map(({ line: line2 }) => line2);
+  const lines = rows.map(({ line: line3 }) => line3);
   if (lines.length > SEARCHED) group.append(buildSearch(facet, lines, texts));
   group.append(make("div", { class: "wb-options" }, ...lines));
   return {
     element: group,
     update(words) {
       const kept = model.get("filters")[facet.name];
-      rows.forEach(({ input, number, line: line2 }, i) => {
+      rows.forEach(({ input, number, line: line3 }, i) => {
         const count = words.counts[facet.name][i];
         input.checked = !kept || kept.includes(facet.values[i]);
         number.textContent = grouped(count);
-        line2.classList.toggle("wb-none", count === 0);
+        line3.classList.toggle("wb-none", count === 0);
       });
     }
   };
@@ -382,8 +720,8 @@ function buildSearch(facet, lines, texts) {
     "aria-label": fill(texts.find_in, { title: facet.title }),
     oninput: () => {
       const wanted = search.value.toLowerCase();
-      lines.forEach((line2, i) => {
-        line2.hidden = !facet.labels[i].toLowerCase().includes(wanted);
+      lines.forEach((line3, i) => {
+        line3.hidden = !facet.labels[i].toLowerCase().includes(wanted);
       });
     }
   });
@@ -418,6 +756,10 @@ function buildLayers({ model, controls, send }) {
 }
 
 // src/following.js
+function shownOf({ runs, text, problem }) {
+  const scans = runs !== void 0;
+  return { box: !scans, bar: scans && runs === true, text: scans ? text ?? "" : "", problem };
+}
 function buildFollowing({ model, controls, send }) {
   const { texts } = controls;
   const input = make("input", {
@@ -426,85 +768,38 @@ function buildFollowing({ model, controls, send }) {
   });
   const name = make("span", {}, texts.follow);
   const label = make("label", {}, input, name);
+  const bar = make("progress", { max: 1, "aria-label": texts.scanning });
+  const text = make("span", { class: "wb-follow-text" });
+  const cancel = make(
+    "button",
+    { type: "button", onclick: () => send({ follow: false }) },
+    texts.cancel
+  );
+  const scan = make("span", { class: "wb-scan" }, bar, text, cancel);
   const problem = make("span", { class: "wb-follow-problem", role: "status" });
-  const element = make("div", { class: "wb-follow" }, label, problem);
+  const element = make("div", { class: "wb-follow" }, label, scan, problem);
   const update = () => {
-    const text = model.get("_following");
-    element.hidden = !text;
-    if (!text) return;
-    const { followed, problem: why } = JSON.parse(text);
+    const told = model.get("_following");
+    element.hidden = !told;
+    if (!told) return;
+    const following = JSON.parse(told);
+    const shown = shownOf(following);
+    const { followed } = following;
+    label.hidden = !shown.box;
+    scan.hidden = !shown.text;
+    bar.hidden = cancel.hidden = !shown.bar;
+    bar.value = following.share ?? 0;
+    text.textContent = shown.text;
+    text.title = followed;
     input.checked = model.get("follow");
     name.textContent = `${texts.follow} ${followed}`;
     label.title = fill(texts.follow_source, { source: followed });
-    problem.textContent = input.checked ? why : "";
+    problem.textContent = input.checked || !shown.box ? shown.problem : "";
   };
   const events = ["change:_following", "change:follow"];
   for (const event of events) model.on(event, update);
   update();
   return { element, stop: () => events.forEach((event) => model.off(event, update)) };
-}
-
-// src/gestures.js
-var LEAST = 8;
-function span(a, b) {
-  return {
-    left: Math.min(a.clientX, b.clientX),
-    right: Math.max(a.clientX, b.clientX),
-    top: Math.min(a.clientY, b.clientY),
-    bottom: Math.max(a.clientY, b.clientY)
-  };
-}
-var within = (box, { left, top }) => ({
-  left: box.left - left,
-  right: box.right - left,
-  top: box.top - top,
-  bottom: box.bottom - top
-});
-function brush(root, chart, choose) {
-  const frame = make("div", { class: "wb-brush", hidden: true });
-  root.append(frame);
-  const place = chart.element;
-  place.addEventListener("pointerdown", (down) => {
-    if (down.button !== 0) return;
-    delete place.dataset.brushed;
-    const move = (event) => {
-      const at = within(span(down, event), root.getBoundingClientRect());
-      const [width, height] = [at.right - at.left, at.bottom - at.top];
-      if (width + height < LEAST) return;
-      event.preventDefault();
-      place.dataset.brushed = "yes";
-      frame.hidden = false;
-      Object.assign(frame.style, {
-        left: `${at.left}px`,
-        top: `${at.top}px`,
-        width: `${width}px`,
-        height: `${height}px`
-      });
-    };
-    const up = (event) => {
-      removeEventListener("pointermove", move);
-      removeEventListener("pointerup", up);
-      frame.hidden = true;
-      if (!place.dataset.brushed) return;
-      const touched = within(span(down, event), chart.corner());
-      choose(cellsWithin(chart.marks(), touched), event.shiftKey);
-      setTimeout(() => delete place.dataset.brushed, 0);
-    };
-    addEventListener("pointermove", move);
-    addEventListener("pointerup", up);
-  });
-  place.addEventListener("dragstart", (event) => event.preventDefault());
-}
-function arrowKeys(chart, chosen, choose) {
-  chart.element.tabIndex = 0;
-  chart.element.addEventListener("keydown", (event) => {
-    const marks = event.key.startsWith("Arrow") ? chart.marks() : [];
-    if (!marks.length) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const next = neighbour(marks, chosen().at(-1), event.key);
-    if (next) choose([next], event.shiftKey);
-  });
 }
 
 // src/header.js
@@ -586,26 +881,29 @@ function buildFiles({ model, controls }, fail) {
     }
   };
 }
+function buildCopy(label, texts, text, select2) {
+  const onclick = async () => {
+    try {
+      await navigator.clipboard.writeText(text());
+      button.textContent = texts.copied;
+    } catch {
+      select2();
+      button.textContent = texts.copy_by_hand;
+    }
+    setTimeout(() => {
+      button.textContent = label;
+    }, 1500);
+  };
+  const button = make("button", { type: "button", onclick }, label);
+  return button;
+}
 function buildCode(texts) {
   const code = make("pre", { tabindex: 0 });
-  const copy = make(
-    "button",
-    {
-      type: "button",
-      onclick: async () => {
-        try {
-          await navigator.clipboard.writeText(code.textContent ?? "");
-          copy.textContent = texts.copied;
-        } catch {
-          getSelection()?.selectAllChildren(code);
-          copy.textContent = texts.copy_by_hand;
-        }
-        setTimeout(() => {
-          copy.textContent = texts.copy;
-        }, 1500);
-      }
-    },
-    texts.copy
+  const copy = buildCopy(
+    texts.copy,
+    texts,
+    () => code.textContent ?? "",
+    () => getSelection()?.selectAllChildren(code)
   );
   return {
     element: make("details", { class: "wb-code" }, make("summary", {}, texts.code), copy, code),
@@ -632,9 +930,9 @@ function buildOptions(page) {
     update(words) {
       const now = model.get("panel");
       const group = groups[now] ?? [];
-      if (now !== last) box.replaceChildren(...group.map((part) => part.element));
+      if (now !== last) box.replaceChildren(...group.map((part2) => part2.element));
       last = now;
-      for (const part of group) part.update(words);
+      for (const part2 of group) part2.update(words);
     }
   };
 }
@@ -683,17 +981,860 @@ function pairsOf({ steps, models }, text) {
   );
 }
 
+// src/fitting/ordinates.js
+var EDGE = 16;
+var EULER = 0.5772156649015329;
+var CELLS = 1024;
+var LEAST_RANKS = 4096;
+var NEAR_END = 0.05;
+var NODES = 96;
+var EIN = Array.from({ length: 36 }, (_, i) => i + 1).reduce(
+  ({ found, factorial }, m) => {
+    const next = factorial * m;
+    return { found: [...found, (m % 2 ? 1 : -1) / (m * next)], factorial: next };
+  },
+  { found: (
+    /** @type {number[]} */
+    []
+  ), factorial: 1 }
+).found;
+function exponentialIntegral(t) {
+  if (t <= 4) {
+    let ein = 0;
+    for (let i = t <= 0.1 ? 9 : EIN.length - 1; i >= 0; i--) ein = ein * t + EIN[i];
+    return ein * t - EULER - Math.log(t);
+  }
+  let b = t + 1;
+  let c = 1e300;
+  let d = 1 / b;
+  let fraction = d;
+  for (let i = 1; i < 200; i++) {
+    const step = -i * i;
+    b += 2;
+    d = 1 / (step * d + b);
+    c = b + step / c;
+    fraction *= c * d;
+    if (Math.abs(c * d - 1) < 1e-16) break;
+  }
+  return fraction * Math.exp(-t);
+}
+var ordinateOfRank = (rank, n) => Math.log(-Math.log1p(-(rank - 0.5) / n));
+var ordinate = (share) => Math.log(-Math.log1p(-share));
+var TABLE = (() => {
+  const at = Array.from({ length: CELLS + 1 }, (_, i) => {
+    if (i === 0 || i === CELLS) return [0, 0, 0];
+    const f = i / CELLS;
+    const u = 1 - f;
+    const t = -Math.log1p(-f);
+    const integral = -(u * Math.log(t) + exponentialIntegral(t));
+    return [integral, Math.log(t) / CELLS, 1 / (t * u) / CELLS ** 2];
+  });
+  const table = new Float64Array(6 * CELLS);
+  for (let i = 1; i < CELLS - 1; i++) {
+    const [[p0, d0, s0], [p1, d1, s1]] = [at[i], at[i + 1]];
+    const rise = p1 - p0;
+    table.set(
+      [
+        p0,
+        d0,
+        s0 / 2,
+        10 * rise - 6 * d0 - 4 * d1 - 1.5 * s0 + 0.5 * s1,
+        -15 * rise + 8 * d0 + 7 * d1 + 1.5 * s0 - s1,
+        6 * rise - 3 * d0 - 3 * d1 - 0.5 * s0 + 0.5 * s1
+      ],
+      6 * i
+    );
+  }
+  return table;
+})();
+function directSum(first, last, n, power) {
+  let total = 0;
+  for (let rank = first; rank <= last; rank++) total += ordinateOfRank(rank, n) ** power;
+  return total;
+}
+function smoothPrefix(rank, n) {
+  const u = 1 - rank / n;
+  const t = u < 0.5 ? -Math.log(u) : -Math.log1p(-rank / n);
+  const integral = -(u * Math.log(t) + exponentialIntegral(t));
+  const tu = t * u;
+  const third = (t + 2 * (t - 1) ** 2) / tu ** 3;
+  return n * integral - 1 / tu / (24 * n) + 7 * third / (5760 * n ** 3);
+}
+function prefixSum(rank, n) {
+  const share = rank / n;
+  if (n >= LEAST_RANKS && NEAR_END <= share && share <= 1 - NEAR_END) {
+    const place2 = share * CELLS;
+    const cell = Math.floor(place2);
+    const d = place2 - cell;
+    const i = 6 * cell;
+    const [c3, c4, c5] = [TABLE[i + 3], TABLE[i + 4], TABLE[i + 5]];
+    const slope = 2 * TABLE[i + 2] + d * (6 * c3 + d * (12 * c4 + d * 20 * c5));
+    const inner2 = TABLE[i + 2] + d * (c3 + d * (c4 + d * c5));
+    return n * (TABLE[i] + d * (TABLE[i + 1] + d * inner2)) - slope * CELLS * CELLS / (24 * n);
+  }
+  const inner = Math.min(Math.max(rank, EDGE), n - EDGE);
+  return smoothPrefix(inner, n) + directSum(inner + 1, rank, n, 1) - directSum(rank + 1, inner, n, 1);
+}
+var GAUSS = Array.from({ length: NODES }, (_, i) => {
+  let x = Math.cos(Math.PI * (i + 0.75) / (NODES + 0.5));
+  let slope = 1;
+  for (let turn = 0; turn < 20; turn++) {
+    let [before, value] = [1, x];
+    for (let j = 2; j <= NODES; j++) {
+      [before, value] = [value, ((2 * j - 1) * x * value - (j - 1) * before) / j];
+    }
+    slope = NODES * (x * value - before) / (x * x - 1);
+    x -= value / slope;
+  }
+  return [x, 2 / ((1 - x * x) * slope * slope)];
+});
+function endOfSquares(rank, n) {
+  const u = 1 - rank / n;
+  const t = -Math.log1p(-rank / n);
+  const [y, tu] = [Math.log(t), t * u];
+  const [d1, d2] = [1 / tu, (t - 1) / tu ** 2];
+  const d3 = (t + 2 * (t - 1) ** 2) / tu ** 3;
+  return { y, term: -2 * y * d1 / (24 * n) + 14 * (3 * d1 * d2 + y * d3) / (5760 * n ** 3) };
+}
+function squareSum(first, last, n) {
+  const start = Math.max(first - 1, EDGE);
+  const stop = Math.min(last, n - EDGE);
+  if (stop - start < 4 * EDGE) return directSum(first, last, n, 2);
+  const [low, high] = [endOfSquares(start, n), endOfSquares(stop, n)];
+  let total = directSum(first, start, n, 2) + directSum(stop + 1, last, n, 2);
+  total += high.term - low.term;
+  const [half, middle2] = [0.5 * (high.y - low.y), 0.5 * (high.y + low.y)];
+  for (const [node, weight] of GAUSS) {
+    const y = middle2 + half * node;
+    total += n * half * weight * y * y * Math.exp(y - Math.exp(y));
+  }
+  return total;
+}
+
+// src/fitting/bins.js
+var LABELS_AN_OCTAVE = 1024;
+var GROUP = LABELS_AN_OCTAVE / 8;
+var BIAS = 1023;
+var [LOWER, MIDDLE] = [0, 2].map(
+  (half) => Float64Array.from({ length: LABELS_AN_OCTAVE }, (_, i) => Math.log1p((i + half) / LABELS_AN_OCTAVE))
+);
+var SUMS = 4;
+var MOMENTS = 4;
+function positionOf(label, exact) {
+  const octave = label >> 10;
+  const place2 = label & LABELS_AN_OCTAVE - 1;
+  if (octave === 0) return Math.log(place2 + (exact ? 0 : 2)) - (BIAS + 9) * Math.LN2;
+  return (exact ? LOWER : MIDDLE)[place2] + (octave - BIAS) * Math.LN2;
+}
+function binsOf(labels, counts, exact) {
+  const size = labels.length;
+  const origin = size ? positionOf(labels[size >> 1], exact) : 0;
+  const x = new Float64Array(size);
+  const starts = [];
+  let n = 0;
+  for (let j = 0; j < size; j++) {
+    x[j] = positionOf(labels[j], exact) - origin;
+    n += counts[j];
+    if (!j || Math.floor(labels[j] / GROUP) !== Math.floor(labels[j - 1] / GROUP)) starts.push(j);
+  }
+  const bins2 = { x, counts, n, origin, starts: Int32Array.from([...starts, size]) };
+  return { ...bins2, ...sumsOf(bins2) };
+}
+function sumsOf({ x, counts, n, starts }) {
+  const groups = starts.length - 1;
+  const sums = new Float64Array(SUMS * groups);
+  const moments = new Float64Array(MOMENTS * groups);
+  let [seen, sx, sxx, sxy] = [0, 0, 0, 0];
+  let before = n ? prefixSum(0, n) : 0;
+  for (let group = 0; group < groups; group++) {
+    sums.set([seen, sx, sxx, sxy], SUMS * group);
+    const [start, stop] = [starts[group], starts[group + 1]];
+    const [mass, first] = [seen, sx];
+    for (let j = start; j < stop; j++) {
+      const [c, at] = [counts[j], x[j]];
+      seen += c;
+      const here = prefixSum(seen, n);
+      sx += c * at;
+      sxx += c * at * at;
+      sxy += at * (here - before);
+      before = here;
+    }
+    moments.set(momentsOf(x, counts, start, stop, (sx - first) / (seen - mass)), MOMENTS * group);
+  }
+  return { sums, moments };
+}
+function momentsOf(x, counts, start, stop, mean) {
+  let [mass, second, third, fourth] = [0, 0, 0, 0];
+  for (let j = start; j < stop; j++) {
+    const d = x[j] - mean;
+    const square = counts[j] * d * d;
+    mass += counts[j];
+    second += square;
+    third += square * d;
+    fourth += square * d * d;
+  }
+  return [mean, second / mass, third / mass, fourth / mass];
+}
+function groupOf({ sums, starts }, rank) {
+  let [low, high] = [0, starts.length - 2];
+  while (low < high) {
+    const middle2 = low + high + 1 >> 1;
+    if (sums[SUMS * middle2] < rank) low = middle2;
+    else high = middle2 - 1;
+  }
+  return low;
+}
+function sumsUpTo(bins2, rank) {
+  const { x, counts, n, starts, sums } = bins2;
+  const group = groupOf(bins2, rank);
+  const at = SUMS * group;
+  let [seen, sx, sxx, sxy] = [sums[at], sums[at + 1], sums[at + 2], sums[at + 3]];
+  let before = prefixSum(seen, n);
+  let j = starts[group];
+  let bin = j;
+  for (; seen < rank && j < starts[group + 1]; j++) {
+    const mass = Math.min(counts[j], rank - seen);
+    seen += mass;
+    const here = prefixSum(seen, n);
+    sx += mass * x[j];
+    sxx += mass * x[j] * x[j];
+    sxy += x[j] * (here - before);
+    before = here;
+    bin = j;
+  }
+  return { sx, sxx, sxy, sy: before, bin };
+}
+
+// src/fitting/weibull.js
+var LEAST3 = 100;
+var STEPS = 60;
+var SMOOTH = 0.25;
+var WIDEST = 0.118;
+var NONE = Object.freeze({ k: Number.NaN, lam: Number.NaN, r2: Number.NaN });
+function trimRanks(n, [lower, upper]) {
+  let first = Math.max(Math.ceil(lower * n + 0.5), 1);
+  while (first > 1 && (first - 1.5) / n >= lower) first -= 1;
+  while ((first - 0.5) / n < lower) first += 1;
+  let last = Math.min(Math.floor(upper * n + 0.5), n);
+  while (last < n && (last + 0.5) / n <= upper) last += 1;
+  while ((last - 0.5) / n > upper) last -= 1;
+  return [first, last];
+}
+var squares = /* @__PURE__ */ new Map();
+function knownSquareSum(first, last, n) {
+  const key = `${first} ${last} ${n}`;
+  let sum = squares.get(key);
+  if (sum === void 0) {
+    if (squares.size > 2e3) squares.clear();
+    sum = squareSum(first, last, n);
+    squares.set(key, sum);
+  }
+  return sum;
+}
+function fitWeibull(bins2, trim, estimator) {
+  const { x, n, origin } = bins2;
+  if (n < LEAST3 || x.length < 2) return NONE;
+  const [first, last] = trimRanks(n, trim);
+  const m = last - first + 1;
+  if (m < 1) return NONE;
+  const [below, upTo] = [sumsUpTo(bins2, first - 1), sumsUpTo(bins2, last)];
+  const begin = binOf(bins2, first);
+  if (begin === upTo.bin) return NONE;
+  const [sx, sy] = [upTo.sx - below.sx, upTo.sy - below.sy];
+  const sxy = upTo.sxy - below.sxy - sx * sy / m;
+  const sxx = upTo.sxx - below.sxx - sx * sx / m;
+  const syy = knownSquareSum(first, last, n) - sy * sy / m;
+  let k = sxy / sxx;
+  let b = (sx - sy / k) / m;
+  if (estimator === "maximum_likelihood") {
+    const ends = { low: first - 1, high: n - last, start: x[begin], stop: x[upTo.bin] };
+    const found = censoredFit(atomsOf(bins2, first, last, k), ends, k, b);
+    if (!found) return NONE;
+    [k, b] = found;
+  }
+  return { k, lam: Math.exp(b + origin), r2: sxy * sxy / (sxx * syy) };
+}
+function binOf(bins2, rank) {
+  const group = groupOf(bins2, rank);
+  let j = bins2.starts[group];
+  let seen = bins2.sums[SUMS * group] + bins2.counts[j];
+  while (seen < rank) {
+    j += 1;
+    seen += bins2.counts[j];
+  }
+  return j;
+}
+function atomsOf({ x, counts, starts, sums, moments, n }, first, last, k) {
+  const atoms = [];
+  const smooth = k * WIDEST < SMOOTH;
+  for (let group = 0; group < starts.length - 1; group++) {
+    const from = sums[SUMS * group];
+    const to = group + 2 < starts.length ? sums[SUMS * (group + 1)] : n;
+    if (to < first) continue;
+    if (from >= last) break;
+    if (smooth && from >= first - 1 && to <= last) {
+      atoms.push(to - from);
+      for (let i = 0; i < MOMENTS; i++) atoms.push(moments[MOMENTS * group + i]);
+      continue;
+    }
+    let seen = from;
+    for (let j = starts[group]; j < starts[group + 1]; j++) {
+      const mass = Math.min(seen + counts[j], last) - Math.max(seen, first - 1);
+      seen += counts[j];
+      if (mass > 0) atoms.push(mass, x[j], 0, 0, 0);
+    }
+  }
+  return atoms;
+}
+function censoredFit(atoms, ends, k, b) {
+  for (let turn = 0, converged = false; turn < STEPS; turn++) {
+    const [s1, s2, h11, h12, h22] = slopes(atoms, ends, k, b);
+    const determinant = h11 * h22 - h12 * h12;
+    if (!(determinant > 0)) return null;
+    if (converged) return [k, b];
+    const stepK = -(h22 * s1 - h12 * s2) / determinant;
+    const stepB = -(h11 * s2 - h12 * s1) / determinant;
+    const damp = Math.min(
+      1,
+      0.5 * k / Math.max(Math.abs(stepK), 1e-300),
+      1 / Math.max(Math.abs(stepB), 1e-300)
+    );
+    k += damp * stepK;
+    b += damp * stepB;
+    converged = Math.abs(stepK) < 1e-12 * k && Math.abs(stepB) < 1e-12;
+  }
+  return null;
+}
+function slopes(atoms, { low, high, start, stop }, k, b) {
+  let [mass, sd, z0, z1, z2] = [0, 0, 0, 0, 0];
+  for (let i = 0; i < atoms.length; i += 5) {
+    const [g, m2, m3, m4] = [atoms[i], atoms[i + 2], atoms[i + 3], atoms[i + 4]];
+    const d = atoms[i + 1] - b;
+    const z = g * Math.exp(k * d);
+    const p = 1 + k * k * (m2 / 2 + k * (m3 / 6 + k * m4 / 24));
+    const p1 = k * (m2 + k * (m3 / 2 + k * m4 / 6));
+    const p2 = m2 + k * (m3 + k * m4 / 2);
+    mass += g;
+    sd += g * d;
+    z0 += z * p;
+    z1 += z * (d * p + p1);
+    z2 += z * (d * d * p + 2 * d * p1 + p2);
+  }
+  let s1 = mass / k + sd - z1;
+  let s2 = k * (z0 - mass);
+  let h11 = -mass / (k * k) - z2;
+  let h12 = k * z1 + z0 - mass;
+  let h22 = -k * k * z0;
+  if (low > 0) {
+    const d = start - b;
+    const z = Math.exp(k * d);
+    const r = 1 / Math.expm1(z);
+    const curve = -r * (1 + r);
+    s1 += low * r * z * d;
+    s2 -= low * r * k * z;
+    h11 += low * (curve * (z * d) ** 2 + r * z * d * d);
+    h12 += low * (-curve * k * z * z * d - r * (k * z * d + z));
+    h22 += low * (curve * (k * z) ** 2 + r * k * k * z);
+  }
+  if (high > 0) {
+    const d = stop - b;
+    const z = Math.exp(k * d);
+    s1 -= high * z * d;
+    s2 += high * k * z;
+    h11 -= high * z * d * d;
+    h12 += high * (k * z * d + z);
+    h22 -= high * k * k * z;
+  }
+  return [s1, s2, h11, h12, h22];
+}
+
+// src/fitting/shares.js
+var LEVELS = 2 ** 16 - 1;
+var LEAST4 = 100;
+var MANY = 2 ** 20;
+function sharesOf(means, low, reach, ends, n) {
+  const x = Float64Array.from(means, (level) => level / LEVELS * reach);
+  return { x, origin: low, ends, n };
+}
+var known = { key: "", pieces: (
+  /** @type {Piece[]} */
+  []
+) };
+function piecesOf(trim, number) {
+  const key = `${trim} ${number}`;
+  if (known.key !== key) {
+    const pieces = [];
+    for (let part2 = 0; part2 < number; part2++) {
+      const from = Math.max(trim[0], part2 / number);
+      const to = Math.min(trim[1], (part2 + 1) / number);
+      if (to - from > 1e-9) pieces.push(pieceOf(part2, from, to, number));
+    }
+    known = { key, pieces };
+  }
+  return known.pieces;
+}
+function pieceOf(part2, from, to, number) {
+  const [first, last] = [Math.round(from * MANY), Math.round(to * MANY)];
+  const ranks = last - first;
+  const y = (prefixSum(last, MANY) - prefixSum(first, MANY)) / ranks;
+  const dy = ordinate((last - 0.5) / MANY) - ordinate((first + 0.5) / MANY);
+  return {
+    part: part2,
+    share: to - from,
+    middle: (from + to) / 2 * number - part2 - 0.5,
+    width: (to - from) * number,
+    y,
+    yy: squareSum(first + 1, last, MANY) / ranks - y * y,
+    dy
+  };
+}
+function fitShares({ x, origin, ends, n }, trim, estimator) {
+  const last = x.length - 1;
+  const pieces = piecesOf(trim, x.length);
+  const none = { k: Number.NaN, lam: Number.NaN, r2: Number.NaN };
+  if (n < LEAST4 || !pieces.length) return none;
+  let [m, sx, sy, sxx, sxy, syy] = [0, 0, 0, 0, 0, 0];
+  const atoms = [];
+  for (const { part: part2, share, middle: middle2, width, y, yy, dy } of pieces) {
+    const outer = part2 === 0 || part2 === last;
+    const slope = (x[Math.min(part2 + 1, last)] - x[Math.max(part2 - 1, 0)]) / (outer ? 1 : 2);
+    const at = x[part2] + slope * middle2;
+    const spread = outer ? ends[part2 && 1] * width * width : (slope * width) ** 2 / 12;
+    const together = outer ? Math.sqrt(spread * yy) : slope * width * dy / 12;
+    m += share;
+    sx += share * at;
+    sy += share * y;
+    sxx += share * (at * at + spread);
+    sxy += share * (at * y + together);
+    syy += share * (y * y + yy);
+    atoms.push(n * share, at, spread, 0, 1.8 * spread * spread);
+  }
+  sxx -= sx * sx / m;
+  sxy -= sx * sy / m;
+  syy -= sy * sy / m;
+  if (!(sxx > 0)) return none;
+  let k = sxy / sxx;
+  let b = (sx - sy / k) / m;
+  if (estimator === "maximum_likelihood") {
+    const [start, stop] = [atoms[1], atoms[atoms.length - 4]].map((at, end) => {
+      const spread = Math.sqrt(3 * atoms[end ? atoms.length - 3 : 2]);
+      return at + (end ? spread : -spread);
+    });
+    const censored = { low: n * trim[0], high: n * (1 - trim[1]), start, stop };
+    const found = censoredFit(atoms, censored, k, b);
+    if (!found) return none;
+    [k, b] = found;
+  }
+  return { k, lam: Math.exp(b + origin), r2: sxy * sxy / (sxx * syy) };
+}
+
+// src/fitting/counts.js
+function room(type, size) {
+  if (type === "u1") return new Uint8Array(size);
+  if (type === "u2") return new Uint16Array(size);
+  if (type === "u4") return new Uint32Array(size);
+  return type === "f4" ? new Float32Array(size) : new Float64Array(size);
+}
+function arraysOf(described, bytes) {
+  const found = {};
+  let at = 0;
+  for (const [name, type, size] of described) {
+    const width = Number(type.slice(1));
+    const array = room(type, size);
+    if (type === "u8") {
+      for (let plane = 0; plane < width; plane++) {
+        const weight = 256 ** plane;
+        for (let i = 0; i < size; i++) array[i] += weight * bytes[at + plane * size + i];
+      }
+    } else {
+      const own = new Uint8Array(array.buffer);
+      for (let plane = 0; plane < width; plane++) {
+        for (let i = 0; i < size; i++) own[width * i + plane] = bytes[at + plane * size + i];
+      }
+    }
+    found[name] = array;
+    at += width * size;
+  }
+  return found;
+}
+async function unpacked(packed) {
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+function countsOf({ kind, dims, dtypes, arrays }, bytes) {
+  const held = arraysOf(arrays, bytes);
+  const matrices = kind === "bins" ? ofBins(held) : ofShares(held);
+  const cells = /* @__PURE__ */ new Map();
+  const first = /* @__PURE__ */ new Map();
+  matrices.forEach((matrix, i) => {
+    const place2 = held.places[i];
+    if (!first.has(place2)) first.set(place2, i);
+    const own = cells.get(place2);
+    if (own) own.push(matrix);
+    else cells.set(place2, [matrix]);
+  });
+  const names = ["model", "layer", "component", "step"];
+  const orders = names.map((name) => new Map(dims[name].map((label, i) => [label, i])));
+  return {
+    exact: kind === "bins",
+    layers: (
+      /** @type {number[]} */
+      dims.layer
+    ),
+    /** Shape and storage format of a matrix. @param {Cell} cell */
+    about(cell) {
+      const at = first.get(placeOf(cell, orders));
+      if (at === void 0) return "";
+      const shape = held.rows[at] ? `${held.rows[at]} × ${held.cols[at]} ` : "";
+      return shape + dtypes[held.dtypes[at]];
+    },
+    /** k by step. @param {Cell} cell @param {Trim} trim @param {Estimator} estimator */
+    alongSteps(cell, trim, estimator) {
+      const points = dims.step.map((step) => {
+        const fit = this.fit([cell[0], cell[1], cell[2], step], trim, estimator);
+        return (
+          /** @type {[number, number]} */
+          [Number(step), fit?.k ?? Number.NaN]
+        );
+      });
+      return points.filter(([, k]) => !Number.isNaN(k));
+    },
+    number: matrices.length,
+    /** @param {Cell} cell */
+    has: (cell) => cells.has(placeOf(cell, orders)),
+    /** @param {Cell} cell @param {Trim} trim @param {Estimator} estimator @returns {Fit | null} */
+    fit: (cell, trim, estimator) => middle(cells.get(placeOf(cell, orders))?.map((matrix) => matrix(trim, estimator)) ?? []),
+    /** Make what is made once of each matrix. @param {number} i */
+    prepare: (i) => matrices[i]([0.1, 0.9], "rank_regression")
+  };
+}
+function placeOf(cell, orders) {
+  let place2 = 0;
+  for (const [i, order] of orders.entries()) {
+    const at = order.get(cell[i]);
+    if (at === void 0) return -1;
+    place2 = place2 * order.size + at;
+  }
+  return place2;
+}
+function middle(several) {
+  const fits = several.filter((fit) => fit !== null);
+  if (fits.length < 2) return fits[0] ?? null;
+  return {
+    k: median(fits.map((fit) => fit.k)),
+    lam: median(fits.map((fit) => fit.lam)),
+    r2: median(fits.map((fit) => fit.r2))
+  };
+}
+function median(values) {
+  const known2 = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+  if (!known2.length) return Number.NaN;
+  const half = known2.length >> 1;
+  return known2.length % 2 ? known2[half] : (known2[half - 1] + known2[half]) / 2;
+}
+function ofBins({ exact, sizes, labels, counts }) {
+  let at = 0;
+  return Array.from(sizes, (size, i) => {
+    const start = at;
+    at += size;
+    let bins2;
+    return (trim, estimator) => {
+      if (!bins2) {
+        const own = new Uint32Array(size);
+        let label = 0;
+        for (let j = 0; j < size; j++) own[j] = label += labels[start + j];
+        bins2 = binsOf(own, counts.subarray(start, start + size), Boolean(exact[i]));
+      }
+      return fitWeibull(bins2, trim, estimator);
+    };
+  });
+}
+function ofShares({ n, low, reach, ends, means }) {
+  const number = means.length / n.length;
+  return Array.from(n, (weights, i) => {
+    const own = means.subarray(number * i, number * (i + 1));
+    const shares = sharesOf(own, low[i], reach[i], ends.subarray(2 * i, 2 * i + 2), weights);
+    return (trim, estimator) => fitShares(shares, trim, estimator);
+  });
+}
+
+// src/fitting/anchor.js
+var WEIGHTS = 2 ** 30;
+var [LOWEST, HIGHEST] = [-20, 3];
+var BIAS2 = 1023;
+function gaussianBins() {
+  const [labels, counts] = [
+    /** @type {number[]} */
+    [],
+    /** @type {number[]} */
+    []
+  ];
+  const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
+  let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
+  for (let octave = LOWEST; octave < HIGHEST; octave++) {
+    for (let place2 = 0; place2 < 1024; place2 += 2) {
+      const [low, high] = [place2 ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place2 + more) / 1024));
+      below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
+      const rank = Math.min(Math.round(below * WEIGHTS), WEIGHTS);
+      if (rank <= ranks) continue;
+      labels.push((octave + BIAS2) * 1024 + place2);
+      counts.push(rank - ranks);
+      ranks = rank;
+    }
+  }
+  return binsOf(labels, counts, true);
+}
+var bins;
+function gaussianAnchor(trim, estimator) {
+  bins ??= gaussianBins();
+  return fitWeibull(bins, trim, estimator);
+}
+
+// src/redrawn.js
+var QUANTITIES = ["k", "lam", "r2"];
+var NEAR = 1e-5;
+function cellsOf(row, layers) {
+  const cell = cellOf(row);
+  if (!cell) return [];
+  const ends = typeof row.band === "string" && row.band.match(/^(-?\d+)–(-?\d+)$/);
+  if (!ends) return [cell];
+  const [low, high] = [Number(ends[1]), Number(ends[2])];
+  return layers.filter((layer) => low <= layer && layer <= high).map((layer) => [cell[0], layer, cell[2], cell[3]]);
+}
+function refitted(row, fit, { value }, anchor) {
+  if ("matrix" in row) return onPaper(row, fit, anchor);
+  const { k, lam, r2 } = fit;
+  const next = { ...row, ..."lam" in row && { lam }, ..."r2" in row && { r2 } };
+  if ("k" in row) next.k = Number.isNaN(k) ? null : k;
+  const error = (
+    /** @type {number} */
+    row.k_se
+  );
+  if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
+  if ("value" in row && row.value !== null) {
+    if (QUANTITIES.includes(value)) next.value = fit[
+      /** @type {"k"} */
+      value
+    ];
+    if (value === "z" && error) next.value = (k - anchor.k) / error;
+  }
+  return next;
+}
+function onPaper(row, { k, lam, r2 }, anchor) {
+  const { magnitude, y, kind } = (
+    /** @type {{ magnitude: number, y: number, kind?: string }} */
+    row
+  );
+  const matrix = relabelled(String(row.matrix), k, lam, r2);
+  const line3 = k * Math.log(magnitude / lam);
+  if (kind === void 0) return { ...row, matrix, residual: y - line3 };
+  if (kind === "scale") return { ...row, matrix, magnitude: lam };
+  if (kind === "gaussian") {
+    const at = gaussianOrdinate(magnitude / (lam / anchor.lam));
+    return { ...row, matrix, y: at, residual: at - line3 };
+  }
+  if (kind !== "line") return row;
+  const margin = (
+    /** @type {number} */
+    (row.high - /** @type {number} */
+    row.low) / 2
+  );
+  return { ...row, matrix, y: line3, low: line3 - margin, high: line3 + margin };
+}
+function relabelled(text, k, lam, r2) {
+  return text.replace(/k \d\S*( ± \S+)?/, `k ${k.toFixed(4)}`).replace(/λ \d\S*/, `λ ${Number(lam.toPrecision(4))}`).replace(/r² \d\S*/, `r² ${r2.toFixed(4)}`).replace(/\s+KS \d\S*/, "");
+}
+function gaussianOrdinate(x) {
+  const z = x / Math.SQRT2;
+  const t = 1 / (1 + z / 2);
+  const c = [
+    -1.26551223,
+    1.00002368,
+    0.37409196,
+    0.09678418,
+    -0.18628806,
+    0.27886807,
+    -1.13520398,
+    1.48851587,
+    -0.82215223,
+    0.17087277
+  ];
+  const above = t * Math.exp(-z * z + c.reduceRight((sum, one) => sum * t + one, 0));
+  return Math.log(-Math.log(above));
+}
+function redrawn(sent, asked, before, counts) {
+  const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
+  const fitOf = fitter(asked, before, counts);
+  const data = Object.fromEntries(
+    Object.entries(sent.data).map(([name, rows]) => [
+      name,
+      rows.map((row) => {
+        if (isTrim(row)) return trimRow(asked.trim);
+        if (isAnchor(row)) return { ...row, at: anchor.k };
+        const fit = fitOf(row);
+        return fit ? refitted(row, fit, asked, anchor) : row;
+      })
+    ])
+  );
+  return { data, values: renamed(shifted(sent.values, was.k, anchor.k), sent.data, data) };
+}
+function fitter(asked, before, counts) {
+  const known2 = /* @__PURE__ */ new Map();
+  return (row) => {
+    const cells = cellsOf(row, counts.layers).filter(counts.has);
+    if (!cells.length) return null;
+    const key = keyOf(cells[0]) + cells.length;
+    let fit = known2.get(key);
+    if (fit === void 0) {
+      fit = middle(cells.map((cell) => counts.fit(cell, asked.trim, asked.estimator)));
+      known2.set(key, fit);
+    }
+    return fit;
+  };
+}
+function shifted(values, was, is) {
+  const numbers = Object.values(values).flat().filter((one) => typeof one === "number");
+  const moved = (one) => typeof one === "number" && numbers.some((other) => Math.abs(one + other - 2 * was) < NEAR) ? one + is - was : one;
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.map(moved) : moved(value)
+    ])
+  );
+}
+function renamed(values, before, after) {
+  const names = new Map(
+    Object.entries(before).flatMap(
+      ([name, rows]) => rows.map((row, i) => [row.matrix, after[name][i].matrix])
+    )
+  );
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [name, names.get(value) ?? value])
+  );
+}
+var isTrim = (row) => Object.keys(row).sort().join() === "high,low";
+var isAnchor = (row) => typeof row.words === "string" && row.words.includes("untrained Gaussian");
+var trimRow = ([low, high]) => ({
+  low: ordinate(Math.max(low, 1e-4)),
+  high: ordinate(Math.min(high, 1 - 1e-6))
+});
+
+// src/live.js
+var RESTS = 200;
+var LATER = 400;
+var SLICE = 12;
+var PANELS = ["overview", "findings", "weibull"];
+var DRAGGED = ["trim", "estimator"];
+function buildLive(model, charts, line3, drawn) {
+  const held = buildCounts(model, () => charts().main.rows());
+  let pending = {};
+  const varied = /* @__PURE__ */ new Set();
+  let timer;
+  let [drawing, again] = [false, false];
+  const waits = () => Object.keys(pending).length > 0;
+  const flush = () => {
+    clearTimeout(timer);
+    if (waits()) line3.send(pending);
+    pending = {};
+  };
+  const draw = async () => {
+    again = drawing;
+    const [counts, before] = [held.counts(), drawn()];
+    if (drawing || !counts || !before) return;
+    drawing = true;
+    const asked = { ...before, ...pending };
+    for (const [name, chart] of Object.entries(charts())) {
+      varied.add(name);
+      await chart.vary((sent) => redrawn(sent, asked, before, counts));
+    }
+    drawing = false;
+    if (again) await draw();
+  };
+  const canShow = (changes) => held.counts() !== null && drawn() !== void 0 && PANELS.includes(model.get("panel")) && Object.keys(changes).every((name) => DRAGGED.includes(name));
+  return {
+    /** @param {Changes} changes */
+    send(changes) {
+      Object.assign(pending, changes);
+      clearTimeout(timer);
+      if (!canShow(changes)) {
+        flush();
+        return;
+      }
+      timer = setTimeout(flush, RESTS);
+      requestAnimationFrame(draw);
+    },
+    /** Whether Python has not been told of everything, or has not answered. */
+    busy: () => line3.busy() || waits(),
+    /** Python's own chart is drawn, perhaps over what is dragged. @param {string} name */
+    async drawn(name) {
+      varied.delete(name);
+      if (waits()) await draw();
+      else if (name === "main") held.look();
+    },
+    /** Charts for which Python had nothing new. */
+    left: () => [...varied],
+    take: held.take,
+    /** Shape and format of a matrix, where they are there. @param {Cell} cell */
+    about: (cell) => held.counts()?.about(cell) ?? "",
+    /** k of a matrix by step. @param {Cell} cell */
+    alongSteps(cell) {
+      const before = drawn();
+      return before && held.counts()?.alongSteps(cell, before.trim, before.estimator) || [];
+    },
+    stop() {
+      flush();
+      held.stop();
+    }
+  };
+}
+function buildCounts(model, rows) {
+  let counts = null;
+  let timers = [];
+  let lookedAt = "";
+  const ask = () => {
+    const view = JSON.stringify(["filters", "layers", "step"].map((name) => model.get(name)));
+    const cells = rows().map(cellOf).filter((cell) => cell !== null);
+    if (view === lookedAt || cells.every((cell) => counts?.has(cell))) return;
+    lookedAt = view;
+    if (model.comm_live !== false) model.send({ counts: true });
+  };
+  return {
+    counts: () => counts,
+    /** Ask for them, where they are not there. */
+    look() {
+      timers.push(setTimeout(ask, LATER));
+    },
+    /**
+     * Take them, and prepare them while nothing else is to be done.
+     * @param {import("./fitting/counts.js").Header} header
+     * @param {BufferSource} packed
+     */
+    async take(header2, packed) {
+      const found = countsOf(header2, await unpacked(packed));
+      let done = 0;
+      const work = () => {
+        const end = performance.now() + SLICE;
+        while (done < found.number && performance.now() < end) found.prepare(done++);
+        if (done < found.number) timers = [setTimeout(work, 0)];
+        else counts = found;
+      };
+      work();
+    },
+    stop: () => timers.forEach(clearTimeout)
+  };
+}
+
 // src/protocol.js
 var FRAME = 700;
-var LEAST2 = 0.05;
+var LEAST5 = 0.05;
 function pushTrim(trim, moved) {
-  if (trim[1] - trim[0] >= LEAST2) return trim;
+  if (trim[1] - trim[0] >= LEAST5) return trim;
   if (moved === 0) {
-    const upper = Math.min(trim[0] + LEAST2, 1);
-    return [upper - LEAST2, upper];
+    const upper = Math.min(trim[0] + LEAST5, 1);
+    return [upper - LEAST5, upper];
   }
-  const lower = Math.max(trim[1] - LEAST2, 0);
-  return [lower, lower + LEAST2];
+  const lower = Math.max(trim[1] - LEAST5, 0);
+  return [lower, lower + LEAST5];
 }
 var trimText = (trim) => `${trim.map((end) => Number((100 * end).toFixed(1))).join("–")} %`;
 function buildProtocol(page) {
@@ -985,11 +2126,100 @@ function talk(model, onWait) {
     }
   };
 }
+function openPage(model, root) {
+  const line3 = talk(model, (state) => {
+    root.classList.toggle("wb-busy", state === "busy");
+    root.classList.toggle("wb-silent", state === "silent");
+  });
+  const controls = JSON.parse(model.get("_controls"));
+  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line3 };
+}
+function parsed(model, name) {
+  let text = "";
+  let value;
+  return () => {
+    if (model.get(name) !== text) {
+      text = model.get(name);
+      value = JSON.parse(text);
+    }
+    return value;
+  };
+}
+function listen(model, acts) {
+  const controls = model.get("_controls");
+  const own = Object.entries(acts).map(([name, act]) => {
+    const actHere = (...given) => {
+      if (model.get("_controls") === controls) act(...given);
+    };
+    return (
+      /** @type {const} */
+      [name, actHere]
+    );
+  });
+  for (const [name, act] of own) model.on(name, act);
+  return () => {
+    for (const [name, act] of own) model.off(name, act);
+  };
+}
+
+// src/views.js
+function buildViews({ model, controls }) {
+  const { texts } = controls;
+  const change = (act, view) => model.send({ act, view });
+  const name = make("input", {
+    type: "text",
+    maxlength: 100,
+    placeholder: texts.view_name,
+    "aria-label": texts.view_name
+  });
+  const onsubmit = (event) => {
+    event.preventDefault();
+    if (!name.value.trim()) return;
+    change("keep", name.value.trim());
+    name.value = "";
+  };
+  const form = make("form", { onsubmit }, name, make("button", {}, texts.keep_view));
+  const call = make("pre", { tabindex: 0 });
+  const copy = buildCopy(
+    texts.copy_view,
+    texts,
+    () => call.textContent ?? "",
+    () => getSelection()?.selectAllChildren(call)
+  );
+  const list = make("ul", { "aria-label": texts.views });
+  const draw = () => {
+    const names = JSON.parse(model.get("_names") || "[]");
+    list.replaceChildren(...names.map(([view, words]) => line2(texts, change, view, words)));
+  };
+  model.on("change:_names", draw);
+  draw();
+  const summary = make("summary", {}, texts.views);
+  return {
+    element: make("details", { class: "wb-views" }, summary, list, form, copy, call),
+    /** @param {import("./types").Words} words */
+    update(words) {
+      call.textContent = words.call;
+    },
+    stop: () => model.off("change:_names", draw)
+  };
+}
+function line2(texts, change, view, name) {
+  const button = (act, label, text) => make("button", {
+    type: "button",
+    "aria-label": fill(label, { name }),
+    onclick: () => change(act, view)
+  }, text);
+  return make(
+    "li",
+    {},
+    button("open", texts.open_view, name),
+    button("forget", texts.forget_view, "×")
+  );
+}
 
 // src/explorer.js
 var SLOTS = ["main", "side", "detail"];
 var NARROW = 760;
-var OUTLINED = { overview: "rect", findings: "rect", classes: "symbol", trajectories: "symbol" };
 var numbered = 0;
 async function render({ model, el }) {
   let shown = show(model, el);
@@ -1014,29 +2244,21 @@ function countPages(model, more) {
 }
 function show(model, el) {
   const root = make("section", { class: "wb" });
-  const page = buildPage(model, root);
+  const line3 = openPage(model, root);
   const words = () => (
     /** @type {Words} */
     JSON.parse(model.get("_words"))
   );
-  let asked = null;
-  const chosen = () => asked ?? words().chosen ?? [];
-  const choose = (cells, add) => {
-    if (!cells.length) return;
-    asked = select(chosen(), cells, add);
-    outline();
-    page.send({ selected: asked });
-  };
-  const parts = buildParts(root, page, choose);
+  const live = buildLive(model, () => parts.charts, line3, () => words().drawn);
+  const page = { ...line3, send: live.send, busy: live.busy };
+  const choice = choosing(page);
+  const { outline } = choice;
+  const parts = buildParts(root, page, choice.choose);
   const { charts, table } = parts;
-  const outline = () => {
-    const marks = charts.main.marks();
-    charts.main.outline(pickedMarks(marks, OUTLINED[model.get("panel")], chosen()));
-  };
-  brush(root, charts.main, choose);
-  arrowKeys(charts.main, chosen, choose);
+  choice.onChart(root, charts.main);
+  for (const name of SLOTS) buildCard(root, page, charts[name], live);
   el.append(root);
-  const draw = drawer(model, parts, outline);
+  const draw = drawer(model, parts, live, outline);
   const refresh = () => {
     parts.refresh(words());
     outline();
@@ -1045,13 +2267,14 @@ function show(model, el) {
   const ends = listen(model, {
     "change:_words": refresh,
     "change:_answered": () => {
-      if (!page.busy()) asked = null;
+      choice.answered();
       refresh();
+      for (const name of page.busy() ? [] : live.left()) draw(name);
     },
     "change:_rows": drawTable,
     "change:_checkpoints": refresh,
     "change:_findings": () => parts.found(model.get("_findings")),
-    "msg:custom": parts.receive,
+    "msg:custom": (message, buffers) => "counts" in message ? live.take(message.counts, buffers[0]) : parts.receive(message, buffers),
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)]))
   });
@@ -1066,43 +2289,19 @@ function show(model, el) {
     model.save_changes();
   });
   const stop = () => {
-    for (const end of [page.stop, parts.stop, unfollow, unfold, ends]) end();
+    for (const end of [live.stop, page.stop, parts.stop, unfollow, unfold, ends]) end();
   };
   return { root, stop, drawn: Promise.all(drawing) };
 }
-function buildPage(model, root) {
-  const line2 = talk(model, (state) => {
-    root.classList.toggle("wb-busy", state === "busy");
-    root.classList.toggle("wb-silent", state === "silent");
-  });
-  const controls = JSON.parse(model.get("_controls"));
-  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line2 };
-}
-function parsed(model, name) {
-  let text = "";
-  let value;
-  return () => {
-    if (model.get(name) !== text) {
-      text = model.get(name);
-      value = JSON.parse(text);
-    }
-    return value;
-  };
-}
-function drawer(model, { charts, fail }, outline) {
+function drawer(model, { charts, fail }, live, outline) {
   return async (name) => {
     try {
       await charts[name].draw(model.get(`_${name}`));
+      await live.drawn(name);
       if (name === "main") outline();
     } catch (error) {
       fail(error instanceof Error ? error.message : String(error));
     }
-  };
-}
-function listen(model, acts) {
-  for (const [name, act] of Object.entries(acts)) model.on(name, act);
-  return () => {
-    for (const [name, act] of Object.entries(acts)) model.off(name, act);
   };
 }
 function foldWhereNarrow(root, filters) {
@@ -1134,6 +2333,7 @@ function buildParts(root, page, choose) {
   const table = buildTable(page, choose);
   const findings = buildFindings(page);
   const following = buildFollowing(page);
+  const views = buildViews(page);
   const charts = Object.fromEntries(
     SLOTS.map((name) => [name, buildChart(name, controls.dark, choose)])
   );
@@ -1153,7 +2353,7 @@ function buildParts(root, page, choose) {
   root.append(
     // the picture for later stands in an output beside this one: not needed while this one lives
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
-    make("header", {}, tabs.element, following.element, files.element),
+    make("header", {}, tabs.element, following.element, views.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
     make("div", { class: "wb-body" }, filters.element, panel),
     problem,
@@ -1165,14 +2365,14 @@ function buildParts(root, page, choose) {
     const name = model.get("panel");
     panel.setAttribute("aria-labelledby", `${prefix}-${name}`);
     root.dataset.panel = name;
-    for (const part of [tabs, filters, protocol, options, code, sentences]) part.update(words);
+    for (const part2 of [tabs, filters, protocol, options, code, views, sentences]) part2.update(words);
   };
   const found = (text) => {
     tabs.mark(text);
     findings.draw(text);
   };
   const stop = () => {
-    for (const part of [protocol, following, ...Object.values(charts)]) part.stop();
+    for (const part2 of [protocol, following, views, ...Object.values(charts)]) part2.stop();
   };
   return { charts, table, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
 }
@@ -1190,5 +2390,6 @@ function buildSentences() {
 }
 var explorer_default = { render };
 export {
+  buildSentences,
   explorer_default as default
 };
