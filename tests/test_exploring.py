@@ -287,9 +287,8 @@ def test_what_was_asked_for_is_shown_when_it_is_there(gate: threading.Event) -> 
 
 def test_what_was_asked_for_and_never_comes_is_told() -> None:
     explorer = explore(DEMO, filters={"component": ["q_prj"]})
-    with pytest.raises(ValueError, match="q_prj") as caught:
+    with pytest.raises(ValueError, match="q_prj"):
         explorer.wait()
-    assert explorer.error is caught.value
     await_end(explorer)
     assert "q_proj" in told(explorer)["problem"]
     with pytest.raises(TypeError, match="no trait"):

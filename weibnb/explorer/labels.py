@@ -84,6 +84,7 @@ TEXTS = {
     "lower": "lower end of the trim, %",
     "upper": "upper end of the trim, %",
     "by": "by",
+    "click": "Click a cell of the map for its Weibull plot.",
     "estimator": "estimator",
     "rows": "{shown} of {total} rows; the CSV holds all.",
     "save": "save",
@@ -99,6 +100,15 @@ TEXTS = {
     "forget_view": "forget the view {name}",
     "copy_view": "copy this view as Python",
     "findings": "what was found",
+    "selected": "selected",
+    "pin": "Pin {name}",
+    "pin_why": "keep this matrix here while everything else changes; again lets it go",
+    "fill": "fill the window",
+    "leave": "back to the page (Escape)",
+    "card_name": "{component} of layer {layer}",
+    "card_rank": "number {rank} of {number} {component} by k, from the lowest",
+    "card_layers": "k along the layers",
+    "card_steps": "k along the steps",
     "healthy": "no finding",
     "lost": (
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."
