@@ -74,6 +74,8 @@ class LinkedWidget(anywidget.AnyWidget):
         sync=True, state=True
     )
     selected: Any = traitlets.List().tag(sync=True, state=True)
+    pinned: Any = traitlets.Dict().tag(sync=True, state=True)
+    height = traitlets.Int(min=0).tag(sync=True, state=True)
 
     _function: ClassVar[str]  # that makes one, in `weibnb`
     _panels: ClassVar[Mapping[str, Panel]]  # that it has
@@ -86,6 +88,7 @@ class LinkedWidget(anywidget.AnyWidget):
     _main = traitlets.Unicode().tag(sync=True)
     _detail = traitlets.Unicode().tag(sync=True)
     _side = traitlets.Unicode().tag(sync=True)
+    _more = traitlets.Unicode().tag(sync=True)
     _asked = traitlets.Int().tag(sync=True)
     _answered = traitlets.Int().tag(sync=True)
     _theme = traitlets.Unicode("light").tag(sync=True)  # of the page that shows it
@@ -109,6 +112,7 @@ class LinkedWidget(anywidget.AnyWidget):
             )
         self._parts = parts
         self._reader = reader
+        self._wanted: dict[str, Any] = {}  # of the state, what is to come with newer fits
         self._shown: tuple[str, ...] = ()  # the state that is on the screen
         self._charts: Charts = {}
         self._lock = threading.RLock()  # a page and a follower change the state, one at a time
@@ -141,7 +145,8 @@ class LinkedWidget(anywidget.AnyWidget):
         It can be kept and set again: ``explorer.state = {}`` is the first view. What it does not
         name goes back to the first view; nothing changes where a value is not valid.
         """
-        return difference(self._state_now(), self._first_view())
+        wanted: dict[str, Any] = plain(self._wanted)
+        return difference(self._state_now(), self._first_view()) | wanted
 
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:
@@ -150,6 +155,7 @@ class LinkedWidget(anywidget.AnyWidget):
         with self._lock, self.hold_trait_notifications():
             for name, value in wanted.items():
                 setattr(self, name, value)
+        self._wanted = {}
 
     @property
     def fits(self) -> xr.Dataset:
@@ -159,7 +165,7 @@ class LinkedWidget(anywidget.AnyWidget):
 
     @property
     def chart(self) -> Chart | None:
-        """The chart on the screen, of several the first; None where there is only a table."""
+        """The chart on the screen, of several the first; None where nothing is left to draw."""
         return next(iter(self.charts.values()), None)
 
     @property
@@ -217,7 +223,7 @@ class LinkedWidget(anywidget.AnyWidget):
     def _state_now(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.class_trait_names(state=True)}
 
-    @traitlets.validate("filters", "trim", "step", "selected", "first", "second", "order")
+    @traitlets.validate("filters", "trim", "step", "selected", "pinned", "first", "second", "order")
     def _check(self, proposal: Mapping[str, Any]) -> Any:
         try:
             return checked(self._parts.cells, proposal["trait"].name, proposal["value"])

@@ -344,6 +344,161 @@ function neighbour(marks, from, key) {
 }
 var centre = (box) => [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
 
+// src/sizes.js
+var WIDTH2 = /(^|_)width$/;
+var HEIGHT2 = /(^|_)height$/;
+var X_STEP = /(^|_)x_step$/;
+var Y_STEP = /(^|_)y_step$/;
+var AXES = 60;
+var TURNS = 4;
+var CLOSE = 3;
+var MOST_STEP = 96;
+var READ = 40;
+var LEAST_STEP = 3;
+var LEAST_PANEL = 240;
+var NARROW = 420;
+function sizesOf(view) {
+  const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
+  const those = (pattern) => Object.fromEntries(
+    Object.entries(signals).filter(
+      /** @returns {entry is [string, number]} */
+      (entry) => pattern.test(entry[0]) && typeof entry[1] === "number" && entry[1] > 0
+    )
+  );
+  const either = (step, size) => {
+    const steps = those(step);
+    return Object.keys(steps).length ? steps : those(size);
+  };
+  return { across: either(X_STEP, WIDTH2), down: either(Y_STEP, HEIGHT2), factor: 1, tall: 1 };
+}
+function limits(across, zoom) {
+  const steps = Object.entries(across).filter(([name]) => X_STEP.test(name)).map(([, step]) => step);
+  if (!steps.length) return [0.2, Number.POSITIVE_INFINITY];
+  const [least, most] = [Math.min(...steps), Math.max(...steps)];
+  const low = least >= READ ? 0.8 : LEAST_STEP / least;
+  return [Math.min(low, 1), Math.max(MOST_STEP * zoom / most, 1)];
+}
+function slopeOf(last, now, known2) {
+  const slope = (now[1] - last[1]) / (now[0] - last[0]);
+  return slope > 0 && Number.isFinite(slope) ? slope : known2;
+}
+var heightFor = (factor) => Math.min(Math.max(Math.sqrt(factor), 0.8), 1.5);
+async function fit(view, sizes, room2, measure) {
+  const { zoom = 1 } = room2;
+  const [low, high] = limits(sizes.across, zoom);
+  const wanted = room2.width * zoom;
+  let { factor, tall } = sizes;
+  let now = measure();
+  let slope = (now.width - AXES) / factor;
+  let stuck = false;
+  for (let turn = 0; turn < TURNS; turn += 1) {
+    const wide = factor + (wanted - now.width) / slope;
+    const next = stuck ? factor : Math.min(Math.max(wide, low), high);
+    const nextTall = room2.height ? leastTall(tall, now.height, room2.height) : heightFor(next);
+    if (Math.abs(next - factor) * slope <= CLOSE && Math.abs(nextTall - tall) < 0.02) break;
+    const last = { factor, width: now.width };
+    [factor, tall] = [next, nextTall];
+    set(view, sizes.across, factor);
+    set(view, sizes.down, tall);
+    await view.runAsync();
+    now = measure();
+    stuck ||= factor !== last.factor && now.width === last.width;
+    slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
+  }
+  if (factor === sizes.factor && tall === sizes.tall) return;
+  Object.assign(sizes, { factor, tall });
+  await view.resize().runAsync();
+}
+var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.45), 2);
+function set(view, sizes, factor) {
+  for (const [name, size] of Object.entries(sizes)) view.signal(name, size * factor);
+}
+function arranged(spec, width) {
+  const { config = {}, columns, ...rest } = (
+    /** @type {any} */
+    spec
+  );
+  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 80)) };
+  if (width < NARROW) Object.assign(legend, { orient: "bottom", columns: 2 });
+  const found = { ...rest, config: { ...config, legend } };
+  if (!columns) return found;
+  return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+}
+var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
+function untitled(spec) {
+  const { title, ...rest } = (
+    /** @type {any} */
+    spec
+  );
+  if (!title && rest.vconcat?.length) {
+    const [first, ...others] = rest.vconcat;
+    const inner = untitled(first);
+    return { ...inner, spec: { ...rest, vconcat: [inner.spec, ...others] } };
+  }
+  const bare = typeof title === "string" || Array.isArray(title);
+  const parts = bare ? { text: title } : title ?? {};
+  return { spec: rest, title: lines(parts.text).join(" "), notes: lines(parts.subtitle) };
+}
+var lines = (text) => text === void 0 ? [] : [text].flat().map(String);
+
+// src/place.js
+function buildPlace(element, height) {
+  let sizes = null;
+  let held = "";
+  return {
+    /** A chart for the width that is there. @param {Spec} spec */
+    arrange: (spec) => arranged(spec, widthOf(element).width),
+    /** Another chart was put there. */
+    renew() {
+      sizes = null;
+      held = arrangement(widthOf(element).width);
+    },
+    /** Whether the chart need not be made anew for the width that is there. */
+    suits: () => held === arrangement(widthOf(element).width),
+    /** @param {View | undefined} view */
+    async fill(view) {
+      if (!view) return;
+      sizes ??= sizesOf(view);
+      const room2 = { ...widthOf(element), height: height?.() };
+      await fit(view, sizes, room2, () => sizeOf(element));
+    }
+  };
+}
+var LEAST_WIDTH = 200;
+var PADDING = 4;
+function widthOf(element) {
+  const width = element.clientWidth || insideOf(element.parentElement);
+  return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
+}
+function insideOf(box) {
+  if (!box) return 0;
+  const { paddingLeft, paddingRight } = getComputedStyle(box);
+  return box.clientWidth - (Number.parseFloat(paddingLeft) || 0) - (Number.parseFloat(paddingRight) || 0);
+}
+function sizeOf(element) {
+  const svg = element.querySelector("svg.marks");
+  return {
+    width: Number(svg?.getAttribute("width")),
+    height: Number(svg?.getAttribute("height"))
+  };
+}
+function whenWidthChanges(element, act) {
+  let width = 0;
+  let frame = 0;
+  const observer = new ResizeObserver(() => {
+    if (!element.clientWidth || element.clientWidth === width) return;
+    const first = width === 0;
+    width = element.clientWidth;
+    cancelAnimationFrame(frame);
+    if (!first) frame = requestAnimationFrame(act);
+  });
+  observer.observe(element);
+  return () => {
+    cancelAnimationFrame(frame);
+    observer.disconnect();
+  };
+}
+
 // src/theme.js
 function paint(node, colours) {
   if (typeof node === "string") return (
@@ -399,34 +554,33 @@ function followTheme(root, onChange) {
 
 // src/chart.js
 var SVG2 = "http://www.w3.org/2000/svg";
-function buildChart(name, darkColours, choose) {
+function buildChart(name, darkColours, choose, { height, moved = () => {
+} } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   const chart = livingChart();
-  let turn = 0;
+  const place2 = buildPlace(element, height);
+  let [turn, last] = [0, ""];
   async function draw(text) {
     turn += 1;
     const mine = turn;
+    last = text;
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
       chart.clear();
-      element.replaceChildren(
-        ...content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : []
-      );
-      element.hidden = !content;
+      sayWhyNot(element, content);
       return;
     }
+    const { spec, title, notes, options } = forThePage(content.spec, darkColours);
     const box = make("div", { class: "wb-chart" });
-    const dark = isDark();
-    const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
-    const spec = paint(content.spec, dark ? darkColours : {});
-    const isNew = await chart.draw(spec, box, options, () => mine !== turn);
+    const isNew = await chart.draw(place2.arrange(spec), box, options, () => mine !== turn);
     if (isNew) {
-      element.replaceChildren(box);
-      chart.view()?.addEventListener("click", (event, item) => {
-        const cell = cellOf(item?.datum);
-        if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
-      });
+      element.replaceChildren(make("figcaption", {}), box);
+      place2.renew();
+      chooseByClick(chart.view(), element, choose);
     }
+    if (mine !== turn) return;
+    caption(element, title, notes);
+    await place2.fill(chart.view());
     if (mine === turn) settle(content.label);
   }
   function settle(label) {
@@ -435,13 +589,18 @@ function buildChart(name, darkColours, choose) {
     silenceEmpty(element);
     element.dataset.turn = String(turn);
   }
-  const unwatch = name === "main" ? () => {
-  } : scrollByKeys(element);
+  async function resize() {
+    if (!chart.view()) return;
+    await (place2.suits() ? place2.fill(chart.view()) : draw(last));
+    silenceEmpty(element);
+    moved();
+  }
+  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, name !== "main")];
   return {
     element,
     draw,
-    rows: chart.rows,
-    listen: chart.listen,
+    resize,
+    ...{ rows: chart.rows, listen: chart.listen },
     /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
     async vary(change) {
       turn += 1;
@@ -452,17 +611,40 @@ function buildChart(name, darkColours, choose) {
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
-    outline(marks) {
-      element.querySelector(".wb-picked")?.remove();
-      element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
-    },
+    outline: (marks) => outlineIn(element, marks),
     stop() {
       chart.clear();
-      unwatch();
+      for (const end of ends) end();
     }
   };
 }
-function scrollByKeys(element) {
+function forThePage(spec, darkColours) {
+  const dark = isDark();
+  const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
+  return { ...untitled(paint(spec, dark ? darkColours : {})), options };
+}
+function sayWhyNot(element, content) {
+  const words = content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : [];
+  element.replaceChildren(...words);
+  element.hidden = !content;
+}
+function chooseByClick(view, element, choose) {
+  view?.addEventListener("click", (event, item) => {
+    const cell = cellOf(item?.datum);
+    if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+  });
+}
+function outlineIn(element, marks) {
+  element.querySelector(".wb-picked")?.remove();
+  element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
+}
+function caption(element, title, notes) {
+  const words = notes.flatMap((note) => [" ", make("span", {}, note)]);
+  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, title), ...words);
+}
+function scrollByKeys(element, wanted) {
+  if (!wanted) return () => {
+  };
   const observer = new ResizeObserver(() => {
     if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
     else element.removeAttribute("tabindex");
@@ -565,6 +747,35 @@ function arrowKeys(chart, chosen, choose) {
     if (next) choose([next], event.shiftKey);
   });
 }
+var MOST_ZOOM = 16;
+var ZOOMS = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, 0: 0 };
+var zoomed = (zoom, by) => Math.min(Math.max(zoom * by, 1), MOST_ZOOM);
+function zoomable(chart) {
+  const place2 = chart.element;
+  const zoom = async (by, at) => {
+    const from = Number(place2.dataset.zoom ?? 1);
+    const to = zoomed(from, by);
+    if (from === to) return;
+    const left = place2.scrollLeft;
+    place2.dataset.zoom = String(to);
+    await chart.resize();
+    place2.scrollLeft = (left + at) * to / from - at;
+  };
+  place2.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      zoom(event.deltaY < 0 ? 1.25 : 0.8, event.clientX - place2.getBoundingClientRect().left);
+    },
+    { passive: false }
+  );
+  place2.addEventListener("keydown", (event) => {
+    if (!(event.key in ZOOMS) || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    zoom(ZOOMS[event.key], place2.clientWidth / 2);
+  });
+}
 
 // src/choosing.js
 var OUTLINED = {
@@ -602,6 +813,7 @@ function choosing({ model, busy, send }) {
       main = chart;
       brush(root, chart, choose);
       arrowKeys(chart, chosen, choose);
+      zoomable(chart);
     }
   };
 }
@@ -616,15 +828,15 @@ function buildFindings({ model, controls, send }) {
   function draw(text) {
     if (!text) return;
     const { rows, note } = JSON.parse(text);
-    const lines = rows.map(({ severity, rule, text: words, cells }) => {
+    const lines2 = rows.map(({ severity, rule, text: words, cells }) => {
       const kind = make("span", { class: "wb-severity", "data-severity": severity }, severity);
       if (!cells.length) return make("li", {}, kind, make("span", {}, `${rule}: ${words}`));
       const onclick = () => send({ selected: cells, step: stepOf(cells, model.get("step")) });
       return make("li", {}, kind, make("button", { type: "button", onclick }, `${rule}: ${words}`));
     });
     box.replaceChildren(
-      make("ul", { "aria-label": texts.findings }, ...lines),
-      make("p", { class: "wb-note" }, lines.length ? note : `${texts.healthy}. ${note}`)
+      make("ul", { "aria-label": texts.findings }, ...lines2),
+      make("p", { class: "wb-note" }, lines2.length ? note : `${texts.healthy}. ${note}`)
     );
   }
   return { element: box, draw };
@@ -698,9 +910,9 @@ function buildFacet({ model, controls, send }, facet) {
       button("none", checkAll(false))
     )
   );
-  const lines = rows.map(({ line: line3 }) => line3);
-  if (lines.length > SEARCHED) group.append(buildSearch(facet, lines, texts));
-  group.append(make("div", { class: "wb-options" }, ...lines));
+  const lines2 = rows.map(({ line: line3 }) => line3);
+  if (lines2.length > SEARCHED) group.append(buildSearch(facet, lines2, texts));
+  group.append(make("div", { class: "wb-options" }, ...lines2));
   return {
     element: group,
     update(words) {
@@ -714,14 +926,14 @@ function buildFacet({ model, controls, send }, facet) {
     }
   };
 }
-function buildSearch(facet, lines, texts) {
+function buildSearch(facet, lines2, texts) {
   const search = make("input", {
     type: "search",
     placeholder: texts.find,
     "aria-label": fill(texts.find_in, { title: facet.title }),
     oninput: () => {
       const wanted = search.value.toLowerCase();
-      lines.forEach((line3, i) => {
+      lines2.forEach((line3, i) => {
         line3.hidden = !facet.labels[i].toLowerCase().includes(wanted);
       });
     }
@@ -982,6 +1194,607 @@ function pairsOf({ steps, models }, text) {
   );
 }
 
+// src/pane.js
+var PINS = ["A", "B"];
+function pin(pinned, name, cell) {
+  const { [name]: old, ...others } = pinned;
+  if (!cell || old && keyOf(old) === keyOf(cell)) return others;
+  return { ...others, [name]: cell };
+}
+function foundIn(found, cells) {
+  const wanted = new Set(cells.map(keyOf));
+  return found.rows.filter((row) => row.cells.some((cell) => wanted.has(keyOf(cell))));
+}
+function buildPane(page, chart) {
+  const { texts } = page.controls;
+  const numbers = make("div", { class: "wb-numbers" });
+  const findings = make("ul", { class: "wb-found" });
+  const pins = buildPins(page);
+  const element = make(
+    "aside",
+    { class: "wb-pane", "aria-label": texts.selected },
+    pins.element,
+    numbers,
+    chart,
+    findings
+  );
+  let last = null;
+  const list = () => {
+    const text = page.model.get("_findings");
+    const found = text && last ? foundIn(JSON.parse(text), last.chosen) : [];
+    findings.replaceChildren(
+      ...found.map(
+        ({ severity, rule, text: words }) => make(
+          "li",
+          {},
+          make("span", { class: "wb-severity", "data-severity": severity }, severity),
+          make("span", {}, `${rule}: ${words}`)
+        )
+      )
+    );
+    findings.hidden = !found.length;
+  };
+  return {
+    element,
+    list,
+    /** @param {Words} words */
+    update(words) {
+      last = words;
+      pins.update(words);
+      numbers.replaceChildren(...words.matrices ? table(words.matrices) : []);
+      element.hidden = !words.chosen.length;
+      list();
+    }
+  };
+}
+function table({ heads, rows, more }) {
+  if (heads.length === 1) {
+    const pairs = rows.map(
+      ([label, value]) => make("div", {}, make("dt", {}, label), make("dd", {}, value))
+    );
+    return [make("dl", {}, ...pairs)];
+  }
+  const columns = heads.map(
+    ({ pin: pinned, name, place: place2 }) => make(
+      "th",
+      { scope: "col", title: `${name} · ${place2}` },
+      ...pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [],
+      name,
+      make("small", {}, place2)
+    )
+  );
+  const head = make("thead", {}, make("tr", {}, make("td", {}), ...columns));
+  const body = rows.map(
+    ([label, ...values]) => make("tr", {}, make("th", { scope: "row" }, label), ...values.map((v) => make("td", {}, v)))
+  );
+  const note = more ? [make("p", { class: "wb-note" }, more)] : [];
+  return [make("table", {}, head, make("tbody", {}, ...body)), ...note];
+}
+function titleOf({ matrices }, otherwise) {
+  if (matrices?.heads.length !== 1) return [make("strong", {}, otherwise)];
+  const [{ pin: pinned, name, place: place2 }] = matrices.heads;
+  const mark = pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [];
+  return [...mark, make("strong", {}, name), " ", make("small", {}, place2)];
+}
+function buildPins({ model, controls, send }) {
+  const { texts } = controls;
+  const title = make("p", { class: "wb-title" });
+  let cell;
+  const buttons = PINS.map((name) => {
+    const onclick = () => {
+      const pinned = pin(model.get("pinned"), name, cell);
+      const checkpoint = cell && pinned[name] ? { [COMPARED[name]]: [cell[0], cell[3]] } : {};
+      send({ pinned, ...checkpoint });
+    };
+    const label = fill(texts.pin, { name });
+    return make("button", { type: "button", title: texts.pin_why, onclick }, label);
+  });
+  return {
+    element: make("div", { class: "wb-pins" }, title, ...buttons),
+    /** @param {Words} words */
+    update(words) {
+      [cell] = words.chosen;
+      title.replaceChildren(...titleOf(words, texts.selected));
+      const pinned = model.get("pinned");
+      buttons.forEach((button, i) => {
+        button.setAttribute("aria-pressed", String(Boolean(pinned[PINS[i]])));
+      });
+    }
+  };
+}
+var COMPARED = { A: "first", B: "second" };
+
+// src/protocol.js
+var FRAME = 700;
+var LEAST3 = 0.05;
+function pushTrim(trim, moved) {
+  if (trim[1] - trim[0] >= LEAST3) return trim;
+  if (moved === 0) {
+    const upper = Math.min(trim[0] + LEAST3, 1);
+    return [upper - LEAST3, upper];
+  }
+  const lower = Math.max(trim[1] - LEAST3, 0);
+  return [lower, lower + LEAST3];
+}
+var trimText = (trim) => `${trim.map((end) => Number((100 * end).toFixed(1))).join("–")} %`;
+function buildProtocol(page) {
+  const box = make("div", { class: "wb-protocol" });
+  const fit2 = buildFit(page);
+  const steps = buildSteps(page);
+  box.append(steps.element, fit2.element);
+  return {
+    element: box,
+    update(words) {
+      steps.update(words);
+      fit2.update(words);
+    },
+    stop: steps.stop
+  };
+}
+function buildSteps(page) {
+  const { model, controls, checkpoints, send } = page;
+  const { texts, panels } = controls;
+  const shown = make("output");
+  const range = make("input", {
+    type: "range",
+    min: 0,
+    step: 1,
+    "aria-label": texts.step,
+    oninput: () => {
+      const step = checkpoints().steps[Number(range.value)];
+      shown.value = String(step);
+      send({ step });
+    }
+  });
+  const play = buildPlay(page);
+  const field = make(
+    "div",
+    { class: "wb-field wb-step" },
+    make("span", {}, texts.step),
+    range,
+    shown,
+    play.element
+  );
+  return {
+    element: field,
+    update() {
+      const step = model.get("step");
+      const { steps } = checkpoints();
+      field.hidden = steps.length < 2;
+      range.max = String(steps.length - 1);
+      range.value = String(steps.indexOf(step));
+      shown.value = grouped(step);
+      range.setAttribute("aria-valuetext", texts.step_value.replace("{step}", step));
+      const all = panels[model.get("panel")]?.one_step === false;
+      field.classList.toggle("wb-idle", all);
+      field.title = all ? texts.all_steps : "";
+    },
+    stop: play.stop
+  };
+}
+function buildPlay({ model, controls, checkpoints, send, busy }) {
+  const { texts } = controls;
+  let playing;
+  const button = make("button", {
+    type: "button",
+    class: "wb-play",
+    "aria-label": texts.play,
+    onclick: () => playing === void 0 ? start() : stop()
+  });
+  const show2 = () => {
+    const on = playing !== void 0;
+    button.textContent = on ? "❚❚" : "▶";
+    button.setAttribute("aria-pressed", String(on));
+  };
+  const stop = () => {
+    clearInterval(playing);
+    playing = void 0;
+    show2();
+  };
+  const start = () => {
+    let at = checkpoints().steps.indexOf(model.get("step"));
+    if (at === checkpoints().steps.length - 1) at = -1;
+    const advance = () => {
+      if (busy()) return;
+      const { steps } = checkpoints();
+      at += 1;
+      send({ step: steps[at] });
+      if (at >= steps.length - 1) stop();
+    };
+    playing = setInterval(advance, FRAME);
+    show2();
+    advance();
+  };
+  show2();
+  return { element: button, stop };
+}
+function buildFit({ model, controls, send, busy }) {
+  const { texts } = controls;
+  const shown = make("output");
+  const ends = [texts.lower, texts.upper].map(
+    (label, i) => make("input", {
+      type: "range",
+      min: 0,
+      max: 100,
+      step: 1,
+      "aria-label": label,
+      oninput: () => {
+        const now = ends.map((end) => Number(end.value) / 100);
+        const trim = pushTrim(now, i);
+        shown.value = trimText(trim);
+        send({ trim });
+      }
+    })
+  );
+  const estimator = choices(
+    Object.entries(controls.choices.estimator),
+    texts.estimator,
+    (value) => send({ estimator: value })
+  );
+  const why = make("span", { class: "wb-why" });
+  const trimField = make(
+    "span",
+    { class: "wb-field" },
+    make("span", {}, texts.trim),
+    ...ends,
+    shown
+  );
+  const group = make(
+    "fieldset",
+    { class: "wb-trim" },
+    make("legend", {}, texts.fit),
+    trimField,
+    labelled(texts.by, estimator),
+    why
+  );
+  return {
+    element: group,
+    update(words) {
+      const trim = model.get("trim");
+      const moving = ends.some((end) => end === document.activeElement) && busy();
+      if (!moving) {
+        ends.forEach((end, i) => {
+          end.value = String(Math.round(100 * trim[i]));
+        });
+        shown.value = trimText(trim);
+      }
+      estimator.value = model.get("estimator");
+      group.disabled = Boolean(words.no_refit);
+      why.textContent = words.no_refit;
+    }
+  };
+}
+
+// src/stage.js
+function visibleHeight(element) {
+  for (let box = element.parentElement; box; box = box.parentElement) {
+    const { overflowY } = getComputedStyle(box);
+    if (/auto|scroll/.test(overflowY) && box.clientHeight < box.scrollHeight) {
+      return Math.min(box.clientHeight, innerHeight);
+    }
+  }
+  return innerHeight;
+}
+function buildStage(root, { model, controls }) {
+  const { texts } = controls;
+  let full = false;
+  const button = make("button", { type: "button", class: "wb-full", onclick: () => fill2(!full) });
+  button.hidden = !("popover" in root);
+  const fill2 = (wanted) => {
+    full = wanted;
+    if (full) {
+      root.setAttribute("popover", "manual");
+      root.showPopover();
+    } else if (root.hasAttribute("popover")) {
+      root.hidePopover();
+      root.removeAttribute("popover");
+    }
+    raise();
+    show2();
+  };
+  const raise = () => {
+    const tip = document.getElementById("vg-tooltip-element");
+    const place2 = full ? root : document.body;
+    if (tip && tip.parentElement !== place2 && (full || root.contains(tip))) place2.append(tip);
+  };
+  root.addEventListener("pointermove", raise);
+  const show2 = () => {
+    const height = model.get("height");
+    root.classList.toggle("wb-window", full);
+    root.classList.toggle("wb-high", full || height > 0);
+    root.style.height = !full && height > 0 ? `${height}px` : "";
+    button.classList.toggle("wb-smaller", full);
+    button.title = full ? texts.leave : texts.fill;
+    button.setAttribute("aria-label", button.title);
+  };
+  root.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !full) return;
+    event.stopPropagation();
+    fill2(false);
+    button.focus();
+  });
+  model.on("change:height", show2);
+  show2();
+  return {
+    element: button,
+    stop() {
+      model.off("change:height", show2);
+      if (full) fill2(false);
+    }
+  };
+}
+
+// src/table.js
+var FORMATS = {
+  k: (value) => value.toFixed(4),
+  r2: (value) => value.toFixed(4),
+  ks: (value) => value.toFixed(4),
+  k_se: (value) => value.toPrecision(2),
+  lam: (value) => value.toPrecision(4),
+  lam_se: (value) => value.toPrecision(2),
+  n: grouped,
+  step: grouped
+};
+function format(column, value) {
+  if (value === null) return "–";
+  return typeof value === "number" && FORMATS[column] ? FORMATS[column](value) : String(value);
+}
+function sortRows(rows, at, sign) {
+  return [...rows].sort((a, b) => {
+    const [x, y] = [a[at], b[at]];
+    if (x === y) return 0;
+    if (x === null) return 1;
+    if (y === null) return -1;
+    return x < y ? -sign : sign;
+  });
+}
+function buildTable({ model, controls, send }, choose) {
+  const box = make("div", { class: "wb-table" });
+  const [first, ascending] = model.get("order") ?? [];
+  let order = first ? { column: first, sign: ascending ? 1 : -1 } : null;
+  function draw(text) {
+    if (!text) {
+      box.replaceChildren();
+      return;
+    }
+    const { columns, rows, total } = JSON.parse(text);
+    const at = order ? columns.indexOf(order.column) : -1;
+    const sorted = order && at >= 0 ? sortRows(rows, at, order.sign) : rows;
+    const head = columns.map((column) => {
+      const sign = order?.column === column ? order.sign : 0;
+      return header(column, controls.columns[column] ?? column, sign, () => {
+        order = { column, sign: sign === 1 ? -1 : 1 };
+        draw(text);
+        if (rows.length < total) send({ order: [column, order.sign === 1] });
+        const button = box.querySelector(`th[data-column="${column}"] button`);
+        button?.focus();
+      });
+    });
+    const body = make("tbody", {}, ...sorted.map((row) => line(columns, row, choose)));
+    body.firstElementChild?.setAttribute("tabindex", "0");
+    const counts = { shown: grouped(rows.length), total: grouped(total) };
+    const note = rows.length < total ? fill(controls.texts.rows, counts) : "";
+    box.replaceChildren(
+      make("table", {}, make("thead", {}, make("tr", {}, ...head)), body),
+      make("p", { class: "wb-note" }, note)
+    );
+  }
+  return { element: box, draw };
+}
+function header(column, title, sign, onclick) {
+  const arrow = { 1: " ▲", 0: "", "-1": " ▼" }[sign];
+  const sorted = { 1: "ascending", 0: "none", "-1": "descending" }[sign];
+  const button = make("button", { type: "button", onclick }, title + arrow);
+  return make("th", { scope: "col", "data-column": column, "aria-sort": sorted }, button);
+}
+function line(columns, row, choose) {
+  const cells = columns.map(
+    (column, i) => make("td", { class: typeof row[i] === "number" ? "wb-figure" : "" }, format(column, row[i]))
+  );
+  const cell = cellOf(Object.fromEntries(columns.map((column, i) => [column, row[i]])));
+  const pick = (event) => cell && choose([cell], event.shiftKey);
+  const selected = String(row[columns.length]);
+  return make(
+    "tr",
+    {
+      tabindex: -1,
+      // the rows are one stop of the tab key: arrow keys lead on
+      "aria-selected": selected,
+      onclick: pick,
+      onkeydown: (event) => {
+        if (event.key === "ArrowDown" || event.key === "ArrowUp") walk2(event);
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        pick(event);
+      }
+    },
+    ...cells
+  );
+}
+function walk2(event) {
+  event.preventDefault();
+  const row = (
+    /** @type {HTMLElement} */
+    event.currentTarget
+  );
+  const next = event.key === "ArrowDown" ? row.nextElementSibling : row.previousElementSibling;
+  if (!(next instanceof HTMLElement)) return;
+  row.tabIndex = -1;
+  next.tabIndex = 0;
+  next.focus();
+}
+
+// src/views.js
+function buildViews({ model, controls }) {
+  const { texts } = controls;
+  const change = (act, view) => model.send({ act, view });
+  const name = make("input", {
+    type: "text",
+    maxlength: 100,
+    placeholder: texts.view_name,
+    "aria-label": texts.view_name
+  });
+  const onsubmit = (event) => {
+    event.preventDefault();
+    if (!name.value.trim()) return;
+    change("keep", name.value.trim());
+    name.value = "";
+  };
+  const form = make("form", { onsubmit }, name, make("button", {}, texts.keep_view));
+  const call = make("pre", { tabindex: 0 });
+  const copy = buildCopy(
+    texts.copy_view,
+    texts,
+    () => call.textContent ?? "",
+    () => getSelection()?.selectAllChildren(call)
+  );
+  const list = make("ul", { "aria-label": texts.views });
+  const draw = () => {
+    const names = JSON.parse(model.get("_names") || "[]");
+    list.replaceChildren(...names.map(([view, words]) => line2(texts, change, view, words)));
+  };
+  model.on("change:_names", draw);
+  draw();
+  const summary = make("summary", {}, texts.views);
+  return {
+    element: make("details", { class: "wb-views" }, summary, list, form, copy, call),
+    /** @param {import("./types").Words} words */
+    update(words) {
+      call.textContent = words.call;
+    },
+    stop: () => model.off("change:_names", draw)
+  };
+}
+function line2(texts, change, view, name) {
+  const button = (act, label, text) => make("button", {
+    type: "button",
+    "aria-label": fill(label, { name }),
+    onclick: () => change(act, view)
+  }, text);
+  return make(
+    "li",
+    {},
+    button("open", texts.open_view, name),
+    button("forget", texts.forget_view, "×")
+  );
+}
+
+// src/layout.js
+var SLOTS = ["main", "side", "more", "detail"];
+var NARROW2 = 960;
+var STACKED = 640;
+var IN_PANE = 250;
+var BESIDE = IN_PANE + 100;
+var numbered = 0;
+function buildParts(root, page, choose, moved) {
+  const { model, controls } = page;
+  const { texts } = controls;
+  const prefix = `weibnb-${++numbered}`;
+  const { element: problem, fail } = buildProblem();
+  const tabs = buildTabs(page, prefix);
+  const files = buildFiles(page, fail);
+  const filters = buildFilters(page);
+  const protocol = buildProtocol(page);
+  const options = buildOptions(page);
+  const code = buildCode(texts);
+  const table2 = buildTable(page, choose);
+  const findings = buildFindings(page);
+  const following = buildFollowing(page);
+  const views = buildViews(page);
+  const stage = buildStage(root, page);
+  const charts = buildCharts(root, page, choose, moved);
+  const pane = buildPane(page, charts.detail.element);
+  const sentences = buildSentences();
+  const panel = make(
+    "div",
+    { class: "wb-panel", role: "tabpanel", id: `${prefix}-panel` },
+    make("div", { class: "wb-first" }, sentences.empty, findings.element, charts.main.element),
+    pane.element,
+    make(
+      "div",
+      { class: "wb-rest" },
+      charts.side.element,
+      charts.more.element,
+      table2.element,
+      code.element
+    )
+  );
+  files.element.append(stage.element);
+  root.setAttribute("aria-label", texts.explorer);
+  root.append(
+    // the picture for later stands in an output beside this one: not needed while this one lives
+    make("style", {}, `.${model.get("_mark")} { display: none; }`),
+    make("header", {}, tabs.element, following.element, views.element, files.element),
+    make("p", { class: "wb-lost" }, texts.lost),
+    make("div", { class: "wb-bar" }, options.element, protocol.element, sentences.status),
+    make("div", { class: "wb-body" }, filters.element, panel),
+    problem,
+    sentences.spoken
+  );
+  const refresh = (words) => {
+    fail(words.problem ?? "");
+    if (words.problem) return;
+    const name = model.get("panel");
+    panel.setAttribute("aria-labelledby", `${prefix}-${name}`);
+    root.dataset.panel = name;
+    for (const part2 of [tabs, filters, protocol, options, code, pane, views, sentences]) part2.update(words);
+  };
+  const found = (text) => {
+    tabs.mark(text);
+    findings.draw(text);
+    pane.list();
+  };
+  const stop = () => {
+    for (const part2 of [protocol, following, views, stage, ...Object.values(charts)]) part2.stop();
+  };
+  const { receive } = files;
+  return { charts, table: table2, found, fail, receive, refresh, stop, filters: filters.element };
+}
+function buildCharts(root, page, choose, moved) {
+  const height = () => {
+    if (root.clientWidth < STACKED) return void 0;
+    const high = root.classList.contains("wb-high");
+    return paneHeight(high ? root.clientHeight - IN_PANE : visibleHeight(root) - BESIDE);
+  };
+  const more = (name) => ({ main: { moved }, detail: { height } })[name];
+  return Object.fromEntries(
+    SLOTS.map((name) => [name, buildChart(name, page.controls.dark, choose, more(name))])
+  );
+}
+var paneHeight = (left) => Math.min(Math.max(left, 280), 640);
+function buildProblem() {
+  const element = make("div", { class: "wb-problem", role: "alert", hidden: true });
+  const fail = (text) => {
+    element.hidden = !text;
+    element.textContent = text;
+  };
+  return { element, fail };
+}
+function buildSentences() {
+  const status = make("p", { class: "wb-status", role: "status" });
+  const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
+  const empty = make("div", { class: "wb-empty", hidden: true });
+  const update = (words) => {
+    status.textContent = [words.count, words.left_out].filter(Boolean).join(" · ");
+    spoken.textContent = words.spoken;
+    empty.hidden = !words.empty.length;
+    empty.replaceChildren(...words.empty.map((text) => make("p", {}, text)));
+  };
+  return { status, spoken, empty, update };
+}
+function followSize(root, filters) {
+  let narrow = null;
+  const observer = new ResizeObserver(() => {
+    root.style.setProperty("--wb-seen", `${visibleHeight(root)}px`);
+    const now = root.clientWidth < NARROW2;
+    if (!root.clientWidth || now === narrow) return;
+    narrow = now;
+    filters.open = !now;
+  });
+  observer.observe(root);
+  return () => observer.disconnect();
+}
+
 // src/fitting/ordinates.js
 var EDGE = 16;
 var EULER = 0.5772156649015329;
@@ -1030,11 +1843,11 @@ var TABLE = (() => {
     const integral = -(u * Math.log(t) + exponentialIntegral(t));
     return [integral, Math.log(t) / CELLS, 1 / (t * u) / CELLS ** 2];
   });
-  const table = new Float64Array(6 * CELLS);
+  const table2 = new Float64Array(6 * CELLS);
   for (let i = 1; i < CELLS - 1; i++) {
     const [[p0, d0, s0], [p1, d1, s1]] = [at[i], at[i + 1]];
     const rise = p1 - p0;
-    table.set(
+    table2.set(
       [
         p0,
         d0,
@@ -1046,7 +1859,7 @@ var TABLE = (() => {
       6 * i
     );
   }
-  return table;
+  return table2;
 })();
 function directSum(first, last, n, power) {
   let total = 0;
@@ -1215,7 +2028,7 @@ function curveOf({ x, counts, n, origin }) {
 }
 
 // src/fitting/weibull.js
-var LEAST3 = 100;
+var LEAST4 = 100;
 var STEPS = 60;
 var SMOOTH = 0.25;
 var WIDEST = 0.118;
@@ -1242,7 +2055,7 @@ function knownSquareSum(first, last, n) {
 }
 function fitWeibull(bins2, trim, estimator) {
   const { x, n, origin } = bins2;
-  if (n < LEAST3 || x.length < 2) return NONE;
+  if (n < LEAST4 || x.length < 2) return NONE;
   const [first, last] = trimRanks(n, trim);
   const m = last - first + 1;
   if (m < 1) return NONE;
@@ -1359,7 +2172,7 @@ function slopes(atoms, { low, high, start, stop }, k, b) {
 
 // src/fitting/shares.js
 var LEVELS = 2 ** 16 - 1;
-var LEAST4 = 100;
+var LEAST5 = 100;
 var MANY = 2 ** 20;
 function sharesOf(means, low, reach, ends, n) {
   const x = Float64Array.from(means, (level) => level / LEVELS * reach);
@@ -1401,7 +2214,7 @@ function fitShares({ x, origin, ends, n }, trim, estimator) {
   const last = x.length - 1;
   const pieces = piecesOf(trim, x.length);
   const none = { k: Number.NaN, lam: Number.NaN, r2: Number.NaN };
-  if (n < LEAST4 || !pieces.length) return none;
+  if (n < LEAST5 || !pieces.length) return none;
   let [m, sx, sy, sxx, sxy, syy] = [0, 0, 0, 0, 0, 0];
   const atoms = [];
   for (const { part: part2, share, middle: middle2, width, y, yy, dy } of pieces) {
@@ -1501,10 +2314,10 @@ function countsOf({ kind, dims, dtypes, arrays }, bytes) {
     /** k by step. @param {Cell} cell @param {Trim} trim @param {Estimator} estimator */
     alongSteps(cell, trim, estimator) {
       const points = dims.step.map((step) => {
-        const fit = this.fit([cell[0], cell[1], cell[2], step], trim, estimator);
+        const fit2 = this.fit([cell[0], cell[1], cell[2], step], trim, estimator);
         return (
           /** @type {[number, number]} */
-          [Number(step), fit?.k ?? Number.NaN]
+          [Number(step), fit2?.k ?? Number.NaN]
         );
       });
       return points.filter(([, k]) => !Number.isNaN(k));
@@ -1533,12 +2346,12 @@ function placeOf(cell, orders) {
   return place2;
 }
 function middle(several) {
-  const fits = several.filter((fit) => fit !== null);
+  const fits = several.filter((fit2) => fit2 !== null);
   if (fits.length < 2) return fits[0] ?? null;
   return {
-    k: median(fits.map((fit) => fit.k)),
-    lam: median(fits.map((fit) => fit.lam)),
-    r2: median(fits.map((fit) => fit.r2))
+    k: median(fits.map((fit2) => fit2.k)),
+    lam: median(fits.map((fit2) => fit2.lam)),
+    r2: median(fits.map((fit2) => fit2.r2))
   };
 }
 function median(values) {
@@ -1619,9 +2432,9 @@ function cellsOf(row, layers) {
   const [low, high] = [Number(ends[1]), Number(ends[2])];
   return layers.filter((layer) => low <= layer && layer <= high).map((layer) => [cell[0], layer, cell[2], cell[3]]);
 }
-function refitted(row, fit, { value }, anchor) {
-  if ("matrix" in row) return onPaper(row, fit, anchor);
-  const { k, lam, r2 } = fit;
+function refitted(row, fit2, { value }, anchor) {
+  if ("matrix" in row) return onPaper(row, fit2, anchor);
+  const { k, lam, r2 } = fit2;
   const next = { ...row, ..."lam" in row && { lam }, ..."r2" in row && { r2 } };
   if ("k" in row) next.k = Number.isNaN(k) ? null : k;
   const error = (
@@ -1630,7 +2443,7 @@ function refitted(row, fit, { value }, anchor) {
   );
   if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
   if ("value" in row && row.value !== null) {
-    if (QUANTITIES.includes(value)) next.value = fit[
+    if (QUANTITIES.includes(value)) next.value = fit2[
       /** @type {"k"} */
       value
     ];
@@ -1690,8 +2503,8 @@ function redrawn(sent, asked, before, counts) {
       rows.map((row) => {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
-        const fit = fitOf(owners.get(row.matrix) ?? row);
-        return fit ? refitted(row, fit, asked, anchor) : row;
+        const fit2 = fitOf(owners.get(row.matrix) ?? row);
+        return fit2 ? refitted(row, fit2, asked, anchor) : row;
       })
     ])
   );
@@ -1717,12 +2530,12 @@ function fitter(asked, before, counts) {
     const cells = cellsOf(row, counts.layers).filter(counts.has);
     if (!cells.length) return null;
     const key = keyOf(cells[0]) + cells.length;
-    let fit = known2.get(key);
-    if (fit === void 0) {
-      fit = middle(cells.map((cell) => counts.fit(cell, asked.trim, asked.estimator)));
-      known2.set(key, fit);
+    let fit2 = known2.get(key);
+    if (fit2 === void 0) {
+      fit2 = middle(cells.map((cell) => counts.fit(cell, asked.trim, asked.estimator)));
+      known2.set(key, fit2);
     }
-    return fit;
+    return fit2;
   };
 }
 function shifted(values, was, is) {
@@ -1860,267 +2673,6 @@ function buildCounts(model, rows) {
   };
 }
 
-// src/protocol.js
-var FRAME = 700;
-var LEAST5 = 0.05;
-function pushTrim(trim, moved) {
-  if (trim[1] - trim[0] >= LEAST5) return trim;
-  if (moved === 0) {
-    const upper = Math.min(trim[0] + LEAST5, 1);
-    return [upper - LEAST5, upper];
-  }
-  const lower = Math.max(trim[1] - LEAST5, 0);
-  return [lower, lower + LEAST5];
-}
-var trimText = (trim) => `${trim.map((end) => Number((100 * end).toFixed(1))).join("–")} %`;
-function buildProtocol(page) {
-  const box = make("div", { class: "wb-protocol" });
-  const fit = buildFit(page);
-  const steps = buildSteps(page);
-  box.append(steps.element, fit.element);
-  return {
-    element: box,
-    update(words) {
-      steps.update(words);
-      fit.update(words);
-    },
-    stop: steps.stop
-  };
-}
-function buildSteps(page) {
-  const { model, controls, checkpoints, send } = page;
-  const { texts, panels } = controls;
-  const shown = make("output");
-  const range = make("input", {
-    type: "range",
-    min: 0,
-    step: 1,
-    "aria-label": texts.step,
-    oninput: () => {
-      const step = checkpoints().steps[Number(range.value)];
-      shown.value = String(step);
-      send({ step });
-    }
-  });
-  const play = buildPlay(page);
-  const field = make(
-    "div",
-    { class: "wb-field wb-step" },
-    make("span", {}, texts.step),
-    range,
-    shown,
-    play.element
-  );
-  return {
-    element: field,
-    update() {
-      const step = model.get("step");
-      const { steps } = checkpoints();
-      field.hidden = steps.length < 2;
-      range.max = String(steps.length - 1);
-      range.value = String(steps.indexOf(step));
-      shown.value = grouped(step);
-      range.setAttribute("aria-valuetext", texts.step_value.replace("{step}", step));
-      const all = panels[model.get("panel")]?.one_step === false;
-      field.classList.toggle("wb-idle", all);
-      field.title = all ? texts.all_steps : "";
-    },
-    stop: play.stop
-  };
-}
-function buildPlay({ model, controls, checkpoints, send, busy }) {
-  const { texts } = controls;
-  let playing;
-  const button = make("button", {
-    type: "button",
-    class: "wb-play",
-    "aria-label": texts.play,
-    onclick: () => playing === void 0 ? start() : stop()
-  });
-  const show2 = () => {
-    const on = playing !== void 0;
-    button.textContent = on ? "❚❚" : "▶";
-    button.setAttribute("aria-pressed", String(on));
-  };
-  const stop = () => {
-    clearInterval(playing);
-    playing = void 0;
-    show2();
-  };
-  const start = () => {
-    let at = checkpoints().steps.indexOf(model.get("step"));
-    if (at === checkpoints().steps.length - 1) at = -1;
-    const advance = () => {
-      if (busy()) return;
-      const { steps } = checkpoints();
-      at += 1;
-      send({ step: steps[at] });
-      if (at >= steps.length - 1) stop();
-    };
-    playing = setInterval(advance, FRAME);
-    show2();
-    advance();
-  };
-  show2();
-  return { element: button, stop };
-}
-function buildFit({ model, controls, send, busy }) {
-  const { texts } = controls;
-  const shown = make("output");
-  const ends = [texts.lower, texts.upper].map(
-    (label, i) => make("input", {
-      type: "range",
-      min: 0,
-      max: 100,
-      step: 1,
-      "aria-label": label,
-      oninput: () => {
-        const now = ends.map((end) => Number(end.value) / 100);
-        const trim = pushTrim(now, i);
-        shown.value = trimText(trim);
-        send({ trim });
-      }
-    })
-  );
-  const estimator = choices(
-    Object.entries(controls.choices.estimator),
-    texts.estimator,
-    (value) => send({ estimator: value })
-  );
-  const why = make("span", { class: "wb-why" });
-  const trimField = make(
-    "span",
-    { class: "wb-field" },
-    make("span", {}, texts.trim),
-    ...ends,
-    shown
-  );
-  const group = make(
-    "fieldset",
-    { class: "wb-trim" },
-    make("legend", {}, texts.fit),
-    trimField,
-    labelled(texts.by, estimator),
-    why
-  );
-  return {
-    element: group,
-    update(words) {
-      const trim = model.get("trim");
-      const moving = ends.some((end) => end === document.activeElement) && busy();
-      if (!moving) {
-        ends.forEach((end, i) => {
-          end.value = String(Math.round(100 * trim[i]));
-        });
-        shown.value = trimText(trim);
-      }
-      estimator.value = model.get("estimator");
-      group.disabled = Boolean(words.no_refit);
-      why.textContent = words.no_refit;
-    }
-  };
-}
-
-// src/table.js
-var FORMATS = {
-  k: (value) => value.toFixed(4),
-  r2: (value) => value.toFixed(4),
-  ks: (value) => value.toFixed(4),
-  k_se: (value) => value.toPrecision(2),
-  lam: (value) => value.toPrecision(4),
-  lam_se: (value) => value.toPrecision(2),
-  n: grouped,
-  step: grouped
-};
-function format(column, value) {
-  if (value === null) return "–";
-  return typeof value === "number" && FORMATS[column] ? FORMATS[column](value) : String(value);
-}
-function sortRows(rows, at, sign) {
-  return [...rows].sort((a, b) => {
-    const [x, y] = [a[at], b[at]];
-    if (x === y) return 0;
-    if (x === null) return 1;
-    if (y === null) return -1;
-    return x < y ? -sign : sign;
-  });
-}
-function buildTable({ model, controls, send }, choose) {
-  const box = make("div", { class: "wb-table" });
-  const [first, ascending] = model.get("order") ?? [];
-  let order = first ? { column: first, sign: ascending ? 1 : -1 } : null;
-  function draw(text) {
-    if (!text) {
-      box.replaceChildren();
-      return;
-    }
-    const { columns, rows, total } = JSON.parse(text);
-    const at = order ? columns.indexOf(order.column) : -1;
-    const sorted = order && at >= 0 ? sortRows(rows, at, order.sign) : rows;
-    const head = columns.map((column) => {
-      const sign = order?.column === column ? order.sign : 0;
-      return header(column, controls.columns[column] ?? column, sign, () => {
-        order = { column, sign: sign === 1 ? -1 : 1 };
-        draw(text);
-        if (rows.length < total) send({ order: [column, order.sign === 1] });
-        const button = box.querySelector(`th[data-column="${column}"] button`);
-        button?.focus();
-      });
-    });
-    const body = make("tbody", {}, ...sorted.map((row) => line(columns, row, choose)));
-    body.firstElementChild?.setAttribute("tabindex", "0");
-    const counts = { shown: grouped(rows.length), total: grouped(total) };
-    const note = rows.length < total ? fill(controls.texts.rows, counts) : "";
-    box.replaceChildren(
-      make("table", {}, make("thead", {}, make("tr", {}, ...head)), body),
-      make("p", { class: "wb-note" }, note)
-    );
-  }
-  return { element: box, draw };
-}
-function header(column, title, sign, onclick) {
-  const arrow = { 1: " ▲", 0: "", "-1": " ▼" }[sign];
-  const sorted = { 1: "ascending", 0: "none", "-1": "descending" }[sign];
-  const button = make("button", { type: "button", onclick }, title + arrow);
-  return make("th", { scope: "col", "data-column": column, "aria-sort": sorted }, button);
-}
-function line(columns, row, choose) {
-  const cells = columns.map(
-    (column, i) => make("td", { class: typeof row[i] === "number" ? "wb-figure" : "" }, format(column, row[i]))
-  );
-  const cell = cellOf(Object.fromEntries(columns.map((column, i) => [column, row[i]])));
-  const pick = (event) => cell && choose([cell], event.shiftKey);
-  const selected = String(row[columns.length]);
-  return make(
-    "tr",
-    {
-      tabindex: -1,
-      // the rows are one stop of the tab key: arrow keys lead on
-      "aria-selected": selected,
-      onclick: pick,
-      onkeydown: (event) => {
-        if (event.key === "ArrowDown" || event.key === "ArrowUp") walk2(event);
-        if (event.key !== "Enter" && event.key !== " ") return;
-        event.preventDefault();
-        pick(event);
-      }
-    },
-    ...cells
-  );
-}
-function walk2(event) {
-  event.preventDefault();
-  const row = (
-    /** @type {HTMLElement} */
-    event.currentTarget
-  );
-  const next = event.key === "ArrowDown" ? row.nextElementSibling : row.previousElementSibling;
-  if (!(next instanceof HTMLElement)) return;
-  row.tabIndex = -1;
-  next.tabIndex = 0;
-  next.focus();
-}
-
 // src/talk.js
 var SLOW = 200;
 var SILENCE = 15e3;
@@ -2198,65 +2750,7 @@ function listen(model, acts) {
   };
 }
 
-// src/views.js
-function buildViews({ model, controls }) {
-  const { texts } = controls;
-  const change = (act, view) => model.send({ act, view });
-  const name = make("input", {
-    type: "text",
-    maxlength: 100,
-    placeholder: texts.view_name,
-    "aria-label": texts.view_name
-  });
-  const onsubmit = (event) => {
-    event.preventDefault();
-    if (!name.value.trim()) return;
-    change("keep", name.value.trim());
-    name.value = "";
-  };
-  const form = make("form", { onsubmit }, name, make("button", {}, texts.keep_view));
-  const call = make("pre", { tabindex: 0 });
-  const copy = buildCopy(
-    texts.copy_view,
-    texts,
-    () => call.textContent ?? "",
-    () => getSelection()?.selectAllChildren(call)
-  );
-  const list = make("ul", { "aria-label": texts.views });
-  const draw = () => {
-    const names = JSON.parse(model.get("_names") || "[]");
-    list.replaceChildren(...names.map(([view, words]) => line2(texts, change, view, words)));
-  };
-  model.on("change:_names", draw);
-  draw();
-  const summary = make("summary", {}, texts.views);
-  return {
-    element: make("details", { class: "wb-views" }, summary, list, form, copy, call),
-    /** @param {import("./types").Words} words */
-    update(words) {
-      call.textContent = words.call;
-    },
-    stop: () => model.off("change:_names", draw)
-  };
-}
-function line2(texts, change, view, name) {
-  const button = (act, label, text) => make("button", {
-    type: "button",
-    "aria-label": fill(label, { name }),
-    onclick: () => change(act, view)
-  }, text);
-  return make(
-    "li",
-    {},
-    button("open", texts.open_view, name),
-    button("forget", texts.forget_view, "×")
-  );
-}
-
 // src/explorer.js
-var SLOTS = ["main", "side", "detail"];
-var NARROW = 760;
-var numbered = 0;
 async function render({ model, el }) {
   let shown = show(model, el);
   const again = () => {
@@ -2289,8 +2783,8 @@ function show(model, el) {
   const page = { ...line3, send: live.send, busy: live.busy };
   const choice = choosing(page);
   const { outline } = choice;
-  const parts = buildParts(root, page, choice.choose);
-  const { charts, table } = parts;
+  const parts = buildParts(root, page, choice.choose, outline);
+  const { charts, table: table2 } = parts;
   choice.onChart(root, charts.main);
   for (const name of SLOTS) buildCard(root, page, charts[name], live);
   el.append(root);
@@ -2299,7 +2793,7 @@ function show(model, el) {
     parts.refresh(words());
     outline();
   };
-  const drawTable = () => table.draw(model.get("_rows"));
+  const drawTable = () => table2.draw(model.get("_rows"));
   const ends = listen(model, {
     "change:_words": refresh,
     "change:_answered": () => {
@@ -2314,7 +2808,7 @@ function show(model, el) {
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)]))
   });
-  const unfold = foldWhereNarrow(root, parts.filters);
+  const unfold = followSize(root, parts.filters);
   refresh();
   drawTable();
   parts.found(model.get("_findings"));
@@ -2340,92 +2834,7 @@ function drawer(model, { charts, fail }, live, outline) {
     }
   };
 }
-function foldWhereNarrow(root, filters) {
-  let narrow = null;
-  const observer = new ResizeObserver(() => {
-    const now = root.clientWidth < NARROW;
-    if (!root.clientWidth || now === narrow) return;
-    narrow = now;
-    filters.open = !now;
-  });
-  observer.observe(root);
-  return () => observer.disconnect();
-}
-function buildParts(root, page, choose) {
-  const { model, controls } = page;
-  const { texts } = controls;
-  const prefix = `weibnb-${++numbered}`;
-  const problem = make("div", { class: "wb-problem", role: "alert", hidden: true });
-  const fail = (text) => {
-    problem.hidden = !text;
-    problem.textContent = text;
-  };
-  const tabs = buildTabs(page, prefix);
-  const files = buildFiles(page, fail);
-  const filters = buildFilters(page);
-  const protocol = buildProtocol(page);
-  const options = buildOptions(page);
-  const code = buildCode(texts);
-  const table = buildTable(page, choose);
-  const findings = buildFindings(page);
-  const following = buildFollowing(page);
-  const views = buildViews(page);
-  const charts = Object.fromEntries(
-    SLOTS.map((name) => [name, buildChart(name, controls.dark, choose)])
-  );
-  const sentences = buildSentences();
-  const panel = make(
-    "div",
-    { class: "wb-panel", role: "tabpanel", id: `${prefix}-panel` },
-    make("div", { class: "wb-bar" }, options.element, protocol.element),
-    sentences.status,
-    sentences.empty,
-    findings.element,
-    make("div", { class: "wb-charts" }, ...SLOTS.map((name) => charts[name].element)),
-    table.element,
-    code.element
-  );
-  root.setAttribute("aria-label", texts.explorer);
-  root.append(
-    // the picture for later stands in an output beside this one: not needed while this one lives
-    make("style", {}, `.${model.get("_mark")} { display: none; }`),
-    make("header", {}, tabs.element, following.element, views.element, files.element),
-    make("p", { class: "wb-lost" }, texts.lost),
-    make("div", { class: "wb-body" }, filters.element, panel),
-    problem,
-    sentences.spoken
-  );
-  const refresh = (words) => {
-    fail(words.problem ?? "");
-    if (words.problem) return;
-    const name = model.get("panel");
-    panel.setAttribute("aria-labelledby", `${prefix}-${name}`);
-    root.dataset.panel = name;
-    for (const part2 of [tabs, filters, protocol, options, code, views, sentences]) part2.update(words);
-  };
-  const found = (text) => {
-    tabs.mark(text);
-    findings.draw(text);
-  };
-  const stop = () => {
-    for (const part2 of [protocol, following, views, ...Object.values(charts)]) part2.stop();
-  };
-  return { charts, table, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
-}
-function buildSentences() {
-  const status = make("p", { class: "wb-status", role: "status" });
-  const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
-  const empty = make("div", { class: "wb-empty", hidden: true });
-  const update = (words) => {
-    status.textContent = [words.count, words.left_out].filter(Boolean).join(" · ");
-    spoken.textContent = words.spoken;
-    empty.hidden = !words.empty.length;
-    empty.replaceChildren(...words.empty.map((text) => make("p", {}, text)));
-  };
-  return { status, spoken, empty, update };
-}
 var explorer_default = { render };
 export {
-  buildSentences,
   explorer_default as default
 };

@@ -702,10 +702,10 @@ function countsOf({ kind, dims, dtypes, arrays }, bytes) {
     /** k by step. @param {Cell} cell @param {Trim} trim @param {Estimator} estimator */
     alongSteps(cell, trim, estimator) {
       const points = dims.step.map((step) => {
-        const fit = this.fit([cell[0], cell[1], cell[2], step], trim, estimator);
+        const fit2 = this.fit([cell[0], cell[1], cell[2], step], trim, estimator);
         return (
           /** @type {[number, number]} */
-          [Number(step), fit?.k ?? Number.NaN]
+          [Number(step), fit2?.k ?? Number.NaN]
         );
       });
       return points.filter(([, k]) => !Number.isNaN(k));
@@ -734,12 +734,12 @@ function placeOf(cell, orders) {
   return place;
 }
 function middle(several) {
-  const fits = several.filter((fit) => fit !== null);
+  const fits = several.filter((fit2) => fit2 !== null);
   if (fits.length < 2) return fits[0] ?? null;
   return {
-    k: median(fits.map((fit) => fit.k)),
-    lam: median(fits.map((fit) => fit.lam)),
-    r2: median(fits.map((fit) => fit.r2))
+    k: median(fits.map((fit2) => fit2.k)),
+    lam: median(fits.map((fit2) => fit2.lam)),
+    r2: median(fits.map((fit2) => fit2.r2))
   };
 }
 function median(values) {
@@ -820,9 +820,9 @@ function cellsOf(row, layers) {
   const [low, high] = [Number(ends[1]), Number(ends[2])];
   return layers.filter((layer) => low <= layer && layer <= high).map((layer) => [cell[0], layer, cell[2], cell[3]]);
 }
-function refitted(row, fit, { value }, anchor) {
-  if ("matrix" in row) return onPaper(row, fit, anchor);
-  const { k, lam, r2 } = fit;
+function refitted(row, fit2, { value }, anchor) {
+  if ("matrix" in row) return onPaper(row, fit2, anchor);
+  const { k, lam, r2 } = fit2;
   const next = { ...row, ..."lam" in row && { lam }, ..."r2" in row && { r2 } };
   if ("k" in row) next.k = Number.isNaN(k) ? null : k;
   const error = (
@@ -831,7 +831,7 @@ function refitted(row, fit, { value }, anchor) {
   );
   if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
   if ("value" in row && row.value !== null) {
-    if (QUANTITIES.includes(value)) next.value = fit[
+    if (QUANTITIES.includes(value)) next.value = fit2[
       /** @type {"k"} */
       value
     ];
@@ -891,8 +891,8 @@ function redrawn(sent, asked, before, counts) {
       rows.map((row) => {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
-        const fit = fitOf(owners.get(row.matrix) ?? row);
-        return fit ? refitted(row, fit, asked, anchor) : row;
+        const fit2 = fitOf(owners.get(row.matrix) ?? row);
+        return fit2 ? refitted(row, fit2, asked, anchor) : row;
       })
     ])
   );
@@ -918,12 +918,12 @@ function fitter(asked, before, counts) {
     const cells = cellsOf(row, counts.layers).filter(counts.has);
     if (!cells.length) return null;
     const key = keyOf(cells[0]) + cells.length;
-    let fit = known2.get(key);
-    if (fit === void 0) {
-      fit = middle(cells.map((cell) => counts.fit(cell, asked.trim, asked.estimator)));
-      known2.set(key, fit);
+    let fit2 = known2.get(key);
+    if (fit2 === void 0) {
+      fit2 = middle(cells.map((cell) => counts.fit(cell, asked.trim, asked.estimator)));
+      known2.set(key, fit2);
     }
-    return fit;
+    return fit2;
   };
 }
 function shifted(values, was, is) {
@@ -969,20 +969,20 @@ function pointsOf({ magnitude, share }) {
   for (let i = from, next = 0; i < y.length; i++) {
     if (y[i] - y[from] < next * reach / (POINTS - 1)) continue;
     points.push({ magnitude: magnitude[i], percent: 100 * share[i], y: y[i] });
-    while (next * reach / (POINTS - 1) <= y[i] - y[from]) next += 1;
+    while (next < POINTS && next * reach / (POINTS - 1) <= y[i] - y[from]) next += 1;
   }
   return points;
 }
 function plotOf(sent, cell, counts, { trim, estimator }) {
   const owners = [...ownersOf(sent.data).values()];
-  const [fit, curve] = [counts.fit(cell, trim, estimator), counts.curve(cell)];
+  const [fit2, curve] = [counts.fit(cell, trim, estimator), counts.curve(cell)];
   const [shown] = owners.map(cellOf);
-  if (owners.length !== 1 || !shown || keyOf(shown) === keyOf(cell) || !fit || !curve) return sent;
-  const matrix = `${cell[2]} of layer ${cell[1]}:  k ${fit.k.toFixed(4)}   λ ${Number(fit.lam.toPrecision(4))}   r² ${fit.r2.toFixed(4)}   n ${grouped(curve.n)}`;
+  if (owners.length !== 1 || !shown || keyOf(shown) === keyOf(cell) || !fit2 || !curve) return sent;
+  const matrix = `${cell[2]} of layer ${cell[1]}:  k ${fit2.k.toFixed(4)}   λ ${Number(fit2.lam.toPrecision(4))}   r² ${fit2.r2.toFixed(4)}   n ${grouped(curve.n)}`;
   const [model, layer, component, step] = cell;
   const own = { model, layer, component, step, matrix };
   const data = Object.fromEntries(
-    Object.entries(sent.data).map(([name, table]) => [name, redone(table, own, fit, curve)])
+    Object.entries(sent.data).map(([name, table]) => [name, redone(table, own, fit2, curve)])
   );
   const before = owners[0].matrix;
   const values = Object.fromEntries(

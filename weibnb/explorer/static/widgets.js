@@ -228,6 +228,161 @@ function neighbour(marks, from, key) {
 }
 var centre = (box) => [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
 
+// src/sizes.js
+var WIDTH = /(^|_)width$/;
+var HEIGHT = /(^|_)height$/;
+var X_STEP = /(^|_)x_step$/;
+var Y_STEP = /(^|_)y_step$/;
+var AXES = 60;
+var TURNS = 4;
+var CLOSE = 3;
+var MOST_STEP = 96;
+var READ = 40;
+var LEAST_STEP = 3;
+var LEAST_PANEL = 240;
+var NARROW = 420;
+function sizesOf(view) {
+  const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
+  const those = (pattern) => Object.fromEntries(
+    Object.entries(signals).filter(
+      /** @returns {entry is [string, number]} */
+      (entry) => pattern.test(entry[0]) && typeof entry[1] === "number" && entry[1] > 0
+    )
+  );
+  const either = (step, size) => {
+    const steps = those(step);
+    return Object.keys(steps).length ? steps : those(size);
+  };
+  return { across: either(X_STEP, WIDTH), down: either(Y_STEP, HEIGHT), factor: 1, tall: 1 };
+}
+function limits(across, zoom) {
+  const steps = Object.entries(across).filter(([name]) => X_STEP.test(name)).map(([, step]) => step);
+  if (!steps.length) return [0.2, Number.POSITIVE_INFINITY];
+  const [least, most] = [Math.min(...steps), Math.max(...steps)];
+  const low = least >= READ ? 0.8 : LEAST_STEP / least;
+  return [Math.min(low, 1), Math.max(MOST_STEP * zoom / most, 1)];
+}
+function slopeOf(last, now, known) {
+  const slope = (now[1] - last[1]) / (now[0] - last[0]);
+  return slope > 0 && Number.isFinite(slope) ? slope : known;
+}
+var heightFor = (factor) => Math.min(Math.max(Math.sqrt(factor), 0.8), 1.5);
+async function fit(view, sizes, room, measure) {
+  const { zoom = 1 } = room;
+  const [low, high] = limits(sizes.across, zoom);
+  const wanted = room.width * zoom;
+  let { factor, tall } = sizes;
+  let now = measure();
+  let slope = (now.width - AXES) / factor;
+  let stuck = false;
+  for (let turn = 0; turn < TURNS; turn += 1) {
+    const wide = factor + (wanted - now.width) / slope;
+    const next = stuck ? factor : Math.min(Math.max(wide, low), high);
+    const nextTall = room.height ? leastTall(tall, now.height, room.height) : heightFor(next);
+    if (Math.abs(next - factor) * slope <= CLOSE && Math.abs(nextTall - tall) < 0.02) break;
+    const last = { factor, width: now.width };
+    [factor, tall] = [next, nextTall];
+    set(view, sizes.across, factor);
+    set(view, sizes.down, tall);
+    await view.runAsync();
+    now = measure();
+    stuck ||= factor !== last.factor && now.width === last.width;
+    slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
+  }
+  if (factor === sizes.factor && tall === sizes.tall) return;
+  Object.assign(sizes, { factor, tall });
+  await view.resize().runAsync();
+}
+var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.45), 2);
+function set(view, sizes, factor) {
+  for (const [name, size] of Object.entries(sizes)) view.signal(name, size * factor);
+}
+function arranged(spec, width) {
+  const { config = {}, columns, ...rest } = (
+    /** @type {any} */
+    spec
+  );
+  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 80)) };
+  if (width < NARROW) Object.assign(legend, { orient: "bottom", columns: 2 });
+  const found = { ...rest, config: { ...config, legend } };
+  if (!columns) return found;
+  return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+}
+var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
+function untitled(spec) {
+  const { title, ...rest } = (
+    /** @type {any} */
+    spec
+  );
+  if (!title && rest.vconcat?.length) {
+    const [first, ...others] = rest.vconcat;
+    const inner = untitled(first);
+    return { ...inner, spec: { ...rest, vconcat: [inner.spec, ...others] } };
+  }
+  const bare = typeof title === "string" || Array.isArray(title);
+  const parts = bare ? { text: title } : title ?? {};
+  return { spec: rest, title: lines(parts.text).join(" "), notes: lines(parts.subtitle) };
+}
+var lines = (text) => text === void 0 ? [] : [text].flat().map(String);
+
+// src/place.js
+function buildPlace(element, height) {
+  let sizes = null;
+  let held = "";
+  return {
+    /** A chart for the width that is there. @param {Spec} spec */
+    arrange: (spec) => arranged(spec, widthOf(element).width),
+    /** Another chart was put there. */
+    renew() {
+      sizes = null;
+      held = arrangement(widthOf(element).width);
+    },
+    /** Whether the chart need not be made anew for the width that is there. */
+    suits: () => held === arrangement(widthOf(element).width),
+    /** @param {View | undefined} view */
+    async fill(view) {
+      if (!view) return;
+      sizes ??= sizesOf(view);
+      const room = { ...widthOf(element), height: height?.() };
+      await fit(view, sizes, room, () => sizeOf(element));
+    }
+  };
+}
+var LEAST_WIDTH = 200;
+var PADDING = 4;
+function widthOf(element) {
+  const width = element.clientWidth || insideOf(element.parentElement);
+  return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
+}
+function insideOf(box) {
+  if (!box) return 0;
+  const { paddingLeft, paddingRight } = getComputedStyle(box);
+  return box.clientWidth - (Number.parseFloat(paddingLeft) || 0) - (Number.parseFloat(paddingRight) || 0);
+}
+function sizeOf(element) {
+  const svg = element.querySelector("svg.marks");
+  return {
+    width: Number(svg?.getAttribute("width")),
+    height: Number(svg?.getAttribute("height"))
+  };
+}
+function whenWidthChanges(element, act) {
+  let width = 0;
+  let frame = 0;
+  const observer = new ResizeObserver(() => {
+    if (!element.clientWidth || element.clientWidth === width) return;
+    const first = width === 0;
+    width = element.clientWidth;
+    cancelAnimationFrame(frame);
+    if (!first) frame = requestAnimationFrame(act);
+  });
+  observer.observe(element);
+  return () => {
+    cancelAnimationFrame(frame);
+    observer.disconnect();
+  };
+}
+
 // src/theme.js
 function paint(node, colours) {
   if (typeof node === "string") return (
@@ -283,34 +438,33 @@ function followTheme(root, onChange) {
 
 // src/chart.js
 var SVG = "http://www.w3.org/2000/svg";
-function buildChart(name, darkColours, choose) {
+function buildChart(name, darkColours, choose, { height, moved = () => {
+} } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   const chart = livingChart();
-  let turn = 0;
+  const place = buildPlace(element, height);
+  let [turn, last] = [0, ""];
   async function draw(text) {
     turn += 1;
     const mine = turn;
+    last = text;
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
       chart.clear();
-      element.replaceChildren(
-        ...content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : []
-      );
-      element.hidden = !content;
+      sayWhyNot(element, content);
       return;
     }
+    const { spec, title, notes, options } = forThePage(content.spec, darkColours);
     const box = make("div", { class: "wb-chart" });
-    const dark = isDark();
-    const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
-    const spec = paint(content.spec, dark ? darkColours : {});
-    const isNew = await chart.draw(spec, box, options, () => mine !== turn);
+    const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn);
     if (isNew) {
-      element.replaceChildren(box);
-      chart.view()?.addEventListener("click", (event, item) => {
-        const cell = cellOf(item?.datum);
-        if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
-      });
+      element.replaceChildren(make("figcaption", {}), box);
+      place.renew();
+      chooseByClick(chart.view(), element, choose);
     }
+    if (mine !== turn) return;
+    caption(element, title, notes);
+    await place.fill(chart.view());
     if (mine === turn) settle(content.label);
   }
   function settle(label) {
@@ -319,13 +473,18 @@ function buildChart(name, darkColours, choose) {
     silenceEmpty(element);
     element.dataset.turn = String(turn);
   }
-  const unwatch = name === "main" ? () => {
-  } : scrollByKeys(element);
+  async function resize() {
+    if (!chart.view()) return;
+    await (place.suits() ? place.fill(chart.view()) : draw(last));
+    silenceEmpty(element);
+    moved();
+  }
+  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, name !== "main")];
   return {
     element,
     draw,
-    rows: chart.rows,
-    listen: chart.listen,
+    resize,
+    ...{ rows: chart.rows, listen: chart.listen },
     /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
     async vary(change) {
       turn += 1;
@@ -336,17 +495,40 @@ function buildChart(name, darkColours, choose) {
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
-    outline(marks) {
-      element.querySelector(".wb-picked")?.remove();
-      element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
-    },
+    outline: (marks) => outlineIn(element, marks),
     stop() {
       chart.clear();
-      unwatch();
+      for (const end of ends) end();
     }
   };
 }
-function scrollByKeys(element) {
+function forThePage(spec, darkColours) {
+  const dark = isDark();
+  const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
+  return { ...untitled(paint(spec, dark ? darkColours : {})), options };
+}
+function sayWhyNot(element, content) {
+  const words = content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : [];
+  element.replaceChildren(...words);
+  element.hidden = !content;
+}
+function chooseByClick(view, element, choose) {
+  view?.addEventListener("click", (event, item) => {
+    const cell = cellOf(item?.datum);
+    if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+  });
+}
+function outlineIn(element, marks) {
+  element.querySelector(".wb-picked")?.remove();
+  element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
+}
+function caption(element, title, notes) {
+  const words = notes.flatMap((note) => [" ", make("span", {}, note)]);
+  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, title), ...words);
+}
+function scrollByKeys(element, wanted) {
+  if (!wanted) return () => {
+  };
   const observer = new ResizeObserver(() => {
     if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
     else element.removeAttribute("tabindex");
@@ -449,6 +631,35 @@ function arrowKeys(chart, chosen, choose) {
     if (next) choose([next], event.shiftKey);
   });
 }
+var MOST_ZOOM = 16;
+var ZOOMS = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, 0: 0 };
+var zoomed = (zoom, by) => Math.min(Math.max(zoom * by, 1), MOST_ZOOM);
+function zoomable(chart) {
+  const place = chart.element;
+  const zoom = async (by, at) => {
+    const from = Number(place.dataset.zoom ?? 1);
+    const to = zoomed(from, by);
+    if (from === to) return;
+    const left = place.scrollLeft;
+    place.dataset.zoom = String(to);
+    await chart.resize();
+    place.scrollLeft = (left + at) * to / from - at;
+  };
+  place.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      zoom(event.deltaY < 0 ? 1.25 : 0.8, event.clientX - place.getBoundingClientRect().left);
+    },
+    { passive: false }
+  );
+  place.addEventListener("keydown", (event) => {
+    if (!(event.key in ZOOMS) || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    zoom(ZOOMS[event.key], place.clientWidth / 2);
+  });
+}
 
 // src/choosing.js
 var OUTLINED = {
@@ -486,6 +697,7 @@ function choosing({ model, busy, send }) {
       main = chart;
       brush(root, chart, choose);
       arrowKeys(chart, chosen, choose);
+      zoomable(chart);
     }
   };
 }
@@ -558,9 +770,9 @@ function buildFacet({ model, controls, send }, facet) {
       button("none", checkAll(false))
     )
   );
-  const lines = rows.map(({ line }) => line);
-  if (lines.length > SEARCHED) group.append(buildSearch(facet, lines, texts));
-  group.append(make("div", { class: "wb-options" }, ...lines));
+  const lines2 = rows.map(({ line }) => line);
+  if (lines2.length > SEARCHED) group.append(buildSearch(facet, lines2, texts));
+  group.append(make("div", { class: "wb-options" }, ...lines2));
   return {
     element: group,
     update(words) {
@@ -574,14 +786,14 @@ function buildFacet({ model, controls, send }, facet) {
     }
   };
 }
-function buildSearch(facet, lines, texts) {
+function buildSearch(facet, lines2, texts) {
   const search = make("input", {
     type: "search",
     placeholder: texts.find,
     "aria-label": fill(texts.find_in, { title: facet.title }),
     oninput: () => {
       const wanted = search.value.toLowerCase();
-      lines.forEach((line, i) => {
+      lines2.forEach((line, i) => {
         line.hidden = !facet.labels[i].toLowerCase().includes(wanted);
       });
     }
@@ -682,98 +894,6 @@ function pairsOf({ steps, models }, text) {
     ))
   );
 }
-
-// src/fitting/ordinates.js
-var EULER = 0.5772156649015329;
-var CELLS = 1024;
-var NODES = 96;
-var EIN = Array.from({ length: 36 }, (_, i) => i + 1).reduce(
-  ({ found, factorial }, m) => {
-    const next = factorial * m;
-    return { found: [...found, (m % 2 ? 1 : -1) / (m * next)], factorial: next };
-  },
-  { found: (
-    /** @type {number[]} */
-    []
-  ), factorial: 1 }
-).found;
-function exponentialIntegral(t) {
-  if (t <= 4) {
-    let ein = 0;
-    for (let i = t <= 0.1 ? 9 : EIN.length - 1; i >= 0; i--) ein = ein * t + EIN[i];
-    return ein * t - EULER - Math.log(t);
-  }
-  let b = t + 1;
-  let c = 1e300;
-  let d = 1 / b;
-  let fraction = d;
-  for (let i = 1; i < 200; i++) {
-    const step = -i * i;
-    b += 2;
-    d = 1 / (step * d + b);
-    c = b + step / c;
-    fraction *= c * d;
-    if (Math.abs(c * d - 1) < 1e-16) break;
-  }
-  return fraction * Math.exp(-t);
-}
-var TABLE = (() => {
-  const at = Array.from({ length: CELLS + 1 }, (_, i) => {
-    if (i === 0 || i === CELLS) return [0, 0, 0];
-    const f = i / CELLS;
-    const u = 1 - f;
-    const t = -Math.log1p(-f);
-    const integral = -(u * Math.log(t) + exponentialIntegral(t));
-    return [integral, Math.log(t) / CELLS, 1 / (t * u) / CELLS ** 2];
-  });
-  const table = new Float64Array(6 * CELLS);
-  for (let i = 1; i < CELLS - 1; i++) {
-    const [[p0, d0, s0], [p1, d1, s1]] = [at[i], at[i + 1]];
-    const rise = p1 - p0;
-    table.set(
-      [
-        p0,
-        d0,
-        s0 / 2,
-        10 * rise - 6 * d0 - 4 * d1 - 1.5 * s0 + 0.5 * s1,
-        -15 * rise + 8 * d0 + 7 * d1 + 1.5 * s0 - s1,
-        6 * rise - 3 * d0 - 3 * d1 - 0.5 * s0 + 0.5 * s1
-      ],
-      6 * i
-    );
-  }
-  return table;
-})();
-var GAUSS = Array.from({ length: NODES }, (_, i) => {
-  let x = Math.cos(Math.PI * (i + 0.75) / (NODES + 0.5));
-  let slope = 1;
-  for (let turn = 0; turn < 20; turn++) {
-    let [before, value] = [1, x];
-    for (let j = 2; j <= NODES; j++) {
-      [before, value] = [value, ((2 * j - 1) * x * value - (j - 1) * before) / j];
-    }
-    slope = NODES * (x * value - before) / (x * x - 1);
-    x -= value / slope;
-  }
-  return [x, 2 / ((1 - x * x) * slope * slope)];
-});
-
-// src/fitting/bins.js
-var LABELS_AN_OCTAVE = 1024;
-var GROUP = LABELS_AN_OCTAVE / 8;
-var [LOWER, MIDDLE] = [0, 2].map(
-  (half) => Float64Array.from({ length: LABELS_AN_OCTAVE }, (_, i) => Math.log1p((i + half) / LABELS_AN_OCTAVE))
-);
-
-// src/fitting/weibull.js
-var NONE = Object.freeze({ k: Number.NaN, lam: Number.NaN, r2: Number.NaN });
-
-// src/fitting/shares.js
-var LEVELS = 2 ** 16 - 1;
-var MANY = 2 ** 20;
-
-// src/fitting/anchor.js
-var WEIGHTS = 2 ** 30;
 
 // src/protocol.js
 var FRAME = 700;
@@ -922,6 +1042,22 @@ function buildFit({ model, controls, send, busy }) {
   };
 }
 
+// src/layout.js
+var IN_PANE = 250;
+var BESIDE = IN_PANE + 100;
+function buildSentences() {
+  const status = make("p", { class: "wb-status", role: "status" });
+  const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
+  const empty = make("div", { class: "wb-empty", hidden: true });
+  const update = (words) => {
+    status.textContent = [words.count, words.left_out].filter(Boolean).join(" · ");
+    spoken.textContent = words.spoken;
+    empty.hidden = !words.empty.length;
+    empty.replaceChildren(...words.empty.map((text) => make("p", {}, text)));
+  };
+  return { status, spoken, empty, update };
+}
+
 // src/talk.js
 var SLOW = 200;
 var SILENCE = 15e3;
@@ -999,20 +1135,6 @@ function listen(model, acts) {
   };
 }
 
-// src/explorer.js
-function buildSentences() {
-  const status = make("p", { class: "wb-status", role: "status" });
-  const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
-  const empty = make("div", { class: "wb-empty", hidden: true });
-  const update = (words) => {
-    status.textContent = [words.count, words.left_out].filter(Boolean).join(" · ");
-    spoken.textContent = words.spoken;
-    empty.hidden = !words.empty.length;
-    empty.replaceChildren(...words.empty.map((text) => make("p", {}, text)));
-  };
-  return { status, spoken, empty, update };
-}
-
 // src/widgets.js
 async function render({ model, el }) {
   const root = make("section", { class: "wb wb-alone", "data-panel": model.get("panel") });
@@ -1081,13 +1203,13 @@ function layOut(root, page, choice) {
   };
   return { chart, fail, update, stop };
 }
-function buildContent(page, { choose }) {
+function buildContent(page, { choose, outline }) {
   const kind = page.model.get("panel");
   if (kind === "filter") {
     const steps = buildSteps(page);
     return { parts: [buildFilters(page), steps], stop: steps.stop };
   }
-  const chart = buildChart("main", page.controls.dark, choose);
+  const chart = buildChart("main", page.controls.dark, choose, { moved: outline });
   const options = buildOptions(page);
   const parts = kind === "weibull" ? [buildFit(page), options] : [options];
   return { parts, chart, stop: chart.stop };
