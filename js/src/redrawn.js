@@ -131,7 +131,31 @@ export function redrawn(sent, asked, before, counts) {
       }),
     ]),
   );
-  return { data, values: renamed(shifted(sent.values, was.k, anchor.k), sent.data, data) };
+  const values = renamed(shifted(sent.values, was.k, anchor.k), sent.data, data);
+  return { data, values: reworded(values, protocolText(before), protocolText(asked)) };
+}
+
+/** How matrices are fitted, in words. @param {Asked} asked */
+function protocolText({ trim, estimator }) {
+  const [lower, upper] = trim.map((end) => Number((100 * end).toPrecision(10)));
+  return `${estimator.replace("_", " ")}, trim ${lower}–${upper} %`;
+}
+
+/**
+ * Titles and notes with other words.
+ * @param {Record<string, unknown>} values
+ * @param {string} before
+ * @param {string} after
+ */
+function reworded(values, before, after) {
+  const said = (/** @type {unknown} */ one) =>
+    typeof one === "string" ? one.replace(before, after) : one;
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.map(said) : said(value),
+    ]),
+  );
 }
 
 /**

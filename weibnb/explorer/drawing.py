@@ -56,6 +56,11 @@ class Drawing:
         return self.state["estimator"], self.state["trim"]
 
     @property
+    def drawn(self) -> dict[str, Any]:
+        """What a page needs to know to draw the same by another protocol."""
+        return {name: self.state.get(name) for name in ("trim", "estimator", "value")}
+
+    @property
     def statuses(self) -> list[str] | None:
         """Words of status that are kept; None for all."""
         kept = self.state["filters"].get("status")
@@ -166,7 +171,7 @@ class Drawing:
             "chosen": content.labels_of(chosen),
             "matrices": None if self.empty else self.numbers(),
             "counts": cells.counts(self.masks),
-            "drawn": {name: self.state.get(name) for name in ("trim", "estimator", "value")},
+            "drawn": self.drawn,
         })  # fmt: skip
 
     @cached_property

@@ -84,6 +84,7 @@ TEXTS = {
     "lower": "lower end of the trim, %",
     "upper": "upper end of the trim, %",
     "by": "by",
+    "click": "Click a cell of the map for its Weibull plot.",
     "estimator": "estimator",
     "rows": "{shown} of {total} rows; the CSV holds all.",
     "save": "save",

@@ -75,7 +75,8 @@ def page_counts(fits: xr.Dataset, *, most: int = MOST_BYTES) -> tuple[dict[str, 
     -------
     tuple of dict and bytes, or None
         What is in the bytes: ``kind`` (``"bins"`` or ``"shares"``), the labels of ``dims``, the
-        ``dtypes`` that occur, and the ``arrays`` by name, type and length; None where there are no counts or too many.
+        ``dtypes`` that occur, and the ``arrays`` by name, type and length; None where there are no
+        counts, or too many.
     """
     fits = prepare(fits, dims=DIMS)
     if "counts" not in fits or not fits["counts"].size:

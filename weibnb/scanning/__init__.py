@@ -4,8 +4,7 @@
 `ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `shared_units`
 look at `chosen` matrices again; `diff` compares two checkpoints. `matrices` picks tensors,
 `streaming` fetches those that are elsewhere, `listing` bounds their grid, `structure` looks at rows
-and columns, `results` keeps; `cluster` sends `tasks` to other machines, `background` scans on a
-thread. The others are parts of these.
+and columns, `results` keeps, `cluster` sends `tasks` to machines, `background` scans on a thread.
 """
 
 import lazy_loader

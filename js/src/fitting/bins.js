@@ -147,3 +147,16 @@ export function sumsUpTo(bins, rank) {
   }
   return { sx, sxx, sxy, sy: before, bin };
 }
+
+/**
+ * Magnitudes, the share of the weights below the middle of each bin, and how many weights.
+ * @param {Bins} bins
+ */
+export function curveOf({ x, counts, n, origin }) {
+  let below = 0;
+  const share = Array.from(x, (_, j) => {
+    below += counts[j];
+    return (below - counts[j] / 2) / n;
+  });
+  return { magnitude: Array.from(x, (at) => Math.exp(at + origin)), share, n };
+}

@@ -1,6 +1,6 @@
 /** Counts of the matrices on the page, as weibnb/explorer/page_counts.py packs them. */
 
-import { binsOf } from "./bins.js";
+import { binsOf, curveOf } from "./bins.js";
 import { fitShares, sharesOf } from "./shares.js";
 import { fitWeibull } from "./weibull.js";
 
@@ -67,7 +67,8 @@ export async function unpacked(packed) {
  */
 export function countsOf({ kind, dims, dtypes, arrays }, bytes) {
   const held = arraysOf(arrays, bytes);
-  const matrices = kind === "bins" ? ofBins(held) : ofShares(held);
+  const made = kind === "bins" ? ofBins(held) : ofShares(held);
+  const [matrices, curves] = [made.map((one) => one.fit), made.map((one) => one.curve)];
   /** @type {Map<number, Matrix[]>} */
   const cells = new Map();
   /** @type {Map<number, number>} */
@@ -105,6 +106,11 @@ export function countsOf({ kind, dims, dtypes, arrays }, bytes) {
     /** @param {Cell} cell @param {Trim} trim @param {Estimator} estimator @returns {Fit | null} */
     fit: (cell, trim, estimator) =>
       middle(cells.get(placeOf(cell, orders))?.map((matrix) => matrix(trim, estimator)) ?? []),
+    /** Magnitudes of a matrix, the share of the weights below each, and how many weights. @param {Cell} cell */
+    curve(cell) {
+      const at = first.get(placeOf(cell, orders));
+      return at === undefined ? null : curves[at]();
+    },
     /** Make what is made once of each matrix. @param {number} i */
     prepare: (i) => matrices[i]([0.1, 0.9], "rank_regression"),
   };
@@ -148,8 +154,12 @@ function median(values) {
 }
 
 /**
+ * @typedef {{ fit: Matrix, curve(): { magnitude: number[], share: number[], n: number } | null }} Held
+ */
+
+/**
  * @param {Record<string, ReturnType<typeof room>>} held
- * @returns {Matrix[]}
+ * @returns {Held[]}
  */
 function ofBins({ exact, sizes, labels, counts }) {
   let at = 0;
@@ -158,27 +168,30 @@ function ofBins({ exact, sizes, labels, counts }) {
     at += size;
     /** @type {import("./bins.js").Bins | undefined} */
     let bins;
-    return (trim, estimator) => {
-      if (!bins) {
-        const own = new Uint32Array(size);
-        let label = 0;
-        for (let j = 0; j < size; j++) own[j] = label += labels[start + j];
-        bins = binsOf(own, counts.subarray(start, start + size), Boolean(exact[i]));
-      }
-      return fitWeibull(bins, trim, estimator);
+    const made = () => {
+      if (bins) return bins;
+      const own = new Uint32Array(size);
+      let label = 0;
+      for (let j = 0; j < size; j++) own[j] = label += labels[start + j];
+      bins = binsOf(own, counts.subarray(start, start + size), Boolean(exact[i]));
+      return bins;
+    };
+    return {
+      fit: (trim, estimator) => fitWeibull(made(), trim, estimator),
+      curve: () => curveOf(made()),
     };
   });
 }
 
 /**
  * @param {Record<string, ReturnType<typeof room>>} held
- * @returns {Matrix[]}
+ * @returns {Held[]}
  */
 function ofShares({ n, low, reach, ends, means }) {
   const number = means.length / n.length;
   return Array.from(n, (weights, i) => {
     const own = means.subarray(number * i, number * (i + 1));
     const shares = sharesOf(own, low[i], reach[i], ends.subarray(2 * i, 2 * i + 2), weights);
-    return (trim, estimator) => fitShares(shares, trim, estimator);
+    return { fit: (trim, estimator) => fitShares(shares, trim, estimator), curve: () => null };
   });
 }

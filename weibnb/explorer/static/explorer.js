@@ -240,9 +240,10 @@ function livingChart() {
   return {
     /** @returns {import("vega-typings").View | undefined} */
     view: () => drawn?.view,
-    /** Hear of an event, in every chart to come. @param {string} type @param {import("vega-typings").EventListenerHandler} act */
+    /** Hear of an event, in this chart and in those to come. @param {string} type @param {import("vega-typings").EventListenerHandler} act */
     listen(type, act) {
       listeners.push([type, act]);
+      drawn?.view.addEventListener(type, act);
     },
     /** The rows of data, as Python sent them. */
     rows: () => Object.values(sent?.data ?? {}).flat(),
@@ -2017,6 +2018,14 @@ function sumsUpTo(bins2, rank) {
   }
   return { sx, sxx, sxy, sy: before, bin };
 }
+function curveOf({ x, counts, n, origin }) {
+  let below = 0;
+  const share = Array.from(x, (_, j) => {
+    below += counts[j];
+    return (below - counts[j] / 2) / n;
+  });
+  return { magnitude: Array.from(x, (at) => Math.exp(at + origin)), share, n };
+}
 
 // src/fitting/weibull.js
 var LEAST4 = 100;
@@ -2276,7 +2285,8 @@ async function unpacked(packed) {
 }
 function countsOf({ kind, dims, dtypes, arrays }, bytes) {
   const held = arraysOf(arrays, bytes);
-  const matrices = kind === "bins" ? ofBins(held) : ofShares(held);
+  const made = kind === "bins" ? ofBins(held) : ofShares(held);
+  const [matrices, curves] = [made.map((one) => one.fit), made.map((one) => one.curve)];
   const cells = /* @__PURE__ */ new Map();
   const first = /* @__PURE__ */ new Map();
   matrices.forEach((matrix, i) => {
@@ -2317,6 +2327,11 @@ function countsOf({ kind, dims, dtypes, arrays }, bytes) {
     has: (cell) => cells.has(placeOf(cell, orders)),
     /** @param {Cell} cell @param {Trim} trim @param {Estimator} estimator @returns {Fit | null} */
     fit: (cell, trim, estimator) => middle(cells.get(placeOf(cell, orders))?.map((matrix) => matrix(trim, estimator)) ?? []),
+    /** Magnitudes of a matrix, the share of the weights below each, and how many weights. @param {Cell} cell */
+    curve(cell) {
+      const at = first.get(placeOf(cell, orders));
+      return at === void 0 ? null : curves[at]();
+    },
     /** Make what is made once of each matrix. @param {number} i */
     prepare: (i) => matrices[i]([0.1, 0.9], "rank_regression")
   };
@@ -2351,14 +2366,17 @@ function ofBins({ exact, sizes, labels, counts }) {
     const start = at;
     at += size;
     let bins2;
-    return (trim, estimator) => {
-      if (!bins2) {
-        const own = new Uint32Array(size);
-        let label = 0;
-        for (let j = 0; j < size; j++) own[j] = label += labels[start + j];
-        bins2 = binsOf(own, counts.subarray(start, start + size), Boolean(exact[i]));
-      }
-      return fitWeibull(bins2, trim, estimator);
+    const made = () => {
+      if (bins2) return bins2;
+      const own = new Uint32Array(size);
+      let label = 0;
+      for (let j = 0; j < size; j++) own[j] = label += labels[start + j];
+      bins2 = binsOf(own, counts.subarray(start, start + size), Boolean(exact[i]));
+      return bins2;
+    };
+    return {
+      fit: (trim, estimator) => fitWeibull(made(), trim, estimator),
+      curve: () => curveOf(made())
     };
   });
 }
@@ -2367,7 +2385,7 @@ function ofShares({ n, low, reach, ends, means }) {
   return Array.from(n, (weights, i) => {
     const own = means.subarray(number * i, number * (i + 1));
     const shares = sharesOf(own, low[i], reach[i], ends.subarray(2 * i, 2 * i + 2), weights);
-    return (trim, estimator) => fitShares(shares, trim, estimator);
+    return { fit: (trim, estimator) => fitShares(shares, trim, estimator), curve: () => null };
   });
 }
 
@@ -2489,7 +2507,21 @@ function redrawn(sent, asked, before, counts) {
       })
     ])
   );
-  return { data, values: renamed(shifted(sent.values, was.k, anchor.k), sent.data, data) };
+  const values = renamed(shifted(sent.values, was.k, anchor.k), sent.data, data);
+  return { data, values: reworded(values, protocolText(before), protocolText(asked)) };
+}
+function protocolText({ trim, estimator }) {
+  const [lower, upper] = trim.map((end) => Number((100 * end).toPrecision(10)));
+  return `${estimator.replace("_", " ")}, trim ${lower}–${upper} %`;
+}
+function reworded(values, before, after) {
+  const said = (one) => typeof one === "string" ? one.replace(before, after) : one;
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.map(said) : said(value)
+    ])
+  );
 }
 function fitter(asked, before, counts) {
   const known2 = /* @__PURE__ */ new Map();

@@ -71,9 +71,10 @@ function livingChart() {
   return {
     /** @returns {import("vega-typings").View | undefined} */
     view: () => drawn?.view,
-    /** Hear of an event, in every chart to come. @param {string} type @param {import("vega-typings").EventListenerHandler} act */
+    /** Hear of an event, in this chart and in those to come. @param {string} type @param {import("vega-typings").EventListenerHandler} act */
     listen(type, act) {
       listeners.push([type, act]);
+      drawn?.view.addEventListener(type, act);
     },
     /** The rows of data, as Python sent them. */
     rows: () => Object.values(sent?.data ?? {}).flat(),
