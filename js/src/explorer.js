@@ -87,6 +87,7 @@ function show(model, el) {
   const parts = buildParts(root, page, choose);
   const { charts, table } = parts;
   const outline = () => {
+    table.mark(chosen());
     const marks = charts.main.marks();
     charts.main.outline(pickedMarks(marks, OUTLINED[model.get("panel")], chosen()));
   };
@@ -275,7 +276,7 @@ function buildParts(root, page, choose) {
     findings.draw(text);
   };
   const stop = () => {
-    for (const part of [protocol, following, ...Object.values(charts)]) part.stop();
+    for (const part of [protocol, following, table, ...Object.values(charts)]) part.stop();
   };
   return { charts, table, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
 }

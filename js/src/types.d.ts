@@ -75,10 +75,23 @@ export interface Words {
   counts: Record<string, number[]>;
 }
 export type Value = string | number | boolean | null;
+/** Values of every row, or different values and the number of each row's. */
+export interface PackedColumn {
+  name: string;
+  values: Value[];
+  codes?: number[];
+}
+/** What the bars are drawn from: `reach` of k fills one half, `largest` is that of λ. */
+export interface Bars {
+  middle: number;
+  reach: number;
+  colours: string[];
+  largest: number;
+}
 export interface Rows {
-  columns: string[];
-  rows: Value[][];
+  columns: PackedColumn[];
   total: number;
+  bars: Bars;
 }
 export interface Findings {
   badge: string;

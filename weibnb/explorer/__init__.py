@@ -1,8 +1,8 @@
 """The linked widget: state in, charts out.
 
 `widget` holds the state, `filters` says what is selected, `parts` fits it, `panels` says what is
-drawn, `content` sends it with the words of `labels` to the page in `static`, `export` saves it,
-`following` takes newer fits over while they are made.
+drawn, `content` and `table` send it with the words of `labels` to the page in `static`, `export`
+saves it, `following` takes newer fits over while they are made.
 """
 
 import lazy_loader
@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "panels",
         "parts",
         "python_code",
+        "table",
         "widget",
     ],
     submod_attrs={"widget": ["Explorer"]},

@@ -1,4 +1,4 @@
-"""What the page is sent, as JSON: its controls, its charts, its table and its sentences."""
+"""What the page is sent, as JSON: its controls, its charts, its findings and its sentences."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weibnb.charts.marks import heading
-from weibnb.charts.tables import MAX_PANELS, cells
+from weibnb.charts.tables import MAX_PANELS
 from weibnb.charts.vega import DARK, vega_lite
 from weibnb.diagnostics.bands import BANDS
 from weibnb.diagnostics.check import check_fits
 from weibnb.diagnostics.findings import SEVERITIES, sentence_of
-from weibnb.explorer.filters import key_of
 from weibnb.explorer.labels import (
     CHOICES,
     COLUMNS,
@@ -24,7 +23,6 @@ from weibnb.explorer.labels import (
     TEXTS,
 )
 from weibnb.explorer.panels import PANELS
-from weibnb.fits.schema import DIMS, prepare
 from weibnb.messages import counted, printable
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     from weibnb.explorer.panels import View
     from weibnb.fitting.weibull import Estimator, Trim
 
-_MOST_ROWS, _MOST_FINDINGS = 500, 200
+_MOST_FINDINGS = 200
 # The rule that needs compiled code, which takes a second to load.
 _SLOW = "far-layer"
 
@@ -117,24 +115,6 @@ def _said_once(spec: Spec, part: xr.Dataset) -> Spec:
     notes = spec["title"]["subtitle"]
     line = heading(part, "")["subtitle"][0]
     return spec | {"title": spec["title"] | {"subtitle": [n for n in notes if n != line]}}
-
-
-def table_rows(fits: xr.Dataset, chosen: Sequence[Cell], order: Sequence[Any] = ()) -> str:
-    """List matrices and whether each is chosen; of very many, the first in the order.
-
-    `order` is a column and whether it ascends; without it the chosen ones come first.
-    """
-    part = prepare(fits, light=True, dims=DIMS, mixed_protocols=True)
-    table = cells(part, {"ks": part["ks"]} if "ks" in part else None)
-    columns = [name for name in COLUMNS if name in table]
-    marks = {key_of(cell) for cell in chosen}
-    places = table[list(DIMS)].itertuples(index=False, name=None)
-    table["chosen"] = [key_of(cell) in marks for cell in places]
-    total = len(table)
-    column, ascending = order if order and order[0] in columns else ("chosen", False)
-    table = table.sort_values(column, ascending=bool(ascending), kind="stable").head(_MOST_ROWS)
-    rows = json.loads(table[[*columns, "chosen"]].to_json(orient="values", double_precision=10))
-    return json.dumps({"columns": columns, "rows": rows, "total": total})
 
 
 def findings(fits: xr.Dataset, *, at_once: bool) -> str:

@@ -21,6 +21,7 @@ from weibnb.explorer.labels import NO_REFIT
 from weibnb.explorer.panels import PANELS, Screen, Slot, box, experts_of
 from weibnb.explorer.parts import Parts
 from weibnb.explorer.python_code import python_code
+from weibnb.explorer.table import table_columns
 from weibnb.fits.select import keep_cells, keep_status
 from weibnb.fits.tables import csv_text, tidy
 from weibnb.fitting.weibull import Estimator, check_protocol
@@ -167,6 +168,7 @@ class Explorer(anywidget.AnyWidget):
         self._cells = Cells.of(self._parts.light)
         self._shown: tuple[str, ...] = ()  # the state that is on the screen
         self._charts: dict[Slot, content.DrawnView] = {}
+        self._rows_from: tuple[Any, ...] = ()  # what the table lists
         self._looked_far = False
         self._lock = threading.RLock()  # a page and a follower change the state, one at a time
         self._changing = False  # whether the state is in the middle of a change
@@ -421,7 +423,7 @@ class Explorer(anywidget.AnyWidget):
         self._charts = {} if empty else self._draw_charts(chosen)
         for slot in get_args(Slot):
             setattr(self, f"_{slot}", self._charts[slot].text if slot in self._charts else "")
-        self._rows = "" if empty else content.table_rows(self._listed(chosen), chosen, self.order)
+        self._list_rows([] if empty else chosen)
         self._check_fits()
         summary, models = self._summary(), self.filters.get("model")
         self._words = json.dumps({
@@ -476,13 +478,20 @@ class Explorer(anywidget.AnyWidget):
             found[slot] = last
         return found
 
-    def _listed(self, chosen: list[Cell]) -> xr.Dataset:
-        """Return what the table lists: of its panel everything, else what is chosen."""
-        if self.panel == "table":
-            return self.fits
+    def _list_rows(self, chosen: list[Cell]) -> None:
+        """List matrices: of its panel everything, once for each selection, else what is chosen."""
+        if not chosen:
+            self._rows, self._rows_from = "", ()
+            return
         query, ragged = box(chosen, self._parts.sizes)
-        part = self._part(query, of_status=False)
-        return keep_cells(part, chosen) if ragged else part
+        if self.panel == "table":
+            query, ragged = self.query, False
+        made_from = (self._parts, repr(query), ragged and chosen, self._protocol, self._statuses())
+        if made_from == self._rows_from:
+            return
+        part = self._part(query, of_status=self.panel == "table")
+        self._rows = table_columns(keep_cells(part, chosen) if ragged else part)
+        self._rows_from = made_from
 
     # The page
 

@@ -52,6 +52,25 @@ function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
 var grouped = (value) => value.toLocaleString("en");
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copiedByHand(text);
+  }
+}
+function copiedByHand(text) {
+  const focused = document.activeElement;
+  const place = make("textarea", { style: "position: fixed; opacity: 0", "aria-hidden": "true" });
+  place.value = text;
+  document.body.append(place);
+  place.select();
+  const done = document.execCommand("copy");
+  place.remove();
+  if (focused instanceof HTMLElement) focused.focus();
+  return done;
+}
 
 // src/marks.js
 var KINDS = ["rect", "symbol", "text"];
@@ -844,7 +863,119 @@ function buildFit({ model, controls, send, busy }) {
   };
 }
 
-// src/table.js
+// src/grid_heads.js
+var HEAD = -2;
+var FILTERS = -1;
+function headRow(grid) {
+  const heads = grid.columns.map(({ name, title, numeric }, i) => {
+    const sign = grid.order?.column === name ? grid.order.sign : 0;
+    const arrow = { 1: " ▲", 0: "", "-1": " ▼" }[sign];
+    const sorted = { 1: "ascending", 0: "none", "-1": "descending" }[sign];
+    const attributes = {
+      role: "columnheader",
+      "aria-colindex": i + 1,
+      "aria-sort": sorted,
+      "data-column": name,
+      class: numeric ? "wb-figure" : void 0,
+      onclick: () => {
+        grid.moveTo(HEAD, i);
+        grid.sortBy(name);
+      }
+    };
+    return make("th", attributes, title + arrow);
+  });
+  return make("tr", { role: "row", "aria-rowindex": 1 }, ...heads);
+}
+function filterRow(grid) {
+  const cells = grid.columns.map(
+    (column, i) => make("td", { role: "gridcell", "aria-colindex": i + 1 }, filterInput(grid, column, i))
+  );
+  return make("tr", { role: "row", "aria-rowindex": 2, class: "wb-column-filters" }, ...cells);
+}
+function filterInput(grid, { name, title }, i) {
+  const label = grid.options.filterLabel(title);
+  const leads = { Enter: FILTERS, Escape: FILTERS, ArrowDown: 0, ArrowUp: HEAD };
+  const input = make("input", {
+    type: "text",
+    tabindex: -1,
+    // the grid is one stop of the tab key
+    "aria-label": label,
+    title: label,
+    placeholder: grid.options.filterHint,
+    "data-column": name,
+    onfocus: () => grid.moveTo(FILTERS, i),
+    oninput: () => grid.filterBy(name, input.value),
+    onkeydown: (event) => {
+      event.stopPropagation();
+      if (!(event.key in leads)) return;
+      event.preventDefault();
+      grid.element.focus();
+      grid.moveTo(leads[event.key], i);
+    }
+  });
+  input.value = grid.filters[name] ?? "";
+  return input;
+}
+
+// src/grid_keys.js
+function press(grid, event) {
+  if (event.target !== grid.element) return;
+  if (!walk2(grid, event) && !act(grid, event)) return;
+  event.preventDefault();
+  event.stopPropagation();
+}
+function target({ key, ctrlKey, metaKey }, { line: line2, column }, { rows, columns, page }) {
+  const far = ctrlKey || metaKey;
+  const leads = {
+    ArrowDown: [line2 + 1, column],
+    ArrowUp: [line2 - 1, column],
+    ArrowRight: [line2, column + 1],
+    ArrowLeft: [line2, column - 1],
+    PageDown: [Math.max(line2, 0) + page, column],
+    PageUp: [line2 < 0 ? line2 : Math.max(line2 - page, 0), column],
+    Home: far ? [0, 0] : [line2, 0],
+    End: far ? [rows - 1, columns - 1] : [line2, columns - 1]
+  };
+  return leads[key] ?? null;
+}
+function walk2(grid, event) {
+  const { line: line2 } = grid.active;
+  const size = { rows: grid.rows.length, columns: grid.columns.length, page: grid.page };
+  const to = target(event, grid.active, size);
+  if (!to) return false;
+  grid.moveTo(...to);
+  const { shiftKey } = event;
+  if (shiftKey && line2 >= 0 && grid.active.line !== line2) {
+    grid.pick(grid.active.line, { shiftKey, ctrlKey: false, metaKey: false });
+  }
+  return true;
+}
+function act(grid, event) {
+  const held = event.ctrlKey || event.metaKey;
+  if (event.key === "Enter" || event.key === " ") enter(grid, event);
+  else if (held && event.key === "a") grid.options.onPick?.([...grid.rows], false);
+  else if (held && event.key === "c") grid.options.onCopy?.();
+  else if (grid.active.line === FILTERS && event.key.length === 1 && !held) {
+    typeIn(grid, event.key);
+  } else return false;
+  return true;
+}
+function enter(grid, { key, shiftKey, ctrlKey, metaKey }) {
+  const { line: line2, column } = grid.active;
+  if (line2 === HEAD) grid.sortBy(grid.columns[column].name);
+  else if (line2 === FILTERS) typeIn(grid, "");
+  else grid.pick(line2, { shiftKey, metaKey, ctrlKey: ctrlKey || key === " " });
+}
+function typeIn(grid, text) {
+  const input = grid.activeCell()?.querySelector("input");
+  if (!input) return;
+  input.focus();
+  if (!text) return;
+  input.value += text;
+  input.dispatchEvent(new Event("input"));
+}
+
+// src/rows.js
 var FORMATS = {
   k: (value) => value.toFixed(4),
   r2: (value) => value.toFixed(4),
@@ -856,92 +987,441 @@ var FORMATS = {
   step: grouped
 };
 function format(column, value) {
-  if (value === null) return "–";
+  if (value === null || value === void 0) return "–";
   return typeof value === "number" && FORMATS[column] ? FORMATS[column](value) : String(value);
 }
-function sortRows(rows, at, sign) {
+function unpack({ name, values, codes }, title) {
+  const at = (row) => codes ? values[codes[row]] : values[row];
+  const known = values.filter((value) => value !== null);
+  const numeric = known.length > 0 && known.every((value) => typeof value === "number");
+  return { name, title, numeric, at, show: (row) => format(name, at(row)) };
+}
+function sortRows(rows, { at }, sign) {
   return [...rows].sort((a, b) => {
-    const [x, y] = [a[at], b[at]];
+    const [x, y] = [at(a), at(b)];
     if (x === y) return 0;
     if (x === null) return 1;
     if (y === null) return -1;
-    return x < y ? -sign : sign;
+    if (typeof x === typeof y) return x < y ? -sign : sign;
+    return typeof x === "number" ? -sign : sign;
   });
 }
-function buildTable({ model, controls, send }, choose) {
-  const box = make("div", { class: "wb-table" });
-  const [first, ascending] = model.get("order") ?? [];
-  let order = first ? { column: first, sign: ascending ? 1 : -1 } : null;
-  function draw(text) {
-    if (!text) {
-      box.replaceChildren();
-      return;
-    }
-    const { columns, rows, total } = JSON.parse(text);
-    const at = order ? columns.indexOf(order.column) : -1;
-    const sorted = order && at >= 0 ? sortRows(rows, at, order.sign) : rows;
-    const head = columns.map((column) => {
-      const sign = order?.column === column ? order.sign : 0;
-      return header(column, controls.columns[column] ?? column, sign, () => {
-        order = { column, sign: sign === 1 ? -1 : 1 };
-        draw(text);
-        if (rows.length < total) send({ order: [column, order.sign === 1] });
-        const button = box.querySelector(`th[data-column="${column}"] button`);
-        button?.focus();
-      });
+var COMPARED = /^(<=|>=|<|>|=)\s*(-?[\d.]+(?:e[-+]?\d+)?)$/i;
+var BETWEEN = /^(-?[\d.]+(?:e[-+]?\d+)?)\s*\.\.\s*(-?[\d.]+(?:e[-+]?\d+)?)$/i;
+var TESTS = {
+  "<": (value, limit) => value < limit,
+  "<=": (value, limit) => value <= limit,
+  ">": (value, limit) => value > limit,
+  ">=": (value, limit) => value >= limit,
+  "=": (value, limit) => value === limit
+};
+function passes(text, column) {
+  const wanted = text.trim().toLowerCase();
+  const { at, show: show2 } = column;
+  if (column.numeric) {
+    const [, sign, limit] = wanted.match(COMPARED) ?? [];
+    const [, low, high] = wanted.match(BETWEEN) ?? [];
+    const tested = (test) => (row) => {
+      const value = at(row);
+      return typeof value === "number" && test(value);
+    };
+    if (sign) return tested((value) => TESTS[sign](value, Number(limit)));
+    if (low) return tested((value) => value >= Number(low) && value <= Number(high));
+    if (/^-?\d+$/.test(wanted)) return tested((value) => value === Number(wanted));
+  }
+  return (row) => show2(row).toLowerCase().includes(wanted);
+}
+function keptRows(number, columns, filters) {
+  const tests = columns.filter(({ name }) => filters[name]?.trim()).map((column) => passes(filters[column.name], column));
+  const rows = Array.from({ length: number }, (_, i) => i);
+  return tests.length ? rows.filter((row) => tests.every((test) => test(row))) : rows;
+}
+function separated(rows, columns) {
+  const word = (value) => {
+    if (typeof value === "number") return String(value);
+    const text = String(value ?? "").replace(/[\t\r\n]+/g, " ");
+    return /^[=+\-@]/.test(text) ? `'${text}` : text;
+  };
+  const lines = rows.map((row) => columns.map(({ at }) => word(at(row))).join("	"));
+  return [columns.map(({ name }) => name).join("	"), ...lines].join("\n");
+}
+
+// src/grid.js
+var HEIGHT = 24;
+var BEYOND = 20;
+var UNSEEN = 20;
+var WIDEST = 34;
+var numbered = 0;
+var Grid = class {
+  /** @type {Column[]} */
+  columns = [];
+  total = 0;
+  /** Rows that pass the filters, in the order that is shown. @type {number[]} */
+  rows = [];
+  /** @type {Order | null} */
+  order = null;
+  /** @type {Record<string, string>} */
+  filters = {};
+  /** The active cell: a place among the rows, or `HEAD` or `FILTERS`. */
+  active = { line: 0, column: 0 };
+  /** Where a range of rows begins. */
+  anchor = 0;
+  /** Elements of rows, by their place. @type {Map<number, HTMLElement>} */
+  #lines = /* @__PURE__ */ new Map();
+  #name = `weibnb-grid-${++numbered}`;
+  /** @param {Options} options */
+  constructor(options) {
+    this.options = options;
+    this.head = make("thead", { role: "rowgroup" });
+    this.body = make("tbody", { role: "rowgroup" });
+    this.element = make(
+      "div",
+      {
+        class: "wb-grid",
+        role: "grid",
+        tabindex: 0,
+        "aria-label": options.label,
+        "aria-multiselectable": options.onPick ? "true" : void 0,
+        "data-lm-suppress-shortcuts": "true"
+        // JupyterLab's own keys
+      },
+      make("table", { role: "presentation" }, this.head, this.body)
+    );
+    this.element.addEventListener("keydown", (event) => press(this, event));
+    this.element.addEventListener("scroll", () => this.render(), { passive: true });
+    this.body.addEventListener("mousedown", (event) => {
+      if (event.shiftKey) event.preventDefault();
     });
-    const body = make("tbody", {}, ...sorted.map((row) => line(columns, row, choose)));
-    body.firstElementChild?.setAttribute("tabindex", "0");
-    const counts = { shown: grouped(rows.length), total: grouped(total) };
-    const note = rows.length < total ? fill(controls.texts.rows, counts) : "";
-    box.replaceChildren(
-      make("table", {}, make("thead", {}, make("tr", {}, ...head)), body),
-      make("p", { class: "wb-note" }, note)
+    this.body.addEventListener("click", (event) => this.#click(event));
+    this.observer = new ResizeObserver(() => this.render());
+    this.observer.observe(this.element);
+  }
+  /**
+   * Show another table; filters stay.
+   * @param {Column[]} columns
+   * @param {number} total number of rows
+   * @param {Order | null} order
+   */
+  show(columns, total, order) {
+    const names = (some) => some.map(({ name }) => name).join();
+    const same = names(columns) === names(this.columns);
+    Object.assign(this, { columns, total, order });
+    const sizes = widths(columns, total);
+    const tracks = sizes.map(({ least, characters }) => `minmax(calc(${least}), ${characters}fr)`);
+    this.element.style.setProperty("--wb-columns", tracks.join(" "));
+    const width = sizes.map(({ least }) => least).join(" + ");
+    this.element.style.setProperty("--wb-width", `calc(${width})`);
+    this.#drawHeads();
+    if (!same) this.#drawFilters();
+    this.arrange();
+  }
+  /** Filter and sort, and draw anew. */
+  arrange() {
+    const { columns, order } = this;
+    const kept = keptRows(this.total, columns, this.filters);
+    const by = columns.find(({ name }) => name === order?.column);
+    this.rows = order && by ? sortRows(kept, by, order.sign) : kept;
+    this.element.setAttribute("aria-rowcount", String(this.rows.length + 2));
+    this.element.setAttribute("aria-colcount", String(columns.length));
+    this.body.style.height = `${this.rows.length * HEIGHT}px`;
+    this.active.line = Math.min(this.active.line, this.rows.length - 1);
+    this.anchor = Math.min(this.anchor, Math.max(this.rows.length - 1, 0));
+    for (const line2 of this.#lines.values()) line2.remove();
+    this.#lines.clear();
+    this.render();
+    this.options.onChange?.();
+  }
+  /** Draw the rows in view, and the active one wherever it is. */
+  render() {
+    const top = this.element.scrollTop;
+    const shown = this.element.clientHeight || UNSEEN * HEIGHT;
+    const first = Math.max(Math.floor(top / HEIGHT) - BEYOND, 0);
+    const last = Math.min(Math.ceil((top + shown) / HEIGHT) + BEYOND, this.rows.length);
+    const active = this.active.line;
+    for (const [at, line2] of this.#lines) {
+      if ((at < first || at >= last) && at !== active) {
+        line2.remove();
+        this.#lines.delete(at);
+      }
+    }
+    for (let at = first; at < last; at++) this.#draw(at);
+    if (active >= 0) this.#draw(active);
+    this.#markActive();
+  }
+  /** Draw one row, if it is not there. @param {number} at */
+  #draw(at) {
+    if (this.#lines.has(at)) return;
+    const row = this.rows[at];
+    const selected = this.options.isSelected;
+    const line2 = make(
+      "tr",
+      {
+        role: "row",
+        "aria-rowindex": at + 3,
+        "aria-selected": selected ? String(selected(row)) : void 0,
+        "data-odd": at % 2 ? "yes" : void 0,
+        "data-at": at,
+        style: `top: ${at * HEIGHT}px`
+      },
+      ...this.columns.map((column, i) => cellOfRow(column, i, row))
+    );
+    this.#lines.set(at, line2);
+    this.body.append(line2);
+  }
+  /** The element of the active cell. @returns {HTMLElement | undefined} */
+  activeCell() {
+    const { line: line2, column } = this.active;
+    const row = line2 < 0 ? this.head.children[line2 - HEAD] : this.#lines.get(line2);
+    return (
+      /** @type {HTMLElement | undefined} */
+      row?.children[column]
     );
   }
-  return { element: box, draw };
+  #markActive() {
+    const cell = this.activeCell();
+    const old = this.element.querySelector(".wb-active");
+    if (old === cell) return;
+    old?.classList.remove("wb-active");
+    old?.removeAttribute("id");
+    if (!cell) return;
+    cell.classList.add("wb-active");
+    cell.id = `${this.#name}-${this.active.line}-${this.active.column}`;
+    this.element.setAttribute("aria-activedescendant", cell.id);
+  }
+  /**
+   * Make a cell the active one, and bring it into view.
+   * @param {number} line
+   * @param {number} column
+   */
+  moveTo(line2, column) {
+    const { element } = this;
+    this.active = {
+      line: Math.max(HEAD, Math.min(line2, this.rows.length - 1)),
+      column: Math.max(0, Math.min(column, this.columns.length - 1))
+    };
+    if (this.active.line >= 0) {
+      const top = this.active.line * HEIGHT;
+      const room = element.clientHeight - this.head.offsetHeight;
+      if (top < element.scrollTop) element.scrollTop = top;
+      else if (top + HEIGHT > element.scrollTop + room) element.scrollTop = top + HEIGHT - room;
+    }
+    this.render();
+    const cell = this.activeCell();
+    if (!cell) return;
+    const right = cell.offsetLeft + cell.offsetWidth - element.clientWidth;
+    if (right > element.scrollLeft) element.scrollLeft = right;
+    if (cell.offsetLeft < element.scrollLeft) element.scrollLeft = cell.offsetLeft;
+  }
+  /** Sort by a column, the other way round if it is sorted by it. @param {string} name */
+  sortBy(name) {
+    const { order } = this;
+    this.order = { column: name, sign: order?.column === name && order.sign === 1 ? -1 : 1 };
+    this.#drawHeads();
+    this.element.scrollTop = 0;
+    this.arrange();
+    this.options.onSort?.(this.order);
+  }
+  /**
+   * @param {string} name of the column
+   * @param {string} text
+   */
+  filterBy(name, text) {
+    this.filters = { ...this.filters, [name]: text };
+    this.element.scrollTop = 0;
+    this.arrange();
+  }
+  /** Rows that a page key leads over. */
+  get page() {
+    return Math.max(Math.floor(this.element.clientHeight / HEIGHT) - 3, 1);
+  }
+  get filtered() {
+    return Object.values(this.filters).some((text) => text.trim());
+  }
+  /** Take the filters away. */
+  clear() {
+    this.filters = {};
+    this.#drawFilters();
+    this.arrange();
+  }
+  /**
+   * Select a row, or with shift all from the last one on.
+   * @param {number} at its place
+   * @param {Held} held
+   */
+  pick(at, held) {
+    if (!this.options.onPick || at < 0 || at >= this.rows.length) return;
+    if (!held.shiftKey) this.anchor = at;
+    const [first, last] = [Math.min(this.anchor, at), Math.max(this.anchor, at)];
+    this.options.onPick(this.rows.slice(first, last + 1), held.ctrlKey || held.metaKey);
+  }
+  /** Tell anew which rows are selected. */
+  mark() {
+    for (const [at, line2] of this.#lines) {
+      line2.setAttribute("aria-selected", String(this.options.isSelected?.(this.rows[at]) ?? false));
+    }
+  }
+  /** Make a row the active one. @param {number} row */
+  reveal(row) {
+    const at = this.rows.indexOf(row);
+    if (at >= 0) this.moveTo(at, this.active.column);
+  }
+  stop() {
+    this.observer.disconnect();
+  }
+  /** @param {MouseEvent} event */
+  #click(event) {
+    const target2 = (
+      /** @type {HTMLElement} */
+      event.target
+    );
+    const [line2, cell] = [target2.closest("tr"), target2.closest("td")];
+    if (!line2) return;
+    const at = Number(line2.dataset.at);
+    this.moveTo(at, cell ? [...line2.children].indexOf(cell) : this.active.column);
+    this.pick(at, event);
+  }
+  #drawHeads() {
+    this.head.replaceChildren(headRow(this), ...[...this.head.children].slice(1));
+    this.#markActive();
+  }
+  #drawFilters() {
+    this.head.replaceChildren(this.head.children[0], filterRow(this));
+    if (this.active.line === FILTERS) this.#markActive();
+  }
+};
+function cellOfRow(column, i, row) {
+  const text = column.show(row);
+  const attributes = {
+    role: "gridcell",
+    "aria-colindex": i + 1,
+    class: `${column.numeric ? "wb-figure" : ""} ${column.bar ? "wb-barred" : ""}`,
+    title: text.length > WIDEST ? text : void 0
+  };
+  return make("td", attributes, ...column.bar ? [column.bar(row)] : [], text);
 }
-function header(column, title, sign, onclick) {
-  const arrow = { 1: " ▲", 0: "", "-1": " ▼" }[sign];
-  const sorted = { 1: "ascending", 0: "none", "-1": "descending" }[sign];
-  const button = make("button", { type: "button", onclick }, title + arrow);
-  return make("th", { scope: "col", "data-column": column, "aria-sort": sorted }, button);
+function widths(columns, number) {
+  const step = Math.max(Math.floor(number / 200), 1);
+  return columns.map(({ title, show: show2, bar }) => {
+    let most = title.length + 2;
+    for (let row = 0; row < number; row += step) most = Math.max(most, show2(row).length);
+    const characters = Math.min(most, WIDEST) + 1;
+    return { characters, least: `${characters}ch + ${bar ? 76 : 12}px` };
+  });
 }
-function line(columns, row, choose) {
-  const cells = columns.map(
-    (column, i) => make("td", { class: typeof row[i] === "number" ? "wb-figure" : "" }, format(column, row[i]))
+
+// src/table.js
+var DIMS2 = ["model", "layer", "component", "step"];
+function buildTable({ model, controls, send }, choose) {
+  const { texts } = controls;
+  let columns = [];
+  let dims = [];
+  let chosen = /* @__PURE__ */ new Set();
+  const cellAt = (row) => (
+    /** @type {Cell} */
+    /** @type {unknown} */
+    dims.map(({ at }) => at(row))
   );
-  const cell = cellOf(Object.fromEntries(columns.map((column, i) => [column, row[i]])));
-  const pick = (event) => cell && choose([cell], event.shiftKey);
-  const selected = String(row[columns.length]);
-  return make(
-    "tr",
-    {
-      tabindex: -1,
-      // the rows are one stop of the tab key: arrow keys lead on
-      "aria-selected": selected,
-      onclick: pick,
-      onkeydown: (event) => {
-        if (event.key === "ArrowDown" || event.key === "ArrowUp") walk2(event);
-        if (event.key !== "Enter" && event.key !== " ") return;
-        event.preventDefault();
-        pick(event);
-      }
+  const isSelected = (row) => chosen.has(keyOf(cellAt(row)));
+  const picked = () => grid.rows.filter(isSelected);
+  const grid = new Grid({
+    label: texts.table,
+    filterLabel: (title) => fill(texts.filter_column, { title }),
+    filterHint: texts.filter_hint,
+    isSelected,
+    onPick: (rows, add) => {
+      const most = rows.length > MOST_SELECTED;
+      bar.say(most ? fill(texts.most_selected, { number: MOST_SELECTED }) : "");
+      choose(rows.slice(0, MOST_SELECTED).map(cellAt), add);
     },
-    ...cells
-  );
+    onCopy: () => copy(picked()),
+    onSort: (order) => send({ order: [order.column, order.sign === 1] }),
+    onChange: () => bar.say("")
+  });
+  const copy = async (rows) => {
+    const done = await copyText(separated(rows, columns));
+    bar.say(done ? fill(texts.rows_copied, { number: grouped(rows.length) }) : texts.not_copied);
+  };
+  const bar = buildBar(grid, texts, picked, copy);
+  const element = make("div", { class: "wb-table", hidden: true }, grid.element, bar.element);
+  function draw(text) {
+    element.hidden = !text;
+    if (!text) return;
+    const sent = JSON.parse(text);
+    columns = sent.columns.map((packed) => {
+      const column = unpack(packed, controls.columns[packed.name] ?? packed.name);
+      return withBar(column, sent.bars, controls.dark);
+    });
+    dims = DIMS2.flatMap((dim) => columns.filter(({ name }) => name === dim));
+    const [by, ascending] = model.get("order") ?? [];
+    bar.count(sent);
+    grid.show(columns, numberOf(sent), by ? { column: by, sign: ascending ? 1 : -1 } : null);
+    const first = grid.rows.find(isSelected);
+    if (first !== void 0) grid.reveal(first);
+  }
+  return {
+    element,
+    draw,
+    /** Tell which matrices are selected. @param {Cell[]} cells */
+    mark(cells) {
+      chosen = new Set(cells.map(keyOf));
+      grid.mark();
+      bar.say();
+    },
+    stop: () => grid.stop()
+  };
 }
-function walk2(event) {
-  event.preventDefault();
-  const row = (
-    /** @type {HTMLElement} */
-    event.currentTarget
-  );
-  const next = event.key === "ArrowDown" ? row.nextElementSibling : row.previousElementSibling;
-  if (!(next instanceof HTMLElement)) return;
-  row.tabIndex = -1;
-  next.tabIndex = 0;
-  next.focus();
+function buildBar(grid, texts, picked, copy) {
+  let [listed, total, last] = [0, 0, ""];
+  const note = make("span", { role: "status" });
+  const button = (text, onclick) => make("button", { type: "button", onclick }, text);
+  const unfilter = button(texts.clear_filters, () => grid.clear());
+  const some = button(texts.copy_selected, () => copy(picked()));
+  const all = button(texts.copy_all, () => copy(grid.rows));
+  const element = make("p", { class: "wb-note wb-table-bar" }, note, unfilter, some, all);
+  function say(words = last) {
+    last = words;
+    const number = picked().length;
+    const text = grid.filtered ? texts.rows_kept : listed < total ? texts.rows_listed : texts.rows;
+    const counts = { shown: grouped(grid.rows.length), total: grouped(total) };
+    const selected = fill(texts.rows_selected, { number: grouped(number) });
+    note.textContent = [fill(text, counts), selected, words].filter(Boolean).join(" · ");
+    unfilter.hidden = !grid.filtered;
+    some.hidden = !number;
+  }
+  return {
+    element,
+    say,
+    /** @param {Rows} sent */
+    count(sent) {
+      [listed, total] = [numberOf(sent), sent.total];
+    }
+  };
+}
+var numberOf = ({ columns }) => (columns[0]?.codes ?? columns[0]?.values ?? []).length;
+function withBar(column, { middle, reach, colours, largest }, dark) {
+  const { name, at } = column;
+  if (name === "lam" && largest) {
+    return { ...column, bar: (row) => line(0, 100 * Number(at(row)) / largest, "var(--wb-dim)") };
+  }
+  if (name !== "k") return column;
+  const bar = (row) => {
+    const value = at(row);
+    if (typeof value !== "number") return line(0, 0, "none");
+    const { from, to, shade } = barOf((value - middle) / reach, colours.length);
+    const colour = `light-dark(${colours[shade]}, ${dark[colours[shade]] ?? colours[shade]})`;
+    return line(from, to, colour, "wb-both-ways");
+  };
+  return { ...column, bar };
+}
+function line(from, to, colour, kind = "") {
+  const style = `left: ${from}%; width: ${to - from}%; background: ${colour}`;
+  const drawn = make("span", { style });
+  return make("span", { class: `wb-bar-of ${kind}`, "aria-hidden": "true" }, drawn);
+}
+function barOf(share, colours) {
+  const end = 50 + 50 * Math.max(-1, Math.min(1, share));
+  const shade = Math.min(Math.floor(end / 100 * colours), colours - 1);
+  return { from: Math.min(50, end), to: Math.max(50, end), shade };
 }
 
 // src/talk.js
@@ -990,7 +1470,7 @@ function talk(model, onWait) {
 var SLOTS = ["main", "side", "detail"];
 var NARROW = 760;
 var OUTLINED = { overview: "rect", findings: "rect", classes: "symbol", trajectories: "symbol" };
-var numbered = 0;
+var numbered2 = 0;
 async function render({ model, el }) {
   let shown = show(model, el);
   const again = () => {
@@ -1030,6 +1510,7 @@ function show(model, el) {
   const parts = buildParts(root, page, choose);
   const { charts, table } = parts;
   const outline = () => {
+    table.mark(chosen());
     const marks = charts.main.marks();
     charts.main.outline(pickedMarks(marks, OUTLINED[model.get("panel")], chosen()));
   };
@@ -1100,9 +1581,9 @@ function drawer(model, { charts, fail }, outline) {
   };
 }
 function listen(model, acts) {
-  for (const [name, act] of Object.entries(acts)) model.on(name, act);
+  for (const [name, act2] of Object.entries(acts)) model.on(name, act2);
   return () => {
-    for (const [name, act] of Object.entries(acts)) model.off(name, act);
+    for (const [name, act2] of Object.entries(acts)) model.off(name, act2);
   };
 }
 function foldWhereNarrow(root, filters) {
@@ -1119,7 +1600,7 @@ function foldWhereNarrow(root, filters) {
 function buildParts(root, page, choose) {
   const { model, controls } = page;
   const { texts } = controls;
-  const prefix = `weibnb-${++numbered}`;
+  const prefix = `weibnb-${++numbered2}`;
   const problem = make("div", { class: "wb-problem", role: "alert", hidden: true });
   const fail = (text) => {
     problem.hidden = !text;
@@ -1172,7 +1653,7 @@ function buildParts(root, page, choose) {
     findings.draw(text);
   };
   const stop = () => {
-    for (const part of [protocol, following, ...Object.values(charts)]) part.stop();
+    for (const part of [protocol, following, table, ...Object.values(charts)]) part.stop();
   };
   return { charts, table, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
 }
