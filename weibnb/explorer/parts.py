@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from weibnb.explorer.filters import Cells
 from weibnb.fits.schema import DIMS, prepare, protocol_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Parts:
     def __init__(self, fits: xr.Dataset) -> None:
         self.whole = prepare(fits, dims=DIMS)
         self.light = prepare(self.whole, light=True)  # without counts
+        self.cells = Cells.of(self.light)
         self.protocol = protocol_of(self.whole)  # that they were made by
         self.sizes = {dim: self.light.sizes[dim] for dim in DIMS}
         self._kept: dict[str, xr.Dataset] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +18,32 @@ from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
 if TYPE_CHECKING:
     import xarray as xr
 
+    from weibnb.explorer.drawing import Drawing
+
 # What a browser can lay out as one list, at 24 pixels a row: Firefox ends at 17 million.
 _MOST_ROWS = 500_000
 # A column with at most this share of different values is sent as these and their numbers.
 _FEW = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as the page gets it, which is made once for each selection."""
+
+    made_from: tuple[Any, ...] = ()
+    text: str = ""  # JSON
+
+    @classmethod
+    def of(cls, drawing: Drawing, last: Table, *, whole: bool) -> Table:
+        """List what the filters leave, if the `whole` is wanted, else what is chosen."""
+        if drawing.empty:
+            return cls()
+        which = repr(drawing.query) if whole else tuple(drawing.chosen)
+        made_from = (drawing.parts, drawing.protocol, drawing.statuses, which)
+        if made_from == last.made_from:
+            return last
+        fits = drawing.part(drawing.query) if whole else drawing.chosen_fits()
+        return cls(made_from, table_columns(fits))
 
 
 def table_columns(fits: xr.Dataset) -> str:
