@@ -85,9 +85,10 @@ function show(model, el) {
     page.send({ selected: asked });
   };
   const parts = buildParts(root, page, choose);
-  const { charts, table } = parts;
+  const { charts, table, findings } = parts;
   const outline = () => {
     table.mark(chosen());
+    findings.update(chosen());
     const marks = charts.main.marks();
     charts.main.outline(pickedMarks(marks, OUTLINED[model.get("panel")], chosen()));
   };
@@ -109,7 +110,7 @@ function show(model, el) {
     },
     "change:_rows": drawTable,
     "change:_checkpoints": refresh,
-    "change:_findings": () => parts.found(model.get("_findings")),
+    "change:_findings": () => parts.found(model.get("_findings"), chosen()),
     "msg:custom": parts.receive,
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)])),
@@ -117,7 +118,7 @@ function show(model, el) {
   const unfold = foldWhereNarrow(root, parts.filters);
   refresh();
   drawTable();
-  parts.found(model.get("_findings"));
+  parts.found(model.get("_findings"), chosen());
   /** @type {Promise<void>[]} */
   let drawing = [];
   const unfollow = followTheme(root, (theme) => {
@@ -246,7 +247,7 @@ function buildParts(root, page, choose) {
     make("div", { class: "wb-bar" }, options.element, protocol.element),
     sentences.status,
     sentences.empty,
-    findings.element,
+    ...findings.elements,
     make("div", { class: "wb-charts" }, ...SLOTS.map((name) => charts[name].element)),
     table.element,
     code.element,
@@ -270,15 +271,16 @@ function buildParts(root, page, choose) {
     root.dataset.panel = name;
     for (const part of [tabs, filters, protocol, options, code, sentences]) part.update(words);
   };
-  /** @param {string} text */
-  const found = (text) => {
+  /** @param {string} text @param {Cell[]} chosen */
+  const found = (text, chosen) => {
     tabs.mark(text);
     findings.draw(text);
+    findings.update(chosen);
   };
   const stop = () => {
     for (const part of [protocol, following, table, ...Object.values(charts)]) part.stop();
   };
-  return { charts, table, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
+  return { charts, table, findings, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
 }
 
 /** What the page says about the state: to the eye, to a screen reader, and when nothing is left. */

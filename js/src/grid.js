@@ -27,6 +27,7 @@ import { keptRows, sortRows } from "./rows.js";
 const HEIGHT = 24; // px of a row, as in the style sheet
 const BEYOND = 20; // rows that are drawn above and below those in view
 const UNSEEN = 20; // rows that are drawn where the grid has no size yet
+const FEW = 10; // rows that need no filters
 const WIDEST = 34; // characters of a column
 let numbered = 0;
 
@@ -92,6 +93,8 @@ export class Grid {
     this.element.style.setProperty("--wb-width", `calc(${width})`);
     this.#drawHeads();
     if (!same) this.#drawFilters();
+    const filters = /** @type {HTMLElement} */ (this.head.children[1]);
+    filters.hidden = total < FEW && !this.filtered;
     this.arrange();
   }
 
@@ -177,6 +180,8 @@ export class Grid {
    */
   moveTo(line, column) {
     const { element } = this;
+    const filters = /** @type {HTMLElement} */ (this.head.children[1]);
+    if (line === FILTERS && filters.hidden) line = this.active.line < 0 ? 0 : HEAD;
     this.active = {
       line: Math.max(HEAD, Math.min(line, this.rows.length - 1)),
       column: Math.max(0, Math.min(column, this.columns.length - 1)),

@@ -46,8 +46,7 @@ export function format(column, value) {
 export function unpack({ name, values, codes }, title) {
   /** @param {number} row */
   const at = (row) => (codes ? values[codes[row]] : values[row]);
-  const known = values.filter((value) => value !== null);
-  const numeric = known.length > 0 && known.every((value) => typeof value === "number");
+  const numeric = values.every((value) => value === null || typeof value === "number");
   return { name, title, numeric, at, show: (row) => format(name, at(row)) };
 }
 

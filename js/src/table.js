@@ -102,14 +102,18 @@ function buildBar(grid, texts, picked, copy) {
   const some = button(texts.copy_selected, () => copy(picked()));
   const all = button(texts.copy_all, () => copy(grid.rows));
   const element = make("p", { class: "wb-note wb-table-bar" }, note, unfilter, some, all);
+  const textOf = () => {
+    if (grid.filtered) return texts.rows_kept;
+    if (listed < total) return texts.rows_listed;
+    return total === 1 ? texts.row : texts.rows;
+  };
   /** Say how many rows there are, and what has just been done. @param {string} [words] */
   function say(words = last) {
     last = words;
     const number = picked().length;
-    const text = grid.filtered ? texts.rows_kept : listed < total ? texts.rows_listed : texts.rows;
     const counts = { shown: grouped(grid.rows.length), total: grouped(total) };
     const selected = fill(texts.rows_selected, { number: grouped(number) });
-    note.textContent = [fill(text, counts), selected, words].filter(Boolean).join(" · ");
+    note.textContent = [fill(textOf(), counts), selected, words].filter(Boolean).join(" · ");
     unfilter.hidden = !grid.filtered;
     some.hidden = !number;
   }

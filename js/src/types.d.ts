@@ -93,10 +93,19 @@ export interface Rows {
   total: number;
   bars: Bars;
 }
+/** One thing that was found, or a rule that was not looked at. */
+export interface Finding {
+  severity: string;
+  rule: string;
+  where: string;
+  text: string;
+  cells: Cell[];
+}
 export interface Findings {
   badge: string;
   severity: string;
-  rows: { severity: string; rule: string; text: string; cells: Cell[] }[];
+  headline: string;
+  rows: Finding[];
   note: string;
 }
 export interface ChartContent {

@@ -14,7 +14,7 @@ test("a column is its values, or different values and the number of each row's",
   assert.deepEqual(ALL.map(K.show), ["1.2054", "–", "1.1000", "1.3000"]);
   assert.equal(NAMES.numeric, false);
   assert.equal(K.numeric, true);
-  assert.equal(unpack({ name: "k", values: [null] }, "k").numeric, false);
+  assert.equal(unpack({ name: "k", values: [null] }, "k").numeric, true);
 });
 
 test("numbers as they are shown", () => {

@@ -22,7 +22,7 @@ from weibnb.explorer.labels import (
     OPTIONS,
     TEXTS,
 )
-from weibnb.messages import counted, printable
+from weibnb.messages import counted, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,7 +124,8 @@ def findings(fits: xr.Dataset, *, at_once: bool) -> str:
     try:
         check = check_fits(fits, ignore=(_SLOW,) if at_once else ())
     except ValueError as err:
-        return json.dumps({"badge": "", "severity": "", "rows": [], "note": f"Not checked: {err}"})
+        nothing = {"badge": "", "severity": "", "headline": "", "rows": []}
+        return json.dumps(nothing | {"note": f"Not checked: {err}"})
     found = Counter(one.severity for one in check.findings)
     worst = next((word for word in SEVERITIES if found[word]), None)
     healthy = "" if at_once else TEXTS["healthy"]
@@ -133,6 +134,7 @@ def findings(fits: xr.Dataset, *, at_once: bool) -> str:
         {
             "severity": one.severity,
             "rule": one.rule,
+            "where": _where(one.cells[0]),
             "text": sentence_of(one),
             "cells": [cell for cell in map(_on_the_map, one.cells) if cell is not None],
         }
@@ -142,22 +144,33 @@ def findings(fits: xr.Dataset, *, at_once: bool) -> str:
         {
             "severity": "not looked at",
             "rule": one.rule,
+            "where": "",
             "text": printable(one.reason),
             "cells": [],
         }
         for one in check.not_looked_at
     ]
-    hidden = len(check.findings) - _MOST_FINDINGS
+    number = len(check.findings)
+    headline = counted(number, "finding") if number else ""
+    hidden = number - _MOST_FINDINGS
     more = f"{hidden:,} more are not listed. " if hidden > 0 else ""
     note = more + LOOK_AT_WEIGHTS
-    return json.dumps({"badge": badge, "severity": worst or "", "rows": rows, "note": note})
+    told = {"badge": badge, "severity": worst or "", "headline": headline}
+    return json.dumps(told | {"rows": rows, "note": note})
+
+
+def _where(cell: Place) -> str:
+    """Name a place in few words: what it is within its model, else the model."""
+    parts = [f"layer {cell.layer}"] if cell.layer is not None else []
+    parts += [shortened(cell.component, 40)] if cell.component else []
+    return " ".join(parts) or shortened(cell.model, 40)
 
 
 def _on_the_map(cell: Place) -> Cell | None:
-    """Give the labels of a matrix; None where a finding is about more than one."""
+    """Give the labels of a matrix as the page shows them; None where a finding is about more."""
     if cell.step is None or cell.layer is None or not cell.component:
         return None
-    return cell.model, cell.layer, cell.component, cell.step
+    return printable(cell.model), cell.layer, printable(cell.component), cell.step
 
 
 def summary(

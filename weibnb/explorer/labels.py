@@ -84,6 +84,7 @@ TEXTS = {
     "by": "by",
     "estimator": "estimator",
     "table": "matrices",
+    "row": "1 row",
     "rows": "{total} rows",
     "rows_listed": "{shown} of {total} rows; the CSV holds all",
     "rows_kept": "{shown} of {total} rows pass the column filters",
@@ -104,6 +105,9 @@ TEXTS = {
     "copy_by_hand": "press Ctrl-C",
     "findings": "what was found",
     "healthy": "no finding",
+    "found": "{headline}:",
+    "more_found": "and {number} more",
+    "found_here": "{severity}, {rule}: {text}",
     "lost": (
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."
     ),

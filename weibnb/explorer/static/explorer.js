@@ -94,14 +94,14 @@ function cornerOf(view) {
   return [x + left, y + top];
 }
 function* walk(scene, left, top) {
-  for (const item of scene.items) {
+  for (const item2 of scene.items) {
     if (scene.marktype === "group") {
-      for (const inner of item.items) yield* walk(inner, left + (item.x || 0), top + (item.y || 0));
+      for (const inner of item2.items) yield* walk(inner, left + (item2.x || 0), top + (item2.y || 0));
       continue;
     }
-    const cell = KINDS.includes(scene.marktype) && cellOf(item.datum);
+    const cell = KINDS.includes(scene.marktype) && cellOf(item2.datum);
     if (!cell) continue;
-    const { x1, y1, x2, y2 } = item.bounds;
+    const { x1, y1, x2, y2 } = item2.bounds;
     const box = { left: left + x1, right: left + x2, top: top + y1, bottom: top + y2 };
     yield { kind: scene.marktype, cell, box };
   }
@@ -217,8 +217,8 @@ function buildChart(name, darkColours, choose) {
     element.replaceChildren(box);
     element.hidden = false;
     element.dataset.turn = String(turn);
-    result.view.addEventListener("click", (event, item) => {
-      const cell = cellOf(item?.datum);
+    result.view.addEventListener("click", (event, item2) => {
+      const cell = cellOf(item2?.datum);
       if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
     });
   }
@@ -287,27 +287,113 @@ function outlines(marks) {
 }
 
 // src/findings.js
+var FIRST = 3;
 function stepOf(cells, step) {
   return cells.some((cell) => cell[3] === step) ? step : cells[0][3];
 }
-function buildFindings({ model, controls, send }) {
-  const { texts } = controls;
-  const box = make("div", { class: "wb-findings" });
-  function draw(text) {
-    if (!text) return;
-    const { rows, note } = JSON.parse(text);
-    const lines = rows.map(({ severity, rule, text: words, cells }) => {
-      const kind = make("span", { class: "wb-severity", "data-severity": severity }, severity);
-      if (!cells.length) return make("li", {}, kind, make("span", {}, `${rule}: ${words}`));
-      const onclick = () => send({ selected: cells, step: stepOf(cells, model.get("step")) });
-      return make("li", {}, kind, make("button", { type: "button", onclick }, `${rule}: ${words}`));
-    });
-    box.replaceChildren(
-      make("ul", { "aria-label": texts.findings }, ...lines),
-      make("p", { class: "wb-note" }, lines.length ? note : `${texts.healthy}. ${note}`)
-    );
+function widened(filters, cells, facets) {
+  const found = {};
+  for (
+    const [name, at] of
+    /** @type {[string, number][]} */
+    [["model", 0], ["component", 2]]
+  ) {
+    const facet = facets.find((one) => one.name === name);
+    if (!filters[name] || !facet) continue;
+    const added = cells.map((cell) => facet.values[facet.labels.indexOf(String(cell[at]))]);
+    found[name] = [.../* @__PURE__ */ new Set([...filters[name], ...added])];
   }
-  return { element: box, draw };
+  return found;
+}
+function foundOf(rows, [cell]) {
+  if (!cell) return [];
+  const key = keyOf(cell);
+  return rows.filter(({ cells }) => cells.some((one) => keyOf(one) === key));
+}
+function buildFindings(page) {
+  const { texts } = page.controls;
+  const list = make("div", { class: "wb-findings" });
+  const line2 = make("p", { class: "wb-found", hidden: true });
+  const here = make("div", { class: "wb-found-here", role: "status", hidden: true });
+  const link = linkOf(page);
+  let rows = [];
+  list.addEventListener("keydown", (event) => walk2(list, event));
+  return {
+    /** A line for the overview, the list, and what was found of the selected matrix. */
+    elements: [line2, list, here],
+    /** @param {string} text */
+    draw(text) {
+      if (!text) return;
+      const found = JSON.parse(text);
+      ({ rows } = found);
+      const note = rows.length ? found.note : `${texts.healthy}. ${found.note}`;
+      list.replaceChildren(
+        make("ul", { "aria-label": texts.findings }, ...rows.map((row) => item(row, link))),
+        make("p", { class: "wb-note" }, note)
+      );
+      oneStop(list);
+      line2.hidden = !found.headline;
+      line2.replaceChildren(...shortLine(found, page, link));
+    },
+    /** Say why the selected matrix was found. @param {Cell[]} chosen */
+    update(chosen) {
+      const found = foundOf(rows, chosen);
+      const words = found.slice(0, FIRST).map(
+        ({ severity, rule, text }) => fill(texts.found_here, { severity, rule, text })
+      );
+      const more = found.length - FIRST;
+      if (more > 0) words.push(fill(texts.more_found, { number: more }));
+      here.replaceChildren(...words.map((word) => make("p", {}, word)));
+      here.hidden = !found.length;
+      const at = new Set(found.map((one) => rows.indexOf(one)));
+      [...list.querySelectorAll("li")].forEach((li, i) => {
+        if (at.has(i)) li.setAttribute("aria-current", "true");
+        else li.removeAttribute("aria-current");
+      });
+    }
+  };
+}
+function linkOf({ model, controls, send }) {
+  return ({ cells, text }, words) => {
+    const onclick = () => send({
+      selected: cells,
+      step: stepOf(cells, model.get("step")),
+      filters: widened(model.get("filters"), cells, controls.facets),
+      layers: controls.layers
+    });
+    return make("button", { type: "button", title: text, onclick }, words);
+  };
+}
+function item(finding, link) {
+  const { severity, rule, text, cells } = finding;
+  const kind = make("span", { class: "wb-severity", "data-severity": severity }, severity);
+  const words = `${rule}: ${text}`;
+  return make("li", {}, kind, cells.length ? link(finding, words) : make("span", {}, words));
+}
+function shortLine({ rows, headline }, { controls, send }, link) {
+  const { texts, panels } = controls;
+  const links = rows.filter(({ cells }) => cells.length).slice(0, FIRST).flatMap((finding) => [link(finding, `${finding.rule}, ${finding.where}`), " · "]);
+  const onclick = () => send({ panel: "findings" });
+  const all = make("button", { type: "button", onclick }, panels.findings?.title ?? "");
+  return [fill(texts.found, { headline }), " ", ...links, all];
+}
+function oneStop(list) {
+  [...list.querySelectorAll("button")].forEach((button, i) => {
+    button.tabIndex = i ? -1 : 0;
+  });
+}
+function walk2(list, event) {
+  const buttons = [...list.querySelectorAll("button")];
+  const at = buttons.findIndex((button) => button === document.activeElement);
+  const last = buttons.length - 1;
+  const leads = { ArrowDown: Math.min(at + 1, last), ArrowUp: Math.max(at - 1, 0), Home: 0, End: last };
+  const next = buttons[leads[event.key]];
+  if (!next || at < 0) return;
+  event.preventDefault();
+  event.stopPropagation();
+  buttons[at].tabIndex = -1;
+  next.tabIndex = 0;
+  next.focus();
 }
 
 // src/filters.js
@@ -920,7 +1006,7 @@ function filterInput(grid, { name, title }, i) {
 // src/grid_keys.js
 function press(grid, event) {
   if (event.target !== grid.element) return;
-  if (!walk2(grid, event) && !act(grid, event)) return;
+  if (!walk3(grid, event) && !act(grid, event)) return;
   event.preventDefault();
   event.stopPropagation();
 }
@@ -938,7 +1024,7 @@ function target({ key, ctrlKey, metaKey }, { line: line2, column }, { rows, colu
   };
   return leads[key] ?? null;
 }
-function walk2(grid, event) {
+function walk3(grid, event) {
   const { line: line2 } = grid.active;
   const size = { rows: grid.rows.length, columns: grid.columns.length, page: grid.page };
   const to = target(event, grid.active, size);
@@ -992,8 +1078,7 @@ function format(column, value) {
 }
 function unpack({ name, values, codes }, title) {
   const at = (row) => codes ? values[codes[row]] : values[row];
-  const known = values.filter((value) => value !== null);
-  const numeric = known.length > 0 && known.every((value) => typeof value === "number");
+  const numeric = values.every((value) => value === null || typeof value === "number");
   return { name, title, numeric, at, show: (row) => format(name, at(row)) };
 }
 function sortRows(rows, { at }, sign) {
@@ -1050,6 +1135,7 @@ function separated(rows, columns) {
 var HEIGHT = 24;
 var BEYOND = 20;
 var UNSEEN = 20;
+var FEW = 10;
 var WIDEST = 34;
 var numbered = 0;
 var Grid = class {
@@ -1113,6 +1199,11 @@ var Grid = class {
     this.element.style.setProperty("--wb-width", `calc(${width})`);
     this.#drawHeads();
     if (!same) this.#drawFilters();
+    const filters = (
+      /** @type {HTMLElement} */
+      this.head.children[1]
+    );
+    filters.hidden = total < FEW && !this.filtered;
     this.arrange();
   }
   /** Filter and sort, and draw anew. */
@@ -1195,6 +1286,11 @@ var Grid = class {
    */
   moveTo(line2, column) {
     const { element } = this;
+    const filters = (
+      /** @type {HTMLElement} */
+      this.head.children[1]
+    );
+    if (line2 === FILTERS && filters.hidden) line2 = this.active.line < 0 ? 0 : HEAD;
     this.active = {
       line: Math.max(HEAD, Math.min(line2, this.rows.length - 1)),
       column: Math.max(0, Math.min(column, this.columns.length - 1))
@@ -1378,13 +1474,17 @@ function buildBar(grid, texts, picked, copy) {
   const some = button(texts.copy_selected, () => copy(picked()));
   const all = button(texts.copy_all, () => copy(grid.rows));
   const element = make("p", { class: "wb-note wb-table-bar" }, note, unfilter, some, all);
+  const textOf = () => {
+    if (grid.filtered) return texts.rows_kept;
+    if (listed < total) return texts.rows_listed;
+    return total === 1 ? texts.row : texts.rows;
+  };
   function say(words = last) {
     last = words;
     const number = picked().length;
-    const text = grid.filtered ? texts.rows_kept : listed < total ? texts.rows_listed : texts.rows;
     const counts = { shown: grouped(grid.rows.length), total: grouped(total) };
     const selected = fill(texts.rows_selected, { number: grouped(number) });
-    note.textContent = [fill(text, counts), selected, words].filter(Boolean).join(" · ");
+    note.textContent = [fill(textOf(), counts), selected, words].filter(Boolean).join(" · ");
     unfilter.hidden = !grid.filtered;
     some.hidden = !number;
   }
@@ -1508,9 +1608,10 @@ function show(model, el) {
     page.send({ selected: asked });
   };
   const parts = buildParts(root, page, choose);
-  const { charts, table } = parts;
+  const { charts, table, findings } = parts;
   const outline = () => {
     table.mark(chosen());
+    findings.update(chosen());
     const marks = charts.main.marks();
     charts.main.outline(pickedMarks(marks, OUTLINED[model.get("panel")], chosen()));
   };
@@ -1531,7 +1632,7 @@ function show(model, el) {
     },
     "change:_rows": drawTable,
     "change:_checkpoints": refresh,
-    "change:_findings": () => parts.found(model.get("_findings")),
+    "change:_findings": () => parts.found(model.get("_findings"), chosen()),
     "msg:custom": parts.receive,
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)]))
@@ -1539,7 +1640,7 @@ function show(model, el) {
   const unfold = foldWhereNarrow(root, parts.filters);
   refresh();
   drawTable();
-  parts.found(model.get("_findings"));
+  parts.found(model.get("_findings"), chosen());
   let drawing = [];
   const unfollow = followTheme(root, (theme) => {
     drawing = SLOTS.map(draw);
@@ -1625,7 +1726,7 @@ function buildParts(root, page, choose) {
     make("div", { class: "wb-bar" }, options.element, protocol.element),
     sentences.status,
     sentences.empty,
-    findings.element,
+    ...findings.elements,
     make("div", { class: "wb-charts" }, ...SLOTS.map((name) => charts[name].element)),
     table.element,
     code.element
@@ -1648,14 +1749,15 @@ function buildParts(root, page, choose) {
     root.dataset.panel = name;
     for (const part of [tabs, filters, protocol, options, code, sentences]) part.update(words);
   };
-  const found = (text) => {
+  const found = (text, chosen) => {
     tabs.mark(text);
     findings.draw(text);
+    findings.update(chosen);
   };
   const stop = () => {
     for (const part of [protocol, following, table, ...Object.values(charts)]) part.stop();
   };
-  return { charts, table, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
+  return { charts, table, findings, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
 }
 function buildSentences() {
   const status = make("p", { class: "wb-status", role: "status" });
