@@ -3,8 +3,8 @@
 `scan` joins reading, counting and fitting; `recorder` does so for a live model (`steps`, `keeping`,
 `ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `inside` and
 `shared_units` look at `chosen` matrices again; `diff` compares two checkpoints. `matrices` picks
-tensors, `streaming` fetches those that are elsewhere, `listing` bounds their grid, `structure` looks
-at rows and columns, `results` keeps; the others are parts of one of these.
+tensors, `streaming` fetches those that are elsewhere, `listing` bounds their grid, `structure`
+looks at rows and columns, `results` keeps; the others are parts of one of these.
 """
 
 import lazy_loader

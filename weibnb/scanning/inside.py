@@ -33,7 +33,7 @@ _MEDIAN = 0.6744897501960817
 # How probable it is that a Gaussian matrix has a weight that counts as an outlier.
 _BY_CHANCE = 0.01
 # Errors of a line's median, 1/√m of m weights each, that are allowed for.
-_LINE_ERRORS = 2.0
+_LINE_ERRORS = 4.0
 _MOST_BINS = 1000
 _OF_CELLS = {
     "rms": "Root mean square of the weights",
@@ -114,7 +114,7 @@ def look_inside(
     σ is that of a Gaussian with the same median |w|. An outlier passes the z that the largest of
     n Gaussian weights passes once in a hundred matrices, n · erfc(z/√2) = 0.01, also after it is
     divided by the scale of its row and of its column (their median |w| over the matrix's, where
-    that is larger by more than chance, as in `find_outliers`; two errors of these medians, 2/√m,
+    that is larger by more than chance, as in `find_outliers`; four errors of these medians, 4/√m,
     are allowed for): unequal rows are no outliers.
 
     A matrix of 4096 x 4096 takes some 0.3 s. Beside the bits, which of a file are a map of it, the
