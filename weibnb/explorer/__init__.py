@@ -1,9 +1,9 @@
 """The linked widget: state in, charts out.
 
-`widget` is the explorer, `linked` what all widgets are made of: their `state` decides the `drawing`
-of the `parts` that `filters` select, by the charts of `panels`. `content` and `table` send it with
-the words of `labels` to the page in `static`, `saving` writes it as `export` or `python_code`,
-`following` takes newer fits over while they are made.
+`widget` is the explorer, `widgets` its parts alone, `linked` what all are made of: their `state`
+decides the `drawing` of the `parts` that `filters` select, by the charts of `panels`. `content`
+and `table` send it with the words of `labels` to the page in `static`, `saving` writes it as
+`export` or `python_code`, `views` keep states, `following` takes newer fits over.
 """
 
 import lazy_loader
@@ -24,7 +24,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "saving",
         "state",
         "table",
+        "views",
         "widget",
+        "widgets",
     ],
     submod_attrs={"widget": ["Explorer"]},
 )

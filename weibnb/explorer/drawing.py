@@ -142,8 +142,11 @@ class Drawing:
         protocol = None if self.protocol == self.parts.protocol else self.protocol
         return python_code(views, self.query, protocol, self.statuses)
 
-    def words(self, code: str) -> str:
-        """Write what the page says about the state, as JSON."""
+    def words(self, code: str, call: str) -> str:
+        """Write what the page says about the state, as JSON.
+
+        `code` draws the charts, `call` opens the same view again.
+        """
         cells, chosen = self.parts.cells, self.chosen
         models = self.state["filters"].get("model")
         return json.dumps({
@@ -153,6 +156,7 @@ class Drawing:
             "no_refit": "" if self.parts.have_counts else NO_REFIT,
             "empty": self.empty,
             "code": code,
+            "call": call,
             "chosen": content.labels_of(chosen),
             "counts": cells.counts(self.masks),
         })  # fmt: skip

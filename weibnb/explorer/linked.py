@@ -13,7 +13,8 @@ import traitlets
 from weibnb.charts.vega import on_dark
 from weibnb.explorer import content, export, saving
 from weibnb.explorer.drawing import SLOTS, Drawing
-from weibnb.explorer.state import checked, first_state
+from weibnb.explorer.state import checked, checked_names, difference, first_state, plain
+from weibnb.explorer.views import view_text
 from weibnb.fitting.weibull import Estimator
 from weibnb.writing import check_target, write_whole
 
@@ -43,14 +44,22 @@ class LinkedWidget(anywidget.AnyWidget):
         The fits.
     reader : callable, optional
         Gives `weibnb.decompose` of some of the fits, for what needs the weights.
-    synced : mapping
+    script : str
+        Module that draws the page.
+    state : mapping, optional
+        Traits to begin with, as `state` gives them.
+    synced : mapping, optional
         Further traits.
-    **state : Any
-        Traits to begin with.
+    **traits : Any
+        Traits to begin with; one of these holds where `state` has it, too.
     """
 
     _esm = ""
     _css = export.STATIC / "explorer.css"
+
+    #: Indexers of what is on the screen, ``fits.sel(**explorer.query)``, to be read and observed.
+    #: What is chosen by status is not in them; it is in `fits` and `code`.
+    query: Any = traitlets.Dict(read_only=True)
 
     filters = traitlets.Dict().tag(sync=True, state=True)
     layers = traitlets.Tuple(
@@ -65,6 +74,7 @@ class LinkedWidget(anywidget.AnyWidget):
     )
     selected: Any = traitlets.List().tag(sync=True, state=True)
 
+    _function: ClassVar[str]  # that makes one, in `weibnb`
     _panels: ClassVar[Mapping[str, Panel]]  # that it has
     panel: Any = traitlets.Unicode().tag(sync=True)  # the one that is shown
 
@@ -84,12 +94,14 @@ class LinkedWidget(anywidget.AnyWidget):
         self,
         parts: Parts,
         *,
+        script: str,
         reader: Reader | None = None,
+        state: Mapping[str, Any] | None = None,
         synced: Mapping[str, Any] | None = None,
-        **state: Any,
+        **traits: Any,
     ) -> None:
         known = self.class_trait_names(state=True)
-        unknown = sorted(set(state) - set(known))
+        unknown = sorted(set(traits) - set(known))
         if unknown:
             raise TypeError(
                 f"`{type(self).__name__}` has no trait {unknown[0]!r}; it takes {', '.join(known)}."
@@ -102,15 +114,15 @@ class LinkedWidget(anywidget.AnyWidget):
         self._changing = False  # whether the state is in the middle of a change
         mark = f"weibnb-{uuid4().hex}"
         self._last_view = export.LastView(mark, self._picture)
-        state = {name: checked(parts.cells, name, value) for name, value in state.items()}
-        first = {name: value for name, value in first_state(parts).items() if name in known}
+        given = {**checked_names(state or {}, known), **traits}
+        given = {name: checked(parts.cells, name, plain(given[name])) for name in given}
         super().__init__(
-            _esm=export.vega_bundle("explorer.js"),
+            _esm=script,
             _mark=mark,
             _controls=content.controls(parts.cells, self._panels),
             _checkpoints=content.checkpoints(parts.cells),
             **(synced or {}),
-            **(first | state),
+            **(self._first_view() | given),
         )
         self.observe(lambda _change: self._answer(), [*known, "_asked"])
         self.observe(lambda _change: self._last_view.changed(), "_theme")
@@ -122,17 +134,27 @@ class LinkedWidget(anywidget.AnyWidget):
         return f"<{type(self).__name__}: {number:,} of {total:,} matrices>"
 
     @property
-    def query(self) -> dict[str, Any]:
-        """Indexers of what is on the screen: ``fits.sel(**explorer.query)``.
+    def state(self) -> dict[str, Any]:
+        """What differs from the first view: traits and their values, as JSON has them.
 
-        What is chosen by status is not in them; it is in `fits` and `code`.
+        It can be kept and set again: ``explorer.state = {}`` is the first view. What it does not
+        name goes back to the first view; nothing changes where a value is not valid.
         """
-        return self._drawing.query
+        return difference(self._state_now(), self._first_view())
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        known = self.class_trait_names(state=True)
+        wanted = self._first_view() | dict(checked_names(state, known))
+        with self._lock, self.hold_trait_notifications():
+            for name, value in wanted.items():
+                setattr(self, name, value)
 
     @property
     def fits(self) -> xr.Dataset:
         """The Dataset on the screen: filtered, and fitted again where the trim was moved."""
-        return self._drawing.part(self.query)
+        drawing = self._drawing
+        return drawing.part(drawing.query)
 
     @property
     def chart(self) -> Chart | None:
@@ -157,7 +179,8 @@ class LinkedWidget(anywidget.AnyWidget):
         ----------
         path : path-like
             ``.html``: a page with all charts, interactive, without a network; ``.svg`` or
-            ``.png``: the first chart; ``.csv``: the table of the matrices on the screen.
+            ``.png``: the first chart; ``.csv``: the table of the matrices on the screen;
+            ``.json``: the view itself, which ``weibnb.explore(fits, state=path)`` opens again.
 
         Returns
         -------
@@ -184,10 +207,16 @@ class LinkedWidget(anywidget.AnyWidget):
         """What is shown in the state that it is in."""
         return Drawing(self._parts, self._state_now(), self._panels[self.panel], self._reader)
 
+    def _first_view(self) -> dict[str, Any]:
+        """Return the state of a new widget of these fits."""
+        known = self.class_trait_names(state=True)
+        first = {name: self.trait_defaults(name) for name in known}
+        return first | {name: v for name, v in first_state(self._parts).items() if name in known}
+
     def _state_now(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.class_trait_names(state=True)}
 
-    @traitlets.validate("filters", "trim", "step", "selected")
+    @traitlets.validate("filters", "trim", "step", "selected", "first", "second", "order")
     def _check(self, proposal: Mapping[str, Any]) -> Any:
         try:
             return checked(self._parts.cells, proposal["trait"].name, proposal["value"])
@@ -219,7 +248,9 @@ class LinkedWidget(anywidget.AnyWidget):
             return
         self._shown = state
         try:
-            self._draw(self._drawing)
+            drawing = self._drawing
+            self.set_trait("query", drawing.query)
+            self._draw(drawing)
         except Exception as err:  # noqa: BLE001  (a callback has no caller: the page shows it)
             self._words = json.dumps({"problem": f"{type(err).__name__}: {err}"})
         self._last_view.changed()
@@ -230,7 +261,12 @@ class LinkedWidget(anywidget.AnyWidget):
         for slot in SLOTS:
             setattr(self, f"_{slot}", self._charts[slot].text if slot in self._charts else "")
         self._draw_more(drawing)
-        self._words = drawing.words(drawing.code(self._views()))
+        self._words = drawing.words(drawing.code(self._views()), self._call())
+
+    def _call(self) -> str:
+        """Python that opens the same view again."""
+        state = f", state={self.state!r}" if self.state else ""
+        return f"wb.{self._function}(fits{state})"
 
     def _draw_more(self, drawing: Drawing) -> None:
         """Send what stands beside the charts."""
@@ -238,7 +274,12 @@ class LinkedWidget(anywidget.AnyWidget):
     # The page
 
     def _export(self, form: str) -> bytes:
+        if form == "json":
+            return self._view_text().encode()
         return saving.file_of(self._drawing, self._views(), form)
+
+    def _view_text(self) -> str:
+        return view_text(self.state, {})
 
     def _on_message(self, _widget: Any, message: Mapping[str, Any], _buffers: Any) -> None:
         """Send a file that a button asked for."""

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from weibnb.explorer.panels import View
 
 #: Types of the files, by their suffix.
-MIME = {"html": "text/html", "svg": "image/svg+xml", "png": "image/png", "csv": "text/csv"}
+MIME = {
+    "html": "text/html",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+    "csv": "text/csv",
+    "json": "application/json",
+}
 
 
 def specs_of(drawing: Drawing, views: Sequence[View]) -> list[Spec]:
@@ -43,5 +49,5 @@ def file_of(drawing: Drawing, views: Sequence[View], form: str) -> bytes:
         title = f"Weibull fits of {', '.join(printable(name) for name in models)}"
         return export.web_page(title, drawing.summary, drawing.code(views), specs).encode()
     if not specs:
-        raise ValueError("The panel `table` has no chart to save: choose .csv, or a panel.")
+        raise ValueError("What is shown has no chart to save: choose .csv, or another panel.")
     return export.picture(specs[0], form)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any, get_args
 
 import traitlets
@@ -11,14 +12,16 @@ from weibnb.charts.layers import MapValue
 from weibnb.charts.training import TrackValue
 from weibnb.charts.vega import Scale
 from weibnb.diagnostics.bands import BANDS
-from weibnb.explorer import content
+from weibnb.explorer import content, export
 from weibnb.explorer.following import Follower, carried
 from weibnb.explorer.linked import LinkedWidget
 from weibnb.explorer.panels import PANELS
 from weibnb.explorer.parts import Parts
 from weibnb.explorer.state import first_state
 from weibnb.explorer.table import Table
+from weibnb.explorer.views import Views, read_view, view_text
 from weibnb.messages import printable
+from weibnb.writing import check_target, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,8 +48,13 @@ class Explorer(LinkedWidget):
         thread of its own. What it raises is shown on the page, and it is asked again.
     followed : str
         What `newer` reads, as the page calls it.
-    **state : Any
-        Traits to begin with.
+    state : mapping or path, optional
+        Traits to begin with, as `state` gives them, or a file that ``save("view.json")`` wrote.
+    keep : path, optional
+        A ``.json`` that the view is kept in: it is opened as it was left, if the file is there, and
+        written when the view changes.
+    **traits : Any
+        Traits to begin with; one of these holds where `state` has it, too.
 
     Attributes
     ----------
@@ -84,8 +92,13 @@ class Explorer(LinkedWidget):
     follow : bool
         Whether newer fits are taken over as they come, where there is a `newer`. What was chosen
         stays; a step that stands at the last goes on to the newest.
+    state : dict
+        What differs from the first view, as JSON has it; it can be set.
+    views : Views
+        States by name: ``explorer.views["mine"] = explorer.state`` keeps one.
     """
 
+    _function = "explore"
     _panels = PANELS
     panel = traitlets.Enum(list(PANELS), "overview").tag(sync=True, state=True)
     value = traitlets.Enum(list(get_args(MapValue)), "k").tag(sync=True, state=True)
@@ -103,6 +116,7 @@ class Explorer(LinkedWidget):
     _following = traitlets.Unicode().tag(sync=True)
     _rows = traitlets.Unicode().tag(sync=True)
     _findings = traitlets.Unicode().tag(sync=True)
+    _names = traitlets.Unicode().tag(sync=True)
     _pages = traitlets.Int(-1).tag(sync=True)  # that show it; -1 before the first
 
     def __init__(
@@ -112,14 +126,35 @@ class Explorer(LinkedWidget):
         reader: Reader | None = None,
         newer: Newer | None = None,
         followed: str = "",
-        **state: Any,
+        state: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        keep: str | os.PathLike[str] | None = None,
+        **traits: Any,
     ) -> None:
+        views: dict[str, dict[str, Any]] = {}
+        if isinstance(state, str | os.PathLike):
+            state, views = read_view(state)
+        self._keep = None if keep is None else check_target(keep, [".json"], "view")
+        if self._keep is not None and self._keep.exists():
+            kept, views = read_view(self._keep)
+            state = kept | dict(state or {})
+        self.views = Views(self.class_trait_names(state=True), self._views_changed)
         self._looked_far = False
         self._table = Table()
+        self._kept_text = ""  # of the file, empty until there is a view
         self._follower = None if newer is None else Follower(newer, self._take, self._tell)
         self._followed = followed
         synced = {"follow": newer is not None}
-        super().__init__(Parts(fits), reader=reader, synced=synced, **state)
+        script = export.vega_bundle("explorer.js")
+        try:
+            super().__init__(
+                Parts.of(fits), script=script, reader=reader, state=state, synced=synced, **traits
+            )
+            self.views.update(views)
+        except (TypeError, ValueError, traitlets.TraitError) as err:
+            if self._keep is not None:
+                err.add_note(f"The view is kept in {str(self._keep)!r}: remove it to begin anew.")
+            raise
+        self._kept_text = self._view_text()
         self.observe(lambda _change: self._start_or_stop(), ["follow", "_pages"])
         self._tell("")
         self._start_or_stop()
@@ -147,6 +182,48 @@ class Explorer(LinkedWidget):
             return
         self._findings = content.findings(fits, at_once=not opened)
         self._looked_far = opened
+
+    # Views that are kept
+
+    def _views_changed(self) -> None:
+        self._names = json.dumps([[name, printable(name)] for name in self.views])
+        self._keep_view()
+
+    def _view_text(self) -> str:
+        return view_text(self.state, self.views)
+
+    def _answer(self) -> None:
+        super()._answer()
+        self._keep_view()
+
+    def _keep_view(self) -> None:
+        """Write the view to its file, where it has one, if it changed."""
+        if self._keep is None or self._kept_text in ("", text := self._view_text()):
+            return
+        self._kept_text = text
+        try:
+            write_whole(self._keep, text)
+        except OSError as err:  # it has no caller: the page shows it
+            self.send({"problem": f"The view is not kept: {err}"})
+
+    def _on_message(self, widget: Any, message: Mapping[str, Any], buffers: Any) -> None:
+        """Keep, open or forget a view, or send a file."""
+        name = message.get("view")
+        if name is None:
+            super()._on_message(widget, message, buffers)
+            return
+        try:
+            self._change_view(str(message.get("act")), str(name))
+        except (KeyError, ValueError, TypeError, traitlets.TraitError) as err:
+            self.send({"problem": printable(err.args[0])})
+
+    def _change_view(self, act: str, name: str) -> None:
+        if act == "keep":
+            self.views[name] = self.state
+        elif act == "open":
+            self.state = self.views[name]
+        elif act == "forget":
+            del self.views[name]
 
     # Following
 

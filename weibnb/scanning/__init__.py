@@ -4,7 +4,8 @@
 `ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `inside` and
 `shared_units` look at `chosen` matrices again; `diff` compares two checkpoints. `matrices` picks
 tensors, `streaming` fetches those that are elsewhere, `listing` bounds their grid, `structure`
-looks at rows and columns, `results` keeps; the others are parts of one of these.
+looks at rows and columns, `results` keeps; `cluster` sends `tasks` to other machines; the
+others are parts.
 """
 
 import lazy_loader
@@ -14,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "check",
         "chosen",
+        "cluster",
         "comparison",
         "decompose",
         "diff",
@@ -38,5 +40,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "steps",
         "streaming",
         "structure",
+        "tasks",
     ],
 )

@@ -111,11 +111,11 @@ def look_inside(
 
     Notes
     -----
-    σ is that of a Gaussian with the same median |w|. An outlier passes the z that the largest of
-    n Gaussian weights passes once in a hundred matrices, n · erfc(z/√2) = 0.01, also after it is
-    divided by the scale of its row and of its column (their median |w| over the matrix's, where
-    that is larger by more than chance, as in `find_outliers`; four errors of these medians, 4/√m,
-    are allowed for): unequal rows are no outliers.
+    σ is that of a Gaussian with the same median |w|. An outlier passes (1 + 4/√rows)(1 + 4/√cols)
+    times the z that the largest of n Gaussian weights passes once in a hundred matrices,
+    n · erfc(z/√2) = 0.01, also after it is divided by the scale of its row and of its column: their
+    median |w| over the matrix's, where that is larger by more than chance, as in `find_outliers`.
+    So unequal rows are no outliers.
 
     A matrix of 4096 x 4096 takes some 0.3 s. Beside the bits, which of a file are a map of it, the
     memory is a few megabytes; a part of a fused matrix is copied.
@@ -298,14 +298,14 @@ def _outliers(
     from scipy import special
 
     n = max(counts.n, 1)
-    limit = float(np.sqrt(2) * special.erfcinv(min(_BY_CHANCE / n, 1.0)))
+    by_chance = np.sqrt(2) * special.erfcinv(min(_BY_CHANCE / n, 1.0))
+    limit = float(by_chance * np.prod(1 + _LINE_ERRORS / np.sqrt(stored.bits.shape)))
     index, value = largest_weights(stored.bits.reshape(-1), stored.dtype, top=CANDIDATES)
     keep = np.abs(value) > limit * sigma
     index, value = index[keep], value[keep]
     z = value / sigma
     within = z / line_scales(stored.bits, stored.dtype, index, sigma * _MEDIAN)
-    margin = 1 + sum(_LINE_ERRORS / np.sqrt(side) for side in stored.bits.shape)
-    keep = np.abs(within) > limit * np.where(within == z, 1.0, margin)
+    keep = np.abs(within) > limit
     index, value, z, within = (column[keep] for column in (index, value, z, within))
     places = np.divmod(index, stored.bits.shape[1])
     row, col = places[::-1] if stored.transposed else places

@@ -286,6 +286,115 @@ function outlines(marks) {
   return layer;
 }
 
+// src/gestures.js
+var LEAST = 8;
+function span(a, b) {
+  return {
+    left: Math.min(a.clientX, b.clientX),
+    right: Math.max(a.clientX, b.clientX),
+    top: Math.min(a.clientY, b.clientY),
+    bottom: Math.max(a.clientY, b.clientY)
+  };
+}
+var within = (box, { left, top }) => ({
+  left: box.left - left,
+  right: box.right - left,
+  top: box.top - top,
+  bottom: box.bottom - top
+});
+function brush(root, chart, choose) {
+  const frame = make("div", { class: "wb-brush", hidden: true });
+  root.append(frame);
+  const place = chart.element;
+  place.addEventListener("pointerdown", (down) => {
+    if (down.button !== 0) return;
+    delete place.dataset.brushed;
+    const move = (event) => {
+      const at = within(span(down, event), root.getBoundingClientRect());
+      const [width, height] = [at.right - at.left, at.bottom - at.top];
+      if (width + height < LEAST) return;
+      event.preventDefault();
+      place.dataset.brushed = "yes";
+      frame.hidden = false;
+      Object.assign(frame.style, {
+        left: `${at.left}px`,
+        top: `${at.top}px`,
+        width: `${width}px`,
+        height: `${height}px`
+      });
+    };
+    const up = (event) => {
+      removeEventListener("pointermove", move);
+      removeEventListener("pointerup", up);
+      frame.hidden = true;
+      if (!place.dataset.brushed) return;
+      const touched = within(span(down, event), chart.corner());
+      choose(cellsWithin(chart.marks(), touched), event.shiftKey);
+      setTimeout(() => delete place.dataset.brushed, 0);
+    };
+    addEventListener("pointermove", move);
+    addEventListener("pointerup", up);
+  });
+  place.addEventListener("dragstart", (event) => event.preventDefault());
+}
+function arrowKeys(chart, chosen, choose) {
+  chart.element.tabIndex = 0;
+  chart.element.addEventListener("keydown", (event) => {
+    const marks = event.key.startsWith("Arrow") ? chart.marks() : [];
+    if (!marks.length) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const next = neighbour(marks, chosen().at(-1), event.key);
+    if (next) choose([next], event.shiftKey);
+  });
+}
+
+// src/choosing.js
+var OUTLINED = {
+  overview: "rect",
+  findings: "rect",
+  map: "rect",
+  classes: "symbol",
+  trajectories: "symbol"
+};
+function choosing({ model, busy, send }) {
+  let asked = null;
+  let main = null;
+  const told = [];
+  const chosen = () => asked ?? JSON.parse(model.get("_words")).chosen ?? [];
+  const outline = () => {
+    for (const act2 of told) act2(chosen());
+    main?.outline(pickedMarks(main.marks(), OUTLINED[model.get("panel")], chosen()));
+  };
+  const choose = (cells, add) => {
+    if (!cells.length) return;
+    asked = select(chosen(), cells, add);
+    outline();
+    send({ selected: asked });
+  };
+  return {
+    chosen,
+    choose,
+    outline,
+    /** Tell a part of the page what is selected, now and later. @param {(chosen: Cell[]) => void} act */
+    tell(act2) {
+      told.push(act2);
+    },
+    answered() {
+      if (!busy()) asked = null;
+    },
+    /**
+     * @param {HTMLElement} root
+     * @param {Chart} chart
+     */
+    onChart(root, chart) {
+      main = chart;
+      brush(root, chart, choose);
+      arrowKeys(chart, chosen, choose);
+    }
+  };
+}
+
 // src/findings.js
 var FIRST = 3;
 function stepOf(cells, step) {
@@ -313,14 +422,14 @@ function foundOf(rows, [cell]) {
 function buildFindings(page) {
   const { texts } = page.controls;
   const list = make("div", { class: "wb-findings" });
-  const line2 = make("p", { class: "wb-found", hidden: true });
+  const line3 = make("p", { class: "wb-found", hidden: true });
   const here = make("div", { class: "wb-found-here", role: "status", hidden: true });
   const link = linkOf(page);
   let rows = [];
   list.addEventListener("keydown", (event) => walk2(list, event));
   return {
     /** A line for the overview, the list, and what was found of the selected matrix. */
-    elements: [line2, list, here],
+    elements: [line3, list, here],
     /** @param {string} text */
     draw(text) {
       if (!text) return;
@@ -332,8 +441,8 @@ function buildFindings(page) {
         make("p", { class: "wb-note" }, note)
       );
       oneStop(list);
-      line2.hidden = !found.headline;
-      line2.replaceChildren(...shortLine(found, page, link));
+      line3.hidden = !found.headline;
+      line3.replaceChildren(...shortLine(found, page, link));
     },
     /** Say why the selected matrix was found. @param {Cell[]} chosen */
     update(chosen) {
@@ -464,18 +573,18 @@ function buildFacet({ model, controls, send }, facet) {
       button("none", checkAll(false))
     )
   );
-  const lines = rows.map(({ line: line2 }) => line2);
+  const lines = rows.map(({ line: line3 }) => line3);
   if (lines.length > SEARCHED) group.append(buildSearch(facet, lines, texts));
   group.append(make("div", { class: "wb-options" }, ...lines));
   return {
     element: group,
     update(words) {
       const kept = model.get("filters")[facet.name];
-      rows.forEach(({ input, number, line: line2 }, i) => {
+      rows.forEach(({ input, number, line: line3 }, i) => {
         const count = words.counts[facet.name][i];
         input.checked = !kept || kept.includes(facet.values[i]);
         number.textContent = grouped(count);
-        line2.classList.toggle("wb-none", count === 0);
+        line3.classList.toggle("wb-none", count === 0);
       });
     }
   };
@@ -487,8 +596,8 @@ function buildSearch(facet, lines, texts) {
     "aria-label": fill(texts.find_in, { title: facet.title }),
     oninput: () => {
       const wanted = search.value.toLowerCase();
-      lines.forEach((line2, i) => {
-        line2.hidden = !facet.labels[i].toLowerCase().includes(wanted);
+      lines.forEach((line3, i) => {
+        line3.hidden = !facet.labels[i].toLowerCase().includes(wanted);
       });
     }
   });
@@ -547,69 +656,6 @@ function buildFollowing({ model, controls, send }) {
   for (const event of events) model.on(event, update);
   update();
   return { element, stop: () => events.forEach((event) => model.off(event, update)) };
-}
-
-// src/gestures.js
-var LEAST = 8;
-function span(a, b) {
-  return {
-    left: Math.min(a.clientX, b.clientX),
-    right: Math.max(a.clientX, b.clientX),
-    top: Math.min(a.clientY, b.clientY),
-    bottom: Math.max(a.clientY, b.clientY)
-  };
-}
-var within = (box, { left, top }) => ({
-  left: box.left - left,
-  right: box.right - left,
-  top: box.top - top,
-  bottom: box.bottom - top
-});
-function brush(root, chart, choose) {
-  const frame = make("div", { class: "wb-brush", hidden: true });
-  root.append(frame);
-  const place = chart.element;
-  place.addEventListener("pointerdown", (down) => {
-    if (down.button !== 0) return;
-    delete place.dataset.brushed;
-    const move = (event) => {
-      const at = within(span(down, event), root.getBoundingClientRect());
-      const [width, height] = [at.right - at.left, at.bottom - at.top];
-      if (width + height < LEAST) return;
-      event.preventDefault();
-      place.dataset.brushed = "yes";
-      frame.hidden = false;
-      Object.assign(frame.style, {
-        left: `${at.left}px`,
-        top: `${at.top}px`,
-        width: `${width}px`,
-        height: `${height}px`
-      });
-    };
-    const up = (event) => {
-      removeEventListener("pointermove", move);
-      removeEventListener("pointerup", up);
-      frame.hidden = true;
-      if (!place.dataset.brushed) return;
-      const touched = within(span(down, event), chart.corner());
-      choose(cellsWithin(chart.marks(), touched), event.shiftKey);
-      setTimeout(() => delete place.dataset.brushed, 0);
-    };
-    addEventListener("pointermove", move);
-    addEventListener("pointerup", up);
-  });
-  place.addEventListener("dragstart", (event) => event.preventDefault());
-}
-function arrowKeys(chart, chosen, choose) {
-  chart.element.tabIndex = 0;
-  chart.element.addEventListener("keydown", (event) => {
-    const marks = event.key.startsWith("Arrow") ? chart.marks() : [];
-    if (!marks.length) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const next = neighbour(marks, chosen().at(-1), event.key);
-    if (next) choose([next], event.shiftKey);
-  });
 }
 
 // src/header.js
@@ -691,26 +737,29 @@ function buildFiles({ model, controls }, fail) {
     }
   };
 }
+function buildCopy(label, texts, text, select2) {
+  const onclick = async () => {
+    try {
+      await navigator.clipboard.writeText(text());
+      button.textContent = texts.copied;
+    } catch {
+      select2();
+      button.textContent = texts.copy_by_hand;
+    }
+    setTimeout(() => {
+      button.textContent = label;
+    }, 1500);
+  };
+  const button = make("button", { type: "button", onclick }, label);
+  return button;
+}
 function buildCode(texts) {
   const code = make("pre", { tabindex: 0 });
-  const copy = make(
-    "button",
-    {
-      type: "button",
-      onclick: async () => {
-        try {
-          await navigator.clipboard.writeText(code.textContent ?? "");
-          copy.textContent = texts.copied;
-        } catch {
-          getSelection()?.selectAllChildren(code);
-          copy.textContent = texts.copy_by_hand;
-        }
-        setTimeout(() => {
-          copy.textContent = texts.copy;
-        }, 1500);
-      }
-    },
-    texts.copy
+  const copy = buildCopy(
+    texts.copy,
+    texts,
+    () => code.textContent ?? "",
+    () => getSelection()?.selectAllChildren(code)
   );
   return {
     element: make("details", { class: "wb-code" }, make("summary", {}, texts.code), copy, code),
@@ -1010,28 +1059,28 @@ function press(grid, event) {
   event.preventDefault();
   event.stopPropagation();
 }
-function target({ key, ctrlKey, metaKey }, { line: line2, column }, { rows, columns, page }) {
+function target({ key, ctrlKey, metaKey }, { line: line3, column }, { rows, columns, page }) {
   const far = ctrlKey || metaKey;
   const leads = {
-    ArrowDown: [line2 + 1, column],
-    ArrowUp: [line2 - 1, column],
-    ArrowRight: [line2, column + 1],
-    ArrowLeft: [line2, column - 1],
-    PageDown: [Math.max(line2, 0) + page, column],
-    PageUp: [line2 < 0 ? line2 : Math.max(line2 - page, 0), column],
-    Home: far ? [0, 0] : [line2, 0],
-    End: far ? [rows - 1, columns - 1] : [line2, columns - 1]
+    ArrowDown: [line3 + 1, column],
+    ArrowUp: [line3 - 1, column],
+    ArrowRight: [line3, column + 1],
+    ArrowLeft: [line3, column - 1],
+    PageDown: [Math.max(line3, 0) + page, column],
+    PageUp: [line3 < 0 ? line3 : Math.max(line3 - page, 0), column],
+    Home: far ? [0, 0] : [line3, 0],
+    End: far ? [rows - 1, columns - 1] : [line3, columns - 1]
   };
   return leads[key] ?? null;
 }
 function walk3(grid, event) {
-  const { line: line2 } = grid.active;
+  const { line: line3 } = grid.active;
   const size = { rows: grid.rows.length, columns: grid.columns.length, page: grid.page };
   const to = target(event, grid.active, size);
   if (!to) return false;
   grid.moveTo(...to);
   const { shiftKey } = event;
-  if (shiftKey && line2 >= 0 && grid.active.line !== line2) {
+  if (shiftKey && line3 >= 0 && grid.active.line !== line3) {
     grid.pick(grid.active.line, { shiftKey, ctrlKey: false, metaKey: false });
   }
   return true;
@@ -1047,10 +1096,10 @@ function act(grid, event) {
   return true;
 }
 function enter(grid, { key, shiftKey, ctrlKey, metaKey }) {
-  const { line: line2, column } = grid.active;
-  if (line2 === HEAD) grid.sortBy(grid.columns[column].name);
-  else if (line2 === FILTERS) typeIn(grid, "");
-  else grid.pick(line2, { shiftKey, metaKey, ctrlKey: ctrlKey || key === " " });
+  const { line: line3, column } = grid.active;
+  if (line3 === HEAD) grid.sortBy(grid.columns[column].name);
+  else if (line3 === FILTERS) typeIn(grid, "");
+  else grid.pick(line3, { shiftKey, metaKey, ctrlKey: ctrlKey || key === " " });
 }
 function typeIn(grid, text) {
   const input = grid.activeCell()?.querySelector("input");
@@ -1217,7 +1266,7 @@ var Grid = class {
     this.body.style.height = `${this.rows.length * HEIGHT}px`;
     this.active.line = Math.min(this.active.line, this.rows.length - 1);
     this.anchor = Math.min(this.anchor, Math.max(this.rows.length - 1, 0));
-    for (const line2 of this.#lines.values()) line2.remove();
+    for (const line3 of this.#lines.values()) line3.remove();
     this.#lines.clear();
     this.render();
     this.options.onChange?.();
@@ -1229,9 +1278,9 @@ var Grid = class {
     const first = Math.max(Math.floor(top / HEIGHT) - BEYOND, 0);
     const last = Math.min(Math.ceil((top + shown) / HEIGHT) + BEYOND, this.rows.length);
     const active = this.active.line;
-    for (const [at, line2] of this.#lines) {
+    for (const [at, line3] of this.#lines) {
       if ((at < first || at >= last) && at !== active) {
-        line2.remove();
+        line3.remove();
         this.#lines.delete(at);
       }
     }
@@ -1244,7 +1293,7 @@ var Grid = class {
     if (this.#lines.has(at)) return;
     const row = this.rows[at];
     const selected = this.options.isSelected;
-    const line2 = make(
+    const line3 = make(
       "tr",
       {
         role: "row",
@@ -1256,13 +1305,13 @@ var Grid = class {
       },
       ...this.columns.map((column, i) => cellOfRow(column, i, row))
     );
-    this.#lines.set(at, line2);
-    this.body.append(line2);
+    this.#lines.set(at, line3);
+    this.body.append(line3);
   }
   /** The element of the active cell. @returns {HTMLElement | undefined} */
   activeCell() {
-    const { line: line2, column } = this.active;
-    const row = line2 < 0 ? this.head.children[line2 - HEAD] : this.#lines.get(line2);
+    const { line: line3, column } = this.active;
+    const row = line3 < 0 ? this.head.children[line3 - HEAD] : this.#lines.get(line3);
     return (
       /** @type {HTMLElement | undefined} */
       row?.children[column]
@@ -1284,15 +1333,15 @@ var Grid = class {
    * @param {number} line
    * @param {number} column
    */
-  moveTo(line2, column) {
+  moveTo(line3, column) {
     const { element } = this;
     const filters = (
       /** @type {HTMLElement} */
       this.head.children[1]
     );
-    if (line2 === FILTERS && filters.hidden) line2 = this.active.line < 0 ? 0 : HEAD;
+    if (line3 === FILTERS && filters.hidden) line3 = this.active.line < 0 ? 0 : HEAD;
     this.active = {
-      line: Math.max(HEAD, Math.min(line2, this.rows.length - 1)),
+      line: Math.max(HEAD, Math.min(line3, this.rows.length - 1)),
       column: Math.max(0, Math.min(column, this.columns.length - 1))
     };
     if (this.active.line >= 0) {
@@ -1352,8 +1401,8 @@ var Grid = class {
   }
   /** Tell anew which rows are selected. */
   mark() {
-    for (const [at, line2] of this.#lines) {
-      line2.setAttribute("aria-selected", String(this.options.isSelected?.(this.rows[at]) ?? false));
+    for (const [at, line3] of this.#lines) {
+      line3.setAttribute("aria-selected", String(this.options.isSelected?.(this.rows[at]) ?? false));
     }
   }
   /** Make a row the active one. @param {number} row */
@@ -1370,10 +1419,10 @@ var Grid = class {
       /** @type {HTMLElement} */
       event.target
     );
-    const [line2, cell] = [target2.closest("tr"), target2.closest("td")];
-    if (!line2) return;
-    const at = Number(line2.dataset.at);
-    this.moveTo(at, cell ? [...line2.children].indexOf(cell) : this.active.column);
+    const [line3, cell] = [target2.closest("tr"), target2.closest("td")];
+    if (!line3) return;
+    const at = Number(line3.dataset.at);
+    this.moveTo(at, cell ? [...line3.children].indexOf(cell) : this.active.column);
     this.pick(at, event);
   }
   #drawHeads() {
@@ -1565,11 +1614,90 @@ function talk(model, onWait) {
     }
   };
 }
+function openPage(model, root) {
+  const line3 = talk(model, (state) => {
+    root.classList.toggle("wb-busy", state === "busy");
+    root.classList.toggle("wb-silent", state === "silent");
+  });
+  const controls = JSON.parse(model.get("_controls"));
+  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line3 };
+}
+function parsed(model, name) {
+  let text = "";
+  let value;
+  return () => {
+    if (model.get(name) !== text) {
+      text = model.get(name);
+      value = JSON.parse(text);
+    }
+    return value;
+  };
+}
+function listen(model, acts) {
+  for (const [name, act2] of Object.entries(acts)) model.on(name, act2);
+  return () => {
+    for (const [name, act2] of Object.entries(acts)) model.off(name, act2);
+  };
+}
+
+// src/views.js
+function buildViews({ model, controls }) {
+  const { texts } = controls;
+  const change = (act2, view) => model.send({ act: act2, view });
+  const name = make("input", {
+    type: "text",
+    maxlength: 100,
+    placeholder: texts.view_name,
+    "aria-label": texts.view_name
+  });
+  const onsubmit = (event) => {
+    event.preventDefault();
+    if (!name.value.trim()) return;
+    change("keep", name.value.trim());
+    name.value = "";
+  };
+  const form = make("form", { onsubmit }, name, make("button", {}, texts.keep_view));
+  const call = make("pre", { tabindex: 0 });
+  const copy = buildCopy(
+    texts.copy_view,
+    texts,
+    () => call.textContent ?? "",
+    () => getSelection()?.selectAllChildren(call)
+  );
+  const list = make("ul", { "aria-label": texts.views });
+  const draw = () => {
+    const names = JSON.parse(model.get("_names") || "[]");
+    list.replaceChildren(...names.map(([view, words]) => line2(texts, change, view, words)));
+  };
+  model.on("change:_names", draw);
+  draw();
+  const summary = make("summary", {}, texts.views);
+  return {
+    element: make("details", { class: "wb-views" }, summary, list, form, copy, call),
+    /** @param {import("./types").Words} words */
+    update(words) {
+      call.textContent = words.call;
+    },
+    stop: () => model.off("change:_names", draw)
+  };
+}
+function line2(texts, change, view, name) {
+  const button = (act2, label, text) => make("button", {
+    type: "button",
+    "aria-label": fill(label, { name }),
+    onclick: () => change(act2, view)
+  }, text);
+  return make(
+    "li",
+    {},
+    button("open", texts.open_view, name),
+    button("forget", texts.forget_view, "×")
+  );
+}
 
 // src/explorer.js
 var SLOTS = ["main", "side", "detail"];
 var NARROW = 760;
-var OUTLINED = { overview: "rect", findings: "rect", classes: "symbol", trajectories: "symbol" };
 var numbered2 = 0;
 async function render({ model, el }) {
   let shown = show(model, el);
@@ -1594,29 +1722,18 @@ function countPages(model, more) {
 }
 function show(model, el) {
   const root = make("section", { class: "wb" });
-  const page = buildPage(model, root);
+  const page = openPage(model, root);
   const words = () => (
     /** @type {Words} */
     JSON.parse(model.get("_words"))
   );
-  let asked = null;
-  const chosen = () => asked ?? words().chosen ?? [];
-  const choose = (cells, add) => {
-    if (!cells.length) return;
-    asked = select(chosen(), cells, add);
-    outline();
-    page.send({ selected: asked });
-  };
-  const parts = buildParts(root, page, choose);
+  const choice = choosing(page);
+  const { chosen, outline } = choice;
+  const parts = buildParts(root, page, choice.choose);
   const { charts, table, findings } = parts;
-  const outline = () => {
-    table.mark(chosen());
-    findings.update(chosen());
-    const marks = charts.main.marks();
-    charts.main.outline(pickedMarks(marks, OUTLINED[model.get("panel")], chosen()));
-  };
-  brush(root, charts.main, choose);
-  arrowKeys(charts.main, chosen, choose);
+  choice.onChart(root, charts.main);
+  choice.tell(table.mark);
+  choice.tell(findings.update);
   el.append(root);
   const draw = drawer(model, parts, outline);
   const refresh = () => {
@@ -1627,7 +1744,7 @@ function show(model, el) {
   const ends = listen(model, {
     "change:_words": refresh,
     "change:_answered": () => {
-      if (!page.busy()) asked = null;
+      choice.answered();
       refresh();
     },
     "change:_rows": drawTable,
@@ -1652,25 +1769,6 @@ function show(model, el) {
   };
   return { root, stop, drawn: Promise.all(drawing) };
 }
-function buildPage(model, root) {
-  const line2 = talk(model, (state) => {
-    root.classList.toggle("wb-busy", state === "busy");
-    root.classList.toggle("wb-silent", state === "silent");
-  });
-  const controls = JSON.parse(model.get("_controls"));
-  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line2 };
-}
-function parsed(model, name) {
-  let text = "";
-  let value;
-  return () => {
-    if (model.get(name) !== text) {
-      text = model.get(name);
-      value = JSON.parse(text);
-    }
-    return value;
-  };
-}
 function drawer(model, { charts, fail }, outline) {
   return async (name) => {
     try {
@@ -1679,12 +1777,6 @@ function drawer(model, { charts, fail }, outline) {
     } catch (error) {
       fail(error instanceof Error ? error.message : String(error));
     }
-  };
-}
-function listen(model, acts) {
-  for (const [name, act2] of Object.entries(acts)) model.on(name, act2);
-  return () => {
-    for (const [name, act2] of Object.entries(acts)) model.off(name, act2);
   };
 }
 function foldWhereNarrow(root, filters) {
@@ -1699,8 +1791,7 @@ function foldWhereNarrow(root, filters) {
   return () => observer.disconnect();
 }
 function buildParts(root, page, choose) {
-  const { model, controls } = page;
-  const { texts } = controls;
+  const { model, controls: { dark, texts } } = page;
   const prefix = `weibnb-${++numbered2}`;
   const problem = make("div", { class: "wb-problem", role: "alert", hidden: true });
   const fail = (text) => {
@@ -1716,8 +1807,9 @@ function buildParts(root, page, choose) {
   const table = buildTable(page, choose);
   const findings = buildFindings(page);
   const following = buildFollowing(page);
+  const views = buildViews(page);
   const charts = Object.fromEntries(
-    SLOTS.map((name) => [name, buildChart(name, controls.dark, choose)])
+    SLOTS.map((name) => [name, buildChart(name, dark, choose)])
   );
   const sentences = buildSentences();
   const panel = make(
@@ -1735,7 +1827,7 @@ function buildParts(root, page, choose) {
   root.append(
     // the picture for later stands in an output beside this one: not needed while this one lives
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
-    make("header", {}, tabs.element, following.element, files.element),
+    make("header", {}, tabs.element, following.element, views.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
     make("div", { class: "wb-body" }, filters.element, panel),
     problem,
@@ -1747,7 +1839,7 @@ function buildParts(root, page, choose) {
     const name = model.get("panel");
     panel.setAttribute("aria-labelledby", `${prefix}-${name}`);
     root.dataset.panel = name;
-    for (const part of [tabs, filters, protocol, options, code, sentences]) part.update(words);
+    for (const part of [tabs, filters, protocol, options, code, views, sentences]) part.update(words);
   };
   const found = (text, chosen) => {
     tabs.mark(text);
@@ -1755,7 +1847,7 @@ function buildParts(root, page, choose) {
     findings.update(chosen);
   };
   const stop = () => {
-    for (const part of [protocol, following, table, ...Object.values(charts)]) part.stop();
+    for (const part of [protocol, following, views, table, ...Object.values(charts)]) part.stop();
   };
   return { charts, table, findings, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
 }
@@ -1773,5 +1865,6 @@ function buildSentences() {
 }
 var explorer_default = { render };
 export {
+  buildSentences,
   explorer_default as default
 };
