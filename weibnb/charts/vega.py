@@ -97,7 +97,7 @@ def vega_lite(spec: Spec) -> Spec:
                 seen[id(table)] = f"rows{len(seen)}"
                 datasets[seen[id(table)]] = records(table, used)
             parts["data"] = {"name": seen[id(table)]}
-        for key in ("vconcat", "layer"):
+        for key in ("vconcat", "hconcat", "layer"):
             if key in parts:
                 parts[key] = [plain(child) for child in parts[key]]
         if "spec" in parts:
