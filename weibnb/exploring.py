@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from weibnb.explorer.widget import Explorer
 from weibnb.fits.store_schema import STORE_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from weibnb.charts.layers import MapValue
+    from weibnb.explorer.drawing import Reader
     from weibnb.explorer.filters import Cell
     from weibnb.explorer.following import Newer
     from weibnb.fitting.weibull import Estimator
+    from weibnb.scanning.background import BackgroundScan
     from weibnb.scanning.recorder import Recorder
 
 
@@ -45,9 +49,10 @@ def explore(
     fits : xarray.Dataset, path, Recorder, torch.nn.Module or Mapping
         Fits; a ``.nc`` file of fits, which is opened; a store (``.db``) or a `Recorder`, which is
         followed: what comes to it is shown within two seconds, see Notes; or a source of weights,
-        which is scanned with a progress bar, see `weibnb.scan`. To set how it is scanned, or to
-        keep the fits, call `weibnb.scan` and give its Dataset. Fits without counts have no
-        Weibull plot and no trim.
+        see `weibnb.scan`. Files are scanned in the background: the explorer is there at once, and
+        shows matrices as they are fitted; live weights, which may change, are scanned first. To
+        set how it is scanned, or to keep the fits, call `weibnb.scan` and give its Dataset. Fits
+        without counts have no Weibull plot and no trim.
     source : path, torch.nn.Module or Mapping, optional
         What fits were scanned from, to be read again where the Weibull panel is asked why k is
         low. By default `fits`, if that is a source of weights itself.
@@ -88,12 +93,18 @@ def explore(
     FileNotFoundError
         If there is no such file.
     CheckpointError
-        If a checkpoint cannot be read.
+        If there is no such checkpoint, or live weights cannot be read.
     TypeError, ValueError
         If there is nothing to open or to scan, or an argument is not valid.
 
     Notes
     -----
+    While a scan goes on, the page tells how far it is, and has a button to cancel it;
+    ``explorer.wait()`` waits until it is done. What goes wrong stands on the page and in
+    ``explorer.error``. A program that runs a notebook (nbconvert) gets the finished picture. The
+    scan rests while no page shows the explorer any more; ``explorer.follow = False``,
+    ``explorer.close()`` and Ctrl-C in ``wait`` cancel it. Nothing is written to the disk.
+
     A store may be written by another process, and need not be there yet. A thread looks twice a
     second for something new, and reads that alone; it keeps no file open, so that a training never
     waits for it. What you chose stays; the step goes on to the newest while it stands at the last.
@@ -124,6 +135,7 @@ def explore(
         opened.fits,
         reader=_reader(fits if opened.scanned and source is None else source),
         newer=opened.newer,
+        work=opened.work,
         followed=opened.followed,
         state=state,
         keep=keep,
@@ -131,26 +143,41 @@ def explore(
     )
 
 
-def _reader(source: Any) -> Callable[[xr.Dataset], xr.Dataset] | None:
-    """Make what takes matrices of a source apart; None without a source."""
-    if source is None:
-        return None
+def _reader(source: Any) -> Reader:
+    """Make what reads matrices of a source again, without one of the files that were scanned."""
 
-    def read(part: xr.Dataset) -> xr.Dataset:
+    def read(part: xr.Dataset, function: str, look: Mapping[str, Any]) -> xr.Dataset:
+        weights = _scanned(part) if source is None else source
+        if weights is None:
+            return part  # the chart says what to run
+        if function == "look_inside":
+            from weibnb.scanning.inside import look_inside
+
+            return look_inside(weights, fits=part, **look)
         from weibnb.scanning.decompose import decompose
 
-        return decompose(source, fits=part)
+        return decompose(weights, fits=part)
 
     return read
 
 
+def _scanned(part: xr.Dataset) -> str | None:
+    """Give the path that one checkpoint was scanned from, if something is there."""
+    if "source" not in part:
+        return None
+    paths = {str(path) for path in np.atleast_1d(part["source"].values).ravel()}
+    path = paths.pop() if len(paths) == 1 else ""
+    return path if path and os.path.exists(path) else None  # noqa: PTH110  (any text may come)
+
+
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """Fits, and where newer ones come from."""
+    """Fits, and where newer ones come from, or what makes them."""
 
     fits: xr.Dataset
     scanned: bool = False
     newer: Newer | None = None
+    work: BackgroundScan | None = None
     followed: str = ""
 
 
@@ -168,9 +195,29 @@ def _open(fits: Any) -> _Opened:
             from weibnb.fits.files import open_fits
 
             return _Opened(open_fits(path))
+    if _are_files(fits):
+        return _scan_files(fits)
     from weibnb.scanning.scan import scan
 
     return _Opened(scan(fits), scanned=True)
+
+
+def _are_files(source: Any) -> bool:
+    """Whether a source is paths alone, or lists and mappings of them: what lies still."""
+    if isinstance(source, Mapping):
+        return bool(source) and all(map(_are_files, source.values()))
+    if isinstance(source, list | tuple):
+        return bool(source) and all(map(_are_files, source))
+    return isinstance(source, str | os.PathLike)
+
+
+def _scan_files(source: Any) -> _Opened:
+    """Begin to scan files, and follow that."""
+    from weibnb.fits.following import no_fits
+    from weibnb.scanning.background import BackgroundScan
+
+    name = Path(source).name or str(source) if isinstance(source, str | os.PathLike) else "files"
+    return _Opened(no_fits(), scanned=True, work=BackgroundScan(source), followed=name)
 
 
 def _follow_store(path: Path) -> _Opened:

@@ -56,6 +56,7 @@ export function buildChart(name, darkColours, choose) {
     result.view.addEventListener("click", (event, item) => {
       const cell = cellOf(item?.datum);
       if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+      element.dispatchEvent(new CustomEvent("wb-datum", { detail: item?.datum, bubbles: true }));
     });
   }
 

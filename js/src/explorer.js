@@ -15,6 +15,7 @@ import { buildProtocol } from "./protocol.js";
 import { buildTable } from "./table.js";
 import { listen, openPage } from "./talk.js";
 import { followTheme } from "./theme.js";
+import { zoomOnClick } from "./window.js";
 import { buildViews } from "./views.js";
 
 /**
@@ -75,6 +76,7 @@ function show(model, el) {
   const { charts, table, findings } = parts;
   choice.onChart(root, charts.main);
   choice.tell(table.mark);
+  zoomOnClick(root);
   choice.tell(findings.update);
   el.append(root);
 

@@ -58,10 +58,16 @@ export interface Checkpoints {
   /** Name, the name as it is shown, and its steps where they are not all. */
   models: [string, string, (number | string)[] | null][];
 }
-/** What the explorer follows, and why it cannot be read. */
+/** What the explorer follows, why it cannot be read, and of a scan how far it is. */
 export interface Following {
   followed: string;
   problem: string;
+  /** From 0 to 1, of a scan. */
+  share?: number;
+  /** How far a scan is, in words. */
+  text?: string;
+  /** Whether a scan goes on. */
+  runs?: boolean;
 }
 export interface Words {
   problem?: string;

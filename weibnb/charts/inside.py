@@ -6,7 +6,7 @@ import struct
 import zlib
 from base64 import b64encode
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pandas as pd

@@ -111,6 +111,8 @@ def _said_once(spec: Spec, part: xr.Dataset) -> Spec:
     if "title" not in spec:
         first, *others = spec["vconcat"]
         return spec | {"vconcat": [_said_once(first, part), *others]}
+    if "estimator" not in part.attrs:  # what was seen inside a matrix has no protocol
+        return spec
     notes = spec["title"]["subtitle"]
     line = heading(part, "")["subtitle"][0]
     return spec | {"title": spec["title"] | {"subtitle": [n for n in notes if n != line]}}

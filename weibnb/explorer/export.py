@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import html
 import json
+import os
 from base64 import b64encode
 from contextlib import suppress
 from functools import cache
@@ -122,7 +123,7 @@ class LastView:
         if shell is None:
             return
         # nbclient takes no change of an output after its cell has ended
-        specs, words = self._draw() if _runs_unattended(shell) else ([], "")
+        specs, words = self._draw() if runs_unattended(shell) else ([], "")
         display(HTML(last_view_html(specs, self._mark, words)), display_id=self._mark)
         self._shown = True
         with suppress(RuntimeError):  # no loop, no later
@@ -149,8 +150,13 @@ class LastView:
             update_display(HTML(last_view_html(specs, self._mark, words)), display_id=self._mark)
 
 
-def _runs_unattended(shell: Any) -> bool:
-    """Tell whether a program runs the cell, as nbconvert does: then nobody can answer `input`."""
+def runs_unattended(shell: Any) -> bool:
+    """Tell whether a program runs the cell and keeps its outputs, as nbconvert does.
+
+    Nobody can answer `input` then. Voilà keeps no outputs: its page lives with the kernel.
+    """
+    if "VOILA_APP_PORT" in os.environ:
+        return False
     parent_of = getattr(getattr(shell, "kernel", None), "get_parent", None)
     request = (parent_of("shell") if parent_of else None) or {}
     return request.get("content", {}).get("allow_stdin") is False

@@ -36,6 +36,8 @@ OPTIONS = {
     "second": "to",
     "side_by_side": "both estimators",
     "causes": "why is k low",
+    "inside": "colour",
+    "window": "part",
 }
 #: Names of the values that a trait may have.
 CHOICES = {
@@ -47,6 +49,7 @@ CHOICES = {
         "z": "distance from the anchor (SE)",
         "outlier": "largest weight",
     },
+    "inside": {"rms": "RMS of the weights", "largest": "largest |w|"},
     "track": {"k": "shape k", "lam": "scale λ"},
     "step_scale": {"log": "log", "linear": "linear"},
     "estimator": {
@@ -75,6 +78,8 @@ TEXTS = {
     "checkpoint": "{model}, step {step}",
     "follow": "follow",
     "follow_source": "show what {source} gets as it comes",
+    "scanning": "how far the scan is",
+    "cancel": "cancel",
     "play": "play the steps",
     "all_steps": "This panel shows all steps.",
     "fit": "Fit",
@@ -85,6 +90,8 @@ TEXTS = {
     "estimator": "estimator",
     "table": "matrices",
     "row": "1 row",
+    "window_ends": "first row|row after the last|first column|column after the last",
+    "window_all": "all of it",
     "rows": "{total} rows",
     "rows_listed": "{shown} of {total} rows; the CSV holds all",
     "rows_kept": "{shown} of {total} rows pass the column filters",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import traitlets
 
+from weibnb.charts.inside import InsideValue
 from weibnb.charts.layers import MapValue
 from weibnb.charts.training import TrackValue
 from weibnb.charts.vega import Scale
 from weibnb.diagnostics.bands import BANDS
 from weibnb.explorer import content, export
-from weibnb.explorer.following import Follower, carried
+from weibnb.explorer.following import Follower, carried, told
 from weibnb.explorer.linked import LinkedWidget
 from weibnb.explorer.panels import PANELS
 from weibnb.explorer.parts import Parts
@@ -25,11 +26,13 @@ from weibnb.writing import check_target, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import xarray as xr
 
     from weibnb.explorer.drawing import Drawing, Reader
     from weibnb.explorer.following import Newer
+    from weibnb.scanning.background import BackgroundScan
 
 _CHECKED_AT_ONCE = 2000  # matrices; of more the findings are made when their panel is opened
 
@@ -42,12 +45,14 @@ class Explorer(LinkedWidget):
     fits : xarray.Dataset
         Fits from `weibnb.scan`.
     reader : callable, optional
-        Gives `weibnb.decompose` of some of the fits, for what needs the weights.
+        Gives what a function of weibnb finds in the weights of some of the fits.
     newer : callable, optional
         Gives all fits where there are newer ones, else None: it is asked twice a second, in a
         thread of its own. What it raises is shown on the page, and it is asked again.
     followed : str
-        What `newer` reads, as the page calls it.
+        What `newer` or `work` reads, as the page calls it.
+    work : BackgroundScan, optional
+        What makes the fits while they are shown, in the place of `newer`.
     state : mapping or path, optional
         Traits to begin with, as `state` gives them, or a file that ``save("view.json")`` wrote.
     keep : path, optional
@@ -58,8 +63,9 @@ class Explorer(LinkedWidget):
 
     Attributes
     ----------
-    panel : {"overview", "findings", "weibull", "classes", "trajectories", "compare", "table"}
-        What is shown.
+    panel : str
+        What is shown: ``"overview"``, ``"findings"``, ``"weibull"``, ``"inside"``, ``"classes"``,
+        ``"trajectories"``, ``"compare"`` or ``"table"``.
     filters : dict
         Labels that are kept, by facet (model, tower, weight_class, component, status, and every
         further coordinate of the fits); a facet that is not named keeps all.
@@ -85,13 +91,19 @@ class Explorer(LinkedWidget):
         ``(model, step)`` of the two that are compared.
     side_by_side : bool
         Whether the Weibull plot also has the line of the other estimator.
+    inside : {"rms", "largest"}
+        What the map of one matrix shows.
+    window : tuple of int
+        Its part that is shown: first row, the one after the last, and likewise columns; empty for
+        all of it.
     causes : bool
         Whether the Weibull plot also says why k is low, for which the weights are read.
     order : tuple
         Column of the table, and whether it ascends.
     follow : bool
         Whether newer fits are taken over as they come, where there is a `newer`. What was chosen
-        stays; a step that stands at the last goes on to the newest.
+        stays; a step that stands at the last goes on to the newest. Of a scan it is true while it
+        goes on, and False cancels it.
     state : dict
         What differs from the first view, as JSON has it; it can be set.
     views : Views
@@ -108,6 +120,8 @@ class Explorer(LinkedWidget):
     first = traitlets.Tuple().tag(sync=True, state=True)
     second = traitlets.Tuple().tag(sync=True, state=True)
     side_by_side = traitlets.Bool(default_value=False).tag(sync=True, state=True)
+    inside = traitlets.Enum(list(get_args(InsideValue)), "rms").tag(sync=True, state=True)
+    window = traitlets.Tuple().tag(sync=True, state=True)
     causes = traitlets.Bool(default_value=False).tag(sync=True, state=True)
     order = traitlets.Tuple().tag(sync=True, state=True)
 
@@ -126,6 +140,7 @@ class Explorer(LinkedWidget):
         reader: Reader | None = None,
         newer: Newer | None = None,
         followed: str = "",
+        work: BackgroundScan | None = None,
         state: Mapping[str, Any] | str | os.PathLike[str] | None = None,
         keep: str | os.PathLike[str] | None = None,
         **traits: Any,
@@ -141,9 +156,13 @@ class Explorer(LinkedWidget):
         self._looked_far = False
         self._table = Table()
         self._kept_text = ""  # of the file, empty until there is a view
-        self._follower = None if newer is None else Follower(newer, self._take, self._tell)
-        self._followed = followed
-        synced = {"follow": newer is not None}
+        self._work, self._followed = work, followed
+        self._follower = None
+        if work is not None:
+            self._follower = Follower(work.newer, self._take, self._tell, lambda: work.ended)
+        elif newer is not None:
+            self._follower = Follower(newer, self._take, self._tell)
+        synced = {"follow": self._follower is not None}
         script = export.vega_bundle("explorer.js")
         try:
             super().__init__(
@@ -156,6 +175,8 @@ class Explorer(LinkedWidget):
             raise
         self._kept_text = self._view_text()
         self.observe(lambda _change: self._start_or_stop(), ["follow", "_pages"])
+        if work is not None:
+            work.start()
         self._tell("")
         self._start_or_stop()
 
@@ -171,6 +192,8 @@ class Explorer(LinkedWidget):
 
     def _check_fits(self, *, anew: bool = False) -> None:
         """List what is found: of many matrices where its panel is open, of a run the last step."""
+        if self._work is not None and not self._work.ended:
+            return
         number, opened = len(self._parts.cells.places), self.panel == "findings"
         known = self._findings and (self._looked_far or not opened)
         if not number or (known and not anew):
@@ -227,13 +250,82 @@ class Explorer(LinkedWidget):
 
     # Following
 
+    @property
+    def error(self) -> Exception | None:
+        """Why the scan of what is explored could not be done; None if it could, or goes on."""
+        return None if self._work is None else self._work.error
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Wait until what is explored is scanned, and shown; Ctrl-C cancels the scan.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most; by default until it is done.
+
+        Returns
+        -------
+        Explorer
+            Itself.
+
+        Raises
+        ------
+        TimeoutError
+            If it is not done by then; it goes on.
+        CheckpointError
+            Or whatever else `weibnb.scan` raises: why it could not be done.
+        """
+        work, follower = self._work, self._follower
+        if work is None or follower is None:
+            return self
+        work.resume()
+        try:
+            if not work.wait(timeout):
+                raise TimeoutError(f"The scan of {self._followed} is not done after {timeout:g} s.")
+        except KeyboardInterrupt:
+            self.follow = False
+            raise
+        follower.look()
+        if work.error is not None:
+            raise work.error
+        return self
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write what is on the screen to a file, when what is explored is scanned.
+
+        Parameters
+        ----------
+        path : path-like
+            ``.html``: a page with all charts, interactive, without a network; ``.svg`` or
+            ``.png``: the first chart; ``.csv``: the table of the matrices on the screen;
+            ``.json``: the view itself, which ``weibnb.explore(fits, state=path)`` opens again.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is none of these, or there is no chart to draw.
+        CheckpointError
+            As `wait`.
+        """
+        self.wait()
+        return super().save(path)
+
     def close(self) -> None:
-        """Take the widget from the page, and follow no more."""
+        """Take the widget from the page, and follow no more; a scan is cancelled."""
         self.follow = False
+        if self._follower is not None:
+            self._follower.stop()
         super().close()
 
     @traitlets.validate("follow")
     def _check_follow(self, proposal: Mapping[str, Any]) -> Any:
+        if proposal["value"] and self._work is not None and self._work.ended:
+            raise traitlets.TraitError("`follow` of a scan that has ended stays False.")
         if proposal["value"] and self._follower is None:
             raise traitlets.TraitError(
                 "`follow` needs a store that is written or a recorder: weibnb.explore('run.db')."
@@ -244,16 +336,21 @@ class Explorer(LinkedWidget):
         """Follow while it is wanted and a page shows it: one that ran again has another widget."""
         if self._follower is None:
             return
-        if self.follow and self._pages != 0:
+        work, is_seen = self._work, self._pages != 0
+        if work is not None and not self.follow:
+            work.cancel()  # it is followed to its end
+        elif work is not None:
+            (work.resume if is_seen else work.pause)()
+        if is_seen and (self.follow or work is not None):
             self._follower.start()
         else:
             self._follower.stop()
 
     def _take(self, fits: xr.Dataset) -> None:
         """Show newer fits; what was chosen stays."""
-        parts = Parts(fits)
+        parts = Parts.of(fits)
         with self._lock:
-            if not self.follow:
+            if not self.follow and self._work is None:
                 return
             with self.hold_sync():
                 self._show_newer(parts)
@@ -276,7 +373,16 @@ class Explorer(LinkedWidget):
         self._refresh()
 
     def _tell(self, problem: str) -> None:
-        """Say on the page what is followed, and why it cannot be read."""
-        followed = printable(self._followed)
-        text = json.dumps({"followed": followed, "problem": printable(problem)})
-        self._following = text if self._follower else ""
+        """Say on the page what is followed, how far it is, and why it cannot be read."""
+        if self._follower is not None:
+            self._following = told(self._followed, problem, self._work)
+        if self._work is not None and self._work.ended:
+            self.follow = False
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """Show the widget; a program that runs the notebook gets what is finished."""
+        from IPython import get_ipython
+
+        if export.runs_unattended(get_ipython()):
+            self.wait()
+        return super()._repr_mimebundle_(**options)

@@ -4,8 +4,8 @@
 `ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `inside` and
 `shared_units` look at `chosen` matrices again; `diff` compares two checkpoints. `matrices` picks
 tensors, `streaming` fetches those that are elsewhere, `listing` bounds their grid, `structure`
-looks at rows and columns, `results` keeps; `cluster` sends `tasks` to other machines; the
-others are parts.
+looks at rows and columns, `results` keeps; `cluster` sends `tasks` to other machines, `background`
+scans on a thread. The others are parts of these.
 """
 
 import lazy_loader
@@ -13,6 +13,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
+        "background",
         "check",
         "chosen",
         "cluster",
@@ -30,6 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "locate",
         "matrices",
         "pairing",
+        "progress",
         "ranks",
         "recorder",
         "results",

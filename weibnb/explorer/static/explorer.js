@@ -220,6 +220,7 @@ function buildChart(name, darkColours, choose) {
     result.view.addEventListener("click", (event, item2) => {
       const cell = cellOf(item2?.datum);
       if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+      element.dispatchEvent(new CustomEvent("wb-datum", { detail: item2?.datum, bubbles: true }));
     });
   }
   const unwatch = name === "main" ? () => {
@@ -632,6 +633,10 @@ function buildLayers({ model, controls, send }) {
 }
 
 // src/following.js
+function shownOf({ runs, text, problem }) {
+  const scans = runs !== void 0;
+  return { box: !scans, bar: scans && runs === true, text: scans ? text ?? "" : "", problem };
+}
 function buildFollowing({ model, controls, send }) {
   const { texts } = controls;
   const input = make("input", {
@@ -640,17 +645,33 @@ function buildFollowing({ model, controls, send }) {
   });
   const name = make("span", {}, texts.follow);
   const label = make("label", {}, input, name);
+  const bar = make("progress", { max: 1, "aria-label": texts.scanning });
+  const text = make("span", { class: "wb-follow-text" });
+  const cancel = make(
+    "button",
+    { type: "button", onclick: () => send({ follow: false }) },
+    texts.cancel
+  );
+  const scan = make("span", { class: "wb-scan" }, bar, text, cancel);
   const problem = make("span", { class: "wb-follow-problem", role: "status" });
-  const element = make("div", { class: "wb-follow" }, label, problem);
+  const element = make("div", { class: "wb-follow" }, label, scan, problem);
   const update = () => {
-    const text = model.get("_following");
-    element.hidden = !text;
-    if (!text) return;
-    const { followed, problem: why } = JSON.parse(text);
+    const told = model.get("_following");
+    element.hidden = !told;
+    if (!told) return;
+    const following = JSON.parse(told);
+    const shown = shownOf(following);
+    const { followed } = following;
+    label.hidden = !shown.box;
+    scan.hidden = !shown.text;
+    bar.hidden = cancel.hidden = !shown.bar;
+    bar.value = following.share ?? 0;
+    text.textContent = shown.text;
+    text.title = followed;
     input.checked = model.get("follow");
     name.textContent = `${texts.follow} ${followed}`;
     label.title = fill(texts.follow_source, { source: followed });
-    problem.textContent = input.checked ? why : "";
+    problem.textContent = input.checked || !shown.box ? shown.problem : "";
   };
   const events = ["change:_following", "change:follow"];
   for (const event of events) model.on(event, update);
@@ -770,6 +791,87 @@ function buildCode(texts) {
   };
 }
 
+// src/window.js
+var CLOSER = 4;
+function closer(datum, shown) {
+  const ends = ["row", "row_stop", "col", "col_stop"].map((name) => datum?.[name]);
+  if (!ends.every((end) => typeof end === "number")) return null;
+  return [0, 2].flatMap((at) => {
+    const [low, high] = shown.slice(at, at + 2);
+    const middle = (Number(ends[at]) + Number(ends[at + 1])) / 2;
+    const size = Math.max(Math.ceil((high - low) / CLOSER), 1);
+    const first = Math.round(Math.min(Math.max(middle - size / 2, low), high - size));
+    return [first, first + size];
+  });
+}
+function spanOf(places) {
+  const ends = (name) => places.map((place) => Number(place[name]));
+  return ["row", "col"].flatMap((dim) => [
+    Math.min(...ends(dim)),
+    Math.max(...ends(`${dim}_stop`))
+  ]);
+}
+function buildWindow({ model, controls, send }) {
+  const { texts } = controls;
+  const inputs = texts.window_ends.split("|").map(
+    (label) => make("input", {
+      type: "number",
+      min: 0,
+      "aria-label": label,
+      title: label,
+      onchange: () => {
+        const ends = inputs.map((input) => Math.round(Number(input.value)));
+        if (inputs.every((input) => input.value)) send({ window: ends });
+      }
+    })
+  );
+  const all = make("button", { type: "button", onclick: () => send({ window: [] }) }, texts.window_all);
+  const [top, bottom, left, right] = inputs;
+  const element = make(
+    "span",
+    { class: "wb-field wb-window" },
+    make("span", {}, controls.options.window),
+    ...[top, "–", bottom, " × ", left, "–", right],
+    all
+  );
+  const places = () => {
+    const { spec } = JSON.parse(model.get("_main") || "{}");
+    const tables = (
+      /** @type {Record<string, unknown>[][]} */
+      Object.values(spec?.datasets ?? {})
+    );
+    return tables.find((rows) => rows[0] && "row_stop" in rows[0]) ?? [];
+  };
+  element.addEventListener("wb-zoom", (event) => {
+    const { detail } = (
+      /** @type {CustomEvent} */
+      event
+    );
+    const found = closer(detail, spanOf(places()));
+    if (found) send({ window: found });
+  });
+  return {
+    element,
+    update() {
+      const shown = places();
+      const ends = shown.length ? spanOf(shown) : model.get("window");
+      inputs.forEach((input, i) => {
+        if (input !== document.activeElement) input.value = String(ends[i] ?? "");
+      });
+      all.hidden = !model.get("window").length;
+    }
+  };
+}
+function zoomOnClick(root) {
+  root.addEventListener("wb-datum", (event) => {
+    const { detail } = (
+      /** @type {CustomEvent} */
+      event
+    );
+    root.querySelector(".wb-window")?.dispatchEvent(new CustomEvent("wb-zoom", { detail }));
+  });
+}
+
 // src/options.js
 function buildOptions(page) {
   const { model, controls } = page;
@@ -792,7 +894,9 @@ function buildOptions(page) {
     }
   };
 }
-function buildOption({ model, controls, checkpoints, send }, name) {
+function buildOption(page, name) {
+  if (name === "window") return buildWindow(page);
+  const { model, controls, checkpoints, send } = page;
   const label = controls.options[name];
   const now = () => model.get(name);
   const names = controls.choices[name];
@@ -1634,9 +1738,19 @@ function parsed(model, name) {
   };
 }
 function listen(model, acts) {
-  for (const [name, act2] of Object.entries(acts)) model.on(name, act2);
+  const controls = model.get("_controls");
+  const own = Object.entries(acts).map(([name, act2]) => {
+    const actHere = (...given) => {
+      if (model.get("_controls") === controls) act2(...given);
+    };
+    return (
+      /** @type {const} */
+      [name, actHere]
+    );
+  });
+  for (const [name, act2] of own) model.on(name, act2);
   return () => {
-    for (const [name, act2] of Object.entries(acts)) model.off(name, act2);
+    for (const [name, act2] of own) model.off(name, act2);
   };
 }
 
@@ -1733,6 +1847,7 @@ function show(model, el) {
   const { charts, table, findings } = parts;
   choice.onChart(root, charts.main);
   choice.tell(table.mark);
+  zoomOnClick(root);
   choice.tell(findings.update);
   el.append(root);
   const draw = drawer(model, parts, outline);

@@ -201,6 +201,7 @@ function buildChart(name, darkColours, choose) {
     result.view.addEventListener("click", (event, item) => {
       const cell = cellOf(item?.datum);
       if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+      element.dispatchEvent(new CustomEvent("wb-datum", { detail: item?.datum, bubbles: true }));
     });
   }
   const unwatch = name === "main" ? () => {
@@ -502,6 +503,78 @@ function buildLayers({ model, controls, send }) {
   };
 }
 
+// src/window.js
+var CLOSER = 4;
+function closer(datum, shown) {
+  const ends = ["row", "row_stop", "col", "col_stop"].map((name) => datum?.[name]);
+  if (!ends.every((end) => typeof end === "number")) return null;
+  return [0, 2].flatMap((at) => {
+    const [low, high] = shown.slice(at, at + 2);
+    const middle = (Number(ends[at]) + Number(ends[at + 1])) / 2;
+    const size = Math.max(Math.ceil((high - low) / CLOSER), 1);
+    const first = Math.round(Math.min(Math.max(middle - size / 2, low), high - size));
+    return [first, first + size];
+  });
+}
+function spanOf(places) {
+  const ends = (name) => places.map((place) => Number(place[name]));
+  return ["row", "col"].flatMap((dim) => [
+    Math.min(...ends(dim)),
+    Math.max(...ends(`${dim}_stop`))
+  ]);
+}
+function buildWindow({ model, controls, send }) {
+  const { texts } = controls;
+  const inputs = texts.window_ends.split("|").map(
+    (label) => make("input", {
+      type: "number",
+      min: 0,
+      "aria-label": label,
+      title: label,
+      onchange: () => {
+        const ends = inputs.map((input) => Math.round(Number(input.value)));
+        if (inputs.every((input) => input.value)) send({ window: ends });
+      }
+    })
+  );
+  const all = make("button", { type: "button", onclick: () => send({ window: [] }) }, texts.window_all);
+  const [top, bottom, left, right] = inputs;
+  const element = make(
+    "span",
+    { class: "wb-field wb-window" },
+    make("span", {}, controls.options.window),
+    ...[top, "–", bottom, " × ", left, "–", right],
+    all
+  );
+  const places = () => {
+    const { spec } = JSON.parse(model.get("_main") || "{}");
+    const tables = (
+      /** @type {Record<string, unknown>[][]} */
+      Object.values(spec?.datasets ?? {})
+    );
+    return tables.find((rows) => rows[0] && "row_stop" in rows[0]) ?? [];
+  };
+  element.addEventListener("wb-zoom", (event) => {
+    const { detail } = (
+      /** @type {CustomEvent} */
+      event
+    );
+    const found = closer(detail, spanOf(places()));
+    if (found) send({ window: found });
+  });
+  return {
+    element,
+    update() {
+      const shown = places();
+      const ends = shown.length ? spanOf(shown) : model.get("window");
+      inputs.forEach((input, i) => {
+        if (input !== document.activeElement) input.value = String(ends[i] ?? "");
+      });
+      all.hidden = !model.get("window").length;
+    }
+  };
+}
+
 // src/options.js
 function buildOptions(page) {
   const { model, controls } = page;
@@ -524,7 +597,9 @@ function buildOptions(page) {
     }
   };
 }
-function buildOption({ model, controls, checkpoints, send }, name) {
+function buildOption(page, name) {
+  if (name === "window") return buildWindow(page);
+  const { model, controls, checkpoints, send } = page;
   const label = controls.options[name];
   const now = () => model.get(name);
   const names = controls.choices[name];
@@ -777,9 +852,19 @@ function parsed(model, name) {
   };
 }
 function listen(model, acts) {
-  for (const [name, act] of Object.entries(acts)) model.on(name, act);
+  const controls = model.get("_controls");
+  const own = Object.entries(acts).map(([name, act]) => {
+    const actHere = (...given) => {
+      if (model.get("_controls") === controls) act(...given);
+    };
+    return (
+      /** @type {const} */
+      [name, actHere]
+    );
+  });
+  for (const [name, act] of own) model.on(name, act);
   return () => {
-    for (const [name, act] of Object.entries(acts)) model.off(name, act);
+    for (const [name, act] of own) model.off(name, act);
   };
 }
 
