@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import zlib
 from base64 import b64encode
-from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -131,8 +130,8 @@ def _notes(
     """Say what a cell is, and where the largest outliers are."""
     per = [-(-side // found.sizes[dim]) for side, dim in zip(sides, ("row", "col"), strict=True)]
     whole = "" if tuple(sides) == shape else f" of {shape[0]:,} × {shape[1]:,}"
-    cell = f"each cell of {per[0]} × {per[1]}" if max(per) > 1 else "each weight"
-    notes = [f"{sides[0]:,} × {sides[1]:,} weights{whole} · {_WORDS[value]} in {cell}"]
+    cell = f"{_WORDS[value]} in each cell of {per[0]} × {per[1]}" if max(per) > 1 else "|w| of each"
+    notes = [f"{sides[0]:,} × {sides[1]:,} weights{whole} · {cell}"]
     number = min(found.sizes["outlier"], _NAMED)
     if number:
         some = (found[f"outlier_{name}"].values[:number] for name in ("row", "col", "value", "z"))
@@ -217,33 +216,40 @@ def _circles(found: xr.Dataset, x: Spec, y: Spec) -> list[Spec]:
 
 
 def _places(found: xr.Dataset) -> pd.DataFrame:
-    """Gather the cells in few places, with what a tooltip tells of them.
-
-    Cells of one map hold nearly equal numbers of weights.
-    """
-    cells, ends, lines = {name: found[name].values for name in _WORDS}, {}, {}
+    """Gather the cells in few places, with what a tooltip tells of them."""
+    starts, ends, sides = {}, {}, {}
     for dim in ("row", "col"):
-        number = min(found.sizes[dim], _TIPS)
-        ends[dim] = np.linspace(0, found.sizes[dim], number + 1).round().astype(int)
-        lines[dim] = [*found[dim].values.tolist(), int(found[f"{dim}_stop"].values[-1])]
-    rows = []
-    for a, b in pairwise(ends["row"].tolist()):
-        for c, d in pairwise(ends["col"].tolist()):
-            rms, largest = (cells[name][a:b, c:d] for name in _WORDS)
-            known = np.isfinite(rms)
-            top, end, left, right = (
-                lines["row"][a],
-                lines["row"][b],
-                lines["col"][c],
-                lines["col"][d],
-            )
-            rows.append({
-                "row": top, "row_stop": end, "col": left, "col_stop": right,
-                "rows": f"{top:,}–{end - 1:,}", "columns": f"{left:,}–{right - 1:,}",
-                "rms": float(np.sqrt(np.square(rms[known]).mean())) if known.any() else np.nan,
-                "largest": float(largest[known].max()) if known.any() else np.nan,
-            })  # fmt: skip
-    return pd.DataFrame(rows)
+        first, stop = found[dim].values, found[f"{dim}_stop"].values
+        at = np.linspace(0, first.size, min(first.size, _TIPS) + 1).round().astype(int)
+        starts[dim], ends[dim], sides[dim] = (
+            at[:-1],
+            (first[at[:-1]], stop[at[1:] - 1]),
+            stop - first,
+        )
+    rms, largest = found["rms"].values, found["largest"].values
+    weights = np.where(np.isfinite(rms), np.outer(sides["row"], sides["col"]), 0.0)
+    squares = _gathered(np.add, weights * np.square(np.nan_to_num(rms)), starts)
+    number = _gathered(np.add, weights, starts)
+    table = {
+        "rms": np.sqrt(squares / np.where(number > 0, number, np.nan)),
+        "largest": _gathered(np.fmax, largest, starts),
+    }
+    for dim, axis in (("row", 0), ("col", 1)):
+        for name, values in zip((dim, f"{dim}_stop"), ends[dim], strict=True):
+            table[name] = np.broadcast_to(np.expand_dims(values, 1 - axis), number.shape)
+    places = pd.DataFrame({name: values.ravel() for name, values in table.items()})
+    for name, dim in (("rows", "row"), ("columns", "col")):
+        pairs = zip(places[dim], places[f"{dim}_stop"] - 1, strict=True)
+        places[name] = [f"{a:,}–{b:,}" for a, b in pairs]
+    return places
+
+
+def _gathered(
+    how: np.ufunc, cells: NDArray[np.float64], starts: dict[str, NDArray[Any]]
+) -> NDArray[np.float64]:
+    """Reduce cells to places that begin at these rows and columns of cells."""
+    rows: NDArray[np.float64] = how.reduceat(cells, starts["row"], axis=0)
+    return np.asarray(how.reduceat(rows, starts["col"], axis=1))
 
 
 def _domain(cells: NDArray[np.float64]) -> tuple[float, float]:
@@ -252,7 +258,9 @@ def _domain(cells: NDArray[np.float64]) -> tuple[float, float]:
     if not known.size:
         return 0.0, 1.0
     low, high = float(known.min()), float(np.percentile(known, _TOP))
-    return (low, high) if high > low else (low, low + (abs(low) or 1.0))
+    if low < high / 2:
+        return 0.0, high
+    return (low, high) if high > low else (low, 2 * low or 1.0)
 
 
 def _coloured(cells: NDArray[np.float64], domain: tuple[float, float]) -> NDArray[np.uint8]:
