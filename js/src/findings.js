@@ -1,4 +1,4 @@
-/** What a check found, worst first: in a list, in a line above the charts, and of the selection. */
+/** What a check found, worst first: in a list, and in a line above the charts. */
 
 import { keyOf } from "./cells.js";
 import { fill, make } from "./dom.js";
@@ -54,15 +54,14 @@ export function foundOf(rows, [cell]) {
 export function buildFindings(page) {
   const { texts } = page.controls;
   const list = make("div", { class: "wb-findings" });
-  const line = make("p", { class: "wb-found", hidden: true });
-  const here = make("div", { class: "wb-found-here", role: "status", hidden: true });
+  const line = make("p", { class: "wb-found-line", hidden: true });
   const link = linkOf(page);
   /** @type {Finding[]} */
   let rows = [];
   list.addEventListener("keydown", (event) => walk(list, event));
   return {
-    /** A line for the overview, the list, and what was found of the selected matrix. */
-    elements: [line, list, here],
+    /** A line for the overview, and the list. */
+    elements: [line, list],
     /** @param {string} text */
     draw(text) {
       if (!text) return;
@@ -78,16 +77,9 @@ export function buildFindings(page) {
       line.hidden = !found.headline;
       line.replaceChildren(...shortLine(found, page, link));
     },
-    /** Say why the selected matrix was found. @param {Cell[]} chosen */
+    /** Tell which findings are of the selected matrix. @param {Cell[]} chosen */
     update(chosen) {
       const found = foundOf(rows, chosen);
-      const words = found.slice(0, FIRST).map(({ severity, rule, text }) =>
-        fill(texts.found_here, { severity, rule, text }),
-      );
-      const more = found.length - FIRST;
-      if (more > 0) words.push(fill(texts.more_found, { number: more }));
-      here.replaceChildren(...words.map((word) => make("p", {}, word)));
-      here.hidden = !found.length;
       const at = new Set(found.map((one) => rows.indexOf(one)));
       [...list.querySelectorAll("li")].forEach((li, i) => {
         if (at.has(i)) li.setAttribute("aria-current", "true");

@@ -80,7 +80,23 @@ export interface Words {
   /** Python that opens the same view again. */
   call: string;
   chosen: Cell[];
+  /** Numbers of the selected and the pinned matrices. */
+  matrices: Matrices | null;
   counts: Record<string, number[]>;
+  /** The protocol of the charts, and what the map shows. */
+  drawn: Asked;
+}
+export interface Asked {
+  trim: [number, number];
+  estimator: "rank_regression" | "maximum_likelihood";
+  value: string;
+}
+export interface Matrices {
+  heads: { pin: string; name: string; place: string }[];
+  /** A label, and a value of each matrix. */
+  rows: string[][];
+  /** How many are not listed, in words. */
+  more: string;
 }
 export type Value = string | number | boolean | null;
 /** Values of every row, or different values and the number of each row's. */

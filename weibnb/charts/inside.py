@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from base64 import b64encode
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -221,11 +221,8 @@ def _places(found: xr.Dataset) -> pd.DataFrame:
     for dim in ("row", "col"):
         first, stop = found[dim].values, found[f"{dim}_stop"].values
         at = np.linspace(0, first.size, min(first.size, _TIPS) + 1).round().astype(int)
-        starts[dim], ends[dim], sides[dim] = (
-            at[:-1],
-            (first[at[:-1]], stop[at[1:] - 1]),
-            stop - first,
-        )
+        starts[dim], sides[dim] = at[:-1], stop - first
+        ends[dim] = first[at[:-1]], stop[at[1:] - 1]
     rms, largest = found["rms"].values, found["largest"].values
     weights = np.where(np.isfinite(rms), np.outer(sides["row"], sides["col"]), 0.0)
     squares = _gathered(np.add, weights * np.square(np.nan_to_num(rms)), starts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import traitlets
 
@@ -14,11 +14,9 @@ from weibnb.charts.training import TrackValue
 from weibnb.charts.vega import Scale
 from weibnb.diagnostics.bands import BANDS
 from weibnb.explorer import content, export
-from weibnb.explorer.following import Follower, carried, told
-from weibnb.explorer.linked import LinkedWidget
+from weibnb.explorer.growing import GrowingWidget, Growth
 from weibnb.explorer.panels import PANELS
 from weibnb.explorer.parts import Parts
-from weibnb.explorer.state import first_state
 from weibnb.explorer.table import Table
 from weibnb.explorer.views import Views, read_view, view_text
 from weibnb.messages import printable
@@ -26,7 +24,6 @@ from weibnb.writing import check_target, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import xarray as xr
 
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
 _CHECKED_AT_ONCE = 2000  # matrices; of more the findings are made when their panel is opened
 
 
-class Explorer(LinkedWidget):
+class Explorer(GrowingWidget):
     """Linked charts of fits. Every trait can be set from Python; the view follows.
 
     Parameters
@@ -79,6 +76,10 @@ class Explorer(LinkedWidget):
         How k and λ are estimated.
     selected : list of tuple
         ``(model, layer, component, step)`` of the matrices that were clicked.
+    pinned : dict
+        Matrices that stay beside the selected ones, by the names ``"A"`` and ``"B"``.
+    height : int
+        Height of the explorer in pixels, in which its parts scroll; 0: as high as they are.
     value : {"k", "lam", "r2", "ks", "z", "outlier"}
         What the map shows.
     band : str
@@ -125,13 +126,9 @@ class Explorer(LinkedWidget):
     causes = traitlets.Bool(default_value=False).tag(sync=True, state=True)
     order = traitlets.Tuple().tag(sync=True, state=True)
 
-    follow = traitlets.Bool(default_value=False).tag(sync=True)
-
-    _following = traitlets.Unicode().tag(sync=True)
     _rows = traitlets.Unicode().tag(sync=True)
     _findings = traitlets.Unicode().tag(sync=True)
     _names = traitlets.Unicode().tag(sync=True)
-    _pages = traitlets.Int(-1).tag(sync=True)  # that show it; -1 before the first
 
     def __init__(
         self,
@@ -156,17 +153,14 @@ class Explorer(LinkedWidget):
         self._looked_far = False
         self._table = Table()
         self._kept_text = ""  # of the file, empty until there is a view
-        self._work, self._followed = work, followed
-        self._follower = None
-        if work is not None:
-            self._follower = Follower(work.newer, self._take, self._tell, lambda: work.ended)
-        elif newer is not None:
-            self._follower = Follower(newer, self._take, self._tell)
-        synced = {"follow": self._follower is not None}
-        script = export.vega_bundle("explorer.js")
         try:
             super().__init__(
-                Parts.of(fits), script=script, reader=reader, state=state, synced=synced, **traits
+                Parts.of(fits),
+                script=export.vega_bundle("explorer.js"),
+                reader=reader,
+                growth=Growth(newer, work, followed),
+                state=state,
+                **traits,
             )
             self.views.update(views)
         except (TypeError, ValueError, traitlets.TraitError) as err:
@@ -174,11 +168,7 @@ class Explorer(LinkedWidget):
                 err.add_note(f"The view is kept in {str(self._keep)!r}: remove it to begin anew.")
             raise
         self._kept_text = self._view_text()
-        self.observe(lambda _change: self._start_or_stop(), ["follow", "_pages"])
-        if work is not None:
-            work.start()
-        self._tell("")
-        self._start_or_stop()
+        self._begin()
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, panel {self.panel!r}>"
@@ -205,6 +195,9 @@ class Explorer(LinkedWidget):
             return
         self._findings = content.findings(fits, at_once=not opened)
         self._looked_far = opened
+
+    def _grown(self) -> None:
+        self._check_fits(anew=True)
 
     # Views that are kept
 
@@ -247,142 +240,3 @@ class Explorer(LinkedWidget):
             self.state = self.views[name]
         elif act == "forget":
             del self.views[name]
-
-    # Following
-
-    @property
-    def error(self) -> Exception | None:
-        """Why the scan of what is explored could not be done; None if it could, or goes on."""
-        return None if self._work is None else self._work.error
-
-    def wait(self, timeout: float | None = None) -> Self:
-        """Wait until what is explored is scanned, and shown; Ctrl-C cancels the scan.
-
-        Parameters
-        ----------
-        timeout : float, optional
-            Seconds to wait at most; by default until it is done.
-
-        Returns
-        -------
-        Explorer
-            Itself.
-
-        Raises
-        ------
-        TimeoutError
-            If it is not done by then; it goes on.
-        CheckpointError
-            Or whatever else `weibnb.scan` raises: why it could not be done.
-        """
-        work, follower = self._work, self._follower
-        if work is None or follower is None:
-            return self
-        work.resume()
-        try:
-            if not work.wait(timeout):
-                raise TimeoutError(f"The scan of {self._followed} is not done after {timeout:g} s.")
-        except KeyboardInterrupt:
-            self.follow = False
-            raise
-        follower.look()
-        if work.error is not None:
-            raise work.error
-        return self
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write what is on the screen to a file, when what is explored is scanned.
-
-        Parameters
-        ----------
-        path : path-like
-            ``.html``: a page with all charts, interactive, without a network; ``.svg`` or
-            ``.png``: the first chart; ``.csv``: the table of the matrices on the screen;
-            ``.json``: the view itself, which ``weibnb.explore(fits, state=path)`` opens again.
-
-        Returns
-        -------
-        pathlib.Path
-            The file.
-
-        Raises
-        ------
-        ValueError
-            If the suffix is none of these, or there is no chart to draw.
-        CheckpointError
-            As `wait`.
-        """
-        self.wait()
-        return super().save(path)
-
-    def close(self) -> None:
-        """Take the widget from the page, and follow no more; a scan is cancelled."""
-        self.follow = False
-        if self._follower is not None:
-            self._follower.stop()
-        super().close()
-
-    @traitlets.validate("follow")
-    def _check_follow(self, proposal: Mapping[str, Any]) -> Any:
-        if proposal["value"] and self._work is not None and self._work.ended:
-            raise traitlets.TraitError("`follow` of a scan that has ended stays False.")
-        if proposal["value"] and self._follower is None:
-            raise traitlets.TraitError(
-                "`follow` needs a store that is written or a recorder: weibnb.explore('run.db')."
-            )
-        return proposal["value"]
-
-    def _start_or_stop(self) -> None:
-        """Follow while it is wanted and a page shows it: one that ran again has another widget."""
-        if self._follower is None:
-            return
-        work, is_seen = self._work, self._pages != 0
-        if work is not None and not self.follow:
-            work.cancel()  # it is followed to its end
-        elif work is not None:
-            (work.resume if is_seen else work.pause)()
-        if is_seen and (self.follow or work is not None):
-            self._follower.start()
-        else:
-            self._follower.stop()
-
-    def _take(self, fits: xr.Dataset) -> None:
-        """Show newer fits; what was chosen stays."""
-        parts = Parts.of(fits)
-        with self._lock:
-            if not self.follow and self._work is None:
-                return
-            with self.hold_sync():
-                self._show_newer(parts)
-            self._check_fits(anew=True)  # later: the step is seen sooner
-
-    def _show_newer(self, parts: Parts) -> None:
-        """Draw newer fits."""
-        before = first_state(self._parts)
-        state = carried(self._state_now(), before, first_state(parts), parts.cells)
-        self._parts = parts
-        self._changing = True
-        try:
-            self._controls = content.controls(parts.cells, self._panels)
-            self._checkpoints = content.checkpoints(parts.cells)
-            for name, value in state.items():
-                setattr(self, name, value)
-        finally:
-            self._changing = False
-        self._charts, self._shown = {}, ()
-        self._refresh()
-
-    def _tell(self, problem: str) -> None:
-        """Say on the page what is followed, how far it is, and why it cannot be read."""
-        if self._follower is not None:
-            self._following = told(self._followed, problem, self._work)
-        if self._work is not None and self._work.ended:
-            self.follow = False
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """Show the widget; a program that runs the notebook gets what is finished."""
-        from IPython import get_ipython
-
-        if export.runs_unattended(get_ipython()):
-            self.wait()
-        return super()._repr_mimebundle_(**options)

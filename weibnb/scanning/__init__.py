@@ -1,11 +1,10 @@
 """The functions that take a path, a model or a run.
 
 `scan` joins reading, counting and fitting; `recorder` does so for a live model (`steps`, `keeping`,
-`ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `inside` and
-`shared_units` look at `chosen` matrices again; `diff` compares two checkpoints. `matrices` picks
-tensors, `streaming` fetches those that are elsewhere, `listing` bounds their grid, `structure`
-looks at rows and columns, `results` keeps; `cluster` sends `tasks` to other machines, `background`
-scans on a thread. The others are parts of these.
+`ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `inside`,
+`shared_units` look at `chosen` matrices again; `diff` compares two; `matrices` picks tensors,
+`streaming` fetches them, `listing` bounds their grid, `structure` looks at rows and columns,
+`results` keeps, `cluster` sends `tasks` to machines, `background` scans on a thread.
 """
 
 import lazy_loader
