@@ -128,6 +128,13 @@ ENTRIES: dict[str, tuple[str, str]] = {
         ),
         "Why k is low: what unequal rows and columns take from it, and the core.",
     ),
+    "matrix": (
+        (
+            'one = fits.sel(layer=[0], component=["o_proj"], step=[7000])\n'
+            "charts.matrix(wb.look_inside(wb.demo_checkpoints(), fits=one))"
+        ),
+        "Inside a matrix: where its weights are large, its rows and columns, its outliers.",
+    ),
     "quantisation": (
         "charts.quantisation(wb.quantisation(fits.sel(step=[7000])))",
         "What fewer bits would cost each matrix, against the median of the format.",
