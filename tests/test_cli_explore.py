@@ -54,7 +54,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> type[Server]:
     monkeypatch.setattr(Server, "status", 0)
-    monkeypatch.setattr(subprocess, "Popen", Server)
+    monkeypatch.setattr("weibnb.cli_explore.subprocess.Popen", Server)
     monkeypatch.setattr(cli_explore, "find_spec", lambda _: True)
     return Server
 
