@@ -34,6 +34,7 @@ OPTIONS = {
     "step_scale": "axis",
     "first": "from",
     "second": "to",
+    "arrangement": "several",
     "side_by_side": "both estimators",
     "causes": "why is k low",
 }
@@ -49,6 +50,11 @@ CHOICES = {
     },
     "track": {"k": "shape k", "lam": "scale λ"},
     "step_scale": {"log": "log", "linear": "linear"},
+    "arrangement": {
+        "overlay": "in one plot",
+        "multiples": "a plot each",
+        "difference": "less the first",
+    },
     "estimator": {
         "rank_regression": "rank regression",
         "maximum_likelihood": "maximum likelihood",

@@ -11,6 +11,7 @@ import traitlets
 from weibnb.charts.layers import MapValue
 from weibnb.charts.training import TrackValue
 from weibnb.charts.vega import Scale
+from weibnb.charts.weibull_plots import Arrangement
 from weibnb.diagnostics.bands import BANDS
 from weibnb.explorer import content, export
 from weibnb.explorer.growing import GrowingWidget, Growth
@@ -87,6 +88,8 @@ class Explorer(GrowingWidget):
         Their axis.
     first, second : tuple
         ``(model, step)`` of the two that are compared.
+    arrangement : {"overlay", "multiples", "difference"}
+        How several selected matrices are drawn beside the map.
     side_by_side : bool
         Whether the Weibull plot also has the line of the other estimator.
     causes : bool
@@ -112,6 +115,7 @@ class Explorer(GrowingWidget):
     step_scale = traitlets.Enum(list(get_args(Scale)), "log").tag(sync=True, state=True)
     first = traitlets.Tuple().tag(sync=True, state=True)
     second = traitlets.Tuple().tag(sync=True, state=True)
+    arrangement = traitlets.Enum(list(get_args(Arrangement)), "overlay").tag(sync=True, state=True)
     side_by_side = traitlets.Bool(default_value=False).tag(sync=True, state=True)
     causes = traitlets.Bool(default_value=False).tag(sync=True, state=True)
     order = traitlets.Tuple().tag(sync=True, state=True)
