@@ -34,6 +34,7 @@ OPTIONS = {
     "step_scale": "axis",
     "first": "from",
     "second": "to",
+    "arrangement": "several",
     "side_by_side": "both estimators",
     "causes": "why is k low",
     "inside": "colour",
@@ -52,6 +53,11 @@ CHOICES = {
     "inside": {"rms": "RMS of the weights", "largest": "largest |w|"},
     "track": {"k": "shape k", "lam": "scale λ"},
     "step_scale": {"log": "log", "linear": "linear"},
+    "arrangement": {
+        "overlay": "in one plot",
+        "multiples": "a plot each",
+        "difference": "less the first",
+    },
     "estimator": {
         "rank_regression": "rank regression",
         "maximum_likelihood": "maximum likelihood",

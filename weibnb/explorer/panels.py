@@ -113,7 +113,11 @@ def _overview(screen: Screen) -> Views:
 
 def _plot(screen: Screen) -> View:
     """Draw the Weibull plot of what is selected, which stays in sight on every panel."""
-    return screen.close_up("weibull_plot", "Weibull plot")
+    how = screen.state.get("arrangement", "overlay")
+    several = len(screen.chosen) > 1 and how != "overlay"
+    return screen.close_up(
+        "weibull_plot", "Weibull plot", **({"arrangement": how} if several else {})
+    )
 
 
 def _profile(screen: Screen) -> View:
@@ -209,16 +213,16 @@ def at_both(chosen: Sequence[Cell], first: Sequence[Any], second: Sequence[Any])
 
 
 PANELS = {
-    "overview": Panel("Overview", _overview, ("value",)),
-    "findings": Panel("Findings", _findings, ("value",)),
+    "overview": Panel("Overview", _overview, ("value", "arrangement")),
+    "findings": Panel("Findings", _findings, ("value", "arrangement")),
     "weibull": Panel("Weibull plot", _weibull, ("side_by_side", "causes")),
     "inside": Panel("Inside", _inside, ("inside", "window")),
-    "classes": Panel("Classes", _classes, ("band",)),
+    "classes": Panel("Classes", _classes, ("band", "arrangement")),
     "trajectories": Panel(
-        "Trajectories", _trajectories, ("track", "step_scale"), one_step=False
+        "Trajectories", _trajectories, ("track", "step_scale", "arrangement"), one_step=False
     ),
-    "compare": Panel("Compare", _compare, ("first", "second"), one_step=False),
-    "table": Panel("Table", lambda screen: {"detail": _plot(screen)}, table=True),
+    "compare": Panel("Compare", _compare, ("first", "second", "arrangement"), one_step=False),
+    "table": Panel("Table", lambda screen: {"detail": _plot(screen)}, ("arrangement",), table=True),
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from weibnb.charts.inside import InsideValue
 from weibnb.charts.layers import MapValue
 from weibnb.charts.training import TrackValue
 from weibnb.charts.vega import Scale
+from weibnb.charts.weibull_plots import Arrangement
 from weibnb.diagnostics.bands import BANDS
 from weibnb.explorer import content, export
 from weibnb.explorer.growing import GrowingWidget, Growth
@@ -90,6 +91,8 @@ class Explorer(GrowingWidget):
         Their axis.
     first, second : tuple
         ``(model, step)`` of the two that are compared.
+    arrangement : {"overlay", "multiples", "difference"}
+        How several selected matrices are drawn beside the map.
     side_by_side : bool
         Whether the Weibull plot also has the line of the other estimator.
     inside : {"rms", "largest"}
@@ -120,6 +123,7 @@ class Explorer(GrowingWidget):
     step_scale = traitlets.Enum(list(get_args(Scale)), "log").tag(sync=True, state=True)
     first = traitlets.Tuple().tag(sync=True, state=True)
     second = traitlets.Tuple().tag(sync=True, state=True)
+    arrangement = traitlets.Enum(list(get_args(Arrangement)), "overlay").tag(sync=True, state=True)
     side_by_side = traitlets.Bool(default_value=False).tag(sync=True, state=True)
     inside = traitlets.Enum(list(get_args(InsideValue)), "rms").tag(sync=True, state=True)
     window = traitlets.Tuple().tag(sync=True, state=True)
