@@ -302,6 +302,9 @@ def test_a_state_waits_for_its_labels(fits: xr.Dataset) -> None:
     assert trouble(explorer) == ""
     explorer._take(fits.isel(step=slice(4)))
     assert explorer.step == 500
+    explorer.step = 2000
+    explorer._take(fits)
+    assert explorer.step == 7000, "what was shown once is asked for no more"
     explorer.close()
 
 
