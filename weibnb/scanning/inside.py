@@ -205,9 +205,15 @@ def _looked_at(stored: Stored, spans: tuple[Span, Span], bins: int, top: int) ->
     outliers, limit, number = _outliers(stored, counts, sigma, top)
     for (name, (words, units)), values in zip(_OF_OUTLIERS.items(), outliers, strict=True):
         variables[name] = ("outlier", values, {"long_name": words, "units": units})
-    about = {"sigma": sigma, "n": counts.n, "zeros": counts.zeros, "nonfinite": nonfinite}
-    about |= {"outliers": number, "limit": limit, "dtype": stored.dtype}
-    return xr.Dataset(variables, coords, about | {"title": "Inside a matrix"})
+    attributes: dict[str, Any] = {
+        "title": "Inside a matrix",
+        "sigma": sigma,
+        "n": counts.n,
+        "zeros": counts.zeros,
+        "nonfinite": nonfinite,
+    }
+    attributes |= {"outliers": number, "limit": limit, "dtype": stored.dtype}
+    return xr.Dataset(variables, coords, attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,8 +312,9 @@ def _outliers(
     z = value / sigma
     within = z / line_scales(stored.bits, stored.dtype, index, sigma * _MEDIAN)
     keep = np.abs(within) > limit
-    index, value, z, within = (column[keep] for column in (index, value, z, within))
-    places = np.divmod(index, stored.bits.shape[1])
+    places = np.divmod(index[keep], stored.bits.shape[1])
     row, col = places[::-1] if stored.transposed else places
-    columns: list[NDArray[Any]] = [column[:top] for column in (row, col, value, z, within)]
+    columns: list[NDArray[Any]] = [
+        column[:top] for column in (row, col, value[keep], z[keep], within[keep])
+    ]
     return columns, limit, int(keep.sum())

@@ -144,9 +144,9 @@ def find_outliers(
         for matrix, (index, value) in zip(matrices, found, strict=True):
             keep = np.abs(value) > fit["threshold"]
             index, value = index[keep], value[keep]
-            table = matrix.bits.reshape(-1, matrix.stored_cols)
+            stored = matrix.bits.reshape(-1, matrix.stored_cols)
             middle = fit["lam"] * np.log(2) ** (1 / fit["k"])
-            scale = line_scales(table, matrix.dtype, index, middle)
+            scale = line_scales(stored, matrix.dtype, index, middle)
             keep = np.abs(value) > fit["threshold"] * scale
             total = {"total": int(keep.sum())}
             listed = zip(index[keep][:top].tolist(), value[keep][:top].tolist(), strict=True)

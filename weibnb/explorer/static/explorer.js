@@ -3159,13 +3159,14 @@ function gaussianOrdinate(x) {
 function redrawn(sent, asked, before, counts) {
   const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
   const fitOf = fitter(asked, before, counts);
+  const owners = ownersOf(sent.data);
   const data = Object.fromEntries(
     Object.entries(sent.data).map(([name, rows]) => [
       name,
       rows.map((row) => {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
-        const fit2 = fitOf(row);
+        const fit2 = fitOf(owners.get(row.matrix) ?? row);
         return fit2 ? refitted(row, fit2, asked, anchor) : row;
       })
     ])
@@ -3220,6 +3221,9 @@ function renamed(values, before, after) {
     Object.entries(values).map(([name, value]) => [name, names.get(value) ?? value])
   );
 }
+var ownersOf = (data) => new Map(
+  Object.values(data).flat().filter((row) => "matrix" in row && cellOf(row)).map((row) => [row.matrix, row])
+);
 var isTrim = (row) => Object.keys(row).sort().join() === "high,low";
 var isAnchor = (row) => typeof row.words === "string" && row.words.includes("untrained Gaussian");
 var trimRow = ([low, high]) => ({
