@@ -57,7 +57,7 @@ export function buildWindow({ model, controls, send }) {
   const [top, bottom, left, right] = inputs;
   const element = make(
     "span",
-    { class: "wb-field wb-window" },
+    { class: "wb-field wb-part" },
     make("span", {}, controls.options.window),
     ...[top, "–", bottom, " × ", left, "–", right],
     all,
@@ -93,6 +93,6 @@ export function buildWindow({ model, controls, send }) {
 export function zoomOnClick(root) {
   root.addEventListener("wb-datum", (event) => {
     const { detail } = /** @type {CustomEvent} */ (event);
-    root.querySelector(".wb-window")?.dispatchEvent(new CustomEvent("wb-zoom", { detail }));
+    root.querySelector(".wb-part")?.dispatchEvent(new CustomEvent("wb-zoom", { detail }));
   });
 }

@@ -81,13 +81,13 @@ def matrix(found: xr.Dataset, *, value: InsideValue = "rms") -> Spec:
     )
     columns = {"layer": _profile(found, "col", across, "y", rms), "width": _WIDTH}
     rows = {"layer": _profile(found, "row", down, "x", rms), "height": height}
-    middle = {"layer": _map(found, value, x, y, size), **size}
+    middle = {"name": "cells", "layer": _map(found, value, x, y), **size}
     return {
         "title": {"text": _title(found), "subtitle": _notes(found, value, shape, sides)},
         "data": pd.DataFrame({"row": [0]}),
         "vconcat": [
             columns | {"height": _PROFILE},
-            {"hconcat": [middle, rows | {"width": _PROFILE}], "spacing": 8},
+            {"name": "beside", "hconcat": [middle, rows | {"width": _PROFILE}], "spacing": 8},
         ],
         "spacing": 8,
         "bounds": "flush",
@@ -171,12 +171,14 @@ def _spans(found: xr.Dataset, dim: str) -> list[str]:
     return [f"{a:,}–{b:,}" if b > a else f"{a:,}" for a, b in pairs]
 
 
-def _map(found: xr.Dataset, value: InsideValue, x: Spec, y: Spec, size: Spec) -> list[Spec]:
+def _map(found: xr.Dataset, value: InsideValue, x: Spec, y: Spec) -> list[Spec]:
     """Draw the cells as a picture, tooltips over it, and circles around outliers."""
     cells = found[value].values
     domain = _domain(cells)
     picture = pd.DataFrame({"picture": [_png(_coloured(cells, domain))]})
     at = {"x": {"value": 0}, "y": {"value": 0}, "url": nominal("picture")}
+    # a page may draw the chart wider than it was made
+    size = {"width": {"expr": "cells_width"}, "height": {"expr": "beside_height"}}
     image = layer(
         "image", at, data=picture, align="left", baseline="top", aspect=False, smooth=False, **size
     )

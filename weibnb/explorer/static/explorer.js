@@ -1269,7 +1269,7 @@ function buildWindow({ model, controls, send }) {
   const [top, bottom, left, right] = inputs;
   const element = make(
     "span",
-    { class: "wb-field wb-window" },
+    { class: "wb-field wb-part" },
     make("span", {}, controls.options.window),
     ...[top, "–", bottom, " × ", left, "–", right],
     all
@@ -1308,7 +1308,7 @@ function zoomOnClick(root) {
       /** @type {CustomEvent} */
       event
     );
-    root.querySelector(".wb-window")?.dispatchEvent(new CustomEvent("wb-zoom", { detail }));
+    root.querySelector(".wb-part")?.dispatchEvent(new CustomEvent("wb-zoom", { detail }));
   });
 }
 

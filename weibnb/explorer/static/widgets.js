@@ -873,7 +873,7 @@ function buildWindow({ model, controls, send }) {
   const [top, bottom, left, right] = inputs;
   const element = make(
     "span",
-    { class: "wb-field wb-window" },
+    { class: "wb-field wb-part" },
     make("span", {}, controls.options.window),
     ...[top, "–", bottom, " × ", left, "–", right],
     all
