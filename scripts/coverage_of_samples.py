@@ -7,7 +7,6 @@ how often 1.96 `k_sampling_se` hold the difference, and what share of the weight
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from weibnb.counting.cpu import count_bits
 from weibnb.counting.sampling import RowBlocks, count_block
 from weibnb.fitting.estimates import influences
-from weibnb.fitting.kernels import K, LAM
+from weibnb.fitting.kernels import LAM, K
 from weibnb.fitting.rows import CountRows
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.sources import resolve_sources
@@ -23,8 +22,14 @@ from weibnb.scanning.matrices import choose_tensors
 from weibnb.scanning.sampling import Sample, Sampling, judge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
+    from weibnb.counting.counts import Counts
+    from weibnb.counting.formats import Bits
+
+    Matrix = tuple[Bits, str]
     Make = Callable[[np.random.Generator], NDArray[np.float64]]
 
 TRIM = (0.1, 0.9)
@@ -44,11 +49,12 @@ def _column_scaled(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _drifting(rng: np.random.Generator) -> NDArray[np.float64]:
-    return _gaussian(rng) * np.exp(np.linspace(-0.5, 0.5, ROWS))[:, None]
+    return np.asarray(_gaussian(rng) * np.exp(np.linspace(-0.5, 0.5, ROWS))[:, None])
 
 
 def _in_heads(rng: np.random.Generator) -> NDArray[np.float64]:
-    return _gaussian(rng) * np.repeat(np.exp(rng.normal(0, 0.5, ROWS // 64)), 64)[:, None]
+    scales = np.exp(rng.normal(0, 0.5, ROWS // 64))
+    return np.asarray(_gaussian(rng) * np.repeat(scales, 64)[:, None])
 
 
 def _student(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -66,7 +72,7 @@ KINDS: dict[str, Make] = {
 }
 
 
-def packaged(smallest: int = 1 << 13) -> list[tuple[NDArray[np.unsignedinteger], str]]:
+def packaged(smallest: int = 1 << 13) -> list[Matrix]:
     """Give bits and format of the matrices of the packaged training run that are not too small."""
     from weibnb.io.sources import demo_checkpoints
 
@@ -81,9 +87,10 @@ def packaged(smallest: int = 1 << 13) -> list[tuple[NDArray[np.unsignedinteger],
 
 
 def z_scores(
-    bits: NDArray[np.unsignedinteger], dtype: str, sampling: Sampling, nbytes: int, seeds: range
+    matrix: Matrix, sampling: Sampling, nbytes: int, seeds: range
 ) -> tuple[NDArray[np.float64], float]:
     """Give the error of k and ln λ over its standard error, (seeds, 2), and the share read."""
+    bits, dtype = matrix
     full = _fit([count_bits(bits, dtype).finish()])[0]
     samples = []
     for seed in seeds:
@@ -100,7 +107,7 @@ def z_scores(
     return off / errors, float(np.mean([one.share for one in samples]))
 
 
-def _fit(counts: list) -> NDArray[np.float64]:
+def _fit(counts: list[Counts]) -> NDArray[np.float64]:
     return influences(CountRows.of(counts), trim=TRIM, estimator="rank_regression", needed=False)[0]
 
 
@@ -122,14 +129,19 @@ def main() -> None:
         bits = [((one.view("u4") + 0x8000) >> 16).astype("u2") for one in drawn]
         _print(name, [(one, "BF16") for one in bits], hows, seeds)
     few = range(max(options.seeds // 4, 1))
-    small = {"16 blocks": (hows["16 blocks"][0], 1), "precision=0.01": (hows["precision=0.01"][0], 1)}
+    small = {
+        "16 blocks": (hows["16 blocks"][0], 1),
+        "precision=0.01": (hows["precision=0.01"][0], 1),
+    }
     _print("packaged, blocks of one row", packaged(), small, few)
 
 
-def _print(name: str, matrices: list, hows: dict[str, tuple[Sampling, int]], seeds: range) -> None:
+def _print(
+    name: str, matrices: list[Matrix], hows: dict[str, tuple[Sampling, int]], seeds: range
+) -> None:
     """Print the rows of one kind."""
     for how, (sampling, nbytes) in hows.items():
-        found = [z_scores(*one, sampling, nbytes, seeds) for one in matrices]
+        found = [z_scores(one, sampling, nbytes, seeds) for one in matrices]
         z = np.concatenate([scores for scores, share in found if share < 1.0])
         z = z[np.isfinite(z).all(1)]
         k, lam = (np.abs(z) < 1.96).mean(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,7 +51,7 @@ class Lines:
     columns: Bits
     products: NDArray[np.float64] | None = None
     functions: NDArray[np.float64] | None = None
-    share: float = 1.0
+    share: float = field(default=1.0, kw_only=True)
 
     @property
     def fewest(self) -> int:

@@ -41,7 +41,8 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "sampled_fraction": ("Share of the matrix that was read", "1"),
     "k_sampling_se": ("Standard error of k against the fit to the whole matrix", "1"),
     "lam_sampling_se": (
-        "Standard error of λ against the fit to the whole matrix", "units of the weights",
+        "Standard error of λ against the fit to the whole matrix",
+        "units of the weights",
     ),
     "k_spread": ("Robust spread of k over the experts of the cell", "1"),
     "k_lam_correlation": ("Correlation of the estimates of k and ln λ", "1"),
@@ -243,6 +244,13 @@ def _nowhere_known(fits: xr.Dataset, name: str) -> bool:
     if name in DEAD:
         return not bool((fits[name] >= 0).any())
     return name in (*SCALES, *FIELDS) and not bool(fits[name].notnull().any())
+
+
+def partly_read(fits: xr.Dataset) -> xr.DataArray:
+    """Flag the cells of matrices that were read in part."""
+    if SAMPLING[0] not in fits:
+        return xr.zeros_like(fits["k"], dtype=bool)
+    return fits[SAMPLING[0]] < 1.0
 
 
 def _remedy(absent: Sequence[str]) -> str:

@@ -3,8 +3,8 @@
 `scan` joins reading, counting and fitting; `recorder` does so for a live model (`steps`, `keeping`,
 `ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `shared_units`
 look at `chosen` matrices again; `diff` compares two checkpoints. `matrices` picks tensors,
-`streaming` fetches those that are elsewhere, `listing` bounds their grid, `structure` looks at rows
-and columns, `results` keeps; the others are parts of one of these.
+`streaming` fetches those that are elsewhere, `sampling` and `sampled` read parts, `listing` bounds
+their grid, `structure` looks at rows and columns, `results` keeps; others are parts of these.
 """
 
 import lazy_loader
@@ -31,6 +31,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "recorder",
         "results",
         "running_forces",
+        "sampled",
+        "sampling",
         "scan",
         "shared_files",
         "shared_units",

@@ -170,10 +170,11 @@ def begin_sampling(
         good = [one for one in begun if not one.problem]
         failed = _count_all(good, counting, sampling, tell) or failed
         files += [one.file for one in begun if one.file is not None and not one.problem]
-        for one in group:
-            yield one if isinstance(one, MatrixInCounting) else _done(
-                one, listing.source, structure=structure
-            )
+        for item in group:
+            if isinstance(item, _Matrix):
+                yield _done(item, listing.source, structure=structure)
+            else:
+                yield item
     if files and not failed:
         try:
             files[0].check_unmoved()
@@ -230,15 +231,15 @@ def _rows_here(listing: Listing, tensor: WeightTensor, counting: Counting) -> An
     name, checkpoint = tensor.info.name, listing.checkpoint
     if checkpoint is None:
         raise CheckpointError(listing.source.path, "it was not opened", tensor=name)
-    live = checkpoint.tensor(name)
-    if not counting.counts_in_place(live):
-        weights = checkpoint.raw(name)
-        watch(weights)
-    elif hasattr(live, "device_mesh"):
+    weights: Any = checkpoint.tensor(name)
+    if hasattr(weights, "device_mesh"):
         cause = "a tensor that is spread over processes is not sampled"
         raise CheckpointError(checkpoint.source, cause, "Scan a checkpoint of it.", name)
+    if counting.counts_in_place(weights):
+        weights = weights.detach()
     else:
-        weights = live.detach()
+        weights = checkpoint.raw(name)
+        watch(weights)
     shape = tensor.info.shape
     return weights.reshape(prod(shape[:-1]), shape[-1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,12 @@ from weibnb.counting.sampling import FEWEST_BLOCKS, RowBlocks, lines_of_blocks
 from weibnb.fitting.estimates import influences
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.sampling import BetweenBlocks
+from weibnb.messages import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import xarray as xr
     from numpy.typing import NDArray
 
     from weibnb.counting.counts import Counts
@@ -117,6 +120,24 @@ def check_sampling(
         )
     given = [None if value is None else float(value) for value in (sample, precision)]
     return Sampling(given[0], given[1], trim, estimator)
+
+
+def with_precision_reached(fits: xr.Dataset, sampling: Sampling) -> xr.Dataset:
+    """Record the largest error of a sample, and warn where it is more than was asked for."""
+    if sampling.precision is None:
+        return fits
+    errors = fits["k_sampling_se"]
+    largest = float(errors.max())
+    missed = int((errors > sampling.precision).sum())
+    if missed:
+        warnings.warn(
+            f"`precision` of {sampling.precision:g} is not reached for "
+            f"{counted(missed, 'cell', 'cells')} of {int(errors.notnull().sum()):,} within "
+            f"sample={sampling.share:g}: the largest k_sampling_se is {largest:.2g}. Ask for a "
+            "larger sample.",
+            stacklevel=3,
+        )
+    return fits.assign_attrs(precision_reached=largest)
 
 
 @dataclass(slots=True)

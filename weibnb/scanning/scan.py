@@ -26,7 +26,7 @@ from weibnb.scanning.listing import check_names_used, list_checkpoints, nothing_
 from weibnb.scanning.matrices import FUSED, Fused
 from weibnb.scanning.results import Results
 from weibnb.scanning.sampled import begin_sampling, bytes_at_first
-from weibnb.scanning.sampling import check_sampling
+from weibnb.scanning.sampling import check_sampling, with_precision_reached
 from weibnb.scanning.shared_files import share
 from weibnb.scanning.streaming import begin_counting_anywhere, files_away
 from weibnb.scanning.structure import check_structure
@@ -177,8 +177,8 @@ def scan(
     xarray.Dataset
         Dims (model, layer, component, step); k, lam, r2, ks, standard errors, plain statistics
         and status of each cell. Of samples also `k_sampling_se`, `lam_sampling_se` and
-        `sampled_fraction`; `k_se` includes both errors. ``step`` is 0 where the source does not name one. What is in no
-        cell is listed by `weibnb.not_fitted`.
+        `sampled_fraction`, and `k_se` holds both errors. ``step`` is 0 where the source does not
+        name one. What is in no cell is listed by `weibnb.not_fitted`.
 
     Raises
     ------
@@ -286,7 +286,7 @@ def scan(
         raise ScanInterrupted(made.done, lay_out) from stop
     if fits is None:
         raise nothing_found(listings)
-    return fits
+    return fits if sampling is None else with_precision_reached(fits, sampling)
 
 
 @dataclass(slots=True)
