@@ -130,6 +130,18 @@ def test_import_is_light() -> None:
     assert not loaded & {"torch", "numba", "altair", "scipy", "h5py", "tqdm", "safetensors"}
 
 
+def test_the_command_begins_without_what_it_may_not_need() -> None:
+    code = "import sys; from weibnb.cli import _parser; _parser(); print(*sys.modules)"
+    loaded = {name.split(".")[0] for name in python(code)}
+    assert not loaded & {"torch", "numba", "altair", "scipy", "h5py", "tqdm", "safetensors"}
+
+
+def test_a_check_needs_no_statistics_of_scipy() -> None:
+    """They take longer to import than a small model to check."""
+    code = "import sys, weibnb.diagnostics.check; print(*sys.modules)"
+    assert not {name for name in python(code) if name.startswith("scipy.stats")}
+
+
 def test_scanning_and_opening_need_no_torch(tmp_path: Path) -> None:
     code = """if True:
         import sys, numpy as np, weibnb as wb
@@ -218,7 +230,7 @@ def test_public_names() -> None:
     assert wb.__version__
     with pytest.raises(AttributeError, match="attribute scam"):
         wb.scam  # type: ignore[attr-defined]  # noqa: B018
-    assert len(dir(wb)) <= 50
+    assert len(dir(wb)) <= 51
 
 
 def test_scan_stays_the_function() -> None:

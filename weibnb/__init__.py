@@ -25,6 +25,7 @@ Keep
 
 Look
     explore               the explorer, a Jupyter widget
+    widgets               the parts of the explorer, to lay out and to link
     charts                thirteen kinds of charts, as functions of fits
     summary, write_report what stands out, as text or as a page; the table as CSV or Parquet
 

@@ -20,6 +20,7 @@ from .diagnostics.cohorts import qwen_cohort as qwen_cohort
 from .diagnostics.cohorts import reference_cohort as reference_cohort
 from .diagnostics.drift import drift as drift
 from .diagnostics.quantisation import quantisation as quantisation
+from .explorer import widgets as widgets
 from .exploring import explore as explore
 from .families.populations import find_populations as find_populations
 from .families.rank import rank_families as rank_families

@@ -27,14 +27,16 @@ def explore(
     fits: Any,
     *,
     source: Any = None,
-    panel: str = "overview",
-    value: MapValue = "k",
+    state: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    keep: str | os.PathLike[str] | None = None,
+    panel: str | None = None,
+    value: MapValue | None = None,
     filters: Mapping[str, Sequence[str]] | None = None,
     layers: tuple[int, int] | None = None,
     step: int | None = None,
     trim: tuple[float, float] | None = None,
     estimator: Estimator | None = None,
-    selected: Sequence[Cell] = (),
+    selected: Sequence[Cell] | None = None,
 ) -> Explorer:
     """Look at fits with linked charts: filter, click a matrix, move the trim.
 
@@ -49,10 +51,15 @@ def explore(
     source : path, torch.nn.Module or Mapping, optional
         What fits were scanned from, to be read again where the Weibull panel is asked why k is
         low. By default `fits`, if that is a source of weights itself.
-    panel : {"overview", "weibull", "classes", "trajectories", "compare", "table"}
-        What is shown first.
-    value : {"k", "lam", "r2", "ks", "z", "outlier"}
-        What the map shows.
+    state : Mapping or path, optional
+        The view to begin with: ``explorer.state``, or a file ``explorer.save("view.json")``. What
+        is given beside it holds.
+    keep : path, optional
+        A ``.json`` that the view is kept in: the cell that runs again opens it as it was left.
+    panel : {"overview", "weibull", "classes", "trajectories", "compare", "table"}, optional
+        What is shown first; by default the overview.
+    value : {"k", "lam", "r2", "ks", "z", "outlier"}, optional
+        What the map shows; by default k.
     filters : Mapping, optional
         Labels that are kept, by facet: model, tower, weight_class, component, status, or a further
         coordinate of the fits such as a learning rate. By default everything, of more than six
@@ -65,7 +72,7 @@ def explore(
         Probability interval that is fitted; by default that of the fits.
     estimator : {"rank_regression", "maximum_likelihood"}, optional
         By default that of the fits.
-    selected : sequence of tuple
+    selected : sequence of tuple, optional
         ``(model, layer, component, step)`` of the matrices that are looked at.
 
     Returns
@@ -102,23 +109,25 @@ def explore(
     <Explorer: 8 of 8 matrices, panel 'overview'>
     """
     given = {
+        "panel": panel,
+        "value": value,
+        "selected": selected,
         "filters": filters,
         "layers": layers,
         "step": step,
         "trim": trim,
         "estimator": estimator,
     }
-    state: dict[str, Any] = {name: word for name, word in given.items() if word is not None}
+    traits: dict[str, Any] = {name: word for name, word in given.items() if word is not None}
     opened = _open(fits)
     return Explorer(
         opened.fits,
         reader=_reader(fits if opened.scanned and source is None else source),
         newer=opened.newer,
         followed=opened.followed,
-        panel=panel,
-        value=value,
-        selected=list(selected),
-        **state,
+        state=state,
+        keep=keep,
+        **traits,
     )
 
 

@@ -3,32 +3,29 @@
  * comes back. Every word on the page comes from Python, too.
  */
 
-import { select } from "./cells.js";
-import { buildChart, pickedMarks } from "./chart.js";
+import { buildChart } from "./chart.js";
+import { choosing } from "./choosing.js";
 import { make } from "./dom.js";
 import { buildFindings } from "./findings.js";
 import { buildFilters } from "./filters.js";
 import { buildFollowing } from "./following.js";
-import { arrowKeys, brush } from "./gestures.js";
 import { buildCode, buildFiles, buildTabs } from "./header.js";
 import { buildOptions } from "./options.js";
 import { buildProtocol } from "./protocol.js";
 import { buildTable } from "./table.js";
-import { talk } from "./talk.js";
+import { listen, openPage } from "./talk.js";
 import { followTheme } from "./theme.js";
+import { buildViews } from "./views.js";
 
 /**
- * @typedef {import("./types").Cell} Cell
  * @typedef {import("./types").Model} Model
  * @typedef {import("./types").Page} Page
  * @typedef {import("./types").Words} Words
- * @typedef {(cells: Cell[], add: boolean) => void} Choose
+ * @typedef {import("./choosing.js").Choose} Choose
  */
 
 const SLOTS = ["main", "side", "detail"]; // in the order of the page
 const NARROW = 760; // px below which the filters are folded, as in the style sheet
-/** Marks of the main chart that are outlined, by panel. @type {Record<string, string>} */
-const OUTLINED = { overview: "rect", findings: "rect", classes: "symbol", trajectories: "symbol" };
 let numbered = 0;
 
 /**
@@ -70,28 +67,13 @@ function countPages(model, more) {
  */
 function show(model, el) {
   const root = make("section", { class: "wb" });
-  const page = buildPage(model, root);
+  const page = openPage(model, root);
   const words = () => /** @type {Words} */ (JSON.parse(model.get("_words")));
-
-  /** A selection that Python has not answered yet: the next key starts from it.
-   * @type {Cell[] | null} */
-  let asked = null;
-  const chosen = () => asked ?? words().chosen ?? [];
-  /** @type {Choose} */
-  const choose = (cells, add) => {
-    if (!cells.length) return;
-    asked = select(chosen(), cells, add);
-    outline();
-    page.send({ selected: asked });
-  };
-  const parts = buildParts(root, page, choose);
+  const choice = choosing(page);
+  const { outline } = choice;
+  const parts = buildParts(root, page, choice.choose);
   const { charts, table } = parts;
-  const outline = () => {
-    const marks = charts.main.marks();
-    charts.main.outline(pickedMarks(marks, OUTLINED[model.get("panel")], chosen()));
-  };
-  brush(root, charts.main, choose);
-  arrowKeys(charts.main, chosen, choose);
+  choice.onChart(root, charts.main);
   el.append(root);
 
   const draw = drawer(model, parts, outline);
@@ -103,7 +85,7 @@ function show(model, el) {
   const ends = listen(model, {
     "change:_words": refresh,
     "change:_answered": () => {
-      if (!page.busy()) asked = null;
+      choice.answered();
       refresh();
     },
     "change:_rows": drawTable,
@@ -132,38 +114,6 @@ function show(model, el) {
 
 /**
  * @param {Model} model
- * @param {HTMLElement} root
- * @returns {Page & { stop(): void }}
- */
-function buildPage(model, root) {
-  const line = talk(model, (state) => {
-    root.classList.toggle("wb-busy", state === "busy");
-    root.classList.toggle("wb-silent", state === "silent");
-  });
-  const controls = JSON.parse(model.get("_controls"));
-  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line };
-}
-
-/**
- * What a trait holds as JSON, parsed once.
- * @param {Model} model
- * @param {string} name
- */
-function parsed(model, name) {
-  let text = "";
-  /** @type {any} */
-  let value;
-  return () => {
-    if (model.get(name) !== text) {
-      text = model.get(name);
-      value = JSON.parse(text);
-    }
-    return value;
-  };
-}
-
-/**
- * @param {Model} model
  * @param {ReturnType<typeof buildParts>} parts
  * @param {() => void} outline
  * @returns {(name: string) => Promise<void>} draws the chart of one slot
@@ -176,18 +126,6 @@ function drawer(model, { charts, fail }, outline) {
     } catch (error) {
       fail(error instanceof Error ? error.message : String(error));
     }
-  };
-}
-
-/**
- * @param {Model} model
- * @param {Record<string, (...given: any[]) => void>} acts by event
- * @returns {() => void} ends it
- */
-function listen(model, acts) {
-  for (const [name, act] of Object.entries(acts)) model.on(name, act);
-  return () => {
-    for (const [name, act] of Object.entries(acts)) model.off(name, act);
   };
 }
 
@@ -235,6 +173,7 @@ function buildParts(root, page, choose) {
   const table = buildTable(page, choose);
   const findings = buildFindings(page);
   const following = buildFollowing(page);
+  const views = buildViews(page);
   const charts = Object.fromEntries(
     SLOTS.map((name) => [name, buildChart(name, controls.dark, choose)]),
   );
@@ -254,7 +193,7 @@ function buildParts(root, page, choose) {
   root.append(
     // the picture for later stands in an output beside this one: not needed while this one lives
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
-    make("header", {}, tabs.element, following.element, files.element),
+    make("header", {}, tabs.element, following.element, views.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
     make("div", { class: "wb-body" }, filters.element, panel),
     problem,
@@ -267,7 +206,7 @@ function buildParts(root, page, choose) {
     const name = model.get("panel");
     panel.setAttribute("aria-labelledby", `${prefix}-${name}`);
     root.dataset.panel = name;
-    for (const part of [tabs, filters, protocol, options, code, sentences]) part.update(words);
+    for (const part of [tabs, filters, protocol, options, code, views, sentences]) part.update(words);
   };
   /** @param {string} text */
   const found = (text) => {
@@ -275,13 +214,13 @@ function buildParts(root, page, choose) {
     findings.draw(text);
   };
   const stop = () => {
-    for (const part of [protocol, following, ...Object.values(charts)]) part.stop();
+    for (const part of [protocol, following, views, ...Object.values(charts)]) part.stop();
   };
   return { charts, table, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
 }
 
 /** What the page says about the state: to the eye, to a screen reader, and when nothing is left. */
-function buildSentences() {
+export function buildSentences() {
   const status = make("p", { class: "wb-status", role: "status" });
   const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
   const empty = make("div", { class: "wb-empty", hidden: true });

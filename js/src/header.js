@@ -101,29 +101,40 @@ export function buildFiles({ model, controls }, fail) {
 }
 
 /**
+ * A button that copies text; where that is not allowed, `select` shows what to copy by hand.
+ * @param {string} label
+ * @param {Record<string, string>} texts
+ * @param {() => string} text
+ * @param {() => void} select
+ */
+export function buildCopy(label, texts, text, select) {
+  const onclick = async () => {
+    try {
+      await navigator.clipboard.writeText(text());
+      button.textContent = texts.copied;
+    } catch {
+      select();
+      button.textContent = texts.copy_by_hand;
+    }
+    setTimeout(() => {
+      button.textContent = label;
+    }, 1500);
+  };
+  const button = make("button", { type: "button", onclick }, label);
+  return button;
+}
+
+/**
  * The Python that draws the same.
  * @param {Record<string, string>} texts
  */
 export function buildCode(texts) {
   const code = make("pre", { tabindex: 0 });
-  const copy = make(
-    "button",
-    {
-      type: "button",
-      onclick: async () => {
-        try {
-          await navigator.clipboard.writeText(code.textContent ?? "");
-          copy.textContent = texts.copied;
-        } catch {
-          getSelection()?.selectAllChildren(code);
-          copy.textContent = texts.copy_by_hand;
-        }
-        setTimeout(() => {
-          copy.textContent = texts.copy;
-        }, 1500);
-      },
-    },
+  const copy = buildCopy(
     texts.copy,
+    texts,
+    () => code.textContent ?? "",
+    () => getSelection()?.selectAllChildren(code),
   );
   return {
     element: make("details", { class: "wb-code" }, make("summary", {}, texts.code), copy, code),

@@ -52,7 +52,7 @@ export function buildProtocol(page) {
  * @param {Page} page
  * @returns {Part & { stop(): void }}
  */
-function buildSteps(page) {
+export function buildSteps(page) {
   const { model, controls, checkpoints, send } = page;
   const { texts, panels } = controls;
   const shown = make("output");
@@ -137,7 +137,7 @@ function buildPlay({ model, controls, checkpoints, send, busy }) {
  * @param {Page} page
  * @returns {Part}
  */
-function buildFit({ model, controls, send, busy }) {
+export function buildFit({ model, controls, send, busy }) {
   const { texts } = controls;
   const shown = make("output");
   const ends = [texts.lower, texts.upper].map((label, i) =>

@@ -1,4 +1,4 @@
-/** What goes to Python: one request at a time; meanwhile changes gather for the next. */
+/** What goes to Python, one request at a time (meanwhile changes gather), and what comes back. */
 
 const SLOW = 200; // ms after which the page says that it waits
 const SILENCE = 15000; // ms after which the kernel is taken for gone
@@ -45,5 +45,49 @@ export function talk(model, onWait) {
       rest();
       model.off("change:_answered", answered);
     },
+  };
+}
+
+/**
+ * @param {import("./types").Model} model
+ * @param {HTMLElement} root
+ * @returns {import("./types").Page & { stop(): void }}
+ */
+export function openPage(model, root) {
+  const line = talk(model, (state) => {
+    root.classList.toggle("wb-busy", state === "busy");
+    root.classList.toggle("wb-silent", state === "silent");
+  });
+  const controls = JSON.parse(model.get("_controls"));
+  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line };
+}
+
+/**
+ * What a trait holds as JSON, parsed once.
+ * @param {import("./types").Model} model
+ * @param {string} name
+ */
+function parsed(model, name) {
+  let text = "";
+  /** @type {any} */
+  let value;
+  return () => {
+    if (model.get(name) !== text) {
+      text = model.get(name);
+      value = JSON.parse(text);
+    }
+    return value;
+  };
+}
+
+/**
+ * @param {import("./types").Model} model
+ * @param {Record<string, (...given: any[]) => void>} acts by event
+ * @returns {() => void} ends it
+ */
+export function listen(model, acts) {
+  for (const [name, act] of Object.entries(acts)) model.on(name, act);
+  return () => {
+    for (const [name, act] of Object.entries(acts)) model.off(name, act);
   };
 }

@@ -71,6 +71,8 @@ export interface Words {
   no_refit: string;
   empty: string[];
   code: string;
+  /** Python that opens the same view again. */
+  call: string;
   chosen: Cell[];
   counts: Record<string, number[]>;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from weibnb.fitting.estimates import fit_counts, influences
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.sampling import WHOLE, BetweenBlocks
 
-PROTOCOL = {"trim": (0.1, 0.9), "estimator": "rank_regression"}
+PROTOCOL: Any = {"trim": (0.1, 0.9), "estimator": "rank_regression"}
 
 
 def test_between_blocks_is_cochrans_formula() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import obstore
 import pytest
 from obstore.store import MemoryStore
@@ -12,10 +13,14 @@ import weibnb as wb
 from tests.hub_server import Content, FakeHub
 from tests.io.hub import UP, Q, hub, saved, sharded, weights
 from tests.io.test_hub import assert_same_fits, everything_of, scan
+from tests.io.test_restored import write
 from weibnb.io import objects
 from weibnb.io.files import CheckpointError
 from weibnb.io.objects import ObjectFolder
 from weibnb.io.remote import Remote
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["hub"]
 
@@ -45,6 +50,22 @@ def test_a_link_to_an_index_reads_the_files_beside_it(hub: FakeHub) -> None:
     del hub.static["/runs/big/step500/model-00002-of-00003.safetensors"]
     with pytest.raises(CheckpointError, match="which is missing"):
         scan(f"{base}/model.safetensors.index.json")
+
+
+def test_weights_that_are_restored_are_those_of_the_file(hub: FakeHub, tmp_path: Path) -> None:
+    rng, stem = np.random.default_rng(0), "model.layers.{}.mlp.up_proj.weight"
+    stored: dict[str, Any] = {Q.format(0): rng.normal(size=(32, 32)).astype("f4")}
+    for layer in range(3):
+        codes = rng.integers(0, 0x70, (128, 64), "u1").tobytes()
+        stored[stem.format(layer)] = ("F8_E4M3", (128, 64), codes)
+        stored[f"{stem.format(layer)}_scale_inv"] = rng.uniform(0.1, 2, (4, 2)).astype("f4")
+    write(tmp_path / "model.safetensors", stored)
+    base = put(hub, {"model.safetensors": (tmp_path / "model.safetensors").read_bytes()})
+    for restored in (True, False):
+        found = scan(f"{base}/model.safetensors", dequantise=restored)
+        expected = scan({"big": tmp_path}, dequantise=restored)
+        assert_same_fits(found, expected)
+        assert ("scaled" in found["status"]) is not restored
 
 
 def test_a_folder_of_a_store_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,7 +196,8 @@ def test_what_a_part_cannot_tell_is_not_told(folder: Path) -> None:
 def test_zeros_of_a_part_are_not_said_of_the_whole() -> None:
     weights = np.zeros((ROWS, COLUMNS), np.float16)
     weights[-3:] = np.random.default_rng(0).normal(size=(3, COLUMNS))
-    for how in ({"sample": 0.11}, {"precision": 0.5}):
+    hows: list[Any] = [{"sample": 0.11}, {"precision": 0.5}]
+    for how in hows:
         found = wb.scan({"m": {"model.layers.0.mlp.up_proj.weight": weights}}, **how)
         assert found.status.item() == "ok"
         assert found.sampled_fraction.item() == 1.0
@@ -266,6 +267,12 @@ def test_a_refit_has_errors_of_sampling(folder: Path) -> None:
 def test_what_makes_no_sense_is_refused(given: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         wb.scan({"m": {}}, **given)
+
+
+def test_a_cluster_reads_whole_matrices() -> None:
+    asked: Any = {"fields": False, "device": "cpu", "client": object()}
+    with pytest.raises(ValueError, match="`client` must come without `precision`"):
+        check_sampling(0.1, 0.1, (0.1, 0.9), "rank_regression", **asked)
 
 
 def test_whole_matrices_need_no_sampling() -> None:

@@ -257,7 +257,7 @@ def test_state_set_in_python_reaches_the_page(run_notebook: Callable[..., Watche
 
 
 def test_a_failure_is_shown(run_notebook: Callable[..., Watched]) -> None:
-    broken = "explorer._cells = None\nexplorer.panel = 'classes'"
+    broken = "explorer._parts = None\nexplorer.panel = 'classes'"
     watched = run_notebook(SCAN, SHOW, broken)
     alert = watched.page.locator(".wb-problem")
     alert.get_by_text(re.compile("AttributeError")).wait_for(timeout=WAIT)

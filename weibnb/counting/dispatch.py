@@ -149,10 +149,13 @@ class Counting:
             return self._device_counter().submit_bits(np.asarray(bits), dtype, shape)
         return self._on_threads(bits, dtype, shape)
 
-    def begin_pieces(self, dtype: str, shape: tuple[int, int], *, structure: bool) -> PendingPieces:
+    def begin_pieces(
+        self, dtype: str, shape: tuple[int, int], *, structure: bool, first: int = 0
+    ) -> PendingPieces:
         """Begin to count a matrix of this shape on threads, whose rows are added one by one."""
+        waiting = min(2 * self._workers, 8)
         return PendingPieces(
-            self._pool, dtype, shape, waiting=min(2 * self._workers, 8), structure=structure
+            self._pool, dtype, shape, waiting=waiting, structure=structure, first=first
         )
 
     def begin(self, count: Callable[..., _Counted], *arguments: Any) -> Future[_Counted]:

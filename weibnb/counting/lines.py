@@ -163,6 +163,20 @@ class LinesInCopying:
         """Give what `copy_lines` needs for a piece whose first weight has this number."""
         return start, self._rows, self._columns, self.lines.rows, self.lines.columns
 
+    def some(self, first: int, stop: int) -> Lines:
+        """Give what some rows of the matrix hold of the lines."""
+        there = self._between(first, stop)
+        return Lines(self.lines.dtype, self.lines.rows[there], self.lines.columns[first:stop])
+
+    def put(self, some: Lines, first: int, stop: int) -> None:
+        """Take over what some rows of the matrix hold of the lines."""
+        self.lines.rows[self._between(first, stop)] = some.rows
+        self.lines.columns[first:stop] = some.columns
+
+    def _between(self, first: int, stop: int) -> slice:
+        """Tell which of the rows that are looked at are among some."""
+        return slice(*self._rows.searchsorted([first, stop]).tolist())
+
 
 def lines_of(bits: Bits, dtype: str, shape: tuple[int, int], sampled: int = SAMPLED) -> Lines:
     """Copy some rows and columns of a whole matrix; all of them if it has no more.

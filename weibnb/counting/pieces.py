@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from weibnb.counting.counts import Counts
     from weibnb.counting.formats import Bits
+    from weibnb.counting.lines import Lines
 
 
 class _Piece(NamedTuple):
@@ -27,6 +28,31 @@ class _Piece(NamedTuple):
     tally: Tally
     zero_rows: int
     zero_columns: NDArray[np.bool_]
+
+
+class CountedRows(NamedTuple):
+    """What is known of some whole rows of a matrix, to be added to what is known of others.
+
+    Attributes
+    ----------
+    first, stop : int
+        Which rows.
+    tally : Tally
+        Their magnitudes.
+    zero_rows : int
+        Rows of nothing but zeros among them.
+    zero_columns : ndarray of bool
+        Columns that are zero in all of them.
+    lines : Lines or None
+        What they hold of the rows and columns that are copied.
+    """
+
+    first: int
+    stop: int
+    tally: Tally
+    zero_rows: int
+    zero_columns: NDArray[np.bool_]
+    lines: Lines | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +80,8 @@ class PendingPieces:
         Most pieces that wait; another is added once the first of them was counted.
     structure : bool
         Copy some rows and columns.
+    first : int
+        Number of the row that is added first, where others are counted elsewhere.
 
     Examples
     --------
@@ -72,13 +100,20 @@ class PendingPieces:
     load = 0.0  # next to nothing waits
 
     def __init__(
-        self, pool: Executor, dtype: str, shape: tuple[int, int], *, waiting: int, structure: bool
+        self,
+        pool: Executor,
+        dtype: str,
+        shape: tuple[int, int],
+        *,
+        waiting: int,
+        structure: bool,
+        first: int = 0,
     ) -> None:
         copied = structure and min(shape) >= FEWEST
         self._copying = LinesInCopying(dtype, shape) if copied else None
         self.lines = None if self._copying is None else self._copying.lines
         self._pool, self._dtype, self._columns = pool, dtype, shape[1]
-        self._most, self._added = waiting, 0
+        self._most, self._first, self._added = waiting, first, first * shape[1]
         self._pieces: deque[Future[_Piece]] = deque()
         self._tally: Tally | None = None
         self._zero_rows, self._zero_columns = 0, np.ones(shape[1], np.bool_)
@@ -105,6 +140,21 @@ class PendingPieces:
             self._counts = tally.finish()
         return self._counts
 
+    def counted_rows(self) -> CountedRows:
+        """Wait for all pieces that were added here, and give what is known of their rows."""
+        while self._pieces:
+            self._take()
+        first, stop = self._first, self._added // max(self._columns, 1)
+        tally = self._tally or count_bits(np.empty(0, "u1"), self._dtype)
+        lines = None if self._copying is None else self._copying.some(first, stop)
+        return CountedRows(first, stop, tally, self._zero_rows, self._zero_columns, lines)
+
+    def take_over(self, rows: CountedRows) -> None:
+        """Add what was counted elsewhere."""
+        self._add(_Piece(rows.tally, rows.zero_rows, rows.zero_columns))
+        if self._copying is not None and rows.lines is not None:
+            self._copying.put(rows.lines, rows.first, rows.stop)
+
     def in_place(self) -> None:
         """Nothing is on a device."""
 
@@ -116,7 +166,10 @@ class PendingPieces:
 
     def _take(self) -> None:
         """Wait for the first piece, and add it to what is known."""
-        piece = self._pieces.popleft().result()
+        self._add(self._pieces.popleft().result())
+
+    def _add(self, piece: _Piece) -> None:
+        """Add a piece to what is known."""
         self._tally = piece.tally if self._tally is None else merged([self._tally, piece.tally])
         self._zero_rows += piece.zero_rows
         self._zero_columns &= piece.zero_columns

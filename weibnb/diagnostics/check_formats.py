@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
-from weibnb.diagnostics.check import RULES
 from weibnb.diagnostics.findings import sentence_of
 from weibnb.fits.schema import package_version
 from weibnb.messages import check_choice, counted, printable
@@ -111,6 +110,8 @@ def _json(check: Check) -> str:
 
 def _junit(check: Check) -> str:
     """Write one test case for each rule; errors and warnings fail it."""
+    from weibnb.diagnostics.check import RULES
+
     by_rule: dict[str, list[Finding]] = {name: [] for name in RULES}
     for finding in check.findings:
         by_rule[finding.rule].append(finding)
@@ -143,6 +144,8 @@ def _junit(check: Check) -> str:
 
 def _sarif(check: Check) -> str:
     """Write SARIF 2.1.0, as code scanning takes it."""
+    from weibnb.diagnostics.check import RULES
+
     names = list(RULES)
     rules = [
         {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
-from scipy import special, stats
+from scipy import special
 
 from weibnb.diagnostics.multiplicity import benjamini_hochberg_rows, holm_rows
 from weibnb.diagnostics.verdicts import assemble
@@ -142,7 +142,7 @@ def pool_layers(fits: xr.Dataset, *, of: Estimate = "k", confidence: float = 0.9
     y[np.isfinite(y).sum(-1) < FEWEST_LAYERS] = np.nan
     found = _pool(y, s2, ordered["layer"].values)
     t = (y - found.expected) / found.scale
-    half = stats.t.ppf(0.5 + confidence / 2, found.freedom) * found.scale
+    half = special.stdtrit(found.freedom, 0.5 + confidence / 2) * found.scale
     looked_at = found.p.reshape(ordered.shape)
     own = tuple(ordered.dims.index(dim) for dim in ("model", "step"))
     adjusted = {

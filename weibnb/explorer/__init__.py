@@ -1,8 +1,9 @@
 """The linked widget: state in, charts out.
 
-`widget` holds the state, `filters` says what is selected, `parts` fits it, `panels` says what is
-drawn, `content` sends it with the words of `labels` to the page in `static`, `export` saves it,
-`following` takes newer fits over while they are made.
+`widget` is the explorer, `widgets` its parts alone, `linked` what all are made of: their `state`
+decides the `drawing` of the `parts` that `filters` select, by the charts of `panels`. `content`
+sends it with the words of `labels` to the page in `static`, `saving` writes it as `export` or
+`python_code`, `views` keep states, `following` takes newer fits over while they are made.
 """
 
 import lazy_loader
@@ -11,14 +12,20 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "content",
+        "drawing",
         "export",
         "filters",
         "following",
         "labels",
+        "linked",
         "panels",
         "parts",
         "python_code",
+        "saving",
+        "state",
+        "views",
         "widget",
+        "widgets",
     ],
     submod_attrs={"widget": ["Explorer"]},
 )

@@ -23,19 +23,18 @@ from weibnb.explorer.labels import (
     OPTIONS,
     TEXTS,
 )
-from weibnb.explorer.panels import PANELS
 from weibnb.fits.schema import DIMS, prepare
 from weibnb.messages import counted, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
 
     from weibnb.charts.vega import Spec
     from weibnb.diagnostics.findings import Cell as Place
     from weibnb.explorer.filters import Cell, Cells
-    from weibnb.explorer.panels import View
+    from weibnb.explorer.panels import Panel, View
     from weibnb.fitting.weibull import Estimator, Trim
 
 _MOST_ROWS, _MOST_FINDINGS = 500, 200
@@ -43,7 +42,7 @@ _MOST_ROWS, _MOST_FINDINGS = 500, 200
 _SLOW = "far-layer"
 
 
-def controls(cells: Cells) -> str:
+def controls(cells: Cells, panels: Mapping[str, Panel]) -> str:
     """Describe what hardly changes: filters, panels and every word of the page."""
     facets = [
         {
@@ -55,16 +54,16 @@ def controls(cells: Cells) -> str:
         }
         for name, facet in cells.facets.items()
     ]
-    panels = {
+    offered = {
         name: {"title": panel.title, "options": panel.options, "one_step": panel.one_step}
-        for name, panel in PANELS.items()
+        for name, panel in panels.items()
         if len(cells.steps) > 1 or name != "trajectories"
     }
     bands = {name: name.replace("-", " ") for name in BANDS}
     return json.dumps({
         "facets": facets,
         "layers": cells.layer_range,
-        "panels": panels,
+        "panels": offered,
         "options": OPTIONS,
         "choices": CHOICES | {"band": bands},
         "columns": COLUMNS,

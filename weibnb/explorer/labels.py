@@ -90,6 +90,12 @@ TEXTS = {
     "copy": "copy",
     "copied": "copied",
     "copy_by_hand": "press Ctrl-C",
+    "views": "Views",
+    "view_name": "name of the view",
+    "keep_view": "keep",
+    "open_view": "open the view {name}",
+    "forget_view": "forget the view {name}",
+    "copy_view": "copy this view as Python",
     "findings": "what was found",
     "healthy": "no finding",
     "lost": (

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weibnb.fits.packing import MEMORY, WINDOW
 from weibnb.fits.schema import escape
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _pack(values: NDArray[Any], *, floats: bool) -> tuple[int, int, bytes]:
     plain = used > _NOISE * planes.shape[1]
     plain[_LOW if floats else 0 :] = False
     deflated = (used > 0) & ~plain
-    deflate = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+    deflate = zlib.compressobj(1, wbits=-WINDOW, memLevel=MEMORY)
     rest = deflate.compress(planes[deflated].tobytes()) + deflate.flush()
     bits = np.packbits([plain, deflated], axis=1, bitorder="little")[:, 0].tolist()
     return bits[0], bits[1], planes[plain].tobytes() + rest

@@ -149,7 +149,12 @@ class Checkpoint:
     def _places(self) -> dict[str, tuple[Shard, int]]:
         if self._adapter:
             return {}
-        return {info.name: (shard, at) for shard in self._shards for info, at in shard.tensors}
+        return {
+            info.name: (shard, at)
+            for shard in self._shards
+            for info, at in shard.tensors
+            if self.tensors.get(info.name) == info  # not of what is restored
+        }
 
     @property
     def files(self) -> list[tuple[str, Mapping[str, str]]]:

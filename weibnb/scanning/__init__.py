@@ -4,7 +4,7 @@
 `ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `shared_units`
 look at `chosen` matrices again; `diff` compares two checkpoints. `matrices` picks tensors,
 `streaming` fetches those that are elsewhere, `sampling` and `sampled` read parts, `listing` bounds
-their grid, `structure` looks at rows and columns, `results` keeps; others are parts of these.
+their grid, `structure` looks at rows and columns, `results` keeps; `cluster` sends `tasks` away.
 """
 
 import lazy_loader
@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "check",
         "chosen",
+        "cluster",
         "comparison",
         "decompose",
         "diff",
@@ -39,5 +40,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "steps",
         "streaming",
         "structure",
+        "tasks",
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,11 @@ from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
 from weibnb.io.names import names_from
 from weibnb.io.sources import resolve_sources
 from weibnb.messages import check_choice, counted, printable, shortened
+from weibnb.scanning.cluster import (
+    Opened,
+    check_client,
+    count_elsewhere,
+)
 from weibnb.scanning.listing import check_names_used, list_checkpoints, nothing_found, warn_unmerged
 from weibnb.scanning.matrices import FUSED, Fused
 from weibnb.scanning.results import Results
@@ -36,9 +42,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import xarray as xr
+    from distributed import Client
     from tqdm import tqdm
 
     from weibnb.fitting.backends import Backend
+    from weibnb.scanning.cluster import MatrixElsewhere
     from weibnb.scanning.matrices import Cell, Listing, MatrixInCounting
     from weibnb.scanning.sampling import Sampling
     from weibnb.scanning.shared_files import Shared
@@ -90,6 +98,7 @@ def scan(
     structure: bool = True,
     fields: bool = False,
     workers: int | None = None,
+    client: Client | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Fit a Weibull to |w| of every weight matrix of one checkpoint, of several, or of a run.
@@ -169,6 +178,10 @@ def scan(
         dims ``row`` (output features) and ``col`` (input features). Each matrix is read twice.
     workers : int, optional
         Threads; by default the cores that this process may use.
+    client : distributed.Client, optional
+        Count on the workers of a Dask cluster, each thread of them one task of about 1 GB at a
+        time, and fit here. Workers read files themselves, under the same paths or URLs, with
+        credentials of their own; live models are counted here.
     progress : bool, optional
         Show a progress bar; by default on a terminal and in a notebook, after half a second.
 
@@ -224,10 +237,13 @@ def scan(
     check_choice("experts", experts, ("median", "each"))
     check_choice("fused", fused, FUSED)
     check_structure(structure=structure, fields=fields)
+    device = check_client(client, device)
     if rescan and store is None:
         raise ValueError("`rescan` must come with a store, got store=None.")
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
-    sampling = check_sampling(sample, precision, trim, estimator, fields=fields, device=device)
+    sampling = check_sampling(
+        sample, precision, trim, estimator, fields=fields, device=device, client=client
+    )
     given = names_from(names)
     source = with_revisions(source, revision)
     plan = list(resolve_sources(source, base=base, names=given, dequantise=dequantise))
@@ -263,8 +279,8 @@ def scan(
                 bar.total = sum(map(partial(_nbytes, sampling), listings, still_open))
                 alone = len(listings) == 1
                 scanning = _Scanning(counting, bar, results, problems, shared, alone=alone)
-                for listing, cells in zip(listings, still_open, strict=True):
-                    scanning.count(listing, cells)
+                opened = list(map(Opened, plan, listings, still_open))
+                scanning.count_all(opened, client, limits)
     except KeyboardInterrupt as err:
         stop = err
     found = any(listing.tensors for listing in listings)
@@ -300,6 +316,14 @@ class _Scanning:
     shared: Shared
     alone: bool  # what goes wrong with the one checkpoint of a scan is its end
 
+    def count_all(self, opened: Sequence[Opened], client: Client | None, limits: Limits) -> None:
+        """Count matrices of all checkpoints, here or on the workers of a cluster."""
+        for one in opened:
+            if client is None or one.is_live:
+                self.count(one.listing, one.cells)
+        if client is not None:
+            self.count_on(client, [one for one in opened if not one.is_live], limits)
+
     def count(self, listing: Listing, cells: set[Cell]) -> None:
         """Count matrices of one checkpoint, a few at once; what is done is kept if it stops."""
         source = listing.source
@@ -324,6 +348,26 @@ class _Scanning:
         finally:
             if listing.checkpoint is not None:
                 listing.checkpoint.close()
+            self.results.flush()
+
+    def count_on(self, client: Client, opened: Sequence[Opened], limits: Limits) -> None:
+        """Count matrices of checkpoints on the workers of a cluster."""
+        self.bar.set_description(f"on {counted(len(client.nthreads()), 'worker')}", refresh=True)
+        found = count_elsewhere(
+            client,
+            opened,
+            self.counting,
+            limits,
+            structure=self.results.structure,
+            tell=self._tell,
+        )
+        try:
+            with closing(found):
+                for item in found:
+                    self._finish(item)
+        finally:
+            for one in opened:
+                one.close()
             self.results.flush()
 
     def _count(self, listing: Listing, cells: set[Cell], waiting: deque[MatrixInCounting]) -> None:
@@ -352,7 +396,7 @@ class _Scanning:
             listing, self.counting, cells, sampling=sampling, structure=looked_at, tell=self._tell
         )
 
-    def _finish(self, item: MatrixInCounting) -> None:
+    def _finish(self, item: MatrixInCounting | MatrixElsewhere) -> None:
         """Hand on what was counted, to all checkpoints that hold the same bytes there."""
         matrix, role = item.finish(in_place=self.results.in_place), item.tensor.role
         self.results.add(matrix)

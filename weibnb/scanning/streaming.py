@@ -14,7 +14,10 @@ import numpy as np
 from weibnb.fitting.status import COUNTED
 from weibnb.io.ahead import Ahead, Part
 from weibnb.io.files import CheckpointError
+from weibnb.io.guard import watch
+from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.safetensors import word_type
+from weibnb.parallel import slices
 from weibnb.scanning.matrices import MatrixInCounting, begin_counting
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from weibnb.counting.dispatch import Counting
     from weibnb.counting.formats import Bits
+    from weibnb.counting.pieces import CountedRows
     from weibnb.fits.layout import Source
     from weibnb.io.safetensors import TensorInfo
     from weibnb.scanning.matrices import Cell, Listing, WeightTensor
@@ -134,6 +138,47 @@ def begin_counting_anywhere(
                 blocks[0].parts[0].file.check_unmoved()
             except CheckpointError as err:
                 tell(err)
+
+
+def count_rows(
+    listing: Listing,
+    tensor: WeightTensor,
+    expert: int,
+    rows: range,
+    counting: Counting,
+    *,
+    structure: bool,
+) -> CountedRows:
+    """Count some whole rows, as stored, of one matrix that is not a part of another.
+
+    Raises
+    ------
+    CheckpointError
+        If they cannot be read.
+    """
+    dtype, shape = tensor.info.dtype, tensor.stored_shape
+    pieces = counting.begin_pieces(dtype, shape, structure=structure, first=rows.start)
+    if is_away(listing, tensor):
+        [block] = blocks_of(listing, [(tensor, expert)], fields=True)
+        [whole] = block.parts
+        row = whole.length // shape[0]
+        part = Part(whole.file, whole.offset + rows.start * row, len(rows) * row)
+        parts = list(_cut(part, len(rows)))
+        with Ahead(parts) as ahead:
+            for _ in parts:
+                pieces.add(_bits(ahead.take(), dtype))
+        whole.file.check_unmoved()
+        return pieces.counted_rows()
+    bits = listing.checkpoint.raw(tensor.info.name) if listing.checkpoint else np.empty(0)
+    watch(bits)
+    matrix = tensor.one_expert(bits, expert)
+    row = shape[1] * word_type(dtype).itemsize
+    for some in slices(len(rows), max(PIECE // row, 1)):
+        first, stop = rows[some.start], rows[some.stop - 1] + 1
+        pieces.add(np.asarray(matrix[first * shape[1] : stop * shape[1]]))
+    counted = pieces.counted_rows()
+    check_unchanged(origin_of(bits))
+    return counted
 
 
 def files_away(listing: Listing, cells: set[Cell]) -> set[str]:

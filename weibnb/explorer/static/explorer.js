@@ -267,6 +267,109 @@ function outlines(marks) {
   return layer;
 }
 
+// src/gestures.js
+var LEAST = 8;
+function span(a, b) {
+  return {
+    left: Math.min(a.clientX, b.clientX),
+    right: Math.max(a.clientX, b.clientX),
+    top: Math.min(a.clientY, b.clientY),
+    bottom: Math.max(a.clientY, b.clientY)
+  };
+}
+var within = (box, { left, top }) => ({
+  left: box.left - left,
+  right: box.right - left,
+  top: box.top - top,
+  bottom: box.bottom - top
+});
+function brush(root, chart, choose) {
+  const frame = make("div", { class: "wb-brush", hidden: true });
+  root.append(frame);
+  const place = chart.element;
+  place.addEventListener("pointerdown", (down) => {
+    if (down.button !== 0) return;
+    delete place.dataset.brushed;
+    const move = (event) => {
+      const at = within(span(down, event), root.getBoundingClientRect());
+      const [width, height] = [at.right - at.left, at.bottom - at.top];
+      if (width + height < LEAST) return;
+      event.preventDefault();
+      place.dataset.brushed = "yes";
+      frame.hidden = false;
+      Object.assign(frame.style, {
+        left: `${at.left}px`,
+        top: `${at.top}px`,
+        width: `${width}px`,
+        height: `${height}px`
+      });
+    };
+    const up = (event) => {
+      removeEventListener("pointermove", move);
+      removeEventListener("pointerup", up);
+      frame.hidden = true;
+      if (!place.dataset.brushed) return;
+      const touched = within(span(down, event), chart.corner());
+      choose(cellsWithin(chart.marks(), touched), event.shiftKey);
+      setTimeout(() => delete place.dataset.brushed, 0);
+    };
+    addEventListener("pointermove", move);
+    addEventListener("pointerup", up);
+  });
+  place.addEventListener("dragstart", (event) => event.preventDefault());
+}
+function arrowKeys(chart, chosen, choose) {
+  chart.element.tabIndex = 0;
+  chart.element.addEventListener("keydown", (event) => {
+    const marks = event.key.startsWith("Arrow") ? chart.marks() : [];
+    if (!marks.length) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const next = neighbour(marks, chosen().at(-1), event.key);
+    if (next) choose([next], event.shiftKey);
+  });
+}
+
+// src/choosing.js
+var OUTLINED = {
+  overview: "rect",
+  findings: "rect",
+  map: "rect",
+  classes: "symbol",
+  trajectories: "symbol"
+};
+function choosing({ model, busy, send }) {
+  let asked = null;
+  let main = null;
+  const chosen = () => asked ?? JSON.parse(model.get("_words")).chosen ?? [];
+  const outline = () => {
+    main?.outline(pickedMarks(main.marks(), OUTLINED[model.get("panel")], chosen()));
+  };
+  const choose = (cells, add) => {
+    if (!cells.length) return;
+    asked = select(chosen(), cells, add);
+    outline();
+    send({ selected: asked });
+  };
+  return {
+    chosen,
+    choose,
+    outline,
+    answered() {
+      if (!busy()) asked = null;
+    },
+    /**
+     * @param {HTMLElement} root
+     * @param {Chart} chart
+     */
+    onChart(root, chart) {
+      main = chart;
+      brush(root, chart, choose);
+      arrowKeys(chart, chosen, choose);
+    }
+  };
+}
+
 // src/findings.js
 function stepOf(cells, step) {
   return cells.some((cell) => cell[3] === step) ? step : cells[0][3];
@@ -359,18 +462,18 @@ function buildFacet({ model, controls, send }, facet) {
       button("none", checkAll(false))
     )
   );
-  const lines = rows.map(({ line: line2 }) => line2);
+  const lines = rows.map(({ line: line3 }) => line3);
   if (lines.length > SEARCHED) group.append(buildSearch(facet, lines, texts));
   group.append(make("div", { class: "wb-options" }, ...lines));
   return {
     element: group,
     update(words) {
       const kept = model.get("filters")[facet.name];
-      rows.forEach(({ input, number, line: line2 }, i) => {
+      rows.forEach(({ input, number, line: line3 }, i) => {
         const count = words.counts[facet.name][i];
         input.checked = !kept || kept.includes(facet.values[i]);
         number.textContent = grouped(count);
-        line2.classList.toggle("wb-none", count === 0);
+        line3.classList.toggle("wb-none", count === 0);
       });
     }
   };
@@ -382,8 +485,8 @@ function buildSearch(facet, lines, texts) {
     "aria-label": fill(texts.find_in, { title: facet.title }),
     oninput: () => {
       const wanted = search.value.toLowerCase();
-      lines.forEach((line2, i) => {
-        line2.hidden = !facet.labels[i].toLowerCase().includes(wanted);
+      lines.forEach((line3, i) => {
+        line3.hidden = !facet.labels[i].toLowerCase().includes(wanted);
       });
     }
   });
@@ -442,69 +545,6 @@ function buildFollowing({ model, controls, send }) {
   for (const event of events) model.on(event, update);
   update();
   return { element, stop: () => events.forEach((event) => model.off(event, update)) };
-}
-
-// src/gestures.js
-var LEAST = 8;
-function span(a, b) {
-  return {
-    left: Math.min(a.clientX, b.clientX),
-    right: Math.max(a.clientX, b.clientX),
-    top: Math.min(a.clientY, b.clientY),
-    bottom: Math.max(a.clientY, b.clientY)
-  };
-}
-var within = (box, { left, top }) => ({
-  left: box.left - left,
-  right: box.right - left,
-  top: box.top - top,
-  bottom: box.bottom - top
-});
-function brush(root, chart, choose) {
-  const frame = make("div", { class: "wb-brush", hidden: true });
-  root.append(frame);
-  const place = chart.element;
-  place.addEventListener("pointerdown", (down) => {
-    if (down.button !== 0) return;
-    delete place.dataset.brushed;
-    const move = (event) => {
-      const at = within(span(down, event), root.getBoundingClientRect());
-      const [width, height] = [at.right - at.left, at.bottom - at.top];
-      if (width + height < LEAST) return;
-      event.preventDefault();
-      place.dataset.brushed = "yes";
-      frame.hidden = false;
-      Object.assign(frame.style, {
-        left: `${at.left}px`,
-        top: `${at.top}px`,
-        width: `${width}px`,
-        height: `${height}px`
-      });
-    };
-    const up = (event) => {
-      removeEventListener("pointermove", move);
-      removeEventListener("pointerup", up);
-      frame.hidden = true;
-      if (!place.dataset.brushed) return;
-      const touched = within(span(down, event), chart.corner());
-      choose(cellsWithin(chart.marks(), touched), event.shiftKey);
-      setTimeout(() => delete place.dataset.brushed, 0);
-    };
-    addEventListener("pointermove", move);
-    addEventListener("pointerup", up);
-  });
-  place.addEventListener("dragstart", (event) => event.preventDefault());
-}
-function arrowKeys(chart, chosen, choose) {
-  chart.element.tabIndex = 0;
-  chart.element.addEventListener("keydown", (event) => {
-    const marks = event.key.startsWith("Arrow") ? chart.marks() : [];
-    if (!marks.length) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const next = neighbour(marks, chosen().at(-1), event.key);
-    if (next) choose([next], event.shiftKey);
-  });
 }
 
 // src/header.js
@@ -586,26 +626,29 @@ function buildFiles({ model, controls }, fail) {
     }
   };
 }
+function buildCopy(label, texts, text, select2) {
+  const onclick = async () => {
+    try {
+      await navigator.clipboard.writeText(text());
+      button.textContent = texts.copied;
+    } catch {
+      select2();
+      button.textContent = texts.copy_by_hand;
+    }
+    setTimeout(() => {
+      button.textContent = label;
+    }, 1500);
+  };
+  const button = make("button", { type: "button", onclick }, label);
+  return button;
+}
 function buildCode(texts) {
   const code = make("pre", { tabindex: 0 });
-  const copy = make(
-    "button",
-    {
-      type: "button",
-      onclick: async () => {
-        try {
-          await navigator.clipboard.writeText(code.textContent ?? "");
-          copy.textContent = texts.copied;
-        } catch {
-          getSelection()?.selectAllChildren(code);
-          copy.textContent = texts.copy_by_hand;
-        }
-        setTimeout(() => {
-          copy.textContent = texts.copy;
-        }, 1500);
-      }
-    },
-    texts.copy
+  const copy = buildCopy(
+    texts.copy,
+    texts,
+    () => code.textContent ?? "",
+    () => getSelection()?.selectAllChildren(code)
   );
   return {
     element: make("details", { class: "wb-code" }, make("summary", {}, texts.code), copy, code),
@@ -985,11 +1028,90 @@ function talk(model, onWait) {
     }
   };
 }
+function openPage(model, root) {
+  const line3 = talk(model, (state) => {
+    root.classList.toggle("wb-busy", state === "busy");
+    root.classList.toggle("wb-silent", state === "silent");
+  });
+  const controls = JSON.parse(model.get("_controls"));
+  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line3 };
+}
+function parsed(model, name) {
+  let text = "";
+  let value;
+  return () => {
+    if (model.get(name) !== text) {
+      text = model.get(name);
+      value = JSON.parse(text);
+    }
+    return value;
+  };
+}
+function listen(model, acts) {
+  for (const [name, act] of Object.entries(acts)) model.on(name, act);
+  return () => {
+    for (const [name, act] of Object.entries(acts)) model.off(name, act);
+  };
+}
+
+// src/views.js
+function buildViews({ model, controls }) {
+  const { texts } = controls;
+  const change = (act, view) => model.send({ act, view });
+  const name = make("input", {
+    type: "text",
+    maxlength: 100,
+    placeholder: texts.view_name,
+    "aria-label": texts.view_name
+  });
+  const onsubmit = (event) => {
+    event.preventDefault();
+    if (!name.value.trim()) return;
+    change("keep", name.value.trim());
+    name.value = "";
+  };
+  const form = make("form", { onsubmit }, name, make("button", {}, texts.keep_view));
+  const call = make("pre", { tabindex: 0 });
+  const copy = buildCopy(
+    texts.copy_view,
+    texts,
+    () => call.textContent ?? "",
+    () => getSelection()?.selectAllChildren(call)
+  );
+  const list = make("ul", { "aria-label": texts.views });
+  const draw = () => {
+    const names = JSON.parse(model.get("_names") || "[]");
+    list.replaceChildren(...names.map(([view, words]) => line2(texts, change, view, words)));
+  };
+  model.on("change:_names", draw);
+  draw();
+  const summary = make("summary", {}, texts.views);
+  return {
+    element: make("details", { class: "wb-views" }, summary, list, form, copy, call),
+    /** @param {import("./types").Words} words */
+    update(words) {
+      call.textContent = words.call;
+    },
+    stop: () => model.off("change:_names", draw)
+  };
+}
+function line2(texts, change, view, name) {
+  const button = (act, label, text) => make("button", {
+    type: "button",
+    "aria-label": fill(label, { name }),
+    onclick: () => change(act, view)
+  }, text);
+  return make(
+    "li",
+    {},
+    button("open", texts.open_view, name),
+    button("forget", texts.forget_view, "×")
+  );
+}
 
 // src/explorer.js
 var SLOTS = ["main", "side", "detail"];
 var NARROW = 760;
-var OUTLINED = { overview: "rect", findings: "rect", classes: "symbol", trajectories: "symbol" };
 var numbered = 0;
 async function render({ model, el }) {
   let shown = show(model, el);
@@ -1014,27 +1136,16 @@ function countPages(model, more) {
 }
 function show(model, el) {
   const root = make("section", { class: "wb" });
-  const page = buildPage(model, root);
+  const page = openPage(model, root);
   const words = () => (
     /** @type {Words} */
     JSON.parse(model.get("_words"))
   );
-  let asked = null;
-  const chosen = () => asked ?? words().chosen ?? [];
-  const choose = (cells, add) => {
-    if (!cells.length) return;
-    asked = select(chosen(), cells, add);
-    outline();
-    page.send({ selected: asked });
-  };
-  const parts = buildParts(root, page, choose);
+  const choice = choosing(page);
+  const { outline } = choice;
+  const parts = buildParts(root, page, choice.choose);
   const { charts, table } = parts;
-  const outline = () => {
-    const marks = charts.main.marks();
-    charts.main.outline(pickedMarks(marks, OUTLINED[model.get("panel")], chosen()));
-  };
-  brush(root, charts.main, choose);
-  arrowKeys(charts.main, chosen, choose);
+  choice.onChart(root, charts.main);
   el.append(root);
   const draw = drawer(model, parts, outline);
   const refresh = () => {
@@ -1045,7 +1156,7 @@ function show(model, el) {
   const ends = listen(model, {
     "change:_words": refresh,
     "change:_answered": () => {
-      if (!page.busy()) asked = null;
+      choice.answered();
       refresh();
     },
     "change:_rows": drawTable,
@@ -1070,25 +1181,6 @@ function show(model, el) {
   };
   return { root, stop, drawn: Promise.all(drawing) };
 }
-function buildPage(model, root) {
-  const line2 = talk(model, (state) => {
-    root.classList.toggle("wb-busy", state === "busy");
-    root.classList.toggle("wb-silent", state === "silent");
-  });
-  const controls = JSON.parse(model.get("_controls"));
-  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line2 };
-}
-function parsed(model, name) {
-  let text = "";
-  let value;
-  return () => {
-    if (model.get(name) !== text) {
-      text = model.get(name);
-      value = JSON.parse(text);
-    }
-    return value;
-  };
-}
 function drawer(model, { charts, fail }, outline) {
   return async (name) => {
     try {
@@ -1097,12 +1189,6 @@ function drawer(model, { charts, fail }, outline) {
     } catch (error) {
       fail(error instanceof Error ? error.message : String(error));
     }
-  };
-}
-function listen(model, acts) {
-  for (const [name, act] of Object.entries(acts)) model.on(name, act);
-  return () => {
-    for (const [name, act] of Object.entries(acts)) model.off(name, act);
   };
 }
 function foldWhereNarrow(root, filters) {
@@ -1134,6 +1220,7 @@ function buildParts(root, page, choose) {
   const table = buildTable(page, choose);
   const findings = buildFindings(page);
   const following = buildFollowing(page);
+  const views = buildViews(page);
   const charts = Object.fromEntries(
     SLOTS.map((name) => [name, buildChart(name, controls.dark, choose)])
   );
@@ -1153,7 +1240,7 @@ function buildParts(root, page, choose) {
   root.append(
     // the picture for later stands in an output beside this one: not needed while this one lives
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
-    make("header", {}, tabs.element, following.element, files.element),
+    make("header", {}, tabs.element, following.element, views.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
     make("div", { class: "wb-body" }, filters.element, panel),
     problem,
@@ -1165,14 +1252,14 @@ function buildParts(root, page, choose) {
     const name = model.get("panel");
     panel.setAttribute("aria-labelledby", `${prefix}-${name}`);
     root.dataset.panel = name;
-    for (const part of [tabs, filters, protocol, options, code, sentences]) part.update(words);
+    for (const part of [tabs, filters, protocol, options, code, views, sentences]) part.update(words);
   };
   const found = (text) => {
     tabs.mark(text);
     findings.draw(text);
   };
   const stop = () => {
-    for (const part of [protocol, following, ...Object.values(charts)]) part.stop();
+    for (const part of [protocol, following, views, ...Object.values(charts)]) part.stop();
   };
   return { charts, table, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
 }
@@ -1190,5 +1277,6 @@ function buildSentences() {
 }
 var explorer_default = { render };
 export {
+  buildSentences,
   explorer_default as default
 };

@@ -1,0 +1,110 @@
+"""What a widget shows of its fits, as values: the first view, and whether a value is valid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weibnb.explorer.labels import COLUMNS
+from weibnb.fits.schema import DIMS
+from weibnb.fitting.weibull import check_protocol
+from weibnb.messages import unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from weibnb.explorer.filters import Cells
+    from weibnb.explorer.parts import Parts
+
+_MOST_MODELS = 6  # that a new widget shows
+
+
+def first_state(parts: Parts) -> dict[str, Any]:
+    """Return what a new explorer shows: the last step, at most six models, their protocol."""
+    estimator, trim = parts.protocol
+    cells = parts.cells
+    models = [str(name) for name in cells.labels["model"]]
+    steps = cells.steps or cells.labels["step"].tolist()
+    state: dict[str, Any] = {
+        "layers": cells.layer_range,
+        "step": cells.steps[-1] if cells.steps else 0,
+        "trim": trim,
+        "estimator": estimator,
+    }
+    if len(models) > _MOST_MODELS:
+        state["filters"] = {"model": tuple(models[:_MOST_MODELS])}
+    if len(models) > 1 and len(steps) < 2:
+        state |= {"first": (models[0], steps[-1]), "second": (models[1], steps[-1])}
+    elif models:
+        state |= {"first": (models[0], steps[0]), "second": (models[0], steps[-1])}
+    return state
+
+
+def checked(cells: Cells, name: str, value: Any) -> Any:
+    """Check a value of the state against the fits, and bring it into one form.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not valid.
+    """
+    if name == "filters":
+        return cells.check(_as_mapping(name, value))
+    if name == "trim":
+        lower, upper = check_protocol(value, "rank_regression")[0]
+        return round(lower, 6), round(upper, 6)
+    if name == "selected":
+        return [_as_cell(cell) for cell in value]
+    if name == "step" and cells.steps and value not in cells.steps:
+        raise ValueError(f"`step` must be one of {cells.steps}, got {value!r}.")
+    if name in ("first", "second") and value and tuple(value) not in cells.checkpoints:
+        raise ValueError(f"`{name}` must be a model and one of its steps, got {tuple(value)!r}.")
+    if name == "order" and value and value[0] not in COLUMNS:
+        raise unknown_name("order", value[0], COLUMNS)
+    return value
+
+
+def _as_mapping(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"`{name}` must be a dict, got {type(value).__name__}.")
+    return dict(value)
+
+
+def _as_cell(cell: Any) -> tuple[Any, ...]:
+    labels = () if isinstance(cell, str) else tuple(cell)
+    if len(labels) != len(DIMS):
+        raise ValueError(f"`selected` must hold tuples ({', '.join(DIMS)}), got {cell!r}.")
+    return tuple(plain(label) for label in labels)
+
+
+def checked_names(state: Any, known: Iterable[str]) -> dict[str, Any]:
+    """Check that a state is a dict of traits that there are.
+
+    Raises
+    ------
+    TypeError
+        If it is no dict.
+    ValueError
+        If it names something else.
+    """
+    found = _as_mapping("state", state)
+    for name in found:
+        if name not in known:
+            raise unknown_name("state", name, known)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Write a value as JSON has it: tuples as lists, numbers of NumPy as those of Python."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def difference(now: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell what differs from a first view, as JSON has it."""
+    return {name: plain(now[name]) for name in now if plain(now[name]) != plain(first[name])}

@@ -1,0 +1,876 @@
+// Made from js/src by npm run build.
+
+// src/cells.js
+var DIMS = ["model", "layer", "component", "step"];
+var MOST_SELECTED = 400;
+function cellOf(datum) {
+  if (!datum || typeof datum !== "object") return null;
+  const row = (
+    /** @type {import("./types").Datum} */
+    datum
+  );
+  const cell = DIMS.map((name) => row[name]);
+  return cell.includes(void 0) ? null : (
+    /** @type {Cell} */
+    cell
+  );
+}
+var keyOf = (cell) => JSON.stringify(cell);
+function select(old, picked, add) {
+  if (!add) return picked.slice(0, MOST_SELECTED);
+  const keys = new Set(picked.map(keyOf));
+  const others = old.filter((cell) => !keys.has(keyOf(cell)));
+  if (picked.length === 1 && others.length < old.length && others.length) return others;
+  return [...others, ...picked].slice(0, MOST_SELECTED);
+}
+
+// src/dom.js
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) {
+      element.addEventListener(
+        name.slice(2),
+        /** @type {EventListener} */
+        value
+      );
+    } else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== void 0) element.setAttribute(name, String(value));
+  }
+  element.append(...children);
+  return element;
+}
+function choices(options, label, onchange) {
+  const select2 = make("select", { onchange: () => onchange(select2.value), "aria-label": label });
+  select2.append(...options.map(([value, name]) => make("option", { value }, name)));
+  return select2;
+}
+function labelled(text, ...controls) {
+  return make("label", { class: "wb-field" }, make("span", {}, text), ...controls);
+}
+function fill(text, values) {
+  return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+}
+var grouped = (value) => value.toLocaleString("en");
+
+// src/marks.js
+var KINDS = ["rect", "symbol", "text"];
+function marksOf(view) {
+  const graph = (
+    /** @type {{ root: Scene }} */
+    /** @type {unknown} */
+    view.scenegraph()
+  );
+  const [left, top] = cornerOf(view);
+  return [...walk(graph.root, left, top)];
+}
+function cornerOf(view) {
+  const padding = view.padding();
+  const [x, y] = view.origin();
+  if (typeof padding === "number") return [x + padding, y + padding];
+  const { left = 0, top = 0 } = (
+    /** @type {Partial<Box>} */
+    padding
+  );
+  return [x + left, y + top];
+}
+function* walk(scene, left, top) {
+  for (const item of scene.items) {
+    if (scene.marktype === "group") {
+      for (const inner of item.items) yield* walk(inner, left + (item.x || 0), top + (item.y || 0));
+      continue;
+    }
+    const cell = KINDS.includes(scene.marktype) && cellOf(item.datum);
+    if (!cell) continue;
+    const { x1, y1, x2, y2 } = item.bounds;
+    const box = { left: left + x1, right: left + x2, top: top + y1, bottom: top + y2 };
+    yield { kind: scene.marktype, cell, box };
+  }
+}
+function cellsWithin(marks, box) {
+  const inside = marks.filter(
+    ({ box: own }) => own.right > box.left && own.left < box.right && own.bottom > box.top && own.top < box.bottom
+  );
+  return [...new Map(inside.map(({ cell }) => [keyOf(cell), cell])).values()];
+}
+var WAYS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+function neighbour(marks, from, key) {
+  const way = WAYS[key];
+  const places = marks.filter((mark) => mark.kind !== "text");
+  const start = places.find((mark) => from && keyOf(mark.cell) === keyOf(from)) ?? places[0];
+  if (!way || !start) return null;
+  const [x, y] = centre(start.box);
+  let best = null;
+  let least = Number.POSITIVE_INFINITY;
+  for (const { cell, box } of places) {
+    const [dx, dy] = [centre(box)[0] - x, centre(box)[1] - y];
+    const ahead = dx * way[0] + dy * way[1];
+    const distance = ahead + 4 * (Math.abs(dx * way[1]) + Math.abs(dy * way[0]));
+    if (ahead > 1 && distance < least) [best, least] = [cell, distance];
+  }
+  return best;
+}
+var centre = (box) => [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
+
+// src/theme.js
+function paint(node, colours) {
+  if (typeof node === "string") return (
+    /** @type {T} */
+    colours[node] ?? node
+  );
+  if (Array.isArray(node)) return (
+    /** @type {T} */
+    node.map((child) => paint(child, colours))
+  );
+  if (!node || typeof node !== "object") return node;
+  const entries = Object.entries(node).map(([key, child]) => {
+    if (key === "background") return [key, "transparent"];
+    return [key, key === "datasets" ? child : paint(child, colours)];
+  });
+  return Object.fromEntries(entries);
+}
+function isDarkColour(colour) {
+  const probe = make("span", { style: `color: ${colour}` });
+  document.body.append(probe);
+  const parts = getComputedStyle(probe).color.match(/[\d.]+/g) ?? [];
+  probe.remove();
+  const [red, green, blue] = parts.map(Number);
+  return 0.3 * red + 0.6 * green + 0.1 * blue < 128;
+}
+function isDark() {
+  const { body, documentElement: page } = document;
+  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false";
+  if (body.dataset.vscodeThemeKind) return !body.dataset.vscodeThemeKind.includes("light");
+  const theme = page.getAttribute("theme");
+  if (theme) return theme === "dark";
+  const paper = getComputedStyle(body).getPropertyValue("--jp-layout-color0").trim();
+  if (paper) return isDarkColour(paper);
+  if (page.classList.contains("dark") || body.classList.contains("dark")) return true;
+  if (page.classList.contains("light") || body.classList.contains("light")) return false;
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+var THEMED = ["data-jp-theme-light", "class", "theme", "data-vscode-theme-kind"];
+function followTheme(root, onChange) {
+  const look = () => {
+    const theme = isDark() ? "dark" : "light";
+    if (theme === root.dataset.theme) return;
+    root.dataset.theme = theme;
+    onChange(theme);
+  };
+  const observer = new MutationObserver(look);
+  for (const node of [document.body, document.documentElement]) {
+    observer.observe(node, { attributes: true, attributeFilter: THEMED });
+  }
+  look();
+  return () => observer.disconnect();
+}
+
+// src/chart.js
+var SVG = "http://www.w3.org/2000/svg";
+function buildChart(name, darkColours, choose) {
+  const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
+  let drawn = null;
+  let turn = 0;
+  async function draw(text) {
+    turn += 1;
+    const mine = turn;
+    const content = text ? JSON.parse(text) : null;
+    if (!content?.spec) {
+      replace(null);
+      element.replaceChildren(
+        ...content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : []
+      );
+      element.hidden = !content;
+      return;
+    }
+    const box = make("div", { class: "wb-chart" });
+    const dark = isDark();
+    const tooltip = { theme: dark ? "dark" : "light" };
+    const spec = paint(content.spec, dark ? darkColours : {});
+    const result = await vegaEmbed(box, spec, { renderer: "svg", actions: false, tooltip });
+    if (mine !== turn) {
+      result.finalize();
+      return;
+    }
+    replace(result);
+    element.setAttribute("aria-label", content.label);
+    silenceEmpty(box);
+    element.replaceChildren(box);
+    element.hidden = false;
+    element.dataset.turn = String(turn);
+    result.view.addEventListener("click", (event, item) => {
+      const cell = cellOf(item?.datum);
+      if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+    });
+  }
+  const unwatch = name === "main" ? () => {
+  } : scrollByKeys(element);
+  function replace(next) {
+    drawn?.finalize();
+    drawn = next;
+  }
+  return {
+    element,
+    draw,
+    marks: () => drawn ? marksOf(drawn.view) : [],
+    /** Where the chart lies on the page. */
+    corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
+    /** @param {Mark[]} marks */
+    outline(marks) {
+      element.querySelector(".wb-picked")?.remove();
+      element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
+    },
+    stop() {
+      replace(null);
+      unwatch();
+    }
+  };
+}
+function scrollByKeys(element) {
+  const observer = new ResizeObserver(() => {
+    if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
+    else element.removeAttribute("tabindex");
+  });
+  observer.observe(element);
+  return () => observer.disconnect();
+}
+function silenceEmpty(box) {
+  for (const group of box.querySelectorAll('g[role="graphics-symbol"]:empty')) {
+    group.removeAttribute("role");
+    group.removeAttribute("aria-roledescription");
+  }
+}
+function pickedMarks(marks, kind, chosen) {
+  const picked = new Set(chosen.map(keyOf));
+  return marks.filter((mark) => mark.kind === kind && picked.has(keyOf(mark.cell)));
+}
+function outlines(marks) {
+  const layer = document.createElementNS(SVG, "svg");
+  layer.setAttribute("class", "wb-picked");
+  layer.setAttribute("aria-hidden", "true");
+  for (const { kind, box } of marks) {
+    const far = kind === "rect" ? 0 : 3;
+    const place = {
+      x: box.left - far,
+      y: box.top - far,
+      width: box.right - box.left + 2 * far,
+      height: box.bottom - box.top + 2 * far,
+      rx: kind === "rect" ? 0 : 99
+    };
+    for (const kindOfLine of ["wb-halo", "wb-ring"]) {
+      const shape = document.createElementNS(SVG, "rect");
+      shape.setAttribute("class", kindOfLine);
+      for (const [name, value] of Object.entries(place)) shape.setAttribute(name, String(value));
+      layer.append(shape);
+    }
+  }
+  return layer;
+}
+
+// src/gestures.js
+var LEAST = 8;
+function span(a, b) {
+  return {
+    left: Math.min(a.clientX, b.clientX),
+    right: Math.max(a.clientX, b.clientX),
+    top: Math.min(a.clientY, b.clientY),
+    bottom: Math.max(a.clientY, b.clientY)
+  };
+}
+var within = (box, { left, top }) => ({
+  left: box.left - left,
+  right: box.right - left,
+  top: box.top - top,
+  bottom: box.bottom - top
+});
+function brush(root, chart, choose) {
+  const frame = make("div", { class: "wb-brush", hidden: true });
+  root.append(frame);
+  const place = chart.element;
+  place.addEventListener("pointerdown", (down) => {
+    if (down.button !== 0) return;
+    delete place.dataset.brushed;
+    const move = (event) => {
+      const at = within(span(down, event), root.getBoundingClientRect());
+      const [width, height] = [at.right - at.left, at.bottom - at.top];
+      if (width + height < LEAST) return;
+      event.preventDefault();
+      place.dataset.brushed = "yes";
+      frame.hidden = false;
+      Object.assign(frame.style, {
+        left: `${at.left}px`,
+        top: `${at.top}px`,
+        width: `${width}px`,
+        height: `${height}px`
+      });
+    };
+    const up = (event) => {
+      removeEventListener("pointermove", move);
+      removeEventListener("pointerup", up);
+      frame.hidden = true;
+      if (!place.dataset.brushed) return;
+      const touched = within(span(down, event), chart.corner());
+      choose(cellsWithin(chart.marks(), touched), event.shiftKey);
+      setTimeout(() => delete place.dataset.brushed, 0);
+    };
+    addEventListener("pointermove", move);
+    addEventListener("pointerup", up);
+  });
+  place.addEventListener("dragstart", (event) => event.preventDefault());
+}
+function arrowKeys(chart, chosen, choose) {
+  chart.element.tabIndex = 0;
+  chart.element.addEventListener("keydown", (event) => {
+    const marks = event.key.startsWith("Arrow") ? chart.marks() : [];
+    if (!marks.length) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const next = neighbour(marks, chosen().at(-1), event.key);
+    if (next) choose([next], event.shiftKey);
+  });
+}
+
+// src/choosing.js
+var OUTLINED = {
+  overview: "rect",
+  findings: "rect",
+  map: "rect",
+  classes: "symbol",
+  trajectories: "symbol"
+};
+function choosing({ model, busy, send }) {
+  let asked = null;
+  let main = null;
+  const chosen = () => asked ?? JSON.parse(model.get("_words")).chosen ?? [];
+  const outline = () => {
+    main?.outline(pickedMarks(main.marks(), OUTLINED[model.get("panel")], chosen()));
+  };
+  const choose = (cells, add) => {
+    if (!cells.length) return;
+    asked = select(chosen(), cells, add);
+    outline();
+    send({ selected: asked });
+  };
+  return {
+    chosen,
+    choose,
+    outline,
+    answered() {
+      if (!busy()) asked = null;
+    },
+    /**
+     * @param {HTMLElement} root
+     * @param {Chart} chart
+     */
+    onChart(root, chart) {
+      main = chart;
+      brush(root, chart, choose);
+      arrowKeys(chart, chosen, choose);
+    }
+  };
+}
+
+// src/filters.js
+var SEARCHED = 12;
+function keep(filters, facet, checked) {
+  const { [facet.name]: _old, ...others } = filters;
+  if (checked.every(Boolean)) return others;
+  return { ...others, [facet.name]: facet.values.filter((_, i) => checked[i]) };
+}
+function clampLayers(layers, changed, [first, last]) {
+  const found = layers.map((layer) => Math.round(Math.min(Math.max(layer, first), last)));
+  return found[0] > found[1] ? [found[changed], found[changed]] : found;
+}
+function buildFilters(page) {
+  const { facets, layers, texts } = page.controls;
+  const box = make("details", { class: "wb-filters", open: true });
+  box.append(make("summary", {}, texts.filters));
+  const more = make("details", { class: "wb-more" }, make("summary", {}, texts.more_filters));
+  const parts = [];
+  for (const facet of facets) {
+    const part = buildFacet(page, facet);
+    (facet.more ? more : box).append(part.element);
+    parts.push(part);
+  }
+  if (layers[1] > layers[0]) {
+    const part = buildLayers(page);
+    box.append(part.element);
+    parts.push(part);
+  }
+  if (more.children.length > 1) box.append(more);
+  return {
+    element: box,
+    update(words) {
+      for (const part of parts) part.update(words);
+    }
+  };
+}
+function buildFacet({ model, controls, send }, facet) {
+  const report = () => {
+    const checked = rows.map(({ input }) => input.checked);
+    send({ filters: keep(model.get("filters"), facet, checked) });
+  };
+  const rows = facet.labels.map((label) => {
+    const input = make("input", { type: "checkbox", onchange: report });
+    const number = make("span", { class: "wb-number" });
+    const name = make("span", { class: "wb-name", title: label }, label);
+    return { input, number, line: make("label", {}, input, name, number) };
+  });
+  const checkAll = (checked) => () => {
+    for (const { input } of rows) input.checked = checked;
+    report();
+  };
+  const { texts } = controls;
+  const { title } = facet;
+  const button = (name, onclick) => make(
+    "button",
+    { type: "button", onclick, "aria-label": fill(texts[`${name}_of`], { title }) },
+    texts[name]
+  );
+  const group = make(
+    "fieldset",
+    { "data-facet": facet.name },
+    make("legend", {}, title),
+    make(
+      "span",
+      { class: "wb-all" },
+      button("all", checkAll(true)),
+      button("none", checkAll(false))
+    )
+  );
+  const lines = rows.map(({ line }) => line);
+  if (lines.length > SEARCHED) group.append(buildSearch(facet, lines, texts));
+  group.append(make("div", { class: "wb-options" }, ...lines));
+  return {
+    element: group,
+    update(words) {
+      const kept = model.get("filters")[facet.name];
+      rows.forEach(({ input, number, line }, i) => {
+        const count = words.counts[facet.name][i];
+        input.checked = !kept || kept.includes(facet.values[i]);
+        number.textContent = grouped(count);
+        line.classList.toggle("wb-none", count === 0);
+      });
+    }
+  };
+}
+function buildSearch(facet, lines, texts) {
+  const search = make("input", {
+    type: "search",
+    placeholder: texts.find,
+    "aria-label": fill(texts.find_in, { title: facet.title }),
+    oninput: () => {
+      const wanted = search.value.toLowerCase();
+      lines.forEach((line, i) => {
+        line.hidden = !facet.labels[i].toLowerCase().includes(wanted);
+      });
+    }
+  });
+  return search;
+}
+function buildLayers({ model, controls, send }) {
+  const { layers, texts } = controls;
+  const [min, max] = layers;
+  const ends = [texts.first_layer, texts.last_layer].map(
+    (label, i) => make("input", {
+      type: "number",
+      min,
+      max,
+      step: 1,
+      "aria-label": label,
+      onchange: () => {
+        const now = ends.map((end) => Number(end.value));
+        send({ layers: clampLayers(now, i, layers) });
+      }
+    })
+  );
+  const row = make("div", { class: "wb-row" }, ends[0], texts.to, ends[1]);
+  const legend = make("legend", {}, texts.layers);
+  return {
+    element: make("fieldset", { "data-facet": "layers" }, legend, row),
+    update() {
+      ends.forEach((end, i) => {
+        end.value = model.get("layers")[i];
+      });
+    }
+  };
+}
+
+// src/options.js
+function buildOptions(page) {
+  const { model, controls } = page;
+  const box = make("div", { class: "wb-panel-options" });
+  const groups = Object.fromEntries(
+    Object.entries(controls.panels).map(([name, panel]) => [
+      name,
+      panel.options.map((option) => buildOption(page, option))
+    ])
+  );
+  let last = "";
+  return {
+    element: box,
+    update(words) {
+      const now = model.get("panel");
+      const group = groups[now] ?? [];
+      if (now !== last) box.replaceChildren(...group.map((part) => part.element));
+      last = now;
+      for (const part of group) part.update(words);
+    }
+  };
+}
+function buildOption({ model, controls, checkpoints, send }, name) {
+  const label = controls.options[name];
+  const now = () => model.get(name);
+  const names = controls.choices[name];
+  if (names) {
+    const select3 = choices(Object.entries(names), label, (value) => send({ [name]: value }));
+    const update2 = () => {
+      select3.value = now();
+    };
+    return { element: labelled(label, select3), update: update2 };
+  }
+  if (typeof now() === "boolean") {
+    const onchange = () => send({ [name]: input.checked });
+    const input = make("input", { type: "checkbox", onchange });
+    const update2 = () => {
+      input.checked = now();
+    };
+    return { element: labelled(label, input), update: update2 };
+  }
+  const select2 = choices([], label, (key) => send({ [name]: JSON.parse(key) }));
+  const element = labelled(label, select2);
+  let listed;
+  const update = () => {
+    if (listed !== checkpoints()) {
+      listed = checkpoints();
+      const pairs = pairsOf(listed, controls.texts.checkpoint);
+      select2.replaceChildren(...pairs.map(([value, text]) => make("option", { value }, text)));
+      element.hidden = pairs.length < 2;
+    }
+    select2.value = JSON.stringify(now());
+  };
+  return { element, update };
+}
+function pairsOf({ steps, models }, text) {
+  return models.flatMap(
+    ([model, name, own]) => (own ?? steps).map((step) => (
+      /** @type {[string, string]} */
+      [
+        JSON.stringify([model, step]),
+        steps.length > 1 ? fill(text, { model: name, step }) : name
+      ]
+    ))
+  );
+}
+
+// src/protocol.js
+var FRAME = 700;
+var LEAST2 = 0.05;
+function pushTrim(trim, moved) {
+  if (trim[1] - trim[0] >= LEAST2) return trim;
+  if (moved === 0) {
+    const upper = Math.min(trim[0] + LEAST2, 1);
+    return [upper - LEAST2, upper];
+  }
+  const lower = Math.max(trim[1] - LEAST2, 0);
+  return [lower, lower + LEAST2];
+}
+var trimText = (trim) => `${trim.map((end) => Number((100 * end).toFixed(1))).join("–")} %`;
+function buildSteps(page) {
+  const { model, controls, checkpoints, send } = page;
+  const { texts, panels } = controls;
+  const shown = make("output");
+  const range = make("input", {
+    type: "range",
+    min: 0,
+    step: 1,
+    "aria-label": texts.step,
+    oninput: () => {
+      const step = checkpoints().steps[Number(range.value)];
+      shown.value = String(step);
+      send({ step });
+    }
+  });
+  const play = buildPlay(page);
+  const field = make(
+    "div",
+    { class: "wb-field wb-step" },
+    make("span", {}, texts.step),
+    range,
+    shown,
+    play.element
+  );
+  return {
+    element: field,
+    update() {
+      const step = model.get("step");
+      const { steps } = checkpoints();
+      field.hidden = steps.length < 2;
+      range.max = String(steps.length - 1);
+      range.value = String(steps.indexOf(step));
+      shown.value = grouped(step);
+      range.setAttribute("aria-valuetext", texts.step_value.replace("{step}", step));
+      const all = panels[model.get("panel")]?.one_step === false;
+      field.classList.toggle("wb-idle", all);
+      field.title = all ? texts.all_steps : "";
+    },
+    stop: play.stop
+  };
+}
+function buildPlay({ model, controls, checkpoints, send, busy }) {
+  const { texts } = controls;
+  let playing;
+  const button = make("button", {
+    type: "button",
+    class: "wb-play",
+    "aria-label": texts.play,
+    onclick: () => playing === void 0 ? start() : stop()
+  });
+  const show = () => {
+    const on = playing !== void 0;
+    button.textContent = on ? "❚❚" : "▶";
+    button.setAttribute("aria-pressed", String(on));
+  };
+  const stop = () => {
+    clearInterval(playing);
+    playing = void 0;
+    show();
+  };
+  const start = () => {
+    let at = checkpoints().steps.indexOf(model.get("step"));
+    if (at === checkpoints().steps.length - 1) at = -1;
+    const advance = () => {
+      if (busy()) return;
+      const { steps } = checkpoints();
+      at += 1;
+      send({ step: steps[at] });
+      if (at >= steps.length - 1) stop();
+    };
+    playing = setInterval(advance, FRAME);
+    show();
+    advance();
+  };
+  show();
+  return { element: button, stop };
+}
+function buildFit({ model, controls, send, busy }) {
+  const { texts } = controls;
+  const shown = make("output");
+  const ends = [texts.lower, texts.upper].map(
+    (label, i) => make("input", {
+      type: "range",
+      min: 0,
+      max: 100,
+      step: 1,
+      "aria-label": label,
+      oninput: () => {
+        const now = ends.map((end) => Number(end.value) / 100);
+        const trim = pushTrim(now, i);
+        shown.value = trimText(trim);
+        send({ trim });
+      }
+    })
+  );
+  const estimator = choices(
+    Object.entries(controls.choices.estimator),
+    texts.estimator,
+    (value) => send({ estimator: value })
+  );
+  const why = make("span", { class: "wb-why" });
+  const trimField = make(
+    "span",
+    { class: "wb-field" },
+    make("span", {}, texts.trim),
+    ...ends,
+    shown
+  );
+  const group = make(
+    "fieldset",
+    { class: "wb-trim" },
+    make("legend", {}, texts.fit),
+    trimField,
+    labelled(texts.by, estimator),
+    why
+  );
+  return {
+    element: group,
+    update(words) {
+      const trim = model.get("trim");
+      const moving = ends.some((end) => end === document.activeElement) && busy();
+      if (!moving) {
+        ends.forEach((end, i) => {
+          end.value = String(Math.round(100 * trim[i]));
+        });
+        shown.value = trimText(trim);
+      }
+      estimator.value = model.get("estimator");
+      group.disabled = Boolean(words.no_refit);
+      why.textContent = words.no_refit;
+    }
+  };
+}
+
+// src/talk.js
+var SLOW = 200;
+var SILENCE = 15e3;
+function talk(model, onWait) {
+  let pending = {};
+  let waiting = false;
+  let timers = [];
+  const rest = () => {
+    timers.forEach(clearTimeout);
+    timers = [];
+  };
+  const flush = () => {
+    if (waiting || !Object.keys(pending).length) return;
+    for (const [name, value] of Object.entries(pending)) model.set(name, value);
+    pending = {};
+    waiting = true;
+    model.set("_asked", model.get("_asked") + 1);
+    model.save_changes();
+    rest();
+    timers = [setTimeout(() => onWait("busy"), SLOW), setTimeout(() => onWait("silent"), SILENCE)];
+  };
+  const answered = () => {
+    waiting = false;
+    rest();
+    onWait("done");
+    flush();
+  };
+  model.on("change:_answered", answered);
+  return {
+    /** @type {import("./types").Send} */
+    send(changes) {
+      Object.assign(pending, changes);
+      flush();
+    },
+    busy: () => waiting,
+    stop() {
+      rest();
+      model.off("change:_answered", answered);
+    }
+  };
+}
+function openPage(model, root) {
+  const line = talk(model, (state) => {
+    root.classList.toggle("wb-busy", state === "busy");
+    root.classList.toggle("wb-silent", state === "silent");
+  });
+  const controls = JSON.parse(model.get("_controls"));
+  return { model, controls, checkpoints: parsed(model, "_checkpoints"), ...line };
+}
+function parsed(model, name) {
+  let text = "";
+  let value;
+  return () => {
+    if (model.get(name) !== text) {
+      text = model.get(name);
+      value = JSON.parse(text);
+    }
+    return value;
+  };
+}
+function listen(model, acts) {
+  for (const [name, act] of Object.entries(acts)) model.on(name, act);
+  return () => {
+    for (const [name, act] of Object.entries(acts)) model.off(name, act);
+  };
+}
+
+// src/explorer.js
+function buildSentences() {
+  const status = make("p", { class: "wb-status", role: "status" });
+  const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
+  const empty = make("div", { class: "wb-empty", hidden: true });
+  const update = (words) => {
+    status.textContent = [words.count, words.left_out].filter(Boolean).join(" · ");
+    spoken.textContent = words.spoken;
+    empty.hidden = !words.empty.length;
+    empty.replaceChildren(...words.empty.map((text) => make("p", {}, text)));
+  };
+  return { status, spoken, empty, update };
+}
+
+// src/widgets.js
+async function render({ model, el }) {
+  const root = make("section", { class: "wb wb-alone", "data-panel": model.get("panel") });
+  const page = openPage(model, root);
+  const choice = choosing(page);
+  const { chart, fail, update, stop } = layOut(root, page, choice);
+  el.append(root);
+  const refresh = () => {
+    update(JSON.parse(model.get("_words")));
+    choice.outline();
+  };
+  const draw = async () => {
+    try {
+      await chart?.draw(model.get("_main"));
+      choice.outline();
+    } catch (error) {
+      fail(error instanceof Error ? error.message : String(error));
+    }
+  };
+  const ends = listen(model, {
+    "change:_words": refresh,
+    "change:_answered": () => {
+      choice.answered();
+      refresh();
+    },
+    "change:_main": draw,
+    comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false)
+  });
+  refresh();
+  let drawing = Promise.resolve();
+  const unfollow = followTheme(root, (theme) => {
+    drawing = draw();
+    model.set("_theme", theme);
+    model.save_changes();
+  });
+  await drawing;
+  return () => {
+    for (const end of [page.stop, stop, unfollow, ends]) end();
+  };
+}
+function layOut(root, page, choice) {
+  const { model, controls } = page;
+  const { parts, chart, stop } = buildContent(page, choice);
+  const problem = make("div", { class: "wb-problem", role: "alert", hidden: true });
+  const sentences = buildSentences();
+  root.setAttribute("aria-label", controls.panels[model.get("panel")].title);
+  root.append(
+    // the picture for later stands in an output beside this one: not needed while this one lives
+    make("style", {}, `.${model.get("_mark")} { display: none; }`),
+    ...parts.map((part) => part.element),
+    sentences.empty,
+    ...chart ? [chart.element] : [],
+    problem,
+    make("p", { class: "wb-lost" }, controls.texts.lost),
+    sentences.spoken
+  );
+  if (chart) choice.onChart(root, chart);
+  const fail = (text) => {
+    problem.hidden = !text;
+    problem.textContent = text;
+  };
+  const update = (words) => {
+    fail(words.problem ?? "");
+    if (words.problem) return;
+    for (const part of [...parts, sentences]) part.update(words);
+  };
+  return { chart, fail, update, stop };
+}
+function buildContent(page, { choose }) {
+  const kind = page.model.get("panel");
+  if (kind === "filter") {
+    const steps = buildSteps(page);
+    return { parts: [buildFilters(page), steps], stop: steps.stop };
+  }
+  const chart = buildChart("main", page.controls.dark, choose);
+  const options = buildOptions(page);
+  const parts = kind === "weibull" ? [buildFit(page), options] : [options];
+  return { parts, chart, stop: chart.stop };
+}
+var widgets_default = { render };
+export {
+  widgets_default as default
+};
