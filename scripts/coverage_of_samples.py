@@ -141,7 +141,10 @@ def _print(
 ) -> None:
     """Print the rows of one kind."""
     for how, (sampling, nbytes) in hows.items():
-        found = [z_scores(one, sampling, nbytes, seeds) for one in matrices]
+        found = []
+        for number, one in enumerate(matrices):
+            own = range(number * len(seeds), (number + 1) * len(seeds))
+            found.append(z_scores(one, sampling, nbytes, own))
         z = np.concatenate([scores for scores, share in found if share < 1.0])
         z = z[np.isfinite(z).all(1)]
         k, lam = (np.abs(z) < 1.96).mean(0)
