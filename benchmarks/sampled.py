@@ -58,6 +58,13 @@ def write_layers(path: Path, layers: int, spread: float) -> int:
     return at
 
 
+def forget(path: Path) -> None:
+    """Let the system forget what it holds of a file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def measure(what: str, source: Any, **how: Any) -> Any:
     """Scan, print what it took, and give the fits."""
     import weibnb as wb
@@ -65,7 +72,7 @@ def measure(what: str, source: Any, **how: Any) -> Any:
     began, busy = time.perf_counter(), time.process_time()
     fits = wb.scan(source, progress=False, **how)
     taken, busy = time.perf_counter() - began, time.process_time() - busy
-    text = f"{what:<28} {taken:7.2f} s, {busy:7.2f} s of processor time"
+    text = f"{what:<30} {taken:7.2f} s, {busy:7.2f} s of processor time"
     if "sampled_fraction" in fits:
         size = fits["rows"] * fits["cols"]
         share = float((fits["sampled_fraction"] * size).sum() / size.sum())
@@ -82,8 +89,11 @@ def main(layers: int = 2, spread: float = 0.0) -> None:
         print(f"{layers} layers, {size / 1e9:.2f} GB, H = {spread:g}")
         measure("warm-up", path, sample=0.001)
         for _ in range(2):
-            whole = measure("whole, here", path)
-            part = measure("precision=0.002, here", path, precision=0.002)
+            for what, forget_it in (("from the disk", forget), ("from memory", lambda _: None)):
+                forget_it(path)
+                whole = measure(f"whole, {what}", path)
+                forget_it(path)
+                part = measure(f"precision=0.002, {what}", path, precision=0.002)
         z = (part.k - whole.k) / part.k_sampling_se
         print(f"differences over their errors: {np.sort(z.values.ravel()).round(2).tolist()}")
         pipe, other = multiprocessing.Pipe()

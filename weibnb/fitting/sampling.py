@@ -55,9 +55,11 @@ class BetweenBlocks:
         sizes = [one.labels.size for one in drawn]
         block = np.repeat(np.arange(len(drawn)), sizes)
         labels = np.concatenate([one.labels for one in drawn])
-        place = whole.labels.searchsorted(labels & (-1 if whole.exact else INTERVAL_MASK))
+        labels = (labels & (-1 if whole.exact else INTERVAL_MASK)) - whole.labels[0]
         number = np.concatenate([one.counts for one in drawn])
-        k, b = (np.bincount(block, number * one[place], len(drawn)) for one in influence)
+        table = np.zeros((2, whole.labels[-1] - whole.labels[0] + 1))
+        table[:, whole.labels - whole.labels[0]] = influence
+        k, b = (np.bincount(block, number * one[labels], len(drawn)) for one in table)
         return cls(np.array([k @ k, b @ b, k @ b]), len(drawn), of, whole.n)
 
     @property
