@@ -17,7 +17,7 @@ from weibnb.fitting.status import COUNTED
 from weibnb.io.ahead import Ahead, Part
 from weibnb.io.files import CheckpointError
 from weibnb.io.guard import watch
-from weibnb.io.mapping import origin_of
+from weibnb.io.mapping import origin_of, will_need
 from weibnb.io.safetensors import word_type
 from weibnb.scanning.matrices import MatrixInCounting
 from weibnb.scanning.sampling import BLOCK, Sample, judge
@@ -76,14 +76,17 @@ class _Matrix:
         row = self.tensor.info.shape[-1] * word_type(self.tensor.info.dtype).itemsize
         return self.offset + first * row, (stop - first) * row
 
+    def rows_here(self, block: int) -> Any:
+        """Give the rows, of what is on this machine, that hold a block."""
+        first, stop = self.tensor.stored_rows(*self.sample.blocks.rows_of(block))
+        start = self.expert * self.tensor.info.shape[-2] if self.tensor.role.stacked else 0
+        return self.weights[start + first : start + stop]
+
     def count_here(self, block: int) -> CountedBlock:
         """Read and count a block of what is on this machine."""
-        first, stop = self.sample.blocks.rows_of(block)
-        lowest, highest = self.tensor.stored_rows(first, stop)
-        start = self.expert * self.tensor.info.shape[-2] if self.tensor.role.stacked else 0
-        rows = self.weights[start + lowest : start + highest]
+        rows = self.rows_here(block)
         rows = as_bits(rows)[0] if hasattr(rows, "detach") else np.asarray(rows)
-        return self._counted(rows, first, stop)
+        return self._counted(rows, *self.sample.blocks.rows_of(block))
 
     def count_fetched(self, block: int, fetched: memoryview) -> CountedBlock:
         """Count a block of what is elsewhere, once its bytes are here."""
@@ -289,6 +292,9 @@ def _count_all(
 def _count_stage(matrices: Sequence[_Matrix], counting: Counting) -> None:
     """Count the blocks that are wanted next of matrices on this machine."""
     with closing(_Queue()) as queue:
+        for one in matrices:
+            for block in one.sample.still_wanted():
+                will_need(one.rows_here(block))
         for one in matrices:
             for block in one.sample.still_wanted():
                 one.read += one.place(block)[1]
