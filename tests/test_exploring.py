@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,9 +20,14 @@ pytest.importorskip("vl_convert")
 
 from weibnb.explorer.widget import Explorer
 from weibnb.exploring import explore
+from weibnb.scanning.background import BackgroundScan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import xarray as xr
+
+    from weibnb.scanning.progress import Progress
 
 DEMO = Path(wb.__file__).parent / "data" / "demo"
 
@@ -48,7 +55,7 @@ def test_a_file_of_fits(fits: xr.Dataset, tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_scanned(fits: xr.Dataset) -> None:
     for source in (DEMO, str(DEMO), {"demo": DEMO}):
-        explorer = explore(source)
+        explorer = explore(source).wait()
         assert explorer.fits["k"].equals(fits.sel(step=[7000])["k"].assign_coords(
             model=explorer.fits["model"]))  # fmt: skip
 
@@ -83,6 +90,188 @@ def test_saved_fits_are_opened_without_numba_and_torch(fits: xr.Dataset, tmp_pat
         [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True
     )
     assert done.stdout.splitlines() == ["", "True"]
+
+
+# A scan that is going on
+
+WAIT = 60.0  # seconds: a slow machine is no failure
+HELD_AT = 5  # matrices
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Hold background scans after some matrices, each of them fitted at once."""
+    opened = threading.Event()
+    heard = BackgroundScan._heard
+
+    def hold(scan: BackgroundScan, at: Progress) -> None:
+        heard(scan, at)
+        if at.done == HELD_AT:
+            assert opened.wait(WAIT)
+            heard(scan, at)
+
+    monkeypatch.setattr(BackgroundScan, "_heard", hold)
+    monkeypatch.setattr("weibnb.scanning.results._BATCH_SECONDS", -1.0)
+    monkeypatch.setattr("weibnb.explorer.following._EVERY", 0.02)
+    yield opened
+    opened.set()
+
+
+def told(explorer: Explorer) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(explorer._following)
+    return found
+
+
+def await_fits(explorer: Explorer, number: int) -> None:
+    """Wait until as many matrices are shown fitted."""
+    changed = threading.Event()
+    explorer.observe(lambda _: changed.set(), "_words")
+    while int((explorer.fits["status"] == "ok").sum()) != number:
+        assert changed.wait(WAIT), explorer._following
+        changed.clear()
+
+
+def await_end(explorer: Explorer) -> None:
+    """Wait until nothing is followed any more."""
+    ended = threading.Event()
+    explorer.observe(lambda _: ended.set(), "follow")
+    while explorer.follow:
+        assert ended.wait(WAIT), explorer._following
+
+
+def test_matrices_are_shown_as_they_are_fitted(fits: xr.Dataset, gate: threading.Event) -> None:
+    explorer = explore(DEMO / "step7000", panel="table")
+    await_fits(explorer, HELD_AT)
+    assert explorer.follow
+    assert set(explorer.fits["status"].values.ravel()) == {"ok", "pending"}
+    assert (told(explorer)["runs"], told(explorer)["problem"]) == (True, "")
+    with pytest.raises(TimeoutError, match="not done after 0 s"):
+        explorer.wait(0)
+    gate.set()
+    assert explorer.wait() is explorer
+    one = fits["k"].sel(step=[7000])
+    np.testing.assert_array_equal(explorer.fits["k"].values, one.values)
+    await_end(explorer)
+    assert (told(explorer)["runs"], told(explorer)["text"], told(explorer)["share"]) == (
+        *(False, ""), 1.0,
+    )  # fmt: skip
+    assert explorer.error is None
+    with pytest.raises(Exception, match="has ended"):
+        explorer.follow = True
+
+
+def test_a_scan_is_cancelled(gate: threading.Event) -> None:
+    explorer = explore(str(DEMO))
+    await_fits(explorer, HELD_AT)
+    explorer.follow = False
+    gate.set()
+    explorer.wait()
+    assert int((explorer.fits["status"] == "ok").sum()) == HELD_AT
+    assert explorer.error is None
+    assert "5 of 105 matrices · cancelled" in told(explorer)["text"]
+    assert not told(explorer)["runs"]
+
+
+def test_an_explorer_that_is_closed_ends_its_scan(gate: threading.Event) -> None:
+    explorer = explore(DEMO)
+    await_fits(explorer, HELD_AT)
+    explorer.close()
+    gate.set()
+    assert explorer._work is not None
+    assert explorer._work.wait(WAIT)
+    assert explorer._work.cancelled
+
+
+def test_ctrl_c_while_a_scan_is_awaited_ends_it(
+    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore(DEMO)
+    await_fits(explorer, HELD_AT)
+    work = explorer._work
+    assert work is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "wait", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            explorer.wait()
+    gate.set()
+    assert work.wait(WAIT)
+    assert work.cancelled
+
+
+def test_a_scan_rests_while_no_page_shows_it(fits: xr.Dataset, gate: threading.Event) -> None:
+    explorer = explore(DEMO)
+    await_fits(explorer, HELD_AT)
+    explorer.set_state({"_pages": 1})
+    explorer.set_state({"_pages": 0})
+    gate.set()
+    work = explorer._work
+    assert work is not None
+    assert not work.wait(0.1)
+    assert work.at is not None
+    assert work.at.done == HELD_AT
+    explorer.set_state({"_pages": 1})
+    assert work.wait(WAIT)
+    await_end(explorer)
+    assert int((explorer.fits["status"] == "ok").sum()) == 21
+    explorer.close()
+
+
+def test_an_awaited_scan_does_not_rest(gate: threading.Event) -> None:
+    explorer = explore(DEMO)
+    gate.set()
+    explorer.set_state({"_pages": 0})
+    explorer.wait(WAIT)
+    assert int((explorer.fits["status"] == "ok").sum()) == 21
+
+
+def test_why_a_scan_failed(tmp_path: Path) -> None:
+    whole = (DEMO / "step0" / "model.safetensors").read_bytes()
+    (tmp_path / "<b>.safetensors").write_bytes(whole[:-1000])
+    explorer = explore(tmp_path / "<b>.safetensors")
+    with pytest.raises(wb.CheckpointError) as caught:
+        explorer.wait()
+    assert explorer.error is caught.value
+    await_end(explorer)
+    assert told(explorer)["problem"].startswith("CheckpointError: ")
+    assert not told(explorer)["runs"]
+    with pytest.raises(wb.CheckpointError):
+        explorer.save(tmp_path / "view.html")
+
+
+def test_what_could_not_be_read_is_told(tmp_path: Path) -> None:
+    whole = (DEMO / "step0" / "model.safetensors").read_bytes()
+    for step, data in ((1, whole), (2, whole[:50])):
+        (tmp_path / f"step{step}").mkdir()
+        (tmp_path / f"step{step}" / "model.safetensors").write_bytes(data)
+    with pytest.warns(UserWarning, match="step 2"):
+        explorer = explore(tmp_path).wait()
+    await_end(explorer)
+    assert explorer.fits.sizes["step"] == 1
+    assert "step 2" in told(explorer)["problem"]
+
+
+def test_a_program_that_runs_a_notebook_gets_the_finished_picture(
+    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = {"content": {"allow_stdin": False}}
+    shell = SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda _channel: request))
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    monkeypatch.setattr("weibnb.explorer.export.LastView.show", lambda _: None)
+    explorer = explore(DEMO)
+    threading.Timer(0.05, gate.set).start()
+    explorer._repr_mimebundle_()
+    assert int((explorer.fits["status"] == "ok").sum()) == 21
+
+
+def test_saving_waits_for_a_scan(fits: xr.Dataset, tmp_path: Path) -> None:
+    path = explore(DEMO).save(tmp_path / "table.csv")
+    assert len(path.read_text().splitlines()) == 1 + 21
+
+
+def test_live_weights_are_scanned_first() -> None:
+    explorer = explore(weights(0))
+    assert explorer._work is None
+    assert int((explorer.fits["status"] == "ok").sum()) == 4
 
 
 # A run that is going on

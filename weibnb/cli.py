@@ -120,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         _describe_show,
         _describe_report,
         _describe_demo,
+        _describe_explore,
         _describe_lab,
         _describe_doctor,
     ):
@@ -560,6 +561,12 @@ def _demo(options: argparse.Namespace) -> int:
         f"  python -c \"import weibnb as wb; print(wb.open_fits('{options.output}'))\""
     )
     return 0
+
+
+def _describe_explore(add: AddCommand) -> None:
+    from weibnb.cli_explore import describe_explore, run_explore
+
+    describe_explore(add, _source).set_defaults(run=run_explore)
 
 
 def _describe_lab(add: AddCommand) -> None:

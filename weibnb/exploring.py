@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,13 @@ from weibnb.explorer.widget import Explorer
 from weibnb.fits.store_schema import STORE_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from weibnb.charts.layers import MapValue
     from weibnb.explorer.filters import Cell
     from weibnb.explorer.following import Newer
     from weibnb.fitting.weibull import Estimator
+    from weibnb.scanning.background import BackgroundScan
     from weibnb.scanning.recorder import Recorder
 
 
@@ -45,9 +47,10 @@ def explore(
     fits : xarray.Dataset, path, Recorder, torch.nn.Module or Mapping
         Fits; a ``.nc`` file of fits, which is opened; a store (``.db``) or a `Recorder`, which is
         followed: what comes to it is shown within two seconds, see Notes; or a source of weights,
-        which is scanned with a progress bar, see `weibnb.scan`. To set how it is scanned, or to
-        keep the fits, call `weibnb.scan` and give its Dataset. Fits without counts have no
-        Weibull plot and no trim.
+        see `weibnb.scan`. Files are scanned in the background: the explorer is there at once, and
+        shows matrices as they are fitted; live weights, which may change, are scanned first. To
+        set how it is scanned, or to keep the fits, call `weibnb.scan` and give its Dataset. Fits
+        without counts have no Weibull plot and no trim.
     source : path, torch.nn.Module or Mapping, optional
         What fits were scanned from, to be read again where the Weibull panel is asked why k is
         low. By default `fits`, if that is a source of weights itself.
@@ -88,12 +91,18 @@ def explore(
     FileNotFoundError
         If there is no such file.
     CheckpointError
-        If a checkpoint cannot be read.
+        If there is no such checkpoint, or live weights cannot be read.
     TypeError, ValueError
         If there is nothing to open or to scan, or an argument is not valid.
 
     Notes
     -----
+    While a scan goes on, the page tells how far it is, and has a button to cancel it;
+    ``explorer.wait()`` waits until it is done. What goes wrong stands on the page and in
+    ``explorer.error``. A program that runs a notebook (nbconvert) gets the finished picture. The
+    scan rests while no page shows the explorer any more; ``explorer.follow = False``,
+    ``explorer.close()`` and Ctrl-C in ``wait`` cancel it. Nothing is written to the disk.
+
     A store may be written by another process, and need not be there yet. A thread looks twice a
     second for something new, and reads that alone; it keeps no file open, so that a training never
     waits for it. What you chose stays; the step goes on to the newest while it stands at the last.
@@ -124,6 +133,7 @@ def explore(
         opened.fits,
         reader=_reader(fits if opened.scanned and source is None else source),
         newer=opened.newer,
+        work=opened.work,
         followed=opened.followed,
         state=state,
         keep=keep,
@@ -146,11 +156,12 @@ def _reader(source: Any) -> Callable[[xr.Dataset], xr.Dataset] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """Fits, and where newer ones come from."""
+    """Fits, and where newer ones come from, or what makes them."""
 
     fits: xr.Dataset
     scanned: bool = False
     newer: Newer | None = None
+    work: BackgroundScan | None = None
     followed: str = ""
 
 
@@ -168,9 +179,29 @@ def _open(fits: Any) -> _Opened:
             from weibnb.fits.files import open_fits
 
             return _Opened(open_fits(path))
+    if _are_files(fits):
+        return _scan_files(fits)
     from weibnb.scanning.scan import scan
 
     return _Opened(scan(fits), scanned=True)
+
+
+def _are_files(source: Any) -> bool:
+    """Whether a source is paths alone, or lists and mappings of them: what lies still."""
+    if isinstance(source, Mapping):
+        return bool(source) and all(map(_are_files, source.values()))
+    if isinstance(source, list | tuple):
+        return bool(source) and all(map(_are_files, source))
+    return isinstance(source, str | os.PathLike)
+
+
+def _scan_files(source: Any) -> _Opened:
+    """Begin to scan files, and follow that."""
+    from weibnb.fits.following import no_fits
+    from weibnb.scanning.background import BackgroundScan
+
+    name = Path(source).name or str(source) if isinstance(source, str | os.PathLike) else "files"
+    return _Opened(no_fits(), scanned=True, work=BackgroundScan(source), followed=name)
 
 
 def _follow_store(path: Path) -> _Opened:

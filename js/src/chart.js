@@ -1,14 +1,16 @@
 /** One place for a chart: it draws what Python sends, and outlines what is selected. */
 
+import { livingChart } from "./alive.js";
 import { cellOf, keyOf } from "./cells.js";
 import { make } from "./dom.js";
 import { marksOf } from "./marks.js";
+import { buildPlace, whenWidthChanges } from "./place.js";
+import { untitled } from "./sizes.js";
 import { isDark, paint } from "./theme.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
  * @typedef {import("./types").Mark} Mark
- * @typedef {import("./types").Drawn} Drawn
  */
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -17,80 +19,144 @@ const SVG = "http://www.w3.org/2000/svg";
  * @param {string} name of the place
  * @param {Record<string, string>} darkColours by those of a light page
  * @param {(cells: Cell[], add: boolean) => void} choose
+ * @param {{ height?: () => number | undefined, moved?: () => void }} [more] the height of the
+ *   place, where it is given, and what follows when the marks have other places
  */
-export function buildChart(name, darkColours, choose) {
+export function buildChart(name, darkColours, choose, { height, moved = () => {} } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
-  /** @type {Drawn | null} */
-  let drawn = null;
-  let turn = 0;
+  const chart = livingChart();
+  const place = buildPlace(element, height);
+  let [turn, last] = [0, ""];
 
   /** @param {string} text */
   async function draw(text) {
     turn += 1;
     const mine = turn;
+    last = text;
     /** @type {import("./types").ChartContent | null} */
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
-      replace(null);
-      element.replaceChildren(
-        ...(content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : []),
-      );
-      element.hidden = !content;
+      chart.clear();
+      sayWhyNot(element, content);
       return;
     }
+    const { spec, title, notes, options } = forThePage(content.spec, darkColours);
     const box = make("div", { class: "wb-chart" });
-    const dark = isDark();
-    const tooltip = { theme: dark ? "dark" : "light" };
-    const spec = paint(content.spec, dark ? darkColours : {});
-    const result = await vegaEmbed(box, spec, { renderer: "svg", actions: false, tooltip });
-    if (mine !== turn) {
-      result.finalize();
-      return;
+    const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn);
+    if (isNew) {
+      element.replaceChildren(make("figcaption", {}), box);
+      place.renew();
+      chooseByClick(chart.view(), element, choose);
     }
-    replace(result);
-    element.setAttribute("aria-label", content.label);
-    silenceEmpty(box);
-    element.replaceChildren(box);
+    if (mine !== turn) return;
+    caption(element, title, notes);
+    await place.fill(chart.view());
+    if (mine === turn) settle(content.label);
+  }
+
+  /** @param {string} [label] */
+  function settle(label) {
+    if (label !== undefined) element.setAttribute("aria-label", label);
     element.hidden = false;
+    silenceEmpty(element);
     element.dataset.turn = String(turn);
-    result.view.addEventListener("click", (event, item) => {
-      const cell = cellOf(item?.datum);
-      if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
-    });
   }
 
-  const unwatch = name === "main" ? () => {} : scrollByKeys(element);
-
-  /** @param {Drawn | null} next */
-  function replace(next) {
-    drawn?.finalize();
-    drawn = next;
+  /** Fill the place anew: it has another size, or the chart is zoomed. */
+  async function resize() {
+    if (!chart.view()) return;
+    await (place.suits() ? place.fill(chart.view()) : draw(last));
+    silenceEmpty(element);
+    moved();
   }
+
+  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, name !== "main")];
 
   return {
     element,
     draw,
-    marks: () => (drawn ? marksOf(drawn.view) : []),
+    resize,
+    ...{ rows: chart.rows, listen: chart.listen },
+    /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
+    async vary(change) {
+      turn += 1;
+      await chart.vary(change);
+      settle();
+    },
+    marks: () => marksOf(chart.view()),
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
-    outline(marks) {
-      element.querySelector(".wb-picked")?.remove();
-      element.querySelector(".wb-chart")?.append(...(marks.length ? [outlines(marks)] : []));
-    },
+    outline: (marks) => outlineIn(element, marks),
     stop() {
-      replace(null);
-      unwatch();
+      chart.clear();
+      for (const end of ends) end();
     },
   };
 }
 
 /**
+ * A chart in the colours of the page, its title apart, and how to draw it.
+ * @param {import("vega-typings").Spec} spec
+ * @param {Record<string, string>} darkColours
+ */
+function forThePage(spec, darkColours) {
+  const dark = isDark();
+  const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
+  return { ...untitled(paint(spec, dark ? darkColours : {})), options };
+}
+
+/**
+ * Write in the place of a chart why it is not drawn; nothing where none is wanted.
+ * @param {HTMLElement} element
+ * @param {import("./types").ChartContent | null} content
+ */
+function sayWhyNot(element, content) {
+  const words = content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : [];
+  element.replaceChildren(...words);
+  element.hidden = !content;
+}
+
+/**
+ * @param {import("vega-typings").View | undefined} view
+ * @param {HTMLElement} element
+ * @param {(cells: Cell[], add: boolean) => void} choose
+ */
+function chooseByClick(view, element, choose) {
+  view?.addEventListener("click", (event, item) => {
+    const cell = cellOf(item?.datum);
+    if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+  });
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {Mark[]} marks
+ */
+function outlineIn(element, marks) {
+  element.querySelector(".wb-picked")?.remove();
+  element.querySelector(".wb-chart")?.append(...(marks.length ? [outlines(marks)] : []));
+}
+
+/**
+ * Write what a chart shows above it, and notes on it.
+ * @param {HTMLElement} element
+ * @param {string} title
+ * @param {string[]} notes
+ */
+function caption(element, title, notes) {
+  const words = notes.flatMap((note) => [" ", make("span", {}, note)]);
+  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, title), ...words);
+}
+
+/**
  * Let the tab key reach an element while it is wider than its place.
  * @param {HTMLElement} element
+ * @param {boolean} wanted
  * @returns {() => void} ends it
  */
-function scrollByKeys(element) {
+function scrollByKeys(element, wanted) {
+  if (!wanted) return () => {};
   const observer = new ResizeObserver(() => {
     if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
     else element.removeAttribute("tabindex");

@@ -2,7 +2,7 @@
 
 import { select } from "./cells.js";
 import { pickedMarks } from "./chart.js";
-import { arrowKeys, brush } from "./gestures.js";
+import { arrowKeys, brush, zoomable } from "./gestures.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
@@ -53,6 +53,7 @@ export function choosing({ model, busy, send }) {
       main = chart;
       brush(root, chart, choose);
       arrowKeys(chart, chosen, choose);
+      zoomable(chart);
     },
   };
 }

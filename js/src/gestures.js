@@ -1,4 +1,7 @@
-/** On the main chart: a rectangle selects what it touches, arrow keys move the selected cell. */
+/**
+ * On the main chart: a rectangle selects what it touches, arrow keys move the selected cell, the
+ * wheel with Ctrl and the keys + - 0 zoom.
+ */
 
 import { make } from "./dom.js";
 import { cellsWithin, neighbour } from "./marks.js";
@@ -97,5 +100,51 @@ export function arrowKeys(chart, chosen, choose) {
     event.stopPropagation();
     const next = neighbour(marks, chosen().at(-1), event.key);
     if (next) choose([next], event.shiftKey);
+  });
+}
+
+const MOST_ZOOM = 16;
+/** By key: what the zoom is multiplied by; 0 shows all. @type {Record<string, number>} */
+const ZOOMS = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, 0: 0 };
+
+/**
+ * The zoom after a step in or out, between the whole chart and the closest look.
+ * @param {number} zoom
+ * @param {number} by
+ */
+export const zoomed = (zoom, by) => Math.min(Math.max(zoom * by, 1), MOST_ZOOM);
+
+/**
+ * Wheel and keys that make the chart wider than its place, in which it then scrolls.
+ * @param {Chart & { resize(): Promise<void> }} chart
+ */
+export function zoomable(chart) {
+  const place = chart.element;
+  /**
+   * @param {number} by
+   * @param {number} at px from the left of the place: what is there stays there
+   */
+  const zoom = async (by, at) => {
+    const from = Number(place.dataset.zoom ?? 1);
+    const to = zoomed(from, by);
+    if (from === to) return;
+    const left = place.scrollLeft;
+    place.dataset.zoom = String(to);
+    await chart.resize();
+    place.scrollLeft = ((left + at) * to) / from - at;
+  };
+  place.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey) return; // the page scrolls
+      event.preventDefault();
+      zoom(event.deltaY < 0 ? 1.25 : 0.8, event.clientX - place.getBoundingClientRect().left);
+    },
+    { passive: false },
+  );
+  place.addEventListener("keydown", (event) => {
+    if (!(event.key in ZOOMS) || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    zoom(ZOOMS[event.key], place.clientWidth / 2);
   });
 }

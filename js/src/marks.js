@@ -15,10 +15,11 @@ const KINDS = ["rect", "symbol", "text"];
 
 /**
  * Every mark that stands for one matrix.
- * @param {View} view
+ * @param {View | undefined} view
  * @returns {Mark[]}
  */
 export function marksOf(view) {
+  if (!view) return [];
   // the types give the root for the whole graph
   const graph = /** @type {{ root: Scene }} */ (/** @type {unknown} */ (view.scenegraph()));
   const [left, top] = cornerOf(view);

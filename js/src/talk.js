@@ -81,13 +81,22 @@ function parsed(model, name) {
 }
 
 /**
+ * Act on events, but not on those that come with other controls: what shows these is to be built.
  * @param {import("./types").Model} model
  * @param {Record<string, (...given: any[]) => void>} acts by event
  * @returns {() => void} ends it
  */
 export function listen(model, acts) {
-  for (const [name, act] of Object.entries(acts)) model.on(name, act);
+  const controls = model.get("_controls");
+  const own = Object.entries(acts).map(([name, act]) => {
+    /** @param {...any} given */
+    const actHere = (...given) => {
+      if (model.get("_controls") === controls) act(...given);
+    };
+    return /** @type {const} */ ([name, actHere]);
+  });
+  for (const [name, act] of own) model.on(name, act);
   return () => {
-    for (const [name, act] of Object.entries(acts)) model.off(name, act);
+    for (const [name, act] of own) model.off(name, act);
   };
 }

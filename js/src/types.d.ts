@@ -58,10 +58,16 @@ export interface Checkpoints {
   /** Name, the name as it is shown, and its steps where they are not all. */
   models: [string, string, (number | string)[] | null][];
 }
-/** What the explorer follows, and why it cannot be read. */
+/** What the explorer follows, why it cannot be read, and of a scan how far it is. */
 export interface Following {
   followed: string;
   problem: string;
+  /** From 0 to 1, of a scan. */
+  share?: number;
+  /** How far a scan is, in words. */
+  text?: string;
+  /** Whether a scan goes on. */
+  runs?: boolean;
 }
 export interface Words {
   problem?: string;
@@ -74,7 +80,23 @@ export interface Words {
   /** Python that opens the same view again. */
   call: string;
   chosen: Cell[];
+  /** Numbers of the selected and the pinned matrices. */
+  matrices: Matrices | null;
   counts: Record<string, number[]>;
+  /** The protocol of the charts, and what the map shows. */
+  drawn: Asked;
+}
+export interface Asked {
+  trim: [number, number];
+  estimator: "rank_regression" | "maximum_likelihood";
+  value: string;
+}
+export interface Matrices {
+  heads: { pin: string; name: string; place: string }[];
+  /** A label, and a value of each matrix. */
+  rows: string[][];
+  /** How many are not listed, in words. */
+  more: string;
 }
 export type Value = string | number | boolean | null;
 export interface Rows {

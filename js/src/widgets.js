@@ -3,8 +3,8 @@
 import { buildChart } from "./chart.js";
 import { choosing } from "./choosing.js";
 import { make } from "./dom.js";
-import { buildSentences } from "./explorer.js";
 import { buildFilters } from "./filters.js";
+import { buildSentences } from "./layout.js";
 import { buildOptions } from "./options.js";
 import { buildFit, buildSteps } from "./protocol.js";
 import { listen, openPage } from "./talk.js";
@@ -103,13 +103,13 @@ function layOut(root, page, choice) {
  * @param {ReturnType<typeof choosing>} choice
  * @returns {Content}
  */
-function buildContent(page, { choose }) {
+function buildContent(page, { choose, outline }) {
   const kind = page.model.get("panel");
   if (kind === "filter") {
     const steps = buildSteps(page);
     return { parts: [buildFilters(page), steps], stop: steps.stop };
   }
-  const chart = buildChart("main", page.controls.dark, choose);
+  const chart = buildChart("main", page.controls.dark, choose, { moved: outline });
   const options = buildOptions(page);
   const parts = kind === "weibull" ? [buildFit(page), options] : [options];
   return { parts, chart, stop: chart.stop };

@@ -141,15 +141,17 @@ def panels(chart: Any) -> list[str]:
     found: dict[str, Any] = {}
     descending = False
     for part in [spec, *spec.get("vconcat", [])]:
-        if "facet" not in part or part["facet"]["header"]["labelExpr"] == "''":
+        if "facet" not in part or (part["facet"].get("header", {}).get("labelExpr") == "''"):
             continue
         facet = part["facet"]
+        sides = [facet["row"], facet["column"]] if "row" in facet else [facet]
         for row in spec["datasets"][part.get("data", spec.get("data"))["name"]]:
-            place = row[facet["sort"]["field"]]
-            label = row[facet["field"]]
+            place = [row[side["sort"]["field"]] for side in sides]
+            label = "\n".join(row[side["field"]] for side in sides)
             found[label] = min(found.get(label, place), place)
-        assert facet["sort"]["op"] == "min"
-        descending = facet["sort"].get("order") == "descending"
+        for side in sides:
+            assert side["sort"]["op"] == "min"
+            descending = side["sort"].get("order") == "descending"
     return sorted(found, key=lambda label: found[label], reverse=descending)
 
 

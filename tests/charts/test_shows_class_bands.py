@@ -22,7 +22,7 @@ from weibnb.diagnostics.bands import BANDS, Band
 
 def dots(chart: Any) -> show.Mark:
     """The matrices."""
-    return show.mark(chart, "point", filled=True)
+    return show.mark(chart, "point", filled=True, strokeWidth=0)
 
 
 def ticks(chart: Any) -> dict[tuple[str, str], float]:
@@ -187,6 +187,50 @@ def test_another_protocol_has_its_own_gaussian_and_nothing_published(
 def test_nothing_lies_outside_of_the_panels() -> None:
     for fits in (show.run(), show.demo(), show.pair(), wb.reference_cohort().isel(model=[0, 5])):
         assert not show.outside(charts.class_bands(fits))
+
+
+def far_away(**k: float) -> Any:
+    """The last step of the packaged run, with other k of single components of layer 0."""
+    fits = show.demo().isel(step=[-1])
+    changed = fits["k"].copy()
+    for name, value in k.items():
+        changed.loc[{"layer": 0, "component": name}] = value
+    return fits.assign(k=changed)
+
+
+def test_a_few_values_far_outside_do_not_squash_the_rest() -> None:
+    chart = charts.class_bands(far_away(k_proj=0.76, v_proj=0.81, up_proj=1.9))
+    floor, top = dots(chart).scale("y")["domain"]
+    assert (floor, top) == ends_of(far_away())
+    below, above = (
+        next(part for part in show.marks(chart) if part.look.get("shape") == shape and
+             "color" in part.encoding)
+        for shape in ("triangle-down", "triangle-up")
+    )  # fmt: skip
+    assert sorted((row["component"], row["k"]) for row in below.rows) == [
+        ("k_proj", 0.76), ("v_proj", 0.81)
+    ]  # fmt: skip
+    assert [(row["component"], row["k"]) for row in above.rows] == [("up_proj", 1.9)]
+    assert below.encoding["y"] == {"value": "height"}
+    assert above.encoding["y"] == {"value": 0}
+    assert "k" in below.tips()
+    assert len(dots(chart).rows) == 21 - 3
+    assert show.svg(chart).count('aria-roledescription="point"') >= 21
+    words = "triangles at the bottom: 2 matrices below, to 0.760"
+    assert f"{words} · triangles at the top: 1 matrix above, to 1.900" in show.subtitle(chart)
+    assert "lowest 0.76 " in show.specification(chart)["description"]
+    assert "triangles" not in show.subtitle(charts.class_bands(far_away()))
+
+
+def ends_of(fits: Any) -> tuple[float, float]:
+    low, high = dots(charts.class_bands(fits)).scale("y")["domain"]
+    return low, high
+
+
+def test_what_is_spread_out_is_no_outlier() -> None:
+    chart = charts.class_bands(show.tall(30))
+    assert len(dots(chart).rows) == 30 * 5
+    assert "triangles" not in show.subtitle(chart)
 
 
 def test_matrices_without_fit_are_crosses_with_their_status() -> None:

@@ -106,14 +106,21 @@ def test_what_moved_most_and_surely_is_named() -> None:
     chart = charts.phase_portrait(show.demo())
     names = [row["told"] for part in show.marks(chart) if part.kind == "text" for row in part.rows]
     assert sorted(names) == ["o_proj of layer 0", "v_proj of layer 0"]
-    assert "in colour: whose k moved most" in show.subtitle(chart)
-    told = path(chart).encoding["color"]["condition"]
-    assert told["test"] == {"field": "told", "equal": ""}
-    assert told["value"] != path(chart).encoding["color"]["value"]
-    assert path(chart).rows[-1]["told"], "the coloured ones lie over the others"
+    assert "strong: whose k moved most" in show.subtitle(chart)
+    faded = path(chart).encoding["opacity"]["condition"]
+    assert faded["test"] == {"field": "told", "equal": ""}
+    assert faded["value"] < 0.3
+    assert path(chart).encoding["opacity"]["value"] == 1
+    assert path(chart).rows[-1]["told"], "the strong ones lie over the others"
+    others = show.mark(charts.class_bands(show.demo()), "point", filled=True, strokeWidth=0)
+    looks = dict(zip(others.scale("color")["domain"], others.scale("color")["range"], strict=True))
+    colour = path(chart).encoding["color"]
+    assert colour["value"] == looks["selection"]
+    found = {part["test"]["equal"]: part["value"] for part in colour["condition"]}
+    assert found == {name: looks[name] for name in ("value", "transmission")}
     quiet = charts.phase_portrait(show.demo().sel(layer=[1, 2]))
     assert not [part for part in show.marks(quiet) if part.kind == "text" and part.rows]
-    assert "in colour" not in show.subtitle(quiet)
+    assert "strong" not in show.subtitle(quiet)
 
 
 def test_of_many_that_moved_two_in_a_panel_are_named() -> None:

@@ -18,7 +18,7 @@ from tests.explorer.conftest import from_page, words
 pytest.importorskip("anywidget")
 pytest.importorskip("vl_convert")
 
-from weibnb.explorer.export import _runs_unattended, last_view_html
+from weibnb.explorer.export import last_view_html, runs_unattended
 from weibnb.explorer.labels import LAST_VIEW
 from weibnb.exploring import explore
 
@@ -39,8 +39,8 @@ def test_files(explorer: Explorer, tmp_path: Path) -> None:
     assert len(rows) == 21
     with pytest.raises(ValueError, match=r"must end in \.html"):
         explorer.save(tmp_path / "a.pdf")
-    explorer.panel = "table"
-    with pytest.raises(ValueError, match="has no chart"):
+    explorer.filters = {"component": ()}
+    with pytest.raises(ValueError, match="no chart to save"):
         explorer.save(tmp_path / "b.png")
 
 
@@ -112,6 +112,6 @@ def test_without_a_picture_no_picture_is_spoken_of() -> None:
 def test_who_runs_the_notebook(allowed: bool | None, alone: bool) -> None:
     content = {} if allowed is None else {"allow_stdin": allowed}
     kernel = SimpleNamespace(get_parent=lambda channel: {"content": content})
-    assert _runs_unattended(SimpleNamespace(kernel=kernel)) is alone
+    assert runs_unattended(SimpleNamespace(kernel=kernel)) is alone
     for shell in (None, SimpleNamespace(kernel=None), SimpleNamespace(kernel=SimpleNamespace())):
-        assert not _runs_unattended(shell)
+        assert not runs_unattended(shell)

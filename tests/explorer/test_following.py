@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 import weibnb as wb
 from tests.explorer.conftest import from_page, slot, words
-from weibnb.explorer.following import Follower
+from weibnb.explorer.following import Follower, told
 
 pytest.importorskip("anywidget")
 pytest.importorskip("vl_convert")
@@ -337,3 +338,38 @@ def test_the_page_and_the_follower_take_turns(
     assert words(following)["chosen"][0][1:3] == [2, "up_proj"]
     assert np.isfinite(following.fits["k"].values).all()
     assert "up_proj of layer 2" in slot(following, "detail")["label"]
+
+
+# How far a scan is
+
+
+def work(done: int = 0, read: int = 0, **state: Any) -> Any:
+    at = SimpleNamespace(done=done, matrices=4, read=read, nbytes=4000, problems=())
+    base = {"at": at, "seconds": 2.0, "ended": False, "cancelled": False, "error": None}
+    return SimpleNamespace(**base | state)
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (work(at=None), "reading headers …"),
+        (work(at=None, cancelled=True), "cancelled"),
+        (work(1, 1000), "1 of 4 matrices · 500 B/s · 6 s left"),
+        (work(1, 1000, seconds=400.0), "1 of 4 matrices · 2.5 B/s · 20 min left"),
+        (work(1, 1000, seconds=8000.0), "1 of 4 matrices · 0.125 B/s · 6.7 h left"),
+        (work(2, 2000, cancelled=True), "2 of 4 matrices · cancelled · 1 kB/s"),
+        (work(4, 4000, ended=True), ""),
+        (work(2, 2000, ended=True, error=OSError("gone")), "2 of 4 matrices · 1 kB/s"),
+    ],
+)
+def test_how_far_a_scan_is(state: Any, text: str) -> None:
+    assert json.loads(told("run", "", state))["text"] == text
+
+
+def test_what_went_wrong_in_a_scan() -> None:
+    failed = json.loads(told("run", "", work(error=OSError("gone \x1b[0m"))))
+    assert failed["problem"] == "OSError: gone \\x1b[0m"
+    some = work(1)
+    some.at.problems = ("one", "two", "three")
+    assert json.loads(told("run", "", some))["problem"] == "Not read: one (and 2 more)"
+    assert "text" not in json.loads(told("run.db", "away", None))

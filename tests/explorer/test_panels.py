@@ -66,7 +66,8 @@ def test_experts() -> None:
 def test_a_chart_that_cannot_be_drawn_leaves_the_others(fits: xr.Dataset) -> None:
     explorer = explore(fits, trim=(0.2, 0.8), panel="compare")
     assert "spec" in slot(explorer)
-    assert "trim" in slot(explorer, "detail")["problem"]
+    assert "trim" in slot(explorer, "more")["problem"]
+    assert "spec" in slot(explorer, "detail")
 
 
 def test_why_k_is_low_is_read_from_the_weights(fits: xr.Dataset) -> None:

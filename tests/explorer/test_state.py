@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.explorer.conftest import from_page, words
+from tests.explorer.conftest import DEMO, from_page, words
 
 pytest.importorskip("anywidget")
 pytest.importorskip("vl_convert")
@@ -19,6 +19,7 @@ from traitlets import TraitError
 
 from weibnb.explorer.widget import Explorer
 from weibnb.exploring import explore
+from weibnb.fits.following import no_fits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -276,3 +277,54 @@ def test_the_call_opens_the_same_view(explorer: Explorer, fits: xr.Dataset) -> N
 
     again = eval(words(explorer)["call"], {"wb": weibnb, "fits": fits})  # noqa: S307  (our text)
     assert (again.state, again._main) == (explorer.state, explorer._main)
+
+
+# Of fits that are still to come
+
+
+def trouble(explorer: Explorer) -> str:
+    explorer._tell("")
+    found: str = json.loads(explorer._following)["problem"]
+    return found
+
+
+def test_a_state_waits_for_its_labels(fits: xr.Dataset) -> None:
+    state = {"filters": {"component": ["up_proj"]}, "step": 500, "trim": [0.2, 0.8]}
+    explorer = Undrawn(no_fits(), newer=lambda: None, followed="run.db", state=state)
+    assert explorer.state == state
+    explorer._take(fits.sel(step=[0, 100], component=["q_proj", "k_proj"]))
+    assert (explorer.step, explorer.filters) == (100, {})
+    assert explorer.state == state
+    assert "`filters['component']` must be one of" in trouble(explorer)
+    explorer._take(fits)
+    assert (explorer.step, explorer.filters) == (500, {"component": ("up_proj",)})
+    assert explorer.state == state
+    assert trouble(explorer) == ""
+    explorer._take(fits.isel(step=slice(4)))
+    assert explorer.step == 500
+    explorer.close()
+
+
+def test_what_is_chosen_meanwhile_holds(fits: xr.Dataset) -> None:
+    explorer = Undrawn(no_fits(), newer=lambda: None, step=500, filters={"component": ["up_proj"]})
+    explorer._take(fits.sel(step=[0, 100], component=["q_proj", "k_proj"]))
+    explorer.step = 0
+    explorer._take(fits)
+    assert (explorer.step, explorer.filters) == (0, {"component": ("up_proj",)})
+    explorer.close()
+    other = Undrawn(no_fits(), newer=lambda: None, step=3)
+    other._take(fits)
+    assert other.state == {"step": 3}
+    other.state = {}
+    assert other.state == {}
+    other.close()
+
+
+def test_a_scan_is_shown_as_asked_when_it_is_done() -> None:
+    state = {"filters": {"component": ["up_proj"]}, "step": 500}
+    explorer = explore({"demo": DEMO}, state=state)
+    assert explorer.state == state
+    assert explorer.wait().state == state
+    assert explorer.query == {"component": ["up_proj"], "step": [500]}
+    with pytest.raises(ValueError, match="Not shown as asked: `step` must be one of"):
+        explore({"demo": DEMO}, step=3).wait()

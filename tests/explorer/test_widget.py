@@ -89,6 +89,7 @@ def test_an_extra_coordinate_is_a_filter(fits: xr.Dataset) -> None:
     both = both.assign_coords(optimiser=("model", ["adamw", "muon"]))
     explorer = explore(both, filters={"optimiser": ["muon"]})
     assert explorer.query["model"] == ["b"]
+    assert (explorer.first, explorer.second) == (("a", 0), ("b", 7000))
 
 
 def test_steps(explorer: Explorer, fits: xr.Dataset) -> None:

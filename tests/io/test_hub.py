@@ -16,7 +16,8 @@ import pytest
 import xarray as xr
 
 import weibnb as wb
-from tests.hub_server import TOKEN
+from tests.hub_server import TOKEN, Content
+from tests.io.handmade import entry, pack
 from tests.io.hub import UP, Q, hub, saved, sharded, weights
 from weibnb.io import ranges
 from weibnb.io.files import CheckpointError, UnreadableWarning
@@ -197,6 +198,23 @@ def test_a_long_header_takes_one_request_more(hub: FakeHub) -> None:
     with wb.open_checkpoint("hf://org/run") as opened:
         assert set(opened.tensors) == set(state)
     assert hub.count("GET", "files") == 2
+
+
+def test_a_long_header_of_a_large_file_takes_no_more(hub: FakeHub, tmp_path: Path) -> None:
+    path, side = tmp_path / "large.safetensors", 160
+    about = {f"x.{'y' * 100}.{i}": entry("F32", [side, side], 0, 0) for i in range(2000)}
+    for i, one in enumerate(about.values()):
+        one["data_offsets"] = [4 * side**2 * i, 4 * side**2 * (i + 1)]
+    head = pack(about)
+    assert 300_000 < len(head) < 4 * side**2 * len(about) / 400
+    with path.open("wb") as file:  # its weights are a hole
+        file.write(head)
+        file.truncate(len(head) + 4 * side**2 * len(about))
+    hub.static["/model.safetensors"] = Content(path)
+    with wb.open_checkpoint(f"{hub.files}/model.safetensors") as opened:
+        assert len(opened.tensors) == len(about)
+    assert hub.count("GET", "files") == 1
+    assert hub.bytes_sent < 4_100_000
 
 
 def test_bits_of_one_tensor_and_of_what_lies_in_a_folder(hub: FakeHub) -> None:

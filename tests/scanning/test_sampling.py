@@ -14,8 +14,8 @@ from tests.io.hub import hub, saved
 from weibnb.fits.schema import SAMPLING
 from weibnb.io.files import UnreadableWarning
 from weibnb.scanning import sampling as of_scans
-from weibnb.scanning import scan as scan_module
 from weibnb.scanning.locate import dead_lines, find_outliers
+from weibnb.scanning.progress import progress_bar
 from weibnb.scanning.sampling import check_sampling
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ def test_parts_stacks_and_turned_matrices(tmp_path: Path) -> None:
     }
     config = {"model_type": "gpt2", "n_embd": hidden, "n_head": 4, "n_layer": 1}
     _save(tmp_path / "gpt2", tensors, config)
-    neox = {"gpt_neox.layers.0.attention.query_key_value.weight": rng.normal(size=(768, 256))}
-    config = {"model_type": "gpt_neox", "hidden_size": 256, "num_attention_heads": 16}
+    neox = {"gpt_neox.layers.0.attention.query_key_value.weight": rng.normal(size=(480, 160))}
+    config = {"model_type": "gpt_neox", "hidden_size": 160, "num_attention_heads": 16}
     _save(tmp_path / "neox", neox, config)
     stack = {"model.layers.0.mlp.experts.gate_up_proj": rng.normal(size=(3, 128, 512))}
     config = {"model_type": "gpt_oss", "hidden_size": 128}
@@ -290,13 +290,13 @@ def test_no_structure_has_independent_errors_and_those_of_sampling(folder: Path)
 
 def test_progress_ends_where_it_was_going(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bars: list[Any] = []
-    make = scan_module.progress_bar
+    make = progress_bar
 
     def bar(**how: Any) -> Any:
         bars.append(make(**how))
         return bars[0]
 
-    monkeypatch.setattr(scan_module, "progress_bar", bar)
+    monkeypatch.setattr("weibnb.scanning.scan.progress_bar", bar)
     part = wb.scan(folder, precision=0.01, progress=False)
     read = float((part.sampled_fraction * part["rows"] * part["cols"] * 2).sum())
     assert bars[0].total == pytest.approx(read)

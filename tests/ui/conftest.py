@@ -106,7 +106,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def watched(browser: Browser) -> Iterator[Watched]:
-    context = browser.new_context(viewport={"width": 1300, "height": 1400}, accept_downloads=True)
+    context = browser.new_context(viewport={"width": 1440, "height": 1400}, accept_downloads=True)
     yield watch(context.new_page())
     context.close()
 

@@ -74,7 +74,7 @@ def test_a_dark_page_has_charts_of_its_own(run_notebook: Callable[..., Watched])
     drawn(page, "main")
     page.evaluate(THEME, "JupyterLab Light")  # the server keeps the theme of another test
     page.locator(".wb[data-theme=light]").wait_for(timeout=WAIT)
-    title = (".wb-main .role-title-text text", "fill")
+    title = (".wb-main .role-axis-title text", "fill")
     page.wait_for_function(f"(about) => ({LEVEL})(about) < 60", arg=title, timeout=WAIT)
     page.locator(".wb-main .wb-picked .wb-ring").wait_for(state="attached", timeout=WAIT)
     page.evaluate(THEME, "JupyterLab Dark")
@@ -94,7 +94,7 @@ def test_filters_fold_where_it_is_narrow(run_notebook: Callable[..., Watched]) -
     assert page.locator(".wb-filters[open]").count() == 1
     page.set_viewport_size({"width": 800, "height": 1200})
     page.locator(".wb-filters:not([open])").wait_for(timeout=WAIT)
-    page.set_viewport_size({"width": 1300, "height": 1200})
+    page.set_viewport_size({"width": 1440, "height": 1200})
     page.locator(".wb-filters[open]").wait_for(timeout=WAIT)
 
 

@@ -56,7 +56,7 @@ def cell(page: Page, component: str, layer: int) -> Locator:
 
 
 def legend_has(page: Page, slot: str, text: str) -> None:
-    page.locator(f".wb-{slot} svg").get_by_text(text).first.wait_for(timeout=WAIT)
+    page.locator(f".wb-{slot}").get_by_text(text).first.wait_for(timeout=WAIT)
 
 
 def k_of(fits: xr.Dataset, component: str, layer: int, step: int = 7000) -> str:

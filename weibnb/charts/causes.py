@@ -20,6 +20,7 @@ from weibnb.charts.marks import (
     rule_at,
     scales,
 )
+from weibnb.charts.sentences import listed
 from weibnb.charts.tables import MAX_PANELS
 from weibnb.charts.vega import COLOURS, INK
 from weibnb.fits.schema import protocol_of
@@ -92,7 +93,9 @@ def decomposition(found: xr.Dataset) -> Spec:
     rule = rule_at(float(known["anchor"].iloc[0]), words="an untrained Gaussian matrix")
     marks = pd.concat([_bars(known), _points(known)], ignore_index=True)
     layers = [rule, *_layers()]
-    return facet(layers, marks, title, columns=3, width=55 * len(_PLACES), height=180)
+    told = listed([f"{row.label}: {str(row.sentence).rstrip('.')}" for row in table.itertuples()])
+    drawn = facet(layers, marks, title, columns=3, width=55 * len(_PLACES), height=180)
+    return drawn | {"description": told}
 
 
 def _checked(found: xr.Dataset) -> xr.Dataset:

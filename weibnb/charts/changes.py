@@ -10,6 +10,7 @@ import xarray as xr
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.layers import Colours, choose, heat, least_reach
 from weibnb.charts.marks import notice
+from weibnb.charts.sentences import summary
 from weibnb.charts.tables import MAX_PANELS, UNKNOWN, layer_medians, panels
 from weibnb.charts.weibull_plots import weibull_plot
 from weibnb.diagnostics.changes import Diff
@@ -132,10 +133,11 @@ def change_map(
         errors = table["change_k_se"] if "change_k_se" in table else table["value"] * np.nan
         colours = Colours(gaussian_anchor(found.fits).k, "a Gaussian", least_reach(errors))
     name, digits = _LEGENDS.get(value, value), _DIGITS.get(value, ".3f")
+    told = {"description": f"{names}. {summary(table, 'value', TITLES[value])}"}
     drawn = heat(table, title, name, colours=colours, tips=_TIPS, digits=digits)
     chosen = _chosen(found, select)
     if found.fits is None or not chosen:
-        return drawn
+        return drawn | told
     cells = [(found.fits["model"].item(), *cell, 0) for cell in chosen]
     part = keep_cells(found.fits, cells)
     if "expert" in part.dims and part.sizes["expert"] > MAX_PANELS // len(cells):
@@ -146,7 +148,8 @@ def change_map(
         "subtitle": ["|w| is |Δw| of the weights that changed"],
     }
     plots["vconcat"][0]["title"] = title
-    both = {"vconcat": [drawn, plots], "spacing": 24}
+    del plots["description"]
+    both = {"vconcat": [drawn, plots], "spacing": 24} | told
     return both | {"resolve": {"scale": {"color": "independent", "shape": "independent"}}}
 
 

@@ -22,6 +22,7 @@ from weibnb.charts.marks import (
     quantity,
     tooltips,
 )
+from weibnb.charts.sentences import listed, summary
 from weibnb.charts.tables import MAX_ROWS, cells, components, panels, thinned
 from weibnb.charts.vega import INK
 from weibnb.diagnostics.bands import BANDS, Band, summarise
@@ -29,7 +30,7 @@ from weibnb.diagnostics.cohorts import nearest_published, reference_cohort
 from weibnb.diagnostics.verdicts import PUBLISHED_PROTOCOL, require_protocol
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fits.select import last_step
-from weibnb.messages import check_choice, printable, shortened
+from weibnb.messages import check_choice, counted, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +39,11 @@ if TYPE_CHECKING:
 
     from weibnb.charts.vega import Spec
 
+_INSIDE: Spec = {"field": "beyond", "equal": "no"}
 # Pixels of a component's name that is still written from left to right.
 _WIDEST = 100
+# Distance between the quartiles of k from which on an axis holds three of them to either side.
+_LEAST_SPREAD = 0.1
 
 
 @as_chart
@@ -89,10 +93,14 @@ def class_bands(
     rank, most = groups["layer"].rank(method="dense"), groups["layer"].transform("nunique")
     table["offset"] = np.where(most > 1, (rank - 1) / (most - 1).clip(lower=1) - 0.5, 0.0) * 0.7
     table["median"] = groups["k"].transform("median")
+    whole = table
     table, note = thinned(table, "layer", rows=MAX_ROWS - 500)
+    low, high = _within(table["k"])
+    table["beyond"] = np.select([table["k"] < low, table["k"] > high], ["below", "above"], "no")
     names = components(table)
     bar = "bar: median over layers"
-    ends = _ends([table["k"].min(), table["k"].max(), band.lower, band.upper], fits)
+    inside = table.loc[table["beyond"] == "no", "k"]
+    ends = _ends([inside.min(), inside.max(), band.lower, band.upper], fits)
     if protocol_of(fits) == PUBLISHED_PROTOCOL:
         edges = f"shaded: {shortened(band.name)}, {band.lower:g} to {band.upper:g}"
         diamonds = " · diamonds: published entries" if reference else ""
@@ -104,9 +112,10 @@ def class_bands(
         notes += _below(names, ends[0])
     layers += [gaussian_rule(fits), *_matrices(table, names)]
     _frame(layers, ends, "component; its layers from left to right")
-    heads = heading(fits, title, *notes, note)
+    heads = heading(fits, title, *notes, _told_beyond(table), note)
     width = max(_step(names) * len(names), 160)
-    return facet(layers, table, heads, columns=2, width=width, height=280)
+    told = {"description": summary(whole, "k", title)}
+    return facet(layers, table, heads, columns=2, width=width, height=280) | told
 
 
 def _step(names: list[str]) -> float:
@@ -125,6 +134,24 @@ def _ends(values: Sequence[float], fits: xr.Dataset) -> list[float]:
     anchor = gaussian_anchor(fits).k
     low, high = min([*values, anchor - 0.1]), max([*values, anchor])
     return [float(np.floor(20 * low - 0.2) / 20), float(np.ceil(20 * high + 0.2) / 20)]
+
+
+def _within(k: pd.Series[float]) -> tuple[float, float]:
+    """Give the range of k that an axis holds: a few values far outside do not squash the rest."""
+    first, last = k.quantile([0.25, 0.75])
+    reach = 3 * max(last - first, _LEAST_SPREAD)
+    return float(first - reach), float(last + reach)
+
+
+def _told_beyond(table: pd.DataFrame) -> str:
+    """Count the matrices beyond the axis, with the farthest on each side."""
+    words = []
+    for side, end, farthest in (("below", "bottom", "min"), ("above", "top", "max")):
+        own = table.loc[table["beyond"] == side, "k"]
+        if len(own):
+            number = counted(len(own), "matrix", "matrices")
+            words.append(f"triangles at the {end}: {number} {side}, to {own.agg(farthest):.3f}")
+    return " · ".join(words)
 
 
 def _frame(layers: list[Spec], ends: list[float], title: str | None) -> None:
@@ -194,9 +221,16 @@ def _matrices(table: pd.DataFrame, names: list[str]) -> list[Spec]:
     own = {"x": x, "y": k_axis(), "xOffset": _offset(), "tooltip": tooltips(table)}
     dots = own | class_scales(table["weight_class"])
     layers = [
-        layer("tick", median, thickness=2.5, color=INK, size=36),
-        layer("point", dots, size=42, filled=True, opacity=0.85, strokeWidth=0),
+        layer("tick", median, thickness=2.5, color=INK, size=36, clip=True),
+        layer("point", dots, where=_INSIDE, size=42, filled=True, opacity=0.85, strokeWidth=0),
     ]
+    for side, edge, shape in (("below", "height", "down"), ("above", 0, "up")):
+        if (table["beyond"] == side).any():
+            at = own | {"y": {"value": edge}, "color": dots["color"]}
+            mark: Spec = {"shape": f"triangle-{shape}", "size": 60, "filled": True, "opacity": 1}
+            mark["yOffset"] = -6 if side == "below" else 6
+            where = {"field": "beyond", "equal": side}
+            layers.append(layer("point", at, where=where, **mark))
     if table["k"].isna().any():
         cross = crosses(table, x, "k")
         layers.append(cross | {"encoding": cross["encoding"] | {"xOffset": _offset()}})
@@ -253,7 +287,10 @@ def cohort(fits: xr.Dataset) -> Spec:
     layers = [gaussian_rule(fits), *_medians(table, names, ends[0])]
     _frame(layers, ends, None)
     width = max(_step(names) * len(names), 240)
-    return {"layer": layers, "width": width, "height": 280, "title": heads}
+    rows = table[["model", "component", "k"]].itertuples(index=False, name=None)
+    told = listed([f"{shortened(m)} {shortened(c)} {k:.4g}" for m, c, k in rows])
+    found = {"layer": layers, "width": width, "height": 280, "title": heads}
+    return found | {"description": f"{text}: {told}"}
 
 
 def _nearest(model: xr.Dataset, label: str) -> str:

@@ -55,23 +55,34 @@ class Curve:
         return np.sqrt(np.maximum(reach**2 * n["k_se"] ** 2 + error**2 - mixed, 0.0))
 
 
-def curves(fits: xr.Dataset, *, lines_alone: bool = False) -> list[Curve]:
-    """Read the counts of all matrices of a model; raise for more than `MAX_PANELS`.
+def curves(fits: xr.Dataset, *, lines_alone: bool = False, first: int | None = None) -> list[Curve]:
+    """Read the counts of all matrices of a model, or of the `first`; raise for very many.
 
     Fits without counts raise, or give curves without magnitudes if `lines_alone`.
     """
     fits = prepare(fits, *([] if lines_alone else ["counts"]), dims=DIMS)
-    dims = fits["k"].dims
-    present = fits["status"].broadcast_like(fits["k"]).transpose(*dims).values != "absent"
+    dims, present = fits["k"].dims, _present(fits)
     number = int(present.sum())
-    if number > MAX_PANELS:
+    if number > MAX_PANELS and first is None:
         raise ValueError(
             f"`fits` must hold at most {MAX_PANELS} matrices for this chart, got {number}. "
             "Select some: fits.sel(layer=0).isel(step=-1)."
         )
     return [
-        _curve(fits.isel(dict(zip(dims, at, strict=True)))) for at in np.argwhere(present).tolist()
+        _curve(fits.isel(dict(zip(dims, at, strict=True))))
+        for at in np.argwhere(present)[:first].tolist()
     ]
+
+
+def number_of(fits: xr.Dataset) -> int:
+    """Count the matrices that `curves` would read."""
+    return int(_present(prepare(fits, light=True, dims=DIMS)).sum())
+
+
+def _present(fits: xr.Dataset) -> NDArray[np.bool_]:
+    """Tell which cells hold a matrix, by the dims of k."""
+    status = fits["status"].broadcast_like(fits["k"]).transpose(*fits["k"].dims)
+    return np.asarray(status.values != "absent")
 
 
 def _curve(cell: xr.Dataset) -> Curve:

@@ -21,6 +21,7 @@ from weibnb.charts.marks import (
     rule_at,
     scales,
 )
+from weibnb.charts.sentences import listed
 from weibnb.charts.tables import cells, joined
 from weibnb.charts.vega import COLOURS, INK, Scale
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
@@ -105,7 +106,8 @@ def density(fits: xr.Dataset, *, scale: Scale = "log", rival: bool = True) -> Sp
     table = joined(parts)
     one = panels[0].split("\n") if len(panels) == 1 else []
     title = heading(light, f"Density of {what}", "area: counted weights", counted(lost), *one)
-    return _in_rows(table, scale, title)
+    told = listed([panel.replace("\n", ", ") for panel in panels])
+    return _in_rows(table, scale, title) | {"description": f"Density of {what}: {told}"}
 
 
 def _in_rows(table: pd.DataFrame, scale: Scale, title: Spec) -> Spec:

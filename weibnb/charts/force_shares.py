@@ -19,6 +19,7 @@ from weibnb.charts.marks import (
     rule_at,
     scales,
 )
+from weibnb.charts.sentences import listed
 from weibnb.charts.tables import panels
 from weibnb.charts.training import step_axis
 from weibnb.charts.vega import COLOURS, INK
@@ -91,7 +92,11 @@ def force_shares(found: xr.Dataset) -> Spec:
     heads = heading(found, text, *words)
     table = panels(table, "model", "component")
     layers = [*_bars(x, table), rule_at(0.0, words="neither growing nor shrinking")]
-    return facet(layers, table, heads, columns=3, width=250, height=150)
+    last = table[table["end"] == table["end"].max()].groupby("force")["share"].median()
+    parts = [f"{force} {share:+.0%}" for force, share in last.items()]
+    told = f"{text}. Medians over matrices up to step {table['end'].max()}: {listed(parts)}"
+    drawn = facet(layers, table, heads, columns=3, width=250, height=150)
+    return drawn | {"description": told}
 
 
 def _checked(found: xr.Dataset) -> xr.Dataset:

@@ -24,6 +24,7 @@ from weibnb.charts.marks import (
     quantity,
     tooltips,
 )
+from weibnb.charts.sentences import summary, where_low
 from weibnb.charts.tables import MAX_PANELS, cells, components, layer_medians, panels, thinned
 from weibnb.charts.vega import DIVERGING, INK, ON_PALE, ON_STRONG
 from weibnb.diagnostics.outliers import outlier_strength
@@ -103,8 +104,12 @@ def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
         colours = Colours(gaussian_anchor(fits).k, "a Gaussian", least_reach(table["k_se"]))
     elif value == "z":
         colours = Colours(0.0, "a Gaussian", _REACH)
-    title = heading(fits, TITLES[value], note)
-    return heat(table, title, _LEGENDS.get(value, value), colours=colours, digits=digits)
+    one = value == "k" and len(set(table["place"])) == 1
+    found = where_low(table, gaussian_anchor(fits).k) if one else ""
+    title = heading(fits, found or TITLES[value], TITLES[value] if found else "", note)
+    drawn = heat(table, title, _LEGENDS.get(value, value), colours=colours, digits=digits)
+    told = summary(table, "value", TITLES[value])
+    return drawn | {"description": f"{found}. {told}" if found else told}
 
 
 class Colours(NamedTuple):
@@ -192,7 +197,8 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     tips = ("value=difference", "noise=two standard errors", "first_k=first k", "second_k=second k")
     title = heading(joined, "Difference of k", *notes, note)
     colours = Colours(0.0, "no change", least_reach(table["noise"] / 2))
-    return heat(table, title, "Δk", colours=colours, tips=tips, digits=".3f")
+    drawn = heat(table, title, "Δk", colours=colours, tips=tips, digits=".3f")
+    return drawn | {"description": summary(table, "value", f"k of {notes[0]}")}
 
 
 def choose(fits: xr.Dataset, picked: Mapping[str, Any], argument: str) -> xr.Dataset:
@@ -273,6 +279,8 @@ def heat(
         layers.append(layer("point", place, where={"field": "quiet", "equal": "yes"}, **dot))
         notes.append("dot: below two standard errors")
     across = max(1, min(4, 900 // (step * len(bands) + 60)))
+    if len(set(table["model"])) > 1:
+        across = 1  # layers of all models below each other
     size = {"width": {"step": step}, "height": {"step": _HEIGHT}}
     return facet(layers, table, title | {"subtitle": notes}, columns=across, **size)
 
@@ -370,7 +378,8 @@ def depth_profile(fits: xr.Dataset) -> Spec:
     heads = heading(fits, text, "dashed: a Gaussian", note)
     layers = [gaussian_rule(fits), *_profiles(table)]
     width = 200 if table["layer"].nunique() <= _DOTTED else 420
-    return facet(layers, table, heads, columns=4 if width == 200 else 2, width=width, height=140)
+    drawn = facet(layers, table, heads, columns=4 if width == 200 else 2, width=width, height=140)
+    return drawn | {"description": summary(table, "k", "Weibull shape k by layer")}
 
 
 def _profiles(table: pd.DataFrame) -> list[Spec]:

@@ -80,7 +80,8 @@ def notice(title: Spec, lines: Sequence[str]) -> Spec:
     encoding = {"x": {"value": 8}, "y": ordinal("line", axis=None), "text": nominal("text")}
     table = pd.DataFrame({"text": list(lines), "line": range(len(lines))})
     words = layer("text", encoding, data=table, align="left", fontSize=12)
-    return words | {"title": title, "width": 420, "height": 22 * len(lines)}
+    told = {"description": " ".join([str(title["text"]) + ":", *lines])}
+    return words | told | {"title": title, "width": 420, "height": 22 * len(lines)}
 
 
 def nothing_drawn(fits: xr.Dataset, table: pd.DataFrame, text: str, *notes: str) -> Spec:
@@ -99,26 +100,35 @@ def facet(
 ) -> Spec:
     """Make small multiples of a table from `panels`, or one chart where there is one panel.
 
-    Layers without data have `table`; width and height are those of a panel.
+    Panels that differ in two columns are a grid, whose rows and columns are named once, at its
+    edges. Layers without data have `table`; width and height are those of a panel.
     """
     panel = {"layer": list(layers), "width": width, "height": height}
     number = table["place"].nunique()
     if number < 2:
         return panel | {"data": table, "title": title}
-    order = {"field": "place", "op": "min", "order": "ascending"}
-    header: Spec = {"labelExpr": "split(datum.label, '\\n')"}
+    header: Spec = {}
     if isinstance(width, int):
         header["labelLimit"] = width + 30
-    spec: Spec = {
-        "data": table,
-        "spec": panel,
-        "facet": nominal("panel", title=None, sort=order, header=header),
-        "columns": min(columns, number),
-        "title": title,
-    }
+    spec: Spec = {"data": table, "spec": panel, "title": title}
+    if "down" in table:
+        beside: Spec = {"labelAngle": 0, "labelAlign": "left", "labelLimit": 160}
+        if isinstance(width, int):
+            panel["width"] = max(min(width, 840 // table["across_place"].nunique()), 90)
+        across = _header("across", header)
+        return spec | {"facet": {"row": _header("down", beside), "column": across}, "spacing": 14}
+    header["labelExpr"] = "split(datum.label, '\\n')"
+    spec |= {"facet": _header("panel", header), "columns": min(columns, number)}
     if number > columns and number % columns:
         spec["resolve"] = {"axis": {"x": "independent"}}
     return spec
+
+
+def _header(field: str, header: Spec) -> Spec:
+    """Encode the panels along one side of small multiples, in the order of the fits."""
+    place = "place" if field == "panel" else f"{field}_place"
+    order = {"field": place, "op": "min", "order": "ascending"}
+    return nominal(field, title=None, sort=order, header=header)
 
 
 def scales(base: Spec, domain: Sequence[Any], legend: Spec | None, **ranges: Any) -> Spec:
@@ -145,14 +155,14 @@ def _by_label(field: str, domain: Sequence[Any], looks: Sequence[Any]) -> Spec:
     return {"value": looks[0], **({"condition": others} if others else {})}
 
 
-def class_scales(present: pd.Series[Any]) -> Spec:
+def class_scales(present: pd.Series[Any], *, legend: bool = True) -> Spec:
     """Encode the weight classes by colour and shape, the same in every chart."""
     shown = set(present)
     chosen = [i for i, label in enumerate(CLASSES) if label in shown]
     return scales(
         nominal("weight_class"),
         [CLASSES[i] for i in chosen],
-        {"title": "class", "symbolSize": 60},
+        {"title": "class", "symbolSize": 60} if legend else None,
         color=[_CLASS_COLOURS[i] for i in chosen],
         shape=[_CLASS_SHAPES[i] for i in chosen],
     )
@@ -228,6 +238,20 @@ def crosses(table: pd.DataFrame, x: Spec, column: str) -> Spec:
         fontWeight=700,
         baseline="bottom",
     )
+
+
+def end_labels(values: Sequence[float], y: Spec, words: Sequence[str], *, span: float) -> Spec:
+    """Name a few lines at the right edge, where they end, apart from each other.
+
+    `y` is the encoding of the lines, and `span` what a pixel is in its units.
+    """
+    order, least = np.argsort(values), 14 * span
+    places = np.asarray(values, float)[order]
+    for i in range(1, places.size):
+        places[i] = max(places[i], places[i - 1] + least)
+    table = pd.DataFrame({y["field"]: places, "words": [shortened(words[i], 40) for i in order]})
+    encoding = {"x": {"value": "width"}, "y": y, "text": nominal("words")}
+    return layer("text", encoding, data=table, align="left", dx=6, baseline="middle")
 
 
 def counted(reasons: pd.Series[Any]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.layers import Colours, heat
 from weibnb.charts.marks import notice
+from weibnb.charts.sentences import listed, summary
 from weibnb.charts.tables import layer_medians
 from weibnb.diagnostics.quantised import Quantisation
 from weibnb.messages import counted, printable, shortened
@@ -67,7 +68,9 @@ def quantisation(found: Quantisation) -> Spec:
         return notice(title, [*lines, *(f"{word}: {n:,}" for word, n in reasons.head(6).items())])
     table, note = layer_medians(table)
     title = {"text": _TITLE, "subtitle": [*notes, *([note] if note else [])]}
-    return heat(table, title, "dB", colours=_COLOURS, tips=_TIPS, digits="+.1f")
+    told = f"{summary(table, 'value', _TITLE)} {listed(sorted(set(table['panel'])))}"
+    drawn = heat(table, title, "dB", colours=_COLOURS, tips=_TIPS, digits="+.1f")
+    return drawn | {"description": told}
 
 
 def _checked(found: Quantisation) -> Quantisation:

@@ -158,7 +158,7 @@ def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     """Assign every row to its small multiple: one per combination of the columns `names`.
 
     `panel` names it by what differs, one line each; `place` is its position, in the order of the
-    fits.
+    fits. Where both of two columns differ, `down` and `across` name its row and its column.
     """
     table = table.copy()
     keys = list(table[list(names)].itertuples(index=False, name=None))
@@ -175,7 +175,7 @@ def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     words = {}
     for key in unique:
         parts = [
-            f"step {part}" if name == "step" else printable(part)
+            _panel_word(name, part)
             for name, part, differs in zip(names, key, varies, strict=True)
             if differs
         ]
@@ -183,7 +183,23 @@ def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     places = {key: i for i, key in enumerate(unique)}
     table["panel"] = [words[key] for key in keys]
     table["place"] = [places[key] for key in keys]
+    if len(names) > 1 and all(varies):
+        for side, name, which in zip(("down", "across"), names, (0, 1), strict=True):
+            order = {label: i for i, label in enumerate(_in_order(table, name))}
+            table[side] = [_panel_word(name, key[which]) for key in keys]
+            table[f"{side}_place"] = [order[key[which]] for key in keys]
     return table
+
+
+def _panel_word(name: str, label: Any) -> str:
+    """Name a panel by one label of it."""
+    return f"step {label}" if name == "step" else printable(label)
+
+
+def _in_order(table: pd.DataFrame, name: str) -> list[Any]:
+    """List the labels of a column in the order of the fits."""
+    found: list[Any] = table.sort_values(_orders([name]))[name].unique().tolist()
+    return found
 
 
 def _orders(names: Iterable[str]) -> list[str]:

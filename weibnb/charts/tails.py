@@ -25,6 +25,7 @@ from weibnb.charts.marks import (
     rule_at,
     tooltips,
 )
+from weibnb.charts.sentences import listed, summary
 from weibnb.charts.tables import cells, components, depth_words, panels, thinned
 from weibnb.charts.vega import INK
 from weibnb.diagnostics.outliers import FACTORS
@@ -105,7 +106,10 @@ def body_tail_chart(fits: xr.Dataset) -> Spec:
         light, text, f"dashed: a Gaussian by {estimator} for the same share", note, gaps
     )
     layers = _tail_layers(joined, tail)
-    return facet(layers, joined, heads, columns=4, width=150, height=150)
+    medians = joined.groupby("share")["k"].median()
+    parts = [f"{k:.4g} of the central {share:g} %" for share, k in medians.items()]
+    told = {"description": f"{text}, medians: {listed(parts)}"}
+    return facet(layers, joined, heads, columns=4, width=150, height=150) | told
 
 
 def _tail_layers(table: pd.DataFrame, tail: xr.Dataset) -> list[Spec]:
@@ -181,4 +185,5 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
     ]
     heads = heading(fits, text, "dashed: 1, a Gaussian; 3, the threshold for outliers", note, gaps)
     height = max(26 * len(names), 80)
-    return facet(layers, table, heads, columns=2, width=380, height=height)
+    told = {"description": summary(table, "value", text)}
+    return facet(layers, table, heads, columns=2, width=380, height=height) | told

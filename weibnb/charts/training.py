@@ -9,6 +9,7 @@ import pandas as pd
 
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.marks import (
+    class_scales,
     counted,
     crosses,
     depth_scales,
@@ -24,8 +25,9 @@ from weibnb.charts.marks import (
     quantity,
     tooltips,
 )
+from weibnb.charts.sentences import course, where_falls
 from weibnb.charts.tables import cells, depth_words, panels, reasons, thinned, with_few_steps
-from weibnb.charts.vega import COLOURS, INK, Scale
+from weibnb.charts.vega import INK, Scale
 from weibnb.diagnostics.bands import BANDS
 from weibnb.diagnostics.verdicts import PUBLISHED_PROTOCOL
 from weibnb.fits.schema import DIMS, VARIABLES, prepare, protocol_of
@@ -102,7 +104,10 @@ def trajectories(
     if _one_step(table):
         return notice(heading(fits, text), ["There is only one step: a line needs two."])
     table["depth"] = depth_words(table)
-    table, note = thinned(panels(table, "model", by), "layer")
+    table = panels(table, "model", by)
+    found = where_falls(table) if value == "k" and len(set(table["model"])) == 1 else ""
+    told = course(table, value, VARIABLES[value][0])
+    table, note = thinned(table, "layer")
     note = ", ".join(filter(None, (fewer, note)))
     x, table["at"] = step_axis(table["step"].to_numpy(float), scale)
     title = VARIABLES[value][0] + (" (units of the weights)" if value == "lam" else "")
@@ -114,8 +119,9 @@ def trajectories(
     layers.append(layer("line", line, strokeWidth=1.6, point={"size": 18}))
     if table[value].isna().any():
         layers.append(crosses(table, x, value))
-    heads = heading(fits, text, words, note)
-    return facet(layers, table, heads, columns=4, width=180, height=150)
+    heads = heading(fits, found or text, text if found else "", words, note)
+    drawn = facet(layers, table, heads, columns=4, width=180, height=150)
+    return drawn | {"description": f"{found}. {told}" if found else told}
 
 
 def _one_step(table: pd.DataFrame) -> bool:
@@ -167,7 +173,7 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     -------
     altair chart
         One small multiple per weight class, or per model and class. A ring marks the first step
-        of a path, a triangle its last. In colour and with its name: up to two matrices in each
+        of a path, a triangle its last. Strong and with its name: up to two matrices in each
         whose k moved most, by at least 4 standard errors.
 
     Raises
@@ -190,6 +196,7 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     if _one_step(table):
         return notice(heading(fits, text), ["There is only one step: a path needs two."])
     table = panels(table[table["k"].notna()], "model", "weight_class")
+    told = {"description": f"{text}. {course(table, 'k', 'Weibull shape k')}"}
     table, note = thinned(table, "layer")
     note = ", ".join(filter(None, (fewer, note)))
     key = ["model", "layer", "component", *(["expert"] if "expert" in table else [])]
@@ -202,10 +209,10 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     # what is told apart is drawn last, over the rest
     table = table.sort_values(["told", "step"], kind="stable")
     words = "ring: first step, triangle: last step · dashed: a Gaussian"
-    moved = "in colour: whose k moved most" if table["told"].any() else ""
+    moved = "strong: whose k moved most" if table["told"].any() else ""
     heads = heading(fits, text, words, moved, note, gaps)
     layers = [gaussian_rule(fits), *_paths(table)]
-    return facet(layers, table, heads, columns=3, width=240, height=210)
+    return facet(layers, table, heads, columns=3, width=240, height=210) | told
 
 
 def _told(table: pd.DataFrame, key: list[str]) -> pd.Series[Any]:
@@ -234,7 +241,8 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
     def unless_told(then: Any, other: Any) -> Spec:
         return {"condition": {"test": told, "value": then}, "value": other}
 
-    looks = {"color": unless_told(INK, COLOURS[1]), "opacity": unless_told(0.45, 1)}
+    colour = class_scales(table["weight_class"], legend=False)["color"]
+    looks = {"color": colour, "opacity": unless_told(0.2, 1)}
     path = {"order": quantity("step"), "detail": detail(table, "model", "layer", "component")}
     roles = [{"field": "role", "equal": role} for role in ("begin", "end")]
     shapes = [{"test": roles[1], "value": "triangle-up"}]
@@ -242,6 +250,7 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
     points = {
         "shape": {"condition": shapes, "value": "circle"},
         "size": {"condition": sizes, "value": 7},
+        "opacity": unless_told(0.35, 1),
         "tooltip": tooltips(table),
     }
     lines = looks | {"strokeWidth": unless_told(1, 2)}
@@ -258,6 +267,6 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
     ]
     return [
         layer("line", place | path | lines),
-        layer("point", place | points | looks, filled=False, strokeWidth=1.6),
+        layer("point", place | looks | points, filled=False, strokeWidth=1.6),
         *names,
     ]

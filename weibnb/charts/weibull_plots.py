@@ -1,16 +1,16 @@
-"""The Weibull plot: at most 12 matrices, each with its counts and its line."""
+"""The Weibull plot: at most 12 matrices, each with its counts and its line, in one plot."""
 
 from __future__ import annotations
 
 from numbers import Real
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from weibnb.charts.chart_functions import as_chart
-from weibnb.charts.curves import curves, labels
+from weibnb.charts.curves import curves, labels, number_of
 from weibnb.charts.marks import (
     DASHES,
     SHAPES,
@@ -22,8 +22,16 @@ from weibnb.charts.marks import (
     rule_at,
     scales,
 )
+from weibnb.charts.sentences import listed
 from weibnb.charts.tables import MAX_PANELS, cells, joined
 from weibnb.charts.vega import COLOURS, INK
+from weibnb.charts.weibull_arrangements import (
+    differences,
+    first_fitted,
+    multiples,
+    paper_axis,
+    top_of,
+)
 from weibnb.diagnostics.outliers import FACTORS, expected_gaussian_maximum
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fitting.weibull import Estimator, ordinate, protocol_text
@@ -40,7 +48,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-_PERCENT = np.array([0.01, 0.1, 1, 10, 30, 63.2, 90, 99, 99.99, 99.9999])
+Arrangement = Literal["overlay", "multiples", "difference"]
+
 # Maximum number of points per matrix, of matrices with a dotted Gaussian, and of matrices for which
 # estimators are compared.
 _POINTS, _DOTTED, _COMPARED = 200, 4, 4
@@ -57,20 +66,28 @@ def weibull_plot(
     level: float = 0.95,
     compare: xr.Dataset | None = None,
     estimators: Sequence[Estimator] = (),
+    arrangement: Arrangement = "overlay",
+    residuals: bool = True,
 ) -> Spec:
     """Draw matrices on Weibull paper, with their fitted lines and the residuals.
 
     Parameters
     ----------
     fits : xarray.Dataset
-        At most 12 matrices. Of fits without counts, as published ones, the lines alone are drawn.
+        At most 12 matrices; of more, ``"multiples"`` draw the first 12. Of fits without counts,
+        as published ones, the lines alone are drawn.
     level : float
         Confidence level of the bands around the lines.
     compare : xarray.Dataset, optional
         Further fits by the same protocol; at most 12 matrices in both together.
     estimators : sequence of {"rank_regression", "maximum_likelihood"}
         Further estimators, drawn as broken lines beside those of `fits`, for at most 4 matrices.
-        Each refits at its own trim (see `weibnb.refit`).
+        Each refits at its own trim (see `weibnb.refit`). In an overlay alone.
+    arrangement : {"overlay", "multiples", "difference"}
+        All matrices in one plot; one small multiple each, with the line of the first one in all;
+        or, over the quantiles, how far each lies above the line of the first one.
+    residuals : bool
+        Whether an overlay has a lower panel.
 
     Returns
     -------
@@ -85,7 +102,7 @@ def weibull_plot(
     ------
     TypeError, ValueError
         If `fits` is not a Dataset of fits, there are too many matrices, the protocols
-        differ, `level` is not a probability, or an estimator is unknown.
+        differ, `level` is not a probability, or an estimator or arrangement is unknown.
 
     Notes
     -----
@@ -102,25 +119,27 @@ def weibull_plot(
     """
     if not isinstance(level, Real) or not 0 < level < 1:
         raise ValueError(f"`level` must satisfy 0 < level < 1, got {level!r}. Try level=0.95.")
-    factor = float(special.ndtri(0.5 + level / 2))
-    drawn = _both(fits, compare)
-    more = " · broken: other estimators" if estimators else ""
-    text, note = "Weibull plot", f"shaded: the trim · dotted: a Gaussian{more}"
-    if "counts" not in fits:
-        note += " · these fits hold k and λ alone: lines without points"
+    check_choice("arrangement", arrangement, get_args(Arrangement))
+    if estimators and arrangement != "overlay":
+        raise ValueError(
+            f"`estimators` must be empty where `arrangement` is not 'overlay', got {estimators!r}."
+        )
+    drawn = _both(fits, compare, first=MAX_PANELS if arrangement == "multiples" else None)
+    text, note = "Weibull plot", _note(fits, drawn, arrangement, estimators)
     if not any(curve.share.size or ("counts" not in fits and curve.fitted) for curve in drawn):
         light = prepare(fits, light=True, dims=DIMS)
         return nothing_drawn(light, cells(light), text, note)
-    ratio = gaussian_anchor(fits).lam_over_rms
     short = labels([curve.place for curve in drawn])
+    title = heading(fits, text, note, _left_out([fits, compare], drawn))
     names = [_legend_name(curve, label) for curve, label in zip(drawn, short, strict=True)]
-    points, lines = [], []
-    for i, (curve, label) in enumerate(zip(drawn, names, strict=True)):
-        sigma = curve.numbers["lam"] / ratio
-        points.append(_points(curve, sigma) | {"matrix": label})
-        if curve.fitted:
-            own = _lines(curve, sigma, factor, dotted=i < _DOTTED)
-            lines += [part | curve.place | {"matrix": label} for part in own]
+    told = {"description": f"Weibull plot. {listed(names)}"}
+    if arrangement == "multiples":
+        return multiples(drawn, short, title) | told
+    if arrangement == "difference":
+        return differences(drawn, short, names, title) | told
+    factor = float(special.ndtri(0.5 + level / 2))
+    ratio = gaussian_anchor(fits).lam_over_rms
+    points, lines = _overlaid(drawn, names, ratio, factor)
     looks = [
         (COLOURS[i % 6], SHAPES[(i + i // 6) % 6], DASHES[(i + i // 6) % 6])
         for i in range(len(names))
@@ -131,17 +150,64 @@ def weibull_plot(
         lines.append(part | drawn[i].place | {"matrix": words})
     table, line = joined(points), joined(lines) if lines else None
     encodings = _matrix_scales(names, looks)
-    upper = _paper_panel(table, line, encodings, _trim(fits))
-    lower = _residual_panel(table, line, encodings)
-    return {"vconcat": [upper | {"title": heading(fits, text, note)}, lower], "spacing": 8}
+    upper = _paper_panel(table, line, encodings, _trim(fits), top_of(drawn), titled=not residuals)
+    if not residuals:
+        return upper | told | {"title": title}
+    return told | {
+        "vconcat": [upper | {"title": title}, _residual_panel(table, line, encodings)],
+        "spacing": 8,
+    }
 
 
-def _both(fits: xr.Dataset, compare: xr.Dataset | None) -> list[Curve]:
-    """Read the matrices of both Datasets, which must have one protocol."""
-    found = curves(fits, lines_alone=True)
+def _note(
+    fits: xr.Dataset,
+    drawn: Sequence[Curve],
+    arrangement: Arrangement,
+    estimators: Sequence[Estimator],
+) -> str:
+    """Say what the lines and shades of an arrangement are."""
+    short = labels([curve.place for curve in drawn])
+    first = first_fitted(drawn)
+    if arrangement == "overlay":
+        note = "shaded: the trim · dotted: a Gaussian"
+        note += " · broken: other estimators" if estimators else ""
+    elif first is None:
+        note = ""
+    elif arrangement == "multiples":
+        note = f"dashed: the line of {short[first]}" if len(drawn) > 1 else ""
+    else:
+        note = f"above 0: weights are smaller than by the line of {short[first]}"
+    if "counts" not in fits:
+        note += f"{' · ' * bool(note)}these fits hold k and λ alone: lines without points"
+    return note
+
+
+def _left_out(parts: Sequence[xr.Dataset | None], drawn: Sequence[Curve]) -> str:
+    """Say how many of the matrices are drawn, unless all are."""
+    number = sum(number_of(part) for part in parts if part is not None)
+    return f"{len(drawn)} of {number:,} matrices drawn" if number > len(drawn) else ""
+
+
+def _overlaid(
+    drawn: Sequence[Curve], names: Sequence[str], ratio: float, factor: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Compute points and lines of the matrices of one plot."""
+    points, lines = [], []
+    for i, (curve, label) in enumerate(zip(drawn, names, strict=True)):
+        sigma = curve.numbers["lam"] / ratio
+        points.append(_points(curve, sigma) | {"matrix": label})
+        if curve.fitted:
+            own = _lines(curve, sigma, factor, dotted=i < _DOTTED)
+            lines += [part | curve.place | {"matrix": label} for part in own]
+    return points, lines
+
+
+def _both(fits: xr.Dataset, compare: xr.Dataset | None, first: int | None) -> list[Curve]:
+    """Read the matrices, or the `first`, of both Datasets, which must have one protocol."""
+    found = curves(fits, lines_alone=True, first=first)
     if compare is not None:
         try:
-            others = curves(compare, lines_alone=True)
+            others = curves(compare, lines_alone=True, first=first)
         except (TypeError, ValueError) as err:
             kind = TypeError if isinstance(err, TypeError) else ValueError
             raise kind(str(err).replace("`fits`", "`compare`", 1)) from err
@@ -150,7 +216,7 @@ def _both(fits: xr.Dataset, compare: xr.Dataset | None) -> list[Curve]:
                 f"`compare` must have the protocol of `fits`, {protocol_of(fits)}, got "
                 f"{protocol_of(compare)}. Fit again: weibnb.refit."
             )
-        found += others
+        found = (found + others)[:first]
     if len(found) > MAX_PANELS:
         raise ValueError(
             f"`fits` and `compare` must hold at most {MAX_PANELS} matrices, got {len(found)}."
@@ -270,19 +336,18 @@ def _magnitude_axis(*, titled: bool) -> Spec:
 
 
 def _paper_panel(
-    points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec, trim: pd.DataFrame
+    points: pd.DataFrame,
+    lines: pd.DataFrame | None,
+    looks: Spec,
+    trim: pd.DataFrame,
+    top: float,
+    *,
+    titled: bool,
 ) -> Spec:
     """Points and lines on Weibull paper."""
-    top = float(max([ordinate(0.9999).item(), *points["y"]])) + 0.3
-    axis = {
-        "values": [at for at in ordinate(_PERCENT / 100).tolist() if at <= top],
-        "tickCount": _PERCENT.size,
-        "labelExpr": "format(100 * (1 - exp(-exp(datum.value))), '.6~g')",
-    }
-    scale = {"domain": [ordinate(1e-4).item(), top], "nice": False}
     at = {
-        "x": _magnitude_axis(titled=False),
-        "y": quantity("y", scale=scale, axis=axis, title="weights below |w| (%, Weibull paper)"),
+        "x": _magnitude_axis(titled=titled),
+        "y": paper_axis("y", top, title="weights below |w| (%, Weibull paper)"),
         "color": looks["color"],
     }
     tips = [

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
+
+from weibnb.charts.tables import MAX_PANELS
 from weibnb.explorer import content
 from weibnb.explorer.filters import Choice, standing_out
 from weibnb.explorer.labels import NO_REFIT
-from weibnb.explorer.panels import Screen, Slot, box, experts_of
+from weibnb.explorer.matrices import close_up, numbers
+from weibnb.explorer.panels import Screen, Slot, at_both, box, experts_of
 from weibnb.explorer.python_code import python_code
 from weibnb.fits.select import keep_cells, keep_status
 
@@ -50,6 +54,11 @@ class Drawing:
     def protocol(self) -> tuple[Estimator, Trim]:
         """How k and λ are estimated."""
         return self.state["estimator"], self.state["trim"]
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """What a page needs to know to draw the same by another protocol."""
+        return {name: self.state.get(name) for name in ("trim", "estimator", "value")}
 
     @property
     def statuses(self) -> list[str] | None:
@@ -126,8 +135,9 @@ class Drawing:
         """Draw the charts of the panel; one of the last that stays as it is is kept."""
         if self.empty:
             return {}
-        experts = experts_of(self.parts.light, self.chosen)
-        screen = Screen(self.state, self.query, self.chosen, self.parts.sizes, experts)
+        cells = close_up(self.chosen, self.pins)
+        experts = experts_of(self.parts.light, cells)
+        screen = Screen(self.state, self.query, cells, self.parts.sizes, experts)
         made_from = (self.protocol, self.statuses)
         found: Charts = {}
         for slot, view in self.panel.views(screen).items():
@@ -140,7 +150,8 @@ class Drawing:
     def code(self, views: Sequence[View]) -> str:
         """Python that draws some charts from a variable ``fits``."""
         protocol = None if self.protocol == self.parts.protocol else self.protocol
-        return python_code(views, self.query, protocol, self.statuses)
+        table = self.panel.table
+        return python_code(views, self.query, protocol, self.statuses, table=table)
 
     def words(self, code: str, call: str) -> str:
         """Write what the page says about the state, as JSON.
@@ -158,8 +169,27 @@ class Drawing:
             "code": code,
             "call": call,
             "chosen": content.labels_of(chosen),
+            "matrices": None if self.empty else self.numbers(),
             "counts": cells.counts(self.masks),
+            "drawn": self.drawn,
         })  # fmt: skip
+
+    @cached_property
+    def pins(self) -> dict[str, Cell]:
+        """The pinned matrices that the fits hold, whatever the filters leave."""
+        everything = np.ones(len(self.parts.cells.places), bool)
+        pinned = sorted(self.state["pinned"].items())
+        found = {pin: self.parts.cells.find([cell], everything) for pin, cell in pinned}
+        return {pin: cells[0] for pin, cells in found.items() if cells}
+
+    def numbers(self) -> dict[str, Any] | None:
+        """List the numbers of the matrices that are looked at closely."""
+        chosen, pins = self.chosen, self.pins
+        if self.compared:
+            both = self.state["first"], self.state["second"]
+            chosen, pins = at_both(close_up(chosen, pins), *both), {}
+        query, _ragged = box(close_up(chosen[:MAX_PANELS], pins), self.parts.sizes)
+        return numbers(self.part(query, of_status=False), chosen, pins)
 
     def chosen_fits(self) -> xr.Dataset:
         """Select the chosen matrices alone."""

@@ -1,17 +1,22 @@
-"""A thread that asks for newer fits while a model trains, and what of the view stays then."""
+"""A thread that asks for newer fits while they are made, and what of the view stays then."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from weibnb.messages import counted, printable
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
 
     from weibnb.explorer.filters import Cells
+    from weibnb.scanning.background import BackgroundScan
+    from weibnb.scanning.progress import Progress
 
     #: Gives all fits where there is something new, else None; raises what keeps it from looking.
     Newer = Callable[[], xr.Dataset | None]
@@ -21,7 +26,7 @@ _SHARE = 2  # how many times the processor time of a look it rests: the training
 
 
 class Follower:
-    """Looks for newer fits, again and again, until it is stopped.
+    """Looks for newer fits, again and again, until it is stopped or there is no more to come.
 
     Parameters
     ----------
@@ -31,6 +36,8 @@ class Follower:
         Takes them.
     tell : callable
         Takes the reason why they could not be read, empty once they can.
+    ended : callable, optional
+        Tells whether the next look is the last.
     """
 
     def __init__(
@@ -38,9 +45,10 @@ class Follower:
         newer: Newer,
         take: Callable[[xr.Dataset], object],
         tell: Callable[[str], object],
+        ended: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._newer, self._take, self._tell = newer, take, tell
-        self._looking = threading.Lock()  # one thread at a time, also if it is started again
+        self._newer, self._take, self._tell, self._ended = newer, take, tell, ended
+        self._looking = threading.RLock()  # one thread at a time, also if it is started again
         self._stop = threading.Event()
         self._stop.set()
 
@@ -66,12 +74,22 @@ class Follower:
     def _run(self, stop: threading.Event) -> None:
         rest = 0.0
         while not stop.wait(rest):
-            begun = time.thread_time()
-            with self._looking:
-                self._look(stop)
+            begun, last = time.thread_time(), self._ended()
+            self._look(stop)
+            if last:
+                stop.set()
             rest = max(_EVERY, _SHARE * (time.thread_time() - begun))
 
+    def look(self) -> None:
+        """Look once, now."""
+        self._look(threading.Event())
+
     def _look(self, stop: threading.Event) -> None:
+        """Hand on what is new, while no other thread does."""
+        with self._looking:
+            self._hand_on(stop)
+
+    def _hand_on(self, stop: threading.Event) -> None:
         """Hand on what is new; whatever goes wrong is told, and tried again."""
         try:
             fits = self._newer()
@@ -82,6 +100,71 @@ class Follower:
             problem = str(err) or type(err).__name__
         if not stop.is_set():
             self._tell(problem)
+
+
+def told(followed: str, problem: str, work: BackgroundScan | None) -> str:
+    """Write what the page says about what it follows: its name, trouble, and how far a work is."""
+    words: dict[str, Any] = {"followed": printable(followed), "problem": printable(problem)}
+    if work is not None:
+        at, error = work.at, work.error
+        words["share"] = _share(at)
+        words["runs"] = not work.ended and not work.cancelled
+        words["text"] = printable(_text_of(work))
+        notes = at.problems if at is not None else ()
+        words["problem"] = printable(
+            f"{type(error).__name__}: {error}" if error is not None else problem or _noted(notes)
+        )
+    return json.dumps(words)
+
+
+def _share(at: Progress | None) -> float:
+    """Tell how much of a work is done, from 0 to 1: of the bytes, where there are any."""
+    if at is None:
+        return 0.0
+    return at.read / at.nbytes if at.nbytes else at.done / max(at.matrices, 1)
+
+
+def _text_of(work: BackgroundScan) -> str:
+    """Say how far a work is, how fast, and how long it will take; nothing once it is done."""
+    at = work.at
+    if work.ended and not work.cancelled and work.error is None:
+        return ""
+    if at is None:
+        return "" if work.error else "cancelled" if work.cancelled else "reading headers …"
+    words = [f"{at.done:,} of {counted(at.matrices, 'matrix', 'matrices')}"]
+    if work.cancelled:
+        words.append("cancelled")
+    if work.seconds > 0 and at.read:
+        words.append(f"{_bytes_text(at.read / work.seconds)}/s")
+    share = _share(at)
+    if not work.ended and not work.cancelled and share > 0:
+        words.append(f"{_time_text(work.seconds * (1 - share) / share)} left")
+    return " · ".join(words)
+
+
+def _bytes_text(number: float) -> str:
+    """Write a number of bytes with three digits."""
+    units = ["B", "kB", "MB", "GB"]
+    while number >= 999.5 and len(units) > 1:
+        number /= 1000
+        units.pop(0)
+    return f"{number:.3g} {units[0]}"
+
+
+def _time_text(seconds: float) -> str:
+    """Write a time as one would say it."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 99.5 else f"{minutes / 60:.1f} h"
+
+
+def _noted(problems: Sequence[str]) -> str:
+    """Say what could not be read: the first reason, and how many more there are."""
+    if not problems:
+        return ""
+    more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
+    return f"Not read: {problems[0]}{more}"
 
 
 def carried(

@@ -13,6 +13,7 @@ import traitlets
 from weibnb.charts.vega import on_dark
 from weibnb.explorer import content, export, saving
 from weibnb.explorer.drawing import SLOTS, Drawing
+from weibnb.explorer.page_counts import send_counts
 from weibnb.explorer.state import checked, checked_names, difference, first_state, plain
 from weibnb.explorer.views import view_text
 from weibnb.fitting.weibull import Estimator
@@ -73,6 +74,8 @@ class LinkedWidget(anywidget.AnyWidget):
         sync=True, state=True
     )
     selected: Any = traitlets.List().tag(sync=True, state=True)
+    pinned: Any = traitlets.Dict().tag(sync=True, state=True)
+    height = traitlets.Int(min=0).tag(sync=True, state=True)
 
     _function: ClassVar[str]  # that makes one, in `weibnb`
     _panels: ClassVar[Mapping[str, Panel]]  # that it has
@@ -85,6 +88,7 @@ class LinkedWidget(anywidget.AnyWidget):
     _main = traitlets.Unicode().tag(sync=True)
     _detail = traitlets.Unicode().tag(sync=True)
     _side = traitlets.Unicode().tag(sync=True)
+    _more = traitlets.Unicode().tag(sync=True)
     _asked = traitlets.Int().tag(sync=True)
     _answered = traitlets.Int().tag(sync=True)
     _theme = traitlets.Unicode("light").tag(sync=True)  # of the page that shows it
@@ -108,6 +112,7 @@ class LinkedWidget(anywidget.AnyWidget):
             )
         self._parts = parts
         self._reader = reader
+        self._wanted: dict[str, Any] = {}  # of the state, what is to come with newer fits
         self._shown: tuple[str, ...] = ()  # the state that is on the screen
         self._charts: Charts = {}
         self._lock = threading.RLock()  # a page and a follower change the state, one at a time
@@ -140,7 +145,8 @@ class LinkedWidget(anywidget.AnyWidget):
         It can be kept and set again: ``explorer.state = {}`` is the first view. What it does not
         name goes back to the first view; nothing changes where a value is not valid.
         """
-        return difference(self._state_now(), self._first_view())
+        wanted: dict[str, Any] = plain(self._wanted)
+        return difference(self._state_now(), self._first_view()) | wanted
 
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:
@@ -149,6 +155,7 @@ class LinkedWidget(anywidget.AnyWidget):
         with self._lock, self.hold_trait_notifications():
             for name, value in wanted.items():
                 setattr(self, name, value)
+        self._wanted = {}
 
     @property
     def fits(self) -> xr.Dataset:
@@ -158,7 +165,7 @@ class LinkedWidget(anywidget.AnyWidget):
 
     @property
     def chart(self) -> Chart | None:
-        """The chart on the screen, of several the first; None where there is only a table."""
+        """The chart on the screen, of several the first; None where nothing is left to draw."""
         return next(iter(self.charts.values()), None)
 
     @property
@@ -216,7 +223,7 @@ class LinkedWidget(anywidget.AnyWidget):
     def _state_now(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.class_trait_names(state=True)}
 
-    @traitlets.validate("filters", "trim", "step", "selected", "first", "second", "order")
+    @traitlets.validate("filters", "trim", "step", "selected", "pinned", "first", "second", "order")
     def _check(self, proposal: Mapping[str, Any]) -> Any:
         try:
             return checked(self._parts.cells, proposal["trait"].name, proposal["value"])
@@ -282,7 +289,10 @@ class LinkedWidget(anywidget.AnyWidget):
         return view_text(self.state, {})
 
     def _on_message(self, _widget: Any, message: Mapping[str, Any], _buffers: Any) -> None:
-        """Send a file that a button asked for."""
+        """Send a file that a button asked for, or the counts of what is on the screen."""
+        if "counts" in message:
+            send_counts(self._parts.whole, self.query, self.send)
+            return
         form = str(message.get("save", ""))
         try:
             data = self._export(form)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from weibnb.charts.vega import Spec
     from weibnb.explorer.filters import Cell
 
-Slot = Literal["main", "detail", "side"]
+#: Places of charts; `detail` is beside the numbers of the selected matrices, on every panel.
+Slot = Literal["main", "side", "more", "detail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Screen:
 
     state: Mapping[str, Any]  # traits of the explorer
     query: dict[str, Any]  # indexers of what the filters leave
-    chosen: Sequence[Cell]  # that are looked at closely, at least one
+    chosen: Sequence[Cell]  # that are looked at closely, at least one; the pinned ones first
     sizes: Mapping[str, int]  # of the dims of the fits
     experts: Sequence[Any]  # of the chosen cells, where the fits have any
 
@@ -96,15 +97,21 @@ class Panel:
     views: Callable[[Screen], Views]  # its charts, by their place on the page
     options: tuple[str, ...] = ()  # traits that it offers
     one_step: bool = True  # whether it shows one step, or all
+    table: bool = False  # whether it lists everything that the filters leave
 
 
 def _overview(screen: Screen) -> Views:
     value = screen.state["value"]
     return {
         "main": screen.view("layer_map", f"Map of {value} by layer and component", value=value),
-        "detail": screen.close_up("weibull_plot", "Weibull plot"),
+        "detail": _plot(screen),
         "side": _profile(screen),
     }
+
+
+def _plot(screen: Screen) -> View:
+    """Draw the Weibull plot of what is selected, which stays in sight on every panel."""
+    return screen.close_up("weibull_plot", "Weibull plot")
 
 
 def _profile(screen: Screen) -> View:
@@ -138,7 +145,8 @@ def _classes(screen: Screen) -> Views:
     band = screen.state["band"]
     return {
         "main": screen.view("class_bands", "k of every matrix by component", band=band),
-        "detail": screen.view("outlier_strip", "Largest weight of every matrix"),
+        "side": screen.view("outlier_strip", "Largest weight of every matrix"),
+        "detail": _plot(screen),
     }
 
 
@@ -152,7 +160,8 @@ def _trajectories(screen: Screen) -> Views:
         options["by"] = "weight_class"
     return {
         "main": screen.view("trajectories", f"{value} during training", **options),
-        "detail": screen.view("phase_portrait", "Paths in the plane of λ and k"),
+        "side": screen.view("phase_portrait", "Paths in the plane of λ and k"),
+        "detail": _plot(screen),
     }
 
 
@@ -161,7 +170,7 @@ def _compare(screen: Screen) -> Views:
     first, second = tuple(screen.state["first"]), tuple(screen.state["second"])
     cohort = screen.view("cohort", "The models among the published entries")
     if not first or not second or first == second:
-        return {"main": cohort}
+        return {"main": cohort, "detail": _plot(screen)}
     rest = {dim: value for dim, value in screen.query.items() if dim not in ("model", "step")}
     picks = {
         name: dict(zip(("model", "step"), pick, strict=True))
@@ -169,7 +178,18 @@ def _compare(screen: Screen) -> Views:
     }
     difference = View("difference", "Difference of k, cell by cell", rest, options=picks)
     changes = View("change_map", "How far ln |w| moved, cell by cell", rest, options=picks)
-    return {"main": difference, "detail": cohort, "side": changes}
+    both = replace(screen, chosen=at_both(screen.chosen, first, second))
+    return {"main": difference, "side": changes, "more": cohort, "detail": _plot(both)}
+
+
+def at_both(chosen: Sequence[Cell], first: Sequence[Any], second: Sequence[Any]) -> list[Cell]:
+    """Place the selected matrices in both checkpoints that are compared."""
+    pairs = [
+        (model, layer, component, step)
+        for _model, layer, component, _step in chosen
+        for model, step in (first, second)
+    ]
+    return list(dict.fromkeys(pairs))
 
 
 PANELS = {
@@ -181,7 +201,7 @@ PANELS = {
         "Trajectories", _trajectories, ("track", "step_scale"), one_step=False
     ),
     "compare": Panel("Compare", _compare, ("first", "second"), one_step=False),
-    "table": Panel("Table", lambda _screen: {}),
+    "table": Panel("Table", lambda screen: {"detail": _plot(screen)}, table=True),
 }  # fmt: skip
 
 

@@ -18,8 +18,10 @@ def python_code(
     query: Mapping[str, Any],
     protocol: tuple[Estimator, Trim] | None,
     statuses: Sequence[Any] | None,
+    *,
+    table: bool,
 ) -> str:
-    """Write what draws the views or, if there are none, lists the table.
+    """Write what draws the views, and what lists the table where it is asked for.
 
     `protocol` is given where it was changed, `statuses` where only some are kept.
     """
@@ -27,7 +29,7 @@ def python_code(
     for view in views:
         kept = statuses if view.of_status else None
         blocks.append([*_selection(view.query, protocol, kept), *view.code("view")])
-    if not views:
+    if table or not views:
         blocks.append([*_selection(query, protocol, statuses), "wb.tidy(view)"])
     return "\n\n".join("\n".join(block) for block in blocks)
 

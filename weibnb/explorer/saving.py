@@ -25,6 +25,9 @@ MIME = {
     "json": "application/json",
 }
 
+# Charts whose rows a page can fit again: they are drawn from k, λ and r².
+_FITTED_IN_PLACE = {"layer_map", "depth_profile", "weibull_plot"}
+
 
 def specs_of(drawing: Drawing, views: Sequence[View]) -> list[Spec]:
     """Write charts as Vega-Lite that needs nothing else."""
@@ -47,7 +50,10 @@ def file_of(drawing: Drawing, views: Sequence[View], form: str) -> bytes:
     if form == "html":
         models = drawing.part(drawing.query)["model"].values[:3]
         title = f"Weibull fits of {', '.join(printable(name) for name in models)}"
-        return export.web_page(title, drawing.summary, drawing.code(views), specs).encode()
+        fits_itself = all(view.function in _FITTED_IN_PLACE for view in views)
+        part = drawing.part(drawing.query)
+        live = export.live_part(part, drawing.drawn) if fits_itself else None
+        return export.web_page(title, drawing.summary, drawing.code(views), specs, live).encode()
     if not specs:
         raise ValueError("What is shown has no chart to save: choose .csv, or another panel.")
     return export.picture(specs[0], form)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.explorer.labels import COLUMNS
+from weibnb.explorer.matrices import check_pins
 from weibnb.fits.schema import DIMS
 from weibnb.fitting.weibull import check_protocol
 from weibnb.messages import unknown_name
@@ -26,7 +27,6 @@ def first_state(parts: Parts) -> dict[str, Any]:
     estimator, trim = parts.protocol
     cells = parts.cells
     models = [str(name) for name in cells.labels["model"]]
-    steps = cells.steps or cells.labels["step"].tolist()
     state: dict[str, Any] = {
         "layers": cells.layer_range,
         "step": cells.steps[-1] if cells.steps else 0,
@@ -35,11 +35,22 @@ def first_state(parts: Parts) -> dict[str, Any]:
     }
     if len(models) > _MOST_MODELS:
         state["filters"] = {"model": tuple(models[:_MOST_MODELS])}
-    if len(models) > 1 and len(steps) < 2:
-        state |= {"first": (models[0], steps[-1]), "second": (models[1], steps[-1])}
-    elif models:
-        state |= {"first": (models[0], steps[0]), "second": (models[0], steps[-1])}
-    return state
+    return state | _compared(cells)
+
+
+def _compared(cells: Cells) -> dict[str, Any]:
+    """Choose what is compared: the ends of a run, or else the first two models."""
+    own: dict[str, list[Any]] = {}
+    for model, step in cells.checkpoints:
+        own.setdefault(model, []).append(step)
+    ends = [(model, sorted(steps) if cells.steps else steps) for model, steps in own.items()]
+    if not ends:
+        return {}
+    model, steps = ends[0]
+    if len(steps) > 1 or len(ends) < 2:
+        return {"first": (model, steps[0]), "second": (model, steps[-1])}
+    other, others = ends[1]
+    return {"first": (model, steps[-1]), "second": (other, others[-1])}
 
 
 def checked(cells: Cells, name: str, value: Any) -> Any:
@@ -57,6 +68,8 @@ def checked(cells: Cells, name: str, value: Any) -> Any:
         return round(lower, 6), round(upper, 6)
     if name == "selected":
         return [_as_cell(cell) for cell in value]
+    if name == "pinned":
+        return check_pins(_as_mapping(name, value))
     if name == "step" and cells.steps and value not in cells.steps:
         raise ValueError(f"`step` must be one of {cells.steps}, got {value!r}.")
     if name in ("first", "second") and value and tuple(value) not in cells.checkpoints:

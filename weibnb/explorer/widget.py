@@ -13,11 +13,9 @@ from weibnb.charts.training import TrackValue
 from weibnb.charts.vega import Scale
 from weibnb.diagnostics.bands import BANDS
 from weibnb.explorer import content, export
-from weibnb.explorer.following import Follower, carried
-from weibnb.explorer.linked import LinkedWidget
+from weibnb.explorer.growing import GrowingWidget, Growth
 from weibnb.explorer.panels import PANELS
 from weibnb.explorer.parts import Parts
-from weibnb.explorer.state import first_state
 from weibnb.explorer.views import Views, read_view, view_text
 from weibnb.messages import printable
 from weibnb.writing import check_target, write_whole
@@ -29,11 +27,12 @@ if TYPE_CHECKING:
 
     from weibnb.explorer.drawing import Drawing, Reader
     from weibnb.explorer.following import Newer
+    from weibnb.scanning.background import BackgroundScan
 
 _CHECKED_AT_ONCE = 2000  # matrices; of more the findings are made when their panel is opened
 
 
-class Explorer(LinkedWidget):
+class Explorer(GrowingWidget):
     """Linked charts of fits. Every trait can be set from Python; the view follows.
 
     Parameters
@@ -46,7 +45,9 @@ class Explorer(LinkedWidget):
         Gives all fits where there are newer ones, else None: it is asked twice a second, in a
         thread of its own. What it raises is shown on the page, and it is asked again.
     followed : str
-        What `newer` reads, as the page calls it.
+        What `newer` or `work` reads, as the page calls it.
+    work : BackgroundScan, optional
+        What makes the fits while they are shown, in the place of `newer`.
     state : mapping or path, optional
         Traits to begin with, as `state` gives them, or a file that ``save("view.json")`` wrote.
     keep : path, optional
@@ -72,6 +73,10 @@ class Explorer(LinkedWidget):
         How k and λ are estimated.
     selected : list of tuple
         ``(model, layer, component, step)`` of the matrices that were clicked.
+    pinned : dict
+        Matrices that stay beside the selected ones, by the names ``"A"`` and ``"B"``.
+    height : int
+        Height of the explorer in pixels, in which its parts scroll; 0: as high as they are.
     value : {"k", "lam", "r2", "ks", "z", "outlier"}
         What the map shows.
     band : str
@@ -90,7 +95,8 @@ class Explorer(LinkedWidget):
         Column of the table, and whether it ascends.
     follow : bool
         Whether newer fits are taken over as they come, where there is a `newer`. What was chosen
-        stays; a step that stands at the last goes on to the newest.
+        stays; a step that stands at the last goes on to the newest. Of a scan it is true while it
+        goes on, and False cancels it.
     state : dict
         What differs from the first view, as JSON has it; it can be set.
     views : Views
@@ -110,13 +116,9 @@ class Explorer(LinkedWidget):
     causes = traitlets.Bool(default_value=False).tag(sync=True, state=True)
     order = traitlets.Tuple().tag(sync=True, state=True)
 
-    follow = traitlets.Bool(default_value=False).tag(sync=True)
-
-    _following = traitlets.Unicode().tag(sync=True)
     _rows = traitlets.Unicode().tag(sync=True)
     _findings = traitlets.Unicode().tag(sync=True)
     _names = traitlets.Unicode().tag(sync=True)
-    _pages = traitlets.Int(-1).tag(sync=True)  # that show it; -1 before the first
 
     def __init__(
         self,
@@ -125,6 +127,7 @@ class Explorer(LinkedWidget):
         reader: Reader | None = None,
         newer: Newer | None = None,
         followed: str = "",
+        work: BackgroundScan | None = None,
         state: Mapping[str, Any] | str | os.PathLike[str] | None = None,
         keep: str | os.PathLike[str] | None = None,
         **traits: Any,
@@ -139,13 +142,14 @@ class Explorer(LinkedWidget):
         self.views = Views(self.class_trait_names(state=True), self._views_changed)
         self._looked_far = False
         self._kept_text = ""  # of the file, empty until there is a view
-        self._follower = None if newer is None else Follower(newer, self._take, self._tell)
-        self._followed = followed
-        synced = {"follow": newer is not None}
-        script = export.vega_bundle("explorer.js")
         try:
             super().__init__(
-                Parts.of(fits), script=script, reader=reader, state=state, synced=synced, **traits
+                Parts.of(fits),
+                script=export.vega_bundle("explorer.js"),
+                reader=reader,
+                growth=Growth(newer, work, followed),
+                state=state,
+                **traits,
             )
             self.views.update(views)
         except (TypeError, ValueError, traitlets.TraitError) as err:
@@ -153,9 +157,7 @@ class Explorer(LinkedWidget):
                 err.add_note(f"The view is kept in {str(self._keep)!r}: remove it to begin anew.")
             raise
         self._kept_text = self._view_text()
-        self.observe(lambda _change: self._start_or_stop(), ["follow", "_pages"])
-        self._tell("")
-        self._start_or_stop()
+        self._begin()
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, panel {self.panel!r}>"
@@ -172,6 +174,8 @@ class Explorer(LinkedWidget):
 
     def _check_fits(self, *, anew: bool = False) -> None:
         """List what is found: of many matrices where its panel is open, of a run the last step."""
+        if self._work is not None and not self._work.ended:
+            return
         number, opened = len(self._parts.cells.places), self.panel == "findings"
         known = self._findings and (self._looked_far or not opened)
         if not number or (known and not anew):
@@ -183,6 +187,9 @@ class Explorer(LinkedWidget):
             return
         self._findings = content.findings(fits, at_once=not opened)
         self._looked_far = opened
+
+    def _grown(self) -> None:
+        self._check_fits(anew=True)
 
     # Views that are kept
 
@@ -225,59 +232,3 @@ class Explorer(LinkedWidget):
             self.state = self.views[name]
         elif act == "forget":
             del self.views[name]
-
-    # Following
-
-    def close(self) -> None:
-        """Take the widget from the page, and follow no more."""
-        self.follow = False
-        super().close()
-
-    @traitlets.validate("follow")
-    def _check_follow(self, proposal: Mapping[str, Any]) -> Any:
-        if proposal["value"] and self._follower is None:
-            raise traitlets.TraitError(
-                "`follow` needs a store that is written or a recorder: weibnb.explore('run.db')."
-            )
-        return proposal["value"]
-
-    def _start_or_stop(self) -> None:
-        """Follow while it is wanted and a page shows it: one that ran again has another widget."""
-        if self._follower is None:
-            return
-        if self.follow and self._pages != 0:
-            self._follower.start()
-        else:
-            self._follower.stop()
-
-    def _take(self, fits: xr.Dataset) -> None:
-        """Show newer fits; what was chosen stays."""
-        parts = Parts(fits)
-        with self._lock:
-            if not self.follow:
-                return
-            with self.hold_sync():
-                self._show_newer(parts)
-            self._check_fits(anew=True)  # later: the step is seen sooner
-
-    def _show_newer(self, parts: Parts) -> None:
-        """Draw newer fits."""
-        before = first_state(self._parts)
-        state = carried(self._state_now(), before, first_state(parts), parts.cells)
-        self._parts = parts
-        self._changing = True
-        try:
-            self._controls = content.controls(parts.cells, self._panels)
-            self._checkpoints = content.checkpoints(parts.cells)
-            for name, value in state.items():
-                setattr(self, name, value)
-        finally:
-            self._changing = False
-        self._charts, self._shown = {}, ()
-        self._refresh()
-
-    def _tell(self, problem: str) -> None:
-        """Say on the page what is followed, and why it cannot be read."""
-        followed = printable(self._followed)
-        text = json.dumps({"followed": followed, "problem": printable(problem)})
-        self._following = text if self._follower else ""

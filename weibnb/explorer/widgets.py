@@ -57,7 +57,7 @@ class _Part(LinkedWidget):
     """A widget with one chart, or none."""
 
     # shares a row evenly with others, and fills a column
-    _layout: ClassVar = {"flex": "1 1 0%", "min_width": "320px"}
+    _layout: ClassVar = {"flex": "1 1 0%", "min_width": "240px"}
 
     def __init__(
         self,

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from weibnb.io.limits import Limits
     from weibnb.io.safetensors import Shard
 
-#: Bytes of a file that are asked for to read its header; longer ones are asked for once more.
-FIRST_BYTES = 100_000
+# Bytes of a file that are asked for to read its header: a share, at least and at most. Longer
+# headers are asked for once more.
+_SHARE, _LEAST, _MOST = 1 / 400, 100_000, 4_000_000
 #: Requests under way at once.
 IN_FLIGHT = 4
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -167,7 +168,8 @@ def read_remote(
 
 def remote_shard(file: RemoteFile, limits: Limits) -> Shard:
     """Read and check the header of a file by one request, or two where it is long."""
-    head = bytes(file.read(0, min(FIRST_BYTES, file.size)))
+    first = int(min(max(_SHARE * file.size, _LEAST), _MOST))
+    head = bytes(file.read(0, min(first, file.size)))
     length = header_length(file.name, head[:64], file.size, limits)
     if 8 + length > len(head):
         head += bytes(file.read(len(head), 8 + length - len(head)))

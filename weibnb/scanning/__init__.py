@@ -4,7 +4,7 @@
 `ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `shared_units`
 look at `chosen` matrices again; `diff` compares two checkpoints. `matrices` picks tensors,
 `streaming` fetches those that are elsewhere, `sampling` and `sampled` read parts, `listing` bounds
-their grid, `structure` looks at rows and columns, `results` keeps; `cluster` sends `tasks` away.
+their grid, `structure` sees lines, `results` keeps, `cluster` sends `tasks`; `background` scans.
 """
 
 import lazy_loader
@@ -12,6 +12,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
+        "background",
         "check",
         "chosen",
         "cluster",
@@ -28,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "locate",
         "matrices",
         "pairing",
+        "progress",
         "ranks",
         "recorder",
         "results",

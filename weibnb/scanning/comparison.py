@@ -34,7 +34,7 @@ from weibnb.io.safetensors import CheckpointError
 from weibnb.messages import printable
 from weibnb.parallel import on_threads
 from weibnb.scanning.pairing import not_compared, pair_up
-from weibnb.scanning.scan import progress_bar
+from weibnb.scanning.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -127,6 +128,7 @@ class Results:
         self._listings: dict[Key, Listing] = {}
         self._open: dict[Key, set[Cell]] = {}
         self._columns: list[Columns] = []
+        self._moving = threading.Lock()  # what is open becomes columns, while others look at both
         self._batch: list[Matrix | MatrixOnDevice] = []
         self._in_fitting: list[FitsOnDevice] = []
         self._bytes = 0
@@ -177,7 +179,8 @@ class Results:
             self.done += len(cells - left)
             return left
         if cells:
-            self._listings[key], self._open[key] = listing, set(cells)
+            with self._moving:
+                self._listings[key], self._open[key] = listing, set(cells)
         return cells
 
     def add(self, matrix: Matrix | MatrixOnDevice) -> None:
@@ -221,10 +224,15 @@ class Results:
                 return open_store(
                     self.store.path, wanted=wanted, cells=self._cells, experts=self._experts
                 )
-            about = {"backend": backend_name(self._fitted_on)}
-            about |= {"names": self._names} if self._names else {}
-            about |= {"sampling": str(self.sampling)} if self.sampling else {}
-            return self._in_memory().assign_attrs(about)
+            return self._in_memory()
+
+    def since(self, seen: int) -> tuple[int, xr.Dataset] | None:
+        """Give fits and how many batches they are of, if that is more than `seen`; on any thread.
+
+        Fits that a store keeps are read from there: `weibnb.fits.following.FollowedStore`.
+        """
+        number = len(self._columns)
+        return (number, self._in_memory()) if number > seen else None
 
     def fit(self, batch: Sequence[Matrix], there: Columns | None = None) -> Columns:
         """Fit what was counted on the host, and put it behind what was fitted on devices.
@@ -310,11 +318,16 @@ class Results:
     def laid_out(self, columns: Sequence[Columns], sources: Mapping[Key, Source]) -> xr.Dataset:
         """Lay out what memory keeps, or some of it."""
         keys = {key for part in columns for key in _keys(part)}
+        return self._joined(columns, [source for key, source in sources.items() if key in keys])
+
+    def _joined(self, columns: Sequence[Columns], sources: Sequence[Source]) -> xr.Dataset:
+        """Lay out columns of some checkpoints."""
         about = {"backend": backend_name(self._fitted_on)}
         about |= {"names": self._names} if self._names else {}
+        about |= {"sampling": str(self.sampling)} if self.sampling else {}
         return lay_out(
             {name: np.concatenate([part[name] for part in columns]) for name in columns[0]},
-            [source for key, source in sources.items() if key in keys],
+            sources,
             trim=self.trim,
             estimator=self.estimator,
             experts=self._experts,
@@ -322,22 +335,21 @@ class Results:
 
     def _in_memory(self) -> xr.Dataset:
         """Lay out what was fitted, and what is open of the checkpoints that were reached."""
-        reached = {key for columns in self._columns for key in _keys(columns)}
+        with self._moving:
+            columns, sources = list(self._columns), dict(self._sources)
+            still_open = {key: (self._listings[key], set(own)) for key, own in self._open.items()}
+        reached = {key for part in columns for key in _keys(part)}
         waiting = [
             matrix
-            for key, cells in self._open.items()
+            for key, (listing, cells) in still_open.items()
             if key in reached
-            for matrix in self._listings[key].matrices(cells)
+            for matrix in listing.matrices(cells)
         ]
-        untouched = set(self._open) - reached
-        parts = [*self._columns, *([self._fit(waiting, counted=False)] if waiting else [])]
-        return lay_out(
-            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
-            [s for key, s in self._sources.items() if key not in untouched],
-            trim=self.trim,
-            estimator=self.estimator,
-            experts=self._experts,
-        )
+        untouched = set(still_open) - reached
+        if waiting:
+            columns.append(self._fit(waiting, counted=False))
+        wanted = [source for key, source in sources.items() if key not in untouched]
+        return self._joined(columns, wanted)
 
     def _laid_out(
         self, source: Source, columns: Columns, experts: Literal["median", "each"]
@@ -383,12 +395,13 @@ class Results:
         if self.store is not None:
             self.store.add(columns)
             return
-        self._columns.append(columns)
-        for matrix in batch:
-            self._open[matrix.model, matrix.step].discard(_cell(matrix))
-        for key in _keys(columns):
-            if not self._open[key]:
-                del self._open[key], self._listings[key]
+        with self._moving:
+            self._columns.append(columns)
+            for matrix in batch:
+                self._open[matrix.model, matrix.step].discard(_cell(matrix))
+            for key in _keys(columns):
+                if not self._open[key]:
+                    del self._open[key], self._listings[key]
 
 
 def _cell(matrix: Matrix) -> Cell:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections import deque
 from contextlib import closing
@@ -30,6 +29,7 @@ from weibnb.scanning.cluster import (
 )
 from weibnb.scanning.listing import check_names_used, list_checkpoints, nothing_found, warn_unmerged
 from weibnb.scanning.matrices import FUSED, Fused
+from weibnb.scanning.progress import Reporter, progress_bar
 from weibnb.scanning.results import Results
 from weibnb.scanning.sampled import begin_sampling, bytes_at_first
 from weibnb.scanning.sampling import check_sampling, with_precision_reached
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 
     import xarray as xr
     from distributed import Client
-    from tqdm import tqdm
 
     from weibnb.fitting.backends import Backend
     from weibnb.scanning.cluster import MatrixElsewhere
     from weibnb.scanning.matrices import Cell, Listing, MatrixInCounting
+    from weibnb.scanning.progress import Progress
     from weibnb.scanning.sampling import Sampling
     from weibnb.scanning.shared_files import Shared
 
@@ -99,7 +99,7 @@ def scan(
     fields: bool = False,
     workers: int | None = None,
     client: Client | None = None,
-    progress: bool | None = None,
+    progress: bool | Callable[[Progress], object] | None = None,
 ) -> xr.Dataset:
     """Fit a Weibull to |w| of every weight matrix of one checkpoint, of several, or of a run.
 
@@ -182,8 +182,11 @@ def scan(
         Count on the workers of a Dask cluster, each thread of them one task of about 1 GB at a
         time, and fit here. Workers read files themselves, under the same paths or URLs, with
         credentials of their own; live models are counted here.
-    progress : bool, optional
-        Show a progress bar; by default on a terminal and in a notebook, after half a second.
+    progress : bool or callable, optional
+        Show a progress bar; by default on a terminal and in a notebook, after half a second. A
+        callable is called instead after every matrix, with a `weibnb.scanning.progress.Progress`:
+        how far the scan is, and its fits so far. What it raises ends the scan, a KeyboardInterrupt
+        as Ctrl-C does.
 
     Returns
     -------
@@ -269,16 +272,18 @@ def scan(
             made as results,
             guarded(),
             Counting(device, workers=workers) as counting,
-            progress_bar(progress=progress) as bar,
+            progress_bar(progress=False if callable(progress) else progress) as bar,
         ):
             listings.extend(list_checkpoints(plan, limits, fused=fused))
             check_names_used(given, listings)
+            problems.extend(_left_out(listings))
             with results.alone():
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
                 shared = share(listings, still_open)
                 bar.total = sum(map(partial(_nbytes, sampling), listings, still_open))
                 alone = len(listings) == 1
-                scanning = _Scanning(counting, bar, results, problems, shared, alone=alone)
+                reporter = Reporter(bar, results, problems, listings, progress=progress)
+                scanning = _Scanning(counting, reporter, results, problems, shared, alone=alone)
                 opened = list(map(Opened, plan, listings, still_open))
                 scanning.count_all(opened, client, limits)
     except KeyboardInterrupt as err:
@@ -310,7 +315,7 @@ class _Scanning:
     """A scan under way: who counts, who shows it, where fits go, and what went wrong."""
 
     counting: Counting
-    bar: tqdm[Any]
+    reporter: Reporter
     results: Results
     problems: list[str]
     shared: Shared
@@ -332,7 +337,7 @@ class _Scanning:
         if files := files_away(listing, cells):
             described = f"{described} ({counted(len(files), 'file')})"
         # of files elsewhere how much there is to read is told before it is
-        self.bar.set_description(described, refresh=bool(files))
+        self.reporter.bar.set_description(described, refresh=bool(files))
         waiting: deque[MatrixInCounting] = deque()
         try:
             self._count(listing, cells, waiting)
@@ -352,7 +357,9 @@ class _Scanning:
 
     def count_on(self, client: Client, opened: Sequence[Opened], limits: Limits) -> None:
         """Count matrices of checkpoints on the workers of a cluster."""
-        self.bar.set_description(f"on {counted(len(client.nthreads()), 'worker')}", refresh=True)
+        self.reporter.bar.set_description(
+            f"on {counted(len(client.nthreads()), 'worker')}", refresh=True
+        )
         found = count_elsewhere(
             client,
             opened,
@@ -374,8 +381,9 @@ class _Scanning:
         """Count matrices, of which some may wait to be finished."""
         load = 0.0
         for item in self._begin(listing, cells):
-            self.bar.set_postfix_str(printable(item.tensor.info.name[-60:]), refresh=False)
-            self.bar.update(item.tensor.nbytes if item.was_read else 0)
+            name = printable(item.tensor.info.name[-60:])
+            self.reporter.bar.set_postfix_str(name, refresh=False)
+            self.reporter.update(item.tensor.nbytes if item.was_read else 0)
             waiting.append(item)
             load += item.load
             while load > 1:
@@ -405,9 +413,11 @@ class _Scanning:
             for source in self.shared.get(place, ()):
                 self.results.add(replace(matrix, model=source.model, step=source.step))
         self.problems.extend([item.problem] if item.problem else [])
-        if self.results.sampling is not None and self.bar.total:
-            self.bar.total += item.nbytes - bytes_at_first(item.tensor, self.results.sampling)
-        self.bar.update(0 if item.was_read else item.nbytes)
+        if self.results.sampling is not None and self.reporter.bar.total:
+            guessed = bytes_at_first(item.tensor, self.results.sampling)
+            self.reporter.bar.total += item.nbytes - guessed
+        self.reporter.update(0 if item.was_read else item.nbytes)
+        self.reporter.tell()
 
     def _tell(self, err: CheckpointError) -> None:
         """Note what went wrong on the way to a checkpoint, or end the scan of this one."""
@@ -439,13 +449,3 @@ def _left_out(listings: Sequence[Listing]) -> list[str]:
         for listing in listings
         if listing.error is not None
     ]
-
-
-def progress_bar(*, progress: bool | None) -> tqdm[Any]:
-    """Make a bar of bytes, shown on a terminal and in a notebook unless told otherwise."""
-    from tqdm.auto import tqdm
-
-    disable = not progress if progress is not None else None
-    if progress is None and "ipykernel" in sys.modules:
-        disable = False
-    return tqdm(total=0, unit="B", unit_scale=True, delay=0.5, disable=disable, dynamic_ncols=True)

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from weibnb.counting.dispatch import Counting
@@ -39,6 +40,8 @@ TASK = 1_000_000_000
 _LINES = 16
 # From so many tasks of bytes on a matrix is cut into whole rows.
 _CUT = 1.5
+
+_opening = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +204,9 @@ def count_task(task: Task, structure: Structure | None) -> Found:
         If the worker cannot open the checkpoint, or the rows cannot be read.
     """
     source = Source(task.model, task.step, "", "", {}, "", [])
-    listing = Listing(source, _opened(task.opening), task.tensors)
+    with _opening:  # threads of a worker open a checkpoint once
+        checkpoint = _opened(task.opening)
+    listing = Listing(source, checkpoint, task.tensors)
     with guarded(), Counting("cpu", workers=1) as counting:
         if task.rows is not None:
             [(_, expert)], [tensor] = task.matrices, task.tensors

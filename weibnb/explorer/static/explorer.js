@@ -53,9 +53,241 @@ function fill(text, values) {
 }
 var grouped = (value) => value.toLocaleString("en");
 
+// src/card.js
+var SVG = "http://www.w3.org/2000/svg";
+var [WIDTH, HEIGHT, MARGIN] = [180, 36, 4];
+var AWAY = 14;
+var LEAST = 3;
+function rankOf(row, rows) {
+  const others = alike(row, rows, "layer").map((one) => Number(one.k));
+  const below = others.filter((k) => k < Number(row.k)).length;
+  return { rank: below + 1, number: others.length };
+}
+function alike(row, rows, dim) {
+  const same = ["model", "layer", "component", "step"].filter((name) => name !== dim);
+  const found = rows.filter(
+    (one) => typeof one.k === "number" && cellOf(one) && same.every((name) => one[name] === row[name])
+  );
+  return [...new Map(found.map((one) => [one[dim], one])).values()];
+}
+var alongLayers = (row, rows) => alike(row, rows, "layer").map((one) => (
+  /** @type {Point} */
+  [Number(one.layer), Number(one.k)]
+)).sort(([a], [b]) => a - b);
+function pathOf(points, at) {
+  const [xs, ys] = [0, 1].map((i) => points.map((point) => point[i]));
+  const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const spot = ([x, y] = points[0]) => [
+    MARGIN + (x - left) / (right - left || 1) * (WIDTH - 2 * MARGIN),
+    HEIGHT - MARGIN - (y - low) / (high - low || 1) * (HEIGHT - 2 * MARGIN)
+  ];
+  const path = points.map((point) => spot(point).map((one) => one.toFixed(1)).join(",")).join(" L");
+  const here = points.find(([x]) => x === at);
+  return { path: `M${path}`, dot: here ? spot(here) : null };
+}
+function sparkline(points, at, text) {
+  if (points.length < LEAST) return [];
+  const { path, dot } = pathOf(points, at);
+  const picture = document.createElementNS(SVG, "svg");
+  picture.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  const shapes = [["path", { d: path }], ...dot ? [["circle", { cx: dot[0], cy: dot[1], r: 3 }]] : []];
+  for (
+    const [tag, attributes] of
+    /** @type {[string, object][]} */
+    shapes
+  ) {
+    const shape = document.createElementNS(SVG, tag);
+    for (const [name, value] of Object.entries(attributes)) shape.setAttribute(name, String(value));
+    picture.append(shape);
+  }
+  const ends = [points[0], points[points.length - 1]].map(([x]) => grouped(x)).join(" – ");
+  return [make("p", { class: "wb-card-note" }, `${text} ${ends}`), picture];
+}
+function numbersOf(row) {
+  const known2 = (name) => typeof row[name] === "number";
+  const number = (name) => Number(row[name]);
+  const error = known2("k_se") ? ` ± ${number("k_se").toPrecision(2)}` : "";
+  return [
+    ...known2("k") ? [["k", number("k").toFixed(4) + error]] : [],
+    ...known2("lam") ? [["λ", String(Number(number("lam").toPrecision(4)))]] : [],
+    ...known2("r2") ? [["r²", number("r2").toFixed(4)]] : [],
+    ...known2("n") ? [["n", grouped(number("n"))]] : []
+  ];
+}
+function buildCard(root, { model, controls: { texts } }, chart, held) {
+  const card = make("div", { class: "wb-card", role: "tooltip", hidden: true });
+  root.append(card);
+  const content = (row, cell) => {
+    const rows = chart.rows();
+    const component = String(row.component);
+    const rank = rankOf(row, rows);
+    const tensor = [row.parameter, held.about(cell)].filter(Boolean).join(" · ");
+    const name = fill(texts.card_name, { component, layer: String(row.band ?? row.layer), model: cell[0], step: cell[3] });
+    return [
+      make("strong", {}, name),
+      ...tensor ? [make("p", { class: "wb-card-note" }, tensor)] : [],
+      ...row.reason ? [make("p", {}, String(row.reason))] : [],
+      make("dl", {}, ...numbersOf(row).flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)])),
+      ...typeof row.k === "number" && rank.number > 1 ? [make("p", { class: "wb-card-note" }, fill(texts.card_rank, { ...rank, component }))] : [],
+      ...sparkline(alongLayers(row, rows), row.layer, texts.card_layers),
+      ...sparkline(held.alongSteps(cell), cell[3], texts.card_steps),
+      ...foundAt(cell, model.get("_findings")).map((text) => make("p", { class: "wb-card-found" }, text))
+    ];
+  };
+  chart.listen("mouseover", (event, item) => {
+    const row = (
+      /** @type {Datum | undefined} */
+      item?.datum
+    );
+    const cell = cellOf(row);
+    if (!row || !cell || "matrix" in row) return;
+    card.replaceChildren(...content(row, cell));
+    card.hidden = false;
+    place(
+      card,
+      root,
+      /** @type {MouseEvent} */
+      /** @type {unknown} */
+      event
+    );
+  });
+  chart.listen("mouseout", () => {
+    card.hidden = true;
+  });
+}
+function foundAt(cell, text) {
+  const rows = text ? JSON.parse(text).rows : [];
+  const key = keyOf(cell);
+  return rows.filter((row) => row.cells.some((one) => keyOf(one) === key)).map((row) => row.text);
+}
+function place(card, root, { clientX, clientY }) {
+  const frame = root.getBoundingClientRect();
+  const { offsetWidth: width, offsetHeight: height } = card;
+  const right = clientX + AWAY + width < Math.min(frame.right, innerWidth);
+  const below = clientY + AWAY + height < innerHeight;
+  card.style.left = `${Math.max(clientX - frame.left + (right ? AWAY : -AWAY - width), 0)}px`;
+  card.style.top = `${clientY - frame.top + (below ? AWAY : -AWAY - height)}px`;
+}
+
+// src/alive.js
+var MOST = 16;
+var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
+function part(whole) {
+  const { datasets: data = {}, description = "", ...rest } = whole;
+  const values = {};
+  const names = /* @__PURE__ */ new Map();
+  const lift = (value) => {
+    const text = JSON.stringify(value);
+    const name = names.get(text) ?? `wb${names.size}`;
+    names.set(text, name);
+    values[name] = value;
+    return name;
+  };
+  const structure = lifted(rest, "", lift);
+  const params = Object.entries(values).map(([name, value]) => ({ name, value }));
+  return {
+    structure: JSON.stringify([structure, Object.keys(data)]),
+    spec: { ...structure, params: [...structure.params ?? [], ...params], description },
+    values,
+    data,
+    description
+  };
+}
+function lifted(node, key, lift) {
+  if (key === "labelExpr") return withoutNumbers(node, lift);
+  if (!node || typeof node !== "object") return node;
+  if (Array.isArray(node)) {
+    if (isList(node) && (key === "values" || key === "subtitle")) return { expr: lift(node) };
+    if (isList(node) && key === "domain" && node.length <= MOST) {
+      return node.map((value) => ({ expr: lift(value) }));
+    }
+    return node.map((child) => lifted(child, "", lift));
+  }
+  const isTitle = key === "title" && typeof node.text === "string";
+  return Object.fromEntries(
+    Object.entries(node).map(([name, child]) => [
+      name,
+      isTitle && name === "text" ? { expr: lift(child) } : lifted(child, name, lift)
+    ])
+  );
+}
+var isList = (node) => node.length > 0 && node.every((one) => /number|string/.test(typeof one));
+var withoutNumbers = (text, lift) => text.replace(LITERALS, (word) => /^-?\d/.test(word) ? ` ${lift(Number(word))}` : word);
+function livingChart() {
+  let drawn = null;
+  let sent = null;
+  let shown = null;
+  const listeners = [];
+  const show2 = async (next) => {
+    const view = (
+      /** @type {import("./types").Drawn} */
+      drawn.view
+    );
+    for (const [name, value] of Object.entries(next.values)) {
+      if (value !== shown?.values[name]) view.signal(name, value);
+    }
+    for (const [name, rows] of Object.entries(copied(next.data))) {
+      if (next.data[name] !== shown?.data[name]) view.data(name, rows);
+    }
+    view.description(next.description);
+    shown = next;
+    await view.runAsync();
+  };
+  const clear = () => {
+    drawn?.finalize();
+    drawn = sent = shown = null;
+  };
+  return {
+    /** @returns {import("vega-typings").View | undefined} */
+    view: () => drawn?.view,
+    /** Hear of an event, in this chart and in those to come. @param {string} type @param {import("vega-typings").EventListenerHandler} act */
+    listen(type, act) {
+      listeners.push([type, act]);
+      drawn?.view.addEventListener(type, act);
+    },
+    /** The rows of data, as Python sent them. */
+    rows: () => Object.values(sent?.data ?? {}).flat(),
+    /**
+     * @param {any} whole the specification
+     * @param {HTMLElement} place for a chart that is made anew
+     * @param {object} options of vega-embed
+     * @param {() => boolean} isLate whether another one was asked for since
+     * @returns {Promise<boolean>} whether it stands in the place
+     */
+    async draw(whole, place2, options, isLate) {
+      const next = part(whole);
+      if (drawn && sent?.structure === next.structure) {
+        sent = next;
+        await show2(next);
+        return false;
+      }
+      const spec = { ...next.spec, datasets: copied(next.data) };
+      const made = await vegaEmbed(place2, spec, options);
+      if (isLate()) {
+        made.finalize();
+        return false;
+      }
+      clear();
+      [drawn, sent, shown] = [made, next, next];
+      for (const [type, act] of listeners) made.view.addEventListener(type, act);
+      return true;
+    },
+    /**
+     * Show other data and numbers, until Python's own chart comes.
+     * @param {(sent: Parted) => Partial<Parted>} change
+     */
+    async vary(change) {
+      if (sent) await show2({ ...sent, ...change(sent) });
+    },
+    clear
+  };
+}
+var copied = (data) => Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, rows.map((row) => ({ ...row }))]));
+
 // src/marks.js
 var KINDS = ["rect", "symbol", "text"];
 function marksOf(view) {
+  if (!view) return [];
   const graph = (
     /** @type {{ root: Scene }} */
     /** @type {unknown} */
@@ -112,6 +344,161 @@ function neighbour(marks, from, key) {
 }
 var centre = (box) => [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
 
+// src/sizes.js
+var WIDTH2 = /(^|_)width$/;
+var HEIGHT2 = /(^|_)height$/;
+var X_STEP = /(^|_)x_step$/;
+var Y_STEP = /(^|_)y_step$/;
+var AXES = 60;
+var TURNS = 4;
+var CLOSE = 3;
+var MOST_STEP = 96;
+var READ = 40;
+var LEAST_STEP = 3;
+var LEAST_PANEL = 240;
+var NARROW = 420;
+function sizesOf(view) {
+  const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
+  const those = (pattern) => Object.fromEntries(
+    Object.entries(signals).filter(
+      /** @returns {entry is [string, number]} */
+      (entry) => pattern.test(entry[0]) && typeof entry[1] === "number" && entry[1] > 0
+    )
+  );
+  const either = (step, size) => {
+    const steps = those(step);
+    return Object.keys(steps).length ? steps : those(size);
+  };
+  return { across: either(X_STEP, WIDTH2), down: either(Y_STEP, HEIGHT2), factor: 1, tall: 1 };
+}
+function limits(across, zoom) {
+  const steps = Object.entries(across).filter(([name]) => X_STEP.test(name)).map(([, step]) => step);
+  if (!steps.length) return [0.2, Number.POSITIVE_INFINITY];
+  const [least, most] = [Math.min(...steps), Math.max(...steps)];
+  const low = least >= READ ? 0.8 : LEAST_STEP / least;
+  return [Math.min(low, 1), Math.max(MOST_STEP * zoom / most, 1)];
+}
+function slopeOf(last, now, known2) {
+  const slope = (now[1] - last[1]) / (now[0] - last[0]);
+  return slope > 0 && Number.isFinite(slope) ? slope : known2;
+}
+var heightFor = (factor) => Math.min(Math.max(Math.sqrt(factor), 0.8), 1.5);
+async function fit(view, sizes, room2, measure) {
+  const { zoom = 1 } = room2;
+  const [low, high] = limits(sizes.across, zoom);
+  const wanted = room2.width * zoom;
+  let { factor, tall } = sizes;
+  let now = measure();
+  let slope = (now.width - AXES) / factor;
+  let stuck = false;
+  for (let turn = 0; turn < TURNS; turn += 1) {
+    const wide = factor + (wanted - now.width) / slope;
+    const next = stuck ? factor : Math.min(Math.max(wide, low), high);
+    const nextTall = room2.height ? leastTall(tall, now.height, room2.height) : heightFor(next);
+    if (Math.abs(next - factor) * slope <= CLOSE && Math.abs(nextTall - tall) < 0.02) break;
+    const last = { factor, width: now.width };
+    [factor, tall] = [next, nextTall];
+    set(view, sizes.across, factor);
+    set(view, sizes.down, tall);
+    await view.runAsync();
+    now = measure();
+    stuck ||= factor !== last.factor && now.width === last.width;
+    slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
+  }
+  if (factor === sizes.factor && tall === sizes.tall) return;
+  Object.assign(sizes, { factor, tall });
+  await view.resize().runAsync();
+}
+var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.45), 2);
+function set(view, sizes, factor) {
+  for (const [name, size] of Object.entries(sizes)) view.signal(name, size * factor);
+}
+function arranged(spec, width) {
+  const { config = {}, columns, ...rest } = (
+    /** @type {any} */
+    spec
+  );
+  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 80)) };
+  if (width < NARROW) Object.assign(legend, { orient: "bottom", columns: 2 });
+  const found = { ...rest, config: { ...config, legend } };
+  if (!columns) return found;
+  return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+}
+var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
+function untitled(spec) {
+  const { title, ...rest } = (
+    /** @type {any} */
+    spec
+  );
+  if (!title && rest.vconcat?.length) {
+    const [first, ...others] = rest.vconcat;
+    const inner = untitled(first);
+    return { ...inner, spec: { ...rest, vconcat: [inner.spec, ...others] } };
+  }
+  const bare = typeof title === "string" || Array.isArray(title);
+  const parts = bare ? { text: title } : title ?? {};
+  return { spec: rest, title: lines(parts.text).join(" "), notes: lines(parts.subtitle) };
+}
+var lines = (text) => text === void 0 ? [] : [text].flat().map(String);
+
+// src/place.js
+function buildPlace(element, height) {
+  let sizes = null;
+  let held = "";
+  return {
+    /** A chart for the width that is there. @param {Spec} spec */
+    arrange: (spec) => arranged(spec, widthOf(element).width),
+    /** Another chart was put there. */
+    renew() {
+      sizes = null;
+      held = arrangement(widthOf(element).width);
+    },
+    /** Whether the chart need not be made anew for the width that is there. */
+    suits: () => held === arrangement(widthOf(element).width),
+    /** @param {View | undefined} view */
+    async fill(view) {
+      if (!view) return;
+      sizes ??= sizesOf(view);
+      const room2 = { ...widthOf(element), height: height?.() };
+      await fit(view, sizes, room2, () => sizeOf(element));
+    }
+  };
+}
+var LEAST_WIDTH = 200;
+var PADDING = 4;
+function widthOf(element) {
+  const width = element.clientWidth || insideOf(element.parentElement);
+  return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
+}
+function insideOf(box) {
+  if (!box) return 0;
+  const { paddingLeft, paddingRight } = getComputedStyle(box);
+  return box.clientWidth - (Number.parseFloat(paddingLeft) || 0) - (Number.parseFloat(paddingRight) || 0);
+}
+function sizeOf(element) {
+  const svg = element.querySelector("svg.marks");
+  return {
+    width: Number(svg?.getAttribute("width")),
+    height: Number(svg?.getAttribute("height"))
+  };
+}
+function whenWidthChanges(element, act) {
+  let width = 0;
+  let frame = 0;
+  const observer = new ResizeObserver(() => {
+    if (!element.clientWidth || element.clientWidth === width) return;
+    const first = width === 0;
+    width = element.clientWidth;
+    cancelAnimationFrame(frame);
+    if (!first) frame = requestAnimationFrame(act);
+  });
+  observer.observe(element);
+  return () => {
+    cancelAnimationFrame(frame);
+    observer.disconnect();
+  };
+}
+
 // src/theme.js
 function paint(node, colours) {
   if (typeof node === "string") return (
@@ -166,67 +553,98 @@ function followTheme(root, onChange) {
 }
 
 // src/chart.js
-var SVG = "http://www.w3.org/2000/svg";
-function buildChart(name, darkColours, choose) {
+var SVG2 = "http://www.w3.org/2000/svg";
+function buildChart(name, darkColours, choose, { height, moved = () => {
+} } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
-  let drawn = null;
-  let turn = 0;
+  const chart = livingChart();
+  const place2 = buildPlace(element, height);
+  let [turn, last] = [0, ""];
   async function draw(text) {
     turn += 1;
     const mine = turn;
+    last = text;
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
-      replace(null);
-      element.replaceChildren(
-        ...content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : []
-      );
-      element.hidden = !content;
+      chart.clear();
+      sayWhyNot(element, content);
       return;
     }
+    const { spec, title, notes, options } = forThePage(content.spec, darkColours);
     const box = make("div", { class: "wb-chart" });
-    const dark = isDark();
-    const tooltip = { theme: dark ? "dark" : "light" };
-    const spec = paint(content.spec, dark ? darkColours : {});
-    const result = await vegaEmbed(box, spec, { renderer: "svg", actions: false, tooltip });
-    if (mine !== turn) {
-      result.finalize();
-      return;
+    const isNew = await chart.draw(place2.arrange(spec), box, options, () => mine !== turn);
+    if (isNew) {
+      element.replaceChildren(make("figcaption", {}), box);
+      place2.renew();
+      chooseByClick(chart.view(), element, choose);
     }
-    replace(result);
-    element.setAttribute("aria-label", content.label);
-    silenceEmpty(box);
-    element.replaceChildren(box);
+    if (mine !== turn) return;
+    caption(element, title, notes);
+    await place2.fill(chart.view());
+    if (mine === turn) settle(content.label);
+  }
+  function settle(label) {
+    if (label !== void 0) element.setAttribute("aria-label", label);
     element.hidden = false;
+    silenceEmpty(element);
     element.dataset.turn = String(turn);
-    result.view.addEventListener("click", (event, item) => {
-      const cell = cellOf(item?.datum);
-      if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
-    });
   }
-  const unwatch = name === "main" ? () => {
-  } : scrollByKeys(element);
-  function replace(next) {
-    drawn?.finalize();
-    drawn = next;
+  async function resize() {
+    if (!chart.view()) return;
+    await (place2.suits() ? place2.fill(chart.view()) : draw(last));
+    silenceEmpty(element);
+    moved();
   }
+  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, name !== "main")];
   return {
     element,
     draw,
-    marks: () => drawn ? marksOf(drawn.view) : [],
+    resize,
+    ...{ rows: chart.rows, listen: chart.listen },
+    /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
+    async vary(change) {
+      turn += 1;
+      await chart.vary(change);
+      settle();
+    },
+    marks: () => marksOf(chart.view()),
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
-    outline(marks) {
-      element.querySelector(".wb-picked")?.remove();
-      element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
-    },
+    outline: (marks) => outlineIn(element, marks),
     stop() {
-      replace(null);
-      unwatch();
+      chart.clear();
+      for (const end of ends) end();
     }
   };
 }
-function scrollByKeys(element) {
+function forThePage(spec, darkColours) {
+  const dark = isDark();
+  const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
+  return { ...untitled(paint(spec, dark ? darkColours : {})), options };
+}
+function sayWhyNot(element, content) {
+  const words = content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : [];
+  element.replaceChildren(...words);
+  element.hidden = !content;
+}
+function chooseByClick(view, element, choose) {
+  view?.addEventListener("click", (event, item) => {
+    const cell = cellOf(item?.datum);
+    if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+  });
+}
+function outlineIn(element, marks) {
+  element.querySelector(".wb-picked")?.remove();
+  element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
+}
+function caption(element, title, notes) {
+  const words = notes.flatMap((note) => [" ", make("span", {}, note)]);
+  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, title), ...words);
+}
+function scrollByKeys(element, wanted) {
+  if (!wanted) return () => {
+  };
   const observer = new ResizeObserver(() => {
     if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
     else element.removeAttribute("tabindex");
@@ -245,12 +663,12 @@ function pickedMarks(marks, kind, chosen) {
   return marks.filter((mark) => mark.kind === kind && picked.has(keyOf(mark.cell)));
 }
 function outlines(marks) {
-  const layer = document.createElementNS(SVG, "svg");
+  const layer = document.createElementNS(SVG2, "svg");
   layer.setAttribute("class", "wb-picked");
   layer.setAttribute("aria-hidden", "true");
   for (const { kind, box } of marks) {
     const far = kind === "rect" ? 0 : 3;
-    const place = {
+    const place2 = {
       x: box.left - far,
       y: box.top - far,
       width: box.right - box.left + 2 * far,
@@ -258,9 +676,9 @@ function outlines(marks) {
       rx: kind === "rect" ? 0 : 99
     };
     for (const kindOfLine of ["wb-halo", "wb-ring"]) {
-      const shape = document.createElementNS(SVG, "rect");
+      const shape = document.createElementNS(SVG2, "rect");
       shape.setAttribute("class", kindOfLine);
-      for (const [name, value] of Object.entries(place)) shape.setAttribute(name, String(value));
+      for (const [name, value] of Object.entries(place2)) shape.setAttribute(name, String(value));
       layer.append(shape);
     }
   }
@@ -268,7 +686,7 @@ function outlines(marks) {
 }
 
 // src/gestures.js
-var LEAST = 8;
+var LEAST2 = 8;
 function span(a, b) {
   return {
     left: Math.min(a.clientX, b.clientX),
@@ -286,16 +704,16 @@ var within = (box, { left, top }) => ({
 function brush(root, chart, choose) {
   const frame = make("div", { class: "wb-brush", hidden: true });
   root.append(frame);
-  const place = chart.element;
-  place.addEventListener("pointerdown", (down) => {
+  const place2 = chart.element;
+  place2.addEventListener("pointerdown", (down) => {
     if (down.button !== 0) return;
-    delete place.dataset.brushed;
+    delete place2.dataset.brushed;
     const move = (event) => {
       const at = within(span(down, event), root.getBoundingClientRect());
       const [width, height] = [at.right - at.left, at.bottom - at.top];
-      if (width + height < LEAST) return;
+      if (width + height < LEAST2) return;
       event.preventDefault();
-      place.dataset.brushed = "yes";
+      place2.dataset.brushed = "yes";
       frame.hidden = false;
       Object.assign(frame.style, {
         left: `${at.left}px`,
@@ -308,15 +726,15 @@ function brush(root, chart, choose) {
       removeEventListener("pointermove", move);
       removeEventListener("pointerup", up);
       frame.hidden = true;
-      if (!place.dataset.brushed) return;
+      if (!place2.dataset.brushed) return;
       const touched = within(span(down, event), chart.corner());
       choose(cellsWithin(chart.marks(), touched), event.shiftKey);
-      setTimeout(() => delete place.dataset.brushed, 0);
+      setTimeout(() => delete place2.dataset.brushed, 0);
     };
     addEventListener("pointermove", move);
     addEventListener("pointerup", up);
   });
-  place.addEventListener("dragstart", (event) => event.preventDefault());
+  place2.addEventListener("dragstart", (event) => event.preventDefault());
 }
 function arrowKeys(chart, chosen, choose) {
   chart.element.tabIndex = 0;
@@ -327,6 +745,35 @@ function arrowKeys(chart, chosen, choose) {
     event.stopPropagation();
     const next = neighbour(marks, chosen().at(-1), event.key);
     if (next) choose([next], event.shiftKey);
+  });
+}
+var MOST_ZOOM = 16;
+var ZOOMS = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, 0: 0 };
+var zoomed = (zoom, by) => Math.min(Math.max(zoom * by, 1), MOST_ZOOM);
+function zoomable(chart) {
+  const place2 = chart.element;
+  const zoom = async (by, at) => {
+    const from = Number(place2.dataset.zoom ?? 1);
+    const to = zoomed(from, by);
+    if (from === to) return;
+    const left = place2.scrollLeft;
+    place2.dataset.zoom = String(to);
+    await chart.resize();
+    place2.scrollLeft = (left + at) * to / from - at;
+  };
+  place2.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      zoom(event.deltaY < 0 ? 1.25 : 0.8, event.clientX - place2.getBoundingClientRect().left);
+    },
+    { passive: false }
+  );
+  place2.addEventListener("keydown", (event) => {
+    if (!(event.key in ZOOMS) || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    zoom(ZOOMS[event.key], place2.clientWidth / 2);
   });
 }
 
@@ -366,6 +813,7 @@ function choosing({ model, busy, send }) {
       main = chart;
       brush(root, chart, choose);
       arrowKeys(chart, chosen, choose);
+      zoomable(chart);
     }
   };
 }
@@ -380,15 +828,15 @@ function buildFindings({ model, controls, send }) {
   function draw(text) {
     if (!text) return;
     const { rows, note } = JSON.parse(text);
-    const lines = rows.map(({ severity, rule, text: words, cells }) => {
+    const lines2 = rows.map(({ severity, rule, text: words, cells }) => {
       const kind = make("span", { class: "wb-severity", "data-severity": severity }, severity);
       if (!cells.length) return make("li", {}, kind, make("span", {}, `${rule}: ${words}`));
       const onclick = () => send({ selected: cells, step: stepOf(cells, model.get("step")) });
       return make("li", {}, kind, make("button", { type: "button", onclick }, `${rule}: ${words}`));
     });
     box.replaceChildren(
-      make("ul", { "aria-label": texts.findings }, ...lines),
-      make("p", { class: "wb-note" }, lines.length ? note : `${texts.healthy}. ${note}`)
+      make("ul", { "aria-label": texts.findings }, ...lines2),
+      make("p", { class: "wb-note" }, lines2.length ? note : `${texts.healthy}. ${note}`)
     );
   }
   return { element: box, draw };
@@ -412,20 +860,20 @@ function buildFilters(page) {
   const more = make("details", { class: "wb-more" }, make("summary", {}, texts.more_filters));
   const parts = [];
   for (const facet of facets) {
-    const part = buildFacet(page, facet);
-    (facet.more ? more : box).append(part.element);
-    parts.push(part);
+    const part2 = buildFacet(page, facet);
+    (facet.more ? more : box).append(part2.element);
+    parts.push(part2);
   }
   if (layers[1] > layers[0]) {
-    const part = buildLayers(page);
-    box.append(part.element);
-    parts.push(part);
+    const part2 = buildLayers(page);
+    box.append(part2.element);
+    parts.push(part2);
   }
   if (more.children.length > 1) box.append(more);
   return {
     element: box,
     update(words) {
-      for (const part of parts) part.update(words);
+      for (const part2 of parts) part2.update(words);
     }
   };
 }
@@ -462,9 +910,9 @@ function buildFacet({ model, controls, send }, facet) {
       button("none", checkAll(false))
     )
   );
-  const lines = rows.map(({ line: line3 }) => line3);
-  if (lines.length > SEARCHED) group.append(buildSearch(facet, lines, texts));
-  group.append(make("div", { class: "wb-options" }, ...lines));
+  const lines2 = rows.map(({ line: line3 }) => line3);
+  if (lines2.length > SEARCHED) group.append(buildSearch(facet, lines2, texts));
+  group.append(make("div", { class: "wb-options" }, ...lines2));
   return {
     element: group,
     update(words) {
@@ -478,14 +926,14 @@ function buildFacet({ model, controls, send }, facet) {
     }
   };
 }
-function buildSearch(facet, lines, texts) {
+function buildSearch(facet, lines2, texts) {
   const search = make("input", {
     type: "search",
     placeholder: texts.find,
     "aria-label": fill(texts.find_in, { title: facet.title }),
     oninput: () => {
       const wanted = search.value.toLowerCase();
-      lines.forEach((line3, i) => {
+      lines2.forEach((line3, i) => {
         line3.hidden = !facet.labels[i].toLowerCase().includes(wanted);
       });
     }
@@ -521,6 +969,10 @@ function buildLayers({ model, controls, send }) {
 }
 
 // src/following.js
+function shownOf({ runs, text, problem }) {
+  const scans = runs !== void 0;
+  return { box: !scans, bar: scans && runs === true, text: scans ? text ?? "" : "", problem };
+}
 function buildFollowing({ model, controls, send }) {
   const { texts } = controls;
   const input = make("input", {
@@ -529,17 +981,33 @@ function buildFollowing({ model, controls, send }) {
   });
   const name = make("span", {}, texts.follow);
   const label = make("label", {}, input, name);
+  const bar = make("progress", { max: 1, "aria-label": texts.scanning });
+  const text = make("span", { class: "wb-follow-text" });
+  const cancel = make(
+    "button",
+    { type: "button", onclick: () => send({ follow: false }) },
+    texts.cancel
+  );
+  const scan = make("span", { class: "wb-scan" }, bar, text, cancel);
   const problem = make("span", { class: "wb-follow-problem", role: "status" });
-  const element = make("div", { class: "wb-follow" }, label, problem);
+  const element = make("div", { class: "wb-follow" }, label, scan, problem);
   const update = () => {
-    const text = model.get("_following");
-    element.hidden = !text;
-    if (!text) return;
-    const { followed, problem: why } = JSON.parse(text);
+    const told = model.get("_following");
+    element.hidden = !told;
+    if (!told) return;
+    const following = JSON.parse(told);
+    const shown = shownOf(following);
+    const { followed } = following;
+    label.hidden = !shown.box;
+    scan.hidden = !shown.text;
+    bar.hidden = cancel.hidden = !shown.bar;
+    bar.value = following.share ?? 0;
+    text.textContent = shown.text;
+    text.title = followed;
     input.checked = model.get("follow");
     name.textContent = `${texts.follow} ${followed}`;
     label.title = fill(texts.follow_source, { source: followed });
-    problem.textContent = input.checked ? why : "";
+    problem.textContent = input.checked || !shown.box ? shown.problem : "";
   };
   const events = ["change:_following", "change:follow"];
   for (const event of events) model.on(event, update);
@@ -675,9 +1143,9 @@ function buildOptions(page) {
     update(words) {
       const now = model.get("panel");
       const group = groups[now] ?? [];
-      if (now !== last) box.replaceChildren(...group.map((part) => part.element));
+      if (now !== last) box.replaceChildren(...group.map((part2) => part2.element));
       last = now;
-      for (const part of group) part.update(words);
+      for (const part2 of group) part2.update(words);
     }
   };
 }
@@ -726,29 +1194,139 @@ function pairsOf({ steps, models }, text) {
   );
 }
 
+// src/pane.js
+var PINS = ["A", "B"];
+function pin(pinned, name, cell) {
+  const { [name]: old, ...others } = pinned;
+  if (!cell || old && keyOf(old) === keyOf(cell)) return others;
+  return { ...others, [name]: cell };
+}
+function foundIn(found, cells) {
+  const wanted = new Set(cells.map(keyOf));
+  return found.rows.filter((row) => row.cells.some((cell) => wanted.has(keyOf(cell))));
+}
+function buildPane(page, chart) {
+  const { texts } = page.controls;
+  const numbers = make("div", { class: "wb-numbers" });
+  const findings = make("ul", { class: "wb-found" });
+  const pins = buildPins(page);
+  const element = make(
+    "aside",
+    { class: "wb-pane", "aria-label": texts.selected },
+    pins.element,
+    numbers,
+    chart,
+    findings
+  );
+  let last = null;
+  const list = () => {
+    const text = page.model.get("_findings");
+    const found = text && last ? foundIn(JSON.parse(text), last.chosen) : [];
+    findings.replaceChildren(
+      ...found.map(
+        ({ severity, rule, text: words }) => make(
+          "li",
+          {},
+          make("span", { class: "wb-severity", "data-severity": severity }, severity),
+          make("span", {}, `${rule}: ${words}`)
+        )
+      )
+    );
+    findings.hidden = !found.length;
+  };
+  return {
+    element,
+    list,
+    /** @param {Words} words */
+    update(words) {
+      last = words;
+      pins.update(words);
+      numbers.replaceChildren(...words.matrices ? table(words.matrices) : []);
+      element.hidden = !words.chosen.length;
+      list();
+    }
+  };
+}
+function table({ heads, rows, more }) {
+  if (heads.length === 1) {
+    const pairs = rows.map(
+      ([label, value]) => make("div", {}, make("dt", {}, label), make("dd", {}, value))
+    );
+    return [make("dl", {}, ...pairs)];
+  }
+  const columns = heads.map(
+    ({ pin: pinned, name, place: place2 }) => make(
+      "th",
+      { scope: "col", title: `${name} · ${place2}` },
+      ...pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [],
+      name,
+      make("small", {}, place2)
+    )
+  );
+  const head = make("thead", {}, make("tr", {}, make("td", {}), ...columns));
+  const body = rows.map(
+    ([label, ...values]) => make("tr", {}, make("th", { scope: "row" }, label), ...values.map((v) => make("td", {}, v)))
+  );
+  const note = more ? [make("p", { class: "wb-note" }, more)] : [];
+  return [make("table", {}, head, make("tbody", {}, ...body)), ...note];
+}
+function titleOf({ matrices }, otherwise) {
+  if (matrices?.heads.length !== 1) return [make("strong", {}, otherwise)];
+  const [{ pin: pinned, name, place: place2 }] = matrices.heads;
+  const mark = pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [];
+  return [...mark, make("strong", {}, name), " ", make("small", {}, place2)];
+}
+function buildPins({ model, controls, send }) {
+  const { texts } = controls;
+  const title = make("p", { class: "wb-title" });
+  let cell;
+  const buttons = PINS.map((name) => {
+    const onclick = () => {
+      const pinned = pin(model.get("pinned"), name, cell);
+      const checkpoint = cell && pinned[name] ? { [COMPARED[name]]: [cell[0], cell[3]] } : {};
+      send({ pinned, ...checkpoint });
+    };
+    const label = fill(texts.pin, { name });
+    return make("button", { type: "button", title: texts.pin_why, onclick }, label);
+  });
+  return {
+    element: make("div", { class: "wb-pins" }, title, ...buttons),
+    /** @param {Words} words */
+    update(words) {
+      [cell] = words.chosen;
+      title.replaceChildren(...titleOf(words, texts.selected));
+      const pinned = model.get("pinned");
+      buttons.forEach((button, i) => {
+        button.setAttribute("aria-pressed", String(Boolean(pinned[PINS[i]])));
+      });
+    }
+  };
+}
+var COMPARED = { A: "first", B: "second" };
+
 // src/protocol.js
 var FRAME = 700;
-var LEAST2 = 0.05;
+var LEAST3 = 0.05;
 function pushTrim(trim, moved) {
-  if (trim[1] - trim[0] >= LEAST2) return trim;
+  if (trim[1] - trim[0] >= LEAST3) return trim;
   if (moved === 0) {
-    const upper = Math.min(trim[0] + LEAST2, 1);
-    return [upper - LEAST2, upper];
+    const upper = Math.min(trim[0] + LEAST3, 1);
+    return [upper - LEAST3, upper];
   }
-  const lower = Math.max(trim[1] - LEAST2, 0);
-  return [lower, lower + LEAST2];
+  const lower = Math.max(trim[1] - LEAST3, 0);
+  return [lower, lower + LEAST3];
 }
 var trimText = (trim) => `${trim.map((end) => Number((100 * end).toFixed(1))).join("–")} %`;
 function buildProtocol(page) {
   const box = make("div", { class: "wb-protocol" });
-  const fit = buildFit(page);
+  const fit2 = buildFit(page);
   const steps = buildSteps(page);
-  box.append(steps.element, fit.element);
+  box.append(steps.element, fit2.element);
   return {
     element: box,
     update(words) {
       steps.update(words);
-      fit.update(words);
+      fit2.update(words);
     },
     stop: steps.stop
   };
@@ -887,6 +1465,65 @@ function buildFit({ model, controls, send, busy }) {
   };
 }
 
+// src/stage.js
+function visibleHeight(element) {
+  for (let box = element.parentElement; box; box = box.parentElement) {
+    const { overflowY } = getComputedStyle(box);
+    if (/auto|scroll/.test(overflowY) && box.clientHeight < box.scrollHeight) {
+      return Math.min(box.clientHeight, innerHeight);
+    }
+  }
+  return innerHeight;
+}
+function buildStage(root, { model, controls }) {
+  const { texts } = controls;
+  let full = false;
+  const button = make("button", { type: "button", class: "wb-full", onclick: () => fill2(!full) });
+  button.hidden = !("popover" in root);
+  const fill2 = (wanted) => {
+    full = wanted;
+    if (full) {
+      root.setAttribute("popover", "manual");
+      root.showPopover();
+    } else if (root.hasAttribute("popover")) {
+      root.hidePopover();
+      root.removeAttribute("popover");
+    }
+    raise();
+    show2();
+  };
+  const raise = () => {
+    const tip = document.getElementById("vg-tooltip-element");
+    const place2 = full ? root : document.body;
+    if (tip && tip.parentElement !== place2 && (full || root.contains(tip))) place2.append(tip);
+  };
+  root.addEventListener("pointermove", raise);
+  const show2 = () => {
+    const height = model.get("height");
+    root.classList.toggle("wb-window", full);
+    root.classList.toggle("wb-high", full || height > 0);
+    root.style.height = !full && height > 0 ? `${height}px` : "";
+    button.classList.toggle("wb-smaller", full);
+    button.title = full ? texts.leave : texts.fill;
+    button.setAttribute("aria-label", button.title);
+  };
+  root.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !full) return;
+    event.stopPropagation();
+    fill2(false);
+    button.focus();
+  });
+  model.on("change:height", show2);
+  show2();
+  return {
+    element: button,
+    stop() {
+      model.off("change:height", show2);
+      if (full) fill2(false);
+    }
+  };
+}
+
 // src/table.js
 var FORMATS = {
   k: (value) => value.toFixed(4),
@@ -987,6 +1624,1051 @@ function walk2(event) {
   next.focus();
 }
 
+// src/views.js
+function buildViews({ model, controls }) {
+  const { texts } = controls;
+  const change = (act, view) => model.send({ act, view });
+  const name = make("input", {
+    type: "text",
+    maxlength: 100,
+    placeholder: texts.view_name,
+    "aria-label": texts.view_name
+  });
+  const onsubmit = (event) => {
+    event.preventDefault();
+    if (!name.value.trim()) return;
+    change("keep", name.value.trim());
+    name.value = "";
+  };
+  const form = make("form", { onsubmit }, name, make("button", {}, texts.keep_view));
+  const call = make("pre", { tabindex: 0 });
+  const copy = buildCopy(
+    texts.copy_view,
+    texts,
+    () => call.textContent ?? "",
+    () => getSelection()?.selectAllChildren(call)
+  );
+  const list = make("ul", { "aria-label": texts.views });
+  const draw = () => {
+    const names = JSON.parse(model.get("_names") || "[]");
+    list.replaceChildren(...names.map(([view, words]) => line2(texts, change, view, words)));
+  };
+  model.on("change:_names", draw);
+  draw();
+  const summary = make("summary", {}, texts.views);
+  return {
+    element: make("details", { class: "wb-views" }, summary, list, form, copy, call),
+    /** @param {import("./types").Words} words */
+    update(words) {
+      call.textContent = words.call;
+    },
+    stop: () => model.off("change:_names", draw)
+  };
+}
+function line2(texts, change, view, name) {
+  const button = (act, label, text) => make("button", {
+    type: "button",
+    "aria-label": fill(label, { name }),
+    onclick: () => change(act, view)
+  }, text);
+  return make(
+    "li",
+    {},
+    button("open", texts.open_view, name),
+    button("forget", texts.forget_view, "×")
+  );
+}
+
+// src/layout.js
+var SLOTS = ["main", "side", "more", "detail"];
+var NARROW2 = 960;
+var STACKED = 640;
+var IN_PANE = 250;
+var BESIDE = IN_PANE + 100;
+var numbered = 0;
+function buildParts(root, page, choose, moved) {
+  const { model, controls } = page;
+  const { texts } = controls;
+  const prefix = `weibnb-${++numbered}`;
+  const { element: problem, fail } = buildProblem();
+  const tabs = buildTabs(page, prefix);
+  const files = buildFiles(page, fail);
+  const filters = buildFilters(page);
+  const protocol = buildProtocol(page);
+  const options = buildOptions(page);
+  const code = buildCode(texts);
+  const table2 = buildTable(page, choose);
+  const findings = buildFindings(page);
+  const following = buildFollowing(page);
+  const views = buildViews(page);
+  const stage = buildStage(root, page);
+  const charts = buildCharts(root, page, choose, moved);
+  const pane = buildPane(page, charts.detail.element);
+  const sentences = buildSentences();
+  const panel = make(
+    "div",
+    { class: "wb-panel", role: "tabpanel", id: `${prefix}-panel` },
+    make("div", { class: "wb-first" }, sentences.empty, findings.element, charts.main.element),
+    pane.element,
+    make(
+      "div",
+      { class: "wb-rest" },
+      charts.side.element,
+      charts.more.element,
+      table2.element,
+      code.element
+    )
+  );
+  files.element.append(stage.element);
+  root.setAttribute("aria-label", texts.explorer);
+  root.append(
+    // the picture for later stands in an output beside this one: not needed while this one lives
+    make("style", {}, `.${model.get("_mark")} { display: none; }`),
+    make("header", {}, tabs.element, following.element, views.element, files.element),
+    make("p", { class: "wb-lost" }, texts.lost),
+    make("div", { class: "wb-bar" }, options.element, protocol.element, sentences.status),
+    make("div", { class: "wb-body" }, filters.element, panel),
+    problem,
+    sentences.spoken
+  );
+  const refresh = (words) => {
+    fail(words.problem ?? "");
+    if (words.problem) return;
+    const name = model.get("panel");
+    panel.setAttribute("aria-labelledby", `${prefix}-${name}`);
+    root.dataset.panel = name;
+    for (const part2 of [tabs, filters, protocol, options, code, pane, views, sentences]) part2.update(words);
+  };
+  const found = (text) => {
+    tabs.mark(text);
+    findings.draw(text);
+    pane.list();
+  };
+  const stop = () => {
+    for (const part2 of [protocol, following, views, stage, ...Object.values(charts)]) part2.stop();
+  };
+  const { receive } = files;
+  return { charts, table: table2, found, fail, receive, refresh, stop, filters: filters.element };
+}
+function buildCharts(root, page, choose, moved) {
+  const height = () => {
+    if (root.clientWidth < STACKED) return void 0;
+    const high = root.classList.contains("wb-high");
+    return paneHeight(high ? root.clientHeight - IN_PANE : visibleHeight(root) - BESIDE);
+  };
+  const more = (name) => ({ main: { moved }, detail: { height } })[name];
+  return Object.fromEntries(
+    SLOTS.map((name) => [name, buildChart(name, page.controls.dark, choose, more(name))])
+  );
+}
+var paneHeight = (left) => Math.min(Math.max(left, 280), 640);
+function buildProblem() {
+  const element = make("div", { class: "wb-problem", role: "alert", hidden: true });
+  const fail = (text) => {
+    element.hidden = !text;
+    element.textContent = text;
+  };
+  return { element, fail };
+}
+function buildSentences() {
+  const status = make("p", { class: "wb-status", role: "status" });
+  const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
+  const empty = make("div", { class: "wb-empty", hidden: true });
+  const update = (words) => {
+    status.textContent = [words.count, words.left_out].filter(Boolean).join(" · ");
+    spoken.textContent = words.spoken;
+    empty.hidden = !words.empty.length;
+    empty.replaceChildren(...words.empty.map((text) => make("p", {}, text)));
+  };
+  return { status, spoken, empty, update };
+}
+function followSize(root, filters) {
+  let narrow = null;
+  const observer = new ResizeObserver(() => {
+    root.style.setProperty("--wb-seen", `${visibleHeight(root)}px`);
+    const now = root.clientWidth < NARROW2;
+    if (!root.clientWidth || now === narrow) return;
+    narrow = now;
+    filters.open = !now;
+  });
+  observer.observe(root);
+  return () => observer.disconnect();
+}
+
+// src/fitting/ordinates.js
+var EDGE = 16;
+var EULER = 0.5772156649015329;
+var CELLS = 1024;
+var LEAST_RANKS = 4096;
+var NEAR_END = 0.05;
+var NODES = 96;
+var EIN = Array.from({ length: 36 }, (_, i) => i + 1).reduce(
+  ({ found, factorial }, m) => {
+    const next = factorial * m;
+    return { found: [...found, (m % 2 ? 1 : -1) / (m * next)], factorial: next };
+  },
+  { found: (
+    /** @type {number[]} */
+    []
+  ), factorial: 1 }
+).found;
+function exponentialIntegral(t) {
+  if (t <= 4) {
+    let ein = 0;
+    for (let i = t <= 0.1 ? 9 : EIN.length - 1; i >= 0; i--) ein = ein * t + EIN[i];
+    return ein * t - EULER - Math.log(t);
+  }
+  let b = t + 1;
+  let c = 1e300;
+  let d = 1 / b;
+  let fraction = d;
+  for (let i = 1; i < 200; i++) {
+    const step = -i * i;
+    b += 2;
+    d = 1 / (step * d + b);
+    c = b + step / c;
+    fraction *= c * d;
+    if (Math.abs(c * d - 1) < 1e-16) break;
+  }
+  return fraction * Math.exp(-t);
+}
+var ordinateOfRank = (rank, n) => Math.log(-Math.log1p(-(rank - 0.5) / n));
+var ordinate = (share) => Math.log(-Math.log1p(-share));
+var TABLE = (() => {
+  const at = Array.from({ length: CELLS + 1 }, (_, i) => {
+    if (i === 0 || i === CELLS) return [0, 0, 0];
+    const f = i / CELLS;
+    const u = 1 - f;
+    const t = -Math.log1p(-f);
+    const integral = -(u * Math.log(t) + exponentialIntegral(t));
+    return [integral, Math.log(t) / CELLS, 1 / (t * u) / CELLS ** 2];
+  });
+  const table2 = new Float64Array(6 * CELLS);
+  for (let i = 1; i < CELLS - 1; i++) {
+    const [[p0, d0, s0], [p1, d1, s1]] = [at[i], at[i + 1]];
+    const rise = p1 - p0;
+    table2.set(
+      [
+        p0,
+        d0,
+        s0 / 2,
+        10 * rise - 6 * d0 - 4 * d1 - 1.5 * s0 + 0.5 * s1,
+        -15 * rise + 8 * d0 + 7 * d1 + 1.5 * s0 - s1,
+        6 * rise - 3 * d0 - 3 * d1 - 0.5 * s0 + 0.5 * s1
+      ],
+      6 * i
+    );
+  }
+  return table2;
+})();
+function directSum(first, last, n, power) {
+  let total = 0;
+  for (let rank = first; rank <= last; rank++) total += ordinateOfRank(rank, n) ** power;
+  return total;
+}
+function smoothPrefix(rank, n) {
+  const u = 1 - rank / n;
+  const t = u < 0.5 ? -Math.log(u) : -Math.log1p(-rank / n);
+  const integral = -(u * Math.log(t) + exponentialIntegral(t));
+  const tu = t * u;
+  const third = (t + 2 * (t - 1) ** 2) / tu ** 3;
+  return n * integral - 1 / tu / (24 * n) + 7 * third / (5760 * n ** 3);
+}
+function prefixSum(rank, n) {
+  const share = rank / n;
+  if (n >= LEAST_RANKS && NEAR_END <= share && share <= 1 - NEAR_END) {
+    const place2 = share * CELLS;
+    const cell = Math.floor(place2);
+    const d = place2 - cell;
+    const i = 6 * cell;
+    const [c3, c4, c5] = [TABLE[i + 3], TABLE[i + 4], TABLE[i + 5]];
+    const slope = 2 * TABLE[i + 2] + d * (6 * c3 + d * (12 * c4 + d * 20 * c5));
+    const inner2 = TABLE[i + 2] + d * (c3 + d * (c4 + d * c5));
+    return n * (TABLE[i] + d * (TABLE[i + 1] + d * inner2)) - slope * CELLS * CELLS / (24 * n);
+  }
+  const inner = Math.min(Math.max(rank, EDGE), n - EDGE);
+  return smoothPrefix(inner, n) + directSum(inner + 1, rank, n, 1) - directSum(rank + 1, inner, n, 1);
+}
+var GAUSS = Array.from({ length: NODES }, (_, i) => {
+  let x = Math.cos(Math.PI * (i + 0.75) / (NODES + 0.5));
+  let slope = 1;
+  for (let turn = 0; turn < 20; turn++) {
+    let [before, value] = [1, x];
+    for (let j = 2; j <= NODES; j++) {
+      [before, value] = [value, ((2 * j - 1) * x * value - (j - 1) * before) / j];
+    }
+    slope = NODES * (x * value - before) / (x * x - 1);
+    x -= value / slope;
+  }
+  return [x, 2 / ((1 - x * x) * slope * slope)];
+});
+function endOfSquares(rank, n) {
+  const u = 1 - rank / n;
+  const t = -Math.log1p(-rank / n);
+  const [y, tu] = [Math.log(t), t * u];
+  const [d1, d2] = [1 / tu, (t - 1) / tu ** 2];
+  const d3 = (t + 2 * (t - 1) ** 2) / tu ** 3;
+  return { y, term: -2 * y * d1 / (24 * n) + 14 * (3 * d1 * d2 + y * d3) / (5760 * n ** 3) };
+}
+function squareSum(first, last, n) {
+  const start = Math.max(first - 1, EDGE);
+  const stop = Math.min(last, n - EDGE);
+  if (stop - start < 4 * EDGE) return directSum(first, last, n, 2);
+  const [low, high] = [endOfSquares(start, n), endOfSquares(stop, n)];
+  let total = directSum(first, start, n, 2) + directSum(stop + 1, last, n, 2);
+  total += high.term - low.term;
+  const [half, middle2] = [0.5 * (high.y - low.y), 0.5 * (high.y + low.y)];
+  for (const [node, weight] of GAUSS) {
+    const y = middle2 + half * node;
+    total += n * half * weight * y * y * Math.exp(y - Math.exp(y));
+  }
+  return total;
+}
+
+// src/fitting/bins.js
+var LABELS_AN_OCTAVE = 1024;
+var GROUP = LABELS_AN_OCTAVE / 8;
+var BIAS = 1023;
+var [LOWER, MIDDLE] = [0, 2].map(
+  (half) => Float64Array.from({ length: LABELS_AN_OCTAVE }, (_, i) => Math.log1p((i + half) / LABELS_AN_OCTAVE))
+);
+var SUMS = 4;
+var MOMENTS = 4;
+function positionOf(label, exact) {
+  const octave = label >> 10;
+  const place2 = label & LABELS_AN_OCTAVE - 1;
+  if (octave === 0) return Math.log(place2 + (exact ? 0 : 2)) - (BIAS + 9) * Math.LN2;
+  return (exact ? LOWER : MIDDLE)[place2] + (octave - BIAS) * Math.LN2;
+}
+function binsOf(labels, counts, exact) {
+  const size = labels.length;
+  const origin = size ? positionOf(labels[size >> 1], exact) : 0;
+  const x = new Float64Array(size);
+  const starts = [];
+  let n = 0;
+  for (let j = 0; j < size; j++) {
+    x[j] = positionOf(labels[j], exact) - origin;
+    n += counts[j];
+    if (!j || Math.floor(labels[j] / GROUP) !== Math.floor(labels[j - 1] / GROUP)) starts.push(j);
+  }
+  const bins2 = { x, counts, n, origin, starts: Int32Array.from([...starts, size]) };
+  return { ...bins2, ...sumsOf(bins2) };
+}
+function sumsOf({ x, counts, n, starts }) {
+  const groups = starts.length - 1;
+  const sums = new Float64Array(SUMS * groups);
+  const moments = new Float64Array(MOMENTS * groups);
+  let [seen, sx, sxx, sxy] = [0, 0, 0, 0];
+  let before = n ? prefixSum(0, n) : 0;
+  for (let group = 0; group < groups; group++) {
+    sums.set([seen, sx, sxx, sxy], SUMS * group);
+    const [start, stop] = [starts[group], starts[group + 1]];
+    const [mass, first] = [seen, sx];
+    for (let j = start; j < stop; j++) {
+      const [c, at] = [counts[j], x[j]];
+      seen += c;
+      const here = prefixSum(seen, n);
+      sx += c * at;
+      sxx += c * at * at;
+      sxy += at * (here - before);
+      before = here;
+    }
+    moments.set(momentsOf(x, counts, start, stop, (sx - first) / (seen - mass)), MOMENTS * group);
+  }
+  return { sums, moments };
+}
+function momentsOf(x, counts, start, stop, mean) {
+  let [mass, second, third, fourth] = [0, 0, 0, 0];
+  for (let j = start; j < stop; j++) {
+    const d = x[j] - mean;
+    const square = counts[j] * d * d;
+    mass += counts[j];
+    second += square;
+    third += square * d;
+    fourth += square * d * d;
+  }
+  return [mean, second / mass, third / mass, fourth / mass];
+}
+function groupOf({ sums, starts }, rank) {
+  let [low, high] = [0, starts.length - 2];
+  while (low < high) {
+    const middle2 = low + high + 1 >> 1;
+    if (sums[SUMS * middle2] < rank) low = middle2;
+    else high = middle2 - 1;
+  }
+  return low;
+}
+function sumsUpTo(bins2, rank) {
+  const { x, counts, n, starts, sums } = bins2;
+  const group = groupOf(bins2, rank);
+  const at = SUMS * group;
+  let [seen, sx, sxx, sxy] = [sums[at], sums[at + 1], sums[at + 2], sums[at + 3]];
+  let before = prefixSum(seen, n);
+  let j = starts[group];
+  let bin = j;
+  for (; seen < rank && j < starts[group + 1]; j++) {
+    const mass = Math.min(counts[j], rank - seen);
+    seen += mass;
+    const here = prefixSum(seen, n);
+    sx += mass * x[j];
+    sxx += mass * x[j] * x[j];
+    sxy += x[j] * (here - before);
+    before = here;
+    bin = j;
+  }
+  return { sx, sxx, sxy, sy: before, bin };
+}
+function curveOf({ x, counts, n, origin }) {
+  let below = 0;
+  const share = Array.from(x, (_, j) => {
+    below += counts[j];
+    return (below - counts[j] / 2) / n;
+  });
+  return { magnitude: Array.from(x, (at) => Math.exp(at + origin)), share, n };
+}
+
+// src/fitting/weibull.js
+var LEAST4 = 100;
+var STEPS = 60;
+var SMOOTH = 0.25;
+var WIDEST = 0.118;
+var NONE = Object.freeze({ k: Number.NaN, lam: Number.NaN, r2: Number.NaN });
+function trimRanks(n, [lower, upper]) {
+  let first = Math.max(Math.ceil(lower * n + 0.5), 1);
+  while (first > 1 && (first - 1.5) / n >= lower) first -= 1;
+  while ((first - 0.5) / n < lower) first += 1;
+  let last = Math.min(Math.floor(upper * n + 0.5), n);
+  while (last < n && (last + 0.5) / n <= upper) last += 1;
+  while ((last - 0.5) / n > upper) last -= 1;
+  return [first, last];
+}
+var squares = /* @__PURE__ */ new Map();
+function knownSquareSum(first, last, n) {
+  const key = `${first} ${last} ${n}`;
+  let sum = squares.get(key);
+  if (sum === void 0) {
+    if (squares.size > 2e3) squares.clear();
+    sum = squareSum(first, last, n);
+    squares.set(key, sum);
+  }
+  return sum;
+}
+function fitWeibull(bins2, trim, estimator) {
+  const { x, n, origin } = bins2;
+  if (n < LEAST4 || x.length < 2) return NONE;
+  const [first, last] = trimRanks(n, trim);
+  const m = last - first + 1;
+  if (m < 1) return NONE;
+  const [below, upTo] = [sumsUpTo(bins2, first - 1), sumsUpTo(bins2, last)];
+  const begin = binOf(bins2, first);
+  if (begin === upTo.bin) return NONE;
+  const [sx, sy] = [upTo.sx - below.sx, upTo.sy - below.sy];
+  const sxy = upTo.sxy - below.sxy - sx * sy / m;
+  const sxx = upTo.sxx - below.sxx - sx * sx / m;
+  const syy = knownSquareSum(first, last, n) - sy * sy / m;
+  let k = sxy / sxx;
+  let b = (sx - sy / k) / m;
+  if (estimator === "maximum_likelihood") {
+    const ends = { low: first - 1, high: n - last, start: x[begin], stop: x[upTo.bin] };
+    const found = censoredFit(atomsOf(bins2, first, last, k), ends, k, b);
+    if (!found) return NONE;
+    [k, b] = found;
+  }
+  return { k, lam: Math.exp(b + origin), r2: sxy * sxy / (sxx * syy) };
+}
+function binOf(bins2, rank) {
+  const group = groupOf(bins2, rank);
+  let j = bins2.starts[group];
+  let seen = bins2.sums[SUMS * group] + bins2.counts[j];
+  while (seen < rank) {
+    j += 1;
+    seen += bins2.counts[j];
+  }
+  return j;
+}
+function atomsOf({ x, counts, starts, sums, moments, n }, first, last, k) {
+  const atoms = [];
+  const smooth = k * WIDEST < SMOOTH;
+  for (let group = 0; group < starts.length - 1; group++) {
+    const from = sums[SUMS * group];
+    const to = group + 2 < starts.length ? sums[SUMS * (group + 1)] : n;
+    if (to < first) continue;
+    if (from >= last) break;
+    if (smooth && from >= first - 1 && to <= last) {
+      atoms.push(to - from);
+      for (let i = 0; i < MOMENTS; i++) atoms.push(moments[MOMENTS * group + i]);
+      continue;
+    }
+    let seen = from;
+    for (let j = starts[group]; j < starts[group + 1]; j++) {
+      const mass = Math.min(seen + counts[j], last) - Math.max(seen, first - 1);
+      seen += counts[j];
+      if (mass > 0) atoms.push(mass, x[j], 0, 0, 0);
+    }
+  }
+  return atoms;
+}
+function censoredFit(atoms, ends, k, b) {
+  for (let turn = 0, converged = false; turn < STEPS; turn++) {
+    const [s1, s2, h11, h12, h22] = slopes(atoms, ends, k, b);
+    const determinant = h11 * h22 - h12 * h12;
+    if (!(determinant > 0)) return null;
+    if (converged) return [k, b];
+    const stepK = -(h22 * s1 - h12 * s2) / determinant;
+    const stepB = -(h11 * s2 - h12 * s1) / determinant;
+    const damp = Math.min(
+      1,
+      0.5 * k / Math.max(Math.abs(stepK), 1e-300),
+      1 / Math.max(Math.abs(stepB), 1e-300)
+    );
+    k += damp * stepK;
+    b += damp * stepB;
+    converged = Math.abs(stepK) < 1e-12 * k && Math.abs(stepB) < 1e-12;
+  }
+  return null;
+}
+function slopes(atoms, { low, high, start, stop }, k, b) {
+  let [mass, sd, z0, z1, z2] = [0, 0, 0, 0, 0];
+  for (let i = 0; i < atoms.length; i += 5) {
+    const [g, m2, m3, m4] = [atoms[i], atoms[i + 2], atoms[i + 3], atoms[i + 4]];
+    const d = atoms[i + 1] - b;
+    const z = g * Math.exp(k * d);
+    const p = 1 + k * k * (m2 / 2 + k * (m3 / 6 + k * m4 / 24));
+    const p1 = k * (m2 + k * (m3 / 2 + k * m4 / 6));
+    const p2 = m2 + k * (m3 + k * m4 / 2);
+    mass += g;
+    sd += g * d;
+    z0 += z * p;
+    z1 += z * (d * p + p1);
+    z2 += z * (d * d * p + 2 * d * p1 + p2);
+  }
+  let s1 = mass / k + sd - z1;
+  let s2 = k * (z0 - mass);
+  let h11 = -mass / (k * k) - z2;
+  let h12 = k * z1 + z0 - mass;
+  let h22 = -k * k * z0;
+  if (low > 0) {
+    const d = start - b;
+    const z = Math.exp(k * d);
+    const r = 1 / Math.expm1(z);
+    const curve = -r * (1 + r);
+    s1 += low * r * z * d;
+    s2 -= low * r * k * z;
+    h11 += low * (curve * (z * d) ** 2 + r * z * d * d);
+    h12 += low * (-curve * k * z * z * d - r * (k * z * d + z));
+    h22 += low * (curve * (k * z) ** 2 + r * k * k * z);
+  }
+  if (high > 0) {
+    const d = stop - b;
+    const z = Math.exp(k * d);
+    s1 -= high * z * d;
+    s2 += high * k * z;
+    h11 -= high * z * d * d;
+    h12 += high * (k * z * d + z);
+    h22 -= high * k * k * z;
+  }
+  return [s1, s2, h11, h12, h22];
+}
+
+// src/fitting/shares.js
+var LEVELS = 2 ** 16 - 1;
+var LEAST5 = 100;
+var MANY = 2 ** 20;
+function sharesOf(means, low, reach, ends, n) {
+  const x = Float64Array.from(means, (level) => level / LEVELS * reach);
+  return { x, origin: low, ends, n };
+}
+var known = { key: "", pieces: (
+  /** @type {Piece[]} */
+  []
+) };
+function piecesOf(trim, number) {
+  const key = `${trim} ${number}`;
+  if (known.key !== key) {
+    const pieces = [];
+    for (let part2 = 0; part2 < number; part2++) {
+      const from = Math.max(trim[0], part2 / number);
+      const to = Math.min(trim[1], (part2 + 1) / number);
+      if (to - from > 1e-9) pieces.push(pieceOf(part2, from, to, number));
+    }
+    known = { key, pieces };
+  }
+  return known.pieces;
+}
+function pieceOf(part2, from, to, number) {
+  const [first, last] = [Math.round(from * MANY), Math.round(to * MANY)];
+  const ranks = last - first;
+  const y = (prefixSum(last, MANY) - prefixSum(first, MANY)) / ranks;
+  const dy = ordinate((last - 0.5) / MANY) - ordinate((first + 0.5) / MANY);
+  return {
+    part: part2,
+    share: to - from,
+    middle: (from + to) / 2 * number - part2 - 0.5,
+    width: (to - from) * number,
+    y,
+    yy: squareSum(first + 1, last, MANY) / ranks - y * y,
+    dy
+  };
+}
+function fitShares({ x, origin, ends, n }, trim, estimator) {
+  const last = x.length - 1;
+  const pieces = piecesOf(trim, x.length);
+  const none = { k: Number.NaN, lam: Number.NaN, r2: Number.NaN };
+  if (n < LEAST5 || !pieces.length) return none;
+  let [m, sx, sy, sxx, sxy, syy] = [0, 0, 0, 0, 0, 0];
+  const atoms = [];
+  for (const { part: part2, share, middle: middle2, width, y, yy, dy } of pieces) {
+    const outer = part2 === 0 || part2 === last;
+    const slope = (x[Math.min(part2 + 1, last)] - x[Math.max(part2 - 1, 0)]) / (outer ? 1 : 2);
+    const at = x[part2] + slope * middle2;
+    const spread = outer ? ends[part2 && 1] * width * width : (slope * width) ** 2 / 12;
+    const together = outer ? Math.sqrt(spread * yy) : slope * width * dy / 12;
+    m += share;
+    sx += share * at;
+    sy += share * y;
+    sxx += share * (at * at + spread);
+    sxy += share * (at * y + together);
+    syy += share * (y * y + yy);
+    atoms.push(n * share, at, spread, 0, 1.8 * spread * spread);
+  }
+  sxx -= sx * sx / m;
+  sxy -= sx * sy / m;
+  syy -= sy * sy / m;
+  if (!(sxx > 0)) return none;
+  let k = sxy / sxx;
+  let b = (sx - sy / k) / m;
+  if (estimator === "maximum_likelihood") {
+    const [start, stop] = [atoms[1], atoms[atoms.length - 4]].map((at, end) => {
+      const spread = Math.sqrt(3 * atoms[end ? atoms.length - 3 : 2]);
+      return at + (end ? spread : -spread);
+    });
+    const censored = { low: n * trim[0], high: n * (1 - trim[1]), start, stop };
+    const found = censoredFit(atoms, censored, k, b);
+    if (!found) return none;
+    [k, b] = found;
+  }
+  return { k, lam: Math.exp(b + origin), r2: sxy * sxy / (sxx * syy) };
+}
+
+// src/fitting/counts.js
+function room(type, size) {
+  if (type === "u1") return new Uint8Array(size);
+  if (type === "u2") return new Uint16Array(size);
+  if (type === "u4") return new Uint32Array(size);
+  return type === "f4" ? new Float32Array(size) : new Float64Array(size);
+}
+function arraysOf(described, bytes) {
+  const found = {};
+  let at = 0;
+  for (const [name, type, size] of described) {
+    const width = Number(type.slice(1));
+    const array = room(type, size);
+    if (type === "u8") {
+      for (let plane = 0; plane < width; plane++) {
+        const weight = 256 ** plane;
+        for (let i = 0; i < size; i++) array[i] += weight * bytes[at + plane * size + i];
+      }
+    } else {
+      const own = new Uint8Array(array.buffer);
+      for (let plane = 0; plane < width; plane++) {
+        for (let i = 0; i < size; i++) own[width * i + plane] = bytes[at + plane * size + i];
+      }
+    }
+    found[name] = array;
+    at += width * size;
+  }
+  return found;
+}
+async function unpacked(packed) {
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+function countsOf({ kind, dims, dtypes, arrays }, bytes) {
+  const held = arraysOf(arrays, bytes);
+  const made = kind === "bins" ? ofBins(held) : ofShares(held);
+  const [matrices, curves] = [made.map((one) => one.fit), made.map((one) => one.curve)];
+  const cells = /* @__PURE__ */ new Map();
+  const first = /* @__PURE__ */ new Map();
+  matrices.forEach((matrix, i) => {
+    const place2 = held.places[i];
+    if (!first.has(place2)) first.set(place2, i);
+    const own = cells.get(place2);
+    if (own) own.push(matrix);
+    else cells.set(place2, [matrix]);
+  });
+  const names = ["model", "layer", "component", "step"];
+  const orders = names.map((name) => new Map(dims[name].map((label, i) => [label, i])));
+  return {
+    exact: kind === "bins",
+    layers: (
+      /** @type {number[]} */
+      dims.layer
+    ),
+    /** Shape and storage format of a matrix. @param {Cell} cell */
+    about(cell) {
+      const at = first.get(placeOf(cell, orders));
+      if (at === void 0) return "";
+      const shape = held.rows[at] ? `${held.rows[at]} × ${held.cols[at]} ` : "";
+      return shape + dtypes[held.dtypes[at]];
+    },
+    /** k by step. @param {Cell} cell @param {Trim} trim @param {Estimator} estimator */
+    alongSteps(cell, trim, estimator) {
+      const points = dims.step.map((step) => {
+        const fit2 = this.fit([cell[0], cell[1], cell[2], step], trim, estimator);
+        return (
+          /** @type {[number, number]} */
+          [Number(step), fit2?.k ?? Number.NaN]
+        );
+      });
+      return points.filter(([, k]) => !Number.isNaN(k));
+    },
+    number: matrices.length,
+    /** @param {Cell} cell */
+    has: (cell) => cells.has(placeOf(cell, orders)),
+    /** @param {Cell} cell @param {Trim} trim @param {Estimator} estimator @returns {Fit | null} */
+    fit: (cell, trim, estimator) => middle(cells.get(placeOf(cell, orders))?.map((matrix) => matrix(trim, estimator)) ?? []),
+    /** Magnitudes of a matrix, the share of the weights below each, and how many weights. @param {Cell} cell */
+    curve(cell) {
+      const at = first.get(placeOf(cell, orders));
+      return at === void 0 ? null : curves[at]();
+    },
+    /** Make what is made once of each matrix. @param {number} i */
+    prepare: (i) => matrices[i]([0.1, 0.9], "rank_regression")
+  };
+}
+function placeOf(cell, orders) {
+  let place2 = 0;
+  for (const [i, order] of orders.entries()) {
+    const at = order.get(cell[i]);
+    if (at === void 0) return -1;
+    place2 = place2 * order.size + at;
+  }
+  return place2;
+}
+function middle(several) {
+  const fits = several.filter((fit2) => fit2 !== null);
+  if (fits.length < 2) return fits[0] ?? null;
+  return {
+    k: median(fits.map((fit2) => fit2.k)),
+    lam: median(fits.map((fit2) => fit2.lam)),
+    r2: median(fits.map((fit2) => fit2.r2))
+  };
+}
+function median(values) {
+  const known2 = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+  if (!known2.length) return Number.NaN;
+  const half = known2.length >> 1;
+  return known2.length % 2 ? known2[half] : (known2[half - 1] + known2[half]) / 2;
+}
+function ofBins({ exact, sizes, labels, counts }) {
+  let at = 0;
+  return Array.from(sizes, (size, i) => {
+    const start = at;
+    at += size;
+    let bins2;
+    const made = () => {
+      if (bins2) return bins2;
+      const own = new Uint32Array(size);
+      let label = 0;
+      for (let j = 0; j < size; j++) own[j] = label += labels[start + j];
+      bins2 = binsOf(own, counts.subarray(start, start + size), Boolean(exact[i]));
+      return bins2;
+    };
+    return {
+      fit: (trim, estimator) => fitWeibull(made(), trim, estimator),
+      curve: () => curveOf(made())
+    };
+  });
+}
+function ofShares({ n, low, reach, ends, means }) {
+  const number = means.length / n.length;
+  return Array.from(n, (weights, i) => {
+    const own = means.subarray(number * i, number * (i + 1));
+    const shares = sharesOf(own, low[i], reach[i], ends.subarray(2 * i, 2 * i + 2), weights);
+    return { fit: (trim, estimator) => fitShares(shares, trim, estimator), curve: () => null };
+  });
+}
+
+// src/fitting/anchor.js
+var WEIGHTS = 2 ** 30;
+var [LOWEST, HIGHEST] = [-20, 3];
+var BIAS2 = 1023;
+function gaussianBins() {
+  const [labels, counts] = [
+    /** @type {number[]} */
+    [],
+    /** @type {number[]} */
+    []
+  ];
+  const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
+  let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
+  for (let octave = LOWEST; octave < HIGHEST; octave++) {
+    for (let place2 = 0; place2 < 1024; place2 += 2) {
+      const [low, high] = [place2 ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place2 + more) / 1024));
+      below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
+      const rank = Math.min(Math.round(below * WEIGHTS), WEIGHTS);
+      if (rank <= ranks) continue;
+      labels.push((octave + BIAS2) * 1024 + place2);
+      counts.push(rank - ranks);
+      ranks = rank;
+    }
+  }
+  return binsOf(labels, counts, true);
+}
+var bins;
+function gaussianAnchor(trim, estimator) {
+  bins ??= gaussianBins();
+  return fitWeibull(bins, trim, estimator);
+}
+
+// src/redrawn.js
+var QUANTITIES = ["k", "lam", "r2"];
+var NEAR = 1e-5;
+function cellsOf(row, layers) {
+  const cell = cellOf(row);
+  if (!cell) return [];
+  const ends = typeof row.band === "string" && row.band.match(/^(-?\d+)–(-?\d+)$/);
+  if (!ends) return [cell];
+  const [low, high] = [Number(ends[1]), Number(ends[2])];
+  return layers.filter((layer) => low <= layer && layer <= high).map((layer) => [cell[0], layer, cell[2], cell[3]]);
+}
+function refitted(row, fit2, { value }, anchor) {
+  if ("matrix" in row) return onPaper(row, fit2, anchor);
+  const { k, lam, r2 } = fit2;
+  const next = { ...row, ..."lam" in row && { lam }, ..."r2" in row && { r2 } };
+  if ("k" in row) next.k = Number.isNaN(k) ? null : k;
+  const error = (
+    /** @type {number} */
+    row.k_se
+  );
+  if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
+  if ("value" in row && row.value !== null) {
+    if (QUANTITIES.includes(value)) next.value = fit2[
+      /** @type {"k"} */
+      value
+    ];
+    if (value === "z" && error) next.value = (k - anchor.k) / error;
+  }
+  return next;
+}
+function onPaper(row, { k, lam, r2 }, anchor) {
+  const { magnitude, y, kind } = (
+    /** @type {{ magnitude: number, y: number, kind?: string }} */
+    row
+  );
+  const matrix = relabelled(String(row.matrix), k, lam, r2);
+  const line3 = k * Math.log(magnitude / lam);
+  if (kind === void 0) return { ...row, matrix, residual: y - line3 };
+  if (kind === "scale") return { ...row, matrix, magnitude: lam };
+  if (kind === "gaussian") {
+    const at = gaussianOrdinate(magnitude / (lam / anchor.lam));
+    return { ...row, matrix, y: at, residual: at - line3 };
+  }
+  if (kind !== "line") return row;
+  const margin = (
+    /** @type {number} */
+    (row.high - /** @type {number} */
+    row.low) / 2
+  );
+  return { ...row, matrix, y: line3, low: line3 - margin, high: line3 + margin };
+}
+function relabelled(text, k, lam, r2) {
+  return text.replace(/k \d\S*( ± \S+)?/, `k ${k.toFixed(4)}`).replace(/λ \d\S*/, `λ ${Number(lam.toPrecision(4))}`).replace(/r² \d\S*/, `r² ${r2.toFixed(4)}`).replace(/\s+KS \d\S*/, "");
+}
+function gaussianOrdinate(x) {
+  const z = x / Math.SQRT2;
+  const t = 1 / (1 + z / 2);
+  const c = [
+    -1.26551223,
+    1.00002368,
+    0.37409196,
+    0.09678418,
+    -0.18628806,
+    0.27886807,
+    -1.13520398,
+    1.48851587,
+    -0.82215223,
+    0.17087277
+  ];
+  const above = t * Math.exp(-z * z + c.reduceRight((sum, one) => sum * t + one, 0));
+  return Math.log(-Math.log(above));
+}
+function redrawn(sent, asked, before, counts) {
+  const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
+  const fitOf = fitter(asked, before, counts);
+  const data = Object.fromEntries(
+    Object.entries(sent.data).map(([name, rows]) => [
+      name,
+      rows.map((row) => {
+        if (isTrim(row)) return trimRow(asked.trim);
+        if (isAnchor(row)) return { ...row, at: anchor.k };
+        const fit2 = fitOf(row);
+        return fit2 ? refitted(row, fit2, asked, anchor) : row;
+      })
+    ])
+  );
+  const values = renamed(shifted(sent.values, was.k, anchor.k), sent.data, data);
+  return { data, values: reworded(values, protocolText(before), protocolText(asked)) };
+}
+function protocolText({ trim, estimator }) {
+  const [lower, upper] = trim.map((end) => Number((100 * end).toPrecision(10)));
+  return `${estimator.replace("_", " ")}, trim ${lower}–${upper} %`;
+}
+function reworded(values, before, after) {
+  const said = (one) => typeof one === "string" ? one.replace(before, after) : one;
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.map(said) : said(value)
+    ])
+  );
+}
+function fitter(asked, before, counts) {
+  const known2 = /* @__PURE__ */ new Map();
+  return (row) => {
+    const cells = cellsOf(row, counts.layers).filter(counts.has);
+    if (!cells.length) return null;
+    const key = keyOf(cells[0]) + cells.length;
+    let fit2 = known2.get(key);
+    if (fit2 === void 0) {
+      fit2 = middle(cells.map((cell) => counts.fit(cell, asked.trim, asked.estimator)));
+      known2.set(key, fit2);
+    }
+    return fit2;
+  };
+}
+function shifted(values, was, is) {
+  const numbers = Object.values(values).flat().filter((one) => typeof one === "number");
+  const moved = (one) => typeof one === "number" && numbers.some((other) => Math.abs(one + other - 2 * was) < NEAR) ? one + is - was : one;
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.map(moved) : moved(value)
+    ])
+  );
+}
+function renamed(values, before, after) {
+  const names = new Map(
+    Object.entries(before).flatMap(
+      ([name, rows]) => rows.map((row, i) => [row.matrix, after[name][i].matrix])
+    )
+  );
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [name, names.get(value) ?? value])
+  );
+}
+var isTrim = (row) => Object.keys(row).sort().join() === "high,low";
+var isAnchor = (row) => typeof row.words === "string" && row.words.includes("untrained Gaussian");
+var trimRow = ([low, high]) => ({
+  low: ordinate(Math.max(low, 1e-4)),
+  high: ordinate(Math.min(high, 1 - 1e-6))
+});
+
+// src/live.js
+var RESTS = 200;
+var LATER = 400;
+var SLICE = 12;
+var PANELS = ["overview", "findings", "weibull"];
+var DRAGGED = ["trim", "estimator"];
+function buildLive(model, charts, line3, drawn) {
+  const held = buildCounts(model, () => charts().main.rows());
+  let pending = {};
+  const varied = /* @__PURE__ */ new Set();
+  let timer;
+  let [drawing, again] = [false, false];
+  const waits = () => Object.keys(pending).length > 0;
+  const flush = () => {
+    clearTimeout(timer);
+    if (waits()) line3.send(pending);
+    pending = {};
+  };
+  const draw = async () => {
+    again = drawing;
+    const [counts, before] = [held.counts(), drawn()];
+    if (drawing || !counts || !before) return;
+    drawing = true;
+    const asked = { ...before, ...pending };
+    for (const [name, chart] of Object.entries(charts())) {
+      varied.add(name);
+      await chart.vary((sent) => redrawn(sent, asked, before, counts));
+    }
+    drawing = false;
+    if (again) await draw();
+  };
+  const canShow = (changes) => held.counts() !== null && drawn() !== void 0 && PANELS.includes(model.get("panel")) && Object.keys(changes).every((name) => DRAGGED.includes(name));
+  return {
+    /** @param {Changes} changes */
+    send(changes) {
+      Object.assign(pending, changes);
+      clearTimeout(timer);
+      if (!canShow(changes)) {
+        flush();
+        return;
+      }
+      timer = setTimeout(flush, RESTS);
+      requestAnimationFrame(draw);
+    },
+    /** Whether Python has not been told of everything, or has not answered. */
+    busy: () => line3.busy() || waits(),
+    /** Python's own chart is drawn, perhaps over what is dragged. @param {string} name */
+    async drawn(name) {
+      varied.delete(name);
+      if (waits()) await draw();
+      else if (name === "main") held.look();
+    },
+    /** Charts for which Python had nothing new. */
+    left: () => [...varied],
+    take: held.take,
+    /** Shape and format of a matrix, where they are there. @param {Cell} cell */
+    about: (cell) => held.counts()?.about(cell) ?? "",
+    /** k of a matrix by step. @param {Cell} cell */
+    alongSteps(cell) {
+      const before = drawn();
+      return before && held.counts()?.alongSteps(cell, before.trim, before.estimator) || [];
+    },
+    stop() {
+      flush();
+      held.stop();
+    }
+  };
+}
+function buildCounts(model, rows) {
+  let counts = null;
+  let timers = [];
+  let lookedAt = "";
+  const ask = () => {
+    const view = JSON.stringify(["filters", "layers", "step"].map((name) => model.get(name)));
+    const cells = rows().map(cellOf).filter((cell) => cell !== null);
+    if (view === lookedAt || cells.every((cell) => counts?.has(cell))) return;
+    lookedAt = view;
+    if (model.comm_live !== false) model.send({ counts: true });
+  };
+  return {
+    counts: () => counts,
+    /** Ask for them, where they are not there. */
+    look() {
+      timers.push(setTimeout(ask, LATER));
+    },
+    /**
+     * Take them, and prepare them while nothing else is to be done.
+     * @param {import("./fitting/counts.js").Header} header
+     * @param {BufferSource} packed
+     */
+    async take(header2, packed) {
+      const found = countsOf(header2, await unpacked(packed));
+      let done = 0;
+      const work = () => {
+        const end = performance.now() + SLICE;
+        while (done < found.number && performance.now() < end) found.prepare(done++);
+        if (done < found.number) timers = [setTimeout(work, 0)];
+        else counts = found;
+      };
+      work();
+    },
+    stop: () => timers.forEach(clearTimeout)
+  };
+}
+
 // src/talk.js
 var SLOW = 200;
 var SILENCE = 15e3;
@@ -1048,71 +2730,23 @@ function parsed(model, name) {
   };
 }
 function listen(model, acts) {
-  for (const [name, act] of Object.entries(acts)) model.on(name, act);
-  return () => {
-    for (const [name, act] of Object.entries(acts)) model.off(name, act);
-  };
-}
-
-// src/views.js
-function buildViews({ model, controls }) {
-  const { texts } = controls;
-  const change = (act, view) => model.send({ act, view });
-  const name = make("input", {
-    type: "text",
-    maxlength: 100,
-    placeholder: texts.view_name,
-    "aria-label": texts.view_name
+  const controls = model.get("_controls");
+  const own = Object.entries(acts).map(([name, act]) => {
+    const actHere = (...given) => {
+      if (model.get("_controls") === controls) act(...given);
+    };
+    return (
+      /** @type {const} */
+      [name, actHere]
+    );
   });
-  const onsubmit = (event) => {
-    event.preventDefault();
-    if (!name.value.trim()) return;
-    change("keep", name.value.trim());
-    name.value = "";
+  for (const [name, act] of own) model.on(name, act);
+  return () => {
+    for (const [name, act] of own) model.off(name, act);
   };
-  const form = make("form", { onsubmit }, name, make("button", {}, texts.keep_view));
-  const call = make("pre", { tabindex: 0 });
-  const copy = buildCopy(
-    texts.copy_view,
-    texts,
-    () => call.textContent ?? "",
-    () => getSelection()?.selectAllChildren(call)
-  );
-  const list = make("ul", { "aria-label": texts.views });
-  const draw = () => {
-    const names = JSON.parse(model.get("_names") || "[]");
-    list.replaceChildren(...names.map(([view, words]) => line2(texts, change, view, words)));
-  };
-  model.on("change:_names", draw);
-  draw();
-  const summary = make("summary", {}, texts.views);
-  return {
-    element: make("details", { class: "wb-views" }, summary, list, form, copy, call),
-    /** @param {import("./types").Words} words */
-    update(words) {
-      call.textContent = words.call;
-    },
-    stop: () => model.off("change:_names", draw)
-  };
-}
-function line2(texts, change, view, name) {
-  const button = (act, label, text) => make("button", {
-    type: "button",
-    "aria-label": fill(label, { name }),
-    onclick: () => change(act, view)
-  }, text);
-  return make(
-    "li",
-    {},
-    button("open", texts.open_view, name),
-    button("forget", texts.forget_view, "×")
-  );
 }
 
 // src/explorer.js
-var SLOTS = ["main", "side", "detail"];
-var NARROW = 760;
-var numbered = 0;
 async function render({ model, el }) {
   let shown = show(model, el);
   const again = () => {
@@ -1136,37 +2770,41 @@ function countPages(model, more) {
 }
 function show(model, el) {
   const root = make("section", { class: "wb" });
-  const page = openPage(model, root);
+  const line3 = openPage(model, root);
   const words = () => (
     /** @type {Words} */
     JSON.parse(model.get("_words"))
   );
+  const live = buildLive(model, () => parts.charts, line3, () => words().drawn);
+  const page = { ...line3, send: live.send, busy: live.busy };
   const choice = choosing(page);
   const { outline } = choice;
-  const parts = buildParts(root, page, choice.choose);
-  const { charts, table } = parts;
+  const parts = buildParts(root, page, choice.choose, outline);
+  const { charts, table: table2 } = parts;
   choice.onChart(root, charts.main);
+  for (const name of SLOTS) buildCard(root, page, charts[name], live);
   el.append(root);
-  const draw = drawer(model, parts, outline);
+  const draw = drawer(model, parts, live, outline);
   const refresh = () => {
     parts.refresh(words());
     outline();
   };
-  const drawTable = () => table.draw(model.get("_rows"));
+  const drawTable = () => table2.draw(model.get("_rows"));
   const ends = listen(model, {
     "change:_words": refresh,
     "change:_answered": () => {
       choice.answered();
       refresh();
+      for (const name of page.busy() ? [] : live.left()) draw(name);
     },
     "change:_rows": drawTable,
     "change:_checkpoints": refresh,
     "change:_findings": () => parts.found(model.get("_findings")),
-    "msg:custom": parts.receive,
+    "msg:custom": (message, buffers) => "counts" in message ? live.take(message.counts, buffers[0]) : parts.receive(message, buffers),
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)]))
   });
-  const unfold = foldWhereNarrow(root, parts.filters);
+  const unfold = followSize(root, parts.filters);
   refresh();
   drawTable();
   parts.found(model.get("_findings"));
@@ -1177,106 +2815,22 @@ function show(model, el) {
     model.save_changes();
   });
   const stop = () => {
-    for (const end of [page.stop, parts.stop, unfollow, unfold, ends]) end();
+    for (const end of [live.stop, page.stop, parts.stop, unfollow, unfold, ends]) end();
   };
   return { root, stop, drawn: Promise.all(drawing) };
 }
-function drawer(model, { charts, fail }, outline) {
+function drawer(model, { charts, fail }, live, outline) {
   return async (name) => {
     try {
       await charts[name].draw(model.get(`_${name}`));
+      await live.drawn(name);
       if (name === "main") outline();
     } catch (error) {
       fail(error instanceof Error ? error.message : String(error));
     }
   };
 }
-function foldWhereNarrow(root, filters) {
-  let narrow = null;
-  const observer = new ResizeObserver(() => {
-    const now = root.clientWidth < NARROW;
-    if (!root.clientWidth || now === narrow) return;
-    narrow = now;
-    filters.open = !now;
-  });
-  observer.observe(root);
-  return () => observer.disconnect();
-}
-function buildParts(root, page, choose) {
-  const { model, controls } = page;
-  const { texts } = controls;
-  const prefix = `weibnb-${++numbered}`;
-  const problem = make("div", { class: "wb-problem", role: "alert", hidden: true });
-  const fail = (text) => {
-    problem.hidden = !text;
-    problem.textContent = text;
-  };
-  const tabs = buildTabs(page, prefix);
-  const files = buildFiles(page, fail);
-  const filters = buildFilters(page);
-  const protocol = buildProtocol(page);
-  const options = buildOptions(page);
-  const code = buildCode(texts);
-  const table = buildTable(page, choose);
-  const findings = buildFindings(page);
-  const following = buildFollowing(page);
-  const views = buildViews(page);
-  const charts = Object.fromEntries(
-    SLOTS.map((name) => [name, buildChart(name, controls.dark, choose)])
-  );
-  const sentences = buildSentences();
-  const panel = make(
-    "div",
-    { class: "wb-panel", role: "tabpanel", id: `${prefix}-panel` },
-    make("div", { class: "wb-bar" }, options.element, protocol.element),
-    sentences.status,
-    sentences.empty,
-    findings.element,
-    make("div", { class: "wb-charts" }, ...SLOTS.map((name) => charts[name].element)),
-    table.element,
-    code.element
-  );
-  root.setAttribute("aria-label", texts.explorer);
-  root.append(
-    // the picture for later stands in an output beside this one: not needed while this one lives
-    make("style", {}, `.${model.get("_mark")} { display: none; }`),
-    make("header", {}, tabs.element, following.element, views.element, files.element),
-    make("p", { class: "wb-lost" }, texts.lost),
-    make("div", { class: "wb-body" }, filters.element, panel),
-    problem,
-    sentences.spoken
-  );
-  const refresh = (words) => {
-    fail(words.problem ?? "");
-    if (words.problem) return;
-    const name = model.get("panel");
-    panel.setAttribute("aria-labelledby", `${prefix}-${name}`);
-    root.dataset.panel = name;
-    for (const part of [tabs, filters, protocol, options, code, views, sentences]) part.update(words);
-  };
-  const found = (text) => {
-    tabs.mark(text);
-    findings.draw(text);
-  };
-  const stop = () => {
-    for (const part of [protocol, following, views, ...Object.values(charts)]) part.stop();
-  };
-  return { charts, table, found, fail, receive: files.receive, refresh, stop, filters: filters.element };
-}
-function buildSentences() {
-  const status = make("p", { class: "wb-status", role: "status" });
-  const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
-  const empty = make("div", { class: "wb-empty", hidden: true });
-  const update = (words) => {
-    status.textContent = [words.count, words.left_out].filter(Boolean).join(" · ");
-    spoken.textContent = words.spoken;
-    empty.hidden = !words.empty.length;
-    empty.replaceChildren(...words.empty.map((text) => make("p", {}, text)));
-  };
-  return { status, spoken, empty, update };
-}
 var explorer_default = { render };
 export {
-  buildSentences,
   explorer_default as default
 };

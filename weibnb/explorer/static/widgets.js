@@ -1,5 +1,120 @@
 // Made from js/src by npm run build.
 
+// src/alive.js
+var MOST = 16;
+var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
+function part(whole) {
+  const { datasets: data = {}, description = "", ...rest } = whole;
+  const values = {};
+  const names = /* @__PURE__ */ new Map();
+  const lift = (value) => {
+    const text = JSON.stringify(value);
+    const name = names.get(text) ?? `wb${names.size}`;
+    names.set(text, name);
+    values[name] = value;
+    return name;
+  };
+  const structure = lifted(rest, "", lift);
+  const params = Object.entries(values).map(([name, value]) => ({ name, value }));
+  return {
+    structure: JSON.stringify([structure, Object.keys(data)]),
+    spec: { ...structure, params: [...structure.params ?? [], ...params], description },
+    values,
+    data,
+    description
+  };
+}
+function lifted(node, key, lift) {
+  if (key === "labelExpr") return withoutNumbers(node, lift);
+  if (!node || typeof node !== "object") return node;
+  if (Array.isArray(node)) {
+    if (isList(node) && (key === "values" || key === "subtitle")) return { expr: lift(node) };
+    if (isList(node) && key === "domain" && node.length <= MOST) {
+      return node.map((value) => ({ expr: lift(value) }));
+    }
+    return node.map((child) => lifted(child, "", lift));
+  }
+  const isTitle = key === "title" && typeof node.text === "string";
+  return Object.fromEntries(
+    Object.entries(node).map(([name, child]) => [
+      name,
+      isTitle && name === "text" ? { expr: lift(child) } : lifted(child, name, lift)
+    ])
+  );
+}
+var isList = (node) => node.length > 0 && node.every((one) => /number|string/.test(typeof one));
+var withoutNumbers = (text, lift) => text.replace(LITERALS, (word) => /^-?\d/.test(word) ? ` ${lift(Number(word))}` : word);
+function livingChart() {
+  let drawn = null;
+  let sent = null;
+  let shown = null;
+  const listeners = [];
+  const show = async (next) => {
+    const view = (
+      /** @type {import("./types").Drawn} */
+      drawn.view
+    );
+    for (const [name, value] of Object.entries(next.values)) {
+      if (value !== shown?.values[name]) view.signal(name, value);
+    }
+    for (const [name, rows] of Object.entries(copied(next.data))) {
+      if (next.data[name] !== shown?.data[name]) view.data(name, rows);
+    }
+    view.description(next.description);
+    shown = next;
+    await view.runAsync();
+  };
+  const clear = () => {
+    drawn?.finalize();
+    drawn = sent = shown = null;
+  };
+  return {
+    /** @returns {import("vega-typings").View | undefined} */
+    view: () => drawn?.view,
+    /** Hear of an event, in this chart and in those to come. @param {string} type @param {import("vega-typings").EventListenerHandler} act */
+    listen(type, act) {
+      listeners.push([type, act]);
+      drawn?.view.addEventListener(type, act);
+    },
+    /** The rows of data, as Python sent them. */
+    rows: () => Object.values(sent?.data ?? {}).flat(),
+    /**
+     * @param {any} whole the specification
+     * @param {HTMLElement} place for a chart that is made anew
+     * @param {object} options of vega-embed
+     * @param {() => boolean} isLate whether another one was asked for since
+     * @returns {Promise<boolean>} whether it stands in the place
+     */
+    async draw(whole, place, options, isLate) {
+      const next = part(whole);
+      if (drawn && sent?.structure === next.structure) {
+        sent = next;
+        await show(next);
+        return false;
+      }
+      const spec = { ...next.spec, datasets: copied(next.data) };
+      const made = await vegaEmbed(place, spec, options);
+      if (isLate()) {
+        made.finalize();
+        return false;
+      }
+      clear();
+      [drawn, sent, shown] = [made, next, next];
+      for (const [type, act] of listeners) made.view.addEventListener(type, act);
+      return true;
+    },
+    /**
+     * Show other data and numbers, until Python's own chart comes.
+     * @param {(sent: Parted) => Partial<Parted>} change
+     */
+    async vary(change) {
+      if (sent) await show({ ...sent, ...change(sent) });
+    },
+    clear
+  };
+}
+var copied = (data) => Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, rows.map((row) => ({ ...row }))]));
+
 // src/cells.js
 var DIMS = ["model", "layer", "component", "step"];
 var MOST_SELECTED = 400;
@@ -56,6 +171,7 @@ var grouped = (value) => value.toLocaleString("en");
 // src/marks.js
 var KINDS = ["rect", "symbol", "text"];
 function marksOf(view) {
+  if (!view) return [];
   const graph = (
     /** @type {{ root: Scene }} */
     /** @type {unknown} */
@@ -112,6 +228,161 @@ function neighbour(marks, from, key) {
 }
 var centre = (box) => [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
 
+// src/sizes.js
+var WIDTH = /(^|_)width$/;
+var HEIGHT = /(^|_)height$/;
+var X_STEP = /(^|_)x_step$/;
+var Y_STEP = /(^|_)y_step$/;
+var AXES = 60;
+var TURNS = 4;
+var CLOSE = 3;
+var MOST_STEP = 96;
+var READ = 40;
+var LEAST_STEP = 3;
+var LEAST_PANEL = 240;
+var NARROW = 420;
+function sizesOf(view) {
+  const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
+  const those = (pattern) => Object.fromEntries(
+    Object.entries(signals).filter(
+      /** @returns {entry is [string, number]} */
+      (entry) => pattern.test(entry[0]) && typeof entry[1] === "number" && entry[1] > 0
+    )
+  );
+  const either = (step, size) => {
+    const steps = those(step);
+    return Object.keys(steps).length ? steps : those(size);
+  };
+  return { across: either(X_STEP, WIDTH), down: either(Y_STEP, HEIGHT), factor: 1, tall: 1 };
+}
+function limits(across, zoom) {
+  const steps = Object.entries(across).filter(([name]) => X_STEP.test(name)).map(([, step]) => step);
+  if (!steps.length) return [0.2, Number.POSITIVE_INFINITY];
+  const [least, most] = [Math.min(...steps), Math.max(...steps)];
+  const low = least >= READ ? 0.8 : LEAST_STEP / least;
+  return [Math.min(low, 1), Math.max(MOST_STEP * zoom / most, 1)];
+}
+function slopeOf(last, now, known) {
+  const slope = (now[1] - last[1]) / (now[0] - last[0]);
+  return slope > 0 && Number.isFinite(slope) ? slope : known;
+}
+var heightFor = (factor) => Math.min(Math.max(Math.sqrt(factor), 0.8), 1.5);
+async function fit(view, sizes, room, measure) {
+  const { zoom = 1 } = room;
+  const [low, high] = limits(sizes.across, zoom);
+  const wanted = room.width * zoom;
+  let { factor, tall } = sizes;
+  let now = measure();
+  let slope = (now.width - AXES) / factor;
+  let stuck = false;
+  for (let turn = 0; turn < TURNS; turn += 1) {
+    const wide = factor + (wanted - now.width) / slope;
+    const next = stuck ? factor : Math.min(Math.max(wide, low), high);
+    const nextTall = room.height ? leastTall(tall, now.height, room.height) : heightFor(next);
+    if (Math.abs(next - factor) * slope <= CLOSE && Math.abs(nextTall - tall) < 0.02) break;
+    const last = { factor, width: now.width };
+    [factor, tall] = [next, nextTall];
+    set(view, sizes.across, factor);
+    set(view, sizes.down, tall);
+    await view.runAsync();
+    now = measure();
+    stuck ||= factor !== last.factor && now.width === last.width;
+    slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
+  }
+  if (factor === sizes.factor && tall === sizes.tall) return;
+  Object.assign(sizes, { factor, tall });
+  await view.resize().runAsync();
+}
+var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.45), 2);
+function set(view, sizes, factor) {
+  for (const [name, size] of Object.entries(sizes)) view.signal(name, size * factor);
+}
+function arranged(spec, width) {
+  const { config = {}, columns, ...rest } = (
+    /** @type {any} */
+    spec
+  );
+  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 80)) };
+  if (width < NARROW) Object.assign(legend, { orient: "bottom", columns: 2 });
+  const found = { ...rest, config: { ...config, legend } };
+  if (!columns) return found;
+  return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+}
+var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
+function untitled(spec) {
+  const { title, ...rest } = (
+    /** @type {any} */
+    spec
+  );
+  if (!title && rest.vconcat?.length) {
+    const [first, ...others] = rest.vconcat;
+    const inner = untitled(first);
+    return { ...inner, spec: { ...rest, vconcat: [inner.spec, ...others] } };
+  }
+  const bare = typeof title === "string" || Array.isArray(title);
+  const parts = bare ? { text: title } : title ?? {};
+  return { spec: rest, title: lines(parts.text).join(" "), notes: lines(parts.subtitle) };
+}
+var lines = (text) => text === void 0 ? [] : [text].flat().map(String);
+
+// src/place.js
+function buildPlace(element, height) {
+  let sizes = null;
+  let held = "";
+  return {
+    /** A chart for the width that is there. @param {Spec} spec */
+    arrange: (spec) => arranged(spec, widthOf(element).width),
+    /** Another chart was put there. */
+    renew() {
+      sizes = null;
+      held = arrangement(widthOf(element).width);
+    },
+    /** Whether the chart need not be made anew for the width that is there. */
+    suits: () => held === arrangement(widthOf(element).width),
+    /** @param {View | undefined} view */
+    async fill(view) {
+      if (!view) return;
+      sizes ??= sizesOf(view);
+      const room = { ...widthOf(element), height: height?.() };
+      await fit(view, sizes, room, () => sizeOf(element));
+    }
+  };
+}
+var LEAST_WIDTH = 200;
+var PADDING = 4;
+function widthOf(element) {
+  const width = element.clientWidth || insideOf(element.parentElement);
+  return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
+}
+function insideOf(box) {
+  if (!box) return 0;
+  const { paddingLeft, paddingRight } = getComputedStyle(box);
+  return box.clientWidth - (Number.parseFloat(paddingLeft) || 0) - (Number.parseFloat(paddingRight) || 0);
+}
+function sizeOf(element) {
+  const svg = element.querySelector("svg.marks");
+  return {
+    width: Number(svg?.getAttribute("width")),
+    height: Number(svg?.getAttribute("height"))
+  };
+}
+function whenWidthChanges(element, act) {
+  let width = 0;
+  let frame = 0;
+  const observer = new ResizeObserver(() => {
+    if (!element.clientWidth || element.clientWidth === width) return;
+    const first = width === 0;
+    width = element.clientWidth;
+    cancelAnimationFrame(frame);
+    if (!first) frame = requestAnimationFrame(act);
+  });
+  observer.observe(element);
+  return () => {
+    cancelAnimationFrame(frame);
+    observer.disconnect();
+  };
+}
+
 // src/theme.js
 function paint(node, colours) {
   if (typeof node === "string") return (
@@ -167,66 +438,97 @@ function followTheme(root, onChange) {
 
 // src/chart.js
 var SVG = "http://www.w3.org/2000/svg";
-function buildChart(name, darkColours, choose) {
+function buildChart(name, darkColours, choose, { height, moved = () => {
+} } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
-  let drawn = null;
-  let turn = 0;
+  const chart = livingChart();
+  const place = buildPlace(element, height);
+  let [turn, last] = [0, ""];
   async function draw(text) {
     turn += 1;
     const mine = turn;
+    last = text;
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
-      replace(null);
-      element.replaceChildren(
-        ...content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : []
-      );
-      element.hidden = !content;
+      chart.clear();
+      sayWhyNot(element, content);
       return;
     }
+    const { spec, title, notes, options } = forThePage(content.spec, darkColours);
     const box = make("div", { class: "wb-chart" });
-    const dark = isDark();
-    const tooltip = { theme: dark ? "dark" : "light" };
-    const spec = paint(content.spec, dark ? darkColours : {});
-    const result = await vegaEmbed(box, spec, { renderer: "svg", actions: false, tooltip });
-    if (mine !== turn) {
-      result.finalize();
-      return;
+    const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn);
+    if (isNew) {
+      element.replaceChildren(make("figcaption", {}), box);
+      place.renew();
+      chooseByClick(chart.view(), element, choose);
     }
-    replace(result);
-    element.setAttribute("aria-label", content.label);
-    silenceEmpty(box);
-    element.replaceChildren(box);
+    if (mine !== turn) return;
+    caption(element, title, notes);
+    await place.fill(chart.view());
+    if (mine === turn) settle(content.label);
+  }
+  function settle(label) {
+    if (label !== void 0) element.setAttribute("aria-label", label);
     element.hidden = false;
+    silenceEmpty(element);
     element.dataset.turn = String(turn);
-    result.view.addEventListener("click", (event, item) => {
-      const cell = cellOf(item?.datum);
-      if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
-    });
   }
-  const unwatch = name === "main" ? () => {
-  } : scrollByKeys(element);
-  function replace(next) {
-    drawn?.finalize();
-    drawn = next;
+  async function resize() {
+    if (!chart.view()) return;
+    await (place.suits() ? place.fill(chart.view()) : draw(last));
+    silenceEmpty(element);
+    moved();
   }
+  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, name !== "main")];
   return {
     element,
     draw,
-    marks: () => drawn ? marksOf(drawn.view) : [],
+    resize,
+    ...{ rows: chart.rows, listen: chart.listen },
+    /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
+    async vary(change) {
+      turn += 1;
+      await chart.vary(change);
+      settle();
+    },
+    marks: () => marksOf(chart.view()),
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
-    outline(marks) {
-      element.querySelector(".wb-picked")?.remove();
-      element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
-    },
+    outline: (marks) => outlineIn(element, marks),
     stop() {
-      replace(null);
-      unwatch();
+      chart.clear();
+      for (const end of ends) end();
     }
   };
 }
-function scrollByKeys(element) {
+function forThePage(spec, darkColours) {
+  const dark = isDark();
+  const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
+  return { ...untitled(paint(spec, dark ? darkColours : {})), options };
+}
+function sayWhyNot(element, content) {
+  const words = content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : [];
+  element.replaceChildren(...words);
+  element.hidden = !content;
+}
+function chooseByClick(view, element, choose) {
+  view?.addEventListener("click", (event, item) => {
+    const cell = cellOf(item?.datum);
+    if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+  });
+}
+function outlineIn(element, marks) {
+  element.querySelector(".wb-picked")?.remove();
+  element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
+}
+function caption(element, title, notes) {
+  const words = notes.flatMap((note) => [" ", make("span", {}, note)]);
+  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, title), ...words);
+}
+function scrollByKeys(element, wanted) {
+  if (!wanted) return () => {
+  };
   const observer = new ResizeObserver(() => {
     if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
     else element.removeAttribute("tabindex");
@@ -329,6 +631,35 @@ function arrowKeys(chart, chosen, choose) {
     if (next) choose([next], event.shiftKey);
   });
 }
+var MOST_ZOOM = 16;
+var ZOOMS = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, 0: 0 };
+var zoomed = (zoom, by) => Math.min(Math.max(zoom * by, 1), MOST_ZOOM);
+function zoomable(chart) {
+  const place = chart.element;
+  const zoom = async (by, at) => {
+    const from = Number(place.dataset.zoom ?? 1);
+    const to = zoomed(from, by);
+    if (from === to) return;
+    const left = place.scrollLeft;
+    place.dataset.zoom = String(to);
+    await chart.resize();
+    place.scrollLeft = (left + at) * to / from - at;
+  };
+  place.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      zoom(event.deltaY < 0 ? 1.25 : 0.8, event.clientX - place.getBoundingClientRect().left);
+    },
+    { passive: false }
+  );
+  place.addEventListener("keydown", (event) => {
+    if (!(event.key in ZOOMS) || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    zoom(ZOOMS[event.key], place.clientWidth / 2);
+  });
+}
 
 // src/choosing.js
 var OUTLINED = {
@@ -366,6 +697,7 @@ function choosing({ model, busy, send }) {
       main = chart;
       brush(root, chart, choose);
       arrowKeys(chart, chosen, choose);
+      zoomable(chart);
     }
   };
 }
@@ -388,20 +720,20 @@ function buildFilters(page) {
   const more = make("details", { class: "wb-more" }, make("summary", {}, texts.more_filters));
   const parts = [];
   for (const facet of facets) {
-    const part = buildFacet(page, facet);
-    (facet.more ? more : box).append(part.element);
-    parts.push(part);
+    const part2 = buildFacet(page, facet);
+    (facet.more ? more : box).append(part2.element);
+    parts.push(part2);
   }
   if (layers[1] > layers[0]) {
-    const part = buildLayers(page);
-    box.append(part.element);
-    parts.push(part);
+    const part2 = buildLayers(page);
+    box.append(part2.element);
+    parts.push(part2);
   }
   if (more.children.length > 1) box.append(more);
   return {
     element: box,
     update(words) {
-      for (const part of parts) part.update(words);
+      for (const part2 of parts) part2.update(words);
     }
   };
 }
@@ -438,9 +770,9 @@ function buildFacet({ model, controls, send }, facet) {
       button("none", checkAll(false))
     )
   );
-  const lines = rows.map(({ line }) => line);
-  if (lines.length > SEARCHED) group.append(buildSearch(facet, lines, texts));
-  group.append(make("div", { class: "wb-options" }, ...lines));
+  const lines2 = rows.map(({ line }) => line);
+  if (lines2.length > SEARCHED) group.append(buildSearch(facet, lines2, texts));
+  group.append(make("div", { class: "wb-options" }, ...lines2));
   return {
     element: group,
     update(words) {
@@ -454,14 +786,14 @@ function buildFacet({ model, controls, send }, facet) {
     }
   };
 }
-function buildSearch(facet, lines, texts) {
+function buildSearch(facet, lines2, texts) {
   const search = make("input", {
     type: "search",
     placeholder: texts.find,
     "aria-label": fill(texts.find_in, { title: facet.title }),
     oninput: () => {
       const wanted = search.value.toLowerCase();
-      lines.forEach((line, i) => {
+      lines2.forEach((line, i) => {
         line.hidden = !facet.labels[i].toLowerCase().includes(wanted);
       });
     }
@@ -512,9 +844,9 @@ function buildOptions(page) {
     update(words) {
       const now = model.get("panel");
       const group = groups[now] ?? [];
-      if (now !== last) box.replaceChildren(...group.map((part) => part.element));
+      if (now !== last) box.replaceChildren(...group.map((part2) => part2.element));
       last = now;
-      for (const part of group) part.update(words);
+      for (const part2 of group) part2.update(words);
     }
   };
 }
@@ -710,6 +1042,22 @@ function buildFit({ model, controls, send, busy }) {
   };
 }
 
+// src/layout.js
+var IN_PANE = 250;
+var BESIDE = IN_PANE + 100;
+function buildSentences() {
+  const status = make("p", { class: "wb-status", role: "status" });
+  const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
+  const empty = make("div", { class: "wb-empty", hidden: true });
+  const update = (words) => {
+    status.textContent = [words.count, words.left_out].filter(Boolean).join(" · ");
+    spoken.textContent = words.spoken;
+    empty.hidden = !words.empty.length;
+    empty.replaceChildren(...words.empty.map((text) => make("p", {}, text)));
+  };
+  return { status, spoken, empty, update };
+}
+
 // src/talk.js
 var SLOW = 200;
 var SILENCE = 15e3;
@@ -771,24 +1119,20 @@ function parsed(model, name) {
   };
 }
 function listen(model, acts) {
-  for (const [name, act] of Object.entries(acts)) model.on(name, act);
+  const controls = model.get("_controls");
+  const own = Object.entries(acts).map(([name, act]) => {
+    const actHere = (...given) => {
+      if (model.get("_controls") === controls) act(...given);
+    };
+    return (
+      /** @type {const} */
+      [name, actHere]
+    );
+  });
+  for (const [name, act] of own) model.on(name, act);
   return () => {
-    for (const [name, act] of Object.entries(acts)) model.off(name, act);
+    for (const [name, act] of own) model.off(name, act);
   };
-}
-
-// src/explorer.js
-function buildSentences() {
-  const status = make("p", { class: "wb-status", role: "status" });
-  const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
-  const empty = make("div", { class: "wb-empty", hidden: true });
-  const update = (words) => {
-    status.textContent = [words.count, words.left_out].filter(Boolean).join(" · ");
-    spoken.textContent = words.spoken;
-    empty.hidden = !words.empty.length;
-    empty.replaceChildren(...words.empty.map((text) => make("p", {}, text)));
-  };
-  return { status, spoken, empty, update };
 }
 
 // src/widgets.js
@@ -840,7 +1184,7 @@ function layOut(root, page, choice) {
   root.append(
     // the picture for later stands in an output beside this one: not needed while this one lives
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
-    ...parts.map((part) => part.element),
+    ...parts.map((part2) => part2.element),
     sentences.empty,
     ...chart ? [chart.element] : [],
     problem,
@@ -855,17 +1199,17 @@ function layOut(root, page, choice) {
   const update = (words) => {
     fail(words.problem ?? "");
     if (words.problem) return;
-    for (const part of [...parts, sentences]) part.update(words);
+    for (const part2 of [...parts, sentences]) part2.update(words);
   };
   return { chart, fail, update, stop };
 }
-function buildContent(page, { choose }) {
+function buildContent(page, { choose, outline }) {
   const kind = page.model.get("panel");
   if (kind === "filter") {
     const steps = buildSteps(page);
     return { parts: [buildFilters(page), steps], stop: steps.stop };
   }
-  const chart = buildChart("main", page.controls.dark, choose);
+  const chart = buildChart("main", page.controls.dark, choose, { moved: outline });
   const options = buildOptions(page);
   const parts = kind === "weibull" ? [buildFit(page), options] : [options];
   return { parts, chart, stop: chart.stop };

@@ -1,0 +1,157 @@
+/** The selected matrix, always in sight: its name, its numbers, its plot, what was found in it. */
+
+import { keyOf } from "./cells.js";
+import { fill, make } from "./dom.js";
+
+/**
+ * @typedef {import("./types").Cell} Cell
+ * @typedef {import("./types").Page} Page
+ * @typedef {import("./types").Words} Words
+ */
+
+const PINS = ["A", "B"];
+
+/**
+ * The pinned matrices after a button was pressed: one that is pinned already is let go.
+ * @param {Record<string, Cell>} pinned
+ * @param {string} name
+ * @param {Cell | undefined} cell
+ */
+export function pin(pinned, name, cell) {
+  const { [name]: old, ...others } = pinned;
+  if (!cell || (old && keyOf(old) === keyOf(cell))) return others;
+  return { ...others, [name]: cell };
+}
+
+/**
+ * What was found in one of some matrices.
+ * @param {import("./types").Findings} found
+ * @param {Cell[]} cells
+ */
+export function foundIn(found, cells) {
+  const wanted = new Set(cells.map(keyOf));
+  return found.rows.filter((row) => row.cells.some((cell) => wanted.has(keyOf(cell))));
+}
+
+/**
+ * @param {Page} page
+ * @param {HTMLElement} chart
+ */
+export function buildPane(page, chart) {
+  const { texts } = page.controls;
+  const numbers = make("div", { class: "wb-numbers" });
+  const findings = make("ul", { class: "wb-found" });
+  const pins = buildPins(page);
+  const element = make(
+    "aside",
+    { class: "wb-pane", "aria-label": texts.selected },
+    pins.element,
+    numbers,
+    chart,
+    findings,
+  );
+  /** @type {Words | null} */
+  let last = null;
+  const list = () => {
+    const text = page.model.get("_findings");
+    const found = text && last ? foundIn(JSON.parse(text), last.chosen) : [];
+    findings.replaceChildren(
+      ...found.map(({ severity, rule, text: words }) =>
+        make(
+          "li",
+          {},
+          make("span", { class: "wb-severity", "data-severity": severity }, severity),
+          make("span", {}, `${rule}: ${words}`),
+        ),
+      ),
+    );
+    findings.hidden = !found.length;
+  };
+  return {
+    element,
+    list,
+    /** @param {Words} words */
+    update(words) {
+      last = words;
+      pins.update(words);
+      numbers.replaceChildren(...(words.matrices ? table(words.matrices) : []));
+      element.hidden = !words.chosen.length;
+      list();
+    },
+  };
+}
+
+/**
+ * Numbers of matrices: of one in short lines, of several a column each.
+ * @param {import("./types").Matrices} matrices
+ */
+function table({ heads, rows, more }) {
+  if (heads.length === 1) {
+    const pairs = rows.map(([label, value]) =>
+      make("div", {}, make("dt", {}, label), make("dd", {}, value)),
+    );
+    return [make("dl", {}, ...pairs)];
+  }
+  const columns = heads.map(({ pin: pinned, name, place }) =>
+    make(
+      "th",
+      { scope: "col", title: `${name} · ${place}` },
+      ...(pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : []),
+      name,
+      make("small", {}, place),
+    ),
+  );
+  const head = make("thead", {}, make("tr", {}, make("td", {}), ...columns));
+  const body = rows.map(([label, ...values]) =>
+    make("tr", {}, make("th", { scope: "row" }, label), ...values.map((v) => make("td", {}, v))),
+  );
+  const note = more ? [make("p", { class: "wb-note" }, more)] : [];
+  return [make("table", {}, head, make("tbody", {}, ...body)), ...note];
+}
+
+/**
+ * What is selected, in short: its name if it is one matrix.
+ * @param {Words} words
+ * @param {string} otherwise
+ */
+function titleOf({ matrices }, otherwise) {
+  if (matrices?.heads.length !== 1) return [make("strong", {}, otherwise)];
+  const [{ pin: pinned, name, place }] = matrices.heads;
+  const mark = pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [];
+  return [...mark, make("strong", {}, name), " ", make("small", {}, place)];
+}
+
+/**
+ * Buttons that keep the first selected matrix while everything else changes.
+ * @param {Page} page
+ */
+function buildPins({ model, controls, send }) {
+  const { texts } = controls;
+  const title = make("p", { class: "wb-title" });
+  /** @type {Cell | undefined} */
+  let cell;
+  const buttons = PINS.map((name) => {
+    const onclick = () => {
+      const pinned = pin(model.get("pinned"), name, cell);
+      const checkpoint = cell && pinned[name] ? { [COMPARED[name]]: [cell[0], cell[3]] } : {};
+      send({ pinned, ...checkpoint });
+    };
+    const label = fill(texts.pin, { name });
+    return make("button", { type: "button", title: texts.pin_why, onclick }, label);
+  });
+  return {
+    element: make("div", { class: "wb-pins" }, title, ...buttons),
+    /** @param {Words} words */
+    update(words) {
+      [cell] = words.chosen;
+      title.replaceChildren(...titleOf(words, texts.selected));
+      const pinned = model.get("pinned");
+      buttons.forEach((button, i) => {
+        button.setAttribute("aria-pressed", String(Boolean(pinned[PINS[i]])));
+      });
+    },
+  };
+}
+
+/** Traits of Compare that a pin sets. @type {Record<string, string>} */
+const COMPARED = { A: "first", B: "second" };

@@ -1,0 +1,92 @@
+/** The place of a chart on the page: how much room it gives, and a chart that fills it. */
+
+import { arranged, arrangement, fit, sizesOf } from "./sizes.js";
+
+/**
+ * @typedef {import("vega-typings").View} View
+ * @typedef {import("vega-typings").Spec} Spec
+ */
+
+/**
+ * @param {HTMLElement} element
+ * @param {() => number | undefined} [height] where it is given
+ */
+export function buildPlace(element, height) {
+  /** @type {import("./sizes.js").Sizes | null} */
+  let sizes = null;
+  let held = ""; // the arrangement of the chart
+  return {
+    /** A chart for the width that is there. @param {Spec} spec */
+    arrange: (spec) => arranged(spec, widthOf(element).width),
+    /** Another chart was put there. */
+    renew() {
+      sizes = null;
+      held = arrangement(widthOf(element).width);
+    },
+    /** Whether the chart need not be made anew for the width that is there. */
+    suits: () => held === arrangement(widthOf(element).width),
+    /** @param {View | undefined} view */
+    async fill(view) {
+      if (!view) return;
+      sizes ??= sizesOf(view);
+      const room = { ...widthOf(element), height: height?.() };
+      await fit(view, sizes, room, () => sizeOf(element));
+    },
+  };
+}
+
+const LEAST_WIDTH = 200; // px of a chart
+const PADDING = 4; // px of a figure, both sides
+
+/**
+ * Room for a chart, also where nothing is shown yet, and how many times wider it is drawn.
+ * @param {HTMLElement} element
+ */
+function widthOf(element) {
+  const width = element.clientWidth || insideOf(element.parentElement);
+  return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
+}
+
+/**
+ * Width within the padding.
+ * @param {HTMLElement | null} box
+ */
+function insideOf(box) {
+  if (!box) return 0;
+  const { paddingLeft, paddingRight } = getComputedStyle(box);
+  return box.clientWidth - (Number.parseFloat(paddingLeft) || 0) - (Number.parseFloat(paddingRight) || 0);
+}
+
+/**
+ * Size of the chart in a place, also before it is shown.
+ * @param {HTMLElement} element
+ */
+function sizeOf(element) {
+  const svg = element.querySelector("svg.marks");
+  return {
+    width: Number(svg?.getAttribute("width")),
+    height: Number(svg?.getAttribute("height")),
+  };
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {() => void} act
+ * @returns {() => void} ends it
+ */
+export function whenWidthChanges(element, act) {
+  let width = 0;
+  let frame = 0;
+  const observer = new ResizeObserver(() => {
+    if (!element.clientWidth || element.clientWidth === width) return;
+    const first = width === 0;
+    width = element.clientWidth;
+    cancelAnimationFrame(frame);
+    if (!first) frame = requestAnimationFrame(act);
+  });
+  observer.observe(element);
+  return () => {
+    cancelAnimationFrame(frame);
+    observer.disconnect();
+  };
+}

@@ -1,0 +1,230 @@
+/** Charts by another protocol, from the counts on the page: what moves in which row. */
+
+import { cellOf, keyOf } from "./cells.js";
+import { gaussianAnchor } from "./fitting/anchor.js";
+import { middle } from "./fitting/counts.js";
+import { ordinate } from "./fitting/ordinates.js";
+
+/**
+ * @typedef {import("./types").Asked} Asked
+ * @typedef {import("./types").Cell} Cell
+ * @typedef {import("./types").Datum} Datum
+ * @typedef {import("./alive.js").Parted} Parted
+ * @typedef {import("./fitting/weibull.js").Fit} Fit
+ * @typedef {import("./fitting/weibull.js").Trim} Trim
+ * @typedef {Pick<ReturnType<typeof import("./fitting/counts.js").countsOf>, "fit" | "has" | "layers">} Counts
+ */
+
+const QUANTITIES = ["k", "lam", "r2"];
+const NEAR = 1e-5; // of numbers that Python has rounded
+
+/**
+ * The matrices that a row stands for: one, or all layers of its band.
+ * @param {Datum} row
+ * @param {number[]} layers
+ * @returns {Cell[]}
+ */
+export function cellsOf(row, layers) {
+  const cell = cellOf(row);
+  if (!cell) return [];
+  const ends = typeof row.band === "string" && row.band.match(/^(-?\d+)–(-?\d+)$/);
+  if (!ends) return [cell];
+  const [low, high] = [Number(ends[1]), Number(ends[2])];
+  return layers
+    .filter((layer) => low <= layer && layer <= high)
+    .map((layer) => [cell[0], layer, cell[2], cell[3]]);
+}
+
+/**
+ * A row of a chart with other estimates.
+ * @param {Datum} row
+ * @param {Fit} fit
+ * @param {Asked} asked
+ * @param {{ k: number, lam: number }} anchor of a Gaussian with σ = 1
+ * @returns {Datum}
+ */
+export function refitted(row, fit, { value }, anchor) {
+  if ("matrix" in row) return onPaper(row, fit, anchor);
+  const { k, lam, r2 } = fit;
+  /** @type {Datum} */
+  const next = { ...row, ...("lam" in row && { lam }), ...("r2" in row && { r2 }) };
+  if ("k" in row) next.k = Number.isNaN(k) ? null : k;
+  const error = /** @type {number} */ (row.k_se);
+  if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
+  if ("value" in row && row.value !== null) {
+    if (QUANTITIES.includes(value)) next.value = fit[/** @type {"k"} */ (value)];
+    if (value === "z" && error) next.value = (k - anchor.k) / error;
+  }
+  return next;
+}
+
+/**
+ * A point or a place of a line in a Weibull plot.
+ * @param {Datum} row
+ * @param {Fit} fit
+ * @param {{ k: number, lam: number }} anchor
+ * @returns {Datum}
+ */
+function onPaper(row, { k, lam, r2 }, anchor) {
+  const { magnitude, y, kind } = /** @type {{ magnitude: number, y: number, kind?: string }} */ (row);
+  const matrix = relabelled(String(row.matrix), k, lam, r2);
+  const line = k * Math.log(magnitude / lam);
+  if (kind === undefined) return { ...row, matrix, residual: y - line };
+  if (kind === "scale") return { ...row, matrix, magnitude: lam };
+  if (kind === "gaussian") {
+    const at = gaussianOrdinate(magnitude / (lam / anchor.lam));
+    return { ...row, matrix, y: at, residual: at - line };
+  }
+  if (kind !== "line") return row;
+  const margin = (/** @type {number} */ (row.high) - /** @type {number} */ (row.low)) / 2;
+  return { ...row, matrix, y: line, low: line - margin, high: line + margin };
+}
+
+/**
+ * The name of a matrix with other numbers; those that only Python makes are left out.
+ * @param {string} text
+ * @param {number} k
+ * @param {number} lam
+ * @param {number} r2
+ */
+export function relabelled(text, k, lam, r2) {
+  return text
+    .replace(/k \d\S*( ± \S+)?/, `k ${k.toFixed(4)}`)
+    .replace(/λ \d\S*/, `λ ${Number(lam.toPrecision(4))}`)
+    .replace(/r² \d\S*/, `r² ${r2.toFixed(4)}`)
+    .replace(/\s+KS \d\S*/, "");
+}
+
+/** Ordinate of |w| of a Gaussian with σ = 1. @param {number} x */
+function gaussianOrdinate(x) {
+  // W. J. Cody's complementary error function to 1e-7 is enough for a dotted line
+  const z = x / Math.SQRT2;
+  const t = 1 / (1 + z / 2);
+  const c = [
+    -1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398,
+    1.48851587, -0.82215223, 0.17087277,
+  ];
+  const above = t * Math.exp(-z * z + c.reduceRight((sum, one) => sum * t + one, 0));
+  return Math.log(-Math.log(above));
+}
+
+/**
+ * What a chart shows by another protocol: rows of matrices, the shaded trim, and what stands at
+ * the anchor of a Gaussian.
+ * @param {Parted} sent
+ * @param {Asked} asked
+ * @param {Asked} before by which Python drew it
+ * @param {Counts} counts
+ * @returns {{ data: import("./alive.js").Data, values: Record<string, unknown> }}
+ */
+export function redrawn(sent, asked, before, counts) {
+  const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
+  const fitOf = fitter(asked, before, counts);
+  const data = Object.fromEntries(
+    Object.entries(sent.data).map(([name, rows]) => [
+      name,
+      rows.map((row) => {
+        if (isTrim(row)) return trimRow(asked.trim);
+        if (isAnchor(row)) return { ...row, at: anchor.k };
+        const fit = fitOf(row);
+        return fit ? refitted(row, fit, asked, anchor) : row;
+      }),
+    ]),
+  );
+  const values = renamed(shifted(sent.values, was.k, anchor.k), sent.data, data);
+  return { data, values: reworded(values, protocolText(before), protocolText(asked)) };
+}
+
+/** How matrices are fitted, in words. @param {Asked} asked */
+function protocolText({ trim, estimator }) {
+  const [lower, upper] = trim.map((end) => Number((100 * end).toPrecision(10)));
+  return `${estimator.replace("_", " ")}, trim ${lower}–${upper} %`;
+}
+
+/**
+ * Titles and notes with other words.
+ * @param {Record<string, unknown>} values
+ * @param {string} before
+ * @param {string} after
+ */
+function reworded(values, before, after) {
+  const said = (/** @type {unknown} */ one) =>
+    typeof one === "string" ? one.replace(before, after) : one;
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.map(said) : said(value),
+    ]),
+  );
+}
+
+/**
+ * @param {Asked} asked
+ * @param {Asked} before
+ * @param {Counts} counts
+ * @returns {(row: Datum) => Fit | null} gives the fit of a row, null where there is none to make
+ */
+function fitter(asked, before, counts) {
+  /** @type {Map<string, Fit | null>} */
+  const known = new Map();
+  return (row) => {
+    const cells = cellsOf(row, counts.layers).filter(counts.has);
+    if (!cells.length) return null;
+    const key = keyOf(cells[0]) + cells.length;
+    let fit = known.get(key);
+    if (fit === undefined) {
+      fit = middle(cells.map((cell) => counts.fit(cell, asked.trim, asked.estimator)));
+      known.set(key, fit);
+    }
+    return fit;
+  };
+}
+
+/**
+ * Numbers that lie evenly on both sides of the anchor, as the ends of colours do, go with it.
+ * @param {Record<string, unknown>} values
+ * @param {number} was
+ * @param {number} is
+ */
+export function shifted(values, was, is) {
+  const numbers = Object.values(values).flat().filter((one) => typeof one === "number");
+  const moved = (/** @type {unknown} */ one) =>
+    typeof one === "number" && numbers.some((other) => Math.abs(one + other - 2 * was) < NEAR)
+      ? one + is - was
+      : one;
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.map(moved) : moved(value),
+    ]),
+  );
+}
+
+/**
+ * Names of matrices in scales, as their rows have them now.
+ * @param {Record<string, unknown>} values
+ * @param {import("./alive.js").Data} before
+ * @param {import("./alive.js").Data} after
+ */
+function renamed(values, before, after) {
+  const names = new Map(
+    Object.entries(before).flatMap(([name, rows]) =>
+      rows.map((row, i) => [row.matrix, after[name][i].matrix]),
+    ),
+  );
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [name, names.get(value) ?? value]),
+  );
+}
+
+/** @param {Datum} row */
+const isTrim = (row) => Object.keys(row).sort().join() === "high,low";
+
+/** @param {Datum} row */
+const isAnchor = (row) => typeof row.words === "string" && row.words.includes("untrained Gaussian");
+
+/** @param {Trim} trim */
+const trimRow = ([low, high]) => ({
+  low: ordinate(Math.max(low, 1e-4)),
+  high: ordinate(Math.min(high, 1 - 1e-6)),
+});

@@ -1,0 +1,178 @@
+/** Charts take the size of their place: the sizes of a Vega view are signals that can be set. */
+
+/**
+ * @typedef {import("vega-typings").View} View
+ * @typedef {import("vega-typings").Spec} Spec
+ * @typedef {{ width: number, height?: number, zoom?: number }} Room in pixels; the
+ *   chart is `zoom` times as wide
+ * @typedef {{ across: Record<string, number>, down: Record<string, number>, factor: number, tall: number }} Sizes
+ *   that a chart was made with, and by how much wider and higher it is drawn
+ */
+
+const WIDTH = /(^|_)width$/;
+const HEIGHT = /(^|_)height$/;
+const X_STEP = /(^|_)x_step$/;
+const Y_STEP = /(^|_)y_step$/;
+const AXES = 60; // px that axes and legends take, for the first guess
+const TURNS = 4; // of guessing a size at most
+const CLOSE = 3; // px between a chart and its place that nobody minds
+const MOST_STEP = 96; // px of a cell of a map
+const READ = 40; // px from which a cell holds a number: it shrinks to four fifths of them at most
+const LEAST_STEP = 3;
+const LEAST_PANEL = 240; // px of one of several panels with its axis
+const NARROW = 420; // px of a chart below which legends stand under it
+
+/**
+ * Sizes that a view was made with, as signals by name: steps of cells where there are any, else
+ * widths and heights.
+ * @param {View} view
+ * @returns {Sizes}
+ */
+export function sizesOf(view) {
+  /** @type {Record<string, unknown>} */
+  const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
+  /** @param {RegExp} pattern */
+  const those = (pattern) =>
+    Object.fromEntries(
+      Object.entries(signals).filter(
+        /** @returns {entry is [string, number]} */
+        (entry) => pattern.test(entry[0]) && typeof entry[1] === "number" && entry[1] > 0,
+      ),
+    );
+  /** @type {(step: RegExp, size: RegExp) => Record<string, number>} */
+  const either = (step, size) => {
+    const steps = those(step);
+    return Object.keys(steps).length ? steps : those(size);
+  };
+  return { across: either(X_STEP, WIDTH), down: either(Y_STEP, HEIGHT), factor: 1, tall: 1 };
+}
+
+/**
+ * How many times wider a chart may be than it was made: cells have a least and a greatest width.
+ * @param {Record<string, number>} across
+ * @param {number} zoom
+ * @returns {[number, number]}
+ */
+export function limits(across, zoom) {
+  const steps = Object.entries(across)
+    .filter(([name]) => X_STEP.test(name))
+    .map(([, step]) => step);
+  if (!steps.length) return [0.2, Number.POSITIVE_INFINITY];
+  const [least, most] = [Math.min(...steps), Math.max(...steps)];
+  const low = least >= READ ? 0.8 : LEAST_STEP / least;
+  return [Math.min(low, 1), Math.max((MOST_STEP * zoom) / most, 1)];
+}
+
+/**
+ * How wide a chart becomes by its factor, from how wide it was at two of them.
+ * @param {[number, number]} last factor and width
+ * @param {[number, number]} now
+ * @param {number} known what was thought before
+ */
+export function slopeOf(last, now, known) {
+  const slope = (now[1] - last[1]) / (now[0] - last[0]);
+  return slope > 0 && Number.isFinite(slope) ? slope : known;
+}
+
+/**
+ * Height by how wide a chart has become: wide ones are somewhat higher.
+ * @param {number} factor
+ */
+const heightFor = (factor) => Math.min(Math.max(Math.sqrt(factor), 0.8), 1.5);
+
+/**
+ * Draw a view as wide as its place, and as high where a height is given.
+ * @param {View} view
+ * @param {Sizes} sizes that it was made with
+ * @param {Room} room
+ * @param {() => { width: number, height: number }} measure the whole chart
+ */
+export async function fit(view, sizes, room, measure) {
+  const { zoom = 1 } = room;
+  const [low, high] = limits(sizes.across, zoom);
+  const wanted = room.width * zoom;
+  let { factor, tall } = sizes;
+  let now = measure();
+  let slope = (now.width - AXES) / factor;
+  let stuck = false; // something else is so wide, as a legend
+  for (let turn = 0; turn < TURNS; turn += 1) {
+    const wide = factor + (wanted - now.width) / slope;
+    const next = stuck ? factor : Math.min(Math.max(wide, low), high);
+    const nextTall = room.height ? leastTall(tall, now.height, room.height) : heightFor(next);
+    if (Math.abs(next - factor) * slope <= CLOSE && Math.abs(nextTall - tall) < 0.02) break;
+    const last = { factor, width: now.width };
+    [factor, tall] = [next, nextTall];
+    set(view, sizes.across, factor);
+    set(view, sizes.down, tall);
+    await view.runAsync();
+    now = measure();
+    stuck ||= factor !== last.factor && now.width === last.width;
+    slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
+  }
+  if (factor === sizes.factor && tall === sizes.tall) return;
+  Object.assign(sizes, { factor, tall });
+  // Vega moves what was drawn, but cuts it off where the chart ended before: draw it all anew
+  await view.resize().runAsync();
+}
+
+/**
+ * @param {number} tall
+ * @param {number} now px
+ * @param {number} wanted px
+ */
+const leastTall = (tall, now, wanted) => Math.min(Math.max((tall * wanted) / now, 0.45), 2);
+
+/**
+ * @param {View} view
+ * @param {Record<string, number>} sizes
+ * @param {number} factor
+ */
+function set(view, sizes, factor) {
+  for (const [name, size] of Object.entries(sizes)) view.signal(name, size * factor);
+}
+
+/**
+ * A chart for a place of some width: as many small multiples beside each other as it has room for,
+ * the legends below where it is narrow.
+ * @param {Spec} spec
+ * @param {number} width px
+ * @returns {Spec}
+ */
+export function arranged(spec, width) {
+  const { config = {}, columns, ...rest } = /** @type {any} */ (spec);
+  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 80)) };
+  if (width < NARROW) Object.assign(legend, { orient: "bottom", columns: 2 });
+  const found = { ...rest, config: { ...config, legend } };
+  if (!columns) return found;
+  return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+}
+
+/**
+ * What `arranged` depends on: while it stays, a chart need not be made anew.
+ * @param {number} width px
+ */
+export const arrangement = (width) =>
+  `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
+
+/**
+ * Take title and notes off a chart: the page writes them, where they wrap.
+ * @param {Spec} spec
+ * @returns {{ spec: Spec, title: string, notes: string[] }}
+ */
+export function untitled(spec) {
+  const { title, ...rest } = /** @type {any} */ (spec);
+  if (!title && rest.vconcat?.length) {
+    const [first, ...others] = rest.vconcat;
+    const inner = untitled(first);
+    return { ...inner, spec: { ...rest, vconcat: [inner.spec, ...others] } };
+  }
+  const bare = typeof title === "string" || Array.isArray(title);
+  const parts = bare ? { text: title } : (title ?? {});
+  return { spec: rest, title: lines(parts.text).join(" "), notes: lines(parts.subtitle) };
+}
+
+/**
+ * @param {unknown} text one line or several
+ * @returns {string[]}
+ */
+const lines = (text) => (text === undefined ? [] : [text].flat().map(String));

@@ -1,0 +1,141 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { zoomed } from "../src/gestures.js";
+import { foundIn, pin } from "../src/pane.js";
+import { arranged, arrangement, fit, limits, sizesOf, slopeOf, untitled } from "../src/sizes.js";
+
+/** @type {import("../src/types").Cell[]} */
+const [A, B] = [
+  ["m", 0, "q_proj", 0],
+  ["m", 1, "q_proj", 0],
+];
+
+/**
+ * A view whose chart takes axes of 70 px beside `bands` cells, and 40 px below.
+ * @param {Record<string, number>} signals
+ * @param {(now: Record<string, number>) => { width: number, height: number }} layOut
+ */
+function fakeView(signals, layOut) {
+  const now = { ...signals };
+  let [drawn, whole] = [layOut(now), 0];
+  const view = {
+    getState: () => ({ signals: { ...now, autosize: {}, unit: "x", height: now.height ?? 0 } }),
+    signal: (/** @type {string} */ name, /** @type {number} */ value) => {
+      now[name] = value;
+    },
+    resize: () => {
+      whole += 1;
+      return view;
+    },
+    runAsync: async () => {
+      drawn = layOut(now);
+    },
+  };
+  return {
+    view: /** @type {import("vega-typings").View} */ (/** @type {unknown} */ (view)),
+    now,
+    measure: () => drawn,
+    whole: () => whole,
+  };
+}
+
+test("sizes are the steps of cells where there are any, else widths and heights", () => {
+  const map = fakeView({ x_step: 44, width: 132, y_step: 24, height: 168 }, () => ({ width: 0, height: 0 }));
+  assert.deepEqual(sizesOf(map.view), { across: { x_step: 44 }, down: { y_step: 24 }, factor: 1, tall: 1 });
+  const plot = fakeView({ width: 520, concat_0_height: 330 }, () => ({ width: 0, height: 0 }));
+  assert.deepEqual(sizesOf(plot.view), { across: { width: 520 }, down: { concat_0_height: 330 }, factor: 1, tall: 1 });
+});
+
+for (const [width, bands] of [[300, 3], [620, 12], [1450, 80]]) {
+  test(`${bands} columns fill ${width} px, or as much of them as cells may`, async () => {
+    const made = bands > 12 ? 8 : 44;
+    const { view, now, measure, whole } = fakeView({ x_step: made, y_step: 24 }, (s) => ({
+      width: s.x_step * bands + 70,
+      height: s.y_step * 7 + 40,
+    }));
+    await fit(view, sizesOf(view), { width }, measure);
+    const step = Math.min(Math.max((width - 70) / bands, made >= 40 ? 0.8 * made : 3), 96);
+    assert.ok(Math.abs(now.x_step - step) < 0.5, `${now.x_step} for ${step}`);
+    assert.equal(whole(), 1, "drawn anew once, at the end");
+  });
+}
+
+test("a chart with a height takes it", async () => {
+  const { view, measure } = fakeView({ width: 520, concat_0_height: 330, concat_1_height: 110 }, (s) => ({
+    width: s.width + 60,
+    height: s.concat_0_height + s.concat_1_height + 80,
+  }));
+  await fit(view, sizesOf(view), { width: 400, height: 480 }, measure);
+  assert.ok(Math.abs(measure().width - 400) <= 3);
+  assert.ok(Math.abs(measure().height - 480) <= 12, String(measure().height));
+});
+
+test("a chart whose legend is wider than its place keeps its size", async () => {
+  const { view, now, measure } = fakeView({ width: 300 }, (s) => ({ width: Math.max(500, s.width + 60), height: 200 }));
+  await fit(view, sizesOf(view), { width: 400 }, measure);
+  assert.ok(now.width > 150, String(now.width));
+});
+
+test("a zoomed chart is wider than its place, with wider cells", async () => {
+  const { view, now, measure } = fakeView({ x_step: 44, y_step: 24 }, (s) => ({ width: s.x_step * 3 + 70, height: 208 }));
+  await fit(view, sizesOf(view), { width: 600, zoom: 4 }, measure);
+  assert.ok(now.x_step > 350 && now.x_step <= 384, String(now.x_step));
+  assert.deepEqual(limits({ width: 500 }, 1)[1], Number.POSITIVE_INFINITY);
+});
+
+test("how wide a chart becomes is learnt from the last two sizes", () => {
+  assert.equal(slopeOf([1, 100], [2, 150], 10), 50);
+  assert.equal(slopeOf([1, 100], [2, 100], 10), 10, "a legend that is wider than the chart");
+  assert.equal(slopeOf([1, 100], [1, 104], 10), 10, "only the height was changed");
+});
+
+test("a width that the height changes is mended", async () => {
+  const { view, measure } = fakeView({ width: 520, height: 330 }, (s) => ({
+    width: s.width + (s.height > 400 ? 95 : 60),
+    height: s.height + 80,
+  }));
+  await fit(view, sizesOf(view), { width: 560, height: 520 }, measure);
+  assert.ok(Math.abs(measure().width - 560) <= 3, String(measure().width));
+});
+
+test("small multiples stand beside each other as the place has room", () => {
+  const spec = /** @type {any} */ ({ facet: {}, spec: {}, columns: 4, config: { legend: { labelFontSize: 11 } } });
+  const columns = (/** @type {number} */ width) => /** @type {any} */ (arranged(spec, width)).columns;
+  assert.deepEqual([200, 479, 480, 700, 960, 3000].map(columns), [1, 1, 2, 2, 4, 4]);
+  const { legend } = /** @type {any} */ (arranged(spec, 300)).config;
+  assert.deepEqual(legend, { labelFontSize: 11, labelLimit: 170, orient: "bottom", columns: 2 });
+  assert.equal(/** @type {any} */ (arranged(spec, 420)).config.legend.orient, undefined);
+  assert.notEqual(arrangement(479), arrangement(480));
+  assert.equal(arrangement(500), arrangement(700));
+});
+
+test("titles are taken off a chart, wherever they stand", () => {
+  const title = { text: "k", subtitle: ["a", "b"] };
+  assert.deepEqual(untitled(/** @type {any} */ ({ mark: "bar", title })), { spec: { mark: "bar" }, title: "k", notes: ["a", "b"] });
+  const { spec, title: text } = untitled(/** @type {any} */ ({ vconcat: [{ mark: "line", title }, { mark: "bar" }] }));
+  assert.deepEqual([spec, text], [{ vconcat: [{ mark: "line" }, { mark: "bar" }] }, "k"]);
+  assert.deepEqual(untitled(/** @type {any} */ ({ title: ["two", "lines"] })), { spec: {}, title: "two lines", notes: [] });
+  assert.deepEqual(untitled(/** @type {any} */ ({ mark: "bar" })), { spec: { mark: "bar" }, title: "", notes: [] });
+});
+
+test("a pin keeps a matrix, takes another, and lets its own go", () => {
+  assert.deepEqual(pin({}, "A", A), { A });
+  assert.deepEqual(pin({ A }, "B", A), { A, B: A });
+  assert.deepEqual(pin({ A }, "A", B), { A: B });
+  assert.deepEqual(pin({ A, B }, "A", A), { B });
+  assert.deepEqual(pin({ A }, "A", undefined), {});
+});
+
+test("the findings of the selected matrices", () => {
+  const row = (/** @type {string} */ rule, /** @type {any[]} */ cells) => ({ severity: "error", rule, text: "", cells });
+  const found = { badge: "", severity: "", note: "", rows: [row("a", [A]), row("b", []), row("c", [B, A])] };
+  assert.deepEqual(foundIn(found, [A]).map(({ rule }) => rule), ["a", "c"]);
+  assert.deepEqual(foundIn(found, []), []);
+});
+
+test("the zoom stays between the whole chart and the closest look", () => {
+  assert.equal(zoomed(1, 1.5), 1.5);
+  assert.equal(zoomed(4, 0), 1);
+  assert.equal(zoomed(1, 1 / 1.5), 1);
+  assert.equal(zoomed(15, 1.5), 16);
+});
