@@ -42,6 +42,20 @@ ENTRIES: dict[str, tuple[str, str]] = {
         'charts.weibull_plot(fits.sel(component="o_proj", layer=0, step=[0, 7000]))',
         "One matrix on Weibull paper before and after training, with the residuals below.",
     ),
+    "weibull_multiples": (
+        (
+            'some = fits.sel(component=["q_proj", "v_proj", "o_proj", "up_proj"], layer=[0, 1])\n'
+            'charts.weibull_plot(some.sel(step=[7000]), arrangement="multiples")'
+        ),
+        "One panel per matrix, with the line of the first one in all of them.",
+    ),
+    "weibull_difference": (
+        (
+            'some = fits.sel(component=["q_proj", "v_proj", "o_proj", "up_proj"], layer=[0])\n'
+            'charts.weibull_plot(some.sel(step=[7000]), arrangement="difference")'
+        ),
+        "How far each matrix lies above the line of the first one, quantile by quantile.",
+    ),
     "estimators": (
         (
             'one = fits.sel(component="o_proj", layer=0, step=7000)\n'
@@ -67,6 +81,10 @@ ENTRIES: dict[str, tuple[str, str]] = {
         "charts.layer_map(fits.isel(step=[0, -1]))",
         "k of every matrix; the colours diverge from an untrained Gaussian, and noise stays pale.",
     ),
+    "layer_map_finding": (
+        "charts.layer_map(fits.isel(step=-1))",
+        "Of one model at one step the title says where k is surely and far below a Gaussian's.",
+    ),
     "layer_map_outlier": (
         'charts.layer_map(fits.isel(step=-1), value="outlier")',
         "The same for the largest weight over a Gaussian's expected maximum.",
@@ -89,7 +107,7 @@ ENTRIES: dict[str, tuple[str, str]] = {
     ),
     "phase_portrait": (
         "charts.phase_portrait(fits)",
-        "The path of every matrix in the plane of λ and k; what surely moved most has its name.",
+        "Paths in the plane of λ and k, in the colour of the class; what surely moved is strong.",
     ),
     "cohort": (
         "charts.cohort(fits)",
@@ -109,6 +127,13 @@ ENTRIES: dict[str, tuple[str, str]] = {
             "charts.decomposition(wb.decompose(wb.demo_checkpoints(), fits=pair))"
         ),
         "Why k is low: what unequal rows and columns take from it, and the core.",
+    ),
+    "matrix": (
+        (
+            'one = fits.sel(layer=[0], component=["o_proj"], step=[7000])\n'
+            "charts.matrix(wb.look_inside(wb.demo_checkpoints(), fits=one))"
+        ),
+        "Inside a matrix: where its weights are large, its rows and columns, its outliers.",
     ),
     "quantisation": (
         "charts.quantisation(wb.quantisation(fits.sel(step=[7000])))",

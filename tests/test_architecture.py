@@ -230,7 +230,7 @@ def test_public_names() -> None:
     assert wb.__version__
     with pytest.raises(AttributeError, match="attribute scam"):
         wb.scam  # type: ignore[attr-defined]  # noqa: B018
-    assert len(dir(wb)) <= 51
+    assert len(dir(wb)) <= 52
 
 
 def test_scan_stays_the_function() -> None:

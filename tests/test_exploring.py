@@ -23,7 +23,7 @@ from weibnb.exploring import explore
 from weibnb.scanning.background import BackgroundScan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import xarray as xr
 
@@ -122,13 +122,18 @@ def told(explorer: Explorer) -> dict[str, Any]:
     return found
 
 
-def await_fits(explorer: Explorer, number: int) -> None:
-    """Wait until as many matrices are shown fitted."""
+def await_true(explorer: Explorer, is_so: Callable[[], bool]) -> None:
+    """Wait until something holds, which a drawing brings about."""
     changed = threading.Event()
     explorer.observe(lambda _: changed.set(), "_words")
-    while int((explorer.fits["status"] == "ok").sum()) != number:
+    while not is_so():
         assert changed.wait(WAIT), explorer._following
         changed.clear()
+
+
+def await_fits(explorer: Explorer, number: int) -> None:
+    """Wait until as many matrices are shown fitted."""
+    await_true(explorer, lambda: int((explorer.fits["status"] == "ok").sum()) == number)
 
 
 def await_end(explorer: Explorer) -> None:
@@ -266,6 +271,28 @@ def test_a_program_that_runs_a_notebook_gets_the_finished_picture(
 def test_saving_waits_for_a_scan(fits: xr.Dataset, tmp_path: Path) -> None:
     path = explore(DEMO).save(tmp_path / "table.csv")
     assert len(path.read_text().splitlines()) == 1 + 21
+
+
+def test_what_was_asked_for_is_shown_when_it_is_there(gate: threading.Event) -> None:
+    cell = ("demo", 1, "v_proj", 2000)
+    wanted = {"component": ["q_proj", "v_proj"]}
+    explorer = explore(DEMO, step=2000, filters=wanted, layers=(1, 2), selected=[cell])
+    await_true(explorer, lambda: explorer.layers == (1, 2))
+    assert explorer.step == 0
+    gate.set()
+    explorer.wait()
+    assert (explorer.step, explorer.layers, explorer.selected) == (2000, (1, 2), [cell])
+    assert explorer.fits.sizes["component"] == explorer.fits.sizes["layer"] == 2
+
+
+def test_what_was_asked_for_and_never_comes_is_told() -> None:
+    explorer = explore(DEMO, filters={"component": ["q_prj"]})
+    with pytest.raises(ValueError, match="q_prj"):
+        explorer.wait()
+    await_end(explorer)
+    assert "q_proj" in told(explorer)["problem"]
+    with pytest.raises(TypeError, match="no trait"):
+        Explorer(explorer.fits, colour="red")
 
 
 def test_live_weights_are_scanned_first() -> None:

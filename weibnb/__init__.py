@@ -39,6 +39,7 @@ Judge (also as methods of the Dataset: ``fits.weibull.drift()``)
     find_populations      one population of weights or two
     find_outliers         single large weights, with row and column
     decompose             why k is low: rows, columns and what is left
+    look_inside           where in a matrix its weights are large
     shared_units          scales that neighbouring matrices have in common
     forces                what makes weights grow: alignment, injection, decay of AdamW
     training_budget       how long the training was, in timescales of AdamW

@@ -45,6 +45,7 @@ from .scanning.decompose import decompose as decompose
 from .scanning.diff import diff as diff
 from .scanning.forces import forces as forces
 from .scanning.hyperparameters import training_budget as training_budget
+from .scanning.inside import look_inside as look_inside
 from .scanning.locate import find_outliers as find_outliers
 from .scanning.recorder import Recorder as Recorder
 from .scanning.scan import ScanInterrupted as ScanInterrupted

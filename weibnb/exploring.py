@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from weibnb.explorer.widget import Explorer
 from weibnb.fits.store_schema import STORE_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from weibnb.charts.layers import MapValue
+    from weibnb.explorer.drawing import Reader
     from weibnb.explorer.filters import Cell
     from weibnb.explorer.following import Newer
     from weibnb.fitting.weibull import Estimator
@@ -141,17 +143,31 @@ def explore(
     )
 
 
-def _reader(source: Any) -> Callable[[xr.Dataset], xr.Dataset] | None:
-    """Make what takes matrices of a source apart; None without a source."""
-    if source is None:
-        return None
+def _reader(source: Any) -> Reader:
+    """Make what reads matrices of a source again, without one of the files that were scanned."""
 
-    def read(part: xr.Dataset) -> xr.Dataset:
+    def read(part: xr.Dataset, function: str, look: Mapping[str, Any]) -> xr.Dataset:
+        weights = _scanned(part) if source is None else source
+        if weights is None:
+            return part  # the chart says what to run
+        if function == "look_inside":
+            from weibnb.scanning.inside import look_inside
+
+            return look_inside(weights, fits=part, **look)
         from weibnb.scanning.decompose import decompose
 
-        return decompose(source, fits=part)
+        return decompose(weights, fits=part)
 
     return read
+
+
+def _scanned(part: xr.Dataset) -> str | None:
+    """Give the path that one checkpoint was scanned from, if something is there."""
+    if "source" not in part:
+        return None
+    paths = {str(path) for path in np.atleast_1d(part["source"].values).ravel()}
+    path = paths.pop() if len(paths) == 1 else ""
+    return path if path and os.path.exists(path) else None  # noqa: PTH110  (any text may come)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 /** @typedef {import("./types").Cell} Cell */
 
 const DIMS = ["model", "layer", "component", "step"];
-const MOST_SELECTED = 400;
+/** Matrices that can be selected at once. */
+export const MOST_SELECTED = 400;
 
 /**
  * The matrix that a row of a chart or of the table stands for, if it is one.

@@ -126,6 +126,7 @@ function chooseByClick(view, element, choose) {
   view?.addEventListener("click", (event, item) => {
     const cell = cellOf(item?.datum);
     if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+    element.dispatchEvent(new CustomEvent("wb-datum", { detail: item?.datum, bubbles: true }));
   });
 }
 

@@ -26,9 +26,12 @@ export function choosing({ model, busy, send }) {
   let asked = null;
   /** @type {Chart | null} */
   let main = null;
+  /** @type {((chosen: Cell[]) => void)[]} */
+  const told = [];
   /** @returns {Cell[]} */
   const chosen = () => asked ?? JSON.parse(model.get("_words")).chosen ?? [];
   const outline = () => {
+    for (const act of told) act(chosen());
     main?.outline(pickedMarks(main.marks(), OUTLINED[model.get("panel")], chosen()));
   };
   /** @type {Choose} */
@@ -42,6 +45,10 @@ export function choosing({ model, busy, send }) {
     chosen,
     choose,
     outline,
+    /** Tell a part of the page what is selected, now and later. @param {(chosen: Cell[]) => void} act */
+    tell(act) {
+      told.push(act);
+    },
     answered() {
       if (!busy()) asked = null;
     },

@@ -49,3 +49,33 @@ export function fill(text, values) {
 
 /** @param {number} value */
 export const grouped = (value) => value.toLocaleString("en");
+
+/**
+ * Copy text, where the browser lets this page.
+ * @param {string} text
+ * @returns {Promise<boolean>} whether it did
+ */
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copiedByHand(text);
+  }
+}
+
+/**
+ * Copy as pages do that have no access to the clipboard, such as those of http.
+ * @param {string} text
+ */
+function copiedByHand(text) {
+  const focused = document.activeElement;
+  const place = make("textarea", { style: "position: fixed; opacity: 0", "aria-hidden": "true" });
+  place.value = text;
+  document.body.append(place);
+  place.select();
+  const done = document.execCommand("copy");
+  place.remove();
+  if (focused instanceof HTMLElement) focused.focus();
+  return done;
+}

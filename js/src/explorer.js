@@ -10,6 +10,7 @@ import { buildParts, followSize, SLOTS } from "./layout.js";
 import { buildLive } from "./live.js";
 import { listen, openPage } from "./talk.js";
 import { followTheme } from "./theme.js";
+import { zoomOnClick } from "./window.js";
 
 /**
  * @typedef {import("./types").Model} Model
@@ -61,11 +62,14 @@ function show(model, el) {
   const live = buildLive(model, () => parts.charts, line, () => words().drawn);
   const page = { ...line, send: live.send, busy: live.busy };
   const choice = choosing(page);
-  const { outline } = choice;
+  const { chosen, outline } = choice;
   const parts = buildParts(root, page, choice.choose, outline);
-  const { charts, table } = parts;
+  const { charts, table, findings } = parts;
   choice.onChart(root, charts.main);
   for (const name of SLOTS) buildCard(root, page, charts[name], live);
+  choice.tell(table.mark);
+  choice.tell(findings.update);
+  zoomOnClick(root);
   el.append(root);
 
   const draw = drawer(model, parts, live, outline);
@@ -83,7 +87,7 @@ function show(model, el) {
     },
     "change:_rows": drawTable,
     "change:_checkpoints": refresh,
-    "change:_findings": () => parts.found(model.get("_findings")),
+    "change:_findings": () => parts.found(model.get("_findings"), chosen()),
     "msg:custom": (message, buffers) =>
       "counts" in message ? live.take(message.counts, buffers[0]) : parts.receive(message, buffers),
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
@@ -92,7 +96,7 @@ function show(model, el) {
   const unfold = followSize(root, parts.filters);
   refresh();
   drawTable();
-  parts.found(model.get("_findings"));
+  parts.found(model.get("_findings"), chosen());
   /** @type {Promise<void>[]} */
   let drawing = [];
   const unfollow = followTheme(root, (theme) => {

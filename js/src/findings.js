@@ -1,12 +1,16 @@
-/** What a check found, worst first: a click selects the matrices. */
+/** What a check found, worst first: in a list, and in a line above the charts. */
 
-import { make } from "./dom.js";
+import { keyOf } from "./cells.js";
+import { fill, make } from "./dom.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
+ * @typedef {import("./types").Finding} Finding
  * @typedef {import("./types").Findings} Findings
  * @typedef {import("./types").Page} Page
  */
+
+const FIRST = 3; // findings that the line names
 
 /**
  * The step that the matrices of a finding are shown at: that of the first.
@@ -17,25 +21,143 @@ export function stepOf(cells, step) {
   return cells.some((cell) => cell[3] === step) ? step : cells[0][3];
 }
 
-/** @param {Page} page */
-export function buildFindings({ model, controls, send }) {
-  const { texts } = controls;
-  const box = make("div", { class: "wb-findings" });
-  /** @param {string} text */
-  function draw(text) {
-    if (!text) return;
-    /** @type {Findings} */
-    const { rows, note } = JSON.parse(text);
-    const lines = rows.map(({ severity, rule, text: words, cells }) => {
-      const kind = make("span", { class: "wb-severity", "data-severity": severity }, severity);
-      if (!cells.length) return make("li", {}, kind, make("span", {}, `${rule}: ${words}`));
-      const onclick = () => send({ selected: cells, step: stepOf(cells, model.get("step")) });
-      return make("li", {}, kind, make("button", { type: "button", onclick }, `${rule}: ${words}`));
-    });
-    box.replaceChildren(
-      make("ul", { "aria-label": texts.findings }, ...lines),
-      make("p", { class: "wb-note" }, lines.length ? note : `${texts.healthy}. ${note}`),
-    );
+/**
+ * Filters that leave some matrices: of models and components with theirs, no others.
+ * @param {Record<string, string[]>} filters
+ * @param {Cell[]} cells
+ * @param {import("./types").Facet[]} facets
+ */
+export function widened(filters, cells, facets) {
+  /** @type {Record<string, string[]>} */
+  const found = {};
+  for (const [name, at] of /** @type {[string, number][]} */ ([["model", 0], ["component", 2]])) {
+    const facet = facets.find((one) => one.name === name);
+    if (!filters[name] || !facet) continue;
+    const added = cells.map((cell) => facet.values[facet.labels.indexOf(String(cell[at]))]);
+    found[name] = [...new Set([...filters[name], ...added])];
   }
-  return { element: box, draw };
+  return found;
+}
+
+/**
+ * What was found of the first selected matrix.
+ * @param {Finding[]} rows
+ * @param {Cell[]} chosen
+ */
+export function foundOf(rows, [cell]) {
+  if (!cell) return [];
+  const key = keyOf(cell);
+  return rows.filter(({ cells }) => cells.some((one) => keyOf(one) === key));
+}
+
+/** @param {Page} page */
+export function buildFindings(page) {
+  const { texts } = page.controls;
+  const list = make("div", { class: "wb-findings" });
+  const line = make("p", { class: "wb-found-line", hidden: true });
+  const link = linkOf(page);
+  /** @type {Finding[]} */
+  let rows = [];
+  list.addEventListener("keydown", (event) => walk(list, event));
+  return {
+    /** A line for the overview, and the list. */
+    elements: [line, list],
+    /** @param {string} text */
+    draw(text) {
+      if (!text) return;
+      /** @type {Findings} */
+      const found = JSON.parse(text);
+      ({ rows } = found);
+      const note = rows.length ? found.note : `${texts.healthy}. ${found.note}`;
+      list.replaceChildren(
+        make("ul", { "aria-label": texts.findings }, ...rows.map((row) => item(row, link))),
+        make("p", { class: "wb-note" }, note),
+      );
+      oneStop(list);
+      line.hidden = !found.headline;
+      line.replaceChildren(...shortLine(found, page, link));
+    },
+    /** Tell which findings are of the selected matrix. @param {Cell[]} chosen */
+    update(chosen) {
+      const found = foundOf(rows, chosen);
+      const at = new Set(found.map((one) => rows.indexOf(one)));
+      [...list.querySelectorAll("li")].forEach((li, i) => {
+        if (at.has(i)) li.setAttribute("aria-current", "true");
+        else li.removeAttribute("aria-current");
+      });
+    },
+  };
+}
+
+/**
+ * Makes buttons that lead to the matrices of a finding, whatever the filters hide.
+ * @param {Page} page
+ * @returns {(finding: Finding, words: string) => HTMLElement}
+ */
+function linkOf({ model, controls, send }) {
+  return ({ cells, text }, words) => {
+    const onclick = () =>
+      send({
+        selected: cells,
+        step: stepOf(cells, model.get("step")),
+        filters: widened(model.get("filters"), cells, controls.facets),
+        layers: controls.layers,
+      });
+    return make("button", { type: "button", title: text, onclick }, words);
+  };
+}
+
+/**
+ * @param {Finding} finding
+ * @param {ReturnType<typeof linkOf>} link
+ */
+function item(finding, link) {
+  const { severity, rule, text, cells } = finding;
+  const kind = make("span", { class: "wb-severity", "data-severity": severity }, severity);
+  const words = `${rule}: ${text}`;
+  return make("li", {}, kind, cells.length ? link(finding, words) : make("span", {}, words));
+}
+
+/**
+ * The number of findings, the worst that have a place on the map, and the way to all of them.
+ * @param {Findings} found
+ * @param {Page} page
+ * @param {ReturnType<typeof linkOf>} link
+ */
+function shortLine({ rows, headline }, { controls, send }, link) {
+  const { texts, panels } = controls;
+  const links = rows
+    .filter(({ cells }) => cells.length)
+    .slice(0, FIRST)
+    .flatMap((finding) => [link(finding, `${finding.rule}, ${finding.where}`), " · "]);
+  const onclick = () => send({ panel: "findings" });
+  const all = make("button", { type: "button", onclick }, panels.findings?.title ?? "");
+  return [fill(texts.found, { headline }), " ", ...links, all];
+}
+
+/** Of the buttons of a list, let the tab key reach one. @param {HTMLElement} list */
+function oneStop(list) {
+  [...list.querySelectorAll("button")].forEach((button, i) => {
+    button.tabIndex = i ? -1 : 0;
+  });
+}
+
+/**
+ * Move the focus to another button of a list.
+ * @param {HTMLElement} list
+ * @param {KeyboardEvent} event
+ */
+function walk(list, event) {
+  const buttons = [...list.querySelectorAll("button")];
+  const at = buttons.findIndex((button) => button === document.activeElement);
+  const last = buttons.length - 1;
+  /** @type {Record<string, number>} */
+  const leads = { ArrowDown: Math.min(at + 1, last), ArrowUp: Math.max(at - 1, 0), Home: 0, End: last };
+  const next = buttons[leads[event.key]];
+  if (!next || at < 0) return;
+  event.preventDefault();
+  event.stopPropagation();
+  buttons[at].tabIndex = -1;
+  next.tabIndex = 0;
+  next.focus();
 }

@@ -56,7 +56,7 @@ export function buildParts(root, page, choose, moved) {
   const panel = make(
     "div",
     { class: "wb-panel", role: "tabpanel", id: `${prefix}-panel` },
-    make("div", { class: "wb-first" }, sentences.empty, findings.element, charts.main.element),
+    make("div", { class: "wb-first" }, sentences.empty, ...findings.elements, charts.main.element),
     pane.element,
     make("div", { class: "wb-rest" }, charts.side.element, charts.more.element, table.element,
       code.element),
@@ -82,17 +82,18 @@ export function buildParts(root, page, choose, moved) {
     root.dataset.panel = name;
     for (const part of [tabs, filters, protocol, options, code, pane, views, sentences]) part.update(words);
   };
-  /** @param {string} text */
-  const found = (text) => {
+  /** @param {string} text @param {import("./types").Cell[]} chosen */
+  const found = (text, chosen) => {
     tabs.mark(text);
     findings.draw(text);
+    findings.update(chosen);
     pane.list();
   };
   const stop = () => {
-    for (const part of [protocol, following, views, stage, ...Object.values(charts)]) part.stop();
+    for (const part of [protocol, following, views, stage, table, ...Object.values(charts)]) part.stop();
   };
   const { receive } = files;
-  return { charts, table, found, fail, receive, refresh, stop, filters: filters.element };
+  return { charts, table, findings, found, fail, receive, refresh, stop, filters: filters.element };
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Controls of the panel that is shown: a list of choices, of checkpoints, or a checkbox. */
 
 import { choices, fill, labelled, make } from "./dom.js";
+import { buildWindow } from "./window.js";
 
 /**
  * @typedef {import("./types").Page} Page
@@ -38,7 +39,9 @@ export function buildOptions(page) {
  * @param {string} name of the trait
  * @returns {Part}
  */
-function buildOption({ model, controls, checkpoints, send }, name) {
+function buildOption(page, name) {
+  if (name === "window") return buildWindow(page);
+  const { model, controls, checkpoints, send } = page;
   const label = controls.options[name];
   const now = () => model.get(name);
   const names = controls.choices[name];

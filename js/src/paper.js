@@ -2,6 +2,7 @@
 
 import { cellOf, keyOf } from "./cells.js";
 import { grouped } from "./dom.js";
+import { ownersOf } from "./redrawn.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
@@ -29,7 +30,7 @@ export function pointsOf({ magnitude, share }) {
   for (let i = from, next = 0; i < y.length; i++) {
     if (y[i] - y[from] < (next * reach) / (POINTS - 1)) continue;
     points.push({ magnitude: magnitude[i], percent: 100 * share[i], y: y[i] });
-    while ((next * reach) / (POINTS - 1) <= y[i] - y[from]) next += 1;
+    while (next < POINTS && (next * reach) / (POINTS - 1) <= y[i] - y[from]) next += 1;
   }
   return points;
 }
@@ -43,10 +44,10 @@ export function pointsOf({ magnitude, share }) {
  * @returns {Parted}
  */
 export function plotOf(sent, cell, counts, { trim, estimator }) {
-  const rows = Object.values(sent.data).flat().filter((row) => "matrix" in row);
-  const shown = new Set(rows.map((row) => keyOf(cellOf(row) ?? cell)));
+  const owners = [...ownersOf(sent.data).values()];
   const [fit, curve] = [counts.fit(cell, trim, estimator), counts.curve(cell)];
-  if (shown.size !== 1 || shown.has(keyOf(cell)) || !fit || !curve) return sent;
+  const [shown] = owners.map(cellOf);
+  if (owners.length !== 1 || !shown || keyOf(shown) === keyOf(cell) || !fit || !curve) return sent;
   const matrix =
     `${cell[2]} of layer ${cell[1]}:  k ${fit.k.toFixed(4)}   λ ${Number(fit.lam.toPrecision(4))}` +
     `   r² ${fit.r2.toFixed(4)}   n ${grouped(curve.n)}`;
@@ -55,7 +56,7 @@ export function plotOf(sent, cell, counts, { trim, estimator }) {
   const data = Object.fromEntries(
     Object.entries(sent.data).map(([name, table]) => [name, redone(table, own, fit, curve)]),
   );
-  const before = rows[0].matrix;
+  const before = owners[0].matrix;
   const values = Object.fromEntries(
     Object.entries(sent.values).map(([name, value]) => [name, value === before ? matrix : value]),
   );

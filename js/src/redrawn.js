@@ -120,13 +120,14 @@ function gaussianOrdinate(x) {
 export function redrawn(sent, asked, before, counts) {
   const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
   const fitOf = fitter(asked, before, counts);
+  const owners = ownersOf(sent.data);
   const data = Object.fromEntries(
     Object.entries(sent.data).map(([name, rows]) => [
       name,
       rows.map((row) => {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
-        const fit = fitOf(row);
+        const fit = fitOf(owners.get(row.matrix) ?? row);
         return fit ? refitted(row, fit, asked, anchor) : row;
       }),
     ]),
@@ -216,6 +217,19 @@ function renamed(values, before, after) {
     Object.entries(values).map(([name, value]) => [name, names.get(value) ?? value]),
   );
 }
+
+/**
+ * In a Weibull plot, a row that says which matrix a name is: its points bear the name alone.
+ * @param {import("./alive.js").Data} data
+ * @returns {Map<unknown, Datum>}
+ */
+export const ownersOf = (data) =>
+  new Map(
+    Object.values(data)
+      .flat()
+      .filter((row) => "matrix" in row && cellOf(row))
+      .map((row) => [row.matrix, row]),
+  );
 
 /** @param {Datum} row */
 const isTrim = (row) => Object.keys(row).sort().join() === "high,low";

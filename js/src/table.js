@@ -1,148 +1,178 @@
-/** The table of matrices: the charts in words. */
+/** The table of matrices: the charts in words, from which matrices are selected and copied. */
 
-import { cellOf } from "./cells.js";
-import { fill, grouped, make } from "./dom.js";
+import { keyOf, MOST_SELECTED } from "./cells.js";
+import { copyText, fill, grouped, make } from "./dom.js";
+import { Grid } from "./grid.js";
+import { separated, unpack } from "./rows.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
+ * @typedef {import("./types").Bars} Bars
  * @typedef {import("./types").Rows} Rows
- * @typedef {import("./types").Value} Value
- * @typedef {{ column: string, sign: 1 | -1 }} Order
+ * @typedef {import("./rows.js").Column} Column
  */
 
-/** @type {Record<string, (value: number) => string>} */
-const FORMATS = {
-  k: (value) => value.toFixed(4),
-  r2: (value) => value.toFixed(4),
-  ks: (value) => value.toFixed(4),
-  k_se: (value) => value.toPrecision(2),
-  lam: (value) => value.toPrecision(4),
-  lam_se: (value) => value.toPrecision(2),
-  n: grouped,
-  step: grouped,
-};
-
-/**
- * @param {string} column
- * @param {Value} value
- */
-export function format(column, value) {
-  if (value === null) return "–";
-  return typeof value === "number" && FORMATS[column] ? FORMATS[column](value) : String(value);
-}
-
-/**
- * Rows in the order of one column; what has no value comes last.
- * @param {Value[][]} rows
- * @param {number} at
- * @param {number} sign
- */
-export function sortRows(rows, at, sign) {
-  return [...rows].sort((a, b) => {
-    const [x, y] = [a[at], b[at]];
-    if (x === y) return 0;
-    if (x === null) return 1;
-    if (y === null) return -1;
-    return x < y ? -sign : sign;
-  });
-}
+const DIMS = ["model", "layer", "component", "step"];
 
 /**
  * @param {import("./types").Page} page
  * @param {(cells: Cell[], add: boolean) => void} choose
  */
 export function buildTable({ model, controls, send }, choose) {
-  const box = make("div", { class: "wb-table" });
-  const [first, ascending] = model.get("order") ?? [];
-  /** @type {Order | null} */
-  let order = first ? { column: first, sign: ascending ? 1 : -1 } : null;
+  const { texts } = controls;
+  /** @type {Column[]} */
+  let columns = [];
+  /** @type {Column[]} */
+  let dims = [];
+  /** @type {Set<string>} */
+  let chosen = new Set();
+  /** @param {number} row */
+  const cellAt = (row) => /** @type {Cell} */ (/** @type {unknown} */ (dims.map(({ at }) => at(row))));
+  /** @param {number} row */
+  const isSelected = (row) => chosen.has(keyOf(cellAt(row)));
+  /** The selected rows, in the order that is shown. */
+  const picked = () => grid.rows.filter(isSelected);
+
+  const grid = new Grid({
+    label: texts.table,
+    filterLabel: (title) => fill(texts.filter_column, { title }),
+    filterHint: texts.filter_hint,
+    isSelected,
+    onPick: (rows, add) => {
+      const most = rows.length > MOST_SELECTED;
+      bar.say(most ? fill(texts.most_selected, { number: MOST_SELECTED }) : "");
+      choose(rows.slice(0, MOST_SELECTED).map(cellAt), add);
+    },
+    onCopy: () => copy(picked()),
+    onSort: (order) => send({ order: [order.column, order.sign === 1] }),
+    onChange: () => bar.say(""),
+  });
+  /** @param {number[]} rows */
+  const copy = async (rows) => {
+    const done = await copyText(separated(rows, columns));
+    bar.say(done ? fill(texts.rows_copied, { number: grouped(rows.length) }) : texts.not_copied);
+  };
+  const bar = buildBar(grid, texts, picked, copy);
+  const element = make("div", { class: "wb-table", hidden: true }, grid.element, bar.element);
+
   /** @param {string} text */
   function draw(text) {
-    if (!text) {
-      box.replaceChildren();
-      return;
-    }
+    element.hidden = !text;
+    if (!text) return;
     /** @type {Rows} */
-    const { columns, rows, total } = JSON.parse(text);
-    const at = order ? columns.indexOf(order.column) : -1;
-    const sorted = order && at >= 0 ? sortRows(rows, at, order.sign) : rows;
-    const head = columns.map((column) => {
-      const sign = order?.column === column ? order.sign : 0;
-      return header(column, controls.columns[column] ?? column, sign, () => {
-        order = { column, sign: sign === 1 ? -1 : 1 };
-        draw(text);
-        // of very many rows, others come first
-        if (rows.length < total) send({ order: [column, order.sign === 1] });
-        /** @type {HTMLElement | null} */
-        const button = box.querySelector(`th[data-column="${column}"] button`);
-        button?.focus();
-      });
+    const sent = JSON.parse(text);
+    columns = sent.columns.map((packed) => {
+      const column = unpack(packed, controls.columns[packed.name] ?? packed.name);
+      return withBar(column, sent.bars, controls.dark);
     });
-    const body = make("tbody", {}, ...sorted.map((row) => line(columns, row, choose)));
-    body.firstElementChild?.setAttribute("tabindex", "0");
-    const counts = { shown: grouped(rows.length), total: grouped(total) };
-    const note = rows.length < total ? fill(controls.texts.rows, counts) : "";
-    box.replaceChildren(
-      make("table", {}, make("thead", {}, make("tr", {}, ...head)), body),
-      make("p", { class: "wb-note" }, note),
-    );
+    dims = DIMS.flatMap((dim) => columns.filter(({ name }) => name === dim));
+    const [by, ascending] = model.get("order") ?? [];
+    bar.count(sent);
+    grid.show(columns, numberOf(sent), by ? { column: by, sign: ascending ? 1 : -1 } : null);
+    const first = grid.rows.find(isSelected);
+    if (first !== undefined) grid.reveal(first);
   }
-  return { element: box, draw };
-}
 
-/**
- * @param {string} column
- * @param {string} title
- * @param {1 | 0 | -1} sign of the order; 0 if the rows are not sorted by it
- * @param {() => void} onclick
- */
-function header(column, title, sign, onclick) {
-  const arrow = { 1: " ▲", 0: "", "-1": " ▼" }[sign];
-  const sorted = { 1: "ascending", 0: "none", "-1": "descending" }[sign];
-  const button = make("button", { type: "button", onclick }, title + arrow);
-  return make("th", { scope: "col", "data-column": column, "aria-sort": sorted }, button);
-}
-
-/**
- * @param {string[]} columns
- * @param {Value[]} row its values, and whether it is selected
- * @param {(cells: Cell[], add: boolean) => void} choose
- */
-function line(columns, row, choose) {
-  const cells = columns.map((column, i) =>
-    make("td", { class: typeof row[i] === "number" ? "wb-figure" : "" }, format(column, row[i])),
-  );
-  const cell = cellOf(Object.fromEntries(columns.map((column, i) => [column, row[i]])));
-  /** @param {MouseEvent | KeyboardEvent} event */
-  const pick = (event) => cell && choose([cell], event.shiftKey);
-  const selected = String(row[columns.length]);
-  return make(
-    "tr",
-    {
-      tabindex: -1, // the rows are one stop of the tab key: arrow keys lead on
-      "aria-selected": selected,
-      onclick: pick,
-      onkeydown: (/** @type {KeyboardEvent} */ event) => {
-        if (event.key === "ArrowDown" || event.key === "ArrowUp") walk(event);
-        if (event.key !== "Enter" && event.key !== " ") return;
-        event.preventDefault();
-        pick(event);
-      },
+  return {
+    element,
+    draw,
+    /** Tell which matrices are selected. @param {Cell[]} cells */
+    mark(cells) {
+      chosen = new Set(cells.map(keyOf));
+      grid.mark();
+      bar.say();
     },
-    ...cells,
-  );
+    stop: () => grid.stop(),
+  };
 }
 
 /**
- * Move the focus to the next row or the one before.
- * @param {KeyboardEvent} event
+ * What stands below the table: how many rows there are, and buttons.
+ * @param {Grid} grid
+ * @param {Record<string, string>} texts
+ * @param {() => number[]} picked
+ * @param {(rows: number[]) => void} copy
  */
-function walk(event) {
-  event.preventDefault();
-  const row = /** @type {HTMLElement} */ (event.currentTarget);
-  const next = event.key === "ArrowDown" ? row.nextElementSibling : row.previousElementSibling;
-  if (!(next instanceof HTMLElement)) return;
-  row.tabIndex = -1;
-  next.tabIndex = 0;
-  next.focus();
+function buildBar(grid, texts, picked, copy) {
+  let [listed, total, last] = [0, 0, ""];
+  const note = make("span", { role: "status" });
+  /** @param {string} text @param {() => void} onclick */
+  const button = (text, onclick) => make("button", { type: "button", onclick }, text);
+  const unfilter = button(texts.clear_filters, () => grid.clear());
+  const some = button(texts.copy_selected, () => copy(picked()));
+  const all = button(texts.copy_all, () => copy(grid.rows));
+  const element = make("p", { class: "wb-note wb-table-bar" }, note, unfilter, some, all);
+  const textOf = () => {
+    if (grid.filtered) return texts.rows_kept;
+    if (listed < total) return texts.rows_listed;
+    return total === 1 ? texts.row : texts.rows;
+  };
+  /** Say how many rows there are, and what has just been done. @param {string} [words] */
+  function say(words = last) {
+    last = words;
+    const number = picked().length;
+    const counts = { shown: grouped(grid.rows.length), total: grouped(total) };
+    const selected = fill(texts.rows_selected, { number: grouped(number) });
+    note.textContent = [fill(textOf(), counts), selected, words].filter(Boolean).join(" · ");
+    unfilter.hidden = !grid.filtered;
+    some.hidden = !number;
+  }
+  return {
+    element,
+    say,
+    /** @param {Rows} sent */
+    count(sent) {
+      [listed, total] = [numberOf(sent), sent.total];
+    },
+  };
+}
+
+/** @param {Rows} sent */
+const numberOf = ({ columns }) => (columns[0]?.codes ?? columns[0]?.values ?? []).length;
+
+/**
+ * A bar before k, from the anchor to it in the colours of the map, and one before λ, from zero.
+ * @param {Column} column
+ * @param {Bars} bars
+ * @param {Record<string, string>} dark colours by those of a light page
+ * @returns {Column}
+ */
+function withBar(column, { middle, reach, colours, largest }, dark) {
+  const { name, at } = column;
+  if (name === "lam" && largest) {
+    return { ...column, bar: (row) => line(0, (100 * Number(at(row))) / largest, "var(--wb-dim)") };
+  }
+  if (name !== "k") return column;
+  /** @param {number} row */
+  const bar = (row) => {
+    const value = at(row);
+    if (typeof value !== "number") return line(0, 0, "none");
+    const { from, to, shade } = barOf((value - middle) / reach, colours.length);
+    const colour = `light-dark(${colours[shade]}, ${dark[colours[shade]] ?? colours[shade]})`;
+    return line(from, to, colour, "wb-both-ways");
+  };
+  return { ...column, bar };
+}
+
+/**
+ * @param {number} from percent of the place
+ * @param {number} to
+ * @param {string} colour
+ * @param {string} [kind]
+ */
+function line(from, to, colour, kind = "") {
+  const style = `left: ${from}%; width: ${to - from}%; background: ${colour}`;
+  const drawn = make("span", { style });
+  return make("span", { class: `wb-bar-of ${kind}`, "aria-hidden": "true" }, drawn);
+}
+
+/**
+ * Where a bar lies, in percent of its place, and which colour it has.
+ * @param {number} share of the distance that reaches the end, negative to the left
+ * @param {number} colours
+ */
+export function barOf(share, colours) {
+  const end = 50 + 50 * Math.max(-1, Math.min(1, share));
+  const shade = Math.min(Math.floor((end / 100) * colours), colours - 1);
+  return { from: Math.min(50, end), to: Math.max(50, end), shade };
 }

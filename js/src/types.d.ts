@@ -99,15 +99,37 @@ export interface Matrices {
   more: string;
 }
 export type Value = string | number | boolean | null;
+/** Values of every row, or different values and the number of each row's. */
+export interface PackedColumn {
+  name: string;
+  values: Value[];
+  codes?: number[];
+}
+/** What the bars are drawn from: `reach` of k fills one half, `largest` is that of λ. */
+export interface Bars {
+  middle: number;
+  reach: number;
+  colours: string[];
+  largest: number;
+}
 export interface Rows {
-  columns: string[];
-  rows: Value[][];
+  columns: PackedColumn[];
   total: number;
+  bars: Bars;
+}
+/** One thing that was found, or a rule that was not looked at. */
+export interface Finding {
+  severity: string;
+  rule: string;
+  where: string;
+  text: string;
+  cells: Cell[];
 }
 export interface Findings {
   badge: string;
   severity: string;
-  rows: { severity: string; rule: string; text: string; cells: Cell[] }[];
+  headline: string;
+  rows: Finding[];
   note: string;
 }
 export interface ChartContent {

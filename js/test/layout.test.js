@@ -127,8 +127,8 @@ test("a pin keeps a matrix, takes another, and lets its own go", () => {
 });
 
 test("the findings of the selected matrices", () => {
-  const row = (/** @type {string} */ rule, /** @type {any[]} */ cells) => ({ severity: "error", rule, text: "", cells });
-  const found = { badge: "", severity: "", note: "", rows: [row("a", [A]), row("b", []), row("c", [B, A])] };
+  const row = (/** @type {string} */ rule, /** @type {any[]} */ cells) => ({ severity: "error", rule, where: "", text: "", cells });
+  const found = { badge: "", severity: "", headline: "", note: "", rows: [row("a", [A]), row("b", []), row("c", [B, A])] };
   assert.deepEqual(foundIn(found, [A]).map(({ rule }) => rule), ["a", "c"]);
   assert.deepEqual(foundIn(found, []), []);
 });

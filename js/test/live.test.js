@@ -69,7 +69,7 @@ test("a chart is drawn by another protocol", () => {
     trim: [{ low: -2, high: 0.8 }],
     rule: [{ at: 1.205434, words: "an untrained Gaussian matrix" }, { at: 0, words: "63.2 %: λ" }],
     paper: [
-      { ...cell, matrix: "q: k 1.0", magnitude: 0.5, y: 0.1, residual: 9 },
+      { matrix: "q: k 1.0", magnitude: 0.5, y: 0.1, residual: 9 },
       { ...cell, matrix: "q: k 1.0", kind: "line", magnitude: 1, y: 0, low: -1, high: 1 },
       { ...cell, matrix: "q: k 1.0", kind: "scale", magnitude: 1, y: 0 },
     ],

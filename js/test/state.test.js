@@ -6,7 +6,6 @@ import { clampLayers, keep } from "../src/filters.js";
 import { nextTab } from "../src/header.js";
 import { pairsOf } from "../src/options.js";
 import { pushTrim, trimText } from "../src/protocol.js";
-import { format, sortRows } from "../src/table.js";
 import { paint } from "../src/theme.js";
 
 const FACET = { name: "model", title: "", labels: ["a", "b"], values: ["a", "b"], more: false };
@@ -82,27 +81,6 @@ test("every model at each of its steps", () => {
   /** @type {import("../src/types").Checkpoints} */
   const published = { steps: [], models: [["a", "A", ["last"]]] };
   assert.deepEqual(pairsOf(published, text), [['["a","last"]', "A"]]);
-});
-
-test("numbers of the table", () => {
-  assert.equal(format("k", 1.20543), "1.2054");
-  assert.equal(format("lam", 0.0123456), "0.01235");
-  assert.equal(format("n", 16777216), "16,777,216");
-  assert.equal(format("layer", 3), "3");
-  assert.equal(format("step", "last"), "last");
-  assert.equal(format("k", null), "–");
-});
-
-test("what has no value is last in either order", () => {
-  const rows = [
-    ["a", 2],
-    ["b", null],
-    ["c", 1],
-  ];
-  const names = (/** @type {number} */ sign) => sortRows(rows, 1, sign).map(([name]) => name);
-  assert.deepEqual(names(1), ["c", "a", "b"]);
-  assert.deepEqual(names(-1), ["a", "c", "b"]);
-  assert.deepEqual(rows[0], ["a", 2], "the rows themselves stay in order");
 });
 
 test("text is filled in as text", () => {

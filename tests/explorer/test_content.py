@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import re
 
-import numpy as np
 import pytest
 import xarray as xr
 
 import weibnb as wb
-from tests.explorer.conftest import DEMO, from_page, slot, words
+from tests.explorer.conftest import DEMO, slot, words
 
 pytest.importorskip("anywidget")
 pytest.importorskip("vl_convert")
 
 from typing import TYPE_CHECKING
 
-from weibnb.explorer import content
 from weibnb.explorer.export import STATIC
 from weibnb.explorer.labels import TEXTS
 from weibnb.exploring import explore
@@ -67,36 +65,6 @@ def test_what_a_screen_reader_says(explorer: Explorer) -> None:
     assert words(explorer)["spoken"] == said
     explorer.selected = [("demo", 1, "o_proj", 7000), ("demo", 2, "up_proj", 7000)]
     assert words(explorer)["spoken"].endswith("; selected: o_proj of layer 1 and 1 more")
-
-
-@pytest.fixture(scope="module")
-def many(fits: xr.Dataset) -> xr.Dataset:
-    """More matrices than a table lists at once, each with a k of its own."""
-    light = fits.drop_vars("counts")
-    copies = [light.assign_coords(model=[f"m{i}"]) for i in range(6)]
-    whole: xr.Dataset = xr.concat(copies, "model")
-    k = np.random.default_rng(0).permutation(np.linspace(0.9, 1.3, whole["k"].size))
-    return whole.assign(k=whole["k"].copy(data=k.reshape(whole["k"].shape)))
-
-
-@pytest.mark.parametrize("ascending", [True, False])
-def test_the_table_is_sorted_before_it_is_cut(many: xr.Dataset, ascending: bool) -> None:
-    table = json.loads(content.table_rows(many, [], ("k", ascending)))
-    assert table["total"] == many["k"].size > len(table["rows"]) == 500
-    at = table["columns"].index("k")
-    found = [row[at] for row in table["rows"]]
-    expected = np.sort(many["k"].values.ravel())[:: 1 if ascending else -1][:500]
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
-    explorer = explore(many, panel="table")
-    from_page(explorer, order=["k", ascending])
-    rows = json.loads(explorer._rows)
-    listed = [row[at] for row in rows["rows"]]
-    assert listed == sorted(listed, reverse=not ascending)
-    assert len(listed) == 126
-
-
-def test_an_order_of_nothing_is_none(many: xr.Dataset) -> None:
-    assert json.loads(content.table_rows(many, [], ("no column", True)))["total"] == 630
 
 
 def test_what_was_published_is_not_missing() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import weibnb as wb
-from tests.explorer.conftest import slot
+from tests.explorer.conftest import slot, words
 
 pytest.importorskip("anywidget")
 pytest.importorskip("vl_convert")
@@ -66,7 +66,8 @@ def test_a_finding_of_matrices_selects_them_and_one_of_a_layer_does_not() -> Non
     explorer.panel = "findings"
     explorer.selected = cells["nonfinite"]
     assert "down_proj of layer 2" in json.dumps(slot(explorer, "detail"))
-    assert model == explorer.fits["model"].item()
+    assert model == "m\\x1b<b>"
+    assert words(explorer)["chosen"] == [list(cell) for cell in cells["nonfinite"]]
 
 
 def test_a_healthy_model_says_so(explorer: Explorer) -> None:
@@ -106,3 +107,14 @@ def test_very_many_matrices_are_checked_when_the_panel_is_opened(
     assert not explorer._findings
     explorer.panel = "findings"
     assert found(explorer)["badge"] == "3 errors"
+
+
+def test_the_line_above_the_map_says_how_many_and_where() -> None:
+    fits = broken()
+    listed, check = found(explore(fits)), wb.check(fits)
+    assert listed["headline"] == f"{len(check.findings)} findings"
+    where = {row["rule"]: row["where"] for row in listed["rows"]}
+    assert where["all-zero"] == "layer 1 up_proj"
+    assert where["layer-gap"].startswith("layer ") or "m\\x1b<b>" in where["layer-gap"]
+    assert "\x1b" not in "".join(where.values())
+    assert found(explore(wb.reference_cohort()))["headline"] == ""

@@ -352,7 +352,7 @@ def work(done: int = 0, read: int = 0, **state: Any) -> Any:
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        (work(at=None), "reading headers …"),
+        (work(at=None), "starting …"),
         (work(at=None, cancelled=True), "cancelled"),
         (work(1, 1000), "1 of 4 matrices · 500 B/s · 6 s left"),
         (work(1, 1000, seconds=400.0), "1 of 4 matrices · 2.5 B/s · 20 min left"),

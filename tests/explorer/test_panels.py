@@ -124,3 +124,32 @@ def test_what_is_scanned_can_be_read_again() -> None:
     explorer = explore(DEMO / "step7000", panel="weibull")
     explorer.causes = True
     assert "spec" in slot(explorer, "side")
+
+
+def test_one_matrix_is_looked_into_and_zoomed(fits: xr.Dataset) -> None:
+    explorer = explore(fits, source=DEMO, panel="inside", selected=[("demo", 1, "up_proj", 7000)])
+    spec = slot(explorer)["spec"]
+    assert spec["title"]["text"].startswith("up_proj of layer 1: ")
+    one = fits.sel(layer=[1], component=["up_proj"], step=[7000])
+    found = wb.look_inside(DEMO, fits=one)
+    places = next(rows for rows in spec["datasets"].values() if "row_stop" in rows[0])
+    assert max(row["largest"] for row in places) == pytest.approx(float(one["max_abs"].item()))
+    assert max(row["row_stop"] for row in places) == found.attrs["rows"]
+    assert "why k is low" in slot(explorer, "side")["spec"]["title"]["text"]
+    assert "up_proj of layer 1" in slot(explorer, "detail")["label"]
+    explorer.window = (8, 24, 0, 40)
+    assert slot(explorer)["spec"]["title"]["subtitle"][0].startswith("16 × 40 weights of ")
+    assert "fits=view, rows=(8, 24), cols=(0, 40))" in explorer.code
+    explorer.window = (0, 10**6, 0, 4)
+    assert "`rows` must satisfy 0 <= first < stop" in slot(explorer)["problem"]
+    assert "spec" in slot(explorer, "detail")
+
+
+def test_weights_that_are_gone_say_what_to_run(fits: xr.Dataset) -> None:
+    gone = fits.assign_coords(source=fits["source"].astype(object).where(False, "/not/there"))
+    explorer = explore(gone, panel="inside")
+    assert "wb.explore(fits, source='/not/there')" in slot(explorer)["problem"]
+    assert "wb.decompose('/not/there', fits=fits)" in slot(explorer, "side")["problem"]
+    assert "spec" in slot(explorer, "detail")
+    there = explore(fits, panel="inside")
+    assert "spec" in slot(there), "the path that was scanned is still there"

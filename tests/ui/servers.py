@@ -12,11 +12,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 STARTS_WITHIN = 90.0  # seconds
 _SETTINGS = {
@@ -46,6 +46,7 @@ def _environment(home: Path) -> dict[str, str]:
     package = str(__import__("weibnb").__path__[0]).removesuffix("/weibnb")
     return kept | {name: str(home / place) for name, place in places.items()} | {
         "JUPYTER_PLATFORM_DIRS": "1",
+        "JUPYTER_PATH": str(Path(package, "weibnb", "data", "jupyter")),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "PYTHONPATH": os.pathsep.join([package, kept.get("PYTHONPATH", "")]).rstrip(os.pathsep),
     }  # fmt: skip

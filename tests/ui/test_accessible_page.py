@@ -98,32 +98,66 @@ def test_filters_fold_where_it_is_narrow(run_notebook: Callable[..., Watched]) -
     page.locator(".wb-filters[open]").wait_for(timeout=WAIT)
 
 
-def test_the_table_sorts_more_rows_than_it_lists(run_notebook: Callable[..., Watched]) -> None:
+# The text of the first cells of a column of the table, in the order of the page.
+CELLS = """(column) => {
+  const heads = [...document.querySelectorAll('.wb-grid th')].map((cell) => cell.dataset.column);
+  return [...document.querySelectorAll('.wb-grid tbody tr')]
+    .sort((a, b) => a.dataset.at - b.dataset.at).slice(0, 9)
+    .map((row) => row.children[heads.indexOf(column)].textContent);
+}"""
+
+
+def test_a_table_of_many_rows_is_used_by_keys_alone(run_notebook: Callable[..., Watched]) -> None:
     copies = (
-        "import xarray as xr\n"
-        "light = fits.drop_vars('counts')\n"
-        "fits = xr.concat([light.assign_coords(model=[f'm{i}']) for i in range(26)], 'model')\n"
-        "smallest = float(fits.k.sel(step=7000).min())\n"
+        "import numpy as np, xarray as xr\n"
+        "light = fits.drop_vars('counts').isel(step=[-1])\n"
+        "fits = xr.concat([light.assign_coords(model=[f'm{i}']) for i in range(98)], 'model')\n"
+        "k = np.random.default_rng(0).permutation(np.linspace(1.1711, 1.3, fits.k.size))\n"
+        "fits['k'] = fits.k.copy(data=k.reshape(fits.k.shape))\n"
     )
-    show = (
-        "explorer = wb.explore(fits, panel='table')\nexplorer.filters = {}\n"
-        "assert 26 * 21 == 546\nexplorer"
-    )
-    page = run_notebook(SCAN + copies, show).page
-    page.get_by_text("500 of 546 rows").wait_for(timeout=WAIT)
-    page.locator("th[data-column=k] button").click()
-    page.wait_for_function(
-        """() => {
-          const head = [...document.querySelectorAll('.wb th')].map((cell) => cell.dataset.column);
-          const rows = [...document.querySelectorAll('.wb tbody tr')]
-            .map((row) => row.children[head.indexOf('k')].textContent);
-          return rows.slice(0, 26).every((k) => k === rows[0]) && rows[0] === '1.0066';
-        }""",
-        timeout=WAIT,
-    )
-    row = page.locator(".wb tbody tr").first
-    row.focus()
+    show = "explorer = wb.explore(fits, panel='table')\nexplorer.filters = {}\nexplorer"
+    watched = run_notebook(SCAN + copies, show)
+    page = watched.page
+    grid = page.locator(".wb-grid")
+    page.get_by_text("2,058 rows").wait_for(timeout=WAIT)
+    assert grid.get_attribute("aria-rowcount") == "2060"
+    assert grid.locator("tbody tr").count() < 100
+    assert grid.locator("[tabindex='0'], button, a").count() == 0, "one stop of the tab key"
+
+    grid.focus()
+    for key in ("Control+Home", "ArrowUp", "ArrowUp", *["ArrowRight"] * 4, "Enter"):
+        page.keyboard.press(key)  # the head of k
+    page.locator("th[data-column=k][aria-sort=ascending]").wait_for(timeout=WAIT)
+    assert page.evaluate(CELLS, "k")[:2] == ["1.1711", "1.1712"]
+    page.keyboard.press("Enter")
+    page.locator("th[data-column=k][aria-sort=descending]").wait_for(timeout=WAIT)
+    assert page.evaluate(CELLS, "k")[0] == "1.3000"
+
     page.keyboard.press("ArrowDown")
-    focused = "document.activeElement === document.querySelector('.wb tbody tr:nth-child(2)')"
-    page.wait_for_function(focused)
-    assert page.locator(".wb tbody tr[tabindex='0']").count() == 1
+    page.keyboard.type(">= 1.299")
+    page.get_by_text("16 of 2,058 rows pass the column filters").wait_for(timeout=WAIT)
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.matches('.wb-grid')")
+    page.keyboard.press("Enter")
+    for _ in range(2):
+        page.keyboard.press("Shift+ArrowDown")
+    page.get_by_text("3 selected").wait_for(timeout=WAIT)
+    page.keyboard.press("Space")
+    page.get_by_text("2 selected").wait_for(timeout=WAIT)
+    assert grid.locator("tbody tr[aria-selected=true]").count() == 2
+    active = page.evaluate("document.activeElement.getAttribute('aria-activedescendant')")
+    assert page.locator(f"#{active}").evaluate("(cell) => cell.closest('tr').dataset.at") == "2"
+
+    page.get_by_role("button", name="clear filters").click()
+    grid.focus()
+    page.keyboard.press("Control+End")
+    page.locator("tbody tr[data-at='2057']").wait_for(timeout=WAIT)
+    assert page.locator("tbody tr[data-at='2057'] td").nth(4).inner_text() == "1.1711"
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="copy all rows").click()
+    page.get_by_text("2,058 rows copied").wait_for(timeout=WAIT)
+    lines = page.evaluate("navigator.clipboard.readText()").split("\n")
+    assert len(lines) == 2059
+    assert lines[0].split("\t")[:5] == ["model", "component", "layer", "step", "k"]
+    assert lines[1].split("\t")[4] == "1.3"
+    watched.assert_clean()

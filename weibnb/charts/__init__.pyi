@@ -5,6 +5,7 @@ from .classes import class_bands as class_bands
 from .classes import cohort as cohort
 from .densities import density as density
 from .force_shares import force_shares as force_shares
+from .inside import matrix as matrix
 from .layers import depth_profile as depth_profile
 from .layers import difference as difference
 from .layers import layer_map as layer_map

@@ -18,7 +18,12 @@ from weibnb.charts.vega import CONFIG, vega_lite
 if TYPE_CHECKING:
     from weibnb.charts.vega import Spec
 
-Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.VConcatChart
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.VConcatChart | alt.HConcatChart
+_JOINED = {
+    "vconcat": alt.VConcatChart,
+    "hconcat": alt.HConcatChart,
+    "layer": alt.LayerChart,
+}
 
 
 def chart_of(spec: Spec) -> Chart:
@@ -35,7 +40,7 @@ def _build(node: Spec, rows: dict[str, _Rows]) -> Any:
     parts = dict(node)
     if "data" in parts:
         parts["data"] = rows[parts["data"]["name"]]
-    for key, kind in (("vconcat", alt.VConcatChart), ("layer", alt.LayerChart)):
+    for key, kind in _JOINED.items():
         if key in parts:
             parts[key] = [_build(child, rows) for child in parts[key]]
             return kind(**parts)

@@ -97,7 +97,7 @@ def vega_lite(spec: Spec) -> Spec:
                 seen[id(table)] = f"rows{len(seen)}"
                 datasets[seen[id(table)]] = records(table, used)
             parts["data"] = {"name": seen[id(table)]}
-        for key in ("vconcat", "layer"):
+        for key in ("vconcat", "hconcat", "layer"):
             if key in parts:
                 parts[key] = [plain(child) for child in parts[key]]
         if "spec" in parts:
@@ -127,15 +127,16 @@ def records(table: pd.DataFrame, used: set[str]) -> list[dict[str, Any]]:
     for column in names:
         values = table[column].to_numpy()
         if values.dtype.kind == "f":
-            columns.append(_rounded(values.astype(np.float64)))
+            columns.append(rounded(values.astype(np.float64)))
         else:
             columns.append([v.item() if isinstance(v, np.generic) else v for v in values.tolist()])
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _rounded(values: NDArray[np.float64]) -> list[float | None]:
+def rounded(values: NDArray[np.float64], digits: int = _SIGNIFICANT_DIGITS) -> list[float | None]:
+    """Round to significant digits, None for what is not finite."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        places = _SIGNIFICANT_DIGITS - 1 - np.floor(np.log10(np.abs(values)))
+        places = digits - 1 - np.floor(np.log10(np.abs(values)))
     places = np.clip(np.where(np.isfinite(places), places, 0), -290, 290)
     up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
     found = (np.rint(values * up / down) / up * down).tolist()

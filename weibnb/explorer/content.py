@@ -1,4 +1,4 @@
-"""What the page is sent, as JSON: its controls, its charts, its table and its sentences."""
+"""What the page is sent, as JSON: its controls, its charts, its findings and its sentences."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from weibnb.charts.marks import heading
-from weibnb.charts.tables import MAX_PANELS, cells
+from weibnb.charts.tables import MAX_PANELS
 from weibnb.charts.vega import DARK, vega_lite
 from weibnb.diagnostics.bands import BANDS
 from weibnb.diagnostics.check import check_fits
 from weibnb.diagnostics.findings import SEVERITIES, sentence_of
-from weibnb.explorer.filters import key_of
 from weibnb.explorer.labels import (
     CHOICES,
     COLUMNS,
@@ -23,8 +22,7 @@ from weibnb.explorer.labels import (
     OPTIONS,
     TEXTS,
 )
-from weibnb.fits.schema import DIMS, prepare
-from weibnb.messages import counted, printable
+from weibnb.messages import counted, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
     from weibnb.explorer.panels import Panel, View
     from weibnb.fitting.weibull import Estimator, Trim
 
-_MOST_ROWS, _MOST_FINDINGS = 500, 200
+_MOST_FINDINGS = 200
 # The rule that needs compiled code, which takes a second to load.
 _SLOW = "far-layer"
 
@@ -113,27 +111,11 @@ def _said_once(spec: Spec, part: xr.Dataset) -> Spec:
     if "title" not in spec:
         first, *others = spec["vconcat"]
         return spec | {"vconcat": [_said_once(first, part), *others]}
+    if "estimator" not in part.attrs:  # what was seen inside a matrix has no protocol
+        return spec
     notes = spec["title"]["subtitle"]
     line = heading(part, "")["subtitle"][0]
     return spec | {"title": spec["title"] | {"subtitle": [n for n in notes if n != line]}}
-
-
-def table_rows(fits: xr.Dataset, chosen: Sequence[Cell], order: Sequence[Any] = ()) -> str:
-    """List matrices and whether each is chosen; of very many, the first in the order.
-
-    `order` is a column and whether it ascends; without it the chosen ones come first.
-    """
-    part = prepare(fits, light=True, dims=DIMS, mixed_protocols=True)
-    table = cells(part, {"ks": part["ks"]} if "ks" in part else None)
-    columns = [name for name in COLUMNS if name in table]
-    marks = {key_of(cell) for cell in chosen}
-    places = table[list(DIMS)].itertuples(index=False, name=None)
-    table["chosen"] = [key_of(cell) in marks for cell in places]
-    total = len(table)
-    column, ascending = order if order and order[0] in columns else ("chosen", False)
-    table = table.sort_values(column, ascending=bool(ascending), kind="stable").head(_MOST_ROWS)
-    rows = json.loads(table[[*columns, "chosen"]].to_json(orient="values", double_precision=10))
-    return json.dumps({"columns": columns, "rows": rows, "total": total})
 
 
 def findings(fits: xr.Dataset, *, at_once: bool) -> str:
@@ -144,7 +126,8 @@ def findings(fits: xr.Dataset, *, at_once: bool) -> str:
     try:
         check = check_fits(fits, ignore=(_SLOW,) if at_once else ())
     except ValueError as err:
-        return json.dumps({"badge": "", "severity": "", "rows": [], "note": f"Not checked: {err}"})
+        nothing = {"badge": "", "severity": "", "headline": "", "rows": []}
+        return json.dumps(nothing | {"note": f"Not checked: {err}"})
     found = Counter(one.severity for one in check.findings)
     worst = next((word for word in SEVERITIES if found[word]), None)
     healthy = "" if at_once else TEXTS["healthy"]
@@ -153,6 +136,7 @@ def findings(fits: xr.Dataset, *, at_once: bool) -> str:
         {
             "severity": one.severity,
             "rule": one.rule,
+            "where": _where(one.cells[0]),
             "text": sentence_of(one),
             "cells": [cell for cell in map(_on_the_map, one.cells) if cell is not None],
         }
@@ -162,22 +146,33 @@ def findings(fits: xr.Dataset, *, at_once: bool) -> str:
         {
             "severity": "not looked at",
             "rule": one.rule,
+            "where": "",
             "text": printable(one.reason),
             "cells": [],
         }
         for one in check.not_looked_at
     ]
-    hidden = len(check.findings) - _MOST_FINDINGS
+    number = len(check.findings)
+    headline = counted(number, "finding") if number else ""
+    hidden = number - _MOST_FINDINGS
     more = f"{hidden:,} more are not listed. " if hidden > 0 else ""
     note = more + LOOK_AT_WEIGHTS
-    return json.dumps({"badge": badge, "severity": worst or "", "rows": rows, "note": note})
+    told = {"badge": badge, "severity": worst or "", "headline": headline}
+    return json.dumps(told | {"rows": rows, "note": note})
+
+
+def _where(cell: Place) -> str:
+    """Name a place in few words: what it is within its model, else the model."""
+    parts = [f"layer {cell.layer}"] if cell.layer is not None else []
+    parts += [shortened(cell.component, 40)] if cell.component else []
+    return " ".join(parts) or shortened(cell.model, 40)
 
 
 def _on_the_map(cell: Place) -> Cell | None:
-    """Give the labels of a matrix; None where a finding is about more than one."""
+    """Give the labels of a matrix as the page shows them; None where a finding is about more."""
     if cell.step is None or cell.layer is None or not cell.component:
         return None
-    return cell.model, cell.layer, cell.component, cell.step
+    return printable(cell.model), cell.layer, printable(cell.component), cell.step
 
 
 def summary(

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from weibnb.explorer.parts import Parts
     from weibnb.fitting.weibull import Estimator, Trim
 
-    #: Takes matrices of a source apart: `weibnb.decompose` of some of the fits.
-    Reader = Callable[[xr.Dataset], xr.Dataset]
+    #: Reads the weights of some of the fits again: by which function of weibnb, and its keywords.
+    Reader = Callable[[xr.Dataset, str, Mapping[str, Any]], xr.Dataset]
 
     #: Charts by their place on the page.
     Charts = dict[Slot, content.DrawnView]
@@ -127,8 +127,9 @@ class Drawing:
     def part_of(self, view: View) -> xr.Dataset:
         """Select what a chart is drawn from."""
         part = self.part(view.query, of_status=view.of_status)
-        if view.of_weights and self.reader is not None:
-            return self.reader(keep_cells(part, view.cells) if view.cells else part)
+        if view.reads and self.reader is not None:
+            part = keep_cells(part, view.cells) if view.cells else part
+            return self.reader(part, view.reads, view.look)
         return part
 
     def charts(self, last: Charts) -> Charts:

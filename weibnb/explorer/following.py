@@ -130,7 +130,7 @@ def _text_of(work: BackgroundScan) -> str:
     if work.ended and not work.cancelled and work.error is None:
         return ""
     if at is None:
-        return "" if work.error else "cancelled" if work.cancelled else "reading headers …"
+        return "" if work.error else "cancelled" if work.cancelled else "starting …"
     words = [f"{at.done:,} of {counted(at.matrices, 'matrix', 'matrices')}"]
     if work.cancelled:
         words.append("cancelled")

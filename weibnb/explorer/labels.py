@@ -36,6 +36,8 @@ OPTIONS = {
     "second": "to",
     "side_by_side": "both estimators",
     "causes": "why is k low",
+    "inside": "colour",
+    "window": "part",
 }
 #: Names of the values that a trait may have.
 CHOICES = {
@@ -47,6 +49,7 @@ CHOICES = {
         "z": "distance from the anchor (SE)",
         "outlier": "largest weight",
     },
+    "inside": {"rms": "RMS of the weights", "largest": "largest |w|"},
     "track": {"k": "shape k", "lam": "scale λ"},
     "step_scale": {"log": "log", "linear": "linear"},
     "estimator": {
@@ -86,7 +89,22 @@ TEXTS = {
     "by": "by",
     "click": "Click a cell of the map for its Weibull plot.",
     "estimator": "estimator",
-    "rows": "{shown} of {total} rows; the CSV holds all.",
+    "table": "matrices",
+    "row": "1 row",
+    "window_ends": "first row|row after the last|first column|column after the last",
+    "window_all": "all of it",
+    "rows": "{total} rows",
+    "rows_listed": "{shown} of {total} rows; the CSV holds all",
+    "rows_kept": "{shown} of {total} rows pass the column filters",
+    "rows_selected": "{number} selected",
+    "most_selected": "{number} is the most that can be selected: copy all rows, or save the CSV",
+    "filter_column": "filter {title}: part of a name, or < 1.2, >= 3, 1.1..1.2",
+    "filter_hint": "filter",
+    "clear_filters": "clear filters",
+    "copy_selected": "copy selected",
+    "copy_all": "copy all rows",
+    "rows_copied": "{number} rows copied",
+    "not_copied": "the browser does not let this page copy: save the CSV",
     "save": "save",
     "save_as": "save as {form}",
     "code": "Python",
@@ -110,6 +128,7 @@ TEXTS = {
     "card_layers": "k along the layers",
     "card_steps": "k along the steps",
     "healthy": "no finding",
+    "found": "{headline}:",
     "lost": (
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."
     ),

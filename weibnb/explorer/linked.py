@@ -44,7 +44,7 @@ class LinkedWidget(anywidget.AnyWidget):
     parts : Parts
         The fits.
     reader : callable, optional
-        Gives `weibnb.decompose` of some of the fits, for what needs the weights.
+        Gives what a function of weibnb finds in the weights of some of the fits.
     script : str
         Module that draws the page.
     state : mapping, optional

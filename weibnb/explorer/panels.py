@@ -35,11 +35,12 @@ class View:
     cells: tuple[Cell, ...] = ()  # that are drawn, where they do not fill a box of labels
     options: dict[str, Any] = field(default_factory=dict)  # keywords of the function
     of_status: bool = True  # whether the filter by status holds
-    of_weights: bool = False  # whether the weights are read again for it
+    reads: str = ""  # function of weibnb that reads the weights again for it
+    look: dict[str, Any] = field(default_factory=dict)  # keywords of that function
 
     def spec(self, part: xr.Dataset) -> Spec:
         """Specify it, of the part of the fits that `query` selects."""
-        if self.cells and not self.of_weights:
+        if self.cells and not self.reads:
             part = keep_cells(part, self.cells)
         spec: Spec = getattr(charts, self.function).spec(part, **self.options)
         return spec
@@ -54,9 +55,10 @@ class View:
         """Python that draws it from a variable."""
         lines = [f"{name} = select.keep_cells({name}, {list(self.cells)!r})"] if self.cells else []
         words = "".join(f", {key}={value!r}" for key, value in self.options.items())
-        if self.of_weights:
+        if self.reads:
             lines.append("source = view.source.values.ravel()[0]  # or what was scanned")
-            name = f"wb.decompose(source, fits={name})"
+            look = "".join(f", {key}={value!r}" for key, value in self.look.items())
+            name = f"wb.{self.reads}(source, fits={name}{look})"
         return [*lines, f"charts.{self.function}({name}{words})"]
 
 
@@ -137,8 +139,22 @@ def _weibull(screen: Screen) -> Views:
     }
     if screen.state["causes"]:
         causes = screen.close_up("decomposition", "Why k is low")
-        views["side"] = replace(causes, of_weights=True)
+        views["side"] = replace(causes, reads="decompose")
     return views
+
+
+def _inside(screen: Screen) -> Views:
+    """Show one matrix, or the part of it that is chosen, and why its k is low."""
+    one = replace(screen, chosen=screen.chosen[:1])
+    window = screen.state["window"]
+    look = {"rows": window[:2], "cols": window[2:]} if window else {}
+    main = one.close_up("matrix", "Inside", value=screen.state["inside"])
+    causes = one.close_up("decomposition", "Why k is low")
+    return {
+        "main": replace(main, reads="look_inside", look=look),
+        "detail": one.close_up("weibull_plot", "Weibull plot"),
+        "side": replace(causes, reads="decompose"),
+    }
 
 
 def _classes(screen: Screen) -> Views:
@@ -196,6 +212,7 @@ PANELS = {
     "overview": Panel("Overview", _overview, ("value",)),
     "findings": Panel("Findings", _findings, ("value",)),
     "weibull": Panel("Weibull plot", _weibull, ("side_by_side", "causes")),
+    "inside": Panel("Inside", _inside, ("inside", "window")),
     "classes": Panel("Classes", _classes, ("band",)),
     "trajectories": Panel(
         "Trajectories", _trajectories, ("track", "step_scale"), one_step=False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from weibnb.fitting.weibull import Estimator, Trim
 
-_MOST_PARTS = 12  # that are kept
+_MOST_PARTS = 16  # that are kept
 _MOST_IN_MEMORY = 20_000  # matrices whose counts are loaded so that a refit is quick: 3-50 kB each
 
 
@@ -59,12 +59,12 @@ class Parts:
     def select(self, query: Mapping[str, Any], protocol: tuple[Estimator, Trim]) -> xr.Dataset:
         """Select a part, fitted by a protocol where there are counts."""
         asked = repr((query, protocol))
-        part = self._kept.get(asked)
+        part = self._kept.pop(asked, None)
         if part is None:
             part = self._fitted(query, protocol)
-            if len(self._kept) > _MOST_PARTS:
-                self._kept.clear()
-            self._kept[asked] = part
+        self._kept[asked] = part  # asked for last
+        for old in list(self._kept)[:-_MOST_PARTS]:
+            self._kept.pop(old, None)
         return part
 
     def _fitted(self, query: Mapping[str, Any], protocol: tuple[Estimator, Trim]) -> xr.Dataset:

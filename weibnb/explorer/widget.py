@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import traitlets
 
+from weibnb.charts.inside import InsideValue
 from weibnb.charts.layers import MapValue
 from weibnb.charts.training import TrackValue
 from weibnb.charts.vega import Scale
@@ -16,6 +17,7 @@ from weibnb.explorer import content, export
 from weibnb.explorer.growing import GrowingWidget, Growth
 from weibnb.explorer.panels import PANELS
 from weibnb.explorer.parts import Parts
+from weibnb.explorer.table import Table
 from weibnb.explorer.views import Views, read_view, view_text
 from weibnb.messages import printable
 from weibnb.writing import check_target, write_whole
@@ -40,7 +42,7 @@ class Explorer(GrowingWidget):
     fits : xarray.Dataset
         Fits from `weibnb.scan`.
     reader : callable, optional
-        Gives `weibnb.decompose` of some of the fits, for what needs the weights.
+        Gives what a function of weibnb finds in the weights of some of the fits.
     newer : callable, optional
         Gives all fits where there are newer ones, else None: it is asked twice a second, in a
         thread of its own. What it raises is shown on the page, and it is asked again.
@@ -58,8 +60,9 @@ class Explorer(GrowingWidget):
 
     Attributes
     ----------
-    panel : {"overview", "findings", "weibull", "classes", "trajectories", "compare", "table"}
-        What is shown.
+    panel : str
+        What is shown: ``"overview"``, ``"findings"``, ``"weibull"``, ``"inside"``, ``"classes"``,
+        ``"trajectories"``, ``"compare"`` or ``"table"``.
     filters : dict
         Labels that are kept, by facet (model, tower, weight_class, component, status, and every
         further coordinate of the fits); a facet that is not named keeps all.
@@ -89,6 +92,11 @@ class Explorer(GrowingWidget):
         ``(model, step)`` of the two that are compared.
     side_by_side : bool
         Whether the Weibull plot also has the line of the other estimator.
+    inside : {"rms", "largest"}
+        What the map of one matrix shows.
+    window : tuple of int
+        Its part that is shown: first row, the one after the last, and likewise columns; empty for
+        all of it.
     causes : bool
         Whether the Weibull plot also says why k is low, for which the weights are read.
     order : tuple
@@ -113,6 +121,8 @@ class Explorer(GrowingWidget):
     first = traitlets.Tuple().tag(sync=True, state=True)
     second = traitlets.Tuple().tag(sync=True, state=True)
     side_by_side = traitlets.Bool(default_value=False).tag(sync=True, state=True)
+    inside = traitlets.Enum(list(get_args(InsideValue)), "rms").tag(sync=True, state=True)
+    window = traitlets.Tuple().tag(sync=True, state=True)
     causes = traitlets.Bool(default_value=False).tag(sync=True, state=True)
     order = traitlets.Tuple().tag(sync=True, state=True)
 
@@ -141,6 +151,7 @@ class Explorer(GrowingWidget):
             state = kept | dict(state or {})
         self.views = Views(self.class_trait_names(state=True), self._views_changed)
         self._looked_far = False
+        self._table = Table()
         self._kept_text = ""  # of the file, empty until there is a view
         try:
             super().__init__(
@@ -165,11 +176,8 @@ class Explorer(GrowingWidget):
     # Beside the charts
 
     def _draw_more(self, drawing: Drawing) -> None:
-        rows = ""
-        if not drawing.empty:
-            listed = self.fits if self.panel == "table" else drawing.chosen_fits()
-            rows = content.table_rows(listed, drawing.chosen, self.order)
-        self._rows = rows
+        self._table = Table.of(drawing, self._table, whole=self.panel == "table")
+        self._rows = self._table.text
         self._check_fits()
 
     def _check_fits(self, *, anew: bool = False) -> None:

@@ -1,10 +1,10 @@
 """The functions that take a path, a model or a run.
 
 `scan` joins reading, counting and fitting; `recorder` does so for a live model (`steps`, `keeping`,
-`ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `shared_units`
-look at `chosen` matrices again; `diff` compares two checkpoints. `matrices` picks tensors,
-`streaming` fetches those that are elsewhere, `sampling` and `sampled` read parts, `listing` bounds
-their grid, `structure` sees lines, `results` keeps, `cluster` sends `tasks`; `background` scans.
+`ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `inside`,
+`shared_units` look at `chosen` matrices again; `diff` compares two; `matrices` picks tensors,
+`streaming` fetches them, `sampling` and `sampled` read parts, `listing` bounds their grid,
+`structure` sees lines, `results` keeps, `cluster` sends `tasks`; `background` scans on a thread.
 """
 
 import lazy_loader
@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "force_hooks",
         "forces",
         "hyperparameters",
+        "inside",
         "keeping",
         "listing",
         "live_fits",

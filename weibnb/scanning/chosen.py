@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from weibnb.counting.formats import Bits
+    from weibnb.io.mapping import Origin
     from weibnb.io.names import Names
     from weibnb.scanning.matrices import Listing, WeightTensor
 
@@ -72,17 +74,50 @@ class Chosen:
         CheckpointError
             If it cannot be read, or its file changed meanwhile.
         """
+        stored = self.stored()
+        values = decode(stored.bits, stored.dtype, narrow=True)
+        check_unchanged(stored.origin)
+        return np.ascontiguousarray(values.T) if stored.transposed else values
+
+    def stored(self) -> Stored:
+        """Read its bits, in the order of storage.
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be read.
+        """
         if self.tensor is None:
             bits, dtype = as_bits(self.source)
-            return decode(bits, dtype, narrow=True).reshape(self.shape)
+            return Stored(bits.reshape(self.shape), dtype, transposed=False, origin=None)
         info, role = self.tensor.info, self.tensor.role
         bits = self.source.raw(info.name)
         watch(bits)
         matrix = np.asarray(self.tensor.one_expert(bits, self.place["expert"]))
-        values = decode(np.ascontiguousarray(matrix), info.dtype, narrow=True)
-        check_unchanged(origin_of(bits))
-        values = values.reshape(self.tensor.stored_shape)
-        return np.ascontiguousarray(values.T) if role.transposed else values
+        table = np.ascontiguousarray(matrix).reshape(self.tensor.stored_shape)
+        return Stored(table, info.dtype, role.transposed, origin_of(bits))
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The bits of one matrix: rows and columns as they are stored.
+
+    Attributes
+    ----------
+    bits : ndarray of unsigned int, shape (rows, columns)
+        A view of the file, where the matrix is not a part of another.
+    dtype : str
+        A key of `weibnb.counting.formats.FORMATS`.
+    transposed : bool
+        Whether columns are output features.
+    origin : Origin or None
+        The file, to be checked once the bits were read.
+    """
+
+    bits: Bits
+    dtype: str
+    transposed: bool
+    origin: Origin | None
 
 
 def chosen_matrices(
@@ -108,6 +143,20 @@ def chosen_matrices(
     TypeError, ValueError
         If an argument is not valid, or nothing is chosen.
     """
+    with opened_matrices(source, fits, select, parts=parts, names=names) as found:
+        yield from found
+
+
+@contextmanager
+def opened_matrices(
+    source: Any,
+    fits: xr.Dataset | None,
+    select: Mapping[str, Any] | None,
+    *,
+    parts: bool = False,
+    names: Mapping[str, str] | None = None,
+) -> Iterator[list[Chosen]]:
+    """List what `chosen_matrices` gives; their checkpoints are open until the end."""
     if isinstance(source, xr.Dataset):
         raise TypeError(
             "`source` must be what was scanned, got the fits: pass its path, a model or a "
@@ -121,7 +170,7 @@ def chosen_matrices(
         found = _matrices(source, stack, given, remembered)
         if fits is not None:
             found = _of_fits(found, fits)
-        yield from _selected(found, wanted, parts=parts, named=fits is not None)
+        yield _selected(found, wanted, parts=parts, named=fits is not None)
 
 
 def _checked(select: Mapping[str, Any] | None) -> dict[str, list[Any]]:

@@ -145,7 +145,10 @@ def find_outliers(
         for matrix, (index, value) in zip(matrices, found, strict=True):
             keep = np.abs(value) > fit["threshold"]
             index, value = index[keep], value[keep]
-            keep = np.abs(value) > fit["threshold"] * _line_scales(matrix, index, fit)
+            stored = matrix.bits.reshape(-1, matrix.stored_cols)
+            middle = fit["lam"] * np.log(2) ** (1 / fit["k"])
+            scale = line_scales(stored, matrix.dtype, index, middle)
+            keep = np.abs(value) > fit["threshold"] * scale
             total = {"total": int(keep.sum())}
             listed = zip(index[keep][:top].tolist(), value[keep][:top].tolist(), strict=True)
             for flat, weight in listed:
@@ -155,16 +158,17 @@ def find_outliers(
     return table.sort_values("excess", ascending=False, kind="stable", ignore_index=True)
 
 
-def _line_scales(matrix: _Matrix, index: NDArray[np.int64], fit: dict[str, float]) -> Array:
-    """Scale of the row and column of each weight over the matrix's; 1 where it is not larger."""
-    table = matrix.bits.reshape(-1, matrix.stored_cols)
-    middle = fit["lam"] * np.log(2) ** (1 / fit["k"])
+def line_scales(table: NDArray[Any], dtype: str, index: NDArray[np.int64], middle: float) -> Array:
+    """Give the scale of the row and column of some weights over the matrix's, 1 if not larger.
+
+    `index` are places in the flat `table` of bits, and `middle` the median magnitude.
+    """
     scale = np.ones(index.size)
-    for lines, at in zip((table, table.T), np.divmod(index, matrix.stored_cols), strict=True):
+    for lines, at in zip((table, table.T), np.divmod(index, table.shape[1]), strict=True):
         wanted, where = np.unique(at, return_inverse=True)
         step = max(PIECE // lines.shape[1], 1)
         medians = [
-            np.median(np.abs(decode(lines[wanted[i : i + step]], matrix.dtype)), axis=1)
+            np.median(np.abs(decode(lines[wanted[i : i + step]], dtype)), axis=1)
             for i in range(0, wanted.size, step)
         ]
         relative = np.concatenate([np.empty(0), *medians]) / middle

@@ -52,6 +52,25 @@ function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
 var grouped = (value) => value.toLocaleString("en");
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copiedByHand(text);
+  }
+}
+function copiedByHand(text) {
+  const focused = document.activeElement;
+  const place2 = make("textarea", { style: "position: fixed; opacity: 0", "aria-hidden": "true" });
+  place2.value = text;
+  document.body.append(place2);
+  place2.select();
+  const done = document.execCommand("copy");
+  place2.remove();
+  if (focused instanceof HTMLElement) focused.focus();
+  return done;
+}
 
 // src/card.js
 var SVG = "http://www.w3.org/2000/svg";
@@ -134,10 +153,10 @@ function buildCard(root, { model, controls: { texts } }, chart, held) {
       ...foundAt(cell, model.get("_findings")).map((text) => make("p", { class: "wb-card-found" }, text))
     ];
   };
-  chart.listen("mouseover", (event, item) => {
+  chart.listen("mouseover", (event, item2) => {
     const row = (
       /** @type {Datum | undefined} */
-      item?.datum
+      item2?.datum
     );
     const cell = cellOf(row);
     if (!row || !cell || "matrix" in row) return;
@@ -241,9 +260,9 @@ function livingChart() {
     /** @returns {import("vega-typings").View | undefined} */
     view: () => drawn?.view,
     /** Hear of an event, in this chart and in those to come. @param {string} type @param {import("vega-typings").EventListenerHandler} act */
-    listen(type, act) {
-      listeners.push([type, act]);
-      drawn?.view.addEventListener(type, act);
+    listen(type, act2) {
+      listeners.push([type, act2]);
+      drawn?.view.addEventListener(type, act2);
     },
     /** The rows of data, as Python sent them. */
     rows: () => Object.values(sent?.data ?? {}).flat(),
@@ -269,7 +288,7 @@ function livingChart() {
       }
       clear();
       [drawn, sent, shown] = [made, next, next];
-      for (const [type, act] of listeners) made.view.addEventListener(type, act);
+      for (const [type, act2] of listeners) made.view.addEventListener(type, act2);
       return true;
     },
     /**
@@ -307,14 +326,14 @@ function cornerOf(view) {
   return [x + left, y + top];
 }
 function* walk(scene, left, top) {
-  for (const item of scene.items) {
+  for (const item2 of scene.items) {
     if (scene.marktype === "group") {
-      for (const inner of item.items) yield* walk(inner, left + (item.x || 0), top + (item.y || 0));
+      for (const inner of item2.items) yield* walk(inner, left + (item2.x || 0), top + (item2.y || 0));
       continue;
     }
-    const cell = KINDS.includes(scene.marktype) && cellOf(item.datum);
+    const cell = KINDS.includes(scene.marktype) && cellOf(item2.datum);
     if (!cell) continue;
-    const { x1, y1, x2, y2 } = item.bounds;
+    const { x1, y1, x2, y2 } = item2.bounds;
     const box = { left: left + x1, right: left + x2, top: top + y1, bottom: top + y2 };
     yield { kind: scene.marktype, cell, box };
   }
@@ -482,7 +501,7 @@ function sizeOf(element) {
     height: Number(svg?.getAttribute("height"))
   };
 }
-function whenWidthChanges(element, act) {
+function whenWidthChanges(element, act2) {
   let width = 0;
   let frame = 0;
   const observer = new ResizeObserver(() => {
@@ -490,7 +509,7 @@ function whenWidthChanges(element, act) {
     const first = width === 0;
     width = element.clientWidth;
     cancelAnimationFrame(frame);
-    if (!first) frame = requestAnimationFrame(act);
+    if (!first) frame = requestAnimationFrame(act2);
   });
   observer.observe(element);
   return () => {
@@ -629,9 +648,10 @@ function sayWhyNot(element, content) {
   element.hidden = !content;
 }
 function chooseByClick(view, element, choose) {
-  view?.addEventListener("click", (event, item) => {
-    const cell = cellOf(item?.datum);
+  view?.addEventListener("click", (event, item2) => {
+    const cell = cellOf(item2?.datum);
     if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+    element.dispatchEvent(new CustomEvent("wb-datum", { detail: item2?.datum, bubbles: true }));
   });
 }
 function outlineIn(element, marks) {
@@ -788,8 +808,10 @@ var OUTLINED = {
 function choosing({ model, busy, send }) {
   let asked = null;
   let main = null;
+  const told = [];
   const chosen = () => asked ?? JSON.parse(model.get("_words")).chosen ?? [];
   const outline = () => {
+    for (const act2 of told) act2(chosen());
     main?.outline(pickedMarks(main.marks(), OUTLINED[model.get("panel")], chosen()));
   };
   const choose = (cells, add) => {
@@ -802,6 +824,10 @@ function choosing({ model, busy, send }) {
     chosen,
     choose,
     outline,
+    /** Tell a part of the page what is selected, now and later. @param {(chosen: Cell[]) => void} act */
+    tell(act2) {
+      told.push(act2);
+    },
     answered() {
       if (!busy()) asked = null;
     },
@@ -819,27 +845,105 @@ function choosing({ model, busy, send }) {
 }
 
 // src/findings.js
+var FIRST = 3;
 function stepOf(cells, step) {
   return cells.some((cell) => cell[3] === step) ? step : cells[0][3];
 }
-function buildFindings({ model, controls, send }) {
-  const { texts } = controls;
-  const box = make("div", { class: "wb-findings" });
-  function draw(text) {
-    if (!text) return;
-    const { rows, note } = JSON.parse(text);
-    const lines2 = rows.map(({ severity, rule, text: words, cells }) => {
-      const kind = make("span", { class: "wb-severity", "data-severity": severity }, severity);
-      if (!cells.length) return make("li", {}, kind, make("span", {}, `${rule}: ${words}`));
-      const onclick = () => send({ selected: cells, step: stepOf(cells, model.get("step")) });
-      return make("li", {}, kind, make("button", { type: "button", onclick }, `${rule}: ${words}`));
-    });
-    box.replaceChildren(
-      make("ul", { "aria-label": texts.findings }, ...lines2),
-      make("p", { class: "wb-note" }, lines2.length ? note : `${texts.healthy}. ${note}`)
-    );
+function widened(filters, cells, facets) {
+  const found = {};
+  for (
+    const [name, at] of
+    /** @type {[string, number][]} */
+    [["model", 0], ["component", 2]]
+  ) {
+    const facet = facets.find((one) => one.name === name);
+    if (!filters[name] || !facet) continue;
+    const added = cells.map((cell) => facet.values[facet.labels.indexOf(String(cell[at]))]);
+    found[name] = [.../* @__PURE__ */ new Set([...filters[name], ...added])];
   }
-  return { element: box, draw };
+  return found;
+}
+function foundOf(rows, [cell]) {
+  if (!cell) return [];
+  const key = keyOf(cell);
+  return rows.filter(({ cells }) => cells.some((one) => keyOf(one) === key));
+}
+function buildFindings(page) {
+  const { texts } = page.controls;
+  const list = make("div", { class: "wb-findings" });
+  const line3 = make("p", { class: "wb-found-line", hidden: true });
+  const link = linkOf(page);
+  let rows = [];
+  list.addEventListener("keydown", (event) => walk2(list, event));
+  return {
+    /** A line for the overview, and the list. */
+    elements: [line3, list],
+    /** @param {string} text */
+    draw(text) {
+      if (!text) return;
+      const found = JSON.parse(text);
+      ({ rows } = found);
+      const note = rows.length ? found.note : `${texts.healthy}. ${found.note}`;
+      list.replaceChildren(
+        make("ul", { "aria-label": texts.findings }, ...rows.map((row) => item(row, link))),
+        make("p", { class: "wb-note" }, note)
+      );
+      oneStop(list);
+      line3.hidden = !found.headline;
+      line3.replaceChildren(...shortLine(found, page, link));
+    },
+    /** Tell which findings are of the selected matrix. @param {Cell[]} chosen */
+    update(chosen) {
+      const found = foundOf(rows, chosen);
+      const at = new Set(found.map((one) => rows.indexOf(one)));
+      [...list.querySelectorAll("li")].forEach((li, i) => {
+        if (at.has(i)) li.setAttribute("aria-current", "true");
+        else li.removeAttribute("aria-current");
+      });
+    }
+  };
+}
+function linkOf({ model, controls, send }) {
+  return ({ cells, text }, words) => {
+    const onclick = () => send({
+      selected: cells,
+      step: stepOf(cells, model.get("step")),
+      filters: widened(model.get("filters"), cells, controls.facets),
+      layers: controls.layers
+    });
+    return make("button", { type: "button", title: text, onclick }, words);
+  };
+}
+function item(finding, link) {
+  const { severity, rule, text, cells } = finding;
+  const kind = make("span", { class: "wb-severity", "data-severity": severity }, severity);
+  const words = `${rule}: ${text}`;
+  return make("li", {}, kind, cells.length ? link(finding, words) : make("span", {}, words));
+}
+function shortLine({ rows, headline }, { controls, send }, link) {
+  const { texts, panels } = controls;
+  const links = rows.filter(({ cells }) => cells.length).slice(0, FIRST).flatMap((finding) => [link(finding, `${finding.rule}, ${finding.where}`), " · "]);
+  const onclick = () => send({ panel: "findings" });
+  const all = make("button", { type: "button", onclick }, panels.findings?.title ?? "");
+  return [fill(texts.found, { headline }), " ", ...links, all];
+}
+function oneStop(list) {
+  [...list.querySelectorAll("button")].forEach((button, i) => {
+    button.tabIndex = i ? -1 : 0;
+  });
+}
+function walk2(list, event) {
+  const buttons = [...list.querySelectorAll("button")];
+  const at = buttons.findIndex((button) => button === document.activeElement);
+  const last = buttons.length - 1;
+  const leads = { ArrowDown: Math.min(at + 1, last), ArrowUp: Math.max(at - 1, 0), Home: 0, End: last };
+  const next = buttons[leads[event.key]];
+  if (!next || at < 0) return;
+  event.preventDefault();
+  event.stopPropagation();
+  buttons[at].tabIndex = -1;
+  next.tabIndex = 0;
+  next.focus();
 }
 
 // src/filters.js
@@ -1127,6 +1231,87 @@ function buildCode(texts) {
   };
 }
 
+// src/window.js
+var CLOSER = 4;
+function closer(datum, shown) {
+  const ends = ["row", "row_stop", "col", "col_stop"].map((name) => datum?.[name]);
+  if (!ends.every((end) => typeof end === "number")) return null;
+  return [0, 2].flatMap((at) => {
+    const [low, high] = shown.slice(at, at + 2);
+    const middle2 = (Number(ends[at]) + Number(ends[at + 1])) / 2;
+    const size = Math.max(Math.ceil((high - low) / CLOSER), 1);
+    const first = Math.round(Math.min(Math.max(middle2 - size / 2, low), high - size));
+    return [first, first + size];
+  });
+}
+function spanOf(places) {
+  const ends = (name) => places.map((place2) => Number(place2[name]));
+  return ["row", "col"].flatMap((dim) => [
+    Math.min(...ends(dim)),
+    Math.max(...ends(`${dim}_stop`))
+  ]);
+}
+function buildWindow({ model, controls, send }) {
+  const { texts } = controls;
+  const inputs = texts.window_ends.split("|").map(
+    (label) => make("input", {
+      type: "number",
+      min: 0,
+      "aria-label": label,
+      title: label,
+      onchange: () => {
+        const ends = inputs.map((input) => Math.round(Number(input.value)));
+        if (inputs.every((input) => input.value)) send({ window: ends });
+      }
+    })
+  );
+  const all = make("button", { type: "button", onclick: () => send({ window: [] }) }, texts.window_all);
+  const [top, bottom, left, right] = inputs;
+  const element = make(
+    "span",
+    { class: "wb-field wb-window" },
+    make("span", {}, controls.options.window),
+    ...[top, "–", bottom, " × ", left, "–", right],
+    all
+  );
+  const places = () => {
+    const { spec } = JSON.parse(model.get("_main") || "{}");
+    const tables = (
+      /** @type {Record<string, unknown>[][]} */
+      Object.values(spec?.datasets ?? {})
+    );
+    return tables.find((rows) => rows[0] && "row_stop" in rows[0]) ?? [];
+  };
+  element.addEventListener("wb-zoom", (event) => {
+    const { detail } = (
+      /** @type {CustomEvent} */
+      event
+    );
+    const found = closer(detail, spanOf(places()));
+    if (found) send({ window: found });
+  });
+  return {
+    element,
+    update() {
+      const shown = places();
+      const ends = shown.length ? spanOf(shown) : model.get("window");
+      inputs.forEach((input, i) => {
+        if (input !== document.activeElement) input.value = String(ends[i] ?? "");
+      });
+      all.hidden = !model.get("window").length;
+    }
+  };
+}
+function zoomOnClick(root) {
+  root.addEventListener("wb-datum", (event) => {
+    const { detail } = (
+      /** @type {CustomEvent} */
+      event
+    );
+    root.querySelector(".wb-window")?.dispatchEvent(new CustomEvent("wb-zoom", { detail }));
+  });
+}
+
 // src/options.js
 function buildOptions(page) {
   const { model, controls } = page;
@@ -1149,7 +1334,9 @@ function buildOptions(page) {
     }
   };
 }
-function buildOption({ model, controls, checkpoints, send }, name) {
+function buildOption(page, name) {
+  if (name === "window") return buildWindow(page);
+  const { model, controls, checkpoints, send } = page;
   const label = controls.options[name];
   const now = () => model.get(name);
   const names = controls.choices[name];
@@ -1524,7 +1711,119 @@ function buildStage(root, { model, controls }) {
   };
 }
 
-// src/table.js
+// src/grid_heads.js
+var HEAD = -2;
+var FILTERS = -1;
+function headRow(grid) {
+  const heads = grid.columns.map(({ name, title, numeric }, i) => {
+    const sign = grid.order?.column === name ? grid.order.sign : 0;
+    const arrow = { 1: " ▲", 0: "", "-1": " ▼" }[sign];
+    const sorted = { 1: "ascending", 0: "none", "-1": "descending" }[sign];
+    const attributes = {
+      role: "columnheader",
+      "aria-colindex": i + 1,
+      "aria-sort": sorted,
+      "data-column": name,
+      class: numeric ? "wb-figure" : void 0,
+      onclick: () => {
+        grid.moveTo(HEAD, i);
+        grid.sortBy(name);
+      }
+    };
+    return make("th", attributes, title + arrow);
+  });
+  return make("tr", { role: "row", "aria-rowindex": 1 }, ...heads);
+}
+function filterRow(grid) {
+  const cells = grid.columns.map(
+    (column, i) => make("td", { role: "gridcell", "aria-colindex": i + 1 }, filterInput(grid, column, i))
+  );
+  return make("tr", { role: "row", "aria-rowindex": 2, class: "wb-column-filters" }, ...cells);
+}
+function filterInput(grid, { name, title }, i) {
+  const label = grid.options.filterLabel(title);
+  const leads = { Enter: FILTERS, Escape: FILTERS, ArrowDown: 0, ArrowUp: HEAD };
+  const input = make("input", {
+    type: "text",
+    tabindex: -1,
+    // the grid is one stop of the tab key
+    "aria-label": label,
+    title: label,
+    placeholder: grid.options.filterHint,
+    "data-column": name,
+    onfocus: () => grid.moveTo(FILTERS, i),
+    oninput: () => grid.filterBy(name, input.value),
+    onkeydown: (event) => {
+      event.stopPropagation();
+      if (!(event.key in leads)) return;
+      event.preventDefault();
+      grid.element.focus();
+      grid.moveTo(leads[event.key], i);
+    }
+  });
+  input.value = grid.filters[name] ?? "";
+  return input;
+}
+
+// src/grid_keys.js
+function press(grid, event) {
+  if (event.target !== grid.element) return;
+  if (!walk3(grid, event) && !act(grid, event)) return;
+  event.preventDefault();
+  event.stopPropagation();
+}
+function target({ key, ctrlKey, metaKey }, { line: line3, column }, { rows, columns, page }) {
+  const far = ctrlKey || metaKey;
+  const leads = {
+    ArrowDown: [line3 + 1, column],
+    ArrowUp: [line3 - 1, column],
+    ArrowRight: [line3, column + 1],
+    ArrowLeft: [line3, column - 1],
+    PageDown: [Math.max(line3, 0) + page, column],
+    PageUp: [line3 < 0 ? line3 : Math.max(line3 - page, 0), column],
+    Home: far ? [0, 0] : [line3, 0],
+    End: far ? [rows - 1, columns - 1] : [line3, columns - 1]
+  };
+  return leads[key] ?? null;
+}
+function walk3(grid, event) {
+  const { line: line3 } = grid.active;
+  const size = { rows: grid.rows.length, columns: grid.columns.length, page: grid.page };
+  const to = target(event, grid.active, size);
+  if (!to) return false;
+  grid.moveTo(...to);
+  const { shiftKey } = event;
+  if (shiftKey && line3 >= 0 && grid.active.line !== line3) {
+    grid.pick(grid.active.line, { shiftKey, ctrlKey: false, metaKey: false });
+  }
+  return true;
+}
+function act(grid, event) {
+  const held = event.ctrlKey || event.metaKey;
+  if (event.key === "Enter" || event.key === " ") enter(grid, event);
+  else if (held && event.key === "a") grid.options.onPick?.([...grid.rows], false);
+  else if (held && event.key === "c") grid.options.onCopy?.();
+  else if (grid.active.line === FILTERS && event.key.length === 1 && !held) {
+    typeIn(grid, event.key);
+  } else return false;
+  return true;
+}
+function enter(grid, { key, shiftKey, ctrlKey, metaKey }) {
+  const { line: line3, column } = grid.active;
+  if (line3 === HEAD) grid.sortBy(grid.columns[column].name);
+  else if (line3 === FILTERS) typeIn(grid, "");
+  else grid.pick(line3, { shiftKey, metaKey, ctrlKey: ctrlKey || key === " " });
+}
+function typeIn(grid, text) {
+  const input = grid.activeCell()?.querySelector("input");
+  if (!input) return;
+  input.focus();
+  if (!text) return;
+  input.value += text;
+  input.dispatchEvent(new Event("input"));
+}
+
+// src/rows.js
 var FORMATS = {
   k: (value) => value.toFixed(4),
   r2: (value) => value.toFixed(4),
@@ -1536,98 +1835,461 @@ var FORMATS = {
   step: grouped
 };
 function format(column, value) {
-  if (value === null) return "–";
+  if (value === null || value === void 0) return "–";
   return typeof value === "number" && FORMATS[column] ? FORMATS[column](value) : String(value);
 }
-function sortRows(rows, at, sign) {
+function unpack({ name, values, codes }, title) {
+  const at = (row) => codes ? values[codes[row]] : values[row];
+  const numeric = values.every((value) => value === null || typeof value === "number");
+  return { name, title, numeric, at, show: (row) => format(name, at(row)) };
+}
+function sortRows(rows, { at }, sign) {
   return [...rows].sort((a, b) => {
-    const [x, y] = [a[at], b[at]];
+    const [x, y] = [at(a), at(b)];
     if (x === y) return 0;
     if (x === null) return 1;
     if (y === null) return -1;
-    return x < y ? -sign : sign;
+    if (typeof x === typeof y) return x < y ? -sign : sign;
+    return typeof x === "number" ? -sign : sign;
   });
 }
-function buildTable({ model, controls, send }, choose) {
-  const box = make("div", { class: "wb-table" });
-  const [first, ascending] = model.get("order") ?? [];
-  let order = first ? { column: first, sign: ascending ? 1 : -1 } : null;
-  function draw(text) {
-    if (!text) {
-      box.replaceChildren();
-      return;
-    }
-    const { columns, rows, total } = JSON.parse(text);
-    const at = order ? columns.indexOf(order.column) : -1;
-    const sorted = order && at >= 0 ? sortRows(rows, at, order.sign) : rows;
-    const head = columns.map((column) => {
-      const sign = order?.column === column ? order.sign : 0;
-      return header(column, controls.columns[column] ?? column, sign, () => {
-        order = { column, sign: sign === 1 ? -1 : 1 };
-        draw(text);
-        if (rows.length < total) send({ order: [column, order.sign === 1] });
-        const button = box.querySelector(`th[data-column="${column}"] button`);
-        button?.focus();
-      });
+var COMPARED2 = /^(<=|>=|<|>|=)\s*(-?[\d.]+(?:e[-+]?\d+)?)$/i;
+var BETWEEN = /^(-?[\d.]+(?:e[-+]?\d+)?)\s*\.\.\s*(-?[\d.]+(?:e[-+]?\d+)?)$/i;
+var TESTS = {
+  "<": (value, limit) => value < limit,
+  "<=": (value, limit) => value <= limit,
+  ">": (value, limit) => value > limit,
+  ">=": (value, limit) => value >= limit,
+  "=": (value, limit) => value === limit
+};
+function passes(text, column) {
+  const wanted = text.trim().toLowerCase();
+  const { at, show: show2 } = column;
+  if (column.numeric) {
+    const [, sign, limit] = wanted.match(COMPARED2) ?? [];
+    const [, low, high] = wanted.match(BETWEEN) ?? [];
+    const tested = (test) => (row) => {
+      const value = at(row);
+      return typeof value === "number" && test(value);
+    };
+    if (sign) return tested((value) => TESTS[sign](value, Number(limit)));
+    if (low) return tested((value) => value >= Number(low) && value <= Number(high));
+    if (/^-?\d+$/.test(wanted)) return tested((value) => value === Number(wanted));
+  }
+  return (row) => show2(row).toLowerCase().includes(wanted);
+}
+function keptRows(number, columns, filters) {
+  const tests = columns.filter(({ name }) => filters[name]?.trim()).map((column) => passes(filters[column.name], column));
+  const rows = Array.from({ length: number }, (_, i) => i);
+  return tests.length ? rows.filter((row) => tests.every((test) => test(row))) : rows;
+}
+function separated(rows, columns) {
+  const word = (value) => {
+    if (typeof value === "number") return String(value);
+    const text = String(value ?? "").replace(/[\t\r\n]+/g, " ");
+    return /^[=+\-@]/.test(text) ? `'${text}` : text;
+  };
+  const lines2 = rows.map((row) => columns.map(({ at }) => word(at(row))).join("	"));
+  return [columns.map(({ name }) => name).join("	"), ...lines2].join("\n");
+}
+
+// src/grid.js
+var HEIGHT3 = 24;
+var BEYOND = 20;
+var UNSEEN = 20;
+var FEW = 10;
+var WIDEST = 34;
+var numbered = 0;
+var Grid = class {
+  /** @type {Column[]} */
+  columns = [];
+  total = 0;
+  /** Rows that pass the filters, in the order that is shown. @type {number[]} */
+  rows = [];
+  /** @type {Order | null} */
+  order = null;
+  /** @type {Record<string, string>} */
+  filters = {};
+  /** The active cell: a place among the rows, or `HEAD` or `FILTERS`. */
+  active = { line: 0, column: 0 };
+  /** Where a range of rows begins. */
+  anchor = 0;
+  /** Elements of rows, by their place. @type {Map<number, HTMLElement>} */
+  #lines = /* @__PURE__ */ new Map();
+  #name = `weibnb-grid-${++numbered}`;
+  /** @param {Options} options */
+  constructor(options) {
+    this.options = options;
+    this.head = make("thead", { role: "rowgroup" });
+    this.body = make("tbody", { role: "rowgroup" });
+    this.element = make(
+      "div",
+      {
+        class: "wb-grid",
+        role: "grid",
+        tabindex: 0,
+        "aria-label": options.label,
+        "aria-multiselectable": options.onPick ? "true" : void 0,
+        "data-lm-suppress-shortcuts": "true"
+        // JupyterLab's own keys
+      },
+      make("table", { role: "presentation" }, this.head, this.body)
+    );
+    this.element.addEventListener("keydown", (event) => press(this, event));
+    this.element.addEventListener("scroll", () => this.render(), { passive: true });
+    this.body.addEventListener("mousedown", (event) => {
+      if (event.shiftKey) event.preventDefault();
     });
-    const body = make("tbody", {}, ...sorted.map((row) => line(columns, row, choose)));
-    body.firstElementChild?.setAttribute("tabindex", "0");
-    const counts = { shown: grouped(rows.length), total: grouped(total) };
-    const note = rows.length < total ? fill(controls.texts.rows, counts) : "";
-    box.replaceChildren(
-      make("table", {}, make("thead", {}, make("tr", {}, ...head)), body),
-      make("p", { class: "wb-note" }, note)
+    this.body.addEventListener("click", (event) => this.#click(event));
+    this.observer = new ResizeObserver(() => this.render());
+    this.observer.observe(this.element);
+  }
+  /**
+   * Show another table; filters stay.
+   * @param {Column[]} columns
+   * @param {number} total number of rows
+   * @param {Order | null} order
+   */
+  show(columns, total, order) {
+    const names = (some) => some.map(({ name }) => name).join();
+    const same = names(columns) === names(this.columns);
+    Object.assign(this, { columns, total, order });
+    const sizes = widths(columns, total);
+    const tracks = sizes.map(({ least, characters }) => `minmax(calc(${least}), ${characters}fr)`);
+    this.element.style.setProperty("--wb-columns", tracks.join(" "));
+    const width = sizes.map(({ least }) => least).join(" + ");
+    this.element.style.setProperty("--wb-width", `calc(${width})`);
+    this.#drawHeads();
+    if (!same) this.#drawFilters();
+    const filters = (
+      /** @type {HTMLElement} */
+      this.head.children[1]
+    );
+    filters.hidden = total < FEW && !this.filtered;
+    this.arrange();
+  }
+  /** Filter and sort, and draw anew. */
+  arrange() {
+    const { columns, order } = this;
+    const kept = keptRows(this.total, columns, this.filters);
+    const by = columns.find(({ name }) => name === order?.column);
+    this.rows = order && by ? sortRows(kept, by, order.sign) : kept;
+    this.element.setAttribute("aria-rowcount", String(this.rows.length + 2));
+    this.element.setAttribute("aria-colcount", String(columns.length));
+    this.body.style.height = `${this.rows.length * HEIGHT3}px`;
+    this.active.line = Math.min(this.active.line, this.rows.length - 1);
+    this.anchor = Math.min(this.anchor, Math.max(this.rows.length - 1, 0));
+    for (const line3 of this.#lines.values()) line3.remove();
+    this.#lines.clear();
+    this.render();
+    this.options.onChange?.();
+  }
+  /** Draw the rows in view, and the active one wherever it is. */
+  render() {
+    const top = this.element.scrollTop;
+    const shown = this.element.clientHeight || UNSEEN * HEIGHT3;
+    const first = Math.max(Math.floor(top / HEIGHT3) - BEYOND, 0);
+    const last = Math.min(Math.ceil((top + shown) / HEIGHT3) + BEYOND, this.rows.length);
+    const active = this.active.line;
+    for (const [at, line3] of this.#lines) {
+      if ((at < first || at >= last) && at !== active) {
+        line3.remove();
+        this.#lines.delete(at);
+      }
+    }
+    for (let at = first; at < last; at++) this.#draw(at);
+    if (active >= 0) this.#draw(active);
+    this.#markActive();
+  }
+  /** Draw one row, if it is not there. @param {number} at */
+  #draw(at) {
+    if (this.#lines.has(at)) return;
+    const row = this.rows[at];
+    const selected = this.options.isSelected;
+    const line3 = make(
+      "tr",
+      {
+        role: "row",
+        "aria-rowindex": at + 3,
+        "aria-selected": selected ? String(selected(row)) : void 0,
+        "data-odd": at % 2 ? "yes" : void 0,
+        "data-at": at,
+        style: `top: ${at * HEIGHT3}px`
+      },
+      ...this.columns.map((column, i) => cellOfRow(column, i, row))
+    );
+    this.#lines.set(at, line3);
+    this.body.append(line3);
+  }
+  /** The element of the active cell. @returns {HTMLElement | undefined} */
+  activeCell() {
+    const { line: line3, column } = this.active;
+    const row = line3 < 0 ? this.head.children[line3 - HEAD] : this.#lines.get(line3);
+    return (
+      /** @type {HTMLElement | undefined} */
+      row?.children[column]
     );
   }
-  return { element: box, draw };
+  #markActive() {
+    const cell = this.activeCell();
+    const old = this.element.querySelector(".wb-active");
+    if (old === cell) return;
+    old?.classList.remove("wb-active");
+    old?.removeAttribute("id");
+    if (!cell) return;
+    cell.classList.add("wb-active");
+    cell.id = `${this.#name}-${this.active.line}-${this.active.column}`;
+    this.element.setAttribute("aria-activedescendant", cell.id);
+  }
+  /**
+   * Make a cell the active one, and bring it into view.
+   * @param {number} line
+   * @param {number} column
+   */
+  moveTo(line3, column) {
+    const { element } = this;
+    const filters = (
+      /** @type {HTMLElement} */
+      this.head.children[1]
+    );
+    if (line3 === FILTERS && filters.hidden) line3 = this.active.line < 0 ? 0 : HEAD;
+    this.active = {
+      line: Math.max(HEAD, Math.min(line3, this.rows.length - 1)),
+      column: Math.max(0, Math.min(column, this.columns.length - 1))
+    };
+    if (this.active.line >= 0) {
+      const top = this.active.line * HEIGHT3;
+      const room2 = element.clientHeight - this.head.offsetHeight;
+      if (top < element.scrollTop) element.scrollTop = top;
+      else if (top + HEIGHT3 > element.scrollTop + room2) element.scrollTop = top + HEIGHT3 - room2;
+    }
+    this.render();
+    const cell = this.activeCell();
+    if (!cell) return;
+    const right = cell.offsetLeft + cell.offsetWidth - element.clientWidth;
+    if (right > element.scrollLeft) element.scrollLeft = right;
+    if (cell.offsetLeft < element.scrollLeft) element.scrollLeft = cell.offsetLeft;
+  }
+  /** Sort by a column, the other way round if it is sorted by it. @param {string} name */
+  sortBy(name) {
+    const { order } = this;
+    this.order = { column: name, sign: order?.column === name && order.sign === 1 ? -1 : 1 };
+    this.#drawHeads();
+    this.element.scrollTop = 0;
+    this.arrange();
+    this.options.onSort?.(this.order);
+  }
+  /**
+   * @param {string} name of the column
+   * @param {string} text
+   */
+  filterBy(name, text) {
+    this.filters = { ...this.filters, [name]: text };
+    this.element.scrollTop = 0;
+    this.arrange();
+  }
+  /** Rows that a page key leads over. */
+  get page() {
+    return Math.max(Math.floor(this.element.clientHeight / HEIGHT3) - 3, 1);
+  }
+  get filtered() {
+    return Object.values(this.filters).some((text) => text.trim());
+  }
+  /** Take the filters away. */
+  clear() {
+    this.filters = {};
+    this.#drawFilters();
+    this.arrange();
+  }
+  /**
+   * Select a row, or with shift all from the last one on.
+   * @param {number} at its place
+   * @param {Held} held
+   */
+  pick(at, held) {
+    if (!this.options.onPick || at < 0 || at >= this.rows.length) return;
+    if (!held.shiftKey) this.anchor = at;
+    const [first, last] = [Math.min(this.anchor, at), Math.max(this.anchor, at)];
+    this.options.onPick(this.rows.slice(first, last + 1), held.ctrlKey || held.metaKey);
+  }
+  /** Tell anew which rows are selected. */
+  mark() {
+    for (const [at, line3] of this.#lines) {
+      line3.setAttribute("aria-selected", String(this.options.isSelected?.(this.rows[at]) ?? false));
+    }
+  }
+  /** Make a row the active one. @param {number} row */
+  reveal(row) {
+    const at = this.rows.indexOf(row);
+    if (at >= 0) this.moveTo(at, this.active.column);
+  }
+  stop() {
+    this.observer.disconnect();
+  }
+  /** @param {MouseEvent} event */
+  #click(event) {
+    const target2 = (
+      /** @type {HTMLElement} */
+      event.target
+    );
+    const [line3, cell] = [target2.closest("tr"), target2.closest("td")];
+    if (!line3) return;
+    const at = Number(line3.dataset.at);
+    this.moveTo(at, cell ? [...line3.children].indexOf(cell) : this.active.column);
+    this.pick(at, event);
+  }
+  #drawHeads() {
+    this.head.replaceChildren(headRow(this), ...[...this.head.children].slice(1));
+    this.#markActive();
+  }
+  #drawFilters() {
+    this.head.replaceChildren(this.head.children[0], filterRow(this));
+    if (this.active.line === FILTERS) this.#markActive();
+  }
+};
+function cellOfRow(column, i, row) {
+  const text = column.show(row);
+  const attributes = {
+    role: "gridcell",
+    "aria-colindex": i + 1,
+    class: `${column.numeric ? "wb-figure" : ""} ${column.bar ? "wb-barred" : ""}`,
+    title: text.length > WIDEST ? text : void 0
+  };
+  return make("td", attributes, ...column.bar ? [column.bar(row)] : [], text);
 }
-function header(column, title, sign, onclick) {
-  const arrow = { 1: " ▲", 0: "", "-1": " ▼" }[sign];
-  const sorted = { 1: "ascending", 0: "none", "-1": "descending" }[sign];
-  const button = make("button", { type: "button", onclick }, title + arrow);
-  return make("th", { scope: "col", "data-column": column, "aria-sort": sorted }, button);
+function widths(columns, number) {
+  const step = Math.max(Math.floor(number / 200), 1);
+  return columns.map(({ title, show: show2, bar }) => {
+    let most = title.length + 2;
+    for (let row = 0; row < number; row += step) most = Math.max(most, show2(row).length);
+    const characters = Math.min(most, WIDEST) + 1;
+    return { characters, least: `${characters}ch + ${bar ? 76 : 12}px` };
+  });
 }
-function line(columns, row, choose) {
-  const cells = columns.map(
-    (column, i) => make("td", { class: typeof row[i] === "number" ? "wb-figure" : "" }, format(column, row[i]))
+
+// src/table.js
+var DIMS2 = ["model", "layer", "component", "step"];
+function buildTable({ model, controls, send }, choose) {
+  const { texts } = controls;
+  let columns = [];
+  let dims = [];
+  let chosen = /* @__PURE__ */ new Set();
+  const cellAt = (row) => (
+    /** @type {Cell} */
+    /** @type {unknown} */
+    dims.map(({ at }) => at(row))
   );
-  const cell = cellOf(Object.fromEntries(columns.map((column, i) => [column, row[i]])));
-  const pick = (event) => cell && choose([cell], event.shiftKey);
-  const selected = String(row[columns.length]);
-  return make(
-    "tr",
-    {
-      tabindex: -1,
-      // the rows are one stop of the tab key: arrow keys lead on
-      "aria-selected": selected,
-      onclick: pick,
-      onkeydown: (event) => {
-        if (event.key === "ArrowDown" || event.key === "ArrowUp") walk2(event);
-        if (event.key !== "Enter" && event.key !== " ") return;
-        event.preventDefault();
-        pick(event);
-      }
+  const isSelected = (row) => chosen.has(keyOf(cellAt(row)));
+  const picked = () => grid.rows.filter(isSelected);
+  const grid = new Grid({
+    label: texts.table,
+    filterLabel: (title) => fill(texts.filter_column, { title }),
+    filterHint: texts.filter_hint,
+    isSelected,
+    onPick: (rows, add) => {
+      const most = rows.length > MOST_SELECTED;
+      bar.say(most ? fill(texts.most_selected, { number: MOST_SELECTED }) : "");
+      choose(rows.slice(0, MOST_SELECTED).map(cellAt), add);
     },
-    ...cells
-  );
+    onCopy: () => copy(picked()),
+    onSort: (order) => send({ order: [order.column, order.sign === 1] }),
+    onChange: () => bar.say("")
+  });
+  const copy = async (rows) => {
+    const done = await copyText(separated(rows, columns));
+    bar.say(done ? fill(texts.rows_copied, { number: grouped(rows.length) }) : texts.not_copied);
+  };
+  const bar = buildBar(grid, texts, picked, copy);
+  const element = make("div", { class: "wb-table", hidden: true }, grid.element, bar.element);
+  function draw(text) {
+    element.hidden = !text;
+    if (!text) return;
+    const sent = JSON.parse(text);
+    columns = sent.columns.map((packed) => {
+      const column = unpack(packed, controls.columns[packed.name] ?? packed.name);
+      return withBar(column, sent.bars, controls.dark);
+    });
+    dims = DIMS2.flatMap((dim) => columns.filter(({ name }) => name === dim));
+    const [by, ascending] = model.get("order") ?? [];
+    bar.count(sent);
+    grid.show(columns, numberOf(sent), by ? { column: by, sign: ascending ? 1 : -1 } : null);
+    const first = grid.rows.find(isSelected);
+    if (first !== void 0) grid.reveal(first);
+  }
+  return {
+    element,
+    draw,
+    /** Tell which matrices are selected. @param {Cell[]} cells */
+    mark(cells) {
+      chosen = new Set(cells.map(keyOf));
+      grid.mark();
+      bar.say();
+    },
+    stop: () => grid.stop()
+  };
 }
-function walk2(event) {
-  event.preventDefault();
-  const row = (
-    /** @type {HTMLElement} */
-    event.currentTarget
-  );
-  const next = event.key === "ArrowDown" ? row.nextElementSibling : row.previousElementSibling;
-  if (!(next instanceof HTMLElement)) return;
-  row.tabIndex = -1;
-  next.tabIndex = 0;
-  next.focus();
+function buildBar(grid, texts, picked, copy) {
+  let [listed, total, last] = [0, 0, ""];
+  const note = make("span", { role: "status" });
+  const button = (text, onclick) => make("button", { type: "button", onclick }, text);
+  const unfilter = button(texts.clear_filters, () => grid.clear());
+  const some = button(texts.copy_selected, () => copy(picked()));
+  const all = button(texts.copy_all, () => copy(grid.rows));
+  const element = make("p", { class: "wb-note wb-table-bar" }, note, unfilter, some, all);
+  const textOf = () => {
+    if (grid.filtered) return texts.rows_kept;
+    if (listed < total) return texts.rows_listed;
+    return total === 1 ? texts.row : texts.rows;
+  };
+  function say(words = last) {
+    last = words;
+    const number = picked().length;
+    const counts = { shown: grouped(grid.rows.length), total: grouped(total) };
+    const selected = fill(texts.rows_selected, { number: grouped(number) });
+    note.textContent = [fill(textOf(), counts), selected, words].filter(Boolean).join(" · ");
+    unfilter.hidden = !grid.filtered;
+    some.hidden = !number;
+  }
+  return {
+    element,
+    say,
+    /** @param {Rows} sent */
+    count(sent) {
+      [listed, total] = [numberOf(sent), sent.total];
+    }
+  };
+}
+var numberOf = ({ columns }) => (columns[0]?.codes ?? columns[0]?.values ?? []).length;
+function withBar(column, { middle: middle2, reach, colours, largest }, dark) {
+  const { name, at } = column;
+  if (name === "lam" && largest) {
+    return { ...column, bar: (row) => line(0, 100 * Number(at(row)) / largest, "var(--wb-dim)") };
+  }
+  if (name !== "k") return column;
+  const bar = (row) => {
+    const value = at(row);
+    if (typeof value !== "number") return line(0, 0, "none");
+    const { from, to, shade } = barOf((value - middle2) / reach, colours.length);
+    const colour = `light-dark(${colours[shade]}, ${dark[colours[shade]] ?? colours[shade]})`;
+    return line(from, to, colour, "wb-both-ways");
+  };
+  return { ...column, bar };
+}
+function line(from, to, colour, kind = "") {
+  const style = `left: ${from}%; width: ${to - from}%; background: ${colour}`;
+  const drawn = make("span", { style });
+  return make("span", { class: `wb-bar-of ${kind}`, "aria-hidden": "true" }, drawn);
+}
+function barOf(share, colours) {
+  const end = 50 + 50 * Math.max(-1, Math.min(1, share));
+  const shade = Math.min(Math.floor(end / 100 * colours), colours - 1);
+  return { from: Math.min(50, end), to: Math.max(50, end), shade };
 }
 
 // src/views.js
 function buildViews({ model, controls }) {
   const { texts } = controls;
-  const change = (act, view) => model.send({ act, view });
+  const change = (act2, view) => model.send({ act: act2, view });
   const name = make("input", {
     type: "text",
     maxlength: 100,
@@ -1666,10 +2328,10 @@ function buildViews({ model, controls }) {
   };
 }
 function line2(texts, change, view, name) {
-  const button = (act, label, text) => make("button", {
+  const button = (act2, label, text) => make("button", {
     type: "button",
     "aria-label": fill(label, { name }),
-    onclick: () => change(act, view)
+    onclick: () => change(act2, view)
   }, text);
   return make(
     "li",
@@ -1685,11 +2347,11 @@ var NARROW2 = 960;
 var STACKED = 640;
 var IN_PANE = 250;
 var BESIDE = IN_PANE + 100;
-var numbered = 0;
+var numbered2 = 0;
 function buildParts(root, page, choose, moved) {
   const { model, controls } = page;
   const { texts } = controls;
-  const prefix = `weibnb-${++numbered}`;
+  const prefix = `weibnb-${++numbered2}`;
   const { element: problem, fail } = buildProblem();
   const tabs = buildTabs(page, prefix);
   const files = buildFiles(page, fail);
@@ -1708,7 +2370,7 @@ function buildParts(root, page, choose, moved) {
   const panel = make(
     "div",
     { class: "wb-panel", role: "tabpanel", id: `${prefix}-panel` },
-    make("div", { class: "wb-first" }, sentences.empty, findings.element, charts.main.element),
+    make("div", { class: "wb-first" }, sentences.empty, ...findings.elements, charts.main.element),
     pane.element,
     make(
       "div",
@@ -1739,16 +2401,17 @@ function buildParts(root, page, choose, moved) {
     root.dataset.panel = name;
     for (const part2 of [tabs, filters, protocol, options, code, pane, views, sentences]) part2.update(words);
   };
-  const found = (text) => {
+  const found = (text, chosen) => {
     tabs.mark(text);
     findings.draw(text);
+    findings.update(chosen);
     pane.list();
   };
   const stop = () => {
-    for (const part2 of [protocol, following, views, stage, ...Object.values(charts)]) part2.stop();
+    for (const part2 of [protocol, following, views, stage, table2, ...Object.values(charts)]) part2.stop();
   };
   const { receive } = files;
-  return { charts, table: table2, found, fail, receive, refresh, stop, filters: filters.element };
+  return { charts, table: table2, findings, found, fail, receive, refresh, stop, filters: filters.element };
 }
 function buildCharts(root, page, choose, moved) {
   const height = () => {
@@ -2031,7 +2694,7 @@ function curveOf({ x, counts, n, origin }) {
 var LEAST4 = 100;
 var STEPS = 60;
 var SMOOTH = 0.25;
-var WIDEST = 0.118;
+var WIDEST2 = 0.118;
 var NONE = Object.freeze({ k: Number.NaN, lam: Number.NaN, r2: Number.NaN });
 function trimRanks(n, [lower, upper]) {
   let first = Math.max(Math.ceil(lower * n + 0.5), 1);
@@ -2088,7 +2751,7 @@ function binOf(bins2, rank) {
 }
 function atomsOf({ x, counts, starts, sums, moments, n }, first, last, k) {
   const atoms = [];
-  const smooth = k * WIDEST < SMOOTH;
+  const smooth = k * WIDEST2 < SMOOTH;
   for (let group = 0; group < starts.length - 1; group++) {
     const from = sums[SUMS * group];
     const to = group + 2 < starts.length ? sums[SUMS * (group + 1)] : n;
@@ -2496,13 +3159,14 @@ function gaussianOrdinate(x) {
 function redrawn(sent, asked, before, counts) {
   const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
   const fitOf = fitter(asked, before, counts);
+  const owners = ownersOf(sent.data);
   const data = Object.fromEntries(
     Object.entries(sent.data).map(([name, rows]) => [
       name,
       rows.map((row) => {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
-        const fit2 = fitOf(row);
+        const fit2 = fitOf(owners.get(row.matrix) ?? row);
         return fit2 ? refitted(row, fit2, asked, anchor) : row;
       })
     ])
@@ -2557,6 +3221,9 @@ function renamed(values, before, after) {
     Object.entries(values).map(([name, value]) => [name, names.get(value) ?? value])
   );
 }
+var ownersOf = (data) => new Map(
+  Object.values(data).flat().filter((row) => "matrix" in row && cellOf(row)).map((row) => [row.matrix, row])
+);
 var isTrim = (row) => Object.keys(row).sort().join() === "high,low";
 var isAnchor = (row) => typeof row.words === "string" && row.words.includes("untrained Gaussian");
 var trimRow = ([low, high]) => ({
@@ -2654,8 +3321,8 @@ function buildCounts(model, rows) {
      * @param {import("./fitting/counts.js").Header} header
      * @param {BufferSource} packed
      */
-    async take(header2, packed) {
-      const found = countsOf(header2, await unpacked(packed));
+    async take(header, packed) {
+      const found = countsOf(header, await unpacked(packed));
       let done = 0;
       const work = () => {
         const end = performance.now() + SLICE;
@@ -2731,18 +3398,18 @@ function parsed(model, name) {
 }
 function listen(model, acts) {
   const controls = model.get("_controls");
-  const own = Object.entries(acts).map(([name, act]) => {
+  const own = Object.entries(acts).map(([name, act2]) => {
     const actHere = (...given) => {
-      if (model.get("_controls") === controls) act(...given);
+      if (model.get("_controls") === controls) act2(...given);
     };
     return (
       /** @type {const} */
       [name, actHere]
     );
   });
-  for (const [name, act] of own) model.on(name, act);
+  for (const [name, act2] of own) model.on(name, act2);
   return () => {
-    for (const [name, act] of own) model.off(name, act);
+    for (const [name, act2] of own) model.off(name, act2);
   };
 }
 
@@ -2778,11 +3445,14 @@ function show(model, el) {
   const live = buildLive(model, () => parts.charts, line3, () => words().drawn);
   const page = { ...line3, send: live.send, busy: live.busy };
   const choice = choosing(page);
-  const { outline } = choice;
+  const { chosen, outline } = choice;
   const parts = buildParts(root, page, choice.choose, outline);
-  const { charts, table: table2 } = parts;
+  const { charts, table: table2, findings } = parts;
   choice.onChart(root, charts.main);
   for (const name of SLOTS) buildCard(root, page, charts[name], live);
+  choice.tell(table2.mark);
+  choice.tell(findings.update);
+  zoomOnClick(root);
   el.append(root);
   const draw = drawer(model, parts, live, outline);
   const refresh = () => {
@@ -2799,7 +3469,7 @@ function show(model, el) {
     },
     "change:_rows": drawTable,
     "change:_checkpoints": refresh,
-    "change:_findings": () => parts.found(model.get("_findings")),
+    "change:_findings": () => parts.found(model.get("_findings"), chosen()),
     "msg:custom": (message, buffers) => "counts" in message ? live.take(message.counts, buffers[0]) : parts.receive(message, buffers),
     comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)]))
@@ -2807,7 +3477,7 @@ function show(model, el) {
   const unfold = followSize(root, parts.filters);
   refresh();
   drawTable();
-  parts.found(model.get("_findings"));
+  parts.found(model.get("_findings"), chosen());
   let drawing = [];
   const unfollow = followTheme(root, (theme) => {
     drawing = SLOTS.map(draw);

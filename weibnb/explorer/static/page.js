@@ -777,75 +777,9 @@ function ofShares({ n, low, reach, ends, means }) {
   });
 }
 
-// src/paper.js
-var POINTS = 200;
-var [LOWEST, HIGHEST] = [1e-4, 1 - 1e-6];
-var ordinate2 = (share) => Math.log(-Math.log1p(-share));
-function pointsOf({ magnitude, share }) {
-  const from = share.findIndex((one) => one >= LOWEST);
-  if (from < 0) return [];
-  const y = share.map(ordinate2);
-  const reach = y[y.length - 1] - y[from];
-  const points = [];
-  for (let i = from, next = 0; i < y.length; i++) {
-    if (y[i] - y[from] < next * reach / (POINTS - 1)) continue;
-    points.push({ magnitude: magnitude[i], percent: 100 * share[i], y: y[i] });
-    while (next * reach / (POINTS - 1) <= y[i] - y[from]) next += 1;
-  }
-  return points;
-}
-function plotOf(sent, cell, counts, { trim, estimator }) {
-  const rows = Object.values(sent.data).flat().filter((row) => "matrix" in row);
-  const shown = new Set(rows.map((row) => keyOf(cellOf(row) ?? cell)));
-  const [fit2, curve] = [counts.fit(cell, trim, estimator), counts.curve(cell)];
-  if (shown.size !== 1 || shown.has(keyOf(cell)) || !fit2 || !curve) return sent;
-  const matrix = `${cell[2]} of layer ${cell[1]}:  k ${fit2.k.toFixed(4)}   λ ${Number(fit2.lam.toPrecision(4))}   r² ${fit2.r2.toFixed(4)}   n ${grouped(curve.n)}`;
-  const [model, layer, component, step] = cell;
-  const own = { model, layer, component, step, matrix };
-  const data = Object.fromEntries(
-    Object.entries(sent.data).map(([name, table]) => [name, redone(table, own, fit2, curve)])
-  );
-  const before = rows[0].matrix;
-  const values = Object.fromEntries(
-    Object.entries(sent.values).map(([name, value]) => [name, value === before ? matrix : value])
-  );
-  return { ...sent, data, values };
-}
-function redone(rows, own, { k, lam }, curve) {
-  if (!rows.some((row) => "matrix" in row)) return rows;
-  if (rows.every((row) => row.kind === void 0)) {
-    return pointsOf(curve).map((point) => ({ ...own, ...point, residual: 0, detached: "no" }));
-  }
-  const ends = [LOWEST, HIGHEST].map((share) => ordinate2(share) / k + Math.log(lam));
-  const sizes = new Map(["line", "gaussian"].map((kind) => [kind, rows.filter((row) => row.kind === kind).length]));
-  const seen = /* @__PURE__ */ new Map([["line", 0], ["gaussian", 0]]);
-  return rows.map((row) => {
-    const kind = String(row.kind);
-    const at = seen.get(kind);
-    if (at === void 0) return { ...row, ...own };
-    seen.set(kind, at + 1);
-    const share = at / Math.max((sizes.get(kind) ?? 1) - 1, 1);
-    const magnitude = Math.exp(ends[0] + share * (ends[1] - ends[0]));
-    return { ...row, ...own, magnitude, ..."low" in row && { low: 0, high: 0, spread: 0, under: 0 } };
-  });
-}
-
-// src/protocol.js
-var LEAST3 = 0.05;
-function pushTrim(trim, moved) {
-  if (trim[1] - trim[0] >= LEAST3) return trim;
-  if (moved === 0) {
-    const upper = Math.min(trim[0] + LEAST3, 1);
-    return [upper - LEAST3, upper];
-  }
-  const lower = Math.max(trim[1] - LEAST3, 0);
-  return [lower, lower + LEAST3];
-}
-var trimText = (trim) => `${trim.map((end) => Number((100 * end).toFixed(1))).join("–")} %`;
-
 // src/fitting/anchor.js
 var WEIGHTS = 2 ** 30;
-var [LOWEST2, HIGHEST2] = [-20, 3];
+var [LOWEST, HIGHEST] = [-20, 3];
 var BIAS2 = 1023;
 function gaussianBins() {
   const [labels, counts] = [
@@ -855,8 +789,8 @@ function gaussianBins() {
     []
   ];
   const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
-  let [below, ranks] = [density(0) * 2 ** LOWEST2 * (1 - 0.5 / 1024), 0];
-  for (let octave = LOWEST2; octave < HIGHEST2; octave++) {
+  let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
+  for (let octave = LOWEST; octave < HIGHEST; octave++) {
     for (let place = 0; place < 1024; place += 2) {
       const [low, high] = [place ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place + more) / 1024));
       below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
@@ -950,13 +884,14 @@ function gaussianOrdinate(x) {
 function redrawn(sent, asked, before, counts) {
   const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
   const fitOf = fitter(asked, before, counts);
+  const owners = ownersOf(sent.data);
   const data = Object.fromEntries(
     Object.entries(sent.data).map(([name, rows]) => [
       name,
       rows.map((row) => {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
-        const fit2 = fitOf(row);
+        const fit2 = fitOf(owners.get(row.matrix) ?? row);
         return fit2 ? refitted(row, fit2, asked, anchor) : row;
       })
     ])
@@ -1011,12 +946,81 @@ function renamed(values, before, after) {
     Object.entries(values).map(([name, value]) => [name, names.get(value) ?? value])
   );
 }
+var ownersOf = (data) => new Map(
+  Object.values(data).flat().filter((row) => "matrix" in row && cellOf(row)).map((row) => [row.matrix, row])
+);
 var isTrim = (row) => Object.keys(row).sort().join() === "high,low";
 var isAnchor = (row) => typeof row.words === "string" && row.words.includes("untrained Gaussian");
 var trimRow = ([low, high]) => ({
   low: ordinate(Math.max(low, 1e-4)),
   high: ordinate(Math.min(high, 1 - 1e-6))
 });
+
+// src/paper.js
+var POINTS = 200;
+var [LOWEST2, HIGHEST2] = [1e-4, 1 - 1e-6];
+var ordinate2 = (share) => Math.log(-Math.log1p(-share));
+function pointsOf({ magnitude, share }) {
+  const from = share.findIndex((one) => one >= LOWEST2);
+  if (from < 0) return [];
+  const y = share.map(ordinate2);
+  const reach = y[y.length - 1] - y[from];
+  const points = [];
+  for (let i = from, next = 0; i < y.length; i++) {
+    if (y[i] - y[from] < next * reach / (POINTS - 1)) continue;
+    points.push({ magnitude: magnitude[i], percent: 100 * share[i], y: y[i] });
+    while (next < POINTS && next * reach / (POINTS - 1) <= y[i] - y[from]) next += 1;
+  }
+  return points;
+}
+function plotOf(sent, cell, counts, { trim, estimator }) {
+  const owners = [...ownersOf(sent.data).values()];
+  const [fit2, curve] = [counts.fit(cell, trim, estimator), counts.curve(cell)];
+  const [shown] = owners.map(cellOf);
+  if (owners.length !== 1 || !shown || keyOf(shown) === keyOf(cell) || !fit2 || !curve) return sent;
+  const matrix = `${cell[2]} of layer ${cell[1]}:  k ${fit2.k.toFixed(4)}   λ ${Number(fit2.lam.toPrecision(4))}   r² ${fit2.r2.toFixed(4)}   n ${grouped(curve.n)}`;
+  const [model, layer, component, step] = cell;
+  const own = { model, layer, component, step, matrix };
+  const data = Object.fromEntries(
+    Object.entries(sent.data).map(([name, table]) => [name, redone(table, own, fit2, curve)])
+  );
+  const before = owners[0].matrix;
+  const values = Object.fromEntries(
+    Object.entries(sent.values).map(([name, value]) => [name, value === before ? matrix : value])
+  );
+  return { ...sent, data, values };
+}
+function redone(rows, own, { k, lam }, curve) {
+  if (!rows.some((row) => "matrix" in row)) return rows;
+  if (rows.every((row) => row.kind === void 0)) {
+    return pointsOf(curve).map((point) => ({ ...own, ...point, residual: 0, detached: "no" }));
+  }
+  const ends = [LOWEST2, HIGHEST2].map((share) => ordinate2(share) / k + Math.log(lam));
+  const sizes = new Map(["line", "gaussian"].map((kind) => [kind, rows.filter((row) => row.kind === kind).length]));
+  const seen = /* @__PURE__ */ new Map([["line", 0], ["gaussian", 0]]);
+  return rows.map((row) => {
+    const kind = String(row.kind);
+    const at = seen.get(kind);
+    if (at === void 0) return { ...row, ...own };
+    seen.set(kind, at + 1);
+    const share = at / Math.max((sizes.get(kind) ?? 1) - 1, 1);
+    const magnitude = Math.exp(ends[0] + share * (ends[1] - ends[0]));
+    return { ...row, ...own, magnitude, ..."low" in row && { low: 0, high: 0, spread: 0, under: 0 } };
+  });
+}
+
+// src/protocol.js
+var LEAST3 = 0.05;
+function pushTrim(trim, moved) {
+  if (trim[1] - trim[0] >= LEAST3) return trim;
+  if (moved === 0) {
+    const upper = Math.min(trim[0] + LEAST3, 1);
+    return [upper - LEAST3, upper];
+  }
+  const lower = Math.max(trim[1] - LEAST3, 0);
+  return [lower, lower + LEAST3];
+}
+var trimText = (trim) => `${trim.map((end) => Number((100 * end).toFixed(1))).join("–")} %`;
 
 // src/page.js
 var { specs, dark, live } = JSON.parse(

@@ -516,6 +516,7 @@ function chooseByClick(view, element, choose) {
   view?.addEventListener("click", (event, item) => {
     const cell = cellOf(item?.datum);
     if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+    element.dispatchEvent(new CustomEvent("wb-datum", { detail: item?.datum, bubbles: true }));
   });
 }
 function outlineIn(element, marks) {
@@ -672,8 +673,10 @@ var OUTLINED = {
 function choosing({ model, busy, send }) {
   let asked = null;
   let main = null;
+  const told = [];
   const chosen = () => asked ?? JSON.parse(model.get("_words")).chosen ?? [];
   const outline = () => {
+    for (const act of told) act(chosen());
     main?.outline(pickedMarks(main.marks(), OUTLINED[model.get("panel")], chosen()));
   };
   const choose = (cells, add) => {
@@ -686,6 +689,10 @@ function choosing({ model, busy, send }) {
     chosen,
     choose,
     outline,
+    /** Tell a part of the page what is selected, now and later. @param {(chosen: Cell[]) => void} act */
+    tell(act) {
+      told.push(act);
+    },
     answered() {
       if (!busy()) asked = null;
     },
@@ -828,6 +835,78 @@ function buildLayers({ model, controls, send }) {
   };
 }
 
+// src/window.js
+var CLOSER = 4;
+function closer(datum, shown) {
+  const ends = ["row", "row_stop", "col", "col_stop"].map((name) => datum?.[name]);
+  if (!ends.every((end) => typeof end === "number")) return null;
+  return [0, 2].flatMap((at) => {
+    const [low, high] = shown.slice(at, at + 2);
+    const middle = (Number(ends[at]) + Number(ends[at + 1])) / 2;
+    const size = Math.max(Math.ceil((high - low) / CLOSER), 1);
+    const first = Math.round(Math.min(Math.max(middle - size / 2, low), high - size));
+    return [first, first + size];
+  });
+}
+function spanOf(places) {
+  const ends = (name) => places.map((place) => Number(place[name]));
+  return ["row", "col"].flatMap((dim) => [
+    Math.min(...ends(dim)),
+    Math.max(...ends(`${dim}_stop`))
+  ]);
+}
+function buildWindow({ model, controls, send }) {
+  const { texts } = controls;
+  const inputs = texts.window_ends.split("|").map(
+    (label) => make("input", {
+      type: "number",
+      min: 0,
+      "aria-label": label,
+      title: label,
+      onchange: () => {
+        const ends = inputs.map((input) => Math.round(Number(input.value)));
+        if (inputs.every((input) => input.value)) send({ window: ends });
+      }
+    })
+  );
+  const all = make("button", { type: "button", onclick: () => send({ window: [] }) }, texts.window_all);
+  const [top, bottom, left, right] = inputs;
+  const element = make(
+    "span",
+    { class: "wb-field wb-window" },
+    make("span", {}, controls.options.window),
+    ...[top, "–", bottom, " × ", left, "–", right],
+    all
+  );
+  const places = () => {
+    const { spec } = JSON.parse(model.get("_main") || "{}");
+    const tables = (
+      /** @type {Record<string, unknown>[][]} */
+      Object.values(spec?.datasets ?? {})
+    );
+    return tables.find((rows) => rows[0] && "row_stop" in rows[0]) ?? [];
+  };
+  element.addEventListener("wb-zoom", (event) => {
+    const { detail } = (
+      /** @type {CustomEvent} */
+      event
+    );
+    const found = closer(detail, spanOf(places()));
+    if (found) send({ window: found });
+  });
+  return {
+    element,
+    update() {
+      const shown = places();
+      const ends = shown.length ? spanOf(shown) : model.get("window");
+      inputs.forEach((input, i) => {
+        if (input !== document.activeElement) input.value = String(ends[i] ?? "");
+      });
+      all.hidden = !model.get("window").length;
+    }
+  };
+}
+
 // src/options.js
 function buildOptions(page) {
   const { model, controls } = page;
@@ -850,7 +929,9 @@ function buildOptions(page) {
     }
   };
 }
-function buildOption({ model, controls, checkpoints, send }, name) {
+function buildOption(page, name) {
+  if (name === "window") return buildWindow(page);
+  const { model, controls, checkpoints, send } = page;
   const label = controls.options[name];
   const now = () => model.get(name);
   const names = controls.choices[name];
