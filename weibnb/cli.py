@@ -194,6 +194,7 @@ def _describe_scan(add: AddCommand) -> None:
         help="fit quantised weights (FP8, MXFP4, NVFP4) as the numbers that they stand for",
     )
     _describe_structure(scan)
+    _describe_sampling(scan)
     _describe_limits(scan)
     scan.add_argument(
         "--force", action="store_true", help="replace an output that is no file of fits"
@@ -214,6 +215,24 @@ def _describe_structure(scan: argparse.ArgumentParser) -> None:
         dest="structure",
         action="store_false",
         help="look at no rows and columns: errors as if weights were independent",
+    )
+
+
+def _describe_sampling(scan: argparse.ArgumentParser) -> None:
+    """Add how much of each matrix is read."""
+    scan.add_argument(
+        "--precision",
+        type=float,
+        metavar="ERROR",
+        help="read only so many rows of each matrix that k has this standard error against the "
+        "whole matrix, such as 0.002",
+    )
+    scan.add_argument(
+        "--sample",
+        type=float,
+        metavar="SHARE",
+        help="read only this share of the rows of each matrix, such as 0.01; with --precision, "
+        "at most",
     )
 
 
@@ -305,6 +324,8 @@ def _scan(options: argparse.Namespace) -> int:
                 max_tensors=options.max_tensors,
                 max_header=options.max_header,
                 structure=options.structure,
+                sample=options.sample,
+                precision=options.precision,
                 fields=options.fields,
                 progress=False if options.quiet else None,
             )

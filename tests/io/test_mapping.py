@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from weibnb.io.files import CheckpointError, identity_of
-from weibnb.io.mapping import MappedFile, check_unchanged, map_file, mapped_file, origin_of
+from weibnb.io.mapping import (
+    MappedFile,
+    check_unchanged,
+    map_file,
+    mapped_file,
+    origin_of,
+    will_need,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,3 +91,14 @@ def test_a_file_that_shrinks_just_before_it_is_mapped(tmp_path: Path) -> None:
         identity = identity_of(file)
     with pytest.raises(CheckpointError, match="changed after it was opened"):
         map_file(path, identity, 0, 2)
+
+
+def test_a_part_is_asked_for_without_being_read(tmp_path: Path) -> None:
+    path = tmp_path / "bytes"
+    path.write_bytes(bytes(range(256)) * 64)
+    with path.open("rb") as file:
+        area = map_file(path, identity_of(file), 0, 256 * 64)
+    bits = np.frombuffer(area, np.uint8)
+    for part in (bits[5000:9000], bits[-1:], bits[:0], np.zeros(9, np.uint8), bits[::2]):
+        will_need(part)
+    assert bits[255] == 255

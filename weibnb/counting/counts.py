@@ -10,6 +10,7 @@ import numpy as np
 from weibnb.counting.formats import (
     INTERVAL_MASK,
     INTERVAL_WIDTH,
+    LABELS,
     counter_labels,
     decode,
     label_values,
@@ -138,12 +139,15 @@ def merged(parts: Collection[Counts]) -> Counts:
         return next(iter(parts))
     exact = all(part.exact for part in parts)
     labels = np.concatenate([np.empty(0, np.int32), *(part.labels for part in parts)])
-    labels, position = np.unique(labels & (-1 if exact else INTERVAL_MASK), return_inverse=True)
-    counts = np.zeros(labels.size, np.int64)
-    np.add.at(counts, position, np.concatenate([np.empty(0, int), *(p.counts for p in parts)]))
+    labels &= -1 if exact else INTERVAL_MASK
+    numbers = np.concatenate([np.empty(0, int), *(part.counts for part in parts)])
+    lowest = labels.min(initial=LABELS)
+    table = np.zeros(max(int(labels.max(initial=0)) - int(lowest) + 1, 0), np.int64)
+    np.add.at(table, labels - lowest, numbers)
+    occupied = np.flatnonzero(table)
     return Counts(
-        labels,
-        counts,
+        occupied + lowest,
+        table[occupied],
         sum(part.zeros for part in parts),
         sum(part.nans for part in parts),
         sum(part.infinities for part in parts),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from weibnb.counting.pieces import PendingPieces
 from weibnb.parallel import check_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     import torch
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from weibnb.counting.tables import PendingOnDevice
 
     Pending: TypeAlias = PendingOnThreads | PendingPieces | PendingOnDevice
+
+_Counted = TypeVar("_Counted")
 
 
 class Counting:
@@ -154,6 +157,10 @@ class Counting:
         return PendingPieces(
             self._pool, dtype, shape, waiting=waiting, structure=structure, first=first
         )
+
+    def begin(self, count: Callable[..., _Counted], *arguments: Any) -> Future[_Counted]:
+        """Begin something else that counts, on the same threads."""
+        return self._pool.submit(count, *arguments)
 
     def submit_on_threads(
         self, bits: Bits, dtype: str, shape: tuple[int, int] | None = None

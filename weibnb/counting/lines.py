@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,6 +42,8 @@ class Lines:
         Whole columns.
     products, functions : ndarray of float64, shapes (3,) and (5, 5), optional
         Where every line was looked at as well: of `weibnb.fitting.full_look`.
+    share : float
+        Share of the rows of the matrix that the columns hold; 1 but for a sample of blocks.
     """
 
     dtype: str
@@ -49,6 +51,7 @@ class Lines:
     columns: Bits
     products: NDArray[np.float64] | None = None
     functions: NDArray[np.float64] | None = None
+    share: float = field(default=1.0, kw_only=True)
 
     @property
     def fewest(self) -> int:
@@ -76,12 +79,15 @@ class PackedLines(NamedTuple):
         Where the rows of each matrix begin, and where its columns do.
     shapes : ndarray of int64, shape (matrices, 2, 2)
         Rows looked at and weights in each; columns looked at and weights in each.
+    shares : ndarray of float64, shape (matrices,)
+        Share of the rows of each matrix that the columns hold.
     """
 
     bits: Bits
     places: Numbers
     starts: Numbers
     shapes: Numbers
+    shares: NDArray[np.float64]
 
 
 def packed(lines: Sequence[Lines | None]) -> Iterator[tuple[str, PackedLines]]:
@@ -118,6 +124,7 @@ def _pack(group: dict[int, Lines]) -> PackedLines:
         np.array(list(group)),
         (np.cumsum(sizes) - sizes).reshape(-1, 2),
         shapes.reshape(-1, 2, 2),
+        np.array([one.share for one in group.values()]),
     )
 
 

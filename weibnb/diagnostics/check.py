@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from weibnb.diagnostics.findings import Check, Finding, NotLookedAt, ordered
 from weibnb.diagnostics.rules import copies, layers, lines, models, values
 from weibnb.diagnostics.rules.material import Material
-from weibnb.fits.schema import DIMS, prepare
-from weibnb.messages import unknown_name
+from weibnb.fits.schema import DIMS, SAMPLING, partly_read, prepare
+from weibnb.messages import counted, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -55,6 +55,11 @@ _ALL = (
     Rule("mixed-formats", "note", "several storage formats", models.mixed_formats),
     Rule("adapters", "note", "adapters that are not merged", models.adapters),
 )
+# Rules on what a part of the rows does not tell of the others.
+_OF_ALL_ROWS = (
+    "nonfinite", "same-matrix", "dead-lines", "nearly-dead-lines", "saturation", "untrained",
+    "outliers",
+)  # fmt: skip
 #: The rules by name, worst first.
 RULES = MappingProxyType({rule.name: rule for rule in _ALL})
 
@@ -108,6 +113,7 @@ def check_fits(
         baseline = _of_a_scan(baseline)
         _require_same_model(fits, baseline)
         before = {_key(one, baseline) for one in _run(Material(baseline), chosen)[0]}
+    reader = None if bool(partly_read(fits).any()) else reader
     found, unseen = _run(Material(fits, reader, pooled), chosen)
     new = [one for one in found if not before or _key(one, fits) not in before]
     names = ", ".join(str(name) for name in fits["model"].values[:5])
@@ -161,13 +167,26 @@ def _run(material: Material, rules: Iterable[Rule]) -> tuple[list[Finding], list
     """Go by rules: what they found, and what they could not answer."""
     found: list[Finding] = []
     unseen: list[NotLookedAt] = []
+    part = _read_in_part(material.fits)
     for rule in rules:
+        if part and rule.name in _OF_ALL_ROWS:
+            unseen.append(NotLookedAt(rule.name, part))
         for one in rule.find(material):
             if isinstance(one, Finding):
                 found.append(one)
             elif one not in unseen:
                 unseen.append(one)
     return found, unseen
+
+
+def _read_in_part(fits: xr.Dataset) -> str:
+    """Say how much of the matrices was read, if that is not all."""
+    part = partly_read(fits)
+    if not bool(part.any()):
+        return ""
+    matrices = counted(int(part.sum()), "matrix", "matrices")
+    share = 100 * float(fits[SAMPLING[0]].where(part).mean())
+    return f"{share:.2g} % of the rows of {matrices} were read; scan without sample or precision"
 
 
 def _key(finding: Finding, fits: xr.Dataset) -> tuple[str, ...]:

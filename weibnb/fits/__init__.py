@@ -1,8 +1,8 @@
 """The Dataset of fits: `schema` says what it holds and checks it.
 
 `build` fits matrices (`on_device` those whose counts are there), `layout` puts them into it
-(`experts`), `refit` fits anew (`rows`, `lazy`) with errors by `covariance`. `files` saves and
-opens it (`ragged`, `older`) after `inspection`; `store` and its parts fill an SQLite file,
+(`experts`), `refit` fits anew (`rows`, `lazy`) with errors by `covariance` and `sampled`. `files`
+saves and opens it (`ragged`, `older`) after `inspection`; `store` and parts fill an SQLite file,
 `store_reading` opens it, `following` while it grows. `imported` takes tables from elsewhere,
 `select` picks cells and lists what was not fitted, `tables` and `zarr_group` write tables and Zarr.
 """
@@ -29,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "refit",
         "rows",
         "runs",
+        "sampled",
         "schema",
         "select",
         "store",

@@ -9,9 +9,10 @@ import numpy as np
 
 from weibnb.counting.counts import Counts
 from weibnb.fits.lazy import as_objects
-from weibnb.fits.schema import FIELDS, FORCES, SCALES, error_kind
+from weibnb.fits.schema import FIELDS, FORCES, SAMPLING, SCALES, error_kind
 from weibnb.fitting.estimates import BATCH, EFFECTS, fit_counts
 from weibnb.fitting.rows import CountRows
+from weibnb.fitting.sampling import SHARE, VARIANCE_K, VARIANCE_LN_LAM, WHOLE
 from weibnb.fitting.scales import spread, spreads
 from weibnb.fitting.statistics import describe_counts
 from weibnb.fitting.status import COUNTED, status_after_fit
@@ -62,6 +63,8 @@ class Matrix:
         Root mean square of every output feature and of every input feature.
     forces : ndarray of float64 or None
         `FORCES`, if they were summed while a model trained.
+    sampled : ndarray of float64, shape (4,), or None
+        Of a matrix that was read in part, what `weibnb.fitting.sampling` says of it.
     """
 
     model: str
@@ -82,6 +85,7 @@ class Matrix:
     row_rms: NDArray[np.float32] | None = None
     col_rms: NDArray[np.float32] | None = None
     forces: NDArray[np.float64] | None = None
+    sampled: NDArray[np.float64] | None = None
 
 
 def estimate(
@@ -114,9 +118,17 @@ def estimate(
         if column.dtype.kind == "f":
             column[~counted] = np.nan
     lines = [matrix.lines for matrix in matrices]
+    sampled = _sampled(matrices)
     found |= fit_counts(
-        rows, trim=trim, estimator=estimator, workers=workers, lines=lines, device=fitted_on
+        rows,
+        trim=trim,
+        estimator=estimator,
+        workers=workers,
+        lines=lines,
+        device=fitted_on,
+        sampled=sampled,
     )
+    found |= _of_samples(sampled, found)
     found |= _unequal_scales(matrices, workers)
     found["se_kind"] = error_kind(found["k_se"], found[EFFECTS[0]])
     found["scaled"] = before == "scaled"
@@ -128,6 +140,21 @@ def estimate(
         scaled=found["scaled"],
     )
     return columns | found
+
+
+def _sampled(matrices: Sequence[Matrix]) -> NDArray[np.float64]:
+    """Tell which matrices were read in part, and with what errors: (matrices, 4)."""
+    known = [WHOLE if matrix.sampled is None else matrix.sampled for matrix in matrices]
+    return np.reshape(known, (-1, WHOLE.size))
+
+
+def _of_samples(sampled: NDArray[np.float64], found: Arrays) -> Arrays:
+    """Give `SAMPLING`, and leave out of matrices read in part what only all weights tell."""
+    share, lam = sampled[:, SHARE], found["lam"]
+    errors = np.sqrt(sampled[:, [VARIANCE_K, VARIANCE_LN_LAM]])
+    errors[np.isnan(lam)] = np.nan
+    unseen = {name: np.where(share < 1.0, np.nan, found[name]) for name in ("max_abs", "kurtosis")}
+    return unseen | dict(zip(SAMPLING, (share, errors[:, 0], errors[:, 1] * lam), strict=True))
 
 
 def _field(field: NDArray[np.float32] | None) -> NDArray[np.float32]:

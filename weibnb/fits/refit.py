@@ -13,7 +13,8 @@ from weibnb.fits.build import describe
 from weibnb.fits.covariance import covariance_of
 from weibnb.fits.experts import merge_expert_fits, merge_statistic
 from weibnb.fits.rows import count_blocks
-from weibnb.fits.schema import error_kind, prepare, protocol_attributes
+from weibnb.fits.sampled import known_of_samples, with_sampling_errors
+from weibnb.fits.schema import SAMPLING, error_kind, prepare, protocol_attributes
 from weibnb.fitting.backends import backend_name, fitting_device
 from weibnb.fitting.estimates import COVARIANCES, EFFECTS, fit_counts
 from weibnb.fitting.status import status_after_fit
@@ -61,6 +62,7 @@ def refit(
         A new Dataset; what does not depend on the protocol is shared with `fits`. Standard errors
         and design effects are made from what the scan kept of rows and columns,
         ``line_covariance``: `se_kind` says ``"scaled"``. Without it they are independent ones.
+        Errors of sampling are in proportion to those of independent weights, as in the scan.
 
     Raises
     ------
@@ -105,6 +107,7 @@ def refit(
         scaled=fits["scaled"].values,
     )
     _leave_out_uncounted(fresh, fits)
+    fresh |= with_sampling_errors(fresh, fits)
     kept = [name for name in fresh if name in fits]
     result = fits.assign({name: (dims, fresh[name], fits[name].attrs) for name in kept})
     result["protocol"] = xr.full_like(fits["problem"], protocol_text(trim, chosen), dtype=object)
@@ -129,7 +132,8 @@ def _with_known_errors(fresh: xr.Dataset, fits: xr.Dataset) -> xr.Dataset:
         return fresh
     kind = error_kind(fresh["k_se"].values, fresh[EFFECTS[0]].values)
     kind[kind == "clustered"] = "scaled"
-    made = fresh[["k_se", "lam_se", "k_lam_correlation", *EFFECTS]]
+    sampled = [name for name in SAMPLING if name in fresh]
+    made = fresh[["k_se", "lam_se", "k_lam_correlation", *EFFECTS, *sampled]]
     made["se_kind"] = fresh["se_kind"].copy(data=kind)
     kept = (
         (fresh["protocol"] == fits.get("protocol", ""))
@@ -176,6 +180,7 @@ def _fit_counts_of(
 ) -> dict[str, NDArray[Any]]:
     """Fit the counts of every cell and expert."""
     shape, covariance = fits["counts"].shape, covariance_of(fits)
+    sampled = known_of_samples(fits)
     whole: dict[str, NDArray[Any]] = {}
     for block in count_blocks(fits):
         found = fit_counts(
@@ -185,6 +190,7 @@ def _fit_counts_of(
             workers=workers,
             covariance=covariance[block.place].reshape(-1, COVARIANCES),
             device=device,
+            sampled=sampled[block.place].reshape(-1, sampled.shape[-1]),
         )
         for name, column in found.items():
             target = whole.setdefault(name, np.empty(shape, column.dtype))

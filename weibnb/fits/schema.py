@@ -38,6 +38,12 @@ VARIABLES: dict[str, tuple[str, str]] = {
     "lam_design_effect": ("Variance of λ over that of independent weights", "1"),
     "line_covariance": ("Covariance of rank functions within rows and columns", "1"),
     "se_kind": ("How the standard errors were made", ""),
+    "sampled_fraction": ("Share of the matrix that was read", "1"),
+    "k_sampling_se": ("Standard error of k against the fit to the whole matrix", "1"),
+    "lam_sampling_se": (
+        "Standard error of λ against the fit to the whole matrix",
+        "units of the weights",
+    ),
     "k_spread": ("Robust spread of k over the experts of the cell", "1"),
     "k_lam_correlation": ("Correlation of the estimates of k and ln λ", "1"),
     "h_row": ("Standard deviation of ln RMS over output features", "1"),
@@ -77,6 +83,8 @@ VARIABLES: dict[str, tuple[str, str]] = {
 SCALES = ("h_row", "h_row_se", "h_col", "h_col_se")
 DEAD = ("dead_rows", "dead_cols")
 FIELDS = {"row_rms": "row", "col_rms": "col"}
+#: What is known of matrices that were read in part.
+SAMPLING = ("sampled_fraction", "k_sampling_se", "lam_sampling_se")
 #: What moved the norm of a matrix, summed over the steps of an AdamW, and that norm squared.
 FORCES = (
     "force_alignment",
@@ -236,6 +244,13 @@ def _nowhere_known(fits: xr.Dataset, name: str) -> bool:
     if name in DEAD:
         return not bool((fits[name] >= 0).any())
     return name in (*SCALES, *FIELDS) and not bool(fits[name].notnull().any())
+
+
+def partly_read(fits: xr.Dataset) -> xr.DataArray:
+    """Flag the cells of matrices that were read in part."""
+    if SAMPLING[0] not in fits:
+        return xr.zeros_like(fits["k"], dtype=bool)
+    return fits[SAMPLING[0]] < 1.0
 
 
 def _remedy(absent: Sequence[str]) -> str:

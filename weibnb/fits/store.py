@@ -59,6 +59,11 @@ _COUNT_CHANGES = (
 )
 #: Records of a model from which on a recording keeps counts of log-spaced ones alone.
 THIN_BEYOND = 1000
+# What else may be done about a store that was made in another way.
+_REFIT = (
+    ", or open this one and refit: weibnb.refit(weibnb.open_fits(store), trim=..., estimator=...)."
+)
+_REMEDIES = {"trim": _REFIT, "estimator": _REFIT}
 # Records of a model that a thinned store lets go of the counts of, with each new one.
 _THINNED_AT_ONCE = 2
 # Seconds that a transaction of another process is waited for.
@@ -75,6 +80,8 @@ class Store:
     trim, estimator, experts, keep_counts, fields
         As in `weibnb.scan`; all but `experts` and `fields` must be those that the store was made
         with. Matrices without fields are counted again where fields are asked for.
+    sampling : str
+        How much of each matrix is read; empty for all. Always what the store was made with.
     backend, names : str
         What fits, and names of the user's own as JSON: those of the last scan are recorded.
     thin_beyond : int, optional
@@ -107,6 +114,7 @@ class Store:
         fields: bool,
         backend: str = "numba",
         names: str = "",
+        sampling: str = "",
         thin_beyond: int | None = None,
     ) -> None:
         self.path = check_target(path, STORE_SUFFIXES, "fits")
@@ -129,7 +137,8 @@ class Store:
                     self._connection.execute(f"PRAGMA {pragma}")
                 self._make_or_migrate()
                 last = {"experts": experts, "backend": backend, "names": names}
-                self._agree(_protocol(trim, estimator, keep_counts=keep_counts), last)
+                made = _protocol(trim, estimator, keep_counts=keep_counts, sampling=sampling)
+                self._agree(made, last)
         except BaseException:
             self.close()
             raise
@@ -346,11 +355,11 @@ class Store:
                 rows = list((protocol | made).items())
                 self._connection.executemany("INSERT INTO about VALUES (?, ?)", rows)
             for name, value in protocol.items():
-                if known and known.get(name) != value:
+                before = known.get(name, "none" if name == "sampling" else None)
+                if known and before != value:
                     raise ValueError(
                         f"`store` must be used with the {name} that it was made with, "
-                        f"{known.get(name)}, got {value}. Use another store, or open this one and "
-                        "refit: weibnb.refit(weibnb.open_fits(store), trim=..., estimator=...)."
+                        f"{before}, got {value}. Use another store{_REMEDIES.get(name, '.')}"
                     )
             for name, value in last.items():
                 execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
@@ -408,12 +417,15 @@ def failures(path: Path) -> Iterator[None]:
         raise OSError(errno.ENOSPC if full else errno.EIO, cause, str(path)) from err
 
 
-def _protocol(trim: tuple[float, float], estimator: str, *, keep_counts: bool) -> dict[str, str]:
+def _protocol(
+    trim: tuple[float, float], estimator: str, *, keep_counts: bool, sampling: str
+) -> dict[str, str]:
     """Describe how fits are made, as a store records it."""
     return {
         "estimator": estimator,
         "trim": json.dumps([float(end) for end in trim]),
         "keep_counts": json.dumps(keep_counts),
+        "sampling": sampling or "none",
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.fits.inspection import FitsError
-from weibnb.fits.schema import FORCES
+from weibnb.fits.schema import FORCES, SAMPLING
 from weibnb.fits.store_columns import pack_columns, unpack_columns
 from weibnb.fits.store_schema import ESTIMATES, NOTHING
 from weibnb.fitting.estimates import COVARIANCE
@@ -39,13 +39,16 @@ def share(execute: Callable[..., Any], content: str) -> int:
 def insert_estimates(execute: Callable[..., Any], checkpoint: int, columns: Arrays) -> None:
     """Enter `ESTIMATES` of some matrices of a checkpoint, and their `place`.
 
-    Forces, and covariances, which only a refit needs, are left out if none is known.
+    Forces, what is known of samples, and covariances, which only a refit needs, are left out if
+    none is known.
     """
     numbers = dict(columns)
+    if SAMPLING[0] in columns and not np.isfinite(columns[SAMPLING[0]]).any():
+        numbers = {name: column for name, column in numbers.items() if name not in SAMPLING}
     if any(np.isfinite(columns[name]).any() for name in FORCES if name in columns):
         execute("INSERT OR IGNORE INTO about VALUES ('forces', 'true')")
     else:
-        numbers = {name: column for name, column in columns.items() if name not in FORCES}
+        numbers = {name: column for name, column in numbers.items() if name not in FORCES}
     covariance = numbers.pop(COVARIANCE, np.empty(0))
     known = bool(np.isfinite(covariance).any())
     apart = {"place": columns["place"], COVARIANCE: covariance}

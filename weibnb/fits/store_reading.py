@@ -14,7 +14,7 @@ from weibnb.fits import store_schema
 from weibnb.fits.inspection import FitsError, is_list_of_tensors
 from weibnb.fits.layout import Source, lay_out
 from weibnb.fits.lazy import LazyCounts
-from weibnb.fits.schema import FORCES, NO_EXPERT
+from weibnb.fits.schema import FORCES, NO_EXPERT, SAMPLING
 from weibnb.fits.store import failures
 from weibnb.fits.store_matrices import Matrices, matrices_of
 from weibnb.fits.store_older import migrate
@@ -62,7 +62,8 @@ def open_store(
         about = _read_about(connection, path)
         checkpoints = _read_checkpoints(connection, path, wanted, keys)
         opened = Opened(path, _connect, connection, checkpoints, cells or {})
-        columns = _columns(opened, connection, forces="forces" in about)
+        sampled = about.get("sampling", "none") != "none"
+        columns = _columns(opened, connection, forces="forces" in about, sampled=sampled)
     try:
         keep_counts, trim, estimator, recorded = _protocol(about)
         backend = about.get("backend", "numba")  # older stores do not say
@@ -80,6 +81,8 @@ def open_store(
         raise FitsError(path, f"its entries do not make fits ({err})") from err
     fits.attrs |= {name: about[name] for name in ("created", "weibnb_version")}
     fits.attrs["backend"] = backend
+    if sampled:
+        fits.attrs["sampling"] = about["sampling"]
     if about.get("names"):
         fits.attrs["names"] = about["names"]
     kept = sum(checkpoint.counts_kept for checkpoint in checkpoints)
@@ -88,10 +91,13 @@ def open_store(
     return fits
 
 
-def _columns(opened: Opened, connection: sqlite3.Connection, *, forces: bool) -> dict[str, Any]:
+def _columns(
+    opened: Opened, connection: sqlite3.Connection, *, forces: bool, sampled: bool
+) -> dict[str, Any]:
     """Give the columns of the matrices of a store; where they are many, read when asked for."""
     columns: dict[str, Any] = opened.known | opened.fields(connection)
-    names = [name for name in ESTIMATES if name != "counted" and (forces or name not in FORCES)]
+    unwanted = {"counted", *(() if forces else FORCES), *(() if sampled else SAMPLING)}
+    names = [name for name in ESTIMATES if name not in unwanted]
     if opened.size > _AT_ONCE and not (columns["expert"] != NO_EXPERT).any():
         return columns | {name: opened.lazy(name) for name in (*names, "parameter", "dtype")}
     found = opened.read(names, np.arange(opened.size), connection)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from weibnb.fits.inspection import FitsError
-from weibnb.fits.schema import DEAD, EMPTY_TEXT, FORCES, SCALES
+from weibnb.fits.schema import DEAD, EMPTY_TEXT, FORCES, SAMPLING, SCALES
 from weibnb.fitting.estimates import COVARIANCE, COVARIANCES
 from weibnb.fitting.weibull import QUANTILES
 
@@ -45,6 +45,7 @@ ESTIMATES: dict[str, str | int] = {
     **dict.fromkeys(SCALES, 1),
     COVARIANCE: COVARIANCES,
     **dict.fromkeys(FORCES, 1),
+    **dict.fromkeys(SAMPLING, 1),
 }
 #: What stands for a matrix that was not counted, where it is not NaN or 0.
 NOTHING: dict[str, str | int] = {

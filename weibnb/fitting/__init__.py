@@ -4,7 +4,7 @@
 `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the outcome.
 `kernels`, `ordinates`, `errors` are compiled loops, `torch_...` the same and more on tensors, of
 counts that are there in `torch_blocks`; `backends` chooses. `clusters`, `rank_functions`, `pairs`,
-`scales`, `unequal` and `full_look` deal with rows and columns.
+`scales`, `unequal` and `full_look` deal with rows and columns, `sampling` with some of the rows.
 """
 
 import lazy_loader
@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pairs",
         "rank_functions",
         "rows",
+        "sampling",
         "scales",
         "single",
         "statistics",

@@ -63,6 +63,9 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     v has mean zero over the matrix, so that a sample of lines loses no degree of freedom. Zeros
     and weights that are not finite have v = 0.
 
+    Of a sample of blocks of rows, a share s of the matrix, the errors are those of the whole: what
+    rows add to independent weights is less by s, what columns add is the same.
+
     References
     ----------
     A. C. Cameron, J. B. Gelbach and D. L. Miller, "Robust Inference With Multiway Clustering",
@@ -176,12 +179,12 @@ def _add_up(
             n += masses[at, b]
             for a in range(size):
                 values[b, a] = functions[at, a, b]
-        products = np.zeros((3, _WIDE, _WIDE))
+        products, share = np.zeros((3, _WIDE, _WIDE)), pack.shares[i]
         for b in range(CLASSES):
-            _add_products(products[2], values[b], 2.0 * masses[at, b])
+            _add_products(products[2], values[b], (1.0 + share) * masses[at, b])
         for which in range(2):
             lines = lines_in(pack, i, which)
-            every = pack.shapes[i, 1 - which, 1]
+            every = pack.shapes[i, 1 - which, 1] * (share if which == 0 else 1.0)
             for line in lines:
                 total = _sums(line, table, counters, values)
                 _add_products(products[which], total, every / len(lines))

@@ -51,6 +51,7 @@ def fit_counts(
     lines: Sequence[Lines | None] | None = None,
     covariance: Array | None = None,
     device: torch.device | None = None,
+    sampled: Array | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Fit a Weibull to every row of counts, as `fit_weibull` does to one.
 
@@ -58,11 +59,15 @@ def fit_counts(
     (matrices,). With the `lines` of each matrix, None where there are none, also `EFFECTS` and
     `COVARIANCE`, (matrices, 15), and errors that are clustered by rows and columns; with the
     `covariance` that an earlier call gave, NaN where there is none, `EFFECTS` and clustered errors.
+    Of rows that are samples, `sampled` (matrices, 4) as `weibnb.fitting.sampling` has it, errors
+    are those of the whole matrices and of the sampling together.
     """
     from weibnb.fitting.clusters import clustered, composed, with_effects
     from weibnb.fitting.kernels import STATUS
+    from weibnb.fitting.sampling import WHOLE, as_of_whole, with_sampling
 
     trim, estimator = check_protocol(trim, estimator)
+    known = np.tile(WHOLE, (rows.exact.size, 1)) if sampled is None else sampled
     alone, grid = lines is None and covariance is None, bin_grid(rows.labels)
 
     def by_compiled_code(part: slice) -> tuple[Array, Array]:
@@ -76,8 +81,7 @@ def fit_counts(
             rows, grid, trim, estimator, device, workers, lines=lines, covariance=covariance
         )
 
-    def job(part: slice) -> Array:
-        table, v = fit(part)
+    def widened(table: Array, v: Array, part: slice) -> Array:
         if lines is not None:
             return clustered(table, rows.part(part), v, lines[part])
         if beyond is not None:
@@ -85,6 +89,10 @@ def fit_counts(
         return (
             table if covariance is None else composed(table, rows.part(part), v, covariance[part])
         )
+
+    def job(part: slice) -> Array:
+        table, v = fit(part)
+        return with_sampling(widened(as_of_whole(table, known[part]), v, part), known[part])
 
     table = np.concatenate(on_threads(job, slices(rows.exact.size, BATCH), workers))
     fitted: dict[str, NDArray[Any]] = dict(zip(COLUMNS, table.T, strict=False))

@@ -95,6 +95,17 @@ def mapped_file(bits: Any) -> MappedFile | None:
     return area if isinstance(area, MappedFile) else None
 
 
+def will_need(bits: Any) -> None:
+    """Ask the system to read a part of a map, without waiting; nothing for what is none."""
+    area = mapped_file(bits)
+    if area is None or not isinstance(bits, np.ndarray) or not bits.size:
+        return
+    start = bits.ctypes.data - np.frombuffer(area, np.uint8).ctypes.data
+    inside = start % mmap.PAGESIZE
+    if hasattr(mmap, "MADV_WILLNEED"):
+        area.madvise(mmap.MADV_WILLNEED, start - inside, inside + bits.nbytes)
+
+
 def origin_of(bits: Any) -> Origin | None:
     """Tell which file an array is a view of, None for memory."""
     area = mapped_file(bits)

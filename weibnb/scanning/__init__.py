@@ -3,8 +3,8 @@
 `scan` joins reading, counting and fitting; `recorder` does so for a live model (`steps`, `keeping`,
 `ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `inside`,
 `shared_units` look at `chosen` matrices again; `diff` compares two; `matrices` picks tensors,
-`streaming` fetches them, `listing` bounds their grid, `structure` looks at rows and columns,
-`results` keeps, `cluster` sends `tasks` to machines, `background` scans on a thread.
+`streaming` fetches them, `sampling` and `sampled` read parts, `listing` bounds their grid,
+`structure` sees lines, `results` keeps, `cluster` sends `tasks`; `background` scans on a thread.
 """
 
 import lazy_loader
@@ -35,6 +35,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "recorder",
         "results",
         "running_forces",
+        "sampled",
+        "sampling",
         "scan",
         "shared_files",
         "shared_units",

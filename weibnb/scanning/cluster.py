@@ -88,6 +88,11 @@ class MatrixElsewhere:
     problem: str = ""
     was_read: bool = False
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that were read of it."""
+        return self.tensor.nbytes
+
     def finish(self, *, in_place: bool = False) -> Matrix | MatrixOnDevice:  # noqa: ARG002  (it is nowhere else)
         """Give it."""
         return self.matrix

@@ -14,7 +14,7 @@ from weibnb.counting.counts import Counts
 from weibnb.counting.formats import FORMATS, decode
 from weibnb.counting.second_look import zero_lines
 from weibnb.diagnostics.outliers import NEEDED, Rule, exceedance, outlier_strength
-from weibnb.fits.schema import DIMS, prepare
+from weibnb.fits.schema import DIMS, partly_read, prepare
 from weibnb.fitting.status import COUNTED
 from weibnb.io.adapters import refuse_without_base
 from weibnb.io.checkpoint import open_checkpoint
@@ -24,6 +24,7 @@ from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.remote import Remote, is_remote
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import resolve_sources
+from weibnb.messages import counted
 from weibnb.scanning.listing import given_names
 from weibnb.scanning.matrices import choose_tensors
 
@@ -133,7 +134,7 @@ def find_outliers(
     if not isinstance(top, (int, np.integer)) or isinstance(top, bool) or top < 1:
         raise ValueError(f"`top` must be an integer of at least 1, got {top!r}.")
     strength = outlier_strength(fits, rule=rule, factor=factor)
-    fits = prepare(fits, *NEEDED, "source")
+    fits = _of_whole_matrices(prepare(fits, *NEEDED, "source"))
     known = strength[["expected_max", "threshold"]].assign(fits[["n", "k", "lam", "max_abs"]])
     rows: list[dict[str, Any]] = []
     for cell, matrices in _second_look(fits, source, _beyond(fits, strength)):
@@ -232,7 +233,8 @@ def dead_lines(fits: xr.Dataset, *, source: Any = None) -> pd.DataFrame:
     """
     import pandas as pd
 
-    fits = prepare(fits, "n", "n_matrices", "nonfinite", "rows", "cols", "max_abs", "source")
+    needed = "n", "n_matrices", "nonfinite", "rows", "cols", "max_abs", "source"
+    fits = _of_whole_matrices(prepare(fits, *needed))
     rows: list[dict[str, Any]] = []
     for cell, matrices in _second_look(fits, source, _enough_zeros(fits)):
         largest = float(fits["max_abs"].sel(cell.place).item())
@@ -325,6 +327,17 @@ class _Matrix:
     def stored_row(self, row: int) -> int:
         """Tell the output feature of the tensor that holds it, where it is a part."""
         return row if self.part is None else self.part.stored(row)
+
+
+def _of_whole_matrices(fits: xr.Dataset) -> xr.Dataset:
+    """Refuse fits of matrices that were read in part: of the rest nobody knows anything."""
+    if part := int(partly_read(fits).sum()):
+        cells = counted(part, "cell", "cells")
+        raise ValueError(
+            f"`fits` must be of whole matrices, got {cells} that were read in part; scan without "
+            "sample or precision."
+        )
+    return fits
 
 
 def _zero_lines(matrix: _Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from weibnb.io.mapping import Origin
     from weibnb.io.safetensors import TensorInfo
     from weibnb.io.sources import Planned
+    from weibnb.scanning.sampled import SampledCounts, SampleLook
     from weibnb.scanning.structure import Structure
 
     Cell = tuple[int, str, int]
@@ -113,6 +114,21 @@ class WeightTensor:
         if self.part is None:
             return nbytes
         return nbytes * self.part.features // (self.part.groups * self.part.width)
+
+    def stored_rows(self, first: int, stop: int) -> tuple[int, int]:
+        """Give the rows of the tensor's matrix, as stored, that hold these of the part."""
+        if self.part is None or self.part.transposed or first == stop:
+            return first, stop
+        return self.part.stored(first), self.part.stored(stop - 1) + 1
+
+    def rows_of_part(self, rows: Any, first: int, stop: int) -> Any:
+        """Take rows of this part from the stored rows that hold them."""
+        if self.part is None:
+            return rows
+        if self.part.transposed:
+            return self.part.of(rows).reshape(len(rows), -1)
+        lowest = self.part.stored(first)
+        return rows[[self.part.stored(row) - lowest for row in range(first, stop)]]
 
     def matrix(
         self,
@@ -229,17 +245,25 @@ class MatrixInCounting:
         `FORCES` until the record that counts it.
     held : float
         Share of the memory that may wait.
+    read : int or None
+        Bytes that are read of it, where that is not all of it.
     """
 
     tensor: WeightTensor
     source: Source
     expert: int
-    pending: Pending | None
+    pending: Pending | SampledCounts | None
     problem: str = ""
     origin: Origin | None = None
-    look: SecondLook | None = None
+    look: SecondLook | SampleLook | None = None
     forces: NDArray[np.float64] | None = None
     held: float = 0.0
+    read: int | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are read of it."""
+        return self.tensor.nbytes if self.read is None else self.read
 
     @property
     def load(self) -> float:

@@ -15,7 +15,7 @@ from weibnb.fits.build import estimate, pending
 from weibnb.fits.layout import lay_out
 from weibnb.fits.on_device import FitsOnDevice, MatrixOnDevice
 from weibnb.fits.runs import branch_name
-from weibnb.fits.schema import FIELDS, FORCES, NO_EXPERT, escape
+from weibnb.fits.schema import FIELDS, FORCES, NO_EXPERT, SAMPLING, escape
 from weibnb.fits.store import Store
 from weibnb.fits.store_reading import open_store
 from weibnb.fitting.backends import backend_name
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from weibnb.fits.layout import Source
     from weibnb.fitting.weibull import Estimator
     from weibnb.scanning.matrices import Cell, Listing
+    from weibnb.scanning.sampling import Sampling
 
     Columns = dict[str, NDArray[Any]]
     Key = tuple[str, int]
@@ -73,6 +74,8 @@ class Results:
         Whether a fit may ask a device if it is done, as of `weibnb.fits.on_device.FitsOnDevice`.
     forces : bool
         Whether matrices come with forces.
+    sampling : Sampling, optional
+        How much of each matrix is read, if that is not all.
     thin_beyond : int, optional
         As of `weibnb.fits.store.Store`.
     """
@@ -92,6 +95,7 @@ class Results:
         names: Mapping[str, str] | None = None,
         ask: bool = True,
         forces: bool = False,
+        sampling: Sampling | None = None,
         thin_beyond: int | None = None,
     ) -> None:
         self.trim, self.estimator = trim, estimator
@@ -103,6 +107,7 @@ class Results:
             self.structure = Structure(fields, trim, estimator, self._workers)
         self._fields, self._forces = fields, forces
         self._fitted_on, self._ask = fitted_on, ask
+        self.sampling = sampling
         self._names = json.dumps(dict(names)) if names else ""
         self.store: Store | None = None
         if store is not None:
@@ -115,6 +120,7 @@ class Results:
                 fields=fields,
                 backend=backend_name(fitted_on),
                 names=self._names,
+                sampling=str(sampling or ""),
                 thin_beyond=thin_beyond,
             )
         self._sources: dict[Key, Source] = {}
@@ -318,6 +324,7 @@ class Results:
         """Lay out columns of some checkpoints."""
         about = {"backend": backend_name(self._fitted_on)}
         about |= {"names": self._names} if self._names else {}
+        about |= {"sampling": str(self.sampling)} if self.sampling else {}
         return lay_out(
             {name: np.concatenate([part[name] for part in columns]) for name in columns[0]},
             sources,
@@ -377,6 +384,8 @@ class Results:
         for name in () if self._fields else FIELDS:
             del columns[name]
         for name in () if self._forces or self.store is not None else FORCES:
+            del columns[name]
+        for name in SAMPLING if self.sampling is None else ():
             del columns[name]
         if not self._keep_counts:
             del columns["counts"]

@@ -6,7 +6,7 @@ import warnings
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from weibnb.counting.dispatch import Counting, resolve_devices
@@ -31,13 +31,15 @@ from weibnb.scanning.listing import check_names_used, list_checkpoints, nothing_
 from weibnb.scanning.matrices import FUSED, Fused
 from weibnb.scanning.progress import Reporter, progress_bar
 from weibnb.scanning.results import Results
+from weibnb.scanning.sampled import begin_sampling, bytes_at_first
+from weibnb.scanning.sampling import check_sampling, with_precision_reached
 from weibnb.scanning.shared_files import share
 from weibnb.scanning.streaming import begin_counting_anywhere, files_away
 from weibnb.scanning.structure import check_structure
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import xarray as xr
     from distributed import Client
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from weibnb.scanning.cluster import MatrixElsewhere
     from weibnb.scanning.matrices import Cell, Listing, MatrixInCounting
     from weibnb.scanning.progress import Progress
+    from weibnb.scanning.sampling import Sampling
     from weibnb.scanning.shared_files import Shared
 
 
@@ -85,6 +88,8 @@ def scan(
     experts: Literal["median", "each"] = "median",
     fused: Fused = "keep",
     dequantise: bool = False,
+    sample: float | None = None,
+    precision: float | None = None,
     keep_counts: bool = True,
     store: str | os.PathLike[str] | None = None,
     rescan: bool = False,
@@ -144,6 +149,12 @@ def scan(
         Fit quantised weights as the numbers that they stand for: FP8, MXFP4, MXFP8 and NVFP4 with
         their scales. They are restored as they are read, some rows at a time. Without it FP8 is
         fitted as stored (status ``"scaled"``), and the others are listed as ``"quantized"``.
+    sample : float, optional
+        Read only this share of the rows of each matrix, in blocks at random places that depend on
+        its name alone; at least 16 blocks. With `precision`, the most that is read.
+    precision : float, optional
+        Read only so many blocks of rows of each matrix that `k_sampling_se`, the standard error
+        of k against the fit to the whole matrix, is at most this.
     keep_counts : bool
         Keep the magnitude counts, some 3-10 kB a matrix: they allow `refit` and every plot.
     store : path, optional
@@ -181,8 +192,9 @@ def scan(
     -------
     xarray.Dataset
         Dims (model, layer, component, step); k, lam, r2, ks, standard errors, plain statistics
-        and status of each cell. ``step`` is 0 where the source does not name one. What is in no
-        cell is listed by `weibnb.not_fitted`.
+        and status of each cell. Of samples also `k_sampling_se`, `lam_sampling_se` and
+        `sampled_fraction`, and `k_se` holds both errors. ``step`` is 0 where the source does not
+        name one. What is in no cell is listed by `weibnb.not_fitted`.
 
     Raises
     ------
@@ -232,6 +244,9 @@ def scan(
     if rescan and store is None:
         raise ValueError("`rescan` must come with a store, got store=None.")
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
+    sampling = check_sampling(
+        sample, precision, trim, estimator, fields=fields, device=device, client=client
+    )
     given = names_from(names)
     source = with_revisions(source, revision)
     plan = list(resolve_sources(source, base=base, names=given, dequantise=dequantise))
@@ -246,6 +261,7 @@ def scan(
         structure=structure,
         fields=fields,
         names=names,
+        sampling=sampling,
     )
     listings: list[Listing] = []
     problems: list[str] = []
@@ -264,7 +280,7 @@ def scan(
             with results.alone():
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
                 shared = share(listings, still_open)
-                bar.total = sum(map(_nbytes, listings, still_open))
+                bar.total = sum(map(partial(_nbytes, sampling), listings, still_open))
                 alone = len(listings) == 1
                 reporter = Reporter(bar, results, problems, listings, progress=progress)
                 scanning = _Scanning(counting, reporter, results, problems, shared, alone=alone)
@@ -291,7 +307,7 @@ def scan(
         raise ScanInterrupted(made.done, lay_out) from stop
     if fits is None:
         raise nothing_found(listings)
-    return fits
+    return fits if sampling is None else with_precision_reached(fits, sampling)
 
 
 @dataclass(slots=True)
@@ -363,10 +379,8 @@ class _Scanning:
 
     def _count(self, listing: Listing, cells: set[Cell], waiting: deque[MatrixInCounting]) -> None:
         """Count matrices, of which some may wait to be finished."""
-        load, structure = 0.0, self.results.structure
-        for item in begin_counting_anywhere(
-            listing, self.counting, cells, structure=structure, tell=self._tell
-        ):
+        load = 0.0
+        for item in self._begin(listing, cells):
             name = printable(item.tensor.info.name[-60:])
             self.reporter.bar.set_postfix_str(name, refresh=False)
             self.reporter.update(item.tensor.nbytes if item.was_read else 0)
@@ -378,6 +392,18 @@ class _Scanning:
         while waiting:
             self._finish(waiting.popleft())
 
+    def _begin(self, listing: Listing, cells: set[Cell]) -> Iterator[MatrixInCounting]:
+        """Begin to count the matrices of some cells, as wholes or in part."""
+        structure, sampling = self.results.structure, self.results.sampling
+        if sampling is None:
+            return begin_counting_anywhere(
+                listing, self.counting, cells, structure=structure, tell=self._tell
+            )
+        looked_at = structure is not None
+        return begin_sampling(
+            listing, self.counting, cells, sampling=sampling, structure=looked_at, tell=self._tell
+        )
+
     def _finish(self, item: MatrixInCounting | MatrixElsewhere) -> None:
         """Hand on what was counted, to all checkpoints that hold the same bytes there."""
         matrix, role = item.finish(in_place=self.results.in_place), item.tensor.role
@@ -387,7 +413,10 @@ class _Scanning:
             for source in self.shared.get(place, ()):
                 self.results.add(replace(matrix, model=source.model, step=source.step))
         self.problems.extend([item.problem] if item.problem else [])
-        self.reporter.update(0 if item.was_read else item.tensor.nbytes)
+        if self.results.sampling is not None and self.reporter.bar.total:
+            guessed = bytes_at_first(item.tensor, self.results.sampling)
+            self.reporter.bar.total += item.nbytes - guessed
+        self.reporter.update(0 if item.was_read else item.nbytes)
         self.reporter.tell()
 
     def _tell(self, err: CheckpointError) -> None:
@@ -397,10 +426,10 @@ class _Scanning:
         self.problems.append(str(err))
 
 
-def _nbytes(listing: Listing, cells: set[Cell]) -> int:
+def _nbytes(sampling: Sampling | None, listing: Listing, cells: set[Cell]) -> int:
     """Bytes of the matrices of a checkpoint that are to be counted."""
     return sum(
-        tensor.nbytes
+        tensor.nbytes if sampling is None else bytes_at_first(tensor, sampling)
         for tensor in listing.tensors
         for expert in tensor.experts
         if (tensor.role.layer, tensor.role.component, expert) in cells

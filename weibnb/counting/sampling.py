@@ -1,0 +1,87 @@
+"""Blocks of neighbouring rows of a matrix at random places: what is counted where not all is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from weibnb.counting.cpu import count_bits
+from weibnb.counting.lines import FEWEST, SAMPLED, Lines, choice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from weibnb.counting.counts import Counts
+    from weibnb.counting.formats import Bits
+
+#: Fewest blocks of a matrix from which an error between blocks is estimated.
+FEWEST_BLOCKS = 16
+#: Rows of each of the first blocks that are kept as lines.
+_ROWS_KEPT = SAMPLED // FEWEST_BLOCKS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowBlocks:
+    """A matrix cut into blocks of whole rows as stored, in the order in which they are drawn.
+
+    Attributes
+    ----------
+    rows, height : int
+        Rows of the matrix and of a block; the last block may have fewer.
+    order : ndarray of int64, shape (blocks,)
+        All blocks in an order that depends on the seed alone: more of them refine a sample.
+
+    Examples
+    --------
+    >>> blocks = RowBlocks.of((10, 8), itemsize=2, nbytes=64, seed=0)
+    >>> blocks.height, sorted(blocks.order.tolist()), blocks.rows_of(2)
+    (4, [0, 1, 2], (8, 10))
+    """
+
+    rows: int
+    height: int
+    order: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], *, itemsize: int, nbytes: int, seed: int) -> RowBlocks:
+        """Cut a matrix of this shape into blocks of some bytes, of one row where those are long."""
+        rows, columns = shape
+        height = max(min(nbytes // max(columns * itemsize, 1), rows), 1)
+        order = np.random.default_rng(seed).permutation(-(-rows // height))
+        return cls(rows, height, order)
+
+    def rows_of(self, block: int) -> tuple[int, int]:
+        """Give the first row of a block, and the one behind its last."""
+        return block * self.height, min((block + 1) * self.height, self.rows)
+
+
+class CountedBlock(NamedTuple):
+    """What is kept of a block: its counts, some of its rows and its part of some columns."""
+
+    counts: Counts
+    height: int
+    rows: Bits
+    columns: Bits
+
+
+def count_block(bits: Bits, dtype: str) -> CountedBlock:
+    """Count some whole rows, (rows, columns) bits, on this thread."""
+    counts = count_bits(bits, dtype).finish()
+    rows = bits[choice(len(bits), _ROWS_KEPT)]
+    return CountedBlock(counts, len(bits), rows, bits.take(choice(bits.shape[1], SAMPLED), 1))
+
+
+def lines_of_blocks(blocks: Sequence[CountedBlock], dtype: str, rows: int) -> Lines | None:
+    """Put together what blocks hold of the lines of a matrix with so many rows; None for too few.
+
+    Rows are whole rows of the matrix, columns are as long as all the blocks are high.
+    """
+    columns = np.concatenate([block.columns for block in blocks])
+    some = np.concatenate([block.rows for block in blocks[:FEWEST_BLOCKS]])
+    if min(len(columns), some.shape[1]) < FEWEST:
+        return None
+    return Lines(dtype, some, columns, share=len(columns) / rows)
