@@ -302,13 +302,19 @@ function arranged(spec, width) {
     /** @type {any} */
     spec
   );
-  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 80)) };
-  if (width < NARROW) Object.assign(legend, { orient: "bottom", columns: 2 });
+  const legend = { ...config.legend, labelLimit: labelLimit(width) };
+  if (width < NARROW) {
+    const gradientLength = Math.min(Math.max(width - 140, 100), 240);
+    Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
+  }
   const found = { ...rest, config: { ...config, legend } };
   if (!columns) return found;
   return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
 }
-var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
+var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))} ${labelLimit(width)}`;
+function labelLimit(width) {
+  return Math.min(4, Math.max(1, Math.floor((width - 100) / 160))) * 160;
+}
 function untitled(spec) {
   const { title, ...rest } = (
     /** @type {any} */
