@@ -23,6 +23,9 @@ OTHERS: dict[str, Any] = {
     "change_map": lambda: charts.change_map(
         wb.diff(*[show.run_weights()[step] for step in (0, 10)])
     ),
+    "matrix": lambda: charts.matrix(
+        wb.look_inside(np.random.default_rng(0).normal(size=(128, 128)))
+    ),
     "decomposition": lambda: charts.decomposition(
         wb.decompose(np.random.default_rng(0).normal(size=(128, 128)))
     ),

@@ -34,8 +34,8 @@ def test_every_choice_has_a_name(explorer: Explorer) -> None:
 
 
 def test_the_script_has_no_words_of_its_own() -> None:
-    """Every text that the script asks for is there, and is asked for."""
-    script = (STATIC / "explorer.js").read_text()
+    """Every text that the scripts ask for is there, and is asked for."""
+    script = "".join((STATIC / f"{name}.js").read_text() for name in ("explorer", "page"))
     used = set(re.findall(r"texts\d*\.(\w+)", script)) | {"all", "none", "all_of", "none_of"}
     assert used == set(TEXTS)
 

@@ -108,7 +108,8 @@ def test_the_code_takes_the_same_apart(fits: xr.Dataset) -> None:
 
 
 def test_fits_without_a_source_say_what_to_run(fits: xr.Dataset) -> None:
-    explorer = explore(fits, panel="weibull")
+    moved = fits.assign(source=fits["source"].str.replace(str(DEMO), "moved"))
+    explorer = explore(moved, panel="weibull")
     explorer.causes = True
     assert "spec" in slot(explorer)
     problem = slot(explorer, "side")["problem"]
@@ -121,7 +122,7 @@ def test_fits_without_a_source_say_what_to_run(fits: xr.Dataset) -> None:
 
 
 def test_what_is_scanned_can_be_read_again() -> None:
-    explorer = explore(DEMO / "step7000", panel="weibull")
+    explorer = explore(DEMO / "step7000", panel="weibull").wait()
     explorer.causes = True
     assert "spec" in slot(explorer, "side")
 

@@ -75,10 +75,10 @@ def test_a_dark_page_has_charts_of_its_own(run_notebook: Callable[..., Watched])
     page.evaluate(THEME, "JupyterLab Light")  # the server keeps the theme of another test
     page.locator(".wb[data-theme=light]").wait_for(timeout=WAIT)
     title = (".wb-main .role-axis-title text", "fill")
-    page.wait_for_function(f"(about) => ({LEVEL})(about) < 60", arg=title, timeout=WAIT)
+    page.wait_for_function(f"(about) => ({LEVEL})(about) < 100", arg=title, timeout=WAIT)
     page.locator(".wb-main .wb-picked .wb-ring").wait_for(state="attached", timeout=WAIT)
     page.evaluate(THEME, "JupyterLab Dark")
-    page.wait_for_function(f"(about) => ({LEVEL})(about) > 200", arg=title, timeout=WAIT)
+    page.wait_for_function(f"(about) => ({LEVEL})(about) > 180", arg=title, timeout=WAIT)
     # an outline that is light has a dark one around it
     page.wait_for_function(
         f"({LEVEL})(['.wb-ring', 'stroke']) > 200 && ({LEVEL})(['.wb-halo', 'stroke']) < 60",

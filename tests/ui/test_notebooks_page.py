@@ -29,7 +29,7 @@ def test_quickstart(run_notebook: Callable[..., Watched]) -> None:
     watched = run_notebook(path=NOTEBOOKS / "01_quickstart.ipynb")
     drawn(watched.page, "main")
     cell(watched.page, "o_proj", 0).click(position={"x": 4, "y": 4})
-    legend_has(watched.page, "detail", "k 1.0066")
+    legend_has(watched.page, "numbers", "1.0066 ±")
     only_known(watched)
 
 
@@ -55,5 +55,5 @@ def test_voila(kind: str, watched: Watched, tmp_path: Path) -> None:
             page.get_by_role("button", name="Open").click(timeout=90_000)
         page.locator(".wb-main svg.marks").first.wait_for(timeout=90_000)
         cell(page, "o_proj", 0).click(position={"x": 4, "y": 4})
-        legend_has(page, "detail", "k 1.0066")
+        legend_has(page, "numbers", "1.0066 ±")
     only_known(watched)

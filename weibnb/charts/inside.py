@@ -82,8 +82,10 @@ def matrix(found: xr.Dataset, *, value: InsideValue = "rms") -> Spec:
     columns = {"layer": _profile(found, "col", across, "y", rms), "width": _WIDTH}
     rows = {"layer": _profile(found, "row", down, "x", rms), "height": height}
     middle = {"name": "cells", "layer": _map(found, value, x, y), **size}
+    title, notes = _title(found), _notes(found, value, shape, sides)
     return {
-        "title": {"text": _title(found), "subtitle": _notes(found, value, shape, sides)},
+        "title": {"text": title, "subtitle": notes},
+        "description": f"Inside of {title}. {'; '.join(notes)}; σ {found.attrs['sigma']:.4f}.",
         "data": pd.DataFrame({"row": [0]}),
         "vconcat": [
             columns | {"height": _PROFILE},
