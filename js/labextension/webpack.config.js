@@ -1,0 +1,2 @@
+/** Modules are numbered in their order: by default by their paths, which differ between checkouts. */
+module.exports = { optimization: { moduleIds: "natural", chunkIds: "natural" } };
