@@ -119,7 +119,7 @@ function item(finding, link) {
 }
 
 /**
- * The number of findings, the worst that have a place on the map, and the way to all of them.
+ * The number of findings, the worst, and the way to all of them.
  * @param {Findings} found
  * @param {Page} page
  * @param {ReturnType<typeof linkOf>} link
@@ -127,9 +127,12 @@ function item(finding, link) {
 function shortLine({ rows, headline }, { controls, send }, link) {
   const { texts, panels } = controls;
   const links = rows
-    .filter(({ cells }) => cells.length)
+    .filter(({ severity }) => severity !== "not looked at")
     .slice(0, FIRST)
-    .flatMap((finding) => [link(finding, `${finding.rule}, ${finding.where}`), " · "]);
+    .flatMap((finding) => {
+      const { rule, where, cells } = finding;
+      return [cells.length ? link(finding, `${rule}, ${where}`) : rule, " · "];
+    });
   const onclick = () => send({ panel: "findings" });
   const all = make("button", { type: "button", onclick }, panels.findings?.title ?? "");
   return [fill(texts.found, { headline }), " ", ...links, all];

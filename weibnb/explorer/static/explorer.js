@@ -928,7 +928,10 @@ function item(finding, link) {
 }
 function shortLine({ rows, headline }, { controls, send }, link) {
   const { texts, panels } = controls;
-  const links = rows.filter(({ cells }) => cells.length).slice(0, FIRST).flatMap((finding) => [link(finding, `${finding.rule}, ${finding.where}`), " · "]);
+  const links = rows.filter(({ severity }) => severity !== "not looked at").slice(0, FIRST).flatMap((finding) => {
+    const { rule, where, cells } = finding;
+    return [cells.length ? link(finding, `${rule}, ${where}`) : rule, " · "];
+  });
   const onclick = () => send({ panel: "findings" });
   const all = make("button", { type: "button", onclick }, panels.findings?.title ?? "");
   return [fill(texts.found, { headline }), " ", ...links, all];
