@@ -140,7 +140,7 @@ function set(view, sizes, factor) {
  */
 export function arranged(spec, width) {
   const { config = {}, columns, ...rest } = /** @type {any} */ (spec);
-  const legend = { ...config.legend, labelLimit: labelLimit(width) };
+  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
   if (width < NARROW) {
     const gradientLength = Math.min(Math.max(width - 140, 100), 240); // with room for its labels
     Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
@@ -155,15 +155,7 @@ export function arranged(spec, width) {
  * @param {number} width px
  */
 export const arrangement = (width) =>
-  `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))} ${labelLimit(width)}`;
-
-/**
- * How long the words of a legend may be, in px: few lengths, for each is a chart made anew.
- * @param {number} width
- */
-function labelLimit(width) {
-  return Math.min(4, Math.max(1, Math.floor((width - 100) / 160))) * 160;
-}
+  `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
 
 /**
  * Take title and notes off a chart: the page writes them, where they wrap.

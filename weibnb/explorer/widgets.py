@@ -117,11 +117,11 @@ class Filter(_Part):
     --------
     >>> import weibnb as wb
     >>> some = Filter(wb.reference_cohort().isel(model=[0, 1]))
-    >>> some.filters = {"component": ["q_proj"]}
+    >>> some.filters = {"component": ["qkv_proj"]}
     >>> some
     <Filter: 2 of 8 matrices>
     >>> some.query
-    {'component': ['q_proj']}
+    {'component': ['qkv_proj']}
     """
 
     _layout: ClassVar = {"flex": "none", "width": "220px"}

@@ -437,7 +437,7 @@ function arranged(spec, width) {
     /** @type {any} */
     spec
   );
-  const legend = { ...config.legend, labelLimit: labelLimit(width) };
+  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
   if (width < NARROW) {
     const gradientLength = Math.min(Math.max(width - 140, 100), 240);
     Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
@@ -446,10 +446,7 @@ function arranged(spec, width) {
   if (!columns) return found;
   return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
 }
-var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))} ${labelLimit(width)}`;
-function labelLimit(width) {
-  return Math.min(4, Math.max(1, Math.floor((width - 100) / 160))) * 160;
-}
+var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
 function untitled(spec) {
   const { title, ...rest } = (
     /** @type {any} */
