@@ -119,6 +119,13 @@ function item(finding, link) {
 }
 
 /**
+ * The findings that the line names: rules that could not be tried are none.
+ * @param {Finding[]} rows worst first
+ */
+export const worst = (rows) =>
+  rows.filter(({ severity }) => severity !== "not looked at").slice(0, FIRST);
+
+/**
  * The number of findings, the worst, and the way to all of them.
  * @param {Findings} found
  * @param {Page} page
@@ -126,13 +133,10 @@ function item(finding, link) {
  */
 function shortLine({ rows, headline }, { controls, send }, link) {
   const { texts, panels } = controls;
-  const links = rows
-    .filter(({ severity }) => severity !== "not looked at")
-    .slice(0, FIRST)
-    .flatMap((finding) => {
-      const { rule, where, cells } = finding;
-      return [cells.length ? link(finding, `${rule}, ${where}`) : rule, " · "];
-    });
+  const links = worst(rows).flatMap((finding) => {
+    const { rule, where, cells } = finding;
+    return [cells.length ? link(finding, `${rule}, ${where}`) : rule, " · "];
+  });
   const onclick = () => send({ panel: "findings" });
   const all = make("button", { type: "button", onclick }, panels.findings?.title ?? "");
   return [fill(texts.found, { headline }), " ", ...links, all];

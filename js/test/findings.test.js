@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { foundOf, stepOf, widened } from "../src/findings.js";
+import { foundOf, stepOf, widened, worst } from "../src/findings.js";
 
 /** @param {...number} steps @returns {import("../src/types").Cell[]} */
 const cells = (...steps) => steps.map((step) => ["m", 0, "q_proj", step]);
@@ -39,4 +39,13 @@ test("what was found of a matrix is every finding that it is in, worst first", (
   assert.deepEqual(rules(cells(20, 10)), ["b", "d"], "of the first that is selected");
   assert.deepEqual(rules(cells(30)), []);
   assert.deepEqual(rules([]), []);
+});
+
+test("the line names the worst three, and no rule that could not be tried", () => {
+  const rows = ["error", "error", "warning", "note", "not looked at"].map((severity, i) => ({
+    severity, rule: `rule ${i}`, where: "", text: "", cells: [],
+  }));
+  assert.deepEqual(worst(rows).map(({ rule }) => rule), ["rule 0", "rule 1", "rule 2"]);
+  assert.deepEqual(worst(rows.slice(3)).map(({ rule }) => rule), ["rule 3"]);
+  assert.deepEqual(worst([]), []);
 });

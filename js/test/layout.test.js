@@ -81,6 +81,8 @@ test("a zoomed chart is wider than its place, with wider cells", async () => {
   await fit(view, sizesOf(view), { width: 600, zoom: 4 }, measure);
   assert.ok(now.x_step > 350 && now.x_step <= 384, String(now.x_step));
   assert.deepEqual(limits({ width: 500 }, 1)[1], Number.POSITIVE_INFINITY);
+  assert.equal(limits({ x_step: 40 }, 1)[0], 0.8); // its cells hold numbers
+  assert.equal(limits({ x_step: 39 }, 1)[0], 3 / 39);
 });
 
 test("how wide a chart becomes is learnt from the last two sizes", () => {

@@ -57,6 +57,32 @@ def test_a_pin_stays_while_everything_else_changes(explorer: Explorer) -> None:
     assert len(words(explorer)["matrices"]["heads"]) == 1
 
 
+def test_a_pinned_matrix_is_listed_once_and_three_beside_it(explorer: Explorer) -> None:
+    explorer.pinned = {"A": A}
+    explorer.selected = [A, *((*A[:2], name, 7000) for name in ("q_proj", "k_proj", "v_proj"))]
+    found = words(explorer)["matrices"]
+    assert [head["pin"] for head in found["heads"]] == ["A", "", "", ""]
+    assert [head["name"].split(" ")[0] for head in found["heads"]] == [
+        "o_proj", "q_proj", "k_proj", "v_proj"
+    ]  # fmt: skip
+    assert found["more"] == ""
+    explorer.selected = [*explorer.selected, ("demo", 1, "q_proj", 7000)]
+    assert words(explorer)["matrices"]["more"] == "and 1 more"
+
+
+def test_experts_are_taken_together() -> None:
+    rng = np.random.default_rng(0)
+    weights = {
+        f"model.layers.0.mlp.experts.{i}.up_proj.weight": rng.normal(0, i + 1, (16, 16))
+        for i in range(3)
+    }
+    fits = wb.scan({"tiny": weights}, experts="each")
+    found = column(explore(fits))
+    assert found["n"] == "768"
+    assert found["max |w|"] == f"{max(np.abs(w).max() for w in weights.values()):.4g}"
+    assert found["k"].startswith(f"{np.nanmedian(fits['k']):.4f}")
+
+
 def test_a_pin_that_is_none_is_told(explorer: Explorer) -> None:
     for wrong in ({"C": A}, {"A": "demo"}, {"A": ("demo", 0)}):
         with pytest.raises(traitlets.TraitError, match="pinned"):

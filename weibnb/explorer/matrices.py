@@ -10,7 +10,7 @@ from weibnb.fits.schema import DIMS
 from weibnb.messages import printable, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 #: Names of the matrices that stay while everything else changes.
 PINS = ("A", "B")
 _MOST = 3  # selected matrices that are listed beside the pinned ones
-# Of matrices that are taken together, as experts: what is added up; the rest is the median.
-_SUMMED = ("n",)
+# Of matrices that are taken together, as experts: what is no median.
+_TOGETHER: dict[str, Callable[[Any], Any]] = {"n": np.sum, "max_abs": np.max}
 # Label and format of further numbers.
 _WRITTEN = {"r2": ("r²", ".4f"), "n": ("n", ",.0f"), "max_abs": ("max |w|", ".4g")}
 
@@ -101,7 +101,7 @@ def _number(cell: xr.Dataset, name: str) -> float | None:
     values = values[np.isfinite(values)]
     if not values.size:
         return None
-    return float(values.sum() if name in _SUMMED else np.median(values))
+    return float(_TOGETHER.get(name, np.median)(values))
 
 
 def _error(cell: xr.Dataset, name: str) -> str:

@@ -923,9 +923,10 @@ function item(finding, link) {
   const words = `${rule}: ${text}`;
   return make("li", {}, kind, cells.length ? link(finding, words) : make("span", {}, words));
 }
+var worst = (rows) => rows.filter(({ severity }) => severity !== "not looked at").slice(0, FIRST);
 function shortLine({ rows, headline }, { controls, send }, link) {
   const { texts, panels } = controls;
-  const links = rows.filter(({ severity }) => severity !== "not looked at").slice(0, FIRST).flatMap((finding) => {
+  const links = worst(rows).flatMap((finding) => {
     const { rule, where, cells } = finding;
     return [cells.length ? link(finding, `${rule}, ${where}`) : rule, " · "];
   });
