@@ -29,7 +29,7 @@ NEEDED: dict[str, tuple[Any, ...]] = {
 # Charts of any fits.
 CHARTS = {
     name: getattr(charts, name).spec
-    for name in charts.__all__
+    for name in dir(charts)
     if next(iter(inspect.signature(getattr(charts, name).spec).parameters)) == "fits"
     and name not in ("matrix", "trajectories")  # of a matrix, of steps
 }
