@@ -22,13 +22,15 @@ from weibnb.diagnostics.cohorts import nearest_published, reference_cohort
 from weibnb.diagnostics.drift import drift
 from weibnb.diagnostics.pooling import pool_layers
 from weibnb.fits.tables import tidy
-from weibnb.report import Summary, summary, write_report
+from weibnb.report import summary, write_report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
+
+    from weibnb.report_page import Summary
 
     State = dict[str, NDArray[Any]]
 
