@@ -22,7 +22,7 @@ from weibnb.charts.marks import (
     quantity,
     tooltips,
 )
-from weibnb.charts.sentences import listed, summary
+from weibnb.charts.sentences import listed, summary, where_low
 from weibnb.charts.tables import MAX_ROWS, cells, components, panels, thinned
 from weibnb.charts.vega import INK
 from weibnb.diagnostics.bands import BANDS, Band, summarise
@@ -112,7 +112,9 @@ def class_bands(
         notes += _below(names, ends[0])
     layers += [gaussian_rule(fits), *_matrices(table, names)]
     _frame(layers, ends, "component; its layers from left to right")
-    heads = heading(fits, title, *notes, _told_beyond(table), note)
+    found = where_low(whole, gaussian_anchor(fits).k)
+    more = [title] if found else []
+    heads = heading(fits, found or title, *more, *notes, _told_beyond(table), note)
     width = max(_step(names) * len(names), 160)
     told = {"description": summary(whole, "k", title)}
     return facet(layers, table, heads, columns=2, width=width, height=280) | told

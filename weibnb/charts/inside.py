@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from weibnb.charts.chart_functions import as_chart
-from weibnb.charts.marks import layer, nominal, quantity
+from weibnb.charts.marks import layer, nominal, quantity, swatches
 from weibnb.charts.vega import COLOURS, INK
 from weibnb.messages import check_choice, counted, printable, shortened
 
@@ -184,7 +184,7 @@ def _map(found: xr.Dataset, value: InsideValue, x: Spec, y: Spec) -> list[Spec]:
     image = layer(
         "image", at, data=picture, align="left", baseline="top", aspect=False, smooth=False, **size
     )
-    legend = {"title": _WORDS[value], "gradientOpacity": 1, "gradientLength": 90, "format": ".3~g"}
+    legend = {"title": _WORDS[value], **swatches(*domain)}
     scale = {"domain": list(domain), "range": list(_SHADES), "interpolate": "rgb", "clamp": True}
     places = _places(found)
     tips = [nominal("rows"), nominal("columns"), quantity("rms", format=".4~g", title="RMS"),

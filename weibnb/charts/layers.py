@@ -22,6 +22,7 @@ from weibnb.charts.marks import (
     nothing_drawn,
     ordinal,
     quantity,
+    swatches,
     tooltips,
 )
 from weibnb.charts.sentences import summary, where_low
@@ -104,8 +105,7 @@ def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
         colours = Colours(gaussian_anchor(fits).k, "a Gaussian", least_reach(table["k_se"]))
     elif value == "z":
         colours = Colours(0.0, "a Gaussian", _REACH)
-    one = value == "k" and len(set(table["place"])) == 1
-    found = where_low(table, gaussian_anchor(fits).k) if one else ""
+    found = where_low(table, gaussian_anchor(fits).k) if value == "k" else ""
     title = heading(fits, found or TITLES[value], TITLES[value] if found else "", note)
     drawn = heat(table, title, _LEGENDS.get(value, value), colours=colours, digits=digits)
     told = summary(table, "value", TITLES[value])
@@ -287,17 +287,11 @@ def heat(
 
 def _colour_scale(domain: list[float], colours: Colours | None) -> Spec:
     """Scale and legend of a map; the legend of colours that diverge names their middle."""
-    legend: Spec = {"gradientLength": 110, "format": ".3~g"}
     if colours is None:
-        return {"scale": {"domain": domain, "scheme": "viridis"}, "legend": legend}
-    middle, span = colours.middle, domain[-1] - domain[0]
-    near = f"abs(datum.value - {middle!r}) < {span / 100!r}"
-    legend |= {
-        "values": [domain[0], middle, domain[-1]],
-        "format": ".4~f",
-        "labelExpr": f"{near} ? datum.label + ' · {colours.words}' : datum.label",
-    }
+        scale: Spec = {"domain": domain, "scheme": "viridis"}
+        return {"scale": scale, "legend": swatches(domain[0], domain[-1])}
     scale = {"domain": domain, "range": list(DIVERGING), "interpolate": "rgb"}
+    legend = swatches(domain[0], domain[-1], middle=colours.words, format=".4~f")
     return {"scale": scale, "legend": legend}
 
 
@@ -373,9 +367,10 @@ def depth_profile(fits: xr.Dataset) -> Spec:
     table, text = cells(fits), "Weibull shape k by layer, ± one standard error"
     if not table["k"].notna().any():
         return nothing_drawn(fits, table, text)
+    found = where_low(table, gaussian_anchor(fits).k)
     table, note = thinned(panels(table, "component"), "layer")
     table["low"], table["high"] = table["k"] - table["k_se"], table["k"] + table["k_se"]
-    heads = heading(fits, text, "dashed: a Gaussian", note)
+    heads = heading(fits, found or text, text if found else "", "dashed: a Gaussian", note)
     layers = [gaussian_rule(fits), *_profiles(table)]
     width = 200 if table["layer"].nunique() <= _DOTTED else 420
     drawn = facet(layers, table, heads, columns=4 if width == 200 else 2, width=width, height=140)

@@ -24,6 +24,7 @@ SHAPES = ("circle", "triangle-up", "square", "diamond", "triangle-down", "cross"
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [10, 4])
 #: Legend symbol that shows the dash of a line.
 STROKE: Spec = {"symbolType": "stroke", "symbolSize": 300, "symbolStrokeWidth": 2}
+_SWATCHES = 9  # squares in a legend of colours
 _COORDINATES = ("model", "component", "layer", "expert", "step")
 _CLASS_COLOURS = (COLOURS[0], COLOURS[2], COLOURS[1], COLOURS[3], INK)
 _CLASS_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
@@ -77,7 +78,8 @@ def heading(fits: xr.Dataset, text: str, *notes: str) -> Spec:
 
 def notice(title: Spec, lines: Sequence[str]) -> Spec:
     """Make a small chart of text alone, under the title that the chart would have had."""
-    encoding = {"x": {"value": 8}, "y": ordinal("line", axis=None), "text": nominal("text")}
+    encoding: Spec = {"x": {"value": 8}, "y": ordinal("line", axis=None), "text": nominal("text")}
+    encoding["tooltip"] = [nominal("text", title="note")]
     table = pd.DataFrame({"text": list(lines), "line": range(len(lines))})
     words = layer("text", encoding, data=table, align="left", fontSize=12)
     told = {"description": " ".join([str(title["text"]) + ":", *lines])}
@@ -146,6 +148,29 @@ def scales(base: Spec, domain: Sequence[Any], legend: Spec | None, **ranges: Any
     }
 
 
+def swatches(low: float, high: float, *, middle: str = "", **more: Any) -> Spec:
+    """Legend of colours from low to high, as squares; `middle` says what lies between the two.
+
+    A strip would be filled by a gradient that is found by its id in the page: of two charts, the
+    second has the colours of the first, and none where that one is hidden.
+    """
+    last = _SWATCHES - 1
+    words = f"datum.label + ' · {middle}'" if middle else "datum.label"
+    label = f"datum.index % {last} === 0 ? datum.label : ''"
+    return {
+        "type": "symbol",
+        "symbolType": "square",
+        "symbolSize": 225,
+        "symbolStrokeWidth": 0,
+        "rowPadding": 0,
+        "columns": 1,
+        "values": np.linspace(high, low, _SWATCHES).tolist(),
+        "format": ".3~g",
+        "labelExpr": f"datum.index === {last // 2} ? {words} : {label}",
+        **more,
+    }
+
+
 def _by_label(field: str, domain: Sequence[Any], looks: Sequence[Any]) -> Spec:
     """Give the first label the first look, and so on, without a scale."""
     others = [
@@ -205,7 +230,7 @@ def tooltips(table: pd.DataFrame, *names: str, full: bool = True) -> list[Spec]:
         column, _, title = entry.partition("=")
         if column in table:
             found.append(quantity(column, title=title or column, format=".5~g"))
-    return [*found, *([quantity("n", format=",")] if full else [])]
+    return [*found, *([quantity("n", format=",")] if full and "n" in table else [])]
 
 
 def detail(table: pd.DataFrame, *names: str) -> list[Spec]:
