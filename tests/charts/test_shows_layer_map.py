@@ -146,7 +146,7 @@ def test_one_number_alone_has_a_colour() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "digits"), [("k", ".3f"), ("z", ".1f"), ("lam", ".3~g"), ("outlier", ".3~g")]
+    ("value", "digits"), [("k", ".3f"), ("z", ".1f"), ("lam", ".3g"), ("outlier", ".3g")]
 )
 def test_numbers_stand_in_the_cells(value: Any, digits: str) -> None:
     chart = charts.layer_map(show.run().isel(step=-1), value=value)

@@ -75,9 +75,15 @@ def matrix(found: xr.Dataset, *, value: InsideValue = "rms") -> Spec:
     down = y | {"axis": {"labels": False, "ticks": False, "title": None}}
     rms = quantity(
         "rms",
-        title="RMS",
+        title="RMS of w",
         scale={"zero": True},
-        axis={"tickCount": 3, "format": ".2~g", "labelAngle": 0},
+        axis={
+            "tickCount": 2,
+            "format": ".2~g",
+            "labelAngle": 0,
+            "labelOverlap": True,
+            "labelFlush": True,
+        },
     )
     columns = {"layer": _profile(found, "col", across, "y", rms), "width": _WIDTH}
     rows = {"layer": _profile(found, "row", down, "x", rms), "height": height}
@@ -91,7 +97,7 @@ def matrix(found: xr.Dataset, *, value: InsideValue = "rms") -> Spec:
             columns | {"height": _PROFILE},
             {"name": "beside", "hconcat": [middle, rows | {"width": _PROFILE}], "spacing": 8},
         ],
-        "spacing": 8,
+        "spacing": 14,
         "bounds": "flush",
     }
 
@@ -161,9 +167,10 @@ def _profile(found: xr.Dataset, dim: str, along: Spec, axis: str, rms: Spec) -> 
     order = {"field": dim, "type": "quantitative"}
     base = {other: along, "order": order, "tooltip": tips}
     highest = rms | {"field": "highest"}
+    thin: Spec = {"strokeWidth": 1.2, "strokeJoin": "round"}
     return [
-        layer("line", base | {axis: highest}, data=table, color=INK, strokeWidth=1, opacity=0.7),
-        layer("line", base | {axis: rms}, data=table, color=COLOURS[0], strokeWidth=1.5),
+        layer("line", base | {axis: highest}, data=table, color=INK, **thin, opacity=0.7),
+        layer("line", base | {axis: rms}, data=table, color=COLOURS[0], **thin),
     ]
 
 

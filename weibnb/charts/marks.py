@@ -24,6 +24,8 @@ SHAPES = ("circle", "triangle-up", "square", "diamond", "triangle-down", "cross"
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [10, 4])
 #: Legend symbol that shows the dash of a line.
 STROKE: Spec = {"symbolType": "stroke", "symbolSize": 300, "symbolStrokeWidth": 2}
+# Pixels of a letter, between two names, and of the longest name that is written from left to right.
+_LETTER, _GAP, _WIDEST = 6.4, 4, 100
 _SWATCHES = 9  # squares in a legend of colours
 _COORDINATES = ("model", "component", "layer", "expert", "step")
 _CLASS_COLOURS = (COLOURS[0], COLOURS[2], COLOURS[1], COLOURS[3], INK)
@@ -43,6 +45,23 @@ def nominal(field: str, **more: Any) -> Spec:
 def ordinal(field: str, **more: Any) -> Spec:
     """Encode a column as ordered names; further keywords are Vega-Lite's."""
     return {"field": field, "type": "ordinal", **more}
+
+
+def names_below(names: Sequence[str], *, panels: int = 1) -> Spec:
+    """Axis of names, which are slanted where the chart is too narrow to write them side by side.
+
+    `panels` is the number of small multiples; a page may draw a chart in any width.
+    """
+    longest = _LETTER * max(map(len, names))
+    width = "width" if panels < 2 else "child_width"
+    room = (longest + _GAP) * len(names)
+    wide = longest <= _WIDEST
+    return {"labelAngle": {"expr": f"{width} < {room:.0f} ? -35 : 0"} if wide else -35}
+
+
+def room_for(names: Sequence[str]) -> float:
+    """Give the pixels for each of the names below a chart."""
+    return max(64, min(_LETTER * max(map(len, names)), _WIDEST) + 2 * _GAP)
 
 
 def k_axis(field: str = "k") -> Spec:
@@ -270,7 +289,7 @@ def end_labels(values: Sequence[float], y: Spec, words: Sequence[str], *, span: 
 
     `y` is the encoding of the lines, and `span` what a pixel is in its units.
     """
-    order, least = np.argsort(values), 14 * span
+    order, least = np.argsort(values), 18 * span
     places = np.asarray(values, float)[order]
     for i in range(1, places.size):
         places[i] = max(places[i], places[i - 1] + least)

@@ -103,6 +103,16 @@ def where_low(table: pd.DataFrame, anchor: float) -> str:
     return _told("k is low", table, low)
 
 
+def where_lower(table: pd.DataFrame) -> str:
+    """Say where k of one checkpoint is surely and far below that of another; see `where_low`.
+
+    `value` is the difference, `noise` two standard errors of it.
+    """
+    value, noise = table["value"].astype(float), table["noise"].astype(float)
+    low = -value > np.maximum(_FAR, _SURELY * noise.fillna(0) / 2)
+    return _told("k is lower", table.assign(k=value), low)
+
+
 def where_falls(table: pd.DataFrame) -> str:
     """Say where k falls surely and far along the steps of one model; see `where_low`."""
     if len(set(table["model"])) > 1:

@@ -110,9 +110,10 @@ def trajectories(
     table, note = thinned(table, "layer")
     note = ", ".join(filter(None, (fewer, note)))
     x, table["at"] = step_axis(table["step"].to_numpy(float), scale)
-    title = VARIABLES[value][0] + (" (units of the weights)" if value == "lam" else "")
+    title = VARIABLES[value][0]
+    titles = [title, "(units of the weights)"] if value == "lam" else title
     reach = {"type": "log", "nice": False, "padding": 6} if value == "lam" else {"zero": False}
-    y = quantity(value, scale=reach, title=title, axis={"tickCount": 5})
+    y = quantity(value, scale=reach, title=titles, axis={"tickCount": 5})
     layers, words = _backdrop(fits, table) if value == "k" else ([], "")
     each = {"detail": detail(table, "model", "component", "layer"), "tooltip": tooltips(table)}
     line = {"x": x, "y": y, **depth_scales(table), **each}

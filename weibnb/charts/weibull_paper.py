@@ -36,6 +36,8 @@ def paper_axis(
     axis = {
         "values": [at for at in ordinate(percent / 100).tolist() if at <= top],
         "tickCount": percent.size,
+        "labelOverlap": "greedy",
+        "labelSeparation": 4,
         "labelExpr": "format(100 * (1 - exp(-exp(datum.value))), '.6~g')",
     }
     scale = {"domain": [ordinate(least).item(), top], "nice": False}
