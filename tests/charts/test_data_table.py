@@ -44,7 +44,7 @@ def test_the_numbers_of_a_map_are_those_of_the_fits() -> None:
     matrices = found[found["component"].notna()]
     assert len(matrices) == len(found) == show.run()["k"].size
     for row in matrices.to_dict("records"):
-        cell = show.cell_of(show.run(), row)
+        cell = show.cell_of(show.run(), {str(name): value for name, value in row.items()})
         assert show.close(row["λ"], cell["lam"].item())
         assert show.close(row["SE(k)"], cell["k_se"].item())
         assert row["panel"] == f"step {row['step']}"
