@@ -120,3 +120,33 @@ def test_a_tooltip_names_no_number_that_is_not_there() -> None:
     chart = OTHERS["change_map"]()
     part = next(part for part in show.marks(chart) if part.kind == "rect" and part.rows)
     assert all(column in part.rows[0] for column in part.tips().values())
+
+
+@pytest.mark.parametrize("name", ["layer_map", "class_bands", "depth_profile"])
+def test_what_a_stopped_scan_did_not_reach_is_shown_with_its_reason(name: str) -> None:
+    fits = show.run().isel(step=[-1])
+    pending = fits.assign(status=fits["status"].copy(), k=fits["k"].copy())
+    pending["status"][0, 1, 2], pending["k"][0, 1, 2] = "pending", np.nan
+    found = charts.table(show.KINDS[name](pending))
+    (row,) = found[found["reason"] == "pending"].to_dict("records")
+    assert (row["layer"], row["component"]) == (1, show.RUN_COMPONENTS[2])
+
+
+def test_numbers_on_the_strong_cells_of_a_map_are_light_and_no_others() -> None:
+    chart = charts.layer_map(show.demo())
+    text = show.mark(chart, "text")
+    low, *_, high = show.mark(chart, "rect", fill=None).scale("color")["domain"]
+    test = text.encoding["color"]["condition"]["test"]
+    far = {abs(row["value"] - (low + high) / 2) / (high - low) for row in text.rows
+           if row[test["field"]] == test["equal"]}  # fmt: skip
+    assert len(far) == 2
+    assert min(far) > 0.375
+    assert text.encoding["color"]["condition"]["value"] == "#ffffff"
+    assert text.encoding["color"]["value"] == "#000000"
+
+
+def test_paths_that_surely_moved_are_strong_in_the_picture() -> None:
+    picture = show.svg(charts.phase_portrait(show.demo()))
+    strength = re.findall(r'<path aria-label="[^"]*"[^>]*stroke-width="[12]"[^>]*opacity="([^"]+)"',
+                          picture)  # fmt: skip
+    assert sorted(map(float, strength)) == [0.2] * 19 + [1, 1]
