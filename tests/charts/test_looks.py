@@ -54,17 +54,17 @@ def test_the_middle_of_the_squares_is_the_middle_of_the_colours() -> None:
 def test_names_below_are_slanted_where_there_is_no_room(name: str) -> None:
     chart = OTHERS[name]() if name in OTHERS else show.usual(name, "run")
     spec = show.specification(chart)
-    assert slants(spec) == {0}
-    assert slants(spec | {"width": 140}) == {-35}
+    assert slants(spec) == {(0, "middle")}
+    assert slants(spec | {"width": 140}) == {(-35, "end")}
 
 
-def slants(spec: dict[str, Any]) -> set[int]:
-    """Angles at which the names below a chart are written."""
+def slants(spec: dict[str, Any]) -> set[tuple[int, str]]:
+    """Angles at which the names below a chart are written, and what of them is at their tick."""
     labels = show._svg_of(json.dumps(spec)).split('aria-label="Y-axis')[0]
     axis = labels[labels.index('aria-label="X-axis') :]
-    texts = re.findall(r'<text[^>]*transform="([^"]*)"[^>]*>[a-z_]+</text>', axis)
+    texts = re.findall(r'<text text-anchor="(\w+)" transform="([^"]*)"[^>]*>[a-z_]+</text>', axis)
     assert texts
-    return {int(found[1]) if (found := TURN.search(text)) else 0 for text in texts}
+    return {(int(found[1]) if (found := TURN.search(turn)) else 0, end) for end, turn in texts}
 
 
 def test_what_is_infinite_is_not_known() -> None:

@@ -54,9 +54,9 @@ def names_below(names: Sequence[str], *, panels: int = 1) -> Spec:
     """
     longest = _LETTER * max(map(len, names))
     width = "width" if panels < 2 else "child_width"
-    room = (longest + _GAP) * len(names)
-    wide = longest <= _WIDEST
-    return {"labelAngle": {"expr": f"{width} < {room:.0f} ? -35 : 0"} if wide else -35}
+    narrow = f"{width} < {(longest + _GAP) * len(names):.0f}" if longest <= _WIDEST else "true"
+    looks = {"labelAngle": (-35, 0), "labelAlign": ("'right'", "'center'")}
+    return {name: {"expr": f"{narrow} ? {a} : {b}"} for name, (a, b) in looks.items()}
 
 
 def room_for(names: Sequence[str]) -> float:
