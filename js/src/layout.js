@@ -1,6 +1,7 @@
 /** Where the parts stand: filters at the left, the map in the middle, the selected matrix at the right. */
 
 import { buildChart } from "./chart.js";
+import { buildCrosshair } from "./crosshair.js";
 import { make } from "./dom.js";
 import { buildFindings } from "./findings.js";
 import { buildFilters } from "./filters.js";
@@ -101,8 +102,9 @@ export function buildParts(root, page, choose, moved) {
  * @param {Page} page
  * @param {Choose} choose
  * @param {() => void} moved
+ * @param {object} [actions] that Vega offers beside each chart
  */
-function buildCharts(root, page, choose, moved) {
+export function buildCharts(root, page, choose, moved, actions) {
   const height = () => {
     if (root.clientWidth < STACKED) return undefined;
     const high = root.classList.contains("wb-high");
@@ -110,9 +112,14 @@ function buildCharts(root, page, choose, moved) {
   };
   /** @param {string} name */
   const more = (name) => ({ main: { moved }, detail: { height } })[name];
-  return Object.fromEntries(
-    SLOTS.map((name) => [name, buildChart(name, page.controls.dark, choose, more(name))]),
+  const { dark, texts } = page.controls;
+  const charts = Object.fromEntries(
+    SLOTS.map((name) => [name, buildChart(name, dark, choose, { actions, ...more(name) })]),
   );
+  for (const [name, chart] of Object.entries(charts)) {
+    buildCrosshair(chart, texts, { keys: name === "detail" });
+  }
+  return charts;
 }
 
 /**

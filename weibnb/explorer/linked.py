@@ -283,6 +283,8 @@ class LinkedWidget(anywidget.AnyWidget):
     def _export(self, form: str) -> bytes:
         if form == "json":
             return self._view_text().encode()
+        if form == "html":
+            return saving.page_of(self._drawing, self.panel, self._charts).encode()
         return saving.file_of(self._drawing, self._views(), form)
 
     def _view_text(self) -> str:

@@ -264,20 +264,21 @@ function livingChart() {
       listeners.push([type, act2]);
       drawn?.view.addEventListener(type, act2);
     },
-    /** The rows of data, as Python sent them. */
-    rows: () => Object.values(sent?.data ?? {}).flat(),
+    /** The rows of data, as they are shown. */
+    rows: () => Object.values(shown?.data ?? {}).flat(),
     /**
      * @param {any} whole the specification
      * @param {HTMLElement} place for a chart that is made anew
      * @param {object} options of vega-embed
      * @param {() => boolean} isLate whether another one was asked for since
+     * @param {Change} [change]
      * @returns {Promise<boolean>} whether it stands in the place
      */
-    async draw(whole, place2, options, isLate) {
+    async draw(whole, place2, options, isLate, change = () => ({})) {
       const next = part(whole);
       if (drawn && sent?.structure === next.structure) {
         sent = next;
-        await show2(next);
+        await show2({ ...next, ...change(next) });
         return false;
       }
       const spec = { ...next.spec, datasets: copied(next.data) };
@@ -289,11 +290,12 @@ function livingChart() {
       clear();
       [drawn, sent, shown] = [made, next, next];
       for (const [type, act2] of listeners) made.view.addEventListener(type, act2);
+      await show2({ ...next, ...change(next) });
       return true;
     },
     /**
-     * Show other data and numbers, until Python's own chart comes.
-     * @param {(sent: Parted) => Partial<Parted>} change
+     * Show other data and numbers than those of the last chart.
+     * @param {Change} change
      */
     async vary(change) {
       if (sent) await show2({ ...sent, ...change(sent) });
@@ -577,24 +579,25 @@ function followTheme(root, onChange) {
 // src/chart.js
 var SVG2 = "http://www.w3.org/2000/svg";
 function buildChart(name, darkColours, choose, { height, moved = () => {
-} } = {}) {
+}, actions } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   const chart = livingChart();
   const place2 = buildPlace(element, height);
   let [turn, last] = [0, ""];
-  async function draw(text) {
+  let lastChange;
+  async function draw(text, change) {
     turn += 1;
     const mine = turn;
-    last = text;
+    [last, lastChange] = [text, change];
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
       chart.clear();
       sayWhyNot(element, content);
       return;
     }
-    const { spec, title, notes, options } = forThePage(content.spec, darkColours);
+    const { spec, title, notes, options } = forThePage(content.spec, darkColours, actions);
     const box = make("div", { class: "wb-chart" });
-    const isNew = await chart.draw(place2.arrange(spec), box, options, () => mine !== turn);
+    const isNew = await chart.draw(place2.arrange(spec), box, options, () => mine !== turn, change);
     if (isNew) {
       element.replaceChildren(make("figcaption", {}), box);
       place2.renew();
@@ -605,27 +608,25 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     await place2.fill(chart.view());
     if (mine === turn) settle(content.label);
   }
-  function settle(label) {
-    if (label !== void 0) element.setAttribute("aria-label", label);
-    element.hidden = false;
-    silenceEmpty(element);
-    element.dataset.turn = String(turn);
-  }
+  const settle = (label) => settled(element, turn, label);
   async function resize() {
     if (!chart.view()) return;
-    await (place2.suits() ? place2.fill(chart.view()) : draw(last));
+    await (place2.suits() ? place2.fill(chart.view()) : draw(last, lastChange));
     silenceEmpty(element);
     moved();
   }
-  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, name !== "main")];
+  const focusable = name === "main" || name === "detail";
+  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, !focusable)];
   return {
     element,
     draw,
     resize,
-    ...{ rows: chart.rows, listen: chart.listen },
-    /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
+    ...{ view: chart.view, rows: chart.rows, listen: chart.listen },
+    /** @param {Change} change what is drawn in the place of the last chart */
     async vary(change) {
+      if (!chart.view()) return;
       turn += 1;
+      lastChange = change;
       await chart.vary(change);
       settle();
     },
@@ -640,9 +641,15 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     }
   };
 }
-function forThePage(spec, darkColours) {
+function settled(element, turn, label) {
+  if (label !== void 0) element.setAttribute("aria-label", label);
+  element.hidden = false;
+  silenceEmpty(element);
+  element.dataset.turn = String(turn);
+}
+function forThePage(spec, darkColours, actions = false) {
   const dark = isDark();
-  const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
+  const options = { renderer: "svg", actions, tooltip: { theme: dark ? "dark" : "light" } };
   return { ...untitled(paint(spec, dark ? darkColours : {})), options };
 }
 function sayWhyNot(element, content) {
@@ -845,6 +852,98 @@ function choosing({ model, busy, send }) {
       zoomable(chart);
     }
   };
+}
+
+// src/crosshair.js
+var AREA = ".concat_0_group .background";
+var MOST2 = 4;
+var [STEP, LEAP] = [5e-3, 0.05];
+function curvesOf(rows) {
+  const found = /* @__PURE__ */ new Map();
+  for (const { matrix, magnitude, y, percent } of rows) {
+    if (typeof matrix !== "string" || typeof percent !== "number") continue;
+    const points = found.get(matrix) ?? [];
+    points.push({ x: Math.log(Number(magnitude)), y: Number(y) });
+    found.set(matrix, points);
+  }
+  for (const points of found.values()) points.sort((a, b) => a.x - b.x);
+  return found;
+}
+function ordinateAt(points, x) {
+  const next = points.findIndex((point) => point.x >= x);
+  if (next < 0) return points.length ? Number.POSITIVE_INFINITY : null;
+  const [a, b] = [points[next - 1], points[next]];
+  if (b.x === x) return b.y;
+  return a ? a.y + (x - a.x) / (b.x - a.x) * (b.y - a.y) : null;
+}
+function weightsOf(name) {
+  const [, digits] = name.match(/ n ([\d,]+)/) ?? [];
+  return digits ? Number(digits.replaceAll(",", "")) : null;
+}
+function percentBelow(beyond) {
+  const digits = beyond > 0 ? 1 - Math.floor(Math.log10(100 * beyond)) : 0;
+  return (100 * (1 - beyond)).toFixed(Math.min(Math.max(digits, 1), 6));
+}
+function toldAt(curves, x, texts) {
+  const lines2 = [...curves].slice(0, MOST2).map(([name, points]) => {
+    const y = ordinateAt(points, x);
+    const n = weightsOf(name);
+    if (y === null || n === null) return [name, texts.cross_below];
+    const beyond = Math.exp(-Math.exp(y));
+    const numbers = { percent: percentBelow(beyond), beyond: grouped(Math.round(n * beyond)), n: grouped(n) };
+    return [name, fill(texts.cross, numbers)];
+  });
+  const named = lines2.map(([name, text]) => lines2.length > 1 ? `${name.split(":  ")[0]}: ${text}` : text);
+  return [fill(texts.cross_at, { magnitude: Math.exp(x).toPrecision(4) }), ...named];
+}
+function buildCrosshair(chart, texts, { keys }) {
+  const line3 = make("div", { class: "wb-cross-line" });
+  const words = make("div", { class: "wb-cross-words" });
+  const cross = make("div", { class: "wb-cross" }, line3, words);
+  let at = 0.5;
+  const area = () => chart.element.querySelector(AREA)?.getBoundingClientRect();
+  const hide = () => cross.remove();
+  const show2 = (box, spoken) => {
+    const curves = curvesOf(chart.rows());
+    const place2 = chart.element.querySelector(".wb-chart");
+    if (!curves.size || !place2) return;
+    const corner = place2.getBoundingClientRect();
+    const x = Math.log(chart.view()?.scale("concat_0_x").invert(at * box.width));
+    words.replaceChildren(...toldAt(curves, x, texts).map((text) => make("p", {}, text)));
+    words.setAttribute("aria-live", spoken ? "polite" : "off");
+    Object.assign(cross.style, {
+      left: `${box.left - corner.left}px`,
+      top: `${box.top - corner.top}px`,
+      width: `${box.width}px`,
+      height: `${box.height}px`
+    });
+    line3.style.left = `${100 * at}%`;
+    if (cross.parentElement !== place2) place2.append(cross);
+  };
+  chart.element.addEventListener("pointermove", ({ clientX, clientY }) => {
+    const box = area();
+    const inside = box && clientX >= box.left && clientX <= box.right && clientY >= box.top && clientY <= box.bottom;
+    if (!inside) return hide();
+    at = (clientX - box.left) / box.width;
+    show2(box, false);
+  });
+  chart.element.addEventListener("pointerleave", hide);
+  if (!keys) return;
+  chart.element.tabIndex = 0;
+  chart.element.addEventListener("blur", hide);
+  chart.element.addEventListener("keydown", (event) => {
+    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const box = area();
+    if (event.key === "Escape" && cross.isConnected) {
+      event.stopPropagation();
+      hide();
+    }
+    if (!way || !box) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (cross.isConnected) at = Math.min(Math.max(at + way * (event.shiftKey ? LEAP : STEP), 0), 1);
+    show2(box, true);
+  });
 }
 
 // src/findings.js
@@ -1401,14 +1500,14 @@ function foundIn(found, cells) {
 }
 function buildPane(page, chart) {
   const { texts } = page.controls;
-  const numbers = make("div", { class: "wb-numbers" });
+  const numbers = buildNumbers();
   const findings = make("ul", { class: "wb-found" });
   const pins = buildPins(page);
   const element = make(
     "aside",
     { class: "wb-pane", "aria-label": texts.selected },
     pins.element,
-    numbers,
+    numbers.element,
     chart,
     findings
   );
@@ -1435,11 +1534,16 @@ function buildPane(page, chart) {
     update(words) {
       last = words;
       pins.update(words);
-      numbers.replaceChildren(...words.matrices ? table(words.matrices) : []);
+      numbers.update(words);
       element.hidden = !words.chosen.length;
       list();
     }
   };
+}
+function buildNumbers() {
+  const element = make("div", { class: "wb-numbers" });
+  const update = ({ matrices }) => element.replaceChildren(...matrices ? table(matrices) : []);
+  return { element, update };
 }
 function table({ heads, rows, more }) {
   if (heads.length === 1) {
@@ -2420,16 +2524,21 @@ function buildParts(root, page, choose, moved) {
   const { receive } = files;
   return { charts, table: table2, findings, found, fail, receive, refresh, stop, filters: filters.element };
 }
-function buildCharts(root, page, choose, moved) {
+function buildCharts(root, page, choose, moved, actions) {
   const height = () => {
     if (root.clientWidth < STACKED) return void 0;
     const high = root.classList.contains("wb-high");
     return paneHeight(high ? root.clientHeight - IN_PANE : visibleHeight(root) - BESIDE);
   };
   const more = (name) => ({ main: { moved }, detail: { height } })[name];
-  return Object.fromEntries(
-    SLOTS.map((name) => [name, buildChart(name, page.controls.dark, choose, more(name))])
+  const { dark, texts } = page.controls;
+  const charts = Object.fromEntries(
+    SLOTS.map((name) => [name, buildChart(name, dark, choose, { actions, ...more(name) })])
   );
+  for (const [name, chart] of Object.entries(charts)) {
+    buildCrosshair(chart, texts, { keys: name === "detail" });
+  }
+  return charts;
 }
 var paneHeight = (left) => Math.min(Math.max(left, 280), 640);
 function buildProblem() {

@@ -76,20 +76,21 @@ function livingChart() {
       listeners.push([type, act]);
       drawn?.view.addEventListener(type, act);
     },
-    /** The rows of data, as Python sent them. */
-    rows: () => Object.values(sent?.data ?? {}).flat(),
+    /** The rows of data, as they are shown. */
+    rows: () => Object.values(shown?.data ?? {}).flat(),
     /**
      * @param {any} whole the specification
      * @param {HTMLElement} place for a chart that is made anew
      * @param {object} options of vega-embed
      * @param {() => boolean} isLate whether another one was asked for since
+     * @param {Change} [change]
      * @returns {Promise<boolean>} whether it stands in the place
      */
-    async draw(whole, place, options, isLate) {
+    async draw(whole, place, options, isLate, change = () => ({})) {
       const next = part(whole);
       if (drawn && sent?.structure === next.structure) {
         sent = next;
-        await show(next);
+        await show({ ...next, ...change(next) });
         return false;
       }
       const spec = { ...next.spec, datasets: copied(next.data) };
@@ -101,11 +102,12 @@ function livingChart() {
       clear();
       [drawn, sent, shown] = [made, next, next];
       for (const [type, act] of listeners) made.view.addEventListener(type, act);
+      await show({ ...next, ...change(next) });
       return true;
     },
     /**
-     * Show other data and numbers, until Python's own chart comes.
-     * @param {(sent: Parted) => Partial<Parted>} change
+     * Show other data and numbers than those of the last chart.
+     * @param {Change} change
      */
     async vary(change) {
       if (sent) await show({ ...sent, ...change(sent) });
@@ -442,24 +444,25 @@ function followTheme(root, onChange) {
 // src/chart.js
 var SVG = "http://www.w3.org/2000/svg";
 function buildChart(name, darkColours, choose, { height, moved = () => {
-} } = {}) {
+}, actions } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   const chart = livingChart();
   const place = buildPlace(element, height);
   let [turn, last] = [0, ""];
-  async function draw(text) {
+  let lastChange;
+  async function draw(text, change) {
     turn += 1;
     const mine = turn;
-    last = text;
+    [last, lastChange] = [text, change];
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
       chart.clear();
       sayWhyNot(element, content);
       return;
     }
-    const { spec, title, notes, options } = forThePage(content.spec, darkColours);
+    const { spec, title, notes, options } = forThePage(content.spec, darkColours, actions);
     const box = make("div", { class: "wb-chart" });
-    const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn);
+    const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn, change);
     if (isNew) {
       element.replaceChildren(make("figcaption", {}), box);
       place.renew();
@@ -470,27 +473,25 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     await place.fill(chart.view());
     if (mine === turn) settle(content.label);
   }
-  function settle(label) {
-    if (label !== void 0) element.setAttribute("aria-label", label);
-    element.hidden = false;
-    silenceEmpty(element);
-    element.dataset.turn = String(turn);
-  }
+  const settle = (label) => settled(element, turn, label);
   async function resize() {
     if (!chart.view()) return;
-    await (place.suits() ? place.fill(chart.view()) : draw(last));
+    await (place.suits() ? place.fill(chart.view()) : draw(last, lastChange));
     silenceEmpty(element);
     moved();
   }
-  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, name !== "main")];
+  const focusable = name === "main" || name === "detail";
+  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, !focusable)];
   return {
     element,
     draw,
     resize,
-    ...{ rows: chart.rows, listen: chart.listen },
-    /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
+    ...{ view: chart.view, rows: chart.rows, listen: chart.listen },
+    /** @param {Change} change what is drawn in the place of the last chart */
     async vary(change) {
+      if (!chart.view()) return;
       turn += 1;
+      lastChange = change;
       await chart.vary(change);
       settle();
     },
@@ -505,9 +506,15 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     }
   };
 }
-function forThePage(spec, darkColours) {
+function settled(element, turn, label) {
+  if (label !== void 0) element.setAttribute("aria-label", label);
+  element.hidden = false;
+  silenceEmpty(element);
+  element.dataset.turn = String(turn);
+}
+function forThePage(spec, darkColours, actions = false) {
   const dark = isDark();
-  const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
+  const options = { renderer: "svg", actions, tooltip: { theme: dark ? "dark" : "light" } };
   return { ...untitled(paint(spec, dark ? darkColours : {})), options };
 }
 function sayWhyNot(element, content) {
