@@ -181,6 +181,8 @@ export interface Saved {
   drawn: Asked;
   /** What is not in the page, in words. */
   note: string;
+  /** Whether one matrix was selected, whose plot can become that of another. */
+  single: boolean;
   live: { header: import("./fitting/counts.js").Header; data: string } | null;
 }
 /** What Python drew at one step. */

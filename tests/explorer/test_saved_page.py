@@ -6,7 +6,6 @@ import json
 import re
 import zlib
 from base64 import b64decode
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,8 @@ from weibnb.explorer import saved_page
 from weibnb.exploring import explore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import xarray as xr
 
     from weibnb.explorer.widget import Explorer

@@ -57,6 +57,7 @@ def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]
         },
         "drawn": drawing.drawn,
         "note": note,
+        "single": len(drawing.chosen) == 1,
         "live": _counts(drawing, query) if alive else None,
     }
 

@@ -2430,7 +2430,7 @@ async function show(saved, root) {
   let [busy, again] = [false, false];
   const page = localPage(saved, () => later(), () => busy);
   const { model } = page;
-  const { charts, update } = layOut(root, page, counts?.exact ? saved.controls.texts.click : "");
+  const { charts, update } = layOut(root, page, counts?.exact && saved.single ? saved.controls.texts.click : "");
   const { put, forget } = placing(charts);
   const look = looking(saved, counts);
   const draw = drawing(saved, charts, put);
