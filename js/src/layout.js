@@ -13,6 +13,7 @@ import { buildProtocol } from "./protocol.js";
 import { buildStage, visibleHeight } from "./stage.js";
 import { buildTable } from "./table.js";
 import { buildViews } from "./views.js";
+import { buildWork } from "./work.js";
 
 /**
  * @typedef {import("./types").Page} Page
@@ -51,6 +52,7 @@ export function buildParts(root, page, choose, moved) {
   const following = buildFollowing(page);
   const views = buildViews(page);
   const stage = buildStage(root, page);
+  const work = buildWork(page);
   const charts = buildCharts(root, page, choose, moved);
   const pane = buildPane(page, charts.detail.element);
   const sentences = buildSentences();
@@ -69,7 +71,7 @@ export function buildParts(root, page, choose, moved) {
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
     make("header", {}, tabs.element, following.element, views.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
-    make("div", { class: "wb-bar" }, options.element, protocol.element, sentences.status),
+    make("div", { class: "wb-bar" }, options.element, protocol.element, work.element, sentences.status),
     make("div", { class: "wb-body" }, filters.element, panel),
     problem,
     sentences.spoken,
@@ -91,7 +93,7 @@ export function buildParts(root, page, choose, moved) {
     pane.list();
   };
   const stop = () => {
-    for (const part of [protocol, following, views, stage, table, ...Object.values(charts)]) part.stop();
+    for (const part of [protocol, following, views, stage, work, table, ...Object.values(charts)]) part.stop();
   };
   const { receive } = files;
   return { charts, table, findings, found, fail, receive, refresh, stop, filters: filters.element };

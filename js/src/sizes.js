@@ -141,13 +141,41 @@ function set(view, sizes, factor) {
 export function arranged(spec, width) {
   const { config = {}, columns, ...rest } = /** @type {any} */ (spec);
   const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
-  if (width < NARROW) {
-    const gradientLength = Math.min(Math.max(width - 140, 100), 240); // with room for its labels
-    Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
-  }
-  const found = { ...rest, config: { ...config, legend } };
+  if (width >= NARROW) return inColumns({ ...rest, config: { ...config, legend } }, columns, width);
+  const gradientLength = Math.min(Math.max(width - 140, 100), 240); // with room for its labels
+  Object.assign(legend, { orient: "bottom", columns: 2 });
+  const found = { ...withGradients(rest, gradientLength), config: { ...config, legend } };
+  return inColumns(found, columns, width);
+}
+
+/**
+ * Small multiples beside each other, where there are any.
+ * @param {any} found
+ * @param {number | undefined} columns
+ * @param {number} width px
+ * @returns {Spec}
+ */
+function inColumns(found, columns, width) {
   if (!columns) return found;
   return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+}
+
+/**
+ * Colour bars of some length.
+ * @param {any} node
+ * @param {number} gradientLength px
+ * @returns {any}
+ */
+function withGradients(node, gradientLength) {
+  if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
+  if (!node || typeof node !== "object") return node;
+  const next = Object.fromEntries(
+    Object.entries(node).map(([key, child]) => [
+      key,
+      key === "datasets" ? child : withGradients(child, gradientLength),
+    ]),
+  );
+  return next.gradientLength ? { ...next, gradientLength } : next;
 }
 
 /**

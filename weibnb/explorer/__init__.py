@@ -4,8 +4,8 @@
 decides the `drawing` of the `parts` that `filters` select, by the charts of `panels`. `content`
 and `table` send it with the words of `labels` and the numbers of `matrices` to the page in
 `static`, `page_counts` what this fits by itself; `saving` writes it as `export`, `saved_page` or
-`python_code`, `views` keep states, and `growing` is a widget that follows newer fits, by
-`following`.
+`python_code`, `views` keep states, `refitting` is what takes long, and `growing` a widget that
+takes newer fits over by `following`.
 """
 
 import lazy_loader
@@ -26,6 +26,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "panels",
         "parts",
         "python_code",
+        "refitting",
         "saved_page",
         "saving",
         "state",

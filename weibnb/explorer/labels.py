@@ -86,6 +86,8 @@ TEXTS = {
     "follow_source": "show what {source} gets as it comes",
     "scanning": "how far the scan is",
     "cancel": "cancel",
+    "refitting": "refitting … {percent} %",
+    "refitting_bar": "how far the refit is",
     "play": "play the steps",
     "all_steps": "This panel shows all steps.",
     "fit": "Fit",

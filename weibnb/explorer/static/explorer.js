@@ -440,13 +440,26 @@ function arranged(spec, width) {
     spec
   );
   const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
-  if (width < NARROW) {
-    const gradientLength = Math.min(Math.max(width - 140, 100), 240);
-    Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
-  }
-  const found = { ...rest, config: { ...config, legend } };
+  if (width >= NARROW) return inColumns({ ...rest, config: { ...config, legend } }, columns, width);
+  const gradientLength = Math.min(Math.max(width - 140, 100), 240);
+  Object.assign(legend, { orient: "bottom", columns: 2 });
+  const found = { ...withGradients(rest, gradientLength), config: { ...config, legend } };
+  return inColumns(found, columns, width);
+}
+function inColumns(found, columns, width) {
   if (!columns) return found;
   return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+}
+function withGradients(node, gradientLength) {
+  if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
+  if (!node || typeof node !== "object") return node;
+  const next = Object.fromEntries(
+    Object.entries(node).map(([key, child]) => [
+      key,
+      key === "datasets" ? child : withGradients(child, gradientLength)
+    ])
+  );
+  return next.gradientLength ? { ...next, gradientLength } : next;
 }
 var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
 function untitled(spec) {
@@ -511,10 +524,9 @@ function whenWidthChanges(element, act2) {
   let frame = 0;
   const observer = new ResizeObserver(() => {
     if (!element.clientWidth || element.clientWidth === width) return;
-    const first = width === 0;
     width = element.clientWidth;
     cancelAnimationFrame(frame);
-    if (!first) frame = requestAnimationFrame(act2);
+    frame = requestAnimationFrame(act2);
   });
   observer.observe(element);
   return () => {
@@ -2452,6 +2464,27 @@ function line2(texts, change, view, name) {
   );
 }
 
+// src/work.js
+function buildWork({ model, controls }) {
+  const { texts } = controls;
+  const bar = make("progress", { max: 1, "aria-label": texts.refitting_bar });
+  const text = make("span");
+  const onclick = () => model.send({ cancel: true });
+  const cancel = make("button", { type: "button", onclick }, texts.cancel);
+  const element = make("div", { class: "wb-scan", hidden: true }, bar, text, cancel);
+  const update = () => {
+    const told = model.get("_working");
+    element.hidden = !told;
+    if (!told) return;
+    const { share } = JSON.parse(told);
+    bar.value = share;
+    text.textContent = fill(texts.refitting, { percent: Math.round(100 * share) });
+  };
+  model.on("change:_working", update);
+  update();
+  return { element, stop: () => model.off("change:_working", update) };
+}
+
 // src/layout.js
 var SLOTS = ["main", "side", "more", "detail"];
 var NARROW2 = 960;
@@ -2475,6 +2508,7 @@ function buildParts(root, page, choose, moved) {
   const following = buildFollowing(page);
   const views = buildViews(page);
   const stage = buildStage(root, page);
+  const work = buildWork(page);
   const charts = buildCharts(root, page, choose, moved);
   const pane = buildPane(page, charts.detail.element);
   const sentences = buildSentences();
@@ -2499,7 +2533,7 @@ function buildParts(root, page, choose, moved) {
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
     make("header", {}, tabs.element, following.element, views.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
-    make("div", { class: "wb-bar" }, options.element, protocol.element, sentences.status),
+    make("div", { class: "wb-bar" }, options.element, protocol.element, work.element, sentences.status),
     make("div", { class: "wb-body" }, filters.element, panel),
     problem,
     sentences.spoken
@@ -2519,7 +2553,7 @@ function buildParts(root, page, choose, moved) {
     pane.list();
   };
   const stop = () => {
-    for (const part2 of [protocol, following, views, stage, table2, ...Object.values(charts)]) part2.stop();
+    for (const part2 of [protocol, following, views, stage, work, table2, ...Object.values(charts)]) part2.stop();
   };
   const { receive } = files;
   return { charts, table: table2, findings, found, fail, receive, refresh, stop, filters: filters.element };
@@ -3470,7 +3504,11 @@ function talk(model, onWait) {
     waiting = true;
     model.set("_asked", model.get("_asked") + 1);
     model.save_changes();
+    hearing();
+  };
+  const hearing = () => {
     rest();
+    if (!waiting) return;
     timers = [setTimeout(() => onWait("busy"), SLOW), setTimeout(() => onWait("silent"), SILENCE)];
   };
   const answered = () => {
@@ -3480,6 +3518,7 @@ function talk(model, onWait) {
     flush();
   };
   model.on("change:_answered", answered);
+  model.on("change:_working", hearing);
   return {
     /** @type {import("./types").Send} */
     send(changes) {
@@ -3490,6 +3529,7 @@ function talk(model, onWait) {
     stop() {
       rest();
       model.off("change:_answered", answered);
+      model.off("change:_working", hearing);
     }
   };
 }

@@ -305,13 +305,26 @@ function arranged(spec, width) {
     spec
   );
   const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
-  if (width < NARROW) {
-    const gradientLength = Math.min(Math.max(width - 140, 100), 240);
-    Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
-  }
-  const found = { ...rest, config: { ...config, legend } };
+  if (width >= NARROW) return inColumns({ ...rest, config: { ...config, legend } }, columns, width);
+  const gradientLength = Math.min(Math.max(width - 140, 100), 240);
+  Object.assign(legend, { orient: "bottom", columns: 2 });
+  const found = { ...withGradients(rest, gradientLength), config: { ...config, legend } };
+  return inColumns(found, columns, width);
+}
+function inColumns(found, columns, width) {
   if (!columns) return found;
   return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+}
+function withGradients(node, gradientLength) {
+  if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
+  if (!node || typeof node !== "object") return node;
+  const next = Object.fromEntries(
+    Object.entries(node).map(([key, child]) => [
+      key,
+      key === "datasets" ? child : withGradients(child, gradientLength)
+    ])
+  );
+  return next.gradientLength ? { ...next, gradientLength } : next;
 }
 var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
 function untitled(spec) {
@@ -376,10 +389,9 @@ function whenWidthChanges(element, act) {
   let frame = 0;
   const observer = new ResizeObserver(() => {
     if (!element.clientWidth || element.clientWidth === width) return;
-    const first = width === 0;
     width = element.clientWidth;
     cancelAnimationFrame(frame);
-    if (!first) frame = requestAnimationFrame(act);
+    frame = requestAnimationFrame(act);
   });
   observer.observe(element);
   return () => {
@@ -1167,7 +1179,11 @@ function talk(model, onWait) {
     waiting = true;
     model.set("_asked", model.get("_asked") + 1);
     model.save_changes();
+    hearing();
+  };
+  const hearing = () => {
     rest();
+    if (!waiting) return;
     timers = [setTimeout(() => onWait("busy"), SLOW), setTimeout(() => onWait("silent"), SILENCE)];
   };
   const answered = () => {
@@ -1177,6 +1193,7 @@ function talk(model, onWait) {
     flush();
   };
   model.on("change:_answered", answered);
+  model.on("change:_working", hearing);
   return {
     /** @type {import("./types").Send} */
     send(changes) {
@@ -1187,6 +1204,7 @@ function talk(model, onWait) {
     stop() {
       rest();
       model.off("change:_answered", answered);
+      model.off("change:_working", hearing);
     }
   };
 }
