@@ -6,6 +6,7 @@ import { make } from "./dom.js";
 import { marksOf } from "./marks.js";
 import { buildPlace, whenWidthChanges } from "./place.js";
 import { untitled } from "./sizes.js";
+import { keepLabels } from "./sticky.js";
 import { isDark, paint } from "./theme.js";
 
 /**
@@ -15,6 +16,8 @@ import { isDark, paint } from "./theme.js";
  */
 
 const SVG = "http://www.w3.org/2000/svg";
+/** Height of a place in which nothing was drawn yet, px. @type {Record<string, number>} */
+const ROOM = { main: 300, side: 240, more: 240, detail: 480 };
 
 /**
  * @param {string} name of the place
@@ -46,6 +49,7 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
     }
     const { spec, title, notes, options } = forThePage(content.spec, darkColours, actions);
     const box = make("div", { class: "wb-chart" });
+    holdRoom(element, ROOM[name]);
     const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn, change);
     if (isNew) {
       element.replaceChildren(make("figcaption", {}), box);
@@ -62,21 +66,20 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
   const settle = (label) => settled(element, turn, label);
 
   /** Fill the place anew: it has another size, or the chart is zoomed. */
-  async function resize() {
+  const resize = async () => {
     if (!chart.view()) return;
     await (place.suits() ? place.fill(chart.view()) : draw(last, lastChange));
     silenceEmpty(element);
     moved();
-  }
+  };
 
-  const focusable = name === "main" || name === "detail";
-  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, !focusable)];
+  const ends = [whenWidthChanges(element, resize), scrolled(element, name)];
 
   return {
     element,
     draw,
     resize,
-    ...{ view: chart.view, rows: chart.rows, listen: chart.listen },
+    ...{ view: chart.view, rows: chart.rows, listen: chart.listen, marks: () => marksOf(chart.view()) },
     /** @param {Change} change what is drawn in the place of the last chart */
     async vary(change) {
       if (!chart.view()) return;
@@ -85,7 +88,6 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
       await chart.vary(change);
       settle();
     },
-    marks: () => marksOf(chart.view()),
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
@@ -98,6 +100,18 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
 }
 
 /**
+ * Give a chart its room before it is drawn, so that nothing below it jumps.
+ * @param {HTMLElement} element
+ * @param {number} room px, where nothing was drawn before
+ */
+function holdRoom(element, room) {
+  const isFirst = Boolean(element.hidden) || !element.childElementCount;
+  element.classList.toggle("wb-waiting", isFirst);
+  element.style.minHeight = `${isFirst ? room : element.offsetHeight}px`;
+  element.hidden = false;
+}
+
+/**
  * Show what is drawn.
  * @param {HTMLElement} element
  * @param {number} turn
@@ -106,6 +120,8 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
 function settled(element, turn, label) {
   if (label !== undefined) element.setAttribute("aria-label", label);
   element.hidden = false;
+  element.classList.remove("wb-waiting");
+  element.style.minHeight = "";
   silenceEmpty(element);
   element.dataset.turn = String(turn);
 }
@@ -130,6 +146,8 @@ function forThePage(spec, darkColours, actions = false) {
 function sayWhyNot(element, content) {
   const words = content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : [];
   element.replaceChildren(...words);
+  element.classList.remove("wb-waiting");
+  element.style.minHeight = "";
   element.hidden = !content;
 }
 
@@ -167,13 +185,23 @@ function caption(element, title, notes) {
 }
 
 /**
- * Let the tab key reach an element while it is wider than its place.
+ * What an element does that is wider than its place; the main chart and that of the pane take keys
+ * of their own.
  * @param {HTMLElement} element
- * @param {boolean} wanted
+ * @param {string} name
  * @returns {() => void} ends it
  */
-function scrollByKeys(element, wanted) {
-  if (!wanted) return () => {};
+function scrolled(element, name) {
+  if (name === "main") return keepLabels(element);
+  return name === "detail" ? () => {} : scrollByKeys(element);
+}
+
+/**
+ * Let the tab key reach an element while it is wider than its place.
+ * @param {HTMLElement} element
+ * @returns {() => void} ends it
+ */
+function scrollByKeys(element) {
   const observer = new ResizeObserver(() => {
     if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
     else element.removeAttribute("tabindex");

@@ -143,7 +143,7 @@ export function arranged(spec, width) {
   const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
   if (width >= NARROW) return inColumns({ ...rest, config: { ...config, legend } }, columns, width);
   const gradientLength = Math.min(Math.max(width - 140, 100), 240); // with room for its labels
-  Object.assign(legend, { orient: "bottom", columns: 2 });
+  Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
   const found = { ...withGradients(rest, gradientLength), config: { ...config, legend } };
   return inColumns(found, columns, width);
 }

@@ -107,6 +107,10 @@ test("small multiples stand beside each other as the place has room", () => {
   const { legend } = /** @type {any} */ (arranged(spec, 300)).config;
   assert.deepEqual(legend, { labelFontSize: 11, labelLimit: 200, orient: "bottom", columns: 2, gradientLength: 160 });
   assert.equal(/** @type {any} */ (arranged(spec, 420)).config.legend.orient, undefined);
+  const own = { ...spec, layer: [{ color: { legend: { gradientLength: 110 } } }], datasets: { rows: [{ gradientLength: 1 }] } };
+  const lengthOf = (/** @type {number} */ width) => /** @type {any} */ (arranged(own, width)).layer[0].color.legend.gradientLength;
+  assert.deepEqual([200, 300, 410, 420].map(lengthOf), [100, 160, 240, 110]);
+  assert.equal(/** @type {any} */ (arranged(own, 300)).datasets.rows[0].gradientLength, 1);
   assert.notEqual(arrangement(479), arrangement(480));
   assert.equal(arrangement(500), arrangement(700));
 });

@@ -307,7 +307,7 @@ function arranged(spec, width) {
   const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
   if (width >= NARROW) return inColumns({ ...rest, config: { ...config, legend } }, columns, width);
   const gradientLength = Math.min(Math.max(width - 140, 100), 240);
-  Object.assign(legend, { orient: "bottom", columns: 2 });
+  Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
   const found = { ...withGradients(rest, gradientLength), config: { ...config, legend } };
   return inColumns(found, columns, width);
 }
@@ -400,6 +400,82 @@ function whenWidthChanges(element, act) {
   };
 }
 
+// src/stage.js
+function visibleBottom(element) {
+  let bottom = innerHeight;
+  for (let box = element.parentElement; box; box = box.parentElement) {
+    if (/auto|scroll|hidden/.test(getComputedStyle(box).overflowY)) {
+      bottom = Math.min(bottom, box.getBoundingClientRect().bottom);
+    }
+  }
+  return bottom;
+}
+
+// src/sticky.js
+var DOWN = '.role-axis[aria-label^="Y-axis"] .role-axis-label text, .role-row-header text';
+var ACROSS = '.role-axis[aria-label^="X-axis"] .role-axis-label text';
+var GAP = 4;
+function labelsOf(svg, which) {
+  const corner = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll(which)].map((node) => {
+    const { left, top, right, bottom } = node.getBoundingClientRect();
+    return {
+      text: node.textContent ?? "",
+      left: left - corner.left,
+      top: top - corner.top,
+      right: right - corner.left,
+      bottom: bottom - corner.top
+    };
+  });
+}
+function hiddenAxis(labels, seen) {
+  const lowest = Math.max(...labels.map(({ bottom }) => bottom));
+  return lowest > seen ? labels.filter(({ bottom }) => lowest - bottom < 2) : [];
+}
+function write(strip, labels, box, from = 0) {
+  strip.hidden = !labels.length;
+  strip.replaceChildren(
+    ...labels.map(
+      ({ text, left, top }) => make("span", { style: `left: ${left}px; top: ${top - from}px` }, text)
+    )
+  );
+  for (const [name, size] of Object.entries(box)) strip.style.setProperty(name, `${size}px`);
+}
+function keepLabels(element) {
+  const [column, line] = ["wb-stuck-components", "wb-stuck-layers"].map(
+    (name) => make("div", { class: `wb-stuck ${name}`, "aria-hidden": "true" })
+  );
+  const update = () => {
+    const svg = element.querySelector("svg.marks");
+    const place = svg?.closest(".wb-chart");
+    if (!svg || !place) return;
+    const { top: corner, width, height } = svg.getBoundingClientRect();
+    const moved = element.scrollLeft;
+    const components = moved > 0 ? labelsOf(svg, DOWN) : [];
+    const wide = Math.max(0, ...components.map(({ right }) => right)) + GAP;
+    write(column, components, { left: moved, top: 0, width: wide, height });
+    const seen = visibleBottom(element) - corner;
+    const layers = seen > 0 && seen < height ? hiddenAxis(labelsOf(svg, ACROSS), seen) : [];
+    const [first] = layers;
+    const high = first ? first.bottom - first.top + GAP : 0;
+    write(line, layers, { left: 0, top: seen - high, width, height: high }, first ? first.top - GAP / 2 : 0);
+    if (column.parentElement !== place) place.append(line, column);
+  };
+  let frame = 0;
+  const later = () => {
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(update);
+  };
+  const observer = new MutationObserver(later);
+  observer.observe(element, { attributes: true, attributeFilter: ["data-turn", "data-zoom"] });
+  document.addEventListener("scroll", later, { capture: true, passive: true });
+  return () => {
+    cancelAnimationFrame(frame);
+    observer.disconnect();
+    document.removeEventListener("scroll", later, { capture: true });
+  };
+}
+
 // src/theme.js
 function paint(node, colours) {
   if (typeof node === "string") return (
@@ -455,6 +531,7 @@ function followTheme(root, onChange) {
 
 // src/chart.js
 var SVG = "http://www.w3.org/2000/svg";
+var ROOM = { main: 300, side: 240, more: 240, detail: 480 };
 function buildChart(name, darkColours, choose, { height, moved = () => {
 }, actions } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
@@ -474,6 +551,7 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     }
     const { spec, title, notes, options } = forThePage(content.spec, darkColours, actions);
     const box = make("div", { class: "wb-chart" });
+    holdRoom(element, ROOM[name]);
     const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn, change);
     if (isNew) {
       element.replaceChildren(make("figcaption", {}), box);
@@ -486,19 +564,18 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     if (mine === turn) settle(content.label);
   }
   const settle = (label) => settled(element, turn, label);
-  async function resize() {
+  const resize = async () => {
     if (!chart.view()) return;
     await (place.suits() ? place.fill(chart.view()) : draw(last, lastChange));
     silenceEmpty(element);
     moved();
-  }
-  const focusable = name === "main" || name === "detail";
-  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, !focusable)];
+  };
+  const ends = [whenWidthChanges(element, resize), scrolled(element, name)];
   return {
     element,
     draw,
     resize,
-    ...{ view: chart.view, rows: chart.rows, listen: chart.listen },
+    ...{ view: chart.view, rows: chart.rows, listen: chart.listen, marks: () => marksOf(chart.view()) },
     /** @param {Change} change what is drawn in the place of the last chart */
     async vary(change) {
       if (!chart.view()) return;
@@ -507,7 +584,6 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
       await chart.vary(change);
       settle();
     },
-    marks: () => marksOf(chart.view()),
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
@@ -518,9 +594,17 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     }
   };
 }
+function holdRoom(element, room) {
+  const isFirst = Boolean(element.hidden) || !element.childElementCount;
+  element.classList.toggle("wb-waiting", isFirst);
+  element.style.minHeight = `${isFirst ? room : element.offsetHeight}px`;
+  element.hidden = false;
+}
 function settled(element, turn, label) {
   if (label !== void 0) element.setAttribute("aria-label", label);
   element.hidden = false;
+  element.classList.remove("wb-waiting");
+  element.style.minHeight = "";
   silenceEmpty(element);
   element.dataset.turn = String(turn);
 }
@@ -532,6 +616,8 @@ function forThePage(spec, darkColours, actions = false) {
 function sayWhyNot(element, content) {
   const words = content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : [];
   element.replaceChildren(...words);
+  element.classList.remove("wb-waiting");
+  element.style.minHeight = "";
   element.hidden = !content;
 }
 function chooseByClick(view, element, choose) {
@@ -549,9 +635,12 @@ function caption(element, title, notes) {
   const words = notes.flatMap((note) => [" ", make("span", {}, note)]);
   element.querySelector("figcaption")?.replaceChildren(make("strong", {}, title), ...words);
 }
-function scrollByKeys(element, wanted) {
-  if (!wanted) return () => {
-  };
+function scrolled(element, name) {
+  if (name === "main") return keepLabels(element);
+  return name === "detail" ? () => {
+  } : scrollByKeys(element);
+}
+function scrollByKeys(element) {
   const observer = new ResizeObserver(() => {
     if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
     else element.removeAttribute("tabindex");
