@@ -80,8 +80,9 @@ function localPage({ controls, checkpoints, state }, changed, busy) {
  * @param {HTMLElement} root
  * @param {Page} page
  * @param {string} note below the selected matrix
+ * @param {boolean} fits whether it can fit
  */
-function layOut(root, page, note) {
+function layOut(root, page, note, fits) {
   const { texts } = page.controls;
   const choice = choosing(page);
   const charts = buildCharts(root, page, choice.choose, choice.outline, { export: true });
@@ -106,6 +107,7 @@ function layOut(root, page, note) {
   /** @param {Words} words */
   const update = (words) => {
     page.model.set("_words", JSON.stringify(words));
+    fit.element.hidden = !fits;
     for (const part of [filters, steps, fit, numbers, sentences]) part.update(words);
     title.replaceChildren(...titleOf(words, texts.selected));
     pane.hidden = !words.chosen.length;
@@ -237,7 +239,7 @@ async function show(saved, root) {
   let [busy, again] = [false, false];
   const page = localPage(saved, () => later(), () => busy);
   const { model } = page;
-  const { charts, update } = layOut(root, page, counts?.exact && saved.single ? saved.controls.texts.click : "");
+  const { charts, update } = layOut(root, page, counts?.exact && saved.single ? saved.controls.texts.click : "", counts !== null);
   const { put, forget } = placing(charts);
   const look = looking(saved, counts);
   const draw = drawing(saved, charts, put);

@@ -14,7 +14,7 @@ const HEIGHT = /(^|_)height$/;
 const X_STEP = /(^|_)x_step$/;
 const Y_STEP = /(^|_)y_step$/;
 const AXES = 60; // px that axes and legends take, for the first guess
-const TURNS = 4; // of guessing a size at most
+const TURNS = 5; // of guessing a size at most
 const CLOSE = 3; // px between a chart and its place that nobody minds
 const MOST_STEP = 96; // px of a cell of a map
 const READ = 40; // px from which a cell holds a number: it shrinks to four fifths of them at most
@@ -104,15 +104,13 @@ export async function fit(view, sizes, room, measure) {
     [factor, tall] = [next, nextTall];
     set(view, sizes.across, factor);
     set(view, sizes.down, tall);
-    await view.runAsync();
+    // without it Vega lays small multiples out one run later, and cuts off what is new
+    await view.resize().runAsync();
     now = measure();
     stuck ||= factor !== last.factor && now.width === last.width;
     slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
   }
-  if (factor === sizes.factor && tall === sizes.tall) return;
   Object.assign(sizes, { factor, tall });
-  // Vega moves what was drawn, but cuts it off where the chart ended before: draw it all anew
-  await view.resize().runAsync();
 }
 
 /**

@@ -11,6 +11,7 @@ import { visibleBottom } from "./stage.js";
 const DOWN = '.role-axis[aria-label^="Y-axis"] .role-axis-label text, .role-row-header text';
 const ACROSS = '.role-axis[aria-label^="X-axis"] .role-axis-label text';
 const GAP = 4; // px beside the labels
+const LEVEL = 20; // px of a line of text at most
 
 /**
  * Texts of a chart and where they are, from its corner.
@@ -20,7 +21,8 @@ const GAP = 4; // px beside the labels
  */
 function labelsOf(svg, which) {
   const corner = svg.getBoundingClientRect();
-  return [...svg.querySelectorAll(which)].map((node) => {
+  const drawn = [...svg.querySelectorAll(which)].filter((node) => node.getAttribute("opacity") !== "0");
+  return drawn.map((node) => {
     const { left, top, right, bottom } = node.getBoundingClientRect();
     return {
       text: node.textContent ?? "",
@@ -33,12 +35,13 @@ function labelsOf(svg, which) {
 }
 
 /**
- * The labels of the lowest axis, where they are not seen.
+ * The labels of the lowest axis, where they are not seen; none where they are not level.
  * @param {Label[]} labels
  * @param {number} seen px from the upper edge of the chart that are seen
  */
 export function hiddenAxis(labels, seen) {
   const lowest = Math.max(...labels.map(({ bottom }) => bottom));
+  if (labels.some(({ top, bottom }) => bottom - top > LEVEL)) return [];
   return lowest > seen ? labels.filter(({ bottom }) => lowest - bottom < 2) : [];
 }
 

@@ -139,7 +139,7 @@ TEXTS = {
     "pane_place": "{model} · step {step}",
     "page_count": "{number} of {total} matrices · {protocol}",
     "page_stale": "{number} without counts stay at {protocol}",
-    "page_no_counts": "No counts in this page, so k stays as it is.",
+    "page_no_counts": "No counts of this step in this page, so k stays as it is.",
     "no_plot": "No counts of this matrix in this page: its Weibull plot is drawn by the explorer.",
     "excludes": "{title} excludes every matrix.",
     "none_pass": "No matrix passes the filters together.",

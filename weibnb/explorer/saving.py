@@ -34,8 +34,10 @@ def specs_of(drawing: Drawing, views: Sequence[View]) -> list[Spec]:
 
 def page_of(drawing: Drawing, panel: str, charts: Charts) -> str:
     """Write what is shown on a panel as a page that goes on without Python."""
-    models = drawing.part(drawing.query)["model"].values[:3]
-    title = f"Weibull fits of {', '.join(printable(name) for name in models)}"
+    models = drawing.parts.light.sel(drawing.query)["model"].values
+    named = ", ".join(printable(name) for name in models[:3])
+    more = f" and {models.size - 3:,} more" if models.size > 3 else ""
+    title = f"Weibull fits of {named}{more}"
     good = {slot: drawn for slot, drawn in charts.items() if not drawn.failed}
     code = drawing.code([drawn.view for drawn in good.values()])
     held = held_by_page(drawing, panel, good)

@@ -371,7 +371,7 @@ var HEIGHT2 = /(^|_)height$/;
 var X_STEP = /(^|_)x_step$/;
 var Y_STEP = /(^|_)y_step$/;
 var AXES = 60;
-var TURNS = 4;
+var TURNS = 5;
 var CLOSE = 3;
 var MOST_STEP = 96;
 var READ = 40;
@@ -421,14 +421,12 @@ async function fit(view, sizes, room2, measure) {
     [factor, tall] = [next, nextTall];
     set(view, sizes.across, factor);
     set(view, sizes.down, tall);
-    await view.runAsync();
+    await view.resize().runAsync();
     now = measure();
     stuck ||= factor !== last.factor && now.width === last.width;
     slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
   }
-  if (factor === sizes.factor && tall === sizes.tall) return;
   Object.assign(sizes, { factor, tall });
-  await view.resize().runAsync();
 }
 var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.45), 2);
 function set(view, sizes, factor) {
@@ -607,9 +605,11 @@ function buildStage(root, { model, controls }) {
 var DOWN = '.role-axis[aria-label^="Y-axis"] .role-axis-label text, .role-row-header text';
 var ACROSS = '.role-axis[aria-label^="X-axis"] .role-axis-label text';
 var GAP = 4;
+var LEVEL = 20;
 function labelsOf(svg, which) {
   const corner = svg.getBoundingClientRect();
-  return [...svg.querySelectorAll(which)].map((node) => {
+  const drawn = [...svg.querySelectorAll(which)].filter((node) => node.getAttribute("opacity") !== "0");
+  return drawn.map((node) => {
     const { left, top, right, bottom } = node.getBoundingClientRect();
     return {
       text: node.textContent ?? "",
@@ -622,6 +622,7 @@ function labelsOf(svg, which) {
 }
 function hiddenAxis(labels, seen) {
   const lowest = Math.max(...labels.map(({ bottom }) => bottom));
+  if (labels.some(({ top, bottom }) => bottom - top > LEVEL)) return [];
   return lowest > seen ? labels.filter(({ bottom }) => lowest - bottom < 2) : [];
 }
 function write(strip, labels, box, from = 0) {
@@ -1183,10 +1184,11 @@ function item(finding, link) {
 var worst = (rows) => rows.filter(({ severity }) => severity !== "not looked at").slice(0, FIRST);
 function shortLine({ rows, headline }, { controls, send }, link) {
   const { texts, panels } = controls;
-  const links = worst(rows).flatMap((finding) => {
+  const named = worst(rows).map((finding) => {
     const { rule, where, cells } = finding;
-    return [cells.length ? link(finding, `${rule}, ${where}`) : rule, " · "];
+    return cells.length ? link(finding, `${rule}, ${where}`) : rule;
   });
+  const links = [...new Set(named)].flatMap((one) => [one, " · "]);
   const onclick = () => send({ panel: "findings" });
   const all = make("button", { type: "button", onclick }, panels.findings?.title ?? "");
   return [fill(texts.found, { headline }), " ", ...links, all];

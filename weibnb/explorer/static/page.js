@@ -352,7 +352,7 @@ var HEIGHT2 = /(^|_)height$/;
 var X_STEP = /(^|_)x_step$/;
 var Y_STEP = /(^|_)y_step$/;
 var AXES = 60;
-var TURNS = 4;
+var TURNS = 5;
 var CLOSE = 3;
 var MOST_STEP = 96;
 var READ = 40;
@@ -402,14 +402,12 @@ async function fit(view, sizes, room2, measure) {
     [factor, tall] = [next, nextTall];
     set(view, sizes.across, factor);
     set(view, sizes.down, tall);
-    await view.runAsync();
+    await view.resize().runAsync();
     now = measure();
     stuck ||= factor !== last.factor && now.width === last.width;
     slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
   }
-  if (factor === sizes.factor && tall === sizes.tall) return;
   Object.assign(sizes, { factor, tall });
-  await view.resize().runAsync();
 }
 var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.45), 2);
 function set(view, sizes, factor) {
@@ -540,9 +538,11 @@ function visibleBottom(element) {
 var DOWN = '.role-axis[aria-label^="Y-axis"] .role-axis-label text, .role-row-header text';
 var ACROSS = '.role-axis[aria-label^="X-axis"] .role-axis-label text';
 var GAP = 4;
+var LEVEL = 20;
 function labelsOf(svg, which) {
   const corner = svg.getBoundingClientRect();
-  return [...svg.querySelectorAll(which)].map((node) => {
+  const drawn = [...svg.querySelectorAll(which)].filter((node) => node.getAttribute("opacity") !== "0");
+  return drawn.map((node) => {
     const { left, top, right, bottom } = node.getBoundingClientRect();
     return {
       text: node.textContent ?? "",
@@ -555,6 +555,7 @@ function labelsOf(svg, which) {
 }
 function hiddenAxis(labels, seen) {
   const lowest = Math.max(...labels.map(({ bottom }) => bottom));
+  if (labels.some(({ top, bottom }) => bottom - top > LEVEL)) return [];
   return lowest > seen ? labels.filter(({ bottom }) => lowest - bottom < 2) : [];
 }
 function write(strip, labels, box, from = 0) {
@@ -2413,7 +2414,7 @@ function localPage({ controls, checkpoints, state }, changed, busy) {
   };
   return { model, controls, checkpoints: () => checkpoints, send, busy };
 }
-function layOut(root, page, note) {
+function layOut(root, page, note, fits) {
   const { texts } = page.controls;
   const choice = choosing(page);
   const charts = buildCharts(root, page, choice.choose, choice.outline, { export: true });
@@ -2437,6 +2438,7 @@ function layOut(root, page, note) {
   followSize(root, filters.element);
   const update = (words) => {
     page.model.set("_words", JSON.stringify(words));
+    fit2.element.hidden = !fits;
     for (const part2 of [filters, steps, fit2, numbers, sentences]) part2.update(words);
     title.replaceChildren(...titleOf(words, texts.selected));
     pane.hidden = !words.chosen.length;
@@ -2529,7 +2531,7 @@ async function show(saved, root) {
   let [busy, again] = [false, false];
   const page = localPage(saved, () => later(), () => busy);
   const { model } = page;
-  const { charts, update } = layOut(root, page, counts?.exact && saved.single ? saved.controls.texts.click : "");
+  const { charts, update } = layOut(root, page, counts?.exact && saved.single ? saved.controls.texts.click : "", counts !== null);
   const { put, forget } = placing(charts);
   const look = looking(saved, counts);
   const draw = drawing(saved, charts, put);

@@ -236,7 +236,7 @@ var HEIGHT = /(^|_)height$/;
 var X_STEP = /(^|_)x_step$/;
 var Y_STEP = /(^|_)y_step$/;
 var AXES = 60;
-var TURNS = 4;
+var TURNS = 5;
 var CLOSE = 3;
 var MOST_STEP = 96;
 var READ = 40;
@@ -286,14 +286,12 @@ async function fit(view, sizes, room, measure) {
     [factor, tall] = [next, nextTall];
     set(view, sizes.across, factor);
     set(view, sizes.down, tall);
-    await view.runAsync();
+    await view.resize().runAsync();
     now = measure();
     stuck ||= factor !== last.factor && now.width === last.width;
     slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
   }
-  if (factor === sizes.factor && tall === sizes.tall) return;
   Object.assign(sizes, { factor, tall });
-  await view.resize().runAsync();
 }
 var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.45), 2);
 function set(view, sizes, factor) {
@@ -415,9 +413,11 @@ function visibleBottom(element) {
 var DOWN = '.role-axis[aria-label^="Y-axis"] .role-axis-label text, .role-row-header text';
 var ACROSS = '.role-axis[aria-label^="X-axis"] .role-axis-label text';
 var GAP = 4;
+var LEVEL = 20;
 function labelsOf(svg, which) {
   const corner = svg.getBoundingClientRect();
-  return [...svg.querySelectorAll(which)].map((node) => {
+  const drawn = [...svg.querySelectorAll(which)].filter((node) => node.getAttribute("opacity") !== "0");
+  return drawn.map((node) => {
     const { left, top, right, bottom } = node.getBoundingClientRect();
     return {
       text: node.textContent ?? "",
@@ -430,6 +430,7 @@ function labelsOf(svg, which) {
 }
 function hiddenAxis(labels, seen) {
   const lowest = Math.max(...labels.map(({ bottom }) => bottom));
+  if (labels.some(({ top, bottom }) => bottom - top > LEVEL)) return [];
   return lowest > seen ? labels.filter(({ bottom }) => lowest - bottom < 2) : [];
 }
 function write(strip, labels, box, from = 0) {
