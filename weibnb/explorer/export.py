@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
+from weibnb.charts.data_table import numbers_html
 from weibnb.explorer.labels import LAST_VIEW, NO_VIEW
 from weibnb.writing import write_whole
 
@@ -58,16 +59,20 @@ def vega_bundle(name: str) -> str:
     return text
 
 
-def web_page(title: str, words: str, code: str, held: Mapping[str, Any]) -> str:
-    """Write a page that needs no network, with words above and code below.
+def web_page(
+    title: str, words: str, code: str, held: Mapping[str, Any], charts: Mapping[str, Spec]
+) -> str:
+    """Write a page that needs no network, with words above, numbers of charts and code below.
 
-    `held` is what `weibnb.explorer.saved_page` gives of what is shown.
+    `held` is what `weibnb.explorer.saved_page` gives of what is shown; `charts` are by their names.
     """
+    numbers = ((name, numbers_html(spec)) for name, spec in charts.items())
     template = Template((STATIC / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=html.escape(title),
         words=html.escape(words),
         code=html.escape(code),
+        numbers="".join(f"<p>{html.escape(name)}</p>{text}" for name, text in numbers if text),
         style=(STATIC / "explorer.css").read_text(encoding="utf-8"),
         saved=json.dumps(held).replace("<", "\\u003c"),
         script=vega_bundle("page.js").replace("</script", "<\\/script"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from weibnb.charts.vega import vega_lite
@@ -41,7 +42,8 @@ def page_of(drawing: Drawing, panel: str, charts: Charts) -> str:
     good = {slot: drawn for slot, drawn in charts.items() if not drawn.failed}
     code = drawing.code([drawn.view for drawn in good.values()])
     held = held_by_page(drawing, panel, good)
-    return export.web_page(title, drawing.summary, code, held)
+    specs = {drawn.view.label: json.loads(drawn.text)["spec"] for drawn in good.values()}
+    return export.web_page(title, drawing.summary, code, held, specs)
 
 
 def file_of(drawing: Drawing, views: Sequence[View], form: str) -> bytes:
