@@ -29,7 +29,8 @@ def compiled(function: F) -> F:
     """Compile a loop, which runs with the interpreter lock released.
 
     Numba keeps it beside its source or in the home. Where nothing of the kind can be written, it
-    is compiled anew in each process, and one warning says so.
+    is compiled anew in each process, and one warning says so. Assign numbers in it, not arrays to
+    slices: for each of those numba compiles the words of an error, which takes 2 s.
     """
     return _compiled(function)
 

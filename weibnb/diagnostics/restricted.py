@@ -36,9 +36,10 @@ def restricted(y: Any, s2: Any, known: Any, basis: Any, tau2: Any, size: Any) ->
             )
             for r in range(shapes):
                 point = t * shapes + r
-                lower[:] = gram
-                for j in range(1, width):
-                    lower[j, j] += j**4 / size[row, t, r]
+                for i in range(width):
+                    for j in range(width):
+                        lower[i, j] = gram[i, j]
+                    lower[i, i] += i**4 / size[row, t, r]
                 determinant = _cholesky(lower)
                 explained = _forward(lower, score, half)
                 logs_of_prior = (width - 1) * math.log(size[row, t, r])

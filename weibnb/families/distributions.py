@@ -201,12 +201,13 @@ def starts(edges: Any, share: Any) -> Any:
     shape = math.log((3 - gap + math.sqrt((gap - 3) ** 2 + 24 * gap)) / (12 * gap))
     k = math.pi / math.sqrt(6) / deviation
     out = np.empty((6, 2))
-    out[WEIBULL] = math.log(k), mean + np.euler_gamma / k
-    out[HALF_NORMAL] = 0.0, mean + 0.5 * math.log(second)
-    out[LOGNORMAL] = math.log(deviation), mean
-    out[GAMMA] = shape, mean + gap - shape
-    out[GENERALISED_GAUSSIAN] = math.log(1.5), mean + math.log(1.5 * middle) / 1.5
-    out[STUDENT_T] = math.log(5.0), median - math.log(0.7266868438)
+    out[WEIBULL, 0], out[WEIBULL, 1] = math.log(k), mean + np.euler_gamma / k
+    out[HALF_NORMAL, 0], out[HALF_NORMAL, 1] = 0.0, mean + 0.5 * math.log(second)
+    out[LOGNORMAL, 0], out[LOGNORMAL, 1] = math.log(deviation), mean
+    out[GAMMA, 0], out[GAMMA, 1] = shape, mean + gap - shape
+    scale = mean + math.log(1.5 * middle) / 1.5
+    out[GENERALISED_GAUSSIAN, 0], out[GENERALISED_GAUSSIAN, 1] = math.log(1.5), scale
+    out[STUDENT_T, 0], out[STUDENT_T, 1] = math.log(5.0), median - math.log(0.7266868438)
     return out
 
 

@@ -165,8 +165,9 @@ def _find_rows(rows: Any, grid: Any) -> Any:
         out[row, 2], out[row, 3] = depth, place
         if depth > 0.0:
             out[row, 4] = _lowest_over_median(bins, math.exp(place))
-        parts[:, 2] = np.exp(parts[:, 2])
-        out[row, 5:] = parts.ravel()
+        for i, part in enumerate(parts):
+            out[row, 5 + 3 * i], out[row, 6 + 3 * i] = part[0], part[1]
+            out[row, 7 + 3 * i] = math.exp(part[2])
     return out
 
 

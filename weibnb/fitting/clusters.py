@@ -148,7 +148,9 @@ def sums_of_lines(lines: Any, labels: Any, classes: Any, counters: Any, function
     values[:CLASSES, :size] = functions.T
     sums = np.empty((len(lines), size))
     for i in range(len(lines)):
-        sums[i] = _sums(lines[i], table, counters, values)[:size]
+        own = _sums(lines[i], table, counters, values)
+        for j in range(size):
+            sums[i, j] = own[j]
     return sums
 
 

@@ -92,7 +92,8 @@ def independent_errors(v: Any, g: Any, low: float, high: float) -> tuple[float, 
         mean = low * v[i, 0] + high * v[i, size + 1]
         for j in range(size):
             mean += g[j] * v[i, j + 1]
-        v[i, : size + 2] -= mean / n
+        for j in range(size + 2):
+            v[i, j] -= mean / n
     kk, bb, kb = 0.0, 0.0, 0.0
     for j in range(size + 2):
         mass = low if j == 0 else (high if j == size + 1 else g[j - 1])

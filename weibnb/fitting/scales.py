@@ -103,7 +103,7 @@ def _spreads(pack: Any, rule: Any, factors: Any) -> Any:
         for which in range(2):
             logs, noise = _look(lines_in(pack, i, which), own)
             h, error = _spread(logs, noise)
-            found[i, which] = h, error, noise
+            found[i, which, 0], found[i, which, 1], found[i, which, 2] = h, error, noise
             number[i, which] = (logs > -np.inf).sum()
     return found, number
 
