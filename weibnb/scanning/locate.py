@@ -65,6 +65,7 @@ def find_outliers(
     top: int = 8,
     rule: Rule = "gaussian",
     factor: float | None = None,
+    dequantise: bool = False,
 ) -> pd.DataFrame:
     """List the outlying weights of every matrix with their row, column and value.
 
@@ -82,6 +83,8 @@ def find_outliers(
         same body (σ = λ over the Gaussian anchor's λ/σ), or that of the fitted Weibull.
     factor : float, optional
         3 for the Gaussian, 1.5 for the Weibull. 0 reads every matrix and lists its largest.
+    dequantise : bool
+        Whether the fits are of restored weights, as in `weibnb.scan`.
 
     Returns
     -------
@@ -137,7 +140,8 @@ def find_outliers(
     fits = _of_whole_matrices(prepare(fits, *NEEDED, "source"))
     known = strength[["expected_max", "threshold"]].assign(fits[["n", "k", "lam", "max_abs"]])
     rows: list[dict[str, Any]] = []
-    for cell, matrices in _second_look(fits, source, _beyond(fits, strength)):
+    beyond = _beyond(fits, strength)
+    for cell, matrices in _second_look(fits, source, beyond, dequantise=dequantise):
         fit = {str(name): float(known[name].sel(cell.place).item()) for name in known.data_vars}
         tried = max(top, CANDIDATES)
         found = [largest_weights(matrix.bits, matrix.dtype, top=tried) for matrix in matrices]
@@ -193,14 +197,14 @@ def _describe(matrix: _Matrix, flat: int, weight: float, fit: dict[str, float]) 
     }
 
 
-def dead_lines(fits: xr.Dataset, *, source: Any = None) -> pd.DataFrame:
+def dead_lines(fits: xr.Dataset, *, source: Any = None, dequantise: bool = False) -> pd.DataFrame:
     """List the rows and columns of weight matrices that are zero throughout.
 
     Parameters
     ----------
     fits : xarray.Dataset
         Fits of checkpoints that are still there. Experts need counts or ``experts="each"``.
-    source : path, torch.nn.Module or Mapping, optional
+    source, dequantise
         As in `find_outliers`.
 
     Returns
@@ -236,7 +240,8 @@ def dead_lines(fits: xr.Dataset, *, source: Any = None) -> pd.DataFrame:
     needed = "n", "n_matrices", "nonfinite", "rows", "cols", "max_abs", "source"
     fits = _of_whole_matrices(prepare(fits, *needed))
     rows: list[dict[str, Any]] = []
-    for cell, matrices in _second_look(fits, source, _enough_zeros(fits)):
+    enough = _enough_zeros(fits)
+    for cell, matrices in _second_look(fits, source, enough, dequantise=dequantise):
         largest = float(fits["max_abs"].sel(cell.place).item())
         found = [largest_weights(m.bits, m.dtype, top=1)[1] for m in matrices]
         _verify(cell, largest, matrices, found)
@@ -280,13 +285,13 @@ def largest_weights(bits: NDArray[Any], dtype: str, *, top: int) -> tuple[NDArra
 
 
 def read_again(
-    flagged: xr.DataArray, fits: xr.Dataset, source: Any
+    flagged: xr.DataArray, fits: xr.Dataset, source: Any, *, dequantise: bool = False
 ) -> Iterator[tuple[dict[str, Any], NDArray[Any], str, int]]:
     """Give the matrices of flagged cells: place, bits in the order of storage, format and width.
 
     The place has the keys of `find_outliers`; `flagged` has dims of k.
     """
-    for _, matrices in _second_look(fits, source, _cells(flagged)):
+    for _, matrices in _second_look(fits, source, _cells(flagged), dequantise=dequantise):
         for matrix in matrices:
             yield matrix.key, matrix.bits, matrix.dtype, matrix.stored_cols
             check_unchanged(matrix.origin)
@@ -386,7 +391,7 @@ def _enough_zeros(fits: xr.Dataset) -> Iterator[_Cell]:
 
 
 def _second_look(
-    fits: xr.Dataset, source: Any, cells: Iterable[_Cell]
+    fits: xr.Dataset, source: Any, cells: Iterable[_Cell], *, dequantise: bool
 ) -> Iterator[tuple[_Cell, list[_Matrix]]]:
     """Open the checkpoints that hold wanted cells, and give their matrices cell by cell."""
     wanted: dict[tuple[str, int], list[_Cell]] = defaultdict(list)
@@ -396,7 +401,8 @@ def _second_look(
     for key, cells_there in wanted.items():
         if isinstance(places[key], CheckpointError):
             raise places[key]
-        with guarded(), open_checkpoint(places[key], **asdict(OF_THE_FORMAT)) as opened:
+        limits = asdict(OF_THE_FORMAT)
+        with guarded(), open_checkpoint(places[key], dequantise=dequantise, **limits) as opened:
             tensors = _by_cell(opened, given_names(fits))
             for cell in cells_there:
                 found = tensors.get((cell.key["layer"], cell.key["component"]), [])
@@ -471,5 +477,6 @@ def _verify(cell: _Cell, scanned: float, matrices: list[_Matrix], largest: list[
         where = ", ".join(f"{name} {value}" for name, value in cell.key.items())
         raise ValueError(
             f"The weights must be those that were scanned: the largest |w| of {where} was "
-            f"{scanned:g}, now it is {found:g}. Scan again, or pass the right `source`."
+            f"{scanned:g}, now it is {found:g}. Scan again, or pass the right `source`, and "
+            "`dequantise` as the scan had it."
         )
