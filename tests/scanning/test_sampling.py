@@ -10,13 +10,14 @@ import xarray as xr
 from safetensors.numpy import save_file
 
 import weibnb as wb
+from scripts.coverage_of_samples import z_scores
 from tests.io.hub import hub, saved
 from weibnb.fits.schema import SAMPLING
 from weibnb.io.files import UnreadableWarning
 from weibnb.scanning import sampling as of_scans
 from weibnb.scanning.locate import dead_lines, find_outliers
 from weibnb.scanning.progress import progress_bar
-from weibnb.scanning.sampling import check_sampling
+from weibnb.scanning.sampling import Sampling, check_sampling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +75,30 @@ def test_precision_reads_as_much_as_it_takes(folder: Path) -> None:
     assert finer.sampled_fraction.values == pytest.approx(1.0)
     assert not finer.k_sampling_se.values.any()
     np.testing.assert_allclose(finer.k, wb.scan(folder).k, rtol=1e-12)
+
+
+@pytest.mark.parametrize("drift", [0.0, 1.0])
+def test_errors_hold_the_difference_to_the_whole_as_often_as_they_say(drift: float) -> None:
+    """1.96 errors in 92 to 98 % of the draws; beyond four standard errors of such a share beside.
+
+    A sample that stopped at the first error that is small enough, by its blocks alone, would hold
+    it in 0.90 of these draws with the drift.
+    """
+    draws, rng = 300, np.random.default_rng(1)
+    scales = np.exp(drift * np.linspace(-0.5, 0.5, 1024))[:, None]
+    weights = (rng.normal(size=(1024, 256)) * scales).astype("f2").view("u2")
+    for sampling in (
+        Sampling(None, 0.02, (0.1, 0.9), "rank_regression"),
+        Sampling(1e-9, None, (0.1, 0.9), "rank_regression"),
+    ):
+        z, share = z_scores((weights, "F16"), sampling, 1024, range(draws))
+        assert share < 0.2
+        held = float((abs(z[:, 0]) < 1.96).mean())
+        assert 0.92 - 2 * _OF_A_SHARE <= held <= 0.98 + 2 * _OF_A_SHARE
+
+
+# Standard error of a share of 0.95 of 300 draws.
+_OF_A_SHARE = (0.95 * 0.05 / 300) ** 0.5
 
 
 def test_a_precision_that_is_not_reached_is_told(folder: Path) -> None:
