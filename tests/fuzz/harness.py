@@ -197,6 +197,6 @@ def _peak_memory() -> float:
 
 
 if __name__ == "__main__":
-    from tests.fuzz.targets import TARGETS
+    from tests.fuzz.targets import FORMATS, OTHERS, TARGETS
 
-    work(TARGETS)
+    work(TARGETS | OTHERS | FORMATS)

@@ -97,7 +97,7 @@ def test_any_array(tmp_path: Path, one: NDArray[Any], turned: bool) -> None:
 
 
 def test_a_model_is_scanned_like_any_other(tmp_path: Path) -> None:
-    state = {Q.format(i): numbers(64, 48 + i) for i in range(2)}
+    state: dict[str, Any] = {Q.format(i): numbers(64, 48 + i) for i in range(2)}
     folder = tmp_path / "mine"
     folder.mkdir()
     np.savez(folder / "weights.npz", **state)
@@ -295,6 +295,14 @@ def test_a_directory_that_lies(tmp_path: Path, at: int, new: bytes, words: str) 
     path = archive(tmp_path / "m.npz", {"a.npy": GOOD, "b.npy": GOOD})
     _directory_changed(path, at, new)
     refused(path, words)
+
+
+def test_a_record_without_a_name_is_told(tmp_path: Path) -> None:
+    path = archive(tmp_path / "m.npz", {"a.npy": GOOD, "b.npy": GOOD})
+    _directory_changed(path, 46, b"\0")
+    with open_checkpoint(path) as checkpoint:
+        assert set(checkpoint.tensors) == {"a"}
+        assert checkpoint.notes == ("Left out, no arrays: a record without a name.",)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -150,19 +150,18 @@ def test_explorer_and_what_it_reads_again(pair: Pair) -> None:
     for explorer in shown:
         explorer.close()
     select = {"layer": 1, "component": "up_proj"}
-    one, other = (
+    inside, known = (
         look_inside(source, select=select, dequantise=how)
         for source, how in ((packed, True), (plain, False))
     )
-    xr.testing.assert_equal(
-        one.drop_vars(["model", "parameter"]), other.drop_vars(["model", "parameter"])
-    )
-    assert one["outlier_row"].values.tolist() == [70]
-    one, other = (
+    names = ["model", "parameter"]
+    xr.testing.assert_equal(inside.drop_vars(names), known.drop_vars(names))
+    assert inside["outlier_row"].values.tolist() == [70]
+    apart, known = (
         decompose(source, select=select, dequantise=how)
         for source, how in ((packed, True), (plain, False))
     )
-    np.testing.assert_array_equal(one["k_core"], other["k_core"])
+    np.testing.assert_array_equal(apart["k_core"], known["k_core"])
 
 
 def test_commands(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:

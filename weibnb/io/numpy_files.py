@@ -79,7 +79,7 @@ def _records(
     try:
         check_directory(path, file, limits)
         with zipfile.ZipFile(file) as archive:
-            listed = [one for one in archive.infolist() if not one.is_dir()]
+            listed = [one for one in archive.infolist() if not one.filename.endswith("/")]
         limits.check_number(path, len(listed), "arrays")
         for one in listed:
             _check_stored(path, one)
@@ -102,7 +102,8 @@ def _records(
         for one, at in zip(listed, begins, strict=True)
         if one.filename.endswith(ARRAY)
     }
-    return arrays, [shortened(name, 50) for name in names if not name.endswith(ARRAY)]
+    others = [name for name in names if not name.endswith(ARRAY)]
+    return arrays, [shortened(name, 50) or "a record without a name" for name in others]
 
 
 def _check_stored(path: Path, one: zipfile.ZipInfo) -> None:
