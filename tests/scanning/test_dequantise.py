@@ -164,6 +164,7 @@ def test_explorer_and_what_it_reads_again(pair: Pair) -> None:
     np.testing.assert_array_equal(apart["k_core"], known["k_core"])
 
 
+@pytest.mark.parametrize("pair", [_fp8], indirect=True)
 def test_commands(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
     packed, plain = pair
     told = []
