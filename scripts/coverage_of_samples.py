@@ -7,6 +7,7 @@ how often 1.96 `k_sampling_se` hold the difference, and what share of the weight
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,15 +93,16 @@ def z_scores(
     """Give the error of k and ln λ over its standard error, (seeds, 2), and the share read."""
     bits, dtype = matrix
     full = _fit([count_bits(bits, dtype).finish()])[0]
-    samples = []
-    for seed in seeds:
-        blocks = RowBlocks.of(bits.shape, itemsize=bits.itemsize, nbytes=nbytes, seed=seed)
-        one = Sample(blocks, dtype, sampling.at_first(len(blocks.order)))
-        while one.still_wanted():
-            some = [slice(*blocks.rows_of(place)) for place in one.still_wanted()]
-            one.counted += [count_block(bits[rows], dtype) for rows in some]
-            judge([one], sampling)
-        samples.append(one)
+    cut = partial(RowBlocks.of, bits.shape, itemsize=bits.itemsize, nbytes=nbytes)
+    number = len(cut(seed=0).order)
+    some = (slice(*cut(seed=0).rows_of(place)) for place in range(number))
+    counted = [count_block(bits[rows], dtype) for rows in some]
+    samples = [Sample(cut(seed=seed), dtype, sampling.at_first(number)) for seed in seeds]
+    wanted = samples
+    while wanted:
+        for one in wanted:
+            one.counted += [counted[place] for place in one.still_wanted()]
+        wanted = judge(wanted, sampling)
     fits = _fit([one.add_up() for one in samples])
     errors = np.sqrt([one.errors[:2] for one in samples])
     off = np.stack([fits[:, K] - full[K], np.log(fits[:, LAM] / full[LAM])], 1)

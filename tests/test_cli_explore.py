@@ -85,6 +85,9 @@ def test_what_the_kernel_gets_is_found_from_elsewhere(
     assert asked(server) == str(tmp_path / "still/to/come.db")
     assert cli.main(["explore", "hf://org/name"]) == 0
     assert asked(server) == "hf://org/name"
+    assert not server.environment["WEIBNB_DEQUANTISE"]
+    assert cli.main(["explore", "hf://org/name", "--dequantise"]) == 0
+    assert server.environment["WEIBNB_DEQUANTISE"]
     monkeypatch.setenv("JUPYTER_PATH", "/mine")
     assert cli.main(["explore", str(DATA / "demo")]) == 0
     assert server.environment["JUPYTER_PATH"] == os.pathsep.join([str(DATA / "jupyter"), "/mine"])

@@ -55,6 +55,11 @@ def describe_check(add: AddCommand) -> None:
     check.add_argument(
         "--baseline", type=as_source, metavar="FITS", help="fits from before: tell only what is new"
     )
+    check.add_argument(
+        "--dequantise",
+        action="store_true",
+        help="read quantised weights (FP8, MXFP4, NVFP4) as the numbers that they stand for",
+    )
     describe_limits(check)
     check.add_argument("--quiet", action="store_true", help="no progress bar")
     check.set_defaults(run=_check)
@@ -87,6 +92,7 @@ def _judge(options: argparse.Namespace) -> tuple[str, int]:
         baseline=options.baseline,
         base=options.base,
         names=options.names,
+        dequantise=options.dequantise,
         max_tensors=options.max_tensors,
         max_header=options.max_header,
         progress=False if options.quiet else None,

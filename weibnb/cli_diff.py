@@ -36,6 +36,11 @@ def describe_diff(add: AddCommand) -> None:
         metavar="FILE",
         help="the whole table as .csv, .json or .html; or .nc for the fits of the change",
     )
+    diff.add_argument(
+        "--dequantise",
+        action="store_true",
+        help="read quantised weights (FP8, MXFP4, NVFP4) as the numbers that they stand for",
+    )
     describe_limits(diff)
     diff.add_argument("--quiet", action="store_true", help="no progress bar")
     diff.set_defaults(run=_diff)
@@ -59,6 +64,7 @@ def _compare(options: argparse.Namespace) -> tuple[str, int]:
     found = diff(
         options.before,
         options.after,
+        dequantise=options.dequantise,
         max_tensors=options.max_tensors,
         max_header=options.max_header,
         progress=False if options.quiet else None,

@@ -37,6 +37,11 @@ def describe_explore(add: AddCommand) -> None:
         help="what `weibnb scan` takes, a file of fits (fits.nc) or a store (run.db)",
     )
     explore.add_argument("--port", type=int, default=8866, help="of the page (default: 8866)")
+    explore.add_argument(
+        "--dequantise",
+        action="store_true",
+        help="read quantised weights (FP8, MXFP4, NVFP4) as the numbers that they stand for",
+    )
     explore.add_argument("--no-browser", action="store_true", help="print the address instead")
     explore.set_defaults(run=_explore)
 
@@ -55,6 +60,7 @@ def _explore(options: argparse.Namespace) -> int:
     environment = {
         **os.environ,
         "WEIBNB_EXPLORE": json.dumps(_checked(options.source)),
+        "WEIBNB_DEQUANTISE": "1" if options.dequantise else "",
         "JUPYTER_PATH": os.pathsep.join(filter(None, paths)),
     }
     with subprocess.Popen(command, env=environment) as server:  # noqa: S603  (no shell, own words)

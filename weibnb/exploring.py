@@ -41,6 +41,7 @@ def explore(
     trim: tuple[float, float] | None = None,
     estimator: Estimator | None = None,
     selected: Sequence[Cell] | None = None,
+    dequantise: bool = False,
 ) -> Explorer:
     """Look at fits with linked charts: filter, click a matrix, move the trim.
 
@@ -79,6 +80,9 @@ def explore(
         By default that of the fits.
     selected : sequence of tuple, optional
         ``(model, layer, component, step)`` of the matrices that are looked at.
+    dequantise : bool
+        Restore quantised weights as they are scanned, and as they are read again, as in
+        `weibnb.scan`.
 
     Returns
     -------
@@ -130,10 +134,11 @@ def explore(
         "estimator": estimator,
     }
     traits: dict[str, Any] = {name: word for name, word in given.items() if word is not None}
-    opened = _open(fits)
+    opened = _open(fits, dequantise=dequantise)
+    weights = fits if opened.scanned and source is None else source
     return Explorer(
         opened.fits,
-        reader=_reader(fits if opened.scanned and source is None else source),
+        reader=_reader(weights, dequantise=dequantise),
         newer=opened.newer,
         work=opened.work,
         followed=opened.followed,
@@ -143,7 +148,7 @@ def explore(
     )
 
 
-def _reader(source: Any) -> Reader:
+def _reader(source: Any, *, dequantise: bool) -> Reader:
     """Make what reads matrices of a source again, without one of the files that were scanned."""
 
     def read(part: xr.Dataset, function: str, look: Mapping[str, Any]) -> xr.Dataset:
@@ -153,10 +158,10 @@ def _reader(source: Any) -> Reader:
         if function == "look_inside":
             from weibnb.scanning.inside import look_inside
 
-            return look_inside(weights, fits=part, **look)
+            return look_inside(weights, fits=part, dequantise=dequantise, **look)
         from weibnb.scanning.decompose import decompose
 
-        return decompose(weights, fits=part)
+        return decompose(weights, fits=part, dequantise=dequantise)
 
     return read
 
@@ -181,7 +186,7 @@ class _Opened:
     followed: str = ""
 
 
-def _open(fits: Any) -> _Opened:
+def _open(fits: Any, *, dequantise: bool) -> _Opened:
     """Take fits as they are, open a file of them, follow a run, scan anything else."""
     if isinstance(fits, xr.Dataset):
         return _Opened(fits)
@@ -196,10 +201,10 @@ def _open(fits: Any) -> _Opened:
 
             return _Opened(open_fits(path))
     if _are_files(fits):
-        return _scan_files(fits)
+        return _scan_files(fits, dequantise=dequantise)
     from weibnb.scanning.scan import scan
 
-    return _Opened(scan(fits), scanned=True)
+    return _Opened(scan(fits, dequantise=dequantise), scanned=True)
 
 
 def _are_files(source: Any) -> bool:
@@ -211,13 +216,14 @@ def _are_files(source: Any) -> bool:
     return isinstance(source, str | os.PathLike)
 
 
-def _scan_files(source: Any) -> _Opened:
+def _scan_files(source: Any, *, dequantise: bool) -> _Opened:
     """Begin to scan files, and follow that."""
     from weibnb.fits.following import no_fits
     from weibnb.scanning.background import BackgroundScan
 
     name = Path(source).name or str(source) if isinstance(source, str | os.PathLike) else "files"
-    return _Opened(no_fits(), scanned=True, work=BackgroundScan(source), followed=name)
+    work = BackgroundScan(source, dequantise=dequantise)
+    return _Opened(no_fits(), scanned=True, work=work, followed=name)
 
 
 def _follow_store(path: Path) -> _Opened:

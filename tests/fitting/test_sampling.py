@@ -19,7 +19,7 @@ from weibnb.fitting.sampling import WHOLE, BetweenBlocks
 PROTOCOL: Any = {"trim": (0.1, 0.9), "estimator": "rank_regression"}
 
 
-def test_between_blocks_is_cochrans_formula() -> None:
+def test_between_blocks_compares_neighbours() -> None:
     rng = np.random.default_rng(0)
     drawn = [count_magnitudes(rng.normal(size=50 + i)) for i in range(5)]
     whole = merged(drawn)
@@ -30,15 +30,30 @@ def test_between_blocks_is_cochrans_formula() -> None:
         for label, number in zip(one.labels.tolist(), one.counts.tolist(), strict=True):
             sums[:, block] += number * v[:, place[label]]
     found = BetweenBlocks.measured(drawn, whole, v, of=20).covariance
-    wider = (stats.t.ppf(0.975, 4) / stats.norm.ppf(0.975)) ** 2
-    k, b = sums
-    by_hand = np.array([k @ k, b @ b, k @ b]) * (1 - 5 / 20) * 5 / 4 / whole.n**2 * wider
-    assert found == pytest.approx(by_hand)
+    wider = (stats.t.ppf(0.975, 32 / 11) / stats.norm.ppf(0.975)) ** 2
+    k, b = sums[:, 1:] - sums[:, :-1]
+    of_one = np.array([k @ k, b @ b, k @ b]) / 8 * 25 / whole.n**2
+    assert found == pytest.approx(of_one * (1 / 5 - 1 / 20) * wider)
+
+
+def test_a_drift_is_not_taken_for_noise_and_noise_is_not_missed() -> None:
+    """Mean square of differences of neighbours over that of all: 1 for noise, 1/m² for a drift."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for name, scales in (("noise", np.ones(400)), ("drift", np.exp(np.linspace(-1, 1, 400)))):
+        drawn = [count_magnitudes(rng.normal(size=400) * scale) for scale in scales]
+        whole = merged(drawn)
+        v = influences(CountRows.of([whole]), **PROTOCOL)[1]
+        ordered = BetweenBlocks.measured(drawn, whole, v, of=4000).of_one
+        mixed = [drawn[i] for i in rng.permutation(400)]
+        found[name] = ordered / BetweenBlocks.measured(mixed, whole, v, of=4000).of_one
+    assert found["noise"][:2] == pytest.approx(1.0, abs=0.3)
+    assert found["drift"][1] < 0.05
 
 
 @pytest.mark.parametrize("precision", [0.3, 0.03, 0.003, 1e-9])
 def test_as_many_blocks_as_needed_and_no_more(precision: float) -> None:
-    between = BetweenBlocks(np.array([4.0, 1.0, 0.0]), blocks=16, of=500, n=1600)
+    between = BetweenBlocks(np.array([0.03, 0.01, 0.0]), blocks=16, of=500)
     needed = between.needed(precision)
 
     def error(blocks: int) -> float:
@@ -51,11 +66,23 @@ def test_as_many_blocks_as_needed_and_no_more(precision: float) -> None:
 
 
 def test_all_blocks_leave_no_error_and_one_tells_nothing() -> None:
-    products = np.array([4.0, 1.0, 0.0])
-    assert not BetweenBlocks(products, 20, 20, 100).covariance.any()
-    one = BetweenBlocks(products, 1, 20, 100)
+    of_one = np.array([4.0, 1.0, 0.0])
+    assert not BetweenBlocks(of_one, 20, 20).covariance.any()
+    counts = count_magnitudes(np.random.default_rng(0).normal(size=500))
+    one = BetweenBlocks.measured([counts], counts, np.ones((2, counts.labels.size)), of=20)
     assert np.isinf(one.covariance[0])
     assert one.needed(0.1) == 20
+
+
+def test_an_error_is_never_less_than_it_was_estimated_before() -> None:
+    earlier = BetweenBlocks(np.array([4.0, 1.0, 1.0]), 16, 500)
+    now = BetweenBlocks(np.array([1.0, 9.0, 1.5]), 20, 500)
+    both = now.at_least(earlier)
+    assert both.of_one.tolist() == [4.0, 9.0, 3.0]  # the correlation stays
+    assert (both.blocks, both.of) == (20, 500)
+    assert now.at_least(None) is now
+    zero = BetweenBlocks(np.zeros(3), 20, 500)
+    assert not zero.at_least(earlier).of_one.any()
 
 
 def test_errors_of_a_sample_are_those_of_the_whole_matrix() -> None:

@@ -100,8 +100,8 @@ def _run_process(outcome: Outcome, command: list[str], first: int, end: int, bou
     with process:
         stream: IO[bytes] = process.stdout  # type: ignore[assignment]  # it is a pipe
         while True:
-            # the first line comes after the imports
-            patience = bounds.hang + 60 * (running == first)
+            # the first line comes after the imports, and after the last the process has to end
+            patience = bounds.hang + 60 * (running in (first, end))
             if not select.select([stream], [], [], patience)[0]:
                 process.kill()
                 outcome.findings.append(f"case {running}: took more than {patience:g} s")
@@ -197,6 +197,6 @@ def _peak_memory() -> float:
 
 
 if __name__ == "__main__":
-    from tests.fuzz.targets import TARGETS
+    from tests.fuzz.targets import FORMATS, OTHERS, TARGETS
 
-    work(TARGETS)
+    work(TARGETS | OTHERS | FORMATS)

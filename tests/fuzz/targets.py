@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.fuzz import corpus
+from tests.fuzz import corpus, formats
 from tests.fuzz.harness import Target
 from tests.fuzz.mutations import change_bytes, change_header, change_json
 from tests.fuzz.referee import disagreement
@@ -19,6 +19,7 @@ from weibnb.io.sources import Planned
 from weibnb.scanning.listing import list_checkpoints
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from random import Random
 
@@ -149,6 +150,15 @@ def _read_checkpoint(directory: Path) -> bool:
     return as_it_is
 
 
+def _other(
+    undamaged: Callable[[], Files],
+    draw: Callable[[Random], Files],
+    again: Callable[[Path], formats.Found],
+) -> Target:
+    """Make a target of another format."""
+    return Target(undamaged, draw, partial(formats.read_and_compare, again=again))
+
+
 TARGETS: dict[str, Target] = {
     "header": Target(lambda: corpus.headers()[0], _draw_header, read_header),
     "index": Target(corpus.sharded, _draw_index, read_index),
@@ -158,3 +168,25 @@ TARGETS: dict[str, Target] = {
     kind: Target(partial(_whole_fits, name), partial(_draw_fits, name), partial(_read_fits, name))
     for kind, name in (("fits", corpus.FITS), ("store", corpus.STORE))
 }
+#: Of other formats.
+OTHERS: dict[str, Target] = {
+    "torch": _other(formats.torch_file, formats.draw_torch, formats.torch_again),
+    "distributed": _other(formats.distributed, formats.draw_distributed, formats.nothing_again),
+    "gguf": _other(formats.gguf_file, formats.draw_gguf, formats.gguf_again),
+    "numpy": _other(formats.numpy_file, formats.draw_numpy, formats.numpy_again),
+}
+
+
+def _draw_any(chance: Random) -> Files:
+    return OTHERS[chance.choice(sorted(OTHERS))].draw(chance)
+
+
+def _read_any(directory: Path) -> bool:
+    """Read files of another format, whichever they are."""
+    kinds = {".gguf": "gguf", ".npz": "numpy", ".distcp": "distributed"}
+    endings = {path.suffix for path in directory.iterdir()} & kinds.keys()
+    return OTHERS[kinds[endings.pop()] if endings else "torch"].read(directory)
+
+
+#: Some of each of them, for one process to read.
+FORMATS: dict[str, Target] = {"formats": Target(formats.torch_file, _draw_any, _read_any)}

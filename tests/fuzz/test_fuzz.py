@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.fuzz.harness import Bounds, draw, run
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import FORMATS, TARGETS
 
-CASES = {"header": 1130, "index": 600, "scan": 120, "config": 70, "fits": 40, "store": 50}
+ALL = TARGETS | FORMATS
+CASES = {
+    "header": 1130, "index": 600, "scan": 120, "config": 70, "fits": 40, "store": 50,
+    "formats": 300,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", ALL)
 def test_changed_files_are_read_right_or_refused(name: str) -> None:
     bounds = Bounds(seconds=float("inf"))  # of time benchmarks and scripts/fuzz.py tell
     outcome = run(name, seed=0, first=0, cases=CASES[name], bounds=bounds)
@@ -20,7 +24,7 @@ def test_changed_files_are_read_right_or_refused(name: str) -> None:
 
 
 def test_all_cases_are_two_thousand() -> None:
-    assert CASES.keys() == TARGETS.keys()
+    assert CASES.keys() == ALL.keys()
     assert sum(CASES.values()) >= 2000
 
 
@@ -40,6 +44,6 @@ def test_the_harness_finds(name: str, words: str, capfd: pytest.CaptureFixture[s
 
 
 def test_a_case_is_drawn_again_from_its_number() -> None:
-    for name, target in TARGETS.items():
+    for name, target in ALL.items():
         first, again, other = (draw(target, name, 0, case) for case in (1, 1, 2))
         assert first == again != other

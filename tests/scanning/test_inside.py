@@ -222,7 +222,7 @@ def test_several_matrices_are_refused() -> None:
 
 def test_quantised_weights_are_refused_with_a_sentence() -> None:
     source = {STEM(0, "q_proj"): np.ones((32, 32), np.int8), STEM(1, "q_proj"): gaussian(32, 32)}
-    with pytest.raises(ValueError, match=r"layer 0, q_proj .* is quantized\..*--dequantise"):
+    with pytest.raises(ValueError, match=r"layer 0, q_proj .* is quantized\..*dequantise=True"):
         look_inside(source, select={"layer": 0})
 
 

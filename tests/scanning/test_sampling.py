@@ -10,13 +10,14 @@ import xarray as xr
 from safetensors.numpy import save_file
 
 import weibnb as wb
+from scripts.coverage_of_samples import z_scores
 from tests.io.hub import hub, saved
 from weibnb.fits.schema import SAMPLING
 from weibnb.io.files import UnreadableWarning
 from weibnb.scanning import sampling as of_scans
 from weibnb.scanning.locate import dead_lines, find_outliers
 from weibnb.scanning.progress import progress_bar
-from weibnb.scanning.sampling import check_sampling
+from weibnb.scanning.sampling import Sampling, check_sampling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +75,42 @@ def test_precision_reads_as_much_as_it_takes(folder: Path) -> None:
     assert finer.sampled_fraction.values == pytest.approx(1.0)
     assert not finer.k_sampling_se.values.any()
     np.testing.assert_allclose(finer.k, wb.scan(folder).k, rtol=1e-12)
+
+
+# Standard error of a share of 0.95 of 300 draws.
+_OF_A_SHARE = (0.95 * 0.05 / 300) ** 0.5
+_BY_PRECISION = Sampling(None, 0.014, (0.1, 0.9), "rank_regression")
+_BY_BLOCKS = Sampling(1e-9, None, (0.1, 0.9), "rank_regression")
+
+
+@pytest.mark.parametrize(
+    ("kind", "hows", "most"),
+    [
+        ("flat", (_BY_PRECISION,), 0.98),
+        ("drift", (_BY_PRECISION, _BY_BLOCKS), 0.98),
+        ("heads", (_BY_BLOCKS,), 1.0),
+    ],
+)
+def test_errors_hold_the_difference_to_the_whole_as_often_as_they_say(
+    kind: str, hows: tuple[Sampling, ...], most: float
+) -> None:
+    """1.96 errors in 92 to 98 % of the draws, and two standard errors of such a share beside.
+
+    Blocks drawn anywhere, with errors from all differences between them, hold 0.80 of these draws
+    of heads of unequal scale: there the errors are more careful than they must be.
+    """
+    rng = np.random.default_rng(1)
+    scales = {
+        "flat": np.ones(1024),
+        "drift": np.exp(np.linspace(-0.5, 0.5, 1024)),
+        "heads": np.repeat(np.exp(rng.normal(0, 0.5, 32)), 32),
+    }[kind]
+    weights = (rng.normal(size=(1024, 256)) * scales[:, None]).astype("f2").view("u2")
+    for sampling in hows:
+        z, share = z_scores((weights, "F16"), sampling, 1024, range(300))
+        assert share < 0.2
+        held = float((abs(z[:, 0]) < 1.96).mean())
+        assert 0.92 - 2 * _OF_A_SHARE <= held <= most + 2 * _OF_A_SHARE
 
 
 def test_a_precision_that_is_not_reached_is_told(folder: Path) -> None:

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from weibnb.counting.counts import Counts
     from weibnb.counting.formats import Bits
 
-#: Fewest blocks of a matrix from which an error between blocks is estimated.
+#: Fewest blocks of a matrix from which an error between blocks is estimated, one of each of as many
+#: parts of its rows.
 FEWEST_BLOCKS = 16
+# The order in which parts are visited, so that those visited so far are spread over all.
+_VISITED = np.array([int(f"{i:04b}"[::-1], 2) for i in range(FEWEST_BLOCKS)])
 #: Rows of each of the first blocks that are kept as lines.
 _ROWS_KEPT = SAMPLED // FEWEST_BLOCKS
 
@@ -33,13 +36,18 @@ class RowBlocks:
     rows, height : int
         Rows of the matrix and of a block; the last block may have fewer.
     order : ndarray of int64, shape (blocks,)
-        All blocks in an order that depends on the seed alone: more of them refine a sample.
+        All blocks in an order that depends on the seed alone: more of them refine a sample. Of 16
+        neighbouring parts of the rows one block each comes first, at a random place in it; then a
+        second of each, and so on.
 
     Examples
     --------
     >>> blocks = RowBlocks.of((10, 8), itemsize=2, nbytes=64, seed=0)
     >>> blocks.height, sorted(blocks.order.tolist()), blocks.rows_of(2)
     (4, [0, 1, 2], (8, 10))
+    >>> blocks = RowBlocks.of((64, 8), itemsize=2, nbytes=16, seed=0)
+    >>> sorted((blocks.order[:16] // 4).tolist()) == list(range(16))
+    True
     """
 
     rows: int
@@ -51,12 +59,22 @@ class RowBlocks:
         """Cut a matrix of this shape into blocks of some bytes, of one row where those are long."""
         rows, columns = shape
         height = max(min(nbytes // max(columns * itemsize, 1), rows), 1)
-        order = np.random.default_rng(seed).permutation(-(-rows // height))
-        return cls(rows, height, order)
+        return cls(rows, height, _spread(-(-rows // height), np.random.default_rng(seed)))
 
     def rows_of(self, block: int) -> tuple[int, int]:
         """Give the first row of a block, and the one behind its last."""
         return block * self.height, min((block + 1) * self.height, self.rows)
+
+
+def _spread(blocks: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Order blocks at random, so that those drawn so far are spread over all."""
+    part = np.arange(blocks) * FEWEST_BLOCKS // max(blocks, 1)
+    order = rng.permutation(blocks)
+    order = order[np.argsort(part[order], kind="stable")]
+    turn = np.arange(blocks) - np.searchsorted(part, part)  # of each block within its part
+    first = rng.integers(FEWEST_BLOCKS, size=blocks)  # the part that a turn begins with
+    visit = _VISITED[(part - first[turn]) % FEWEST_BLOCKS]
+    return order[np.lexsort((visit, turn))]
 
 
 class CountedBlock(NamedTuple):

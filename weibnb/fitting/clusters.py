@@ -131,7 +131,7 @@ def with_effects(table: Array, beyond: Array) -> Array:
 
 
 @lru_cache(maxsize=256)
-def widening(lines: int) -> float:
+def widening(lines: float) -> float:
     """Square the ratio of Student's 97.5 % quantile to the normal one: few lines give noise."""
     ratio: float = special.stdtrit(max(lines - 1, 1), 0.975) / special.ndtri(0.975)
     return ratio**2

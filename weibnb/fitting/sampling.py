@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,24 +34,39 @@ class BetweenBlocks:
 
     Attributes
     ----------
-    products : ndarray of float64, shape (3,)
-        Over the blocks Σ t², Σ u² and Σ t u of the sums t and u of both influences.
+    of_one : ndarray of float64, shape (3,)
+        Variance of k, of ln λ, and their covariance, of a single block.
     blocks, of : int
         Blocks that were drawn, and that there are.
-    n : int
-        Weights in the blocks that were drawn.
     """
 
-    products: Array
+    of_one: Array
     blocks: int
     of: int
-    n: int
 
     @classmethod
     def measured(
         cls, drawn: Sequence[Counts], whole: Counts, influence: Array, of: int
     ) -> BetweenBlocks:
-        """Add up the influence (2, bins) of the bins of `whole`, the sum of blocks, in each."""
+        """Measure it by the influence (2, bins) of the bins of `whole`, the sum of the blocks.
+
+        `drawn` is in the order of the rows: neighbours are compared.
+
+        Notes
+        -----
+        With t_i the sum of the influence over block i of m, n weights in all, it is the mean square
+        of neighbours' differences, m²/n² Σ (t_i+1 - t_i)² / 2(m - 1), which a drift along the rows
+        hardly enlarges; widened by the square of Student's 97.5 % quantile over the normal one,
+        with the 2(m - 1)²/(3m - 4) degrees of freedom that it has.
+
+        References
+        ----------
+        J. von Neumann et al., "The Mean Square Successive Difference", Annals of Mathematical
+        Statistics 12 (1941) 153-162.
+        """
+        m = len(drawn)
+        if m < 2:
+            return cls(np.full(3, np.inf), m, of)
         sizes = [one.labels.size for one in drawn]
         block = np.repeat(np.arange(len(drawn)), sizes)
         labels = np.concatenate([one.labels for one in drawn])
@@ -59,8 +74,22 @@ class BetweenBlocks:
         number = np.concatenate([one.counts for one in drawn])
         table = np.zeros((2, whole.labels[-1] - whole.labels[0] + 1))
         table[:, whole.labels - whole.labels[0]] = influence
-        k, b = (np.bincount(block, number * one[labels], len(drawn)) for one in table)
-        return cls(np.array([k @ k, b @ b, k @ b]), len(drawn), of, whole.n)
+        k, b = (np.diff(np.bincount(block, number * one[labels], m)) for one in table)
+        scale = (m / whole.n) ** 2 / (2 * (m - 1)) * widening(1 + 2 * (m - 1) ** 2 / (3 * m - 4))
+        return cls(np.array([k @ k, b @ b, k @ b]) * scale, m, of)
+
+    def at_least(self, earlier: BetweenBlocks | None) -> BetweenBlocks:
+        """Take the larger variances of these and of those from fewer of the blocks.
+
+        A sample that stops once its own error is small enough would else stop where it is
+        underestimated.
+        """
+        if earlier is None:
+            return self
+        now, before = self.of_one[:2], earlier.of_one[:2]
+        ratio = np.divide(before, now, out=np.ones(2), where=now > 0.0)
+        k, b = np.sqrt(np.maximum(ratio, 1.0))
+        return replace(self, of_one=self.of_one * [k * k, b * b, k * b])
 
     @property
     def covariance(self) -> Array:
@@ -68,32 +97,22 @@ class BetweenBlocks:
 
         Notes
         -----
-        Blocks are drawn without replacement, m of M. With t_i the sum of the influence over block
-        i, zero over all that were drawn, the variance is (1 - m/M) m/(m-1) Σ t_i² / n², widened by
-        the square of Student's 97.5 % quantile with m - 1 degrees of freedom over the normal one.
+        Blocks are drawn without replacement, m of M: the variance is (1/m - 1/M) of that of one.
 
         References
         ----------
-        W. G. Cochran, Sampling Techniques, 3rd ed., Wiley 1977, chapters 6 and 9.
+        W. G. Cochran, Sampling Techniques, 3rd ed., Wiley 1977, chapters 5, 6 and 8.
         """
         if self.blocks >= self.of:
             return np.zeros(3)
-        return self._of_one * (1.0 / self.blocks - 1.0 / self.of)
+        return self.of_one * (1.0 / self.blocks - 1.0 / self.of)
 
     def needed(self, precision: float) -> int:
         """Blocks with which the standard error of k is `precision`, as far as these tell."""
-        variance = float(self._of_one[0])
+        variance = float(self.of_one[0])
         if not math.isfinite(variance):
             return self.of
         return math.ceil(variance / (precision**2 + variance / self.of)) if variance else 1
-
-    @property
-    def _of_one(self) -> Array:
-        """Variances and covariance of the estimates from a single block of all, widened."""
-        if self.blocks < 2:
-            return np.full(3, np.inf)
-        scale = self.blocks**2 / (self.blocks - 1) / self.n**2
-        return self.products * scale * widening(self.blocks)
 
 
 def as_of_whole(table: Array, sampled: Array) -> Array:

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "adapters",
         "ahead",
+        "archives",
         "checkpoint",
         "convert",
         "directory",
@@ -37,6 +38,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "mapping",
         "names",
         "naming",
+        "numpy_files",
         "objects",
         "packed",
         "patterns",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weibnb.io.files import CheckpointError, list_directory, natural_order
-from weibnb.io.kinds import ENDINGS, kind_in, without_ending
+from weibnb.io.kinds import WHERE_NAMED, kind_in, without_ending
 from weibnb.io.links import contained
 from weibnb.io.steps import is_step_alone, step_of
 from weibnb.messages import shortened
@@ -43,7 +43,7 @@ def expand(source: str | os.PathLike[str]) -> list[Path]:
     if not glob.has_magic(text) or os.path.lexists(text):
         return [path]
     found = sorted(glob.glob(os.path.expanduser(text), recursive=True), key=natural_order)  # noqa: PTH111, PTH207 - patterns may be absolute
-    kept = [Path(one) for one in found if one.endswith(ENDINGS) or os.path.isdir(one)]  # noqa: PTH112
+    kept = [Path(one) for one in found if one.endswith(WHERE_NAMED) or os.path.isdir(one)]  # noqa: PTH112
     if not kept:
         cause = "no directory or file of tensors fits this pattern"
         raise CheckpointError(text, cause, "See what is there: ls, or pass a folder.")

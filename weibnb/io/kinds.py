@@ -1,7 +1,8 @@
 """Files of tensors by the endings of their names, and which of them in a directory is the model.
 
 Where several kinds lie in one directory, the first of `KINDS` is read: safetensors before PyTorch
-files before GGUF before distributed checkpoints.
+files before GGUF before distributed checkpoints before ``.npz``. A ``.npy`` is read where it is
+named.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from weibnb.io.distributed_checkpoint import SUFFIX as CHUNKS
 from weibnb.io.files import CheckpointError
 from weibnb.io.gguf_files import SUFFIX as GGUF
 from weibnb.io.gguf_files import read_gguf
+from weibnb.io.numpy_files import ARCHIVE, ARRAY, read_numpy_file
 from weibnb.io.safetensors import read_shard
 from weibnb.io.torch_files import SUFFIXES, is_torch_file, read_torch_file
 
@@ -55,6 +57,14 @@ def _is_chunks(name: str) -> bool:
     return name.endswith(CHUNKS)
 
 
+def _is_archive(name: str) -> bool:
+    return name.endswith(ARCHIVE)
+
+
+def _is_array(name: str) -> bool:
+    return name.endswith(ARRAY)
+
+
 def _refuse_chunks(path: Path, _: Limits) -> Shard:
     """Raise, for chunks mean nothing without the metadata beside them."""
     cause = "this is a part of a distributed checkpoint"
@@ -68,14 +78,19 @@ KINDS: tuple[Kind, ...] = (
     Kind(is_torch_file, ".bin.index.json", read_torch_file),
     Kind(_is_gguf, "", read_gguf),
     DISTRIBUTED,
+    Kind(_is_archive, "", read_numpy_file),
 )
+# Of these a directory holds many that are no models.
+_ALONE = Kind(_is_array, "", read_numpy_file)
 #: Endings of one file that is a model.
 ENDINGS = (".safetensors", *SUFFIXES, GGUF)
+#: Those of files that may be one, where they are named.
+WHERE_NAMED = (*ENDINGS, ARCHIVE, ARRAY)
 
 
 def kind_of(name: str) -> Kind:
     """Give the kind of a file; safetensors where its name tells nothing."""
-    return next((kind for kind in KINDS if kind.holds(name)), SAFETENSORS)
+    return next((kind for kind in (*KINDS, _ALONE) if kind.holds(name)), SAFETENSORS)
 
 
 def kind_in(names: Sequence[str], kinds: Sequence[Kind] = KINDS) -> Kind | None:
@@ -98,4 +113,4 @@ def is_index(name: str) -> bool:
 
 def without_ending(name: str) -> str:
     """Give the name of a file without what tells its kind."""
-    return next((name.removesuffix(end) for end in ENDINGS if name.endswith(end)), name)
+    return next((name.removesuffix(end) for end in WHERE_NAMED if name.endswith(end)), name)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import struct
 import zipfile
 from typing import TYPE_CHECKING, BinaryIO
 
+from weibnb.io.archives import DAMAGED, check_directory, data_start
 from weibnb.io.files import AGAIN, CheckpointError
 from weibnb.io.limits import raise_it
 from weibnb.io.pickles import check_pickle
@@ -26,16 +26,16 @@ _LEGACY = (
 def records_of(path: Path, file: BinaryIO, limits: Limits) -> dict[int, int]:
     """Give where each record of an archive begins and how long it is, and check its pickle."""
     try:
-        _check_directory(path, file, limits)
+        check_directory(path, file, limits)
         with zipfile.ZipFile(file) as archive:
             listed = archive.infolist()
             limits.check_number(path, max(len(listed) - 10, 0), "records")
             content, little = _pickle_of(path, archive, listed, limits)
-        places = {_data_start(path, file, one): one.file_size for one in listed}
+        places = {data_start(path, file, one): one.file_size for one in listed}
         end = file.seek(0, os.SEEK_END)
         if any(at + length > end for at, length in places.items()):
             raise CheckpointError(path, "a record lies behind the end: truncated?", AGAIN)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError) as err:
+    except DAMAGED as err:
         if isinstance(err, CheckpointError):
             raise
         raise CheckpointError(path, f"the archive is damaged: {err}", AGAIN) from err
@@ -44,22 +44,6 @@ def records_of(path: Path, file: BinaryIO, limits: Limits) -> dict[int, int]:
         cause = "it was written on a machine of the other byte order"
         raise CheckpointError(path, cause, "Write it as safetensors there.")
     return places
-
-
-def _check_directory(path: Path, file: BinaryIO, limits: Limits) -> None:
-    """Refuse an archive whose directory is longer than its tensors explain, before it is read."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(size - (1 << 16) - 76, 0))
-    tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) < at + 22:
-        raise CheckpointError(path, "the archive has no directory: truncated?", AGAIN)
-    (length,) = struct.unpack_from("<I", tail, at + 12)
-    if tail[at - 20 : at - 16] == b"PK\x06\x07" and tail[at - 76 : at - 72] == b"PK\x06\x06":
-        (length,) = struct.unpack_from("<Q", tail, at - 36)
-    if length > limits.max_index:
-        cause = f"its directory takes {length:,} bytes, at most {limits.max_index:,} are read"
-        raise CheckpointError(path, cause, raise_it("max_header", -(-length // 4)))
 
 
 def _pickle_of(
@@ -83,16 +67,6 @@ def _pickle_of(
     order = f"{top}/byteorder"
     little = order not in names or archive.read(order)[:16] == b"little"
     return archive.read(pickles[0]), little
-
-
-def _data_start(path: Path, file: BinaryIO, record: zipfile.ZipInfo) -> int:
-    """Give the byte at which a record's data begin."""
-    file.seek(record.header_offset)
-    header = file.read(30)
-    if len(header) < 30 or header[:4] != b"PK\x03\x04":
-        raise CheckpointError(path, "the archive is damaged: a record is not where it says", AGAIN)
-    name, more = struct.unpack_from("<HH", header, 26)
-    return record.header_offset + 30 + int(name) + int(more)
 
 
 def not_a_zip(path: Path, file: BinaryIO) -> CheckpointError:

@@ -25,6 +25,8 @@ class BackgroundScan:
     ----------
     source : path, list or Mapping
         As of `weibnb.scan`, of files.
+    dequantise : bool
+        As of `weibnb.scan`.
 
     Attributes
     ----------
@@ -45,12 +47,12 @@ class BackgroundScan:
         If the source is none.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, *, dequantise: bool = False) -> None:
         _refuse_what_is_missing(source)
         self.at: Progress | None = None
         self.cancelled = False
         self.error: Exception | None = None
-        self._source = source
+        self._source, self._dequantise = source, dequantise
         self._seen = 0
         self._fits: xr.Dataset | None = None
         self._stop, self._go, self._end = threading.Event(), threading.Event(), threading.Event()
@@ -105,7 +107,7 @@ class BackgroundScan:
 
     def _run(self) -> None:
         try:
-            self._fits = scan(self._source, progress=self._heard)
+            self._fits = scan(self._source, dequantise=self._dequantise, progress=self._heard)
         except ScanInterrupted as stop:
             self._fits = stop.fits
         except Exception as err:  # noqa: BLE001  (a thread has no caller: who waits is told)

@@ -50,6 +50,7 @@ def check(
     source: Any = None,
     base: Any = None,
     names: Mapping[str, str] | None = None,
+    dequantise: bool = False,
     select: Iterable[str] | None = None,
     ignore: Iterable[str] = (),
     baseline: xr.Dataset | str | os.PathLike[str] | None = None,
@@ -70,6 +71,8 @@ def check(
         Where the weights of fits are, for the rules that look at them again.
     base, names
         As in `weibnb.scan`, for what is scanned.
+    dequantise : bool
+        As in `weibnb.scan`; of fits, whether they are of restored weights.
     select, ignore : iterable of str
         Names of rules to go by alone, or to leave out.
     baseline : xarray.Dataset or path, optional
@@ -115,7 +118,7 @@ def check(
                     "were made with what weibnb.scan was given."
                 )
             with fits_of(source_or_fits) as fits:
-                reader = None if source is None else WeightsReader(fits, source)
+                reader = None if source is None else WeightsReader(fits, source, dequantise)
                 return check_fits(
                     fits, select=select, ignore=ignore, baseline=before, reader=reader
                 )
@@ -126,13 +129,14 @@ def check(
         fits = scan(
             given,
             names=names,
+            dequantise=dequantise,
             fields=True,
             max_tensors=max_tensors,
             max_header=max_header,
             workers=workers,
             progress=progress,
         )
-        reader = WeightsReader(fits, given)
+        reader = WeightsReader(fits, given, dequantise)
         return check_fits(fits, select=select, ignore=ignore, baseline=before, reader=reader)
 
 
@@ -155,13 +159,14 @@ class WeightsReader:
 
     fits: xr.Dataset
     source: Any
+    dequantise: bool = False
 
     def digests(self, cells: Collection[Cell]) -> Mapping[Cell, str]:
         """Give a hash of the bits of matrices."""
         by_place = {cell[:5]: cell for cell in cells}
         wanted = {cell[:4] for cell in cells}
         found: dict[Cell, str] = {}
-        for key, bits, dtype, _ in read_again(self._flag(wanted), self.fits, self.source):
+        for key, bits, dtype, _ in self._read_again(self._flag(wanted)):
             cell = by_place.get(_place(key))
             if cell is not None:
                 digest = hashlib.blake2b(dtype.encode(), digest_size=16)
@@ -174,18 +179,18 @@ class WeightsReader:
         statuses = ("ok", "nonfinite", "scaled", "partial")
         flagged = prepare(self.fits, light=True, dims=DIMS)["status"].isin(statuses)
         found: dict[Cell, tuple[float, int]] = {}
-        for key, bits, dtype, width in read_again(flagged, self.fits, self.source):
+        for key, bits, dtype, width in self._read_again(flagged):
             if FORMATS[dtype].bits.itemsize > 1 and (few := few_levels(bits, width)):
                 found[Cell(*_place(key))] = few
         return found
 
     def outliers(self) -> pd.DataFrame:
         """List weights that stand out, also in their own rows and columns."""
-        return find_outliers(self.fits, source=self.source, top=1)
+        return find_outliers(self.fits, source=self.source, top=1, dequantise=self.dequantise)
 
     def dead_lines(self) -> pd.DataFrame:
         """List rows and columns that are zero throughout."""
-        return dead_lines(self.fits, source=self.source)
+        return dead_lines(self.fits, source=self.source, dequantise=self.dequantise)
 
     def files(self) -> Mapping[Checkpoint, list[tuple[str, Mapping[str, str]]]]:
         """Give name and metadata of the files of each checkpoint."""
@@ -194,6 +199,10 @@ class WeightsReader:
     def configs(self) -> Mapping[Checkpoint, Mapping[str, Any]]:
         """Give the configuration of each checkpoint."""
         return {key: opened.config for key, opened in self._opened()}
+
+    def _read_again(self, flagged: xr.DataArray) -> Any:
+        """Read the matrices of flagged cells."""
+        return read_again(flagged, self.fits, self.source, dequantise=self.dequantise)
 
     def _opened(self) -> Any:
         """Open the checkpoints that could be read, one after the other."""

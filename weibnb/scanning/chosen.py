@@ -128,10 +128,12 @@ def chosen_matrices(
     *,
     parts: bool = False,
     names: Mapping[str, str] | None = None,
+    dequantise: bool = False,
 ) -> Iterator[Chosen]:
     """Give the matrices of a source that are in `fits`, if given, and that `select` names.
 
-    `names` place matrices as in `weibnb.scan`; without any, those of `fits` do.
+    `names` place matrices as in `weibnb.scan`; without any, those of `fits` do. Quantised weights
+    are restored where `dequantise` asks for it.
 
     Of fused matrices their parts, if `parts`, else the whole, unless `select` or `fits` names a
     part. Nothing is read before the choice is known to be valid; checkpoints stay open as long as
@@ -144,7 +146,9 @@ def chosen_matrices(
     TypeError, ValueError
         If an argument is not valid, or nothing is chosen.
     """
-    with opened_matrices(source, fits, select, parts=parts, names=names) as found:
+    with opened_matrices(
+        source, fits, select, parts=parts, names=names, dequantise=dequantise
+    ) as found:
         yield from found
 
 
@@ -156,6 +160,7 @@ def opened_matrices(
     *,
     parts: bool = False,
     names: Mapping[str, str] | None = None,
+    dequantise: bool = False,
 ) -> Iterator[list[Chosen]]:
     """List what `chosen_matrices` gives; their checkpoints are open until the end."""
     if isinstance(source, xr.Dataset):
@@ -168,7 +173,7 @@ def opened_matrices(
     with ExitStack() as stack:
         stack.enter_context(guarded())
         remembered = given_names(fits) if fits is not None and names is None else None
-        found = _matrices(source, stack, given, remembered)
+        found = _matrices(source, stack, given, remembered, dequantise=dequantise)
         if fits is not None:
             found = _of_fits(found, fits)
         yield _selected(found, wanted, parts=parts, named=fits is not None)
@@ -193,7 +198,7 @@ def _checked(select: Mapping[str, Any] | None) -> dict[str, list[Any]]:
 
 
 def _matrices(
-    source: Any, stack: ExitStack, given: Names, remembered: Names | None
+    source: Any, stack: ExitStack, given: Names, remembered: Names | None, *, dequantise: bool
 ) -> list[Chosen]:
     """List every matrix of a source; an array is one. Names that were given must be of use."""
     if hasattr(source, "shape") and hasattr(source, "dtype") and not isinstance(source, Mapping):
@@ -206,7 +211,7 @@ def _matrices(
         return [Chosen(place, (shape[0], shape[1]), "ok", None, source)]
     found: list[Chosen] = []
     listings: list[Listing] = []
-    for planned in resolve_sources(source, names=remembered or given):
+    for planned in resolve_sources(source, names=remembered or given, dequantise=dequantise):
         listing = list_matrices(planned, fused="both")
         if listing.error is not None:
             raise listing.error

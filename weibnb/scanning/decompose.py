@@ -24,6 +24,7 @@ def decompose(
     fits: xr.Dataset | None = None,
     select: Mapping[str, Any] | None = None,
     names: Mapping[str, str] | None = None,
+    dequantise: bool = False,
     workers: int | None = None,
 ) -> xr.Dataset:
     """Say why k is low: how much of it is unequal rows, unequal columns, and what is left.
@@ -43,6 +44,8 @@ def decompose(
     names : Mapping of str to str, optional
         Components of matrices that no family of models names, as in `weibnb.scan`. By default
         those that `fits` were scanned with.
+    dequantise : bool
+        Restore quantised weights as they are read, as in `weibnb.scan`.
     workers : int, optional
         Threads; two are used.
 
@@ -118,7 +121,7 @@ def decompose(
         estimator, trim = protocol_of(prepare(fits, light=True))
     protocol = estimator, trim
     found, places = [], []
-    for one in chosen_matrices(source, fits, select, names=names):
+    for one in chosen_matrices(source, fits, select, names=names, dequantise=dequantise):
         if one.status in COUNTED:
             parts = take_apart(one.weights(), protocol, workers=workers)
             if one.status == "scaled" and parts["status"] in FITTED:

@@ -34,6 +34,7 @@ def diff(
     *,
     trim: tuple[float, float] | None = None,
     estimator: Estimator = "rank_regression",
+    dequantise: bool = False,
     max_tensors: int = MAX_TENSORS,
     max_header: int = MAX_HEADER,
     workers: int | None = None,
@@ -48,6 +49,8 @@ def diff(
         them or a store. Where either is fits, fits are compared; else the weights are.
     trim, estimator
         The protocol, as in `weibnb.scan`; of fits it is that of `before`.
+    dequantise : bool
+        Restore quantised weights as they are read, as in `weibnb.scan`, on either side.
     max_tensors, max_header, workers, progress
         As in `weibnb.scan`.
 
@@ -113,12 +116,12 @@ def diff(
     if is_fits(before) or is_fits(after):
         with ExitStack() as stack:
             sides = [stack.enter_context(fits_of(s)) if is_fits(s) else s for s in (before, after)]
-            sides = _scan_missing(sides, limits, workers, progress=progress)
+            sides = _scan_missing(sides, limits, workers, dequantise=dequantise, progress=progress)
             return compare_fits(sides[0], sides[1])
     with ExitStack() as stack:
         stack.enter_context(guarded())
         listings = [
-            _open(which, source, limits, stack)
+            _open(which, source, limits, stack, dequantise=dequantise)
             for which, source in (("before", before), ("after", after))
         ]
         comparison = Comparison(listings[0], listings[1], protocol, number)
@@ -127,7 +130,12 @@ def diff(
 
 
 def _scan_missing(
-    sides: list[Any], limits: Limits, workers: int | None, *, progress: bool | None
+    sides: list[Any],
+    limits: Limits,
+    workers: int | None,
+    *,
+    dequantise: bool,
+    progress: bool | None,
 ) -> list[Any]:
     """Scan the side that is no fits, by the protocol of the other."""
     fits = next(side for side in sides if isinstance(side, xr.Dataset))
@@ -139,6 +147,7 @@ def _scan_missing(
             side,
             trim=trim,
             estimator=estimator,
+            dequantise=dequantise,
             max_tensors=limits.max_tensors,
             max_header=limits.max_header,
             workers=workers,
@@ -148,9 +157,11 @@ def _scan_missing(
     ]
 
 
-def _open(which: str, source: Any, limits: Limits, stack: ExitStack) -> Listing:
+def _open(
+    which: str, source: Any, limits: Limits, stack: ExitStack, *, dequantise: bool
+) -> Listing:
     """List the tensors of one checkpoint, which stays open."""
-    plan: list[Planned] = list(resolve_sources(source))
+    plan: list[Planned] = list(resolve_sources(source, dequantise=dequantise))
     if len(plan) != 1:
         listed = ", ".join(f"{printable(one.model)} step {one.step}" for one in plan[:4])
         more = ", …" if len(plan) > 4 else ""

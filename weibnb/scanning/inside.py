@@ -62,6 +62,7 @@ def look_inside(
     bins: int = 200,
     top: int = 12,
     names: Mapping[str, str] | None = None,
+    dequantise: bool = False,
 ) -> xr.Dataset:
     """Map where in a matrix its weights are large; it alone is read, piece by piece.
 
@@ -81,7 +82,7 @@ def look_inside(
         The map has at most so many cells along each side.
     top : int
         At most so many outliers are listed, the largest.
-    names : Mapping of str to str, optional
+    names, dequantise
         As in `weibnb.scan`.
 
     Returns
@@ -133,7 +134,7 @@ def look_inside(
     for name, number, most in (("bins", bins, _MOST_BINS), ("top", top, CANDIDATES)):
         if not isinstance(number, (int, np.integer)) or not 1 <= number <= most:
             raise ValueError(f"`{name}` must be an integer from 1 to {most:,}, got {number!r}.")
-    with opened_matrices(source, fits, select, names=names) as found:
+    with opened_matrices(source, fits, select, names=names, dequantise=dequantise) as found:
         one = found[0]
         _check_experts_of_one(found)
         spans = _span("rows", rows, one.shape[0]), _span("cols", cols, one.shape[1])
@@ -164,7 +165,7 @@ def _check_counted(one: Chosen) -> None:
         raise ValueError(
             f"The weights of layer {printable(where)} must be stored as numbers to be looked at, "
             f"but the matrix is {one.status}. weibnb.not_fitted(fits) says why; weights that are "
-            "quantised are restored by weibnb.convert, or by `weibnb convert --dequantise`."
+            "quantised are restored with dequantise=True."
         )
 
 

@@ -51,6 +51,7 @@ def find_outliers(
     top: int = 8,
     rule: Rule = "gaussian",
     factor: float | None = None,
+    dequantise: bool = False,
 ) -> pd.DataFrame:
     """List the outlying weights of every matrix with their row, column and value.
 
@@ -68,6 +69,8 @@ def find_outliers(
         same body (σ = λ over the Gaussian anchor's λ/σ), or that of the fitted Weibull.
     factor : float, optional
         3 for the Gaussian, 1.5 for the Weibull. 0 reads every matrix and lists its largest.
+    dequantise : bool
+        Whether the fits are of restored weights, as in `weibnb.scan`.
 
     Returns
     -------
@@ -123,7 +126,8 @@ def find_outliers(
     fits = _of_whole_matrices(prepare(fits, *NEEDED, "source"))
     known = strength[["expected_max", "threshold"]].assign(fits[["n", "k", "lam", "max_abs"]])
     rows: list[dict[str, Any]] = []
-    for cell, matrices in read_cells(fits, source, _beyond(fits, strength)):
+    beyond = _beyond(fits, strength)
+    for cell, matrices in read_cells(fits, source, beyond, dequantise=dequantise):
         fit = {str(name): float(known[name].sel(cell.place).item()) for name in known.data_vars}
         tried = max(top, CANDIDATES)
         found = [largest_weights(matrix.bits, matrix.dtype, top=tried) for matrix in matrices]
@@ -181,14 +185,14 @@ def _describe(
     }
 
 
-def dead_lines(fits: xr.Dataset, *, source: Any = None) -> pd.DataFrame:
+def dead_lines(fits: xr.Dataset, *, source: Any = None, dequantise: bool = False) -> pd.DataFrame:
     """List the rows and columns of weight matrices that are zero throughout.
 
     Parameters
     ----------
     fits : xarray.Dataset
         Fits of checkpoints that are still there. Experts need counts or ``experts="each"``.
-    source : path, torch.nn.Module or Mapping, optional
+    source, dequantise
         As in `find_outliers`.
 
     Returns
@@ -224,7 +228,8 @@ def dead_lines(fits: xr.Dataset, *, source: Any = None) -> pd.DataFrame:
     needed = "n", "n_matrices", "nonfinite", "rows", "cols", "max_abs", "source"
     fits = _of_whole_matrices(prepare(fits, *needed))
     rows: list[dict[str, Any]] = []
-    for cell, matrices in read_cells(fits, source, _enough_zeros(fits)):
+    enough = _enough_zeros(fits)
+    for cell, matrices in read_cells(fits, source, enough, dequantise=dequantise):
         largest = float(fits["max_abs"].sel(cell.place).item())
         found = [largest_weights(m.bits, m.dtype, top=1)[1] for m in matrices]
         _verify(cell, largest, matrices, found)
@@ -323,5 +328,6 @@ def _verify(
         where = ", ".join(f"{name} {value}" for name, value in cell.key.items())
         raise ValueError(
             f"The weights must be those that were scanned: the largest |w| of {where} was "
-            f"{scanned:g}, now it is {found:g}. Scan again, or pass the right `source`."
+            f"{scanned:g}, now it is {found:g}. Scan again, or pass the right `source`, and "
+            "`dequantise` as the scan had it."
         )

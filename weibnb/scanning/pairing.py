@@ -108,7 +108,7 @@ class Operand:
         elif self.tensor is not None:
             matrix = self.tensor.one_expert(bits, self.expert)
         if turned != self.turned:
-            matrix = matrix.reshape(self.stored_shape).T
+            matrix = np.asarray(matrix).reshape(self.stored_shape).T
         flat = np.ascontiguousarray(matrix).reshape(-1)
         return Side(flat.view(FORMATS[dtype].bits), dtype), origin_of(bits)
 

@@ -63,13 +63,13 @@ class StoredMatrix:
 
 
 def read_again(
-    flagged: xr.DataArray, fits: xr.Dataset, source: Any
+    flagged: xr.DataArray, fits: xr.Dataset, source: Any, *, dequantise: bool = False
 ) -> Iterator[tuple[dict[str, Any], NDArray[Any], str, int]]:
     """Give the matrices of flagged cells: place, bits in the order of storage, format and width.
 
     The place has the keys of `find_outliers`; `flagged` has dims of k.
     """
-    for _, matrices in read_cells(fits, source, wanted_cells(flagged)):
+    for _, matrices in read_cells(fits, source, wanted_cells(flagged), dequantise=dequantise):
         for matrix in matrices:
             yield matrix.key, matrix.bits, matrix.dtype, matrix.stored_cols
             check_unchanged(matrix.origin)
@@ -97,7 +97,7 @@ def wanted_cells(flagged: xr.DataArray) -> Iterator[WantedCell]:
 
 
 def read_cells(
-    fits: xr.Dataset, source: Any, cells: Iterable[WantedCell]
+    fits: xr.Dataset, source: Any, cells: Iterable[WantedCell], *, dequantise: bool
 ) -> Iterator[tuple[WantedCell, list[StoredMatrix]]]:
     """Open the checkpoints that hold wanted cells, and give their matrices cell by cell."""
     wanted: dict[tuple[str, int], list[WantedCell]] = defaultdict(list)
@@ -107,7 +107,8 @@ def read_cells(
     for key, cells_there in wanted.items():
         if isinstance(places[key], CheckpointError):
             raise places[key]
-        with guarded(), open_checkpoint(places[key], **asdict(OF_THE_FORMAT)) as opened:
+        limits = asdict(OF_THE_FORMAT)
+        with guarded(), open_checkpoint(places[key], dequantise=dequantise, **limits) as opened:
             tensors = _by_cell(opened, given_names(fits))
             for cell in cells_there:
                 found = tensors.get((cell.key["layer"], cell.key["component"]), [])

@@ -161,6 +161,8 @@ class Sample:
         Their sum.
     errors : ndarray of float64, shape (3,)
         Variance of k and of ln λ and their covariance, against the fit to all blocks.
+    between : BetweenBlocks or None
+        How much blocks differ, as far as was measured.
     """
 
     blocks: RowBlocks
@@ -169,7 +171,9 @@ class Sample:
     counted: list[CountedBlock] = field(default_factory=list)
     whole: Counts | None = None
     errors: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    between: BetweenBlocks | None = None
     _added: int = 0
+    _places: list[int] = field(default_factory=list)
 
     @property
     def share(self) -> float:
@@ -194,6 +198,11 @@ class Sample:
         """Give some rows and columns of the blocks."""
         return lines_of_blocks(self.counted, self.dtype, self.blocks.rows) if self.counted else None
 
+    def _in_order(self) -> list[Counts]:
+        """Give the counts of the blocks in the order of the rows."""
+        self._places += sorted(self.blocks.order[len(self._places) : len(self.counted)].tolist())
+        return [self.counted[i].counts for i in np.argsort(self._places)]
+
     def judge(self, influence: NDArray[np.float64], sampling: Sampling) -> None:
         """Measure the errors by the influence (2, bins), and say whether more blocks are wanted.
 
@@ -207,8 +216,8 @@ class Sample:
         if np.isnan(influence).any() or not influence.size:
             self.wanted = of
             return
-        drawn = [block.counts for block in self.counted]
-        between = BetweenBlocks.measured(drawn, self.add_up(), influence, of)
+        between = BetweenBlocks.measured(self._in_order(), self.add_up(), influence, of)
+        self.between = between = between.at_least(self.between)
         self.errors = between.covariance
         if sampling.precision is not None and self.errors[0] > sampling.precision**2:
             more = max(between.needed(sampling.precision), number + max(number // 8, 1))
