@@ -18,8 +18,8 @@ from weibnb.fitting.kernels import LAM, K
 from weibnb.fitting.rows import CountRows
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.sources import resolve_sources
-from weibnb.scanning.matrices import choose_tensors
 from weibnb.scanning.sampling import Sample, Sampling, judge
+from weibnb.scanning.weight_tensors import choose_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

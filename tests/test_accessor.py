@@ -24,7 +24,7 @@ from weibnb.accessor import Verb, WeibullAccessor
 from weibnb.diagnostics.bands import BANDS, judge
 from weibnb.diagnostics.cohorts import nearest_published, qwen_cohort
 from weibnb.diagnostics.drift import drift
-from weibnb.report import Summary
+from weibnb.report_page import Summary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

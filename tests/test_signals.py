@@ -38,7 +38,7 @@ PHASES = {
     "laying out": ("weibnb.scanning.results:lay_out", 1, LAYERS),
     "saving": ("weibnb.writing:tempfile.mkstemp", 1, LAYERS),
     "flushing": ("os:fsync", 1, LAYERS),
-    "showing": ("weibnb.cli:table_text", 1, LAYERS),
+    "showing": ("weibnb.cli_scan:table_text", 1, LAYERS),
 }
 PROGRAM = """if True:
     import importlib, json, os, signal, sys

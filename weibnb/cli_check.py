@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable
+from weibnb.cli_arguments import as_source, describe_limits
+from weibnb.cli_output import judged
 
-    AddCommand = Callable[..., argparse.ArgumentParser]
+if TYPE_CHECKING:
+    from weibnb.cli_arguments import AddCommand
 
 _STATUS = """\
 exit status: 0 no finding at or above --fail-on; 1 there is one; 2 it could not be checked,
 for the reason that is named; 130, 143 and 129 after Ctrl-C, SIGTERM and SIGHUP."""
 
 
-def describe_check(
-    add: AddCommand, path: Callable[[str], object], limits: Callable[..., None]
-) -> argparse.ArgumentParser:
-    """Add the command to the parser; `path` reads a path, `limits` adds what may be read."""
+def describe_check(add: AddCommand) -> None:
+    """Add the command to the parser."""
     from weibnb.diagnostics.check_formats import FORMATS
     from weibnb.diagnostics.findings import SEVERITIES
 
-    check = add("check", help="tell whether a checkpoint is healthy", epilog=_STATUS)
+    check = add(
+        "check",
+        help="tell whether a checkpoint is healthy",
+        epilog=_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     check.add_argument(
         "path",
-        type=path,
+        type=as_source,
         metavar="PATH_OR_FITS",
         help="what scan takes, or a file of fits (fits.nc) or a store (fits.db)",
     )
@@ -49,11 +53,11 @@ def describe_check(
             option, action="extend", type=_names, metavar="RULE,RULE", help=f"rules: {what}"
         )
     check.add_argument(
-        "--baseline", type=path, metavar="FITS", help="fits from before: tell only what is new"
+        "--baseline", type=as_source, metavar="FITS", help="fits from before: tell only what is new"
     )
-    limits(check)
+    describe_limits(check)
     check.add_argument("--quiet", action="store_true", help="no progress bar")
-    return check
+    check.set_defaults(run=_check)
 
 
 def _names(text: str) -> list[str]:
@@ -61,7 +65,12 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def run_check(options: argparse.Namespace) -> tuple[str, int]:
+def _check(options: argparse.Namespace) -> int:
+    """Check, and print what was found; 2 where it could not be checked."""
+    return judged(_judge, options)
+
+
+def _judge(options: argparse.Namespace) -> tuple[str, int]:
     """Check, and give what is to be printed and the exit status."""
     from weibnb.diagnostics.check_formats import FORMATS, write_check
     from weibnb.diagnostics.findings import SEVERITIES

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from weibnb.cli_arguments import as_path, describe_sizes
+from weibnb.cli_output import say
+
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
-    AddCommand = Callable[..., argparse.ArgumentParser]
+    from weibnb.cli_arguments import AddCommand
 
 
-def describe_convert(
-    add: AddCommand, path: Callable[[str], object], limits: Callable[..., None]
-) -> argparse.ArgumentParser:
-    """Add the command to the parser; `path` reads a path, `limits` adds what may be read."""
+def describe_convert(add: AddCommand) -> None:
+    """Add the command to the parser."""
     command = add("convert", help="write a checkpoint as safetensors; no pickle is executed")
     command.add_argument(
-        "path", type=path, metavar="PATH", help="a checkpoint that scan takes, or a legacy .bin"
+        "path", type=as_path, metavar="PATH", help="a checkpoint that scan takes, or a legacy .bin"
     )
     command.add_argument(
-        "-o", "--output", type=path, required=True, metavar="FILE", help="model.safetensors"
+        "-o", "--output", type=as_path, required=True, metavar="FILE", help="model.safetensors"
     )
     command.add_argument(
         "--dequantise",
@@ -28,12 +28,12 @@ def describe_convert(
         help="write quantised weights (FP8, MXFP4, NVFP4) as the numbers that they stand for",
     )
     command.add_argument("--force", action="store_true", help="replace a file that is there")
-    limits(command)
-    return command
+    describe_sizes(command)
+    command.set_defaults(run=_convert)
 
 
-def run_convert(options: argparse.Namespace) -> str:
-    """Convert, and give what is to be printed."""
+def _convert(options: argparse.Namespace) -> int:
+    """Convert, and print what is to be known of it."""
     from weibnb.fits.files import refuse_inputs
     from weibnb.io.convert import convert
     from weibnb.io.limits import Limits
@@ -47,4 +47,5 @@ def run_convert(options: argparse.Namespace) -> str:
         force=options.force,
         limits=limits,
     )
-    return "\n".join([*notes, f"Wrote {options.output}."])
+    say("\n".join([*notes, f"Wrote {options.output}."]))
+    return 0

@@ -10,11 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weibnb.cli_arguments import as_source
+
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
-    AddCommand = Callable[..., argparse.ArgumentParser]
+    from weibnb.cli_arguments import AddCommand
 
 _DATA = Path(__file__).parent / "data"
 _STATUS = """\
@@ -26,21 +27,21 @@ Ctrl-C, SIGTERM and SIGHUP."""
 _ENDS_WITHIN = 10.0  # seconds
 
 
-def describe_explore(add: AddCommand, source: Callable[[str], object]) -> argparse.ArgumentParser:
-    """Add the command to the parser; `source` reads a path or a URL."""
+def describe_explore(add: AddCommand) -> None:
+    """Add the command to the parser."""
     explore = add("explore", help="open the explorer in a browser", epilog=_STATUS)
     explore.add_argument(
         "source",
-        type=source,
+        type=as_source,
         metavar="PATH",
         help="what `weibnb scan` takes, a file of fits (fits.nc) or a store (run.db)",
     )
     explore.add_argument("--port", type=int, default=8866, help="of the page (default: 8866)")
     explore.add_argument("--no-browser", action="store_true", help="print the address instead")
-    return explore
+    explore.set_defaults(run=_explore)
 
 
-def run_explore(options: argparse.Namespace) -> int:
+def _explore(options: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
     if find_spec("voila") is None:
         raise ImportError("Voilà is not installed: pip install 'weibnb[lab]'")

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from weibnb.cli_arguments import as_source, describe_limits
+from weibnb.cli_output import say, warnings_told
+
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     import xarray as xr
 
+    from weibnb.cli_arguments import AddCommand
     from weibnb.diagnostics.quantisation import Block
 
-    AddCommand = Callable[..., argparse.ArgumentParser]
 
-
-def describe_quantisation(
-    add: AddCommand, path: Callable[[str], object], limits: Callable[..., None]
-) -> argparse.ArgumentParser:
-    """Add the command to the parser; `path` reads a path, `limits` adds what may be read."""
+def describe_quantisation(add: AddCommand) -> None:
+    """Add the command to the parser."""
     command = add("quantisation", help="predict what int8, int4, fp8, nf4 and mxfp4 would cost")
     command.add_argument(
         "path",
-        type=path,
+        type=as_source,
         metavar="PATH_OR_FITS",
         help="what scan takes, or a file of fits (fits.nc) or a store (fits.db)",
     )
@@ -41,13 +40,20 @@ def describe_quantisation(
         "--bits", type=float, metavar="BITS", help="plan formats for so many bits per weight"
     )
     command.add_argument("--step", type=int, help="step of a run (default: the last)")
-    limits(command)
+    describe_limits(command)
     command.add_argument("--quiet", action="store_true", help="no progress bar")
-    return command
+    command.set_defaults(run=_quantisation)
 
 
-def run_quantisation(options: argparse.Namespace) -> str:
-    """Predict, and give what is to be printed: of each model the worst matrices, and the plan."""
+def _quantisation(options: argparse.Namespace) -> int:
+    """Predict, and print what was found."""
+    with warnings_told():
+        say(_predicted(options))
+    return 0
+
+
+def _predicted(options: argparse.Namespace) -> str:
+    """Give what is to be printed: of each model the worst matrices, and the plan."""
     from weibnb.diagnostics.number_formats import NUMBER_FORMATS
     from weibnb.diagnostics.quantisation import quantisation
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import math
 import select
@@ -9,18 +10,18 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from weibnb.cli_arguments import as_path
+from weibnb.cli_output import say, tell
+
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import numpy as np
     import xarray as xr
     from numpy.typing import NDArray
 
+    from weibnb.cli_arguments import AddCommand
     from weibnb.fits.following import News
-
-    AddCommand = Callable[..., argparse.ArgumentParser]
-    Say = Callable[[str], None]
 
 _STATUS = """\
 k: medians over the matrices of a class, λ: over all matrices; errors: what `weibnb check` calls so.
@@ -32,12 +33,17 @@ be read; 130, 143 and 129 after Ctrl-C, SIGTERM and SIGHUP."""
 _EVERY = 0.5  # seconds between two looks
 
 
-def describe_watch(add: AddCommand, path: Callable[[str], object]) -> argparse.ArgumentParser:
-    """Add the command to the parser; `path` reads a path."""
-    watch = add("watch", help="print a line for each record of a training", epilog=_STATUS)
+def describe_watch(add: AddCommand) -> None:
+    """Add the command to the parser."""
+    watch = add(
+        "watch",
+        help="print a line for each record of a training",
+        epilog=_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     watch.add_argument(
         "store",
-        type=path,
+        type=as_path,
         metavar="STORE",
         help="the store (run.db) that a Recorder or a scan writes; it need not be there yet",
     )
@@ -47,11 +53,11 @@ def describe_watch(add: AddCommand, path: Callable[[str], object]) -> argparse.A
     watch.add_argument(
         "--last", type=int, metavar="N", help="begin with the last N records (default: all)"
     )
-    return watch
+    watch.set_defaults(run=_watch)
 
 
-def run_watch(options: argparse.Namespace, say: Say, tell: Say) -> int:
-    """Print lines with `say`, and what keeps it waiting with `tell`, until it is interrupted."""
+def _watch(options: argparse.Namespace) -> int:
+    """Print lines, and what keeps it waiting, until it is interrupted."""
     from weibnb.fits.following import StoreNews
     from weibnb.fits.store_schema import STORE_SUFFIXES
 
@@ -69,7 +75,7 @@ def run_watch(options: argparse.Namespace, say: Say, tell: Say) -> int:
         except (OSError, ValueError) as err:
             if options.once:
                 raise
-            told = _tell_once(str(err), told, tell)
+            told = _tell_once(str(err), told)
         else:
             told = ""
             for line in lines.of(found):
@@ -80,7 +86,7 @@ def run_watch(options: argparse.Namespace, say: Say, tell: Say) -> int:
         _rest(_EVERY)
 
 
-def _tell_once(text: str, told: str, tell: Say) -> str:
+def _tell_once(text: str, told: str) -> str:
     """Say what is wrong, unless it was said before."""
     if text != told:
         tell(text)

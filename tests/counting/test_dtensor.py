@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
-import warnings
-from datetime import timedelta
-from functools import lru_cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +15,7 @@ from tests.oracle import to_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -35,6 +31,7 @@ from torch.distributed.tensor import (
     distribute_tensor,
 )
 
+from tests.processes import failures_of
 from weibnb import count_magnitudes, scan
 from weibnb.counting.device import DeviceCounter
 from weibnb.counting.limits import Limits
@@ -241,41 +238,20 @@ CHECKS: dict[tuple[int, ...], list[Callable[[Any], None]]] = {
 }
 
 
-def process(rank: int, shape: tuple[int, ...], folder: str) -> None:
-    """Make all checks in one of several processes, and write down what failed."""
+def on_a_mesh(
+    shape: tuple[int, ...], check: Callable[[Any], None], _rank: int, _folder: Path
+) -> None:
+    """Make a check in one of several processes that are a row or a grid."""
     from torch.distributed.device_mesh import init_device_mesh
 
-    warnings.filterwarnings("error", module="weibnb")
-    torch.set_num_threads(1)
-    number = int(np.prod(shape))
-    store = torch.distributed.FileStore(f"{folder}/store", number)
-    torch.distributed.init_process_group(
-        "gloo", store=store, rank=rank, world_size=number, timeout=timedelta(seconds=20)
-    )
-    mesh = init_device_mesh("cpu", shape, mesh_dim_names=("rows", "columns")[: len(shape)])
-    for check in CHECKS[shape]:
-        failure = ""
-        try:
-            check(mesh)
-        except BaseException:  # noqa: BLE001
-            failure = traceback.format_exc()
-        Path(folder, f"{check.__name__}.{rank}").write_text(failure)
-        if failure:
-            break  # the others may now wait for this one in vain
-    else:
-        torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    check(init_device_mesh("cpu", shape, mesh_dim_names=("rows", "columns")[: len(shape)]))
 
 
 @lru_cache
-def failures(shape: tuple[int, ...]) -> dict[str, str]:
-    """Run the checks of a mesh in its processes, once, and collect their tracebacks."""
-    with TemporaryDirectory() as folder:
-        number = int(np.prod(shape))
-        torch.multiprocessing.spawn(process, args=(shape, folder), nprocs=number)
-        return {
-            path.name: path.read_text() for path in Path(folder).iterdir() if path.name != "store"
-        }
+def failures(shape: tuple[int, ...]) -> dict[str, list[str]]:
+    """Make the checks of a mesh in its processes, once."""
+    checks = {check.__name__: partial(on_a_mesh, shape, check) for check in CHECKS[shape]}
+    return failures_of(checks, number=int(np.prod(shape)))
 
 
 @pytest.mark.parametrize(
@@ -287,6 +263,5 @@ def failures(shape: tuple[int, ...]) -> dict[str, str]:
     ],
 )
 def test_in_every_process(shape: tuple[int, ...], check: str) -> None:
-    for rank in range(int(np.prod(shape))):
-        failure = failures(shape).get(f"{check}.{rank}", "not reached: a check before it failed")
+    for rank, failure in enumerate(failures(shape)[check]):
         assert not failure, f"process {rank}: {failure}"

@@ -18,8 +18,9 @@ import weibnb as wb
 from tests.fits.helpers import change, normal
 from weibnb.fits import store_reading
 from weibnb.fits.build import estimate
-from weibnb.fits.store import Store, keeps_counts
+from weibnb.fits.store import Store
 from weibnb.fits.store_reading import open_store
+from weibnb.fits.store_thinning import keeps_counts
 from weibnb.io.sources import Planned
 from weibnb.scanning.matrices import list_matrices
 

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import os
-import traceback
-import warnings
-from functools import lru_cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,11 +17,16 @@ if not torch.distributed.is_available() or not torch.distributed.is_gloo_availab
     pytest.skip("torch was built without gloo", allow_module_level=True)
 
 from tests.integrations.tiny import llama, trainer
+from tests.processes import failures_of
 from weibnb.integrations.transformers import WeibullCallback
 from weibnb.integrations.watching import Settings, Watch
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 def replicas_of_a_trainer(rank: int, folder: Path) -> None:
+    os.environ["ACCELERATE_USE_CPU"] = "true"
     callback = WeibullCallback(folder / "ddp.db", steps=2)
     training = trainer(folder / "out", callback, max_steps=4, ddp_backend="gloo")
     training.train()
@@ -108,48 +108,12 @@ CHECKS = [
 ]
 
 
-def process(rank: int, port: int, folder: str) -> None:
-    """Make all checks in one of two processes, and write down what failed."""
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": "true",
-    }
-    warnings.filterwarnings("error", module="weibnb")
-    torch.set_num_threads(1)
-    for check in CHECKS:
-        failure = ""
-        try:
-            check(rank, Path(folder))
-        except BaseException:  # noqa: BLE001
-            failure = traceback.format_exc()
-        Path(folder, f"{check.__name__}.{rank}").write_text(failure)
-        if failure:
-            break  # the other may now wait for this one in vain
-    torch.distributed.destroy_process_group()
-
-
-@lru_cache
-def failures() -> dict[str, str]:
-    """Run the checks in two processes, once, and collect their tracebacks."""
-    import socket
-
-    with TemporaryDirectory() as folder:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        torch.multiprocessing.spawn(process, args=(port, folder), nprocs=2)
-        names = [f"{check.__name__}.{rank}" for check in CHECKS for rank in (0, 1)]
-        found = [Path(folder, name) for name in names]
-        return {path.name: path.read_text() for path in found if path.exists()}
+@pytest.fixture(scope="module")
+def failures() -> dict[str, list[str]]:
+    return failures_of({check.__name__: check for check in CHECKS})
 
 
 @pytest.mark.parametrize("check", [check.__name__ for check in CHECKS])
-def test_in_both_processes(check: str) -> None:
-    for rank in (0, 1):
-        failure = failures().get(f"{check}.{rank}", "not reached: a check before it failed")
+def test_in_both_processes(failures: dict[str, list[str]], check: str) -> None:
+    for rank, failure in enumerate(failures[check]):
         assert not failure, f"process {rank}: {failure}"

@@ -21,7 +21,7 @@ from tests.io.handmade import entry, pack
 from tests.io.hub import UP, Q, hub, saved, sharded, weights
 from weibnb.io import ranges
 from weibnb.io.files import CheckpointError, UnreadableWarning
-from weibnb.io.hub import Place
+from weibnb.io.hub_places import Place
 from weibnb.io.ranges import asked_to_wait
 
 if TYPE_CHECKING:

@@ -222,13 +222,13 @@ def test_ctrl_c_cancels_the_tasks(
         return count_task(task, structure)
 
     monkeypatch.setattr(cluster, "count_task", waits)
-    finish = wb.scanning.scan._Scanning._finish
+    finish = wb.scanning.under_way.ScanUnderWay._finish
 
     def finish_and_stop(self: Any, item: Any) -> None:
         finish(self, item)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(wb.scanning.scan._Scanning, "_finish", finish_and_stop)
+    monkeypatch.setattr(wb.scanning.under_way.ScanUnderWay, "_finish", finish_and_stop)
     with pytest.raises(wb.ScanInterrupted) as caught:
         scan(tmp_path / "model", client=client)
     waiting.set()

@@ -20,7 +20,8 @@ from weibnb.io.fused import Part
 from weibnb.io.limits import DEFAULTS
 from weibnb.io.sources import Planned
 from weibnb.scanning.locate import dead_lines, find_outliers
-from weibnb.scanning.matrices import FUSED, Fused, list_matrices
+from weibnb.scanning.matrices import list_matrices
+from weibnb.scanning.weight_tensors import FUSED, Fused
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,8 @@ from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.safetensors import CheckpointError
 from weibnb.io.sources import Planned
 from weibnb.scanning.locate import dead_lines
-from weibnb.scanning.matrices import choose_tensors, list_matrices
+from weibnb.scanning.matrices import list_matrices
+from weibnb.scanning.weight_tensors import choose_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
-import warnings
-from datetime import timedelta
-from functools import lru_cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,8 +11,12 @@ if not torch.distributed.is_available() or not torch.distributed.is_gloo_availab
     pytest.skip("torch was built without gloo", allow_module_level=True)
 
 import weibnb as wb
+from tests.processes import failures_of
 from tests.scanning.test_recorder_steps import Tiny, recorded, scales, straight
 from weibnb.scanning import ranks
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def shards_are_recorded_by_all_and_written_by_the_first(rank: int, folder: Path) -> None:
@@ -56,12 +54,14 @@ def copies_are_recorded_by_the_first(rank: int, folder: Path) -> None:
 def one_process_alone_ends_in_an_error(rank: int, folder: Path) -> None:
     """Here at its second record; the other one waits at the end of the check."""
     model = sharded()
-    with wb.Recorder(model, name="run", store=folder / "alone.db") as recorder:
-        recorded(recorder, model, 0)
-        if rank == 0:
-            with pytest.raises(RuntimeError, match="`record` must be called in every process"):
-                recorded(recorder, model, 1)
-        assert recorder.steps == [0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranks, "PATIENCE", 5.0)
+        with wb.Recorder(model, name="run", store=folder / "alone.db") as recorder:
+            recorded(recorder, model, 0)
+            if rank == 0:
+                with pytest.raises(RuntimeError, match="`record` must be called in every process"):
+                    recorded(recorder, model, 1)
+            assert recorder.steps == [0]
 
 
 CHECKS = (
@@ -88,42 +88,12 @@ def sharded() -> Any:
     return model
 
 
-def process(rank: int, folder: str) -> None:
-    """Make all checks in one of two processes, and write down what failed."""
-    warnings.filterwarnings("error", module="weibnb")
-    torch.set_num_threads(1)
-    ranks.PATIENCE = 5.0
-    store = torch.distributed.FileStore(f"{folder}/store", 2)
-    torch.distributed.init_process_group(
-        "gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=60)
-    )
-    for check in CHECKS:
-        failure = ""
-        try:
-            check(rank, Path(folder))
-        except BaseException:  # noqa: BLE001
-            failure = traceback.format_exc()
-        Path(folder, f"{check.__name__}.{rank}").write_text(failure)
-        if failure:
-            break  # the other may now wait for this one in vain
-    else:
-        torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
-@lru_cache
-def failures() -> dict[str, str]:
-    """Run the checks in two processes, once, and collect their tracebacks."""
-    with TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(process, args=(folder,), nprocs=2)
-        names = [f"{check.__name__}.{rank}" for check in CHECKS for rank in range(2)]
-        return {
-            name: Path(folder, name).read_text() for name in names if Path(folder, name).exists()
-        }
+@pytest.fixture(scope="module")
+def failures() -> dict[str, list[str]]:
+    return failures_of({check.__name__: check for check in CHECKS})
 
 
 @pytest.mark.parametrize("check", [check.__name__ for check in CHECKS])
-def test_in_every_process(check: str) -> None:
-    for rank in range(2):
-        failure = failures().get(f"{check}.{rank}", "not reached: a check before it failed")
+def test_in_every_process(failures: dict[str, list[str]], check: str) -> None:
+    for rank, failure in enumerate(failures[check]):
         assert not failure, f"process {rank}: {failure}"

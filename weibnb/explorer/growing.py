@@ -15,9 +15,7 @@ from weibnb.explorer.parts import Parts
 from weibnb.explorer.state import checked, first_state, plain
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
-    from pathlib import Path
 
     import xarray as xr
 
@@ -81,6 +79,10 @@ class GrowingWidget(LinkedWidget):
         self._tell("")
         self._start_or_stop()
 
+    def _settle(self) -> None:
+        """Wait until what is explored is scanned."""
+        self.wait()
+
     def _grown(self) -> None:
         """Do what newer fits ask for beside the charts, after these are drawn."""
 
@@ -127,31 +129,6 @@ class GrowingWidget(LinkedWidget):
         if self._wanted:
             raise ValueError(self._unmet())
         return self
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write what is on the screen to a file, when what is explored is scanned.
-
-        Parameters
-        ----------
-        path : path-like
-            ``.html``: a page with all charts, interactive, without a network; ``.svg`` or
-            ``.png``: the first chart; ``.csv``: the table of the matrices on the screen;
-            ``.json``: the view itself, which ``weibnb.explore(fits, state=path)`` opens again.
-
-        Returns
-        -------
-        pathlib.Path
-            The file.
-
-        Raises
-        ------
-        ValueError
-            If the suffix is none of these, or there is no chart to draw.
-        CheckpointError
-            As `wait`.
-        """
-        self.wait()
-        return super().save(path)
 
     def close(self) -> None:
         """Take the widget from the page, and follow no more; a scan is cancelled."""

@@ -180,7 +180,7 @@ class LinkedWidget(anywidget.AnyWidget):
         return self._drawing.code(self._views())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write what is on the screen to a file.
+        """Write what is on the screen to a file, once all of it is there.
 
         Parameters
         ----------
@@ -198,7 +198,10 @@ class LinkedWidget(anywidget.AnyWidget):
         ------
         ValueError
             If the suffix is none of these, or there is no chart to draw.
+        CheckpointError
+            Or whatever else `weibnb.scan` raises, where what is shown is still scanned.
         """
+        self._settle()
         target = check_target(path, [f".{form}" for form in saving.MIME], "explorer")
         return write_whole(target, self._export(target.suffix.removeprefix(".").lower()))
 
@@ -274,6 +277,9 @@ class LinkedWidget(anywidget.AnyWidget):
         """Python that opens the same view again."""
         state = f", state={self.state!r}" if self.state else ""
         return f"wb.{self._function}(fits{state})"
+
+    def _settle(self) -> None:
+        """Wait for what is still to come."""
 
     def _draw_more(self, drawing: Drawing) -> None:
         """Send what stands beside the charts."""

@@ -105,7 +105,7 @@ def refit(
         zeros=fits["zero_fraction"].values > 0,
         nonfinite=fits["nonfinite"].values,
         scaled=fits["scaled"].values,
-    )
+    ).reshape(fits["k"].shape)
     _leave_out_uncounted(fresh, fits)
     fresh |= with_sampling_errors(fresh, fits)
     kept = [name for name in fresh if name in fits]
@@ -161,7 +161,7 @@ def _described_pending(fits: xr.Dataset, workers: int) -> xr.Dataset:
     found = {}
     for name in (name for name in parts[0] if name in fits):
         column = np.concatenate([part[name] for part in parts])
-        column = column.reshape(*counts.shape, *column.shape[1:])
+        column = column.reshape((*counts.shape, *column.shape[1:]))
         if counts.ndim > len(dims):
             column = merge_statistic(name, column, counts.ndim - 1)
         known = fits[name]

@@ -11,9 +11,12 @@ from weibnb.parallel import on_threads, slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import EllipsisType
 
     import xarray as xr
     from numpy.typing import NDArray
+
+    Place = tuple[int | slice | EllipsisType, ...]
 
 #: Matrices in a block.
 BLOCK = 1024
@@ -27,12 +30,13 @@ class Block(NamedTuple):
     Attributes
     ----------
     place : tuple
-        Where they are: an index of an array on the dims of ``fits.counts``.
+        Where they are: an index of an array on the dims of ``fits.counts``, which gives an array
+        also of a single cell.
     counts : ndarray of Counts, shape (matrices,)
         The matrices in the order of ``array[place].ravel()``.
     """
 
-    place: tuple[int | slice, ...]
+    place: Place
     counts: NDArray[np.object_]
 
     @property
@@ -90,16 +94,16 @@ def as_cells(described: xr.Dataset, fits: xr.Dataset) -> xr.Dataset:
     return described.assign_coords(fits["k"].coords)
 
 
-def _places(shape: tuple[int, ...], size: int) -> list[tuple[int | slice, ...]]:
+def _places(shape: tuple[int, ...], size: int) -> list[Place]:
     """Cut an array of cells along its first axes into parts of at most `size` cells."""
     axis = 0
     while axis < len(shape) and np.prod(shape[axis:]) > size:
         axis += 1
     if axis == 0:
-        return [()]
+        return [(...,)]
     step = max(size // max(int(np.prod(shape[axis:])), 1), 1)
     return [
-        (*lead, slice(start, min(start + step, shape[axis - 1])))
+        (*lead, slice(start, min(start + step, shape[axis - 1])), ...)
         for lead in np.ndindex(shape[: axis - 1])
         for start in range(0, shape[axis - 1], step)
     ]

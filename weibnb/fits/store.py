@@ -7,7 +7,6 @@ write-ahead log lets others read.
 
 from __future__ import annotations
 
-import errno
 import json
 import sqlite3
 import warnings
@@ -17,14 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from weibnb.fits.inspection import FitsError
 from weibnb.fits.packing import pack
 from weibnb.fits.runs import branch_name
 from weibnb.fits.schema import FIELDS, escape, package_version, protocol_attributes
+from weibnb.fits.store_errors import failures
 from weibnb.fits.store_estimates import insert_estimates, read_estimates, share
 from weibnb.fits.store_matrices import Matrices, matrices_of
 from weibnb.fits.store_older import migrate
 from weibnb.fits.store_schema import ESTIMATES, STORE_SUFFIXES, check_tables, store_version
+from weibnb.fits.store_thinning import Thinning
 from weibnb.fitting.estimates import COVARIANCE
 from weibnb.interrupts import held
 from weibnb.messages import printable
@@ -46,26 +46,16 @@ if TYPE_CHECKING:
 _CELL = ("layer", "component", "expert")
 # Status of matrices that are counted when their checkpoint is scanned again.
 _OPEN = ("pending", "unreadable")
-# What SQLite reports of disks, permissions and other processes, not of what a file holds.
-_NOT_THE_FILE = (
-    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_AUTH, sqlite3.SQLITE_PROTOCOL,
-)  # fmt: skip
 # What tells readers that there is something new.
 _COUNT_CHANGES = (
     "INSERT INTO about VALUES ('changes', '1') "
     "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
 )
-#: Records of a model from which on a recording keeps counts of log-spaced ones alone.
-THIN_BEYOND = 1000
 # What else may be done about a store that was made in another way.
 _REFIT = (
     ", or open this one and refit: weibnb.refit(weibnb.open_fits(store), trim=..., estimator=...)."
 )
 _REMEDIES = {"trim": _REFIT, "estimator": _REFIT}
-# Records of a model that a thinned store lets go of the counts of, with each new one.
-_THINNED_AT_ONCE = 2
 # Seconds that a transaction of another process is waited for.
 _PATIENCE = 60.0
 
@@ -85,8 +75,8 @@ class Store:
     backend, names : str
         What fits, and names of the user's own as JSON: those of the last scan are recorded.
     thin_beyond : int, optional
-        Records of a model from which on counts are kept of log-spaced ones alone, see
-        `keeps_counts`; those of the others are let go of, a few with each further record.
+        Records of a model from which on counts are kept of log-spaced ones alone; those of the
+        others are let go of, a few with each further record (`weibnb.fits.store_thinning`).
 
     Raises
     ------
@@ -119,11 +109,9 @@ class Store:
     ) -> None:
         self.path = check_target(path, STORE_SUFFIXES, "fits")
         self._keep_counts, self._fields = keep_counts, fields
-        self._thin_beyond = thin_beyond
+        self._thinning = Thinning(thin_beyond)
         self._checkpoints: dict[tuple[str, int], _Checkpoint] = {}
         self._matrices: dict[int, Matrices] = {}
-        self._records: dict[str, int] = {}
-        self._to_thin: dict[str, list[int]] = {}
         fresh = not self.path.exists() or self.path.stat().st_size == 0
         with failures(self.path):
             self._connection = sqlite3.connect(
@@ -165,8 +153,7 @@ class Store:
             moved = "UPDATE checkpoint SET model = ? WHERE model = ? AND step > ?"
             execute(moved, (name, escape(model), after))
             execute(_COUNT_CHANGES)
-        self._records.pop(escape(model), None)
-        self._to_thin.pop(escape(model), None)
+        self._thinning.forget(escape(model))
         return name
 
     def close(self) -> None:
@@ -200,7 +187,7 @@ class Store:
                 return set()
             if found is not None and self._is_changed(source, found[:3], rescan=rescan):
                 execute("DELETE FROM checkpoint WHERE id = ?", found[:1])
-                self._records.pop(escape(source.model), None)
+                self._thinning.forget(escape(source.model))
                 found = None
             kept = self._keep_counts and (found is None or found[4] == 1)
             before = Matrices() if found is None else self._matrices_at(execute, found[3])
@@ -209,7 +196,7 @@ class Store:
             known = self._matrices.setdefault(shared, known)
             not_fitted = share(execute, json.dumps(source.not_fitted))
             if found is None:
-                kept = kept and self._thin(execute, escape(source.model))
+                kept = kept and self._thinning.keeps_next(execute, escape(source.model))
                 at = _insert_source(execute, source, not_fitted, shared, counts_kept=kept)
             else:
                 at = found[0]
@@ -280,29 +267,6 @@ class Store:
             query = "SELECT place FROM fields WHERE checkpoint = ?"
             done &= {place for (place,) in execute(query, (checkpoint,))}
         return done
-
-    def _thin(self, execute: Callable[..., Any], model: str) -> bool:
-        """Whether a new record of a model is to keep its counts; let go of some that are not."""
-        if self._thin_beyond is None:
-            return True
-        if model not in self._records:
-            query = "SELECT count(*) FROM checkpoint WHERE model = ?"
-            (self._records[model],) = execute(query, (model,)).fetchone()
-        number = self._records[model]
-        self._records[model] = number + 1
-        if number < self._thin_beyond:
-            return True
-        if model not in self._to_thin:
-            query = "SELECT id, counts_kept FROM checkpoint WHERE model = ? ORDER BY id"
-            rows = enumerate(execute(query, (model,)).fetchall())
-            left = [at for record, (at, kept) in rows if kept and not keeps_counts(record)]
-            self._to_thin[model] = left[::-1]
-        left = self._to_thin[model]
-        for at in [left.pop() for _ in range(min(_THINNED_AT_ONCE, len(left)))]:
-            execute("DELETE FROM counts WHERE checkpoint = ?", (at,))
-            execute("UPDATE estimates SET covariance = NULL WHERE checkpoint = ?", (at,))
-            execute("UPDATE checkpoint SET counts_kept = 0 WHERE id = ?", (at,))
-        return keeps_counts(number)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -386,35 +350,6 @@ class _Checkpoint(NamedTuple):
     id: int
     places: dict[Cell, int]
     kept: bool
-
-
-def keeps_counts(record: int) -> bool:
-    """Whether a thinned store keeps the counts of a record: log-spaced ones, and every 1,000th.
-
-    Records of a model are numbered from 0 on, whatever their steps.
-
-    Examples
-    --------
-    >>> [record for record in range(2100) if keeps_counts(record)]
-    [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 1024, 2000, 2048]
-    """
-    return record & (record - 1) == 0 or record % 1000 == 0
-
-
-@contextmanager
-def failures(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises into errors that name the file."""
-    try:
-        yield
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as err:
-        code = getattr(err, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if code not in _NOT_THE_FILE:
-            raise FitsError(path, f"it is no store, or is damaged ({err})") from err
-        full = code == sqlite3.SQLITE_FULL
-        kept = "; what was committed is kept, and a scan with this store goes on from there"
-        cut_short = full or code == sqlite3.SQLITE_IOERR
-        cause = f"the store cannot be used: {err}{kept if cut_short else ''}"
-        raise OSError(errno.ENOSPC if full else errno.EIO, cause, str(path)) from err
 
 
 def _protocol(

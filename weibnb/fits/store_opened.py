@@ -13,7 +13,7 @@ from weibnb.fits.inspection import FitsError
 from weibnb.fits.lazy import LazyColumn, as_objects
 from weibnb.fits.packing import unpack
 from weibnb.fits.schema import DEAD, FIELDS
-from weibnb.fits.store import failures
+from weibnb.fits.store_errors import failures
 from weibnb.fits.store_estimates import changed, empty_column, read_estimates
 from weibnb.fits.store_schema import KNOWN
 from weibnb.fitting.estimates import COVARIANCE

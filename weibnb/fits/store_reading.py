@@ -15,7 +15,7 @@ from weibnb.fits.inspection import FitsError, is_list_of_tensors
 from weibnb.fits.layout import Source, lay_out
 from weibnb.fits.lazy import LazyCounts
 from weibnb.fits.schema import FORCES, NO_EXPERT, SAMPLING
-from weibnb.fits.store import failures
+from weibnb.fits.store_errors import failures
 from weibnb.fits.store_matrices import Matrices, matrices_of
 from weibnb.fits.store_older import migrate
 from weibnb.fits.store_opened import Checkpoint, Opened

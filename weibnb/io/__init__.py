@@ -3,8 +3,8 @@
 Names of tensors become tower, layer, component (`naming`, `names`), parts of fused matrices
 (`fused`), or rows that belong together (`rotary`). What holds weights becomes tensors whose raw
 bits can be read (`checkpoint`, `directory` and one module per kind of file, `live`, `adapters`),
-quantised ones as numbers (`restored`), elsewhere too (`remote`). `sources`, `folders` and `steps`
-tell what people pass; `mapping` and `guard`, how files fared.
+quantised ones as numbers (`restored`), elsewhere too (`remote`, `hub` with what it asks).
+`sources`, `folders` and `steps` tell what people pass; `mapping` and `guard`, how files fared.
 """
 
 import lazy_loader
@@ -24,6 +24,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "gguf_files",
         "guard",
         "hub",
+        "hub_answers",
+        "hub_local",
+        "hub_places",
+        "hub_revisions",
         "hyperparameters",
         "kinds",
         "lazily",
@@ -46,6 +50,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "small_floats",
         "sources",
         "steps",
+        "torch_archives",
         "torch_files",
     ],
 )

@@ -96,7 +96,7 @@ class Remote:
     def named(self) -> tuple[list[str], int | None]:
         """Give what it may be called, the shortest name first, and the step in its name."""
         if self.is_hub:
-            from weibnb.io.hub import Place
+            from weibnb.io.hub_places import Place
 
             at = Place.of(self.url)
             tail = f"/{at.folder}" if at.folder else ""

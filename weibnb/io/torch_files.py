@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from weibnb.io.files import AGAIN, CheckpointError, MissingPartError, identity_of, reading
-from weibnb.io.limits import raise_it
 from weibnb.io.live import SPELLING
 from weibnb.io.pickles import check_pickle
 from weibnb.io.safetensors import (
@@ -36,6 +35,7 @@ from weibnb.io.safetensors import (
     unknown_type,
     word_type,
 )
+from weibnb.io.torch_archives import not_a_zip, records_of
 from weibnb.messages import shortened
 
 if TYPE_CHECKING:
@@ -63,10 +63,6 @@ INSTALL = "pip install 'torch>=2.10'"
 _LEAST = (2, 10)
 _FLAWS = "CVE-2025-32434, CVE-2026-24747"
 _DEEPEST = 16
-_LEGACY = (
-    "It was written before torch 1.6, or asked to be. Write it anew: "
-    "weibnb convert {name} -o model.safetensors"
-)
 #: What `torch.load` may raise for a damaged file.
 LOAD_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
@@ -127,7 +123,7 @@ def read_torch_file(path: Path, limits: Limits) -> Shard:
     with reading(path) as file:
         identity = identity_of(file)
         if file.read(4) != b"PK\x03\x04":
-            raise _not_a_zip(path, file)
+            raise not_a_zip(path, file)
         entries, notes = list_entries(path, file, limits)
     shard = Shard(path, identity, 0, digest_of(entries), (), {})
     return fill_shard(shard, entries, notes)
@@ -176,7 +172,7 @@ def list_entries(
         As of `read_torch_file`.
     """
     need_torch(path)
-    records = _records(path, file, limits)
+    records = records_of(path, file, limits)
     if base is not None:
         file.seek(0)
     loaded = load(path, path if base is None else file, device="meta", mmap=base is None)
@@ -210,92 +206,6 @@ def load(path: Path, file: Any, *, device: str, mmap: bool) -> Any:
     except LOAD_ERRORS as err:
         cause = f"torch does not load it: {shortened(str(err).split(chr(10))[0], 200)}"
         raise CheckpointError(path, cause, AGAIN) from err
-
-
-def _not_a_zip(path: Path, file: BinaryIO) -> CheckpointError:
-    """Make the error for a file that is no zip archive."""
-    file.seek(0)
-    head = file.read(64)
-    if not head:
-        return CheckpointError(path, "the file is empty", AGAIN)
-    if head.startswith(b"version https://git-lfs"):
-        return CheckpointError(path, "this is a Git LFS pointer", "Run `git lfs pull`.")
-    if head.startswith(b"\x80"):
-        step = _LEGACY.format(name=shortened(path.name, 200))
-        return CheckpointError(path, "this is a legacy PyTorch file, a bare pickle", step)
-    return CheckpointError(path, "this is no file that torch.save wrote", AGAIN)
-
-
-def _records(path: Path, file: BinaryIO, limits: Limits) -> dict[int, int]:
-    """Give where each record of an archive begins and how long it is, and check its pickle."""
-    try:
-        _check_directory(path, file, limits)
-        with zipfile.ZipFile(file) as archive:
-            listed = archive.infolist()
-            limits.check_number(path, max(len(listed) - 10, 0), "records")
-            content, little = _pickle_of(path, archive, listed, limits)
-        places = {_data_start(path, file, one): one.file_size for one in listed}
-        end = file.seek(0, os.SEEK_END)
-        if any(at + length > end for at, length in places.items()):
-            raise CheckpointError(path, "a record lies behind the end: truncated?", AGAIN)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError) as err:
-        if isinstance(err, CheckpointError):
-            raise
-        raise CheckpointError(path, f"the archive is damaged: {err}", AGAIN) from err
-    check_pickle(path, content)
-    if not little:
-        cause = "it was written on a machine of the other byte order"
-        raise CheckpointError(path, cause, "Write it as safetensors there.")
-    return places
-
-
-def _check_directory(path: Path, file: BinaryIO, limits: Limits) -> None:
-    """Refuse an archive whose directory is longer than its tensors explain, before it is read."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(size - (1 << 16) - 76, 0))
-    tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) < at + 22:
-        raise CheckpointError(path, "the archive has no directory: truncated?", AGAIN)
-    (length,) = struct.unpack_from("<I", tail, at + 12)
-    if tail[at - 20 : at - 16] == b"PK\x06\x07" and tail[at - 76 : at - 72] == b"PK\x06\x06":
-        (length,) = struct.unpack_from("<Q", tail, at - 36)
-    if length > limits.max_index:
-        cause = f"its directory takes {length:,} bytes, at most {limits.max_index:,} are read"
-        raise CheckpointError(path, cause, raise_it("max_header", -(-length // 4)))
-
-
-def _pickle_of(
-    path: Path, archive: zipfile.ZipFile, listed: list[zipfile.ZipInfo], limits: Limits
-) -> tuple[bytes, bool]:
-    """Read the pickle of an archive of `torch.save`, and whether it is little-endian."""
-    names = [one.filename for one in listed]
-    top = names[0].partition("/")[0] if names else ""
-    pickles = [one for one in listed if one.filename == f"{top}/data.pkl"]
-    if len(pickles) != 1 or len(set(names)) < len(names):
-        raise CheckpointError(path, "this is no archive that torch.save wrote", AGAIN)
-    if any(name.endswith(("/constants.pkl", ".py")) for name in names):
-        step = "Save its state_dict(): safetensors.torch.save_file(module.state_dict(), path)."
-        raise CheckpointError(path, "this is TorchScript, a program, not weights", step)
-    if any(one.compress_type != zipfile.ZIP_STORED or one.flag_bits & 1 for one in listed):
-        raise CheckpointError(path, "its records are compressed or encrypted", AGAIN)
-    if pickles[0].file_size > limits.max_index:
-        size, most = pickles[0].file_size, limits.max_index
-        cause = f"its pickle takes {size:,} bytes, at most {most:,} are read"
-        raise CheckpointError(path, cause, raise_it("max_header", -(-size // 4)))
-    order = f"{top}/byteorder"
-    little = order not in names or archive.read(order)[:16] == b"little"
-    return archive.read(pickles[0]), little
-
-
-def _data_start(path: Path, file: BinaryIO, record: zipfile.ZipInfo) -> int:
-    """Give the byte at which a record's data begin."""
-    file.seek(record.header_offset)
-    header = file.read(30)
-    if len(header) < 30 or header[:4] != b"PK\x03\x04":
-        raise CheckpointError(path, "the archive is damaged: a record is not where it says", AGAIN)
-    name, more = struct.unpack_from("<HH", header, 26)
-    return record.header_offset + 30 + int(name) + int(more)
 
 
 def find_state(
@@ -410,7 +320,7 @@ def read_legacy(path: Path, limits: Limits) -> tuple[dict[str, torch.Tensor], tu
     need_torch(path)
     with reading(path) as file:
         if file.read(1) != b"\x80":
-            raise _not_a_zip(path, file)
+            raise not_a_zip(path, file)
         file.seek(0)
         for _ in range(5):  # a magic number, a version, the system, the object, keys of storages
             check_pickle(path, file)

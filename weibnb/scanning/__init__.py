@@ -1,10 +1,10 @@
 """The functions that take a path, a model or a run.
 
-`scan` joins reading, counting and fitting; `recorder` does so for a live model (`steps`, `keeping`,
-`ranks`, ...). `check` tells whether a checkpoint is healthy; `locate`, `decompose`, `inside`,
-`shared_units` look at `chosen` matrices again; `diff` compares two; `matrices` picks tensors,
-`streaming` fetches them, `sampling` and `sampled` read parts, `listing` bounds their grid,
-`structure` sees lines, `results` keeps, `cluster` sends `tasks`; `background` scans on a thread.
+`scan` joins reading, counting and fitting (`under_way`); `recorder` does so for a live model
+(`in_flight`, `steps`, `keeping`, ...). `check` tells whether a checkpoint is healthy; `locate`,
+`decompose`, `inside`, `shared_units` look at weights again (`reading_again`, `chosen`); `diff`
+compares two; `matrices` lists `weight_tensors`, `streaming` fetches them, `sampling` reads parts,
+`listing` bounds their grid, `structure` sees lines, `results` keeps, `cluster` sends `tasks`.
 """
 
 import lazy_loader
@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "force_hooks",
         "forces",
         "hyperparameters",
+        "in_flight",
         "inside",
         "keeping",
         "listing",
@@ -32,6 +33,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pairing",
         "progress",
         "ranks",
+        "reading_again",
         "recorder",
         "results",
         "running_forces",
@@ -44,5 +46,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "streaming",
         "structure",
         "tasks",
+        "under_way",
+        "weight_tensors",
     ],
 )

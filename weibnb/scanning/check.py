@@ -18,10 +18,11 @@ from weibnb.diagnostics.findings import Cell
 from weibnb.fits.files import SUFFIXES, open_fits
 from weibnb.fits.schema import DIMS, escape, prepare
 from weibnb.fits.store_schema import STORE_SUFFIXES
-from weibnb.io.hub import with_revisions
+from weibnb.io.hub_revisions import with_revisions
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
 from weibnb.io.sources import on_base
-from weibnb.scanning.locate import dead_lines, find_outliers, open_again, read_again
+from weibnb.scanning.locate import dead_lines, find_outliers
+from weibnb.scanning.reading_again import open_again, read_again
 from weibnb.scanning.scan import scan
 
 if TYPE_CHECKING:

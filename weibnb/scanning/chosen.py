@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from weibnb.counting.formats import Bits
     from weibnb.io.mapping import Origin
     from weibnb.io.names import Names
-    from weibnb.scanning.matrices import Listing, WeightTensor
+    from weibnb.scanning.matrices import Listing
+    from weibnb.scanning.weight_tensors import WeightTensor
 
 #: Coordinates of a matrix that is not in a grid.
 KEYS = (*DIMS, "expert", "parameter")

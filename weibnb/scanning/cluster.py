@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from weibnb.fits.on_device import MatrixOnDevice
     from weibnb.io.limits import Limits
     from weibnb.io.sources import Planned
-    from weibnb.scanning.matrices import Cell, Listing, WeightTensor
+    from weibnb.scanning.matrices import Cell, Listing
     from weibnb.scanning.structure import Structure
+    from weibnb.scanning.weight_tensors import WeightTensor
 
 # Fewest bytes of a task, and tasks that each thread of the workers has at least, where it can.
 _LEAST, _EACH = 32_000_000, 4

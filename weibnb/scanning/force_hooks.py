@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from weibnb.scanning.matrices import Cell, Fused, WeightTensor
+    from weibnb.scanning.matrices import Cell
+    from weibnb.scanning.weight_tensors import Fused, WeightTensor
 
     Array = NDArray[np.float64]
 

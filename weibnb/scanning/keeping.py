@@ -12,7 +12,6 @@ import numpy as np
 
 from weibnb.diagnostics.check import check_fits, count_errors
 from weibnb.fits.inspection import FitsError
-from weibnb.fits.on_device import MatrixOnDevice
 from weibnb.fitting.weibull import anchor
 from weibnb.messages import counted, printable
 
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 
     from weibnb.diagnostics.findings import Finding
     from weibnb.fits.build import Matrix
-    from weibnb.fits.on_device import FitsOnDevice
-    from weibnb.scanning.matrices import Listing, MatrixInCounting
+    from weibnb.scanning.matrices import Listing
     from weibnb.scanning.results import Columns, Results
 
     Place = tuple[Any, ...]
@@ -36,48 +34,6 @@ _UNWRITTEN = 1 << 28
 _GROWING = ("dead-lines", "nearly-dead-lines")
 # What the errors of a check depend on.
 _CAUSES = ("layer", "component", "expert", "rows", "cols", "status", "nonfinite")
-
-
-class InFlight:
-    """A record whose matrices are counted, or are fitted where they were counted.
-
-    Attributes
-    ----------
-    listing : Listing
-        The model at that step.
-    here : list of Matrix
-        What was counted on the host, or came back to it.
-    fits : FitsOnDevice or None
-        Fits of what stays where it was counted.
-    """
-
-    def __init__(self, listing: Listing, items: Sequence[MatrixInCounting]) -> None:
-        self.listing, self._items = listing, items
-        self.here: list[Matrix] = []
-        self.fits: FitsOnDevice | None = None
-
-    @property
-    def must_not_wait(self) -> bool:
-        """Whether weights are still to be read, which the training will change."""
-        return not all(item.pending is None or item.was_read for item in self._items)
-
-    def go_on(self, results: Results, *, wait: bool) -> None:
-        """Take over the counts, if they are known or with `wait`, and begin fits on devices."""
-        if not self._items or not (wait or all(item.ready for item in self._items)):
-            return
-        items, self._items = self._items, ()
-        done = [item.finish(in_place=results.in_place) for item in items]
-        self.here = [matrix for matrix in done if not isinstance(matrix, MatrixOnDevice)]
-        there = [matrix for matrix in done if isinstance(matrix, MatrixOnDevice)]
-        self.fits = results.begin_fits(there) if there else None
-
-    def is_done(self, *, wait: bool) -> bool:
-        """Whether everything is counted, and fits on devices are there or may be waited for."""
-        return not self._items and (wait or self.fits is None or self.fits.done)
-
-    def columns(self, results: Results) -> Columns | None:
-        """Wait for the fits on devices; None if there are none."""
-        return None if self.fits is None else results.fitted(self.fits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from weibnb.io.limits import Limits
     from weibnb.io.names import Names
     from weibnb.io.sources import Planned
-    from weibnb.scanning.matrices import Fused, Listing
+    from weibnb.scanning.matrices import Listing
+    from weibnb.scanning.weight_tensors import Fused
 
 #: Cells that a Dataset may always have, and more for each matrix. A cell takes some 350 bytes.
 ALWAYS_ALLOWED, ALLOWED_PER_MATRIX = 1 << 18, 32

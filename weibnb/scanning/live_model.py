@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from weibnb.io.names import Names
-    from weibnb.scanning.matrices import Cell, Fused, Listing
+    from weibnb.scanning.matrices import Cell, Listing
+    from weibnb.scanning.weight_tensors import Fused
 
     Shapes = dict[Cell, tuple[int, int]]
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,32 +10,22 @@ from weibnb.counting.counts import Counts
 from weibnb.counting.formats import FORMATS, decode
 from weibnb.counting.second_look import zero_lines
 from weibnb.diagnostics.outliers import NEEDED, Rule, exceedance, outlier_strength
-from weibnb.fits.schema import DIMS, partly_read, prepare
-from weibnb.fitting.status import COUNTED
-from weibnb.io.adapters import refuse_without_base
-from weibnb.io.checkpoint import open_checkpoint
-from weibnb.io.guard import guarded, watch
-from weibnb.io.limits import OF_THE_FORMAT
-from weibnb.io.mapping import check_unchanged, origin_of
-from weibnb.io.remote import Remote, is_remote
-from weibnb.io.safetensors import CheckpointError
-from weibnb.io.sources import resolve_sources
+from weibnb.fits.schema import partly_read, prepare
 from weibnb.messages import counted
-from weibnb.scanning.listing import given_names
-from weibnb.scanning.matrices import choose_tensors
+from weibnb.scanning.reading_again import (
+    StoredMatrix,
+    WantedCell,
+    check_files,
+    read_cells,
+    wanted_cells,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     import pandas as pd
     import xarray as xr
     from numpy.typing import NDArray
-
-    from weibnb.io.checkpoint import Checkpoint
-    from weibnb.io.fused import Part
-    from weibnb.io.mapping import Origin
-    from weibnb.io.names import Names
-    from weibnb.scanning.matrices import WeightTensor
 
     Array = NDArray[np.float64]
 
@@ -137,7 +123,7 @@ def find_outliers(
     fits = _of_whole_matrices(prepare(fits, *NEEDED, "source"))
     known = strength[["expected_max", "threshold"]].assign(fits[["n", "k", "lam", "max_abs"]])
     rows: list[dict[str, Any]] = []
-    for cell, matrices in _second_look(fits, source, _beyond(fits, strength)):
+    for cell, matrices in read_cells(fits, source, _beyond(fits, strength)):
         fit = {str(name): float(known[name].sel(cell.place).item()) for name in known.data_vars}
         tried = max(top, CANDIDATES)
         found = [largest_weights(matrix.bits, matrix.dtype, top=tried) for matrix in matrices]
@@ -177,7 +163,9 @@ def line_scales(table: NDArray[Any], dtype: str, index: NDArray[np.int64], middl
     return scale
 
 
-def _describe(matrix: _Matrix, flat: int, weight: float, fit: dict[str, float]) -> dict[str, Any]:
+def _describe(
+    matrix: StoredMatrix, flat: int, weight: float, fit: dict[str, float]
+) -> dict[str, Any]:
     """Fill the columns of one outlier."""
     row, col = divmod(flat, matrix.stored_cols)
     if matrix.transposed:
@@ -236,7 +224,7 @@ def dead_lines(fits: xr.Dataset, *, source: Any = None) -> pd.DataFrame:
     needed = "n", "n_matrices", "nonfinite", "rows", "cols", "max_abs", "source"
     fits = _of_whole_matrices(prepare(fits, *needed))
     rows: list[dict[str, Any]] = []
-    for cell, matrices in _second_look(fits, source, _enough_zeros(fits)):
+    for cell, matrices in read_cells(fits, source, _enough_zeros(fits)):
         largest = float(fits["max_abs"].sel(cell.place).item())
         found = [largest_weights(m.bits, m.dtype, top=1)[1] for m in matrices]
         _verify(cell, largest, matrices, found)
@@ -279,56 +267,6 @@ def largest_weights(bits: NDArray[Any], dtype: str, *, top: int) -> tuple[NDArra
     return index, decode(bits[index], dtype)
 
 
-def read_again(
-    flagged: xr.DataArray, fits: xr.Dataset, source: Any
-) -> Iterator[tuple[dict[str, Any], NDArray[Any], str, int]]:
-    """Give the matrices of flagged cells: place, bits in the order of storage, format and width.
-
-    The place has the keys of `find_outliers`; `flagged` has dims of k.
-    """
-    for _, matrices in _second_look(fits, source, _cells(flagged)):
-        for matrix in matrices:
-            yield matrix.key, matrix.bits, matrix.dtype, matrix.stored_cols
-            check_unchanged(matrix.origin)
-
-
-def open_again(
-    wanted: list[tuple[str, int]], fits: xr.Dataset, source: Any
-) -> Iterator[tuple[tuple[str, int], Checkpoint]]:
-    """Open the checkpoints of some (model, step), one at a time; what cannot be read raises."""
-    for key, place in _places(fits, source, wanted).items():
-        if isinstance(place, CheckpointError):
-            raise place
-        with guarded(), open_checkpoint(place, **asdict(OF_THE_FORMAT)) as opened:
-            yield key, opened
-
-
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """A cell to be read again: where it is, and which of its experts (None: all)."""
-
-    place: dict[str, Any]
-    key: dict[str, Any]
-    experts: frozenset[int] | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Matrix:
-    """One matrix that is read again, its bits in the order of storage."""
-
-    key: dict[str, Any]
-    bits: NDArray[Any]
-    dtype: str
-    stored_cols: int
-    transposed: bool
-    part: Part | None
-    origin: Origin | None
-
-    def stored_row(self, row: int) -> int:
-        """Tell the output feature of the tensor that holds it, where it is a part."""
-        return row if self.part is None else self.part.stored(row)
-
-
 def _of_whole_matrices(fits: xr.Dataset) -> xr.Dataset:
     """Refuse fits of matrices that were read in part: of the rest nobody knows anything."""
     if part := int(partly_read(fits).sum()):
@@ -340,36 +278,26 @@ def _of_whole_matrices(fits: xr.Dataset) -> xr.Dataset:
     return fits
 
 
-def _zero_lines(matrix: _Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _zero_lines(matrix: StoredMatrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Give the all-zero output features and input features of a matrix."""
     shape = matrix.bits.size // matrix.stored_cols, matrix.stored_cols
     rows, cols = map(np.flatnonzero, zero_lines(matrix.bits, matrix.dtype, shape))
     return (cols, rows) if matrix.transposed else (rows, cols)
 
 
-def _cells(flagged: xr.DataArray) -> Iterator[_Cell]:
-    """Give the flagged cells, expert by expert where there is an `expert` dim."""
-    for position in np.argwhere(flagged.values):
-        flag = flagged[tuple(position)]
-        place = {str(dim): flag[dim].item() for dim in flagged.dims}
-        key = {name: flag[name].item() for name in DIMS}
-        experts = frozenset([int(place["expert"])]) if "expert" in place else None
-        yield _Cell(place, key, experts)
-
-
-def _beyond(fits: xr.Dataset, strength: xr.Dataset) -> Iterator[_Cell]:
+def _beyond(fits: xr.Dataset, strength: xr.Dataset) -> Iterator[WantedCell]:
     """Give the matrices with an outlier; of merged experts those that have one."""
-    for cell in _cells(strength["needs_look"]):
+    for cell in wanted_cells(strength["needs_look"]):
         apart = cell.experts is None and "counts" in fits and "expert" in fits["counts"].dims
         if apart:
             counts = fits["counts"].sel(cell.place).values
             threshold = float(strength["threshold"].sel(cell.place).item())
             found = fits["expert"].values[[one.largest > threshold for one in counts]]
-            cell = _Cell(cell.place, cell.key, frozenset(found.tolist()))
+            cell = WantedCell(cell.place, cell.key, frozenset(found.tolist()))
         yield cell
 
 
-def _enough_zeros(fits: xr.Dataset) -> Iterator[_Cell]:
+def _enough_zeros(fits: xr.Dataset) -> Iterator[WantedCell]:
     """Give the cells whose zeros suffice for a dead line; of merged experts by the most zeros."""
     size = fits["rows"].astype(np.int64) * fits["cols"]
     zeros = size - fits["n"] - fits["nonfinite"]
@@ -382,90 +310,14 @@ def _enough_zeros(fits: xr.Dataset) -> Iterator[_Cell]:
         complete = there.sum("expert") == fits["n_matrices"]
         zeros = zeros.where(~several, apart.max("expert").where(complete, size))
     lines = np.minimum(fits["rows"], fits["cols"])
-    yield from _cells(fits["max_abs"].notnull() & (lines > 0) & (zeros >= lines))
+    yield from wanted_cells(fits["max_abs"].notnull() & (lines > 0) & (zeros >= lines))
 
 
-def _second_look(
-    fits: xr.Dataset, source: Any, cells: Iterable[_Cell]
-) -> Iterator[tuple[_Cell, list[_Matrix]]]:
-    """Open the checkpoints that hold wanted cells, and give their matrices cell by cell."""
-    wanted: dict[tuple[str, int], list[_Cell]] = defaultdict(list)
-    for cell in cells:
-        wanted[str(cell.key["model"]), int(cell.key["step"])].append(cell)
-    places = _places(fits, source, list(wanted))
-    for key, cells_there in wanted.items():
-        if isinstance(places[key], CheckpointError):
-            raise places[key]
-        with guarded(), open_checkpoint(places[key], **asdict(OF_THE_FORMAT)) as opened:
-            tensors = _by_cell(opened, given_names(fits))
-            for cell in cells_there:
-                found = tensors.get((cell.key["layer"], cell.key["component"]), [])
-                matrices = [matrix for tensor in found for matrix in _read(opened, tensor, cell)]
-                yield cell, matrices
-                _check_files(matrices)
-
-
-def _places(
-    fits: xr.Dataset, source: Any, wanted: list[tuple[str, int]]
-) -> dict[tuple[str, int], Any]:
-    """Tell where the weights of each wanted checkpoint are."""
-    if source is None:
-        return {key: _path(fits, *key) for key in wanted}
-    given = {(plan.model, plan.step): plan.checkpoint for plan in resolve_sources(source)}
-    if len(wanted) == len(given) == 1:
-        return dict(zip(wanted, given.values(), strict=True))
-    for model, step in wanted:
-        if (model, step) not in given:
-            held = ", ".join(f"{name!r} step {number}" for name, number in list(given)[:5])
-            raise ValueError(f"`source` must hold model {model!r}, step {step}; it holds {held}.")
-    return given
-
-
-def _path(fits: xr.Dataset, model: str, step: int) -> str | Remote:
-    """Give the path that a checkpoint was scanned from, if it is still there, or its URL."""
-    at = {d: v for d, v in (("model", model), ("step", step)) if d in fits["source"].dims}
-    path = str(fits["source"].sel(at).item())
-    if is_remote(path):
-        return Remote(path)
-    if not os.path.exists(path):  # noqa: PTH110 - also where it cannot be a path
-        cause = f"the weights of model {model!r}, step {step} are not there"
-        raise CheckpointError(path, cause, "Pass `source=`, the same that weibnb.scan was given.")
-    refuse_without_base(Path(path))
-    return path
-
-
-def _by_cell(checkpoint: Checkpoint, names: Names) -> dict[tuple[int, str], list[WeightTensor]]:
-    """Group the weight tensors of a checkpoint by layer and component."""
-    cells: dict[tuple[int, str], list[WeightTensor]] = defaultdict(list)
-    for tensor in choose_tensors(checkpoint, "both", names)[0]:
-        cells[tensor.role.layer, tensor.role.component].append(tensor)
-    return cells
-
-
-def _read(checkpoint: Checkpoint, tensor: WeightTensor, cell: _Cell) -> Iterator[_Matrix]:
-    """Give the wanted matrices of one tensor: itself, or the experts stacked in it."""
-    wanted = [e for e in tensor.experts if cell.experts is None or e in cell.experts]
-    if not wanted or tensor.status not in COUNTED:
-        return
-    info, bits = tensor.info, checkpoint.raw(tensor.info.name)
-    watch(bits)
-    for expert in wanted:
-        key = cell.key | {"expert": expert, "parameter": info.name}
-        matrix = np.ascontiguousarray(tensor.one_expert(bits, expert)).reshape(-1)
-        width, transposed = tensor.stored_shape[1], tensor.role.transposed
-        origin = origin_of(bits)
-        yield _Matrix(key, matrix, info.dtype, width, transposed, tensor.part, origin)
-
-
-def _check_files(matrices: list[_Matrix]) -> None:
-    """Refuse weights that changed while they were read."""
-    for matrix in matrices:
-        check_unchanged(matrix.origin)
-
-
-def _verify(cell: _Cell, scanned: float, matrices: list[_Matrix], largest: list[Array]) -> None:
+def _verify(
+    cell: WantedCell, scanned: float, matrices: list[StoredMatrix], largest: list[Array]
+) -> None:
     """Refuse weights that are not the scanned ones: the largest magnitude tells."""
-    _check_files(matrices)
+    check_files(matrices)
     found = max((float(np.abs(values[0])) for values in largest if values.size), default=0.0)
     if found != scanned or not largest:
         where = ", ".join(f"{name} {value}" for name, value in cell.key.items())

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from weibnb.io.checkpoint import Checkpoint
     from weibnb.io.mapping import Origin
     from weibnb.io.safetensors import TensorInfo
-    from weibnb.scanning.matrices import Listing, WeightTensor
+    from weibnb.scanning.matrices import Listing
+    from weibnb.scanning.weight_tensors import WeightTensor
 
     Key = tuple[int, str, int]
 

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import deque
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Self, SupportsIndex
 
 from weibnb.counting.dispatch import Counting, resolve_devices
 from weibnb.fits.runs import is_branch
 from weibnb.fits.schema import escape
-from weibnb.fits.store import THIN_BEYOND
+from weibnb.fits.store_thinning import THIN_BEYOND
 from weibnb.fitting.backends import fitting_device
 from weibnb.fitting.weibull import check_protocol
-from weibnb.interrupts import held
 from weibnb.io.names import names_from
-from weibnb.messages import check_choice, counted, printable
-from weibnb.scanning.keeping import InFlight, Keeper
+from weibnb.messages import check_choice, counted
+from weibnb.scanning.in_flight import Flights
+from weibnb.scanning.keeping import Keeper
 from weibnb.scanning.live_model import LiveModel
-from weibnb.scanning.matrices import FUSED, begin_counting
 from weibnb.scanning.ranks import Ranks, is_first_process
 from weibnb.scanning.results import Results
+from weibnb.scanning.running_forces import begin_forces
 from weibnb.scanning.steps import Course, schedule, whole_step
 from weibnb.scanning.structure import check_structure
+from weibnb.scanning.weight_tensors import FUSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
     from weibnb.diagnostics.findings import Finding
     from weibnb.fitting.backends import Backend
     from weibnb.fitting.weibull import Estimator
-    from weibnb.scanning.matrices import Fused, Listing
-    from weibnb.scanning.running_forces import RunningForces
+    from weibnb.scanning.in_flight import InFlight
     from weibnb.scanning.steps import Schedule
+    from weibnb.scanning.weight_tensors import Fused
 
 
 class Recorder:
@@ -141,7 +142,7 @@ class Recorder:
         self._due = schedule(steps)
         self._name = type(model).__name__ if name is None else name
         self._model = LiveModel(model, self._name, names_from(names), fused)
-        self._forces = _forces(optimizer, model, fused) if forces else None
+        self._forces = begin_forces(optimizer, model, fused) if forces else None
         self._results = Results(
             trim=trim,
             estimator=estimator,
@@ -159,7 +160,7 @@ class Recorder:
         )
         self._counting = Counting(device)
         self._keeper = Keeper(self._results, on_finding)
-        self._in_flight: deque[InFlight] = deque()
+        self._flights = Flights(self._counting, self._results, self._keeper)
         self._ranks, self._process = Ranks(self._model), os.getpid()
         self._has_met = False
         self._course = Course(self._stored_steps())
@@ -231,7 +232,8 @@ class Recorder:
         self._tell()
         self._meet(step)
         self._go_on_with_forces(step)
-        begun = self._begin(self._model.listing(step), step)
+        forces = None if self._forces is None else partial(self._forces.at, step)
+        begun = self._flights.begin(self._model.listing(step), forces)
         if step in self._course:
             self._see_again(step, begun)
             return
@@ -266,7 +268,7 @@ class Recorder:
         lost: once resumed from there, the training does not come by these steps again. Of a sharded
         model every process must call it.
         """
-        self._finish()
+        self._flights.finish()
 
     def latest(self) -> dict[str, float]:
         """Sum up the newest record that is fitted, as a tracker of experiments takes it.
@@ -297,7 +299,7 @@ class Recorder:
         """
         if not self._course.steps:
             raise ValueError("Nothing was recorded: call .record(step) while the model trains.")
-        self._finish()
+        self._flights.finish()
         self._keeper.tell_missing()
         name = escape(self._name)
         return self._results.fits(lambda key: key[0] == name or is_branch(key[0], of=name))
@@ -312,7 +314,7 @@ class Recorder:
             if self._forces is not None:
                 closing.callback(self._forces.close)
             closing.callback(self._keeper.close)
-            self._collect()
+            self._flights.collect()
 
     def __enter__(self) -> Self:
         return self
@@ -323,25 +325,9 @@ class Recorder:
     def __repr__(self) -> str:
         return f"<Recorder of {self._name}: {counted(len(self._course.steps), 'step')}>"
 
-    def _begin(self, listing: Listing, step: int) -> InFlight:
-        """Begin to count; on threads also wait until every weight was read."""
-        structure = self._results.structure
-        begun = list(begin_counting(listing, self._counting, structure=structure, still=False))
-        if self._forces is not None:
-            sums = self._forces.at(step)
-            for item in begun:
-                role = item.tensor.role
-                item.forces = sums.get((role.layer, role.component, item.expert))
-        self._counting.launch()
-        for problem in dict.fromkeys(item.problem for item in begun if item.problem):
-            warnings.warn(printable(problem), stacklevel=3)
-        record = InFlight(listing, begun)
-        record.go_on(self._results, wait=record.must_not_wait)
-        return record
-
     def _see_again(self, step: int, again: InFlight) -> None:
         """Compare what is counted with the record of the same step."""
-        self._finish()
+        self._flights.finish()
         again.go_on(self._results, wait=True)
         if self._ranks.agree(self._ranks.is_first and self._is_known(again)):
             self._course.at = step
@@ -360,14 +346,13 @@ class Recorder:
         return self._results.holds(again.listing, columns)
 
     def _take(self, step: int, record: InFlight) -> None:
-        """Hand a record over to be fitted, now or when a device has counted it."""
-        self._in_flight.append(record)
+        """Hand a record over, and note its step."""
         self._course.add(step)
-        self._collect(wait=False)
+        self._flights.take(record)
 
     def _branch_off(self) -> None:
         """Give the records that the training left behind to a model of their own."""
-        self._finish()
+        self._flights.finish()
         after = self._course.at or 0
         gone = self._course.leave_behind()
         name = self._results.branch_off(self._name, after)
@@ -377,28 +362,12 @@ class Recorder:
             stacklevel=3,
         )
 
-    def _collect(self, *, wait: bool = True) -> None:
-        """Take over the counts of what was recorded; without `wait` those that are known."""
-        for record in self._in_flight:
-            record.go_on(self._results, wait=wait)
-        while self._in_flight and self._in_flight[0].is_done(wait=wait):
-            with held():
-                record = self._in_flight.popleft()
-                self._keeper.keep(record.listing, record.here, record.columns(self._results))
-
-    def _finish(self) -> None:
-        """Wait until everything that was recorded is kept."""
-        self._collect()
-        self._keeper.finish()
-
     def _tell(self) -> None:
         """Say what the other thread has to say, and hand it what devices have counted."""
         if os.getpid() != self._process:
             return
         self._keeper.tell()
-        if self._in_flight:
-            self._counting.take()
-            self._collect(wait=False)
+        self._flights.look()
 
     def _check_open(self, step: int) -> None:
         """Raise if nothing can be recorded any more, or not in this process."""
@@ -427,7 +396,7 @@ class Recorder:
 
     def _continue_forces(self, step: int, *, from_start: bool = False) -> None:
         """Continue the forces of the last record until a step."""
-        self._finish()
+        self._flights.finish()
         last = self._course.last(step)
         if self._forces is not None and last is not None and self._ranks.is_first:
             recorded = self._results.forces_of(self._name, last)
@@ -447,15 +416,3 @@ class Recorder:
             self._model.check_is_in(last)
             self._keeper.go_on_from(last)
         return steps
-
-
-def _forces(
-    optimizer: torch.optim.Optimizer | None, model: torch.nn.Module, fused: Fused
-) -> RunningForces:
-    """Begin to sum the forces of an optimiser."""
-    if optimizer is None:
-        raise ValueError("`optimizer` must be given for forces: Recorder(model, optimizer=...).")
-    from weibnb.scanning.force_hooks import Forces
-    from weibnb.scanning.running_forces import RunningForces
-
-    return RunningForces(Forces(optimizer, model, fused=fused))

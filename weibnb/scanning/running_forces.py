@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from weibnb.scanning.force_hooks import Forces
     from weibnb.scanning.matrices import Cell
+    from weibnb.scanning.weight_tensors import Fused
 
     Sums = dict[Cell, NDArray[np.float64]]
 
@@ -53,3 +55,14 @@ class RunningForces:
     def close(self) -> None:
         """Let go of the optimiser."""
         self._forces.close()
+
+
+def begin_forces(
+    optimizer: torch.optim.Optimizer | None, model: torch.nn.Module, fused: Fused
+) -> RunningForces:
+    """Begin to sum the forces of an optimiser."""
+    if optimizer is None:
+        raise ValueError("`optimizer` must be given for forces: Recorder(model, optimizer=...).")
+    from weibnb.scanning.force_hooks import Forces
+
+    return RunningForces(Forces(optimizer, model, fused=fused))

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from weibnb.fits.layout import Source
     from weibnb.io.mapping import Origin
     from weibnb.io.remote import RemoteFile
-    from weibnb.scanning.matrices import Cell, Listing, WeightTensor
+    from weibnb.scanning.matrices import Cell, Listing
     from weibnb.scanning.sampling import Sampling
+    from weibnb.scanning.weight_tensors import WeightTensor
 
 # Matrices whose blocks are counted, judged and counted further together, and blocks that wait.
 _TOGETHER, _WAITING = 64, 64

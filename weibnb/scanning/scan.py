@@ -3,53 +3,41 @@
 from __future__ import annotations
 
 import warnings
-from collections import deque
-from contextlib import closing
-from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from weibnb.counting.dispatch import Counting, resolve_devices
-from weibnb.fits.build import Matrix
 from weibnb.fits.schema import escape
 from weibnb.fitting.backends import fitting_device
 from weibnb.fitting.weibull import Estimator, check_protocol
 from weibnb.interrupts import held
-from weibnb.io.files import CheckpointError, UnreadableWarning
+from weibnb.io.files import UnreadableWarning
 from weibnb.io.guard import guarded
-from weibnb.io.hub import with_revisions
+from weibnb.io.hub_revisions import with_revisions
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS, Limits
 from weibnb.io.names import names_from
 from weibnb.io.sources import resolve_sources
-from weibnb.messages import check_choice, counted, printable, shortened
-from weibnb.scanning.cluster import (
-    Opened,
-    check_client,
-    count_elsewhere,
-)
+from weibnb.messages import check_choice, printable
+from weibnb.scanning.cluster import Opened, check_client
 from weibnb.scanning.listing import check_names_used, list_checkpoints, nothing_found, warn_unmerged
-from weibnb.scanning.matrices import FUSED, Fused
 from weibnb.scanning.progress import Reporter, progress_bar
 from weibnb.scanning.results import Results
-from weibnb.scanning.sampled import begin_sampling, bytes_at_first
 from weibnb.scanning.sampling import check_sampling, with_precision_reached
 from weibnb.scanning.shared_files import share
-from weibnb.scanning.streaming import begin_counting_anywhere, files_away
 from weibnb.scanning.structure import check_structure
+from weibnb.scanning.under_way import ScanUnderWay, bytes_to_count
+from weibnb.scanning.weight_tensors import FUSED, Fused
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import xarray as xr
     from distributed import Client
 
     from weibnb.fitting.backends import Backend
-    from weibnb.scanning.cluster import MatrixElsewhere
-    from weibnb.scanning.matrices import Cell, Listing, MatrixInCounting
+    from weibnb.scanning.matrices import Listing
     from weibnb.scanning.progress import Progress
-    from weibnb.scanning.sampling import Sampling
-    from weibnb.scanning.shared_files import Shared
 
 
 class ScanInterrupted(KeyboardInterrupt):
@@ -280,10 +268,10 @@ def scan(
             with results.alone():
                 still_open = [results.begin(listing, rescan=rescan) for listing in listings]
                 shared = share(listings, still_open)
-                bar.total = sum(map(partial(_nbytes, sampling), listings, still_open))
+                bar.total = sum(map(partial(bytes_to_count, sampling), listings, still_open))
                 alone = len(listings) == 1
                 reporter = Reporter(bar, results, problems, listings, progress=progress)
-                scanning = _Scanning(counting, reporter, results, problems, shared, alone=alone)
+                scanning = ScanUnderWay(counting, reporter, results, problems, shared, alone=alone)
                 opened = list(map(Opened, plan, listings, still_open))
                 scanning.count_all(opened, client, limits)
     except KeyboardInterrupt as err:
@@ -308,132 +296,6 @@ def scan(
     if fits is None:
         raise nothing_found(listings)
     return fits if sampling is None else with_precision_reached(fits, sampling)
-
-
-@dataclass(slots=True)
-class _Scanning:
-    """A scan under way: who counts, who shows it, where fits go, and what went wrong."""
-
-    counting: Counting
-    reporter: Reporter
-    results: Results
-    problems: list[str]
-    shared: Shared
-    alone: bool  # what goes wrong with the one checkpoint of a scan is its end
-
-    def count_all(self, opened: Sequence[Opened], client: Client | None, limits: Limits) -> None:
-        """Count matrices of all checkpoints, here or on the workers of a cluster."""
-        for one in opened:
-            if client is None or one.is_live:
-                self.count(one.listing, one.cells)
-        if client is not None:
-            self.count_on(client, [one for one in opened if not one.is_live], limits)
-
-    def count(self, listing: Listing, cells: set[Cell]) -> None:
-        """Count matrices of one checkpoint, a few at once; what is done is kept if it stops."""
-        source = listing.source
-        name = shortened(source.model)
-        described = name if source.step == 0 else f"{name} step {source.step}"
-        if files := files_away(listing, cells):
-            described = f"{described} ({counted(len(files), 'file')})"
-        # of files elsewhere how much there is to read is told before it is
-        self.reporter.bar.set_description(described, refresh=bool(files))
-        waiting: deque[MatrixInCounting] = deque()
-        try:
-            self._count(listing, cells, waiting)
-        except KeyboardInterrupt:
-            for item in waiting:
-                if item.abandon():
-                    self._finish(item)
-            raise
-        except CheckpointError:
-            while waiting:
-                self._finish(waiting.popleft())
-            raise
-        finally:
-            if listing.checkpoint is not None:
-                listing.checkpoint.close()
-            self.results.flush()
-
-    def count_on(self, client: Client, opened: Sequence[Opened], limits: Limits) -> None:
-        """Count matrices of checkpoints on the workers of a cluster."""
-        self.reporter.bar.set_description(
-            f"on {counted(len(client.nthreads()), 'worker')}", refresh=True
-        )
-        found = count_elsewhere(
-            client,
-            opened,
-            self.counting,
-            limits,
-            structure=self.results.structure,
-            tell=self._tell,
-        )
-        try:
-            with closing(found):
-                for item in found:
-                    self._finish(item)
-        finally:
-            for one in opened:
-                one.close()
-            self.results.flush()
-
-    def _count(self, listing: Listing, cells: set[Cell], waiting: deque[MatrixInCounting]) -> None:
-        """Count matrices, of which some may wait to be finished."""
-        load = 0.0
-        for item in self._begin(listing, cells):
-            name = printable(item.tensor.info.name[-60:])
-            self.reporter.bar.set_postfix_str(name, refresh=False)
-            self.reporter.update(item.tensor.nbytes if item.was_read else 0)
-            waiting.append(item)
-            load += item.load
-            while load > 1:
-                load -= waiting[0].load
-                self._finish(waiting.popleft())
-        while waiting:
-            self._finish(waiting.popleft())
-
-    def _begin(self, listing: Listing, cells: set[Cell]) -> Iterator[MatrixInCounting]:
-        """Begin to count the matrices of some cells, as wholes or in part."""
-        structure, sampling = self.results.structure, self.results.sampling
-        if sampling is None:
-            return begin_counting_anywhere(
-                listing, self.counting, cells, structure=structure, tell=self._tell
-            )
-        looked_at = structure is not None
-        return begin_sampling(
-            listing, self.counting, cells, sampling=sampling, structure=looked_at, tell=self._tell
-        )
-
-    def _finish(self, item: MatrixInCounting | MatrixElsewhere) -> None:
-        """Hand on what was counted, to all checkpoints that hold the same bytes there."""
-        matrix, role = item.finish(in_place=self.results.in_place), item.tensor.role
-        self.results.add(matrix)
-        place = item.source.model, item.source.step, (role.layer, role.component, item.expert)
-        if isinstance(matrix, Matrix):
-            for source in self.shared.get(place, ()):
-                self.results.add(replace(matrix, model=source.model, step=source.step))
-        self.problems.extend([item.problem] if item.problem else [])
-        if self.results.sampling is not None and self.reporter.bar.total:
-            guessed = bytes_at_first(item.tensor, self.results.sampling)
-            self.reporter.bar.total += item.nbytes - guessed
-        self.reporter.update(0 if item.was_read else item.nbytes)
-        self.reporter.tell()
-
-    def _tell(self, err: CheckpointError) -> None:
-        """Note what went wrong on the way to a checkpoint, or end the scan of this one."""
-        if self.alone:
-            raise err
-        self.problems.append(str(err))
-
-
-def _nbytes(sampling: Sampling | None, listing: Listing, cells: set[Cell]) -> int:
-    """Bytes of the matrices of a checkpoint that are to be counted."""
-    return sum(
-        tensor.nbytes if sampling is None else bytes_at_first(tensor, sampling)
-        for tensor in listing.tensors
-        for expert in tensor.experts
-        if (tensor.role.layer, tensor.role.component, expert) in cells
-    )
 
 
 def _warn(problems: list[str]) -> None:

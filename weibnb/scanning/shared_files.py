@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from weibnb.fits.layout import Source
-    from weibnb.scanning.matrices import Cell, Listing, WeightTensor
+    from weibnb.scanning.matrices import Cell, Listing
+    from weibnb.scanning.weight_tensors import WeightTensor
 
     #: What else has the matrix of a cell of a checkpoint: by model, step and cell.
     Shared = dict[tuple[str, int, Cell], list[Source]]

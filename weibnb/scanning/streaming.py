@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from weibnb.counting.pieces import CountedRows
     from weibnb.fits.layout import Source
     from weibnb.io.safetensors import TensorInfo
-    from weibnb.scanning.matrices import Cell, Listing, WeightTensor
+    from weibnb.scanning.matrices import Cell, Listing
     from weibnb.scanning.structure import Structure
+    from weibnb.scanning.weight_tensors import WeightTensor
 
 #: Bytes of a matrix that is held whole, and of the rows of a larger one that come at once.
 PIECE = 1 << 23

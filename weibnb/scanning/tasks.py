@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from weibnb.fits.on_device import MatrixOnDevice
     from weibnb.io.limits import Limits
     from weibnb.io.sources import Planned
-    from weibnb.scanning.matrices import Cell, WeightTensor
+    from weibnb.scanning.matrices import Cell
     from weibnb.scanning.structure import Structure
+    from weibnb.scanning.weight_tensors import WeightTensor
 
 #: Bytes of weights of a task.
 TASK = 1_000_000_000

@@ -1,0 +1,118 @@
+"""Fits of one cell, with its dims or without them: every verb says the same of both."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import weibnb as wb
+from tests.scanning.helpers import EXPERT, normal, write
+from tests.test_accessor import VERBS
+from weibnb import charts
+from weibnb.explorer.widget import Explorer
+from weibnb.fits.schema import DIMS
+
+# What verbs need beside the fits.
+NEEDED: dict[str, tuple[Any, ...]] = {
+    "keep_status": (["ok"],),
+    "keep_cells": ([("m", 0, "up_proj", 0), ("m", 1, "up_proj", 0)],),
+    "paired_growth": ("up_proj", "up_proj"),
+    "save": ("fits.nc",),
+    "write_report": ("fits.csv",),
+}
+# Charts of any fits.
+CHARTS = {
+    name: getattr(charts, name).spec
+    for name in dir(charts)
+    if next(iter(inspect.signature(getattr(charts, name).spec).parameters)) == "fits"
+    and name not in ("matrix", "trajectories")  # of a matrix, of steps
+}
+DENSE, EXPERTS = ({"model": 0, "layer": i, "component": 0, "step": 0} for i in range(2))
+
+
+@pytest.fixture(scope="module")
+def fits(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
+    weights = {EXPERT.format(1, i, "up_proj"): normal(48, 40, seed=i) for i in range(2)}
+    weights["model.layers.0.mlp.up_proj.weight"] = normal(48, 40, seed=5)
+    return wb.scan({"m": write(tmp_path_factory.mktemp("model"), weights)}, fields=True)
+
+
+def both(fits: xr.Dataset, place: dict[str, int]) -> tuple[xr.Dataset, xr.Dataset]:
+    """Give a cell with its dims and without."""
+    return fits.isel({dim: [at] for dim, at in place.items()}), fits.isel(place)
+
+
+def told(thing: Any) -> Any:
+    """Everything that a result says, whatever dims of size 1 it has."""
+    if isinstance(thing, xr.Dataset):
+        return {str(name): told(thing[name]) for name in thing.data_vars}
+    if isinstance(thing, xr.DataArray):
+        return repr(thing.values.ravel().tolist())
+    if isinstance(thing, pd.DataFrame):
+        return {name: repr(column.tolist()) for name, column in thing.items()}
+    if isinstance(thing, Explorer):
+        return told(thing.fits)
+    if isinstance(thing, Path):
+        return told(wb.open_fits(thing) if thing.suffix == ".nc" else pd.read_csv(thing))
+    return str(thing)
+
+
+def outcome(function: Any, *arguments: Any) -> Any:
+    """Give what a function says, or why it refuses."""
+    try:
+        return told(function(*arguments))
+    except (TypeError, ValueError) as err:
+        return f"{type(err).__name__}: {err}"
+
+
+def same(one: Any, other: Any) -> None:
+    """Compare two outcomes; of tables the columns that both have, which hold what was found."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        shared = one.keys() & other.keys()
+        assert "k" in shared or one.keys() == other.keys()
+        one, other = ({name: each[name] for name in shared} for each in (one, other))
+    assert one == other
+
+
+@pytest.mark.filterwarnings("ignore:weibnb.compare is:FutureWarning")
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_says_the_same_of_a_cell_without_dims(
+    fits: xr.Dataset, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    needed = NEEDED.get(verb, ())
+    same(*(outcome(getattr(one.weibull, verb), *needed) for one in both(fits, DENSE)))
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_shows_the_same_of_a_cell_without_dims(fits: xr.Dataset, name: str) -> None:
+    same(*(outcome(CHARTS[name], one) for one in both(fits, DENSE)))
+
+
+@pytest.mark.parametrize("place", [DENSE, EXPERTS], ids=["dense", "experts"])
+@pytest.mark.parametrize("estimator", ["rank_regression", "maximum_likelihood"])
+def test_a_cell_without_dims_is_fitted_again(
+    fits: xr.Dataset, place: dict[str, int], estimator: Any
+) -> None:
+    one, bare = (
+        wb.refit(part, trim=(0.2, 0.8), estimator=estimator).assign_attrs(created="")
+        for part in both(fits, place)
+    )
+    assert bare["k"].dims == ()
+    assert np.isfinite(bare["k"].item())
+    assert bare["k"].item() != fits["k"].isel(place).item()
+    xr.testing.assert_identical(bare, one.isel(dict.fromkeys(DIMS, 0)))
+
+
+def test_a_cell_without_dims_that_was_counted_and_no_more(fits: xr.Dataset) -> None:
+    pending = fits.assign(status=xr.full_like(fits["status"], "pending"), rms=fits["rms"] * 0)
+    for place in (DENSE, EXPERTS):
+        again = wb.refit(pending.isel(place))
+        for name in ("k", "rms", "status"):
+            assert again[name].item() == fits[name].isel(place).item()

@@ -1,0 +1,68 @@
+"""Arguments that several commands take: paths, names, and what a checkpoint may ask for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+#: Makes the parser of a command: `add_parser` of the subparsers.
+AddCommand: TypeAlias = Callable[..., argparse.ArgumentParser]
+
+
+def describe_limits(command: argparse.ArgumentParser) -> None:
+    """Add what tells of a checkpoint beyond its path: base, names, and what it may ask for."""
+    command.add_argument(
+        "--base", type=as_source, metavar="DIR", help="the model that adapters were trained on"
+    )
+    command.add_argument(
+        "--names",
+        action=_AddName,
+        metavar="PATTERN=COMPONENT",
+        help="what matrices of unknown names are: 'net.*.weight=linear'; may be repeated",
+    )
+    describe_sizes(command)
+
+
+def describe_sizes(command: argparse.ArgumentParser) -> None:
+    """Add what the headers of a checkpoint may hold."""
+    from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
+
+    for name, metavar, number, what in (
+        ("--max-tensors", "N", MAX_TENSORS, "most tensors of a checkpoint"),
+        ("--max-header", "BYTES", MAX_HEADER, "most bytes of a header"),
+    ):
+        described = f"{what} (default: {number:,})"
+        command.add_argument(name, type=int, metavar=metavar, default=number, help=described)
+
+
+class _AddName(argparse.Action):
+    """Gathers patterns and their components."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Take one more; the pattern may hold =, the component does not."""
+        pattern, equals, component = str(values).rpartition("=")
+        names = dict(getattr(namespace, self.dest) or {})
+        if not equals or pattern in names:
+            problem = "was given before" if equals else f"is no PATTERN=COMPONENT: {component!r}"
+            parser.error(f"{option_string} {pattern!r} {problem}")
+        setattr(namespace, self.dest, {**names, pattern: component})
+
+
+def as_path(text: str) -> Path:
+    """Take a path from the command line; an empty one, of a variable without value, is refused."""
+    if not text:
+        raise argparse.ArgumentTypeError("a path is empty; pass . for the current directory")
+    return Path(text)
+
+
+def as_source(text: str) -> Path | str:
+    """Take a path, or a URL, which is none."""
+    return text if "://" in text else as_path(text)
