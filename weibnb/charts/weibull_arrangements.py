@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _FEW, _POINTS = np.array([0.1, 1, 10, 63.2, 99, 99.99]), 100
 # Share of the weights from which differences are drawn: below, single weights scatter.
 _LEAST = 1e-3
-_SMALL: Spec = {"size": 8, "filled": True, "opacity": 0.75, "clip": True}
+_SMALL: Spec = {"size": 8, "filled": True, "opacity": 0.75}
 _THIN: Spec = {"strokeWidth": 1.5, "clip": True}
 
 

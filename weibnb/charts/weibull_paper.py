@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 #: Ticks of Weibull paper, in per cent of the weights.
 PERCENT = np.array([0.01, 0.1, 1, 10, 30, 63.2, 90, 99, 99.99, 99.9999])
-_DOT: Spec = {"filled": True, "opacity": 0.75, "clip": True}
+# Points are not clipped: a clip is found by an id, which another Vega in the page gives to the
+# panel of its own chart, and points beyond that would be gone.
+_DOT: Spec = {"filled": True, "opacity": 0.75}
 _LINE: Spec = {"strokeWidth": 1.5, "clip": True}
 
 
@@ -134,7 +136,9 @@ def residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec
     """Draw the points minus the line."""
     body = points.loc[points["percent"].between(0.5, 99.99), "residual"].abs()
     reach = float(np.nan_to_num(body.max())) * 1.15 or 1.0
-    scale, axis = {"domain": [-reach, reach], "nice": False}, {"tickCount": 5}
+    points["within"] = np.where(points["residual"].abs() > reach, "no", "yes")
+    scale = {"domain": [-reach, reach], "nice": False, "clamp": True}
+    axis = {"tickCount": 5}
     at = {
         "x": _magnitude_axis(titled=True),
         "y": quantity("residual", scale=scale, title="y − line", axis=axis),
@@ -145,7 +149,8 @@ def residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec
     dashed = {"strokeDash": looks["strokeDash"]}
     layers = [rule_at(0.0, words="the fitted line")]
     if len(points):
-        layers.append(layer("point", told, data=points, size=9, **_DOT))
+        within = {"field": "within", "equal": "yes"}
+        layers.append(layer("point", told, data=points, where=within, size=9, **_DOT))
     if lines is not None:
         layers += _bands_and_gaussians(lines, at, "under", "spread")
         if (lines["kind"] == "other").any():
