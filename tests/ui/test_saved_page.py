@@ -85,6 +85,9 @@ def test_step_trim_filters_and_selection(saved: Watched, fits: xr.Dataset) -> No
     assert page.locator(".wb-main .mark-rect path[aria-label*=component]").count() == 9
     # the selected one is gone: that which stands out of the others is looked at
     assert re.match("[qkv]_proj", page.locator(".wb-title").inner_text())
+    # what was found in all of them is not said of some
+    titles = page.locator("figcaption strong").all_inner_texts()
+    assert not [title for title in titles if "only" in title]
     page.get_by_label("none: Components").click()
     page.get_by_text("Components excludes every matrix.").wait_for(timeout=WAIT)
     page.get_by_label("all: Components").click()
