@@ -148,13 +148,14 @@ function looking(saved, counts) {
   const sieve = buildSieve(saved.cells, controls.facets);
   const frameAt = framesOf(saved.frames);
   const oneStep = controls.panels[state.panel].one_step;
+  const stepped = oneStep && checkpoints.steps.length > 0; // not where steps are words
   /** @param {Page["model"]} model */
   return async (model) => {
     const [step, filters, layers] = ["step", "filters", "layers"].map(model.get);
     const sift = sieve.sift({
       filters,
       layers: layers.join() === controls.layers.join() ? null : layers,
-      step: oneStep && checkpoints.steps.length ? step : null,
+      step: stepped ? step : null,
     });
     const fitting = counts && sift.cells.some(counts.has) ? counts : null;
     const asked = fitting ? { ...drawn, trim: model.get("trim"), estimator: model.get("estimator") } : drawn;
@@ -162,7 +163,7 @@ function looking(saved, counts) {
     const clicked = model.get("selected").at(-1);
     return {
       frame: await frameAt(oneStep ? step : state.step),
-      clicked: clicked && oneStep ? /** @type {Cell} */ ([...clicked.slice(0, 3), step]) : clicked,
+      clicked: clicked && stepped ? /** @type {Cell} */ ([...clicked.slice(0, 3), step]) : clicked,
       key: JSON.stringify([step, filters, layers]),
       varies: protocolText(asked) !== protocolText(drawn),
       ...{ sift, fitting, asked, total: sieve.total },
@@ -198,7 +199,7 @@ function plainly(spec, title) {
  * @param {Record<string, Chart>} charts
  * @param {ReturnType<typeof placing>["put"]} put
  */
-function drawing({ drawn, controls: { texts } }, charts, put) {
+function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
   /** @param {Seen} seen @param {Cell | undefined} cell @param {boolean} own */
   const drawDetail = ({ frame, fitting, asked, key, varies }, cell, own) => {
     const { detail } = frame.charts;
@@ -207,8 +208,8 @@ function drawing({ drawn, controls: { texts } }, charts, put) {
       return put("detail", "note", () => ({ problem: texts.no_plot, label: "" }));
     }
     return put("detail", key, () => detail, (sent) => {
-      const plot = own || !fitting ? sent : plotOf(sent, cell, fitting, asked);
-      return varies && fitting ? redrawn(plot, asked, drawn, fitting) : plot;
+      if (!fitting || (own && !varies)) return sent;
+      return redrawn(own ? sent : plotOf(sent, cell, fitting, asked), asked, drawn, fitting);
     });
   };
   /** @param {Seen} seen */
@@ -223,7 +224,7 @@ function drawing({ drawn, controls: { texts } }, charts, put) {
     const looked = lookedAt(frame, sift, clicked ?? null, rows, drawn);
     const [cell] = looked.cells;
     await drawDetail(seen, cell, looked.own);
-    const numbers = looked.own ? frame.matrices : cell ? numbersAt(cell, rows, texts) : null;
+    const numbers = looked.own ? frame.matrices : cell ? numbersAt(cell, rows, texts, checkpoints.steps.length !== 1) : null;
     const listed = looked.own ? frame.listed : looked.cells;
     const matrices = numbers && varies && fitting ? refittedNumbers(numbers, listed, fitting, asked) : numbers;
     return { looked, matrices };

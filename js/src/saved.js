@@ -18,6 +18,8 @@ import { standingOut } from "./sieve.js";
  * @typedef {{ cells: Cell[], own: boolean }} Looked matrices, and whether Python drew them
  */
 
+const LONGEST = 60; // letters of a model's name
+
 /**
  * The matrices that are looked at: the one that was clicked, those that Python drew, or else the
  * one that stands out.
@@ -42,9 +44,10 @@ export function lookedAt({ chosen }, sift, clicked, rows, drawn) {
  * @param {Cell} cell
  * @param {Datum[]} rows
  * @param {Record<string, string>} texts
+ * @param {boolean} dated whether the step is told
  * @returns {Matrices}
  */
-export function numbersAt(cell, rows, texts) {
+export function numbersAt(cell, rows, texts, dated) {
   const key = keyOf(cell);
   const row = rows.find((one) => {
     const own = "k" in one && cellOf(one);
@@ -52,7 +55,8 @@ export function numbersAt(cell, rows, texts) {
   });
   const [model, layer, component, step] = cell;
   const name = fill(texts.pane_name, { component, layer });
-  const place = fill(texts.pane_place, { model, step });
+  const named = model.length > LONGEST ? `${model.slice(0, LONGEST - 1)}…` : model;
+  const place = dated ? fill(texts.pane_place, { model: named, step }) : named;
   return { heads: [{ pin: "", name, place }], rows: row ? numbersOf(row) : [], more: "" };
 }
 

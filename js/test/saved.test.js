@@ -80,10 +80,11 @@ test("the clicked matrix is looked at, else Python's, else what stands out of th
 
 test("numbers of a matrix are those of its row, or of another protocol without errors", () => {
   const texts = { pane_name: "{component} {layer}", pane_place: "{model} {step}" };
-  const own = numbersAt(["a", 1, "k", 0], rows, texts);
+  const own = numbersAt(["a", 1, "k", 0], rows, texts, true);
   assert.deepEqual(own.heads, [{ pin: "", name: "k 1", place: "a 0" }]);
   assert.deepEqual(own.rows, [["k", "1.1000 ± 0.010"]]);
-  assert.deepEqual(numbersAt(["a", 3, "k", 0], rows, texts).rows, []);
+  assert.deepEqual(numbersAt(["a", 3, "k", 0], rows, texts, false).rows, []);
+  assert.equal(numbersAt(["a".repeat(300), 1, "k", 0], rows, texts, false).heads[0].place, `${"a".repeat(59)}…`);
   const counts = { fit: () => ({ k: 2, lam: 0.51234, r2: 0.9 }) };
   const two = { ...own, rows: [["k", "1 ± 1", "2 ± 1"], ["λ", "1", "1"], ["r²", "1", "1"], ["n", "5", "6"]] };
   const next = refittedNumbers(two, [["a", 0, "q", 0], ["a", 1, "q", 0]], counts, drawn);

@@ -55,7 +55,11 @@ def test_each_step_is_what_the_explorer_shows_there(
         for name in ("main", "side", "detail"):
             shown = frame["charts"][name]
             assert {key: shown[key] for key in ("spec", "label")} == slot(explorer, name)
-    assert held["frames"]["0"]["charts"]["main"]["plain"] == "Weibull shape k"
+    last = held["frames"]["7000"]["charts"]
+    assert last["main"]["plain"] == "Weibull shape k"
+    for name in ("main", "side"):
+        title = last[name]["spec"]["title"]
+        assert last[name]["plain"] in (title["text"], title["subtitle"][0])
 
 
 def test_every_matrix_has_its_labels_and_counts(fits: xr.Dataset, tmp_path: Path) -> None:

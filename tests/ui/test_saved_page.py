@@ -63,6 +63,10 @@ def test_step_trim_filters_and_selection(saved: Watched, fits: xr.Dataset) -> No
     wait_for_k(page, fits, "up_proj", 2, 7000)
     assert number(page, "n") == f"{fits['n'].sel(component='up_proj').max().item():,.0f}"
 
+    residuals = page.locator(".wb-detail .concat_1_group .mark-symbol path")
+    heights = residuals.evaluate_all("points => points.map((one) => one.getAttribute('transform'))")
+    assert len({text.partition(",")[2] for text in heights}) > 50
+
     step = fits["step"].values.tolist()[2]
     slide(page, "step", 2)
     wait_for_k(page, fits, "up_proj", 2, step)
@@ -81,9 +85,36 @@ def test_step_trim_filters_and_selection(saved: Watched, fits: xr.Dataset) -> No
     assert page.locator(".wb-main .mark-rect path[aria-label*=component]").count() == 9
     # the selected one is gone: that which stands out of the others is looked at
     assert re.match("[qkv]_proj", page.locator(".wb-title").inner_text())
+    # what was found in all of them is not said of some
+    titles = page.locator("figcaption strong").all_inner_texts()
+    assert not [title for title in titles if "only" in title]
     page.get_by_label("none: Components").click()
     page.get_by_text("Components excludes every matrix.").wait_for(timeout=WAIT)
     page.get_by_label("all: Components").click()
     page.get_by_role("checkbox", name="transmission").check()
     wait_for_k(page, refitted, "up_proj", 2, step)
+    saved.assert_clean()
+
+
+def test_the_crosshair_tells_what_lies_beyond(saved: Watched, fits: xr.Dataset) -> None:
+    page = saved.page
+    page.locator(".wb-detail").focus()
+    page.keyboard.press("ArrowRight")
+    words = page.locator(".wb-cross-words p")
+    words.nth(1).wait_for(timeout=WAIT)
+    before = float(words.nth(0).inner_text().removeprefix("|w| "))
+    told = re.fullmatch(
+        r"([\d.]+) % below · ([\d,]+) of ([\d,]+) beyond", words.nth(1).inner_text()
+    )
+    assert told is not None
+    percent, beyond, number = (float(word.replace(",", "")) for word in told.groups())
+    assert number == fits["n"].sel(component="up_proj").max().item()
+    assert beyond == pytest.approx(number * (1 - percent / 100), rel=0.02, abs=1)
+    page.keyboard.press("Shift+ArrowRight")
+    page.wait_for_function(
+        "low => Number(document.querySelector('.wb-cross-words p').textContent.slice(4)) > low",
+        arg=before,
+    )
+    page.keyboard.press("Escape")
+    page.locator(".wb-cross").wait_for(state="detached", timeout=WAIT)
     saved.assert_clean()

@@ -51,6 +51,8 @@ TITLES = {
     "z": "Distance of k from the Gaussian anchor, in standard errors",
     "outlier": "Largest |w| over the maximum expected of a Gaussian",
 }
+#: What a profile is called.
+PROFILE = "Weibull shape k by layer, ± one standard error"
 _LEGENDS = {"lam": "λ", "r2": "r²", "ks": "KS", "outlier": "max ratio"}
 # Width of a cell with a number, height of a cell, and distance between the strokes of a hatched
 # cell, in pixels.
@@ -366,7 +368,7 @@ def depth_profile(fits: xr.Dataset) -> Spec:
     >>> chart = depth_profile(reference_cohort().isel(model=[0]))
     """
     fits = last_step(prepare(fits, light=True, dims=DIMS))
-    table, text = cells(fits), "Weibull shape k by layer, ± one standard error"
+    table, text = cells(fits), PROFILE
     if not table["k"].notna().any():
         return nothing_drawn(fits, table, text)
     found = where_low(table, gaussian_anchor(fits).k)

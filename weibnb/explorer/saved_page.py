@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.charts.layers import TITLES
+from weibnb.charts.layers import PROFILE, TITLES
 from weibnb.explorer import content
 from weibnb.explorer.filters import Cells
 from weibnb.explorer.matrices import close_up
@@ -98,6 +98,8 @@ def _content(drawn: DrawnView) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(drawn.text)
     if drawn.view.function == "layer_map":
         found["plain"] = TITLES[drawn.view.options["value"]]
+    elif drawn.view.function == "depth_profile":
+        found["plain"] = PROFILE
     return found
 
 

@@ -9,7 +9,7 @@ from weibnb.charts.vega import vega_lite
 from weibnb.explorer import export
 from weibnb.explorer.saved_page import held_by_page
 from weibnb.fits.tables import csv_text, tidy
-from weibnb.messages import printable
+from weibnb.messages import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def specs_of(drawing: Drawing, views: Sequence[View]) -> list[Spec]:
 def page_of(drawing: Drawing, panel: str, charts: Charts) -> str:
     """Write what is shown on a panel as a page that goes on without Python."""
     models = drawing.parts.light.sel(drawing.query)["model"].values
-    named = ", ".join(printable(name) for name in models[:3])
+    named = ", ".join(shortened(name, 60) for name in models[:3])
     more = f" and {models.size - 3:,} more" if models.size > 3 else ""
     title = f"Weibull fits of {named}{more}"
     good = {slot: drawn for slot, drawn in charts.items() if not drawn.failed}

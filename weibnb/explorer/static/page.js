@@ -2317,6 +2317,7 @@ function standingOut(rows, anchor) {
 }
 
 // src/saved.js
+var LONGEST = 60;
 function lookedAt({ chosen }, sift, clicked, rows, drawn) {
   const cell = clicked && sift.has(clicked) ? clicked : null;
   if (!cell && chosen.length && chosen.every(sift.has)) return { cells: chosen, own: true };
@@ -2325,7 +2326,7 @@ function lookedAt({ chosen }, sift, clicked, rows, drawn) {
   if (!found) return { cells: [], own: false };
   return { cells: [found], own: chosen.length === 1 && keyOf(chosen[0]) === keyOf(found) };
 }
-function numbersAt(cell, rows, texts) {
+function numbersAt(cell, rows, texts, dated) {
   const key = keyOf(cell);
   const row = rows.find((one) => {
     const own = "k" in one && cellOf(one);
@@ -2333,7 +2334,8 @@ function numbersAt(cell, rows, texts) {
   });
   const [model, layer, component, step] = cell;
   const name = fill(texts.pane_name, { component, layer });
-  const place3 = fill(texts.pane_place, { model, step });
+  const named = model.length > LONGEST ? `${model.slice(0, LONGEST - 1)}…` : model;
+  const place3 = dated ? fill(texts.pane_place, { model: named, step }) : named;
   return { heads: [{ pin: "", name, place: place3 }], rows: row ? numbersOf(row) : [], more: "" };
 }
 var WRITTEN = {
@@ -2467,19 +2469,20 @@ function looking(saved, counts) {
   const sieve = buildSieve(saved.cells, controls.facets);
   const frameAt = framesOf(saved.frames);
   const oneStep = controls.panels[state.panel].one_step;
+  const stepped = oneStep && checkpoints.steps.length > 0;
   return async (model) => {
     const [step, filters, layers] = ["step", "filters", "layers"].map(model.get);
     const sift = sieve.sift({
       filters,
       layers: layers.join() === controls.layers.join() ? null : layers,
-      step: oneStep && checkpoints.steps.length ? step : null
+      step: stepped ? step : null
     });
     const fitting = counts && sift.cells.some(counts.has) ? counts : null;
     const asked = fitting ? { ...drawn, trim: model.get("trim"), estimator: model.get("estimator") } : drawn;
     const clicked = model.get("selected").at(-1);
     return {
       frame: await frameAt(oneStep ? step : state.step),
-      clicked: clicked && oneStep ? (
+      clicked: clicked && stepped ? (
         /** @type {Cell} */
         [...clicked.slice(0, 3), step]
       ) : clicked,
@@ -2498,7 +2501,7 @@ function plainly(spec, title) {
   const subtitle = [spec.title?.subtitle ?? []].flat().filter((line) => line !== title);
   return { ...spec, title: { ...spec.title, text: title, subtitle }, description: title };
 }
-function drawing({ drawn, controls: { texts } }, charts, put) {
+function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
   const drawDetail = ({ frame, fitting, asked, key, varies }, cell, own) => {
     const { detail } = frame.charts;
     if (!cell || !detail) return put("detail", "none", () => null);
@@ -2506,8 +2509,8 @@ function drawing({ drawn, controls: { texts } }, charts, put) {
       return put("detail", "note", () => ({ problem: texts.no_plot, label: "" }));
     }
     return put("detail", key, () => detail, (sent) => {
-      const plot = own || !fitting ? sent : plotOf(sent, cell, fitting, asked);
-      return varies && fitting ? redrawn(plot, asked, drawn, fitting) : plot;
+      if (!fitting || own && !varies) return sent;
+      return redrawn(own ? sent : plotOf(sent, cell, fitting, asked), asked, drawn, fitting);
     });
   };
   return async (seen) => {
@@ -2520,7 +2523,7 @@ function drawing({ drawn, controls: { texts } }, charts, put) {
     const looked = lookedAt(frame, sift, clicked ?? null, rows, drawn);
     const [cell] = looked.cells;
     await drawDetail(seen, cell, looked.own);
-    const numbers = looked.own ? frame.matrices : cell ? numbersAt(cell, rows, texts) : null;
+    const numbers = looked.own ? frame.matrices : cell ? numbersAt(cell, rows, texts, checkpoints.steps.length !== 1) : null;
     const listed = looked.own ? frame.listed : looked.cells;
     const matrices = numbers && varies && fitting ? refittedNumbers(numbers, listed, fitting, asked) : numbers;
     return { looked, matrices };
