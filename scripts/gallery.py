@@ -27,7 +27,8 @@ Every chart is a function of the fits: it returns an [Altair](https://altair-viz
 needs no network, and stands on white, so that it can be read on light and dark pages; the explorer
 and the pages it saves repaint it on dark ones. The pictures come from the packaged
 demo, a small decoder at steps 0, 100, 500, 2000 and 7000: `python scripts/gallery.py`. In a
-notebook each mark has a tooltip with the numbers of its matrix.
+notebook each mark has a tooltip with the numbers of its matrix; `charts.table(chart)` gives all of
+them as a DataFrame, for who does not see the chart or wants to go on with its numbers.
 
 ```python
 import weibnb as wb

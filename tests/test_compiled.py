@@ -36,9 +36,12 @@ def test_without_a_place_for_a_cache_everything_works_and_one_sentence_says_so()
         caching.CacheImpl._locator_classes = []  # as where package and home are read-only
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            import numpy as np, weibnb as wb
-            fit = wb.fit_weibull(np.random.default_rng(0).normal(size=5000))
-        print(len([w for w in told if "NUMBA_CACHE_DIR" in str(w.message)]), fit.status, fit.k)
+            import weibnb.counting.cpu
+            from weibnb.compiled import compiled
+            @compiled
+            def double(x):
+                return 2 * x
+        print(len([w for w in told if "NUMBA_CACHE_DIR" in str(w.message)]), double(21))
     """
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -48,9 +51,7 @@ def test_without_a_place_for_a_cache_everything_works_and_one_sentence_says_so()
         text=True,
         timeout=240,
     )
-    sentences, status, k = done.stdout.split()
-    assert (sentences, status) == ("1", "ok")
-    assert float(k) == wb.fit_weibull(np.random.default_rng(0).normal(size=5000)).k
+    assert done.stdout.split() == ["1", "42"]
 
 
 LOOPS = {

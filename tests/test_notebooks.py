@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BINDER = "https://mybinder.org/v2/gh/weibnb/weibnb/HEAD?urlpath=lab/tree/notebooks/"
 SITE = "https://weibnb.github.io/weibnb/tutorials/"
+# Torch is hidden from these: that they do without it is part of what they teach.
 WITHOUT_TORCH = ("03_", "07_")
+IN_THE_BROWSER = ("01_",)  # tests/ui runs it in JupyterLab
 SECONDS_A_CELL = 240
 # Run first in a kernel: torch is then nowhere to be found, also for importlib.util.find_spec.
 HIDE_TORCH = """
@@ -93,24 +95,16 @@ def test_asserts_stand_in_collapsed_cells(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in NOTEBOOKS if not path.name.startswith(IN_THE_BROWSER)],
+    ids=lambda path: path.stem,
+)
 def test_notebooks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = read(path)
+    if path.name.startswith(WITHOUT_TORCH):
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(HIDE_TORCH))
     execute(notebook, tmp_path, monkeypatch)
     shown = [output for cell in notebook.cells for output in outputs(cell)]
     assert shown
     assert not [output for output in shown if output.output_type == "error"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "path",
-    [path for path in NOTEBOOKS if path.name.startswith(WITHOUT_TORCH)],
-    ids=lambda path: path.stem,
-)
-def test_notebooks_run_without_torch(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    notebook = read(path)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(HIDE_TORCH))
-    execute(notebook, tmp_path, monkeypatch)

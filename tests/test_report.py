@@ -70,6 +70,18 @@ def gaussians() -> xr.Dataset:
     return wb.scan({"new": llama()})
 
 
+# Reports of the fits above, made once; the fits are kept so that no other gets their id.
+_told: dict[tuple[int, int | None], tuple[xr.Dataset, Summary]] = {}
+
+
+def told(fits: xr.Dataset, step: int | None = None) -> Summary:
+    """Give the report of fits, of a step."""
+    key = (id(fits), step)
+    if key not in _told:
+        _told[key] = (fits, summary(fits, step=step))
+    return _told[key][1]
+
+
 def table(report: Summary, title: str) -> pd.DataFrame:
     content = report.sections[title][0]
     assert isinstance(content, pd.DataFrame), content
@@ -141,7 +153,7 @@ def check_page(text: str) -> Page:
 
 @pytest.mark.parametrize("step", [0, 10])
 def test_names_from_a_checkpoint_cannot_act(run: xr.Dataset, step: int) -> None:
-    report = summary(run, step=step)
+    report = told(run, step=step)
     page = check_page(report.to_html())
     assert page.text.count(SCRIPT) > 3
     assert page.text.count(IMAGE) > 3
@@ -159,7 +171,7 @@ def test_a_path_cannot_act(tmp_path: Path) -> None:
 
 
 def test_the_page_suits_light_and_dark(run: xr.Dataset) -> None:
-    text = summary(run).to_html()
+    text = told(run).to_html()
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
     assert "color-scheme: light dark" in style
     assert "prefers-color-scheme: dark" in style
@@ -180,7 +192,7 @@ def test_the_page_holds_every_table_in_full(run: xr.Dataset) -> None:
     layers, components = report.maps["m"].shape
     assert (layers, components) == (4, 3)
     k = run["k"].sel(model=SCRIPT, step=10).transpose("layer", "component")
-    shown = summary(run).maps[SCRIPT]
+    shown = told(run).maps[SCRIPT]
     np.testing.assert_array_equal(shown.to_numpy(), k.values)
     assert shown.columns.tolist() == k["component"].values.tolist()
     assert shown.index.tolist() == k["layer"].values.tolist()
@@ -223,7 +235,7 @@ def broken() -> xr.Dataset:
 
 
 def test_the_findings_are_those_of_check_and_come_first(broken: xr.Dataset) -> None:
-    report = summary(broken)
+    report = told(broken)
     found = table(report, "Findings")
     check = wb.check(broken.sel(step=[20]))
     assert found["rule"].tolist() == [
@@ -238,7 +250,7 @@ def test_the_findings_are_those_of_check_and_come_first(broken: xr.Dataset) -> N
 
 
 def test_the_page_has_pictures_with_words_and_is_small(broken: xr.Dataset) -> None:
-    text = summary(broken).to_html()
+    text = told(broken).to_html()
     check_page(text)
     assert len(text.encode()) < 1_000_000
     labels = re.findall(r'<svg role="img" aria-label="([^"]+)"', text)
@@ -258,15 +270,15 @@ def test_the_page_has_pictures_with_words_and_is_small(broken: xr.Dataset) -> No
 
 
 def test_a_healthy_scan_has_no_weibull_plot_and_one_step_no_course(gaussians: xr.Dataset) -> None:
-    titles = [one.title for one in summary(gaussians).pictures]
+    titles = [one.title for one in told(gaussians).pictures]
     assert titles == ["Map of k", "Classes"]
 
 
 def test_a_cell_without_a_sound_fit_is_hatched(broken: xr.Dataset) -> None:
-    text = summary(broken).to_html()
+    text = told(broken).to_html()
     assert '<td class="unsound" title="all_zero">no fit</td>' in text
     assert re.search(r'<td class="unsound" title="nonfinite">1\.\d{3}</td>', text)
-    healthy = summary(broken, step=10)
+    healthy = told(broken, step=10)
     assert 'class="unsound"' not in healthy.to_html()
 
 
@@ -274,7 +286,7 @@ def test_a_cell_without_a_sound_fit_is_hatched(broken: xr.Dataset) -> None:
 
 
 def test_text_holds_the_same_tables(run: xr.Dataset) -> None:
-    report = summary(run)
+    report = told(run)
     text = str(report)
     assert repr(report) == text
     assert list(report.sections) == TITLES
@@ -296,7 +308,7 @@ def test_text_holds_the_same_tables(run: xr.Dataset) -> None:
 
 
 def test_headline_says_what_and_how(run: xr.Dataset) -> None:
-    verdict, what, how_many, protocol = summary(run).headline
+    verdict, what, how_many, protocol = told(run).headline
     assert verdict.startswith("Verdict: 2 errors")
     assert what.startswith(f"{SCRIPT}, {IMAGE}; step 10 of 0, 10")
     # 4 + 4 + 12 matrices in each model
@@ -311,7 +323,7 @@ def test_headline_says_what_and_how(run: xr.Dataset) -> None:
 
 @pytest.mark.parametrize("step", [0, 10])
 def test_numbers_by_component_are_medians_over_layers(run: xr.Dataset, step: int) -> None:
-    report = table(summary(run, step=step), "By component")
+    report = table(told(run, step=step), "By component")
     fits = run.sel(step=step)
     present = (fits["status"] != "absent").any("layer")
     assert len(report) == int(present.sum())
@@ -325,7 +337,7 @@ def test_numbers_by_component_are_medians_over_layers(run: xr.Dataset, step: int
 
 
 def test_numbers_by_class_are_medians_over_cells(run: xr.Dataset) -> None:
-    for row in table(summary(run), "By class").to_dict("records"):
+    for row in table(told(run), "By class").to_dict("records"):
         kept = run["component"][run["weight_class"] == row["weight_class"]]
         cells = run.sel(step=10, model=row["model"], component=kept)
         assert row["k"] == cells["k"].median().item()
@@ -398,7 +410,7 @@ def test_planted_layers_stand_out_with_their_reasons() -> None:
 
 
 def test_gaussians_do_not_stand_out(gaussians: xr.Dataset) -> None:
-    report = summary(gaussians)
+    report = told(gaussians)
     assert sentence(report, "Layers that stand out").startswith("None.")
     assert sentence(report, "Outliers").startswith("None.")
     assert sentence(report, "Not fitted") == "Nothing was left out."
@@ -519,7 +531,7 @@ def test_budget_from_the_files_beside_the_checkpoint(tmp_path: Path) -> None:
 
 
 def test_budget_that_is_not_known_says_what_is_missing(run: xr.Dataset) -> None:
-    text = sentence(summary(run), "Training budget")
+    text = sentence(told(run), "Training budget")
     assert "Not available" in text
     assert "learning_rate" in text
 
@@ -546,7 +558,7 @@ def test_budget_of_the_chosen_step(run: xr.Dataset) -> None:
 
 
 def test_band_is_that_of_judge(gaussians: xr.Dataset) -> None:
-    report = summary(gaussians)
+    report = told(gaussians)
     judged = judge(gaussians, by="model")
     (row,) = table(report, "Transmission band").to_dict("records")
     assert row["k"] == judged["k"].item()
@@ -555,7 +567,7 @@ def test_band_is_that_of_judge(gaussians: xr.Dataset) -> None:
 
 
 def test_nearest_published_models(gaussians: xr.Dataset) -> None:
-    found = table(summary(gaussians), "Nearest published models")
+    found = table(told(gaussians), "Nearest published models")
     expected = nearest_published(gaussians).head(3)
     assert found["entry"].tolist() == expected["entry"].tolist()
     assert found["distance"].tolist() == expected["distance"].tolist()
@@ -589,7 +601,7 @@ def test_another_protocol_gives_sentences(run: xr.Dataset, options: dict[str, An
 
 
 def test_what_is_not_fitted_is_counted_with_an_example(run: xr.Dataset) -> None:
-    found = table(summary(run), "Not fitted")
+    found = table(told(run), "Not fitted")
     assert set(found["model"]) == {SCRIPT}
     counts = dict(zip(found["reason"], found["tensors"], strict=True))
     assert counts == {"nonfinite": 1, "all_zero": 1, "quantized": 1, "unrecognised": 2, "norm": 1}
@@ -598,7 +610,7 @@ def test_what_is_not_fitted_is_counted_with_an_example(run: xr.Dataset) -> None:
     assert example["quantized"] == Q.format(2)
     assert example["norm"] == "model.norm.weight"
     assert example["unrecognised"] in (IMAGE, f"model.{SCRIPT}.weight")
-    earlier = summary(run, step=0).sections["Not fitted"][0]
+    earlier = told(run, step=0).sections["Not fitted"][0]
     listed = wb.not_fitted(run.sel(step=[0]))
     assert isinstance(earlier, pd.DataFrame) == bool(len(listed))
 
@@ -614,7 +626,7 @@ def test_a_run_with_nothing_fitted() -> None:
 
 def test_fits_without_counts_report_the_same(run: xr.Dataset) -> None:
     bare = summary(wb.scan(hostile(), keep_counts=False))
-    whole = summary(run)
+    whole = told(run)
     assert bare.headline[:2] == whole.headline[:2]
     for title in TITLES[1:]:  # without counts some rules are not looked at
         one, other = bare.sections[title][0], whole.sections[title][0]
@@ -691,7 +703,7 @@ def test_parquet_there_and_back(run: xr.Dataset, tmp_path: Path) -> None:
 def test_html_is_the_page(run: xr.Dataset, tmp_path: Path) -> None:
     file = write_report(run, str(tmp_path / "report.html"), step=0)
     assert file == tmp_path / "report.html"
-    assert file.read_text(encoding="utf-8") == summary(run, step=0).to_html()
+    assert file.read_text(encoding="utf-8") == told(run, step=0).to_html()
 
 
 @pytest.mark.parametrize("name", ["report.txt", "report", "report.html.gz", "report.xlsx"])
@@ -725,7 +737,7 @@ def test_report_writes_and_says_where(
 def test_report_of_a_step(run: xr.Dataset, file: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "a.html"
     assert main(["report", str(file), "-o", str(out), "--step", "0"]) == 0
-    assert out.read_text(encoding="utf-8") == summary(run, step=0).to_html()
+    assert out.read_text(encoding="utf-8") == told(run, step=0).to_html()
     capsys.readouterr()
     assert main(["report", str(file), "-o", str(out), "--step", "7"]) == 1
     assert "`step` must be one of" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb import charts
+from weibnb.charts.data_table import numbers_html
 from weibnb.charts.tables import MAX_PANELS
 from weibnb.charts.vega import vega_lite
 from weibnb.explorer.export import picture
@@ -52,7 +53,8 @@ class Picture:
             size = f"{len(svg):,} characters, at most {LARGEST:,} are written"
             return f"{head}<p>Not drawn: it would take {size}. Report fewer models.</p>"
         svg = _of_a_page(svg, number).replace("<svg ", f'<svg role="img" aria-label="{words}" ', 1)
-        return f"{head}<figure>{svg}<figcaption>{words}</figcaption></figure>"
+        figure = f"<figure>{svg}<figcaption>{words}</figcaption></figure>"
+        return f"{head}{figure}{numbers_html(spec)}"
 
 
 def _of_a_page(svg: str, number: int) -> str:

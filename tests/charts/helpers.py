@@ -75,7 +75,10 @@ def marks(chart: Any) -> list[Mark]:
 def _marks(node: dict[str, Any], datasets: dict[str, Rows], data: Rows | None) -> Iterator[Mark]:
     if "data" in node:
         data = datasets[node["data"]["name"]]
-    for child in [*node.get("vconcat", []), *node.get("layer", []), node.get("spec")]:
+    for child in [
+        *(part for key in ("vconcat", "hconcat", "layer") for part in node.get(key, [])),
+        node.get("spec"),
+    ]:
         if child:
             yield from _marks(child, datasets, data)
     if "mark" in node:

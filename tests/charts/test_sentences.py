@@ -9,31 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import weibnb as wb
-
 pytest.importorskip("altair")
 pytest.importorskip("vl_convert")
 
 from tests.charts import helpers as show
+from tests.charts.others import OTHERS
 from weibnb import charts
 from weibnb.charts.sentences import course, listed, summary, where_falls, where_low
-
-#: Calls of the charts that take no fits.
-OTHERS: dict[str, Any] = {
-    "change_map": lambda: charts.change_map(
-        wb.diff(*[show.run_weights()[step] for step in (0, 10)])
-    ),
-    "matrix": lambda: charts.matrix(
-        wb.look_inside(np.random.default_rng(0).normal(size=(128, 128)))
-    ),
-    "decomposition": lambda: charts.decomposition(
-        wb.decompose(np.random.default_rng(0).normal(size=(128, 128)))
-    ),
-    "quantisation": lambda: charts.quantisation(wb.quantisation(show.run().isel(step=[-1]))),
-    "force_shares": lambda: charts.force_shares(
-        wb.forces({"run": show.run_weights()}, learning_rate=1e-3, weight_decay=0.1)
-    ),
-}
 
 
 def description(chart: Any) -> str:
@@ -41,7 +23,7 @@ def description(chart: Any) -> str:
 
 
 def test_every_chart_function_is_tried() -> None:
-    assert {*show.KINDS, *OTHERS} == set(dir(charts))
+    assert {*show.KINDS, *OTHERS, "table"} == set(dir(charts))
 
 
 @pytest.mark.parametrize("name", sorted({*show.KINDS, *OTHERS}))

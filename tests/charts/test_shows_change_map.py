@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,17 @@ def test_the_map_holds_the_numbers_of_the_table(value: Any) -> None:
     for _, row in matrices.iterrows():
         shown = drawn[row["layer"], row["component"]]
         assert shown == pytest.approx(row[value], rel=show.ROUNDED, abs=1e-12)
+
+
+def test_a_share_is_written_in_percent() -> None:
+    picture = show.svg(charts.change_map(found(), value="changed", select=[]))
+    shown = re.findall(r">(\d+)%<", picture)
+    assert sorted(map(int, shown)) == sorted(round(100 * v) for v in shares())
+
+
+def shares() -> list[float]:
+    table = found().table
+    return table.loc[table["layer"].notna(), "changed"].tolist()
 
 
 def test_components_stand_in_the_order_of_a_layer() -> None:

@@ -71,7 +71,7 @@ def test_colours_diverge_from_no_difference() -> None:
     noise = np.hypot(*(show.run()["k_se"].sel(step=step).values for step in (0, 2000)))
     assert high == -low >= max(largest, 4 * np.median(noise))
     (legend,) = show.legends(chart)
-    assert legend.startswith("Gradient legend titled 'Δk' for fill color")
+    assert legend.startswith("Symbol legend titled 'Δk' for fill color")
     same = charts.difference(show.run(), {"step": 0}, {"step": 0})
     assert set(numbers(same).values()) == {0}
     low, *_, high = coloured(same).scale("color")["domain"]

@@ -141,10 +141,12 @@ def test_colours_are_seen_on_light_and_dark_pages() -> None:
         (DIVERGING, ON_STRONG, ON_PALE),
         ([DARK[c] for c in DIVERGING], DARK[ON_STRONG], DARK[ON_PALE]),
     ):
-        half = len(colours) // 2
-        for i, colour in enumerate(colours):
-            far = abs(i - half) / half
-            assert contrast(colour, strong if far > 0.75 else pale) >= 4.4
+        stops = [[int(colour[i : i + 2], 16) for colour in colours] for i in (1, 3, 5)]
+        for far in np.linspace(-1, 1, 401):
+            place = (far + 1) / 2 * (len(colours) - 1)
+            parts = [int(np.interp(place, range(len(colours)), stop).round()) for stop in stops]
+            colour = "#{:02x}{:02x}{:02x}".format(*parts)
+            assert contrast(colour, strong if abs(far) > 0.75 else pale) >= 4.5
 
 
 def luminance(colour: str) -> float:

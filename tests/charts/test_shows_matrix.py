@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from base64 import b64decode
@@ -113,6 +114,27 @@ def test_lines_beside_the_map_are_those_of_the_weights() -> None:
     expected = {"row": np.sqrt((weights**2).mean(1)), "col": np.sqrt((weights**2).mean(0))}
     for dim, rms in expected.items():
         np.testing.assert_allclose([row["rms"] for row in lines[dim]], rms, rtol=1e-5)
+
+
+def test_pale_lines_are_the_highest_of_each_cell() -> None:
+    weights = planted()
+    spec = vega_lite(charts.matrix.spec(wb.look_inside(weights, bins=30)))
+    for dim, axis in (("row", 1), ("col", 0)):
+        rows = next(r for r in spec["datasets"].values() if r and {dim, "highest"} <= r[0].keys())
+        each = np.sqrt((weights**2).mean(axis)).reshape(30, -1)
+        np.testing.assert_allclose([row["highest"] for row in rows], each.max(1), rtol=1e-5)
+        np.testing.assert_allclose(
+            [row["rms"] for row in rows], np.sqrt((each**2).mean(1)), rtol=1e-5
+        )
+
+
+def test_rows_go_down_the_page() -> None:
+    """The picture of the cells does: row 7 of 60 is near the top, column 81 of 90 at the right."""
+    picture = show.svg(charts.matrix(wb.look_inside(planted())))
+    circles = re.findall(r"z in its row and column[^>]*translate\(([\d.]+),([\d.]+)\)", picture)
+    assert len(circles) == 2
+    for x, y in circles:
+        assert (float(x), float(y)) == pytest.approx((420 * 81.5 / 90, 280 * 7.5 / 60), abs=0.1)
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (1, 300), (300, 1), (600, 40)])

@@ -110,9 +110,7 @@ def test_the_axis_is_logarithmic_and_holds_every_point_and_both_rules() -> None:
         chart = charts.outlier_strip(fits)
         (axis,) = show.axes(chart, "X")
         head, values = axis.split(" with values from ")
-        assert (
-            head == "X-axis titled 'largest |w| / expected maximum of a Gaussian' for a log scale"
-        )
+        assert head == "X-axis titled '× a Gaussian's expected maximum' for a log scale"
         low, high = (float(part) for part in values.split(" to "))
         assert low <= min([1, *dots(chart).values("x")])
         assert high >= max([3, *dots(chart).values("x")])

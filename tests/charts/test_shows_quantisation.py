@@ -45,6 +45,9 @@ def test_numbers_are_the_prediction_less_the_median_of_the_format() -> None:
             else:
                 assert row["value"] == pytest.approx(expected - middle, abs=1e-5)
                 assert row["sqnr"] == pytest.approx(expected, rel=1e-6)
+    assert "blue: below the median, wants more bits" in show.subtitle(chart)
+    lowest = rects[0].scale("color")["range"][0]
+    assert int(lowest[5:], 16) > int(lowest[1:3], 16), "it is blue"
     worst = min(rows, key=lambda row: row["value"] or 0)
     assert (worst["layer"], worst["component"]) == (1, "up_proj")
 

@@ -69,7 +69,7 @@ def test_the_page_draws_what_altair_writes(
 
 
 def test_a_chart_has_the_signature_and_the_help_of_its_specification() -> None:
-    for name in dir(charts):
+    for name in set(dir(charts)) - {"table"}:
         function = getattr(charts, name)
         signature, spec = inspect.signature(function), inspect.signature(function.spec)
         assert signature.parameters == spec.parameters

@@ -7,19 +7,24 @@ import json
 import os
 import re
 import shutil
+import urllib.error
+import urllib.request
 import uuid
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import weibnb as wb
 from tests.ui.servers import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser, Page
+    import xarray as xr
+    from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
 
 CHROMIUM = os.environ.get("WEIBNB_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 ARGUMENTS = [
@@ -49,6 +54,17 @@ RUN_ALL = """async () => {
     .filter(failed)
     .map((cell) => JSON.stringify(cell.model.outputs.toJSON()).slice(0, 2000));
 }"""
+# Close what is open, and open one notebook.
+OPEN = """async (path) => {
+  const app = window.jupyterapp;
+  await app.restored;
+  [...app.shell.widgets('main')].forEach((widget) => widget.dispose());
+  await app.commands.execute('docmanager:open', { path, factory: 'Notebook' });
+}"""
+# Whether the notebook that is open has its kernel.
+ALIVE = """() => ['idle', 'busy'].includes(
+  window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status)"""
+WINDOW: ViewportSize = {"width": 1440, "height": 1400}
 
 
 @dataclass
@@ -56,9 +72,15 @@ class Watched:
     """A page, its console errors, the requests that left the machine, and bytes received."""
 
     page: Page
+    shown: tuple[object, ...] = ()
     errors: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
     received: int = 0
+
+    def forget(self) -> None:
+        self.errors.clear()
+        self.outside.clear()
+        self.received = 0
 
     def assert_clean(self) -> None:
         assert self.errors == []
@@ -104,16 +126,39 @@ def browser() -> Iterator[Browser]:
         yield launched
 
 
+@pytest.fixture(scope="session")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """Give what all pages share: JupyterLab's scripts are fetched once."""
+    shared = browser.new_context(viewport=WINDOW, accept_downloads=True)
+    yield shared
+    shared.close()
+
+
 @pytest.fixture
-def watched(browser: Browser) -> Iterator[Watched]:
-    context = browser.new_context(viewport={"width": 1440, "height": 1400}, accept_downloads=True)
-    yield watch(context.new_page())
-    context.close()
+def watched(context: BrowserContext) -> Iterator[Watched]:
+    """Give a page of one test."""
+    page = context.new_page()
+    yield watch(page)
+    page.close()
 
 
 @pytest.fixture(scope="session")
-def lab_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("notebooks")
+def desk(context: BrowserContext, lab: str) -> Watched:
+    """Give the page of JupyterLab that stays open while notebooks come and go."""
+    return watch(context.new_page())
+
+
+@pytest.fixture(scope="session")
+def fits() -> xr.Dataset:
+    return wb.scan({"demo": Path(wb.__file__).parent / "data" / "demo"}, progress=False)
+
+
+@pytest.fixture(scope="session")
+def lab_root(tmp_path_factory: pytest.TempPathFactory, fits: xr.Dataset) -> Path:
+    """Make the folder of notebooks, and of the fits that most of them show."""
+    root = tmp_path_factory.mktemp("notebooks")
+    wb.save_fits(fits, root / "demo.nc")
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -137,19 +182,42 @@ def write_notebook(path: Path, *cells: str) -> Path:
     return path
 
 
+def end_kernels(lab: str) -> None:
+    """End what runs on the server."""
+    with urllib.request.urlopen(f"{lab}/api/kernels", timeout=60) as answer:  # noqa: S310
+        kernels = json.load(answer)
+    for kernel in kernels:
+        address = f"{lab}/api/kernels/{kernel['id']}"
+        asked = urllib.request.Request(address, method="DELETE")  # noqa: S310
+        try:
+            urllib.request.urlopen(asked, timeout=60).close()  # noqa: S310
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.NOT_FOUND:  # a page has ended it meanwhile
+                raise
+
+
 @pytest.fixture
-def run_notebook(lab: str, lab_root: Path, watched: Watched) -> Callable[..., Watched]:
-    """Open a notebook of these cells, or one by its path, and run it."""
+def run_notebook(lab: str, lab_root: Path, desk: Watched) -> Callable[..., Watched]:
+    """Run a notebook of these cells, or one by its path; the one that is open runs once more."""
+    page = desk.page
 
     def go(*cells: str, path: Path | None = None) -> Watched:
-        name = f"{uuid.uuid4().hex[:8]}.ipynb"
-        if path is None:
-            write_notebook(lab_root / name, *cells)
-        else:
-            shutil.copy(path, lab_root / name)
-        watched.page.goto(f"{lab}/lab/tree/{name}?reset")
-        watched.page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
-        assert watched.page.evaluate(RUN_ALL) == []
-        return watched
+        page.set_viewport_size(WINDOW)
+        if desk.shown != (*cells, path) or not page.evaluate(ALIVE):
+            end_kernels(lab)
+            name = f"{uuid.uuid4().hex[:8]}.ipynb"
+            if path is None:
+                write_notebook(lab_root / name, *cells)
+            else:
+                shutil.copy(path, lab_root / name)
+            if not page.url.startswith(lab) or not page.evaluate("!!window.jupyterapp"):
+                page.goto(f"{lab}/lab?reset")
+                page.wait_for_function("window.jupyterapp")
+            page.evaluate(OPEN, name)
+            page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
+        desk.forget()
+        assert page.evaluate(RUN_ALL) == []
+        desk.shown = (*cells, path)
+        return desk
 
     return go

@@ -41,12 +41,19 @@ def open_panel(page: Page, tab: str) -> None:
     page.locator(f".wb:not(.wb-busy)[data-panel={tab.rpartition('-')[2]}]").wait_for(timeout=WAIT)
 
 
-def test_every_panel_is_accessible_and_calm(run_notebook: Callable[..., Watched]) -> None:
+def test_every_panel_is_accessible_and_calm(
+    run_notebook: Callable[..., Watched],
+) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     watched = run_notebook(SCAN, SHOW)
     page = watched.page
     drawn(page, "main")
     drawn(page, "detail")
+    assert page.locator(".wb-filters[open]").count() == 1
+    page.set_viewport_size({"width": 800, "height": 1200})
+    page.locator(".wb-filters:not([open])").wait_for(timeout=WAIT)
+    page.set_viewport_size({"width": 1440, "height": 1200})
+    page.locator(".wb-filters[open]").wait_for(timeout=WAIT)
     warned: list[str] = []
     page.on("console", lambda message: warned.append(message.text) if message.type == "warning"
             else None)  # fmt: skip
@@ -86,16 +93,6 @@ def test_a_dark_page_has_charts_of_its_own(run_notebook: Callable[..., Watched])
     )
     page.evaluate(THEME, "JupyterLab Light")
     page.locator(".wb[data-theme=light]").wait_for(timeout=WAIT)
-
-
-def test_filters_fold_where_it_is_narrow(run_notebook: Callable[..., Watched]) -> None:
-    page = run_notebook(SCAN, SHOW).page
-    drawn(page, "main")
-    assert page.locator(".wb-filters[open]").count() == 1
-    page.set_viewport_size({"width": 800, "height": 1200})
-    page.locator(".wb-filters:not([open])").wait_for(timeout=WAIT)
-    page.set_viewport_size({"width": 1440, "height": 1200})
-    page.locator(".wb-filters[open]").wait_for(timeout=WAIT)
 
 
 # The text of the first cells of a column of the table, in the order of the page.

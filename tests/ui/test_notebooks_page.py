@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ui.conftest import Watched, write_notebook
 from tests.ui.servers import serve
-from tests.ui.test_explorer_page import SCAN, SHOW, WAIT, cell, drawn, legend_has
+from tests.ui.test_explorer_page import cell, drawn, legend_has
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.ui.conftest import Watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -33,26 +34,14 @@ def test_quickstart(run_notebook: Callable[..., Watched]) -> None:
     only_known(watched)
 
 
-def test_classes_and_bands(run_notebook: Callable[..., Watched]) -> None:
-    watched = run_notebook(path=NOTEBOOKS / "04_classes_and_bands.ipynb")
-    pictures = watched.page.locator(".jp-OutputArea img, .jp-OutputArea .jp-RenderedSVG svg")
-    pictures.nth(1).wait_for(timeout=WAIT)
-    only_known(watched)
-
-
-@pytest.mark.parametrize("kind", ["explorer", "app"])
-def test_voila(kind: str, watched: Watched, tmp_path: Path) -> None:
+def test_the_app_in_voila(watched: Watched, tmp_path: Path) -> None:
     pytest.importorskip("voila")
-    notebook = NOTEBOOKS / "app.ipynb"
-    if kind == "explorer":
-        notebook = write_notebook(tmp_path / "explorer.ipynb", SCAN, SHOW)
     home = tmp_path / "home"
     home.mkdir()
     page = watched.page
-    with serve("voila", tmp_path, home, str(notebook)) as url:
+    with serve("voila", tmp_path, home, str(NOTEBOOKS / "app.ipynb")) as url:
         page.goto(url, timeout=90_000)
-        if kind == "app":
-            page.get_by_role("button", name="Open").click(timeout=90_000)
+        page.get_by_role("button", name="Open").click(timeout=90_000)
         page.locator(".wb-main svg.marks").first.wait_for(timeout=90_000)
         cell(page, "o_proj", 0).click(position={"x": 4, "y": 4})
         legend_has(page, "numbers", "1.0066 ±")

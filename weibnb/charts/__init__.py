@@ -1,7 +1,7 @@
 """Fits -> charts: pure functions, one for each kind of chart.
 
 Each returns an altair chart that needs no network; its attribute ``spec`` is the function that
-returns the chart as Vega-Lite in dicts, without altair.
+returns the chart as Vega-Lite in dicts, without altair. `table` gives the numbers of any of them.
 """
 
 import lazy_loader

@@ -3,6 +3,7 @@ from .causes import decomposition as decomposition
 from .changes import change_map as change_map
 from .classes import class_bands as class_bands
 from .classes import cohort as cohort
+from .data_table import table as table
 from .densities import density as density
 from .force_shares import force_shares as force_shares
 from .inside import matrix as matrix

@@ -6,6 +6,7 @@ and records that it does not inspect, a chart is made ten times faster.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -84,6 +85,10 @@ class _Rows(alt.NamedData):
 
     def to_dict(self, *_: Any, **options: Any) -> dict[str, Any]:
         """Name of the records, which go to the top of the chart."""
+        name = self._kwds["name"]
         if (context := options.get("context")) is not None:
-            context.setdefault("datasets", {})[self._kwds["name"]] = self.rows
-        return {"name": self._kwds["name"]}
+            held = context.setdefault("datasets", {})
+            others = (f"{name}_{i}" for i in count(2))  # in a chart joined of several
+            while held.setdefault(name, self.rows) is not self.rows:
+                name = next(others)
+        return {"name": name}

@@ -14,6 +14,7 @@ from weibnb.charts.marks import (
     facet,
     k_axis,
     layer,
+    names_below,
     nominal,
     notice,
     quantity,
@@ -92,7 +93,7 @@ def decomposition(found: xr.Dataset) -> Spec:
     title = {"text": text, "subtitle": notes}
     rule = rule_at(float(known["anchor"].iloc[0]), words="an untrained Gaussian matrix")
     marks = pd.concat([_bars(known), _points(known)], ignore_index=True)
-    layers = [rule, *_layers()]
+    layers = [rule, *_layers(len(known))]
     told = listed([f"{row.label}: {str(row.sentence).rstrip('.')}" for row in table.itertuples()])
     drawn = facet(layers, marks, title, columns=3, width=55 * len(_PLACES), height=180)
     return drawn | {"description": told}
@@ -134,10 +135,11 @@ def _matrices(found: xr.Dataset) -> pd.DataFrame:
     return table.assign(panel=table["label"], place=range(len(table)))
 
 
-def _layers() -> list[Spec]:
+def _layers(panels: int) -> list[Spec]:
     """Draw bars from one level to the next, and points at both ends."""
     steps, ends = ({"field": "kind", "equal": kind} for kind in ("step", "end"))
-    x = nominal("cause", scale={"domain": _PLACES}, sort=None, title=None, axis={"labelAngle": 0})
+    x = nominal("cause", scale={"domain": _PLACES}, sort=None, title=None)
+    x["axis"] = names_below(_PLACES, panels=panels)
     colours = scales(nominal("cause"), list(_STEPS), None, color=[c for _, c in _STEPS.values()])
     numbers = [quantity(name, format=".4f") for name in ("k", "reaches")]
     words = [nominal("label", title="matrix"), nominal("cause"), nominal("sentence")]

@@ -17,12 +17,14 @@ from weibnb.charts.marks import (
     k_axis,
     layer,
     model_scales,
+    names_below,
     nominal,
     nothing_drawn,
     quantity,
+    room_for,
     tooltips,
 )
-from weibnb.charts.sentences import listed, summary
+from weibnb.charts.sentences import listed, summary, where_low
 from weibnb.charts.tables import MAX_ROWS, cells, components, panels, thinned
 from weibnb.charts.vega import INK
 from weibnb.diagnostics.bands import BANDS, Band, summarise
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from weibnb.charts.vega import Spec
 
 _INSIDE: Spec = {"field": "beyond", "equal": "no"}
-# Pixels of a component's name that is still written from left to right.
-_WIDEST = 100
 # Distance between the quartiles of k from which on an axis holds three of them to either side.
 _LEAST_SPREAD = 0.1
 
@@ -111,22 +111,18 @@ def class_bands(
     if reference and layers:
         notes += _below(names, ends[0])
     layers += [gaussian_rule(fits), *_matrices(table, names)]
-    _frame(layers, ends, "component; its layers from left to right")
-    heads = heading(fits, title, *notes, _told_beyond(table), note)
-    width = max(_step(names) * len(names), 160)
+    below = "component; its layers from left to right"
+    _frame(layers, ends, below, names, table["place"].nunique())
+    found = where_low(whole, gaussian_anchor(fits).k)
+    more = [title] if found else []
+    heads = heading(fits, found or title, *more, *notes, _told_beyond(table), note)
+    width = max(room_for(names) * len(names), 160)
     told = {"description": summary(whole, "k", title)}
     return facet(layers, table, heads, columns=2, width=width, height=280) | told
 
 
-def _step(names: list[str]) -> float:
-    """Give the pixels of a component, so that its name fits below; very long ones are slanted."""
-    return max(64, min(6.4 * max(map(len, names)), _WIDEST) + 8)
-
-
 def _component_axis(names: list[str]) -> Spec:
-    scale = {"domain": names, "paddingInner": 0.25}
-    angle = -35 if 6.4 * max(map(len, names)) > _WIDEST else 0
-    return nominal("component", scale=scale, title=None, axis={"labelAngle": angle})
+    return nominal("component", scale={"domain": names, "paddingInner": 0.25}, title=None)
 
 
 def _ends(values: Sequence[float], fits: xr.Dataset) -> list[float]:
@@ -154,14 +150,16 @@ def _told_beyond(table: pd.DataFrame) -> str:
     return " · ".join(words)
 
 
-def _frame(layers: list[Spec], ends: list[float], title: str | None) -> None:
+def _frame(
+    layers: list[Spec], ends: list[float], title: str | None, names: list[str], panels: int = 1
+) -> None:
     """Give all layers the same axes."""
     for each in layers:
         place = each["encoding"]
         if "field" in place["y"]:
             place["y"] |= {"scale": {"domain": ends}}
         if "x" in place:
-            place["x"] = place["x"] | {"title": title}
+            place["x"] = place["x"] | {"title": title, "axis": names_below(names, panels=panels)}
 
 
 def _offset() -> Spec:
@@ -285,8 +283,8 @@ def cohort(fits: xr.Dataset) -> Spec:
     ends = _ends([table["low"].min(), table["high"].max()], fits)
     heads["subtitle"] += _below(names, ends[0])
     layers = [gaussian_rule(fits), *_medians(table, names, ends[0])]
-    _frame(layers, ends, None)
-    width = max(_step(names) * len(names), 240)
+    _frame(layers, ends, None, names)
+    width = max(room_for(names) * len(names), 240)
     rows = table[["model", "component", "k"]].itertuples(index=False, name=None)
     told = listed([f"{shortened(m)} {shortened(c)} {k:.4g}" for m, c, k in rows])
     found = {"layer": layers, "width": width, "height": 280, "title": heads}

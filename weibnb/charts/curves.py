@@ -41,7 +41,7 @@ class Curve:
     @property
     def fitted(self) -> bool:
         """Whether there is a line to draw."""
-        return bool(np.isfinite(self.numbers["k"]) and np.isfinite(self.numbers["lam"]))
+        return all(0 < self.numbers[name] < np.inf for name in ("k", "lam"))
 
     def line(self, magnitude: Array) -> Array:
         """Ordinate of the fitted line, ``k (ln x - ln λ)``."""

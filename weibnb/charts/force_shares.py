@@ -22,7 +22,7 @@ from weibnb.charts.marks import (
 from weibnb.charts.sentences import listed
 from weibnb.charts.tables import panels
 from weibnb.charts.training import step_axis
-from weibnb.charts.vega import COLOURS, INK
+from weibnb.charts.vega import COLOURS, TITLE
 from weibnb.fits.schema import DIMS
 from weibnb.messages import printable
 
@@ -85,7 +85,7 @@ def force_shares(found: xr.Dataset) -> Spec:
     recorded = found.attrs.get("forces") == "recorded"
     words = [
         "share of the three magnitudes in each interval, sums over layers",
-        "grey line: what is left of growth and shrinking"
+        "line: what is left of growth and shrinking"
         + ("" if recorded else " \u00b7 alignment less injection, from checkpoints"),
         f"{left} of {found.sizes['step']} steps joined with their neighbours" if left else "",
     ]
@@ -171,5 +171,5 @@ def _bars(x: Spec, table: pd.DataFrame) -> list[Spec]:
     line = {"x": x | {"field": "middle"}, "y": quantity("net", **y), "tooltip": tips}
     return [
         layer("rect", bar, opacity=0.85),
-        layer("line", line, color=INK, strokeWidth=2.5, point={"size": 16, "color": INK}),
+        layer("line", line, color=TITLE, strokeWidth=2, point={"size": 16, "color": TITLE}),
     ]

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from weibnb.charts.chart_functions import as_chart
-from weibnb.charts.marks import layer, nominal, quantity
+from weibnb.charts.marks import layer, nominal, quantity, swatches
 from weibnb.charts.vega import COLOURS, INK
 from weibnb.messages import check_choice, counted, printable, shortened
 
@@ -75,9 +75,15 @@ def matrix(found: xr.Dataset, *, value: InsideValue = "rms") -> Spec:
     down = y | {"axis": {"labels": False, "ticks": False, "title": None}}
     rms = quantity(
         "rms",
-        title="RMS",
+        title="RMS of w",
         scale={"zero": True},
-        axis={"tickCount": 3, "format": ".2~g", "labelAngle": 0},
+        axis={
+            "tickCount": 2,
+            "format": ".2~g",
+            "labelAngle": 0,
+            "labelOverlap": True,
+            "labelFlush": True,
+        },
     )
     columns = {"layer": _profile(found, "col", across, "y", rms), "width": _WIDTH}
     rows = {"layer": _profile(found, "row", down, "x", rms), "height": height}
@@ -91,7 +97,7 @@ def matrix(found: xr.Dataset, *, value: InsideValue = "rms") -> Spec:
             columns | {"height": _PROFILE},
             {"name": "beside", "hconcat": [middle, rows | {"width": _PROFILE}], "spacing": 8},
         ],
-        "spacing": 8,
+        "spacing": 14,
         "bounds": "flush",
     }
 
@@ -161,9 +167,10 @@ def _profile(found: xr.Dataset, dim: str, along: Spec, axis: str, rms: Spec) -> 
     order = {"field": dim, "type": "quantitative"}
     base = {other: along, "order": order, "tooltip": tips}
     highest = rms | {"field": "highest"}
+    thin: Spec = {"strokeWidth": 1.2, "strokeJoin": "round"}
     return [
-        layer("line", base | {axis: highest}, data=table, color=INK, strokeWidth=1, opacity=0.7),
-        layer("line", base | {axis: rms}, data=table, color=COLOURS[0], strokeWidth=1.5),
+        layer("line", base | {axis: highest}, data=table, color=INK, **thin, opacity=0.7),
+        layer("line", base | {axis: rms}, data=table, color=COLOURS[0], **thin),
     ]
 
 
@@ -184,7 +191,7 @@ def _map(found: xr.Dataset, value: InsideValue, x: Spec, y: Spec) -> list[Spec]:
     image = layer(
         "image", at, data=picture, align="left", baseline="top", aspect=False, smooth=False, **size
     )
-    legend = {"title": _WORDS[value], "gradientOpacity": 1, "gradientLength": 90, "format": ".3~g"}
+    legend = {"title": _WORDS[value], **swatches(*domain)}
     scale = {"domain": list(domain), "range": list(_SHADES), "interpolate": "rgb", "clamp": True}
     places = _places(found)
     tips = [nominal("rows"), nominal("columns"), quantity("rms", format=".4~g", title="RMS"),

@@ -22,9 +22,10 @@ from weibnb.charts.marks import (
     nothing_drawn,
     ordinal,
     quantity,
+    swatches,
     tooltips,
 )
-from weibnb.charts.sentences import summary, where_low
+from weibnb.charts.sentences import summary, where_low, where_lower
 from weibnb.charts.tables import MAX_PANELS, cells, components, layer_medians, panels, thinned
 from weibnb.charts.vega import DIVERGING, INK, ON_PALE, ON_STRONG
 from weibnb.diagnostics.outliers import outlier_strength
@@ -98,14 +99,13 @@ def layer_map(fits: xr.Dataset, *, value: MapValue = "k") -> Spec:
     if not table["value"].notna().any():
         return nothing_drawn(fits, table, TITLES[value])
     table, note = layer_medians(panels(table, "model", "step"))
-    digits = {"k": ".3f", "z": ".1f"}.get(value, ".3~g")
+    digits = {"k": ".3f", "z": ".1f"}.get(value, ".3g")
     colours = None
     if value == "k":
         colours = Colours(gaussian_anchor(fits).k, "a Gaussian", least_reach(table["k_se"]))
     elif value == "z":
         colours = Colours(0.0, "a Gaussian", _REACH)
-    one = value == "k" and len(set(table["place"])) == 1
-    found = where_low(table, gaussian_anchor(fits).k) if one else ""
+    found = where_low(table, gaussian_anchor(fits).k) if value == "k" else ""
     title = heading(fits, found or TITLES[value], TITLES[value] if found else "", note)
     drawn = heat(table, title, _LEGENDS.get(value, value), colours=colours, digits=digits)
     told = summary(table, "value", TITLES[value])
@@ -193,9 +193,11 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     notes = [f"{names[1]} minus {names[0]}"]
     if not table["value"].notna().any():
         return nothing_drawn(joined, table, "Difference of k", *notes)
+    found = where_lower(table)
     table, note = layer_medians(panels(table, "model"))
     tips = ("value=difference", "noise=two standard errors", "first_k=first k", "second_k=second k")
-    title = heading(joined, "Difference of k", *notes, note)
+    text = "Difference of k"
+    title = heading(joined, found or text, text if found else "", *notes, note)
     colours = Colours(0.0, "no change", least_reach(table["noise"] / 2))
     drawn = heat(table, title, "Δk", colours=colours, tips=tips, digits=".3f")
     return drawn | {"description": summary(table, "value", f"k of {notes[0]}")}
@@ -287,17 +289,11 @@ def heat(
 
 def _colour_scale(domain: list[float], colours: Colours | None) -> Spec:
     """Scale and legend of a map; the legend of colours that diverge names their middle."""
-    legend: Spec = {"gradientLength": 110, "format": ".3~g"}
     if colours is None:
-        return {"scale": {"domain": domain, "scheme": "viridis"}, "legend": legend}
-    middle, span = colours.middle, domain[-1] - domain[0]
-    near = f"abs(datum.value - {middle!r}) < {span / 100!r}"
-    legend |= {
-        "values": [domain[0], middle, domain[-1]],
-        "format": ".4~f",
-        "labelExpr": f"{near} ? datum.label + ' · {colours.words}' : datum.label",
-    }
+        scale: Spec = {"domain": domain, "scheme": "viridis"}
+        return {"scale": scale, "legend": swatches(domain[0], domain[-1])}
     scale = {"domain": domain, "range": list(DIVERGING), "interpolate": "rgb"}
+    legend = swatches(domain[0], domain[-1], middle=colours.words, format=".4~f")
     return {"scale": scale, "legend": legend}
 
 
@@ -373,20 +369,21 @@ def depth_profile(fits: xr.Dataset) -> Spec:
     table, text = cells(fits), "Weibull shape k by layer, ± one standard error"
     if not table["k"].notna().any():
         return nothing_drawn(fits, table, text)
+    found = where_low(table, gaussian_anchor(fits).k)
+    looks = model_scales(table["model"])
     table, note = thinned(panels(table, "component"), "layer")
     table["low"], table["high"] = table["k"] - table["k_se"], table["k"] + table["k_se"]
-    heads = heading(fits, text, "dashed: a Gaussian", note)
-    layers = [gaussian_rule(fits), *_profiles(table)]
+    heads = heading(fits, found or text, text if found else "", "dashed: a Gaussian", note)
+    layers = [gaussian_rule(fits), *_profiles(table, looks)]
     width = 200 if table["layer"].nunique() <= _DOTTED else 420
     drawn = facet(layers, table, heads, columns=4 if width == 200 else 2, width=width, height=140)
     return drawn | {"description": summary(table, "k", "Weibull shape k by layer")}
 
 
-def _profiles(table: pd.DataFrame) -> list[Spec]:
+def _profiles(table: pd.DataFrame, looks: Spec) -> list[Spec]:
     """Draw line, points and standard errors of each model, and crosses where k is unknown."""
     few = table["layer"].nunique() <= _DOTTED
     x = ordinal("layer", title="layer", axis={"labelOverlap": True, "labelAngle": 0, "ticks": few})
-    looks = model_scales(table["model"])
     if table["model"].nunique() < 2:
         looks |= {channel: looks[channel] | {"legend": None} for channel in ("color", "shape")}
     error = {"y": quantity("low", title="Weibull shape k"), "y2": {"field": "high"}}

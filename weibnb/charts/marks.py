@@ -24,6 +24,9 @@ SHAPES = ("circle", "triangle-up", "square", "diamond", "triangle-down", "cross"
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [10, 4])
 #: Legend symbol that shows the dash of a line.
 STROKE: Spec = {"symbolType": "stroke", "symbolSize": 300, "symbolStrokeWidth": 2}
+# Pixels of a letter, between two names, and of the longest name that is written from left to right.
+_LETTER, _GAP, _WIDEST = 6.4, 4, 100
+_SWATCHES = 9  # squares in a legend of colours
 _COORDINATES = ("model", "component", "layer", "expert", "step")
 _CLASS_COLOURS = (COLOURS[0], COLOURS[2], COLOURS[1], COLOURS[3], INK)
 _CLASS_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
@@ -42,6 +45,23 @@ def nominal(field: str, **more: Any) -> Spec:
 def ordinal(field: str, **more: Any) -> Spec:
     """Encode a column as ordered names; further keywords are Vega-Lite's."""
     return {"field": field, "type": "ordinal", **more}
+
+
+def names_below(names: Sequence[str], *, panels: int = 1) -> Spec:
+    """Axis of names, which are slanted where the chart is too narrow to write them side by side.
+
+    `panels` is the number of small multiples; a page may draw a chart in any width.
+    """
+    longest = _LETTER * max(map(len, names))
+    width = "width" if panels < 2 else "child_width"
+    narrow = f"{width} < {(longest + _GAP) * len(names):.0f}" if longest <= _WIDEST else "true"
+    looks = {"labelAngle": (-35, 0), "labelAlign": ("'right'", "'center'")}
+    return {name: {"expr": f"{narrow} ? {a} : {b}"} for name, (a, b) in looks.items()}
+
+
+def room_for(names: Sequence[str]) -> float:
+    """Give the pixels for each of the names below a chart."""
+    return max(64, min(_LETTER * max(map(len, names)), _WIDEST) + 2 * _GAP)
 
 
 def k_axis(field: str = "k") -> Spec:
@@ -77,7 +97,8 @@ def heading(fits: xr.Dataset, text: str, *notes: str) -> Spec:
 
 def notice(title: Spec, lines: Sequence[str]) -> Spec:
     """Make a small chart of text alone, under the title that the chart would have had."""
-    encoding = {"x": {"value": 8}, "y": ordinal("line", axis=None), "text": nominal("text")}
+    encoding: Spec = {"x": {"value": 8}, "y": ordinal("line", axis=None), "text": nominal("text")}
+    encoding["tooltip"] = [nominal("text", title="note")]
     table = pd.DataFrame({"text": list(lines), "line": range(len(lines))})
     words = layer("text", encoding, data=table, align="left", fontSize=12)
     told = {"description": " ".join([str(title["text"]) + ":", *lines])}
@@ -146,6 +167,29 @@ def scales(base: Spec, domain: Sequence[Any], legend: Spec | None, **ranges: Any
     }
 
 
+def swatches(low: float, high: float, *, middle: str = "", **more: Any) -> Spec:
+    """Legend of colours from low to high, as squares; `middle` says what lies between the two.
+
+    A strip would be filled by a gradient that is found by its id in the page: of two charts, the
+    second has the colours of the first, and none where that one is hidden.
+    """
+    last = _SWATCHES - 1
+    words = f"datum.label + ' · {middle}'" if middle else "datum.label"
+    label = f"datum.index % {last} === 0 ? datum.label : ''"
+    return {
+        "type": "symbol",
+        "symbolType": "square",
+        "symbolSize": 225,
+        "symbolStrokeWidth": 0,
+        "rowPadding": 0,
+        "columns": 1,
+        "values": np.linspace(high, low, _SWATCHES).tolist(),
+        "format": ".3~g",
+        "labelExpr": f"datum.index === {last // 2} ? {words} : {label}",
+        **more,
+    }
+
+
 def _by_label(field: str, domain: Sequence[Any], looks: Sequence[Any]) -> Spec:
     """Give the first label the first look, and so on, without a scale."""
     others = [
@@ -205,7 +249,7 @@ def tooltips(table: pd.DataFrame, *names: str, full: bool = True) -> list[Spec]:
         column, _, title = entry.partition("=")
         if column in table:
             found.append(quantity(column, title=title or column, format=".5~g"))
-    return [*found, *([quantity("n", format=",")] if full else [])]
+    return [*found, *([quantity("n", format=",")] if full and "n" in table else [])]
 
 
 def detail(table: pd.DataFrame, *names: str) -> list[Spec]:
@@ -245,7 +289,7 @@ def end_labels(values: Sequence[float], y: Spec, words: Sequence[str], *, span: 
 
     `y` is the encoding of the lines, and `span` what a pixel is in its units.
     """
-    order, least = np.argsort(values), 14 * span
+    order, least = np.argsort(values), 18 * span
     places = np.asarray(values, float)[order]
     for i in range(1, places.size):
         places[i] = max(places[i], places[i - 1] + least)

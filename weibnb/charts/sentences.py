@@ -93,15 +93,30 @@ def _moves(table: pd.DataFrame, column: str) -> pd.DataFrame:
 def where_low(table: pd.DataFrame, anchor: float) -> str:
     """Say where k lies surely and far below a Gaussian's; empty where that is no short sentence.
 
-    `table` holds the matrices of one model and step; far is 0.05 and 6 standard errors.
+    `table` holds matrices, of one model and step or there is none; far is 0.05 and 6 standard
+    errors.
     """
+    if len(set(table["model"])) > 1 or len(set(table["step"])) > 1:
+        return ""
     k, error = table["k"].astype(float), table["k_se"].astype(float)
     low = anchor - k > np.maximum(_FAR, _SURELY * error.fillna(0))
     return _told("k is low", table, low)
 
 
+def where_lower(table: pd.DataFrame) -> str:
+    """Say where k of one checkpoint is surely and far below that of another; see `where_low`.
+
+    `value` is the difference, `noise` two standard errors of it.
+    """
+    value, noise = table["value"].astype(float), table["noise"].astype(float)
+    low = -value > np.maximum(_FAR, _SURELY * noise.fillna(0) / 2)
+    return _told("k is lower", table.assign(k=value), low)
+
+
 def where_falls(table: pd.DataFrame) -> str:
     """Say where k falls surely and far along the steps of one model; see `where_low`."""
+    if len(set(table["model"])) > 1:
+        return ""
     moves = _moves(table, "k")
     fell = -moves["moved"] > np.maximum(_FAR, _SURELY * moves["error"].fillna(0))
     return _told("k falls", moves.assign(k=moves["end"]), fell)

@@ -69,7 +69,7 @@ def quantisation(found: Quantisation) -> Spec:
     table, note = layer_medians(table)
     title = {"text": _TITLE, "subtitle": [*notes, *([note] if note else [])]}
     told = f"{summary(table, 'value', _TITLE)} {listed(sorted(set(table['panel'])))}"
-    drawn = heat(table, title, "dB", colours=_COLOURS, tips=_TIPS, digits="+.1f")
+    drawn = heat(table, title, "dB", colours=_COLOURS, tips=_TIPS, digits=".1f")
     return drawn | {"description": told}
 
 

@@ -63,6 +63,8 @@ def cells(
     )
     for name in ("model", "component", "status", "parameter", "weight_class"):
         table[name] = table[name].map(printable).astype(object)
+    for name in [name for name, kind in table.dtypes.items() if kind.kind == "f"]:
+        table[name] = table[name].where(np.isfinite(table[name]))
     unfitted = table["k"].isna()
     table["reason"] = table["status"].where(unfitted, "").replace("ok", "not fitted")
     if "value" in table:
@@ -164,14 +166,16 @@ def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     keys = list(table[list(names)].itertuples(index=False, name=None))
     first = table.sort_values(_orders(names)).drop_duplicates(list(names))
     unique = list(first[list(names)].itertuples(index=False, name=None))
+    numbers = [len({key[i] for key in unique}) for i in range(len(names))]
     limit = MAX_PANELS if names[-1] in ("model", "step") else 2 * MAX_PANELS
     if len(unique) > limit:
         what = f"pairs of {' and '.join(names)}" if len(names) > 1 else f"{names[0]}s"
+        most = names[numbers.index(max(numbers))].replace("weight_class", "component")
         raise ValueError(
             f"`fits` must hold at most {limit} {what} for small multiples, "
-            f"got {len(unique)}. Select some: fits.sel(model=[...])."
+            f"got {len(unique)}. Select some: fits.sel({most}=[...])."
         )
-    varies = [len({key[i] for key in unique}) > 1 for i in range(len(names))]
+    varies = [number > 1 for number in numbers]
     words = {}
     for key in unique:
         parts = [

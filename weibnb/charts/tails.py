@@ -170,7 +170,7 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
         note += ", and every outlier"
     names = components(table)
     scale = {"type": "log", "nice": False, "padding": 24}
-    title = "largest |w| / expected maximum of a Gaussian"
+    title = "× a Gaussian's expected maximum"
     axis = {"values": _RATIOS, "format": "~g"}
     place: Spec = {
         "x": quantity("value", scale=scale, title=title, axis=axis),

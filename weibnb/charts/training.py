@@ -105,14 +105,15 @@ def trajectories(
         return notice(heading(fits, text), ["There is only one step: a line needs two."])
     table["depth"] = depth_words(table)
     table = panels(table, "model", by)
-    found = where_falls(table) if value == "k" and len(set(table["model"])) == 1 else ""
+    found = where_falls(table) if value == "k" else ""
     told = course(table, value, VARIABLES[value][0])
     table, note = thinned(table, "layer")
     note = ", ".join(filter(None, (fewer, note)))
     x, table["at"] = step_axis(table["step"].to_numpy(float), scale)
-    title = VARIABLES[value][0] + (" (units of the weights)" if value == "lam" else "")
+    title = VARIABLES[value][0]
+    titles = [title, "(units of the weights)"] if value == "lam" else title
     reach = {"type": "log", "nice": False, "padding": 6} if value == "lam" else {"zero": False}
-    y = quantity(value, scale=reach, title=title, axis={"tickCount": 5})
+    y = quantity(value, scale=reach, title=titles, axis={"tickCount": 5})
     layers, words = _backdrop(fits, table) if value == "k" else ([], "")
     each = {"detail": detail(table, "model", "component", "layer"), "tooltip": tooltips(table)}
     line = {"x": x, "y": y, **depth_scales(table), **each}
@@ -196,6 +197,7 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     if _one_step(table):
         return notice(heading(fits, text), ["There is only one step: a path needs two."])
     table = panels(table[table["k"].notna()], "model", "weight_class")
+    found = where_falls(table)
     told = {"description": f"{text}. {course(table, 'k', 'Weibull shape k')}"}
     table, note = thinned(table, "layer")
     note = ", ".join(filter(None, (fewer, note)))
@@ -210,7 +212,7 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     table = table.sort_values(["told", "step"], kind="stable")
     words = "ring: first step, triangle: last step · dashed: a Gaussian"
     moved = "strong: whose k moved most" if table["told"].any() else ""
-    heads = heading(fits, text, words, moved, note, gaps)
+    heads = heading(fits, found or text, text if found else "", words, moved, note, gaps)
     layers = [gaussian_rule(fits), *_paths(table)]
     return facet(layers, table, heads, columns=3, width=240, height=210) | told
 

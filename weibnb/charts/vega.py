@@ -29,12 +29,12 @@ INK = "#767676"
 COLOURS = ("#0072b2", "#d55e00", "#008a65", "#b8608f", "#b07a00", "#3f93c6")
 #: Colours on both sides of a middle.
 DIVERGING = (
-    "#0b4f8a", "#2f7cb8", "#7db3d8", "#c6dcea", "#f3f1ed", "#f6d9b8", "#eda964", "#b8611a",
+    "#0b4f8a", "#2e7ab4", "#7db3d8", "#c6dcea", "#f3f1ed", "#f6d9b8", "#eda964", "#b35f19",
     "#8a4100",
 )  # fmt: skip
 _DARK_COLOURS = ("#4aa8e8", "#ff8a3d", "#2cc79a", "#e39ac4", "#f0b429", "#9fd6f7")
 _DARK_DIVERGING = (
-    "#7cc4f5", "#3b7cad", "#345f7d", "#30475a", "#2c2d2f", "#54432f", "#7a5529", "#a46c2c",
+    "#7cc4f5", "#3a7aab", "#345f7d", "#30475a", "#2c2d2f", "#54432f", "#7a5529", "#a0692b",
     "#ffc27a",
 )  # fmt: skip
 #: What becomes of each colour on a dark page.

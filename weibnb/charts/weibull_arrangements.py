@@ -9,6 +9,7 @@ import numpy as np
 from weibnb.charts.marks import end_labels, facet, layer, nominal, quantity, rule_at, scales
 from weibnb.charts.tables import joined
 from weibnb.charts.vega import COLOURS, INK
+from weibnb.charts.weibull_paper import paper_axis, top_of
 from weibnb.fitting.weibull import ordinate
 from weibnb.messages import shortened
 
@@ -23,33 +24,12 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-#: Ticks of Weibull paper, in per cent of the weights.
-PERCENT = np.array([0.01, 0.1, 1, 10, 30, 63.2, 90, 99, 99.99, 99.9999])
 # Fewer ticks, and points of one matrix, in a small panel.
 _FEW, _POINTS = np.array([0.1, 1, 10, 63.2, 99, 99.99]), 100
 # Share of the weights from which differences are drawn: below, single weights scatter.
 _LEAST = 1e-3
 _SMALL: Spec = {"size": 8, "filled": True, "opacity": 0.75, "clip": True}
 _THIN: Spec = {"strokeWidth": 1.5, "clip": True}
-
-
-def paper_axis(
-    field: str, top: float, percent: Array = PERCENT, *, least: float = 1e-4, **more: Any
-) -> Spec:
-    """Encode ordinates, with the percentages of the weights as the words of the axis."""
-    axis = {
-        "values": [at for at in ordinate(percent / 100).tolist() if at <= top],
-        "tickCount": percent.size,
-        "labelExpr": "format(100 * (1 - exp(-exp(datum.value))), '.6~g')",
-    }
-    scale = {"domain": [ordinate(least).item(), top], "nice": False}
-    return quantity(field, scale=scale, axis=axis, **more)
-
-
-def top_of(drawn: Sequence[Curve]) -> float:
-    """Give the ordinate at which Weibull paper ends: above every point."""
-    highest = [ordinate(curve.share[-1:]).item() for curve in drawn if curve.share.size]
-    return max([ordinate(0.9999).item(), *highest]) + 0.3
 
 
 def first_fitted(drawn: Sequence[Curve]) -> int | None:

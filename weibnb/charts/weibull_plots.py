@@ -6,7 +6,6 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 from scipy import special
 
 from weibnb.charts.chart_functions import as_chart
@@ -15,22 +14,18 @@ from weibnb.charts.marks import (
     DASHES,
     SHAPES,
     heading,
-    layer,
-    nominal,
     nothing_drawn,
-    quantity,
-    rule_at,
-    scales,
 )
 from weibnb.charts.sentences import listed
 from weibnb.charts.tables import MAX_PANELS, cells, joined
-from weibnb.charts.vega import COLOURS, INK
-from weibnb.charts.weibull_arrangements import (
-    differences,
-    first_fitted,
-    multiples,
-    paper_axis,
+from weibnb.charts.vega import COLOURS
+from weibnb.charts.weibull_arrangements import differences, first_fitted, multiples
+from weibnb.charts.weibull_paper import (
+    matrix_scales,
+    paper_panel,
+    residual_panel,
     top_of,
+    trim_of,
 )
 from weibnb.diagnostics.outliers import FACTORS, expected_gaussian_maximum
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
@@ -53,8 +48,6 @@ Arrangement = Literal["overlay", "multiples", "difference"]
 # Maximum number of points per matrix, of matrices with a dotted Gaussian, and of matrices for which
 # estimators are compared.
 _POINTS, _DOTTED, _COMPARED = 200, 4, 4
-_DOT: Spec = {"filled": True, "opacity": 0.75, "clip": True}
-_LINE: Spec = {"strokeWidth": 1.5, "clip": True}
 # A bar that stands for a line in a legend of filled symbols, broken.
 _BAR = "M-1.4,-0.2H-0.3V0.2H-1.4ZM0.3,-0.2H1.4V0.2H0.3Z"
 
@@ -149,12 +142,12 @@ def weibull_plot(
         looks.append((looks[i][0], _BAR, [7, 4]))
         lines.append(part | drawn[i].place | {"matrix": words})
     table, line = joined(points), joined(lines) if lines else None
-    encodings = _matrix_scales(names, looks)
-    upper = _paper_panel(table, line, encodings, _trim(fits), top_of(drawn), titled=not residuals)
+    encodings = matrix_scales(names, looks)
+    upper = paper_panel(table, line, encodings, trim_of(fits), top_of(drawn), titled=not residuals)
     if not residuals:
         return upper | told | {"title": title}
     return told | {
-        "vconcat": [upper | {"title": title}, _residual_panel(table, line, encodings)],
+        "vconcat": [upper | {"title": title}, residual_panel(table, line, encodings)],
         "spacing": 8,
     }
 
@@ -312,106 +305,3 @@ def _others(
             line = {"kind": "other", "magnitude": x, "y": y, "residual": residual}
             found.append((text, i, line))
     return found
-
-
-def _trim(fits: xr.Dataset) -> pd.DataFrame:
-    low, high = np.clip(protocol_of(fits)[1], 1e-4, 1 - 1e-6)
-    return pd.DataFrame({"low": [ordinate(low).item()], "high": [ordinate(high).item()]})
-
-
-def _matrix_scales(names: list[str], looks: list[tuple[str, str, list[int]]]) -> Spec:
-    """Colour, shape and dash of each matrix, in one legend below the chart."""
-    legend = {"title": None, "orient": "bottom", "columns": 1, "symbolSize": 60}
-    colours, shapes, dashes = zip(*looks, strict=True)
-    matrix = nominal("matrix")
-    broken = scales(matrix, names, None, strokeDash=dashes)
-    return scales(matrix, names, legend, color=colours, shape=shapes) | broken
-
-
-def _magnitude_axis(*, titled: bool) -> Spec:
-    axis = {"tickCount": 6, "format": "~g", "labels": titled, "ticks": titled, "labelOverlap": True}
-    scale = {"type": "log", "nice": False, "padding": 8}
-    title = "magnitude |w| (units of the weights)" if titled else None
-    return quantity("magnitude", scale=scale, axis=axis, title=title)
-
-
-def _paper_panel(
-    points: pd.DataFrame,
-    lines: pd.DataFrame | None,
-    looks: Spec,
-    trim: pd.DataFrame,
-    top: float,
-    *,
-    titled: bool,
-) -> Spec:
-    """Points and lines on Weibull paper."""
-    at = {
-        "x": _magnitude_axis(titled=titled),
-        "y": paper_axis("y", top, title="weights below |w| (%, Weibull paper)"),
-        "color": looks["color"],
-    }
-    tips = [
-        nominal("matrix"),
-        quantity("magnitude", title="|w|", format=".4~g"),
-        quantity("percent", title="% below", format=".6~g"),
-        quantity("residual", title="residual in y", format=".3~g"),
-        nominal("detached", title="beyond 3 × a Gaussian's maximum"),
-    ]
-    told = at | {"tooltip": tips}
-    shade = {"y": quantity("low"), "y2": {"field": "high"}}
-    dashed = {"strokeDash": looks["strokeDash"]}
-    layers = [
-        layer("rect", shade, data=trim, opacity=0.12, color=INK),
-        rule_at(0.0, words="63.2 %: λ"),
-    ]
-    if len(points):
-        told |= {"shape": looks["shape"]}
-        layers.append(layer("point", told, data=points, size=11, **_DOT))
-    beyond = {"field": "detached", "equal": "yes"}
-    if (points["detached"] == "yes").any():
-        ring: Spec = {"size": 150, "filled": False, "strokeWidth": 2}
-        told = told | {"shape": {"value": "circle"}}
-        layers.append(layer("point", told, data=points, where=beyond, **ring))
-    if lines is not None:
-        layers += _bands_and_gaussians(lines, at, "low", "high")
-        fitted = {"field": "kind", "oneOf": ["line", "other"]}
-        layers.append(layer("line", at | dashed, data=lines, where=fitted, **_LINE))
-        tip = [nominal("matrix"), quantity("magnitude", title="λ")]
-        at_scale = {"field": "kind", "equal": "scale"}
-        cross: Spec = {"shape": "cross", "size": 130, "filled": True}
-        layers.append(layer("point", at | {"tooltip": tip}, data=lines, where=at_scale, **cross))
-    return {"layer": layers, "width": 520, "height": 330}
-
-
-def _bands_and_gaussians(lines: pd.DataFrame, at: Spec, low: str, high: str) -> list[Spec]:
-    band = {"x": at["x"], "color": at["color"], "y": quantity(low), "y2": {"field": high}}
-    own, gaussian = ({"field": "kind", "equal": kind} for kind in ("line", "gaussian"))
-    dots: Spec = {"strokeWidth": 1.3, "strokeDash": [1, 3], "clip": True}
-    drawn = [layer("line", at, data=lines, where=gaussian, **dots)]
-    if not lines[low].notna().any():
-        return drawn
-    return [layer("area", band, data=lines, where=own, opacity=0.25, clip=True), *drawn]
-
-
-def _residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec) -> Spec:
-    """Draw the points minus the line."""
-    body = points.loc[points["percent"].between(0.5, 99.99), "residual"].abs()
-    reach = float(np.nan_to_num(body.max())) * 1.15 or 1.0
-    scale, axis = {"domain": [-reach, reach], "nice": False}, {"tickCount": 5}
-    at = {
-        "x": _magnitude_axis(titled=True),
-        "y": quantity("residual", scale=scale, title="y − line", axis=axis),
-        "color": looks["color"],
-    }
-    tips = [nominal("matrix"), quantity("magnitude"), quantity("residual")]
-    told = at | {"shape": looks["shape"], "tooltip": tips}
-    dashed = {"strokeDash": looks["strokeDash"]}
-    layers = [rule_at(0.0, words="the fitted line")]
-    if len(points):
-        layers.append(layer("point", told, data=points, size=9, **_DOT))
-    if lines is not None:
-        layers += _bands_and_gaussians(lines, at, "under", "spread")
-        if (lines["kind"] == "other").any():
-            other = {"field": "kind", "equal": "other"}
-            layers.append(layer("line", at | dashed, data=lines, where=other, **_LINE))
-    return {"layer": layers, "width": 520, "height": 110}

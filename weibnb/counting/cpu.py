@@ -147,7 +147,7 @@ def _count_top_bits(
     infinities among them, the union of all bits and the largest finite pattern.
     """
     none = mask & ~mask
-    counted, copied, zeros, infinities = 0, 0, 0, 0
+    counted, copied, zeros, infinities = np.int64(0), np.int64(0), 0, 0
     first, last, union, largest = mask, none, none, none
     for start in range(0, bits.size, _BLOCK):
         block = bits[start : start + _BLOCK]
@@ -262,7 +262,8 @@ def count_bits(
 
     The piece begins at weight number `start`; what it holds of lines is copied.
     """
-    form, bits = FORMATS[dtype], np.ascontiguousarray(bits).reshape(-1)
+    form, bits = FORMATS[dtype], np.ascontiguousarray(bits).reshape(-1).view()
+    bits.flags.writeable = False  # as those of a file: loops are compiled for these alone
     lines = no_lines(form.bits) if copying is None else copying.after(start)
     counters = vars(_spare).pop("counters", None)
     if counters is None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
+from weibnb.charts.data_table import numbers_html
 from weibnb.charts.vega import DARK
 from weibnb.explorer.labels import CHOICES, LAST_VIEW, NO_VIEW, TEXTS
 from weibnb.explorer.page_counts import page_counts
@@ -70,7 +71,10 @@ def web_page(
 
     `live` is `live_part` of the fits that are drawn, if the page is to fit by itself.
     """
-    figures = "".join(f'<figure><div id="chart{i}"></div></figure>' for i in range(len(specs)))
+    figures = "".join(
+        f'<figure><div id="chart{i}"></div></figure>{numbers_html(spec)}'
+        for i, spec in enumerate(specs)
+    )
     held = {"specs": list(specs), "dark": DARK, "live": live}
     template = Template((STATIC / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
