@@ -26,12 +26,12 @@ NEEDED: dict[str, tuple[Any, ...]] = {
     "save": ("fits.nc",),
     "write_report": ("fits.csv",),
 }
-# Charts of any fits.
+# Charts of any fits: not that of one matrix, nor that of steps.
 CHARTS = {
-    name: getattr(charts, name).spec
-    for name in dir(charts)
-    if next(iter(inspect.signature(getattr(charts, name).spec).parameters)) == "fits"
-    and name not in ("matrix", "trajectories")  # of a matrix, of steps
+    name: chart.spec
+    for name, chart in ((name, getattr(charts, name)) for name in dir(charts))
+    if name not in ("matrix", "table", "trajectories")
+    and next(iter(inspect.signature(chart.spec).parameters)) == "fits"
 }
 DENSE, EXPERTS = ({"model": 0, "layer": i, "component": 0, "step": 0} for i in range(2))
 
