@@ -10,6 +10,8 @@ import json
 import logging
 import re
 import shutil
+import tempfile
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,8 @@ WIDGETS = re.compile(
 )
 #: Where widgets would be loaded from (Mermaid is named too, and loaded for diagrams alone).
 ELSEWHERE = re.compile(r"https?://unpkg\.com[\w./@-]*")
+#: The explorer of the packaged run on the front page, and what stands there for its size.
+LIVE, SIZE = "live.html", "SIZE_OF_THE_EXPLORER"
 #: Attributes by which a page loads something as it opens.
 LOADS = {"script": "src", "img": "src", "iframe": "src", "link": "href", "source": "src"}
 
@@ -91,6 +95,22 @@ def title_of(text: str) -> str:
     return match[1].replace("`", "").strip() if match else ""
 
 
+@cache
+def live_page() -> str:
+    """Save the explorer of the packaged run, which then needs no Python."""
+    fits = weibnb.scan({"demo": weibnb.demo_checkpoints()}, progress=False)
+    with tempfile.TemporaryDirectory() as where:
+        path = weibnb.explore(fits).save(Path(where) / LIVE)
+        return path.read_text(encoding="utf-8")
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Tell how large the explorer of the front page is."""
+    if SIZE not in markdown:
+        return markdown
+    return markdown.replace(SIZE, f"{len(live_page().encode()) / 1e6:.1f} MB")
+
+
 def on_post_page(output: str, **_: Any) -> str:
     """Leave out what would bring a notebook's widgets to life; their pictures stay."""
     return WIDGETS.sub("", output)
@@ -124,6 +144,7 @@ class Page(HTMLParser):
 def on_post_build(config: Any) -> None:
     """Warn of what comes from another server, of dead links and of names without a page."""
     site = Path(config["site_dir"])
+    (site / LIVE).write_text(live_page(), encoding="utf-8")
     pages = {
         path: Page(path.read_text(encoding="utf-8"))
         for path in site.rglob("*.html")

@@ -8,7 +8,16 @@ import pytest
 
 pytest.importorskip("latex2mathml")
 
-from scripts.docs_hooks import Page, for_the_site, on_post_page
+from scripts.docs_hooks import (
+    LIVE,
+    ROOT,
+    SIZE,
+    Page,
+    for_the_site,
+    live_page,
+    on_page_markdown,
+    on_post_page,
+)
 
 LOADER = """<p>before</p><script>
 (function() {
@@ -49,3 +58,15 @@ def test_a_page_does_not_link_to_itself() -> None:
         "[Binder](https://mybinder.org/v2/gh/a)\n\n"
         "[next](../02_b/) and [rules](../../check/#errors)"
     )
+
+
+def test_the_explorer_of_the_front_page_is_alone_and_its_size_is_told() -> None:
+    pytest.importorskip("vl_convert")
+    front = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert f'src="{LIVE}"' in front
+    assert Page(live_page()).loaded == []
+    size = len(live_page().encode()) / 1e6
+    assert 0.5 < size < 3
+    assert f"{size:.1f} MB" in on_page_markdown(front)
+    assert SIZE not in on_page_markdown(front)
+    assert on_page_markdown("nothing of it") == "nothing of it"

@@ -8,6 +8,7 @@
  * @typedef {Record<string, unknown>} Values
  * @typedef {Record<string, Record<string, unknown>[]>} Data
  * @typedef {{ structure: string, spec: Spec, values: Values, data: Data, description: string }} Parted
+ * @typedef {(sent: Parted) => Partial<Parted>} Change other data and numbers
  */
 
 const MOST = 16; // items of a list that may change without a new structure
@@ -115,20 +116,21 @@ export function livingChart() {
       listeners.push([type, act]);
       drawn?.view.addEventListener(type, act);
     },
-    /** The rows of data, as Python sent them. */
-    rows: () => Object.values(sent?.data ?? {}).flat(),
+    /** The rows of data, as they are shown. */
+    rows: () => Object.values(shown?.data ?? {}).flat(),
     /**
      * @param {any} whole the specification
      * @param {HTMLElement} place for a chart that is made anew
      * @param {object} options of vega-embed
      * @param {() => boolean} isLate whether another one was asked for since
+     * @param {Change} [change]
      * @returns {Promise<boolean>} whether it stands in the place
      */
-    async draw(whole, place, options, isLate) {
+    async draw(whole, place, options, isLate, change = () => ({})) {
       const next = part(whole);
       if (drawn && sent?.structure === next.structure) {
         sent = next;
-        await show(next);
+        await show({ ...next, ...change(next) });
         return false;
       }
       const spec = { ...next.spec, datasets: copied(next.data) };
@@ -140,11 +142,12 @@ export function livingChart() {
       clear();
       [drawn, sent, shown] = [made, next, next];
       for (const [type, act] of listeners) made.view.addEventListener(type, act);
+      await show({ ...next, ...change(next) });
       return true;
     },
     /**
-     * Show other data and numbers, until Python's own chart comes.
-     * @param {(sent: Parted) => Partial<Parted>} change
+     * Show other data and numbers than those of the last chart.
+     * @param {Change} change
      */
     async vary(change) {
       if (sent) await show({ ...sent, ...change(sent) });

@@ -6,33 +6,40 @@ import { make } from "./dom.js";
 import { marksOf } from "./marks.js";
 import { buildPlace, whenWidthChanges } from "./place.js";
 import { untitled } from "./sizes.js";
+import { keepLabels } from "./sticky.js";
 import { isDark, paint } from "./theme.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
  * @typedef {import("./types").Mark} Mark
+ * @typedef {import("./alive.js").Change} Change
  */
 
 const SVG = "http://www.w3.org/2000/svg";
+/** Height of a place in which nothing was drawn yet, px. @type {Record<string, number>} */
+const ROOM = { main: 300, side: 240, more: 240, detail: 480 };
 
 /**
  * @param {string} name of the place
  * @param {Record<string, string>} darkColours by those of a light page
  * @param {(cells: Cell[], add: boolean) => void} choose
- * @param {{ height?: () => number | undefined, moved?: () => void }} [more] the height of the
- *   place, where it is given, and what follows when the marks have other places
+ * @param {{ height?: () => number | undefined, moved?: () => void, actions?: object }} [more] the
+ *   height of the place, where it is given, what follows when the marks have other places, and
+ *   what Vega offers beside the chart
  */
-export function buildChart(name, darkColours, choose, { height, moved = () => {} } = {}) {
+export function buildChart(name, darkColours, choose, { height, moved = () => {}, actions } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   const chart = livingChart();
   const place = buildPlace(element, height);
   let [turn, last] = [0, ""];
+  /** @type {Change | undefined} */
+  let lastChange;
 
-  /** @param {string} text */
-  async function draw(text) {
+  /** @param {string} text @param {Change} [change] what is drawn in the place of it */
+  async function draw(text, change) {
     turn += 1;
     const mine = turn;
-    last = text;
+    [last, lastChange] = [text, change];
     /** @type {import("./types").ChartContent | null} */
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
@@ -40,9 +47,10 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
       sayWhyNot(element, content);
       return;
     }
-    const { spec, title, notes, options } = forThePage(content.spec, darkColours);
+    const { spec, title, notes, options } = forThePage(content.spec, darkColours, actions);
     const box = make("div", { class: "wb-chart" });
-    const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn);
+    holdRoom(element, ROOM[name]);
+    const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn, change);
     if (isNew) {
       element.replaceChildren(make("figcaption", {}), box);
       place.renew();
@@ -55,35 +63,31 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
   }
 
   /** @param {string} [label] */
-  function settle(label) {
-    if (label !== undefined) element.setAttribute("aria-label", label);
-    element.hidden = false;
-    silenceEmpty(element);
-    element.dataset.turn = String(turn);
-  }
+  const settle = (label) => settled(element, turn, label);
 
   /** Fill the place anew: it has another size, or the chart is zoomed. */
-  async function resize() {
+  const resize = async () => {
     if (!chart.view()) return;
-    await (place.suits() ? place.fill(chart.view()) : draw(last));
+    await (place.suits() ? place.fill(chart.view()) : draw(last, lastChange));
     silenceEmpty(element);
     moved();
-  }
+  };
 
-  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, name !== "main")];
+  const ends = [whenWidthChanges(element, resize), scrolled(element, name)];
 
   return {
     element,
     draw,
     resize,
-    ...{ rows: chart.rows, listen: chart.listen },
-    /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
+    ...{ view: chart.view, rows: chart.rows, listen: chart.listen, marks: () => marksOf(chart.view()) },
+    /** @param {Change} change what is drawn in the place of the last chart */
     async vary(change) {
+      if (!chart.view()) return;
       turn += 1;
+      lastChange = change;
       await chart.vary(change);
       settle();
     },
-    marks: () => marksOf(chart.view()),
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
@@ -96,13 +100,41 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
 }
 
 /**
+ * Give a chart its room before it is drawn, so that nothing below it jumps.
+ * @param {HTMLElement} element
+ * @param {number} room px, where nothing was drawn before
+ */
+function holdRoom(element, room) {
+  const isFirst = Boolean(element.hidden) || !element.childElementCount;
+  element.classList.toggle("wb-waiting", isFirst);
+  element.style.minHeight = `${isFirst ? room : element.offsetHeight}px`;
+  element.hidden = false;
+}
+
+/**
+ * Show what is drawn.
+ * @param {HTMLElement} element
+ * @param {number} turn
+ * @param {string} [label]
+ */
+function settled(element, turn, label) {
+  if (label !== undefined) element.setAttribute("aria-label", label);
+  element.hidden = false;
+  element.classList.remove("wb-waiting");
+  element.style.minHeight = "";
+  silenceEmpty(element);
+  element.dataset.turn = String(turn);
+}
+
+/**
  * A chart in the colours of the page, its title apart, and how to draw it.
  * @param {import("vega-typings").Spec} spec
  * @param {Record<string, string>} darkColours
+ * @param {object | false} actions
  */
-function forThePage(spec, darkColours) {
+function forThePage(spec, darkColours, actions = false) {
   const dark = isDark();
-  const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
+  const options = { renderer: "svg", actions, tooltip: { theme: dark ? "dark" : "light" } };
   return { ...untitled(paint(spec, dark ? darkColours : {})), options };
 }
 
@@ -114,6 +146,8 @@ function forThePage(spec, darkColours) {
 function sayWhyNot(element, content) {
   const words = content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : [];
   element.replaceChildren(...words);
+  element.classList.remove("wb-waiting");
+  element.style.minHeight = "";
   element.hidden = !content;
 }
 
@@ -151,13 +185,23 @@ function caption(element, title, notes) {
 }
 
 /**
- * Let the tab key reach an element while it is wider than its place.
+ * What an element does that is wider than its place; the main chart and that of the pane take keys
+ * of their own.
  * @param {HTMLElement} element
- * @param {boolean} wanted
+ * @param {string} name
  * @returns {() => void} ends it
  */
-function scrollByKeys(element, wanted) {
-  if (!wanted) return () => {};
+function scrolled(element, name) {
+  if (name === "main") return keepLabels(element);
+  return name === "detail" ? () => {} : scrollByKeys(element);
+}
+
+/**
+ * Let the tab key reach an element while it is wider than its place.
+ * @param {HTMLElement} element
+ * @returns {() => void} ends it
+ */
+function scrollByKeys(element) {
   const observer = new ResizeObserver(() => {
     if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
     else element.removeAttribute("tabindex");

@@ -133,10 +133,11 @@ export const worst = (rows) =>
  */
 function shortLine({ rows, headline }, { controls, send }, link) {
   const { texts, panels } = controls;
-  const links = worst(rows).flatMap((finding) => {
+  const named = worst(rows).map((finding) => {
     const { rule, where, cells } = finding;
-    return [cells.length ? link(finding, `${rule}, ${where}`) : rule, " · "];
+    return cells.length ? link(finding, `${rule}, ${where}`) : rule;
   });
+  const links = [...new Set(named)].flatMap((one) => [one, " · "]);
   const onclick = () => send({ panel: "findings" });
   const all = make("button", { type: "button", onclick }, panels.findings?.title ?? "");
   return [fill(texts.found, { headline }), " ", ...links, all];

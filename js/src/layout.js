@@ -1,6 +1,7 @@
 /** Where the parts stand: filters at the left, the map in the middle, the selected matrix at the right. */
 
 import { buildChart } from "./chart.js";
+import { buildCrosshair } from "./crosshair.js";
 import { make } from "./dom.js";
 import { buildFindings } from "./findings.js";
 import { buildFilters } from "./filters.js";
@@ -12,6 +13,7 @@ import { buildProtocol } from "./protocol.js";
 import { buildStage, visibleHeight } from "./stage.js";
 import { buildTable } from "./table.js";
 import { buildViews } from "./views.js";
+import { buildWork } from "./work.js";
 
 /**
  * @typedef {import("./types").Page} Page
@@ -50,6 +52,7 @@ export function buildParts(root, page, choose, moved) {
   const following = buildFollowing(page);
   const views = buildViews(page);
   const stage = buildStage(root, page);
+  const work = buildWork(page);
   const charts = buildCharts(root, page, choose, moved);
   const pane = buildPane(page, charts.detail.element);
   const sentences = buildSentences();
@@ -68,7 +71,7 @@ export function buildParts(root, page, choose, moved) {
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
     make("header", {}, tabs.element, following.element, views.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
-    make("div", { class: "wb-bar" }, options.element, protocol.element, sentences.status),
+    make("div", { class: "wb-bar" }, options.element, protocol.element, work.element, sentences.status),
     make("div", { class: "wb-body" }, filters.element, panel),
     problem,
     sentences.spoken,
@@ -90,7 +93,7 @@ export function buildParts(root, page, choose, moved) {
     pane.list();
   };
   const stop = () => {
-    for (const part of [protocol, following, views, stage, table, ...Object.values(charts)]) part.stop();
+    for (const part of [protocol, following, views, stage, work, table, ...Object.values(charts)]) part.stop();
   };
   const { receive } = files;
   return { charts, table, findings, found, fail, receive, refresh, stop, filters: filters.element };
@@ -101,8 +104,9 @@ export function buildParts(root, page, choose, moved) {
  * @param {Page} page
  * @param {Choose} choose
  * @param {() => void} moved
+ * @param {object} [actions] that Vega offers beside each chart
  */
-function buildCharts(root, page, choose, moved) {
+export function buildCharts(root, page, choose, moved, actions) {
   const height = () => {
     if (root.clientWidth < STACKED) return undefined;
     const high = root.classList.contains("wb-high");
@@ -110,9 +114,14 @@ function buildCharts(root, page, choose, moved) {
   };
   /** @param {string} name */
   const more = (name) => ({ main: { moved }, detail: { height } })[name];
-  return Object.fromEntries(
-    SLOTS.map((name) => [name, buildChart(name, page.controls.dark, choose, more(name))]),
+  const { dark, texts } = page.controls;
+  const charts = Object.fromEntries(
+    SLOTS.map((name) => [name, buildChart(name, dark, choose, { actions, ...more(name) })]),
   );
+  for (const [name, chart] of Object.entries(charts)) {
+    buildCrosshair(chart, texts, { keys: name === "detail" });
+  }
+  return charts;
 }
 
 /**

@@ -1,122 +1,272 @@
 /**
- * The page that is saved: it draws its charts without Python and without a network. Where counts
- * were saved with it, trim, estimator and the matrix that is looked at can be changed.
+ * The page that is saved: the explorer without Python and without a network. It holds what Python
+ * drew at each step; filters take rows out of it, and where counts were saved with it, trim,
+ * estimator and the matrix that is looked at can be changed.
  */
 
-import { livingChart } from "./alive.js";
-import { cellOf } from "./cells.js";
-import { silenceEmpty } from "./chart.js";
-import { choices, labelled, make } from "./dom.js";
+import { buildCard } from "./card.js";
+import { choosing } from "./choosing.js";
+import { make } from "./dom.js";
+import { buildFilters } from "./filters.js";
 import { countsOf, unpacked } from "./fitting/counts.js";
+import { buildCharts, buildSentences, followSize, SLOTS } from "./layout.js";
+import { buildNumbers, titleOf } from "./pane.js";
 import { plotOf } from "./paper.js";
-import { pushTrim, trimText } from "./protocol.js";
-import { redrawn } from "./redrawn.js";
-import { paint } from "./theme.js";
+import { buildFit, buildSteps } from "./protocol.js";
+import { protocolText, redrawn } from "./redrawn.js";
+import { lookedAt, numbersAt, refittedNumbers, wordsOf } from "./saved.js";
+import { buildSieve, sifted } from "./sieve.js";
+import { followTheme } from "./theme.js";
 
 /**
  * @typedef {import("./types").Asked} Asked
  * @typedef {import("./types").Cell} Cell
- * @typedef {{ header: import("./fitting/counts.js").Header, data: string, drawn: Asked,
- *   texts: Record<string, string>, estimators: Record<string, string> }} Live
- * @typedef {{ specs: import("vega-typings").Spec[], dark: Record<string, string>, live: Live | null }} Saved
+ * @typedef {import("./types").Frame} Frame
+ * @typedef {import("./types").Page} Page
+ * @typedef {import("./types").Saved} Saved
+ * @typedef {import("./types").Words} Words
+ * @typedef {import("./alive.js").Change} Change
+ * @typedef {ReturnType<typeof import("./chart.js").buildChart>} Chart
+ * @typedef {ReturnType<typeof countsOf>} Counts
  */
 
-/** @type {Saved} */
-const { specs, dark, live } = JSON.parse(
-  document.getElementById("specs")?.textContent ?? '{"specs": [], "dark": {}, "live": null}',
-);
-const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
-const options = {
-  renderer: "svg",
-  actions: { export: true, source: false, compiled: false, editor: false },
-  tooltip: { theme: isDark ? "dark" : "light" },
-};
+/** @param {string} text bytes that zlib packed, as base64 */
+const bytesOf = (text) => unpacked(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));
 
-const charts = specs.map(() => livingChart());
-const drawing = specs.map(async (spec, i) => {
-  const place = document.getElementById(`chart${i}`);
-  if (!place) return;
-  await charts[i].draw(paint(spec, isDark ? dark : {}), place, options, () => false);
-  silenceEmpty(place);
-});
-
-/** @param {Live} saved */
-async function comeAlive({ header, data, drawn, texts, estimators }) {
-  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-  const counts = countsOf(header, await unpacked(bytes));
-  /** @type {{ asked: Asked, cell: Cell | null }} */
-  const state = { asked: drawn, cell: null };
-  let waiting = false;
-  const draw = async () => {
-    waiting = false;
-    const { asked, cell } = state;
-    for (const chart of charts) {
-      await chart.vary((sent) => {
-        const plot = cell ? plotOf(sent, cell, counts, asked) : sent;
-        return redrawn(plot, asked, drawn, counts);
-      });
-    }
-    document.querySelectorAll("figure").forEach(silenceEmpty);
-    const words = document.getElementById("words");
-    if (words) words.hidden = asked.trim !== drawn.trim || asked.estimator !== drawn.estimator;
+/**
+ * What Python drew at each step, unpacked when it is asked for.
+ * @param {Record<string, string>} packed
+ * @returns {(step: number) => Promise<Frame>}
+ */
+function framesOf(packed) {
+  /** @type {Map<number, Promise<Frame>>} */
+  const known = new Map();
+  const read = async (/** @type {number} */ step) =>
+    JSON.parse(new TextDecoder().decode(await bytesOf(packed[step])));
+  return (step) => {
+    const frame = known.get(step) ?? read(step);
+    known.set(step, frame);
+    return frame;
   };
-  const later = () => {
-    if (!waiting) requestAnimationFrame(draw);
-    waiting = true;
-  };
-  const change = (/** @type {Partial<Asked>} */ more) => {
-    state.asked = { ...state.asked, ...more };
-    later();
-  };
-  document.getElementById("words")?.after(buildControls(drawn, texts, estimators, change));
-  for (const chart of charts) {
-    chart.listen("click", (_event, item) => {
-      const cell = cellOf(item?.datum);
-      if (!cell || !counts.has(cell)) return;
-      state.cell = cell;
-      later();
-    });
-  }
 }
 
 /**
- * @param {Asked} drawn
- * @param {Record<string, string>} texts
- * @param {Record<string, string>} estimators
- * @param {(more: Partial<Asked>) => void} change
+ * State in the page, in the place of that in Python.
+ * @param {Saved} saved
+ * @param {() => void} changed
+ * @param {() => boolean} busy
+ * @returns {Page}
  */
-function buildControls(drawn, texts, estimators, change) {
-  const shown = make("output", {}, trimText(drawn.trim));
-  const ends = [texts.lower, texts.upper].map((label, i) =>
-    make("input", {
-      type: "range",
-      min: 0,
-      max: 100,
-      value: Math.round(100 * drawn.trim[i]),
-      "aria-label": label,
-      oninput: () => {
-        const trim = /** @type {[number, number]} */ (
-          pushTrim(ends.map((end) => Number(end.value) / 100), i)
-        );
-        shown.value = trimText(trim);
-        change({ trim });
-      },
-    }),
-  );
-  const estimator = choices(Object.entries(estimators), texts.estimator, (value) =>
-    change({ estimator: /** @type {Asked["estimator"]} */ (value) }),
-  );
-  estimator.value = drawn.estimator;
-  return make(
-    "fieldset",
-    { id: "protocol" },
-    make("legend", {}, texts.fit),
-    make("span", {}, texts.trim),
-    ...ends,
-    shown,
-    labelled(texts.by, estimator),
-    make("small", {}, texts.click),
-  );
+function localPage({ controls, checkpoints, state }, changed, busy) {
+  /** @type {Record<string, unknown>} */
+  const held = { filters: {}, layers: controls.layers, selected: [], pinned: {}, ...state };
+  held._words = JSON.stringify({ chosen: [] });
+  const model = {
+    get: (/** @type {string} */ name) => held[name],
+    set: (/** @type {string} */ name, /** @type {unknown} */ value) => {
+      held[name] = value;
+    },
+    ...{ save_changes() {}, send() {}, on() {}, off() {} },
+  };
+  const send = (/** @type {import("./types").Changes} */ changes) => {
+    Object.assign(held, changes);
+    changed();
+  };
+  return { model, controls, checkpoints: () => checkpoints, send, busy };
 }
 
-if (live) Promise.all(drawing).then(() => comeAlive(live));
+/**
+ * Lay out the page.
+ * @param {HTMLElement} root
+ * @param {Page} page
+ * @param {string} note below the selected matrix
+ * @param {boolean} fits whether it can fit
+ */
+function layOut(root, page, note, fits) {
+  const { texts } = page.controls;
+  const choice = choosing(page);
+  const charts = buildCharts(root, page, choice.choose, choice.outline, { export: true });
+  const [filters, steps, fit] = [buildFilters(page), buildSteps(page), buildFit(page)];
+  const [numbers, sentences] = [buildNumbers(), buildSentences()];
+  const title = make("p", { class: "wb-title" });
+  const pane = make("aside", { class: "wb-pane", "aria-label": texts.selected });
+  pane.append(title, numbers.element, charts.detail.element, make("p", { class: "wb-note" }, note));
+  const panel = make(
+    "div",
+    { class: "wb-panel" },
+    make("div", { class: "wb-first" }, sentences.empty, charts.main.element),
+    pane,
+    make("div", { class: "wb-rest" }, charts.side.element, charts.more.element),
+  );
+  root.append(
+    make("div", { class: "wb-bar" }, steps.element, fit.element, sentences.status),
+    make("div", { class: "wb-body" }, filters.element, panel),
+  );
+  choice.onChart(root, charts.main);
+  followSize(root, filters.element);
+  /** @param {Words} words */
+  const update = (words) => {
+    page.model.set("_words", JSON.stringify(words));
+    fit.element.hidden = !fits;
+    for (const part of [filters, steps, fit, numbers, sentences]) part.update(words);
+    title.replaceChildren(...titleOf(words, texts.selected));
+    pane.hidden = !words.chosen.length;
+    choice.outline();
+  };
+  return { charts, update };
+}
+
+/**
+ * Charts that are sent anew where they hold something else, and varied where they do not.
+ * @param {Record<string, Chart>} charts
+ */
+function placing(charts) {
+  /** @type {Record<string, string>} */
+  let stands = {};
+  return {
+    /** @type {(name: string, key: string, content: () => object | null | undefined, change?: Change) => Promise<void>} */
+    async put(name, key, content, change) {
+      if (stands[name] === key) return charts[name].vary(change ?? (() => ({})));
+      stands[name] = key;
+      const found = content();
+      return charts[name].draw(found ? JSON.stringify(found) : "", change);
+    },
+    /** Send all of them anew. */
+    forget() {
+      stands = {};
+    },
+  };
+}
+
+/**
+ * What a state asks for: which rows of which frame, and by which protocol.
+ * @param {Saved} saved
+ * @param {Counts | null} counts
+ */
+function looking(saved, counts) {
+  const { controls, checkpoints, drawn, state } = saved;
+  const sieve = buildSieve(saved.cells, controls.facets);
+  const frameAt = framesOf(saved.frames);
+  const oneStep = controls.panels[state.panel].one_step;
+  /** @param {Page["model"]} model */
+  return async (model) => {
+    const [step, filters, layers] = ["step", "filters", "layers"].map(model.get);
+    const sift = sieve.sift({
+      filters,
+      layers: layers.join() === controls.layers.join() ? null : layers,
+      step: oneStep && checkpoints.steps.length ? step : null,
+    });
+    const fitting = counts && sift.cells.some(counts.has) ? counts : null;
+    const asked = fitting ? { ...drawn, trim: model.get("trim"), estimator: model.get("estimator") } : drawn;
+    /** @type {Cell | undefined} */
+    const clicked = model.get("selected").at(-1);
+    return {
+      frame: await frameAt(oneStep ? step : state.step),
+      clicked: clicked && oneStep ? /** @type {Cell} */ ([...clicked.slice(0, 3), step]) : clicked,
+      key: JSON.stringify([step, filters, layers]),
+      varies: protocolText(asked) !== protocolText(drawn),
+      ...{ sift, fitting, asked, total: sieve.total },
+    };
+  };
+}
+
+/** @typedef {Awaited<ReturnType<ReturnType<typeof looking>>>} Seen */
+
+/**
+ * A chart of the rows that pass; one that no longer shows all says what it shows, not what is
+ * found in it.
+ * @param {import("./types").StillContent | undefined} content
+ * @param {Seen} seen
+ */
+function kept(content, { sift, varies }) {
+  if (!content?.spec || !sift.cells.length) return sift.cells.length ? content : null;
+  const spec = sifted(content.spec, sift.passes);
+  return { ...content, spec: content.plain && (varies || spec !== content.spec) ? plainly(spec, content.plain) : spec };
+}
+
+/**
+ * @param {any} spec
+ * @param {string} title
+ */
+function plainly(spec, title) {
+  const subtitle = [spec.title?.subtitle ?? []].flat().filter((/** @type {string} */ line) => line !== title);
+  return { ...spec, title: { ...spec.title, text: title, subtitle }, description: title };
+}
+
+/**
+ * @param {Saved} saved
+ * @param {Record<string, Chart>} charts
+ * @param {ReturnType<typeof placing>["put"]} put
+ */
+function drawing({ drawn, controls: { texts } }, charts, put) {
+  /** @param {Seen} seen @param {Cell | undefined} cell @param {boolean} own */
+  const drawDetail = ({ frame, fitting, asked, key, varies }, cell, own) => {
+    const { detail } = frame.charts;
+    if (!cell || !detail) return put("detail", "none", () => null);
+    if (!own && !(fitting?.exact && frame.chosen.length === 1 && fitting.curve(cell))) {
+      return put("detail", "note", () => ({ problem: texts.no_plot, label: "" }));
+    }
+    return put("detail", key, () => detail, (sent) => {
+      const plot = own || !fitting ? sent : plotOf(sent, cell, fitting, asked);
+      return varies && fitting ? redrawn(plot, asked, drawn, fitting) : plot;
+    });
+  };
+  /** @param {Seen} seen */
+  return async (seen) => {
+    const { frame, sift, fitting, asked, key, varies, clicked } = seen;
+    /** @type {Change | undefined} */
+    const change = varies && fitting ? (sent) => redrawn(sent, asked, drawn, fitting) : undefined;
+    for (const name of ["main", "side", "more"]) {
+      await put(name, `${key} ${varies}`, () => kept(frame.charts[name], seen), change);
+    }
+    const rows = charts.main.rows();
+    const looked = lookedAt(frame, sift, clicked ?? null, rows, drawn);
+    const [cell] = looked.cells;
+    await drawDetail(seen, cell, looked.own);
+    const numbers = looked.own ? frame.matrices : cell ? numbersAt(cell, rows, texts) : null;
+    const listed = looked.own ? frame.listed : looked.cells;
+    const matrices = numbers && varies && fitting ? refittedNumbers(numbers, listed, fitting, asked) : numbers;
+    return { looked, matrices };
+  };
+}
+
+/**
+ * @param {Saved} saved
+ * @param {HTMLElement} root
+ */
+async function show(saved, root) {
+  const counts = saved.live && countsOf(saved.live.header, await bytesOf(saved.live.data));
+  let [busy, again] = [false, false];
+  const page = localPage(saved, () => later(), () => busy);
+  const { model } = page;
+  const { charts, update } = layOut(root, page, counts?.exact && saved.single ? saved.controls.texts.click : "", counts !== null);
+  const { put, forget } = placing(charts);
+  const look = looking(saved, counts);
+  const draw = drawing(saved, charts, put);
+  const later = async () => {
+    again = busy;
+    if (busy) return;
+    busy = true;
+    try {
+      const seen = await look(model);
+      const { looked, matrices } = await draw(seen);
+      update(wordsOf(saved, seen, looked, matrices));
+    } finally {
+      busy = false;
+    }
+    if (again) later();
+  };
+  const held = {
+    about: (/** @type {Cell} */ cell) => counts?.about(cell) ?? "",
+    alongSteps: (/** @type {Cell} */ cell) =>
+      counts?.alongSteps(cell, model.get("trim"), model.get("estimator")) ?? [],
+  };
+  for (const name of SLOTS) buildCard(root, page, charts[name], held);
+  followTheme(root, () => {
+    forget();
+    later();
+  });
+}
+
+const place = /** @type {HTMLElement} */ (document.querySelector(".wb"));
+show(JSON.parse(document.getElementById("saved")?.textContent ?? ""), place);

@@ -39,14 +39,14 @@ export function foundIn(found, cells) {
  */
 export function buildPane(page, chart) {
   const { texts } = page.controls;
-  const numbers = make("div", { class: "wb-numbers" });
+  const numbers = buildNumbers();
   const findings = make("ul", { class: "wb-found" });
   const pins = buildPins(page);
   const element = make(
     "aside",
     { class: "wb-pane", "aria-label": texts.selected },
     pins.element,
-    numbers,
+    numbers.element,
     chart,
     findings,
   );
@@ -74,11 +74,19 @@ export function buildPane(page, chart) {
     update(words) {
       last = words;
       pins.update(words);
-      numbers.replaceChildren(...(words.matrices ? table(words.matrices) : []));
+      numbers.update(words);
       element.hidden = !words.chosen.length;
       list();
     },
   };
+}
+
+/** The numbers of what is selected. */
+export function buildNumbers() {
+  const element = make("div", { class: "wb-numbers" });
+  /** @param {Words} words */
+  const update = ({ matrices }) => element.replaceChildren(...(matrices ? table(matrices) : []));
+  return { element, update };
 }
 
 /**
@@ -114,7 +122,7 @@ function table({ heads, rows, more }) {
  * @param {Words} words
  * @param {string} otherwise
  */
-function titleOf({ matrices }, otherwise) {
+export function titleOf({ matrices }, otherwise) {
   if (matrices?.heads.length !== 1) return [make("strong", {}, otherwise)];
   const [{ pin: pinned, name, place }] = matrices.heads;
   const mark = pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [];

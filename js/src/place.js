@@ -79,10 +79,9 @@ export function whenWidthChanges(element, act) {
   let frame = 0;
   const observer = new ResizeObserver(() => {
     if (!element.clientWidth || element.clientWidth === width) return;
-    const first = width === 0;
     width = element.clientWidth;
     cancelAnimationFrame(frame);
-    if (!first) frame = requestAnimationFrame(act);
+    frame = requestAnimationFrame(act);
   });
   observer.observe(element);
   return () => {

@@ -136,8 +136,8 @@ export function redrawn(sent, asked, before, counts) {
   return { data, values: reworded(values, protocolText(before), protocolText(asked)) };
 }
 
-/** How matrices are fitted, in words. @param {Asked} asked */
-function protocolText({ trim, estimator }) {
+/** How matrices are fitted, in words. @param {Pick<Asked, "trim" | "estimator">} asked */
+export function protocolText({ trim, estimator }) {
   const [lower, upper] = trim.map((end) => Number((100 * end).toPrecision(10)));
   return `${estimator.replace("_", " ")}, trim ${lower}–${upper} %`;
 }

@@ -14,7 +14,7 @@ const HEIGHT = /(^|_)height$/;
 const X_STEP = /(^|_)x_step$/;
 const Y_STEP = /(^|_)y_step$/;
 const AXES = 60; // px that axes and legends take, for the first guess
-const TURNS = 4; // of guessing a size at most
+const TURNS = 5; // of guessing a size at most
 const CLOSE = 3; // px between a chart and its place that nobody minds
 const MOST_STEP = 96; // px of a cell of a map
 const READ = 40; // px from which a cell holds a number: it shrinks to four fifths of them at most
@@ -104,15 +104,13 @@ export async function fit(view, sizes, room, measure) {
     [factor, tall] = [next, nextTall];
     set(view, sizes.across, factor);
     set(view, sizes.down, tall);
-    await view.runAsync();
+    // without it Vega lays small multiples out one run later, and cuts off what is new
+    await view.resize().runAsync();
     now = measure();
     stuck ||= factor !== last.factor && now.width === last.width;
     slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
   }
-  if (factor === sizes.factor && tall === sizes.tall) return;
   Object.assign(sizes, { factor, tall });
-  // Vega moves what was drawn, but cuts it off where the chart ended before: draw it all anew
-  await view.resize().runAsync();
 }
 
 /**
@@ -141,13 +139,41 @@ function set(view, sizes, factor) {
 export function arranged(spec, width) {
   const { config = {}, columns, ...rest } = /** @type {any} */ (spec);
   const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
-  if (width < NARROW) {
-    const gradientLength = Math.min(Math.max(width - 140, 100), 240); // with room for its labels
-    Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
-  }
-  const found = { ...rest, config: { ...config, legend } };
+  if (width >= NARROW) return inColumns({ ...rest, config: { ...config, legend } }, columns, width);
+  const gradientLength = Math.min(Math.max(width - 140, 100), 240); // with room for its labels
+  Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
+  const found = { ...withGradients(rest, gradientLength), config: { ...config, legend } };
+  return inColumns(found, columns, width);
+}
+
+/**
+ * Small multiples beside each other, where there are any.
+ * @param {any} found
+ * @param {number | undefined} columns
+ * @param {number} width px
+ * @returns {Spec}
+ */
+function inColumns(found, columns, width) {
   if (!columns) return found;
   return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+}
+
+/**
+ * Colour bars of some length.
+ * @param {any} node
+ * @param {number} gradientLength px
+ * @returns {any}
+ */
+function withGradients(node, gradientLength) {
+  if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
+  if (!node || typeof node !== "object") return node;
+  const next = Object.fromEntries(
+    Object.entries(node).map(([key, child]) => [
+      key,
+      key === "datasets" ? child : withGradients(child, gradientLength),
+    ]),
+  );
+  return next.gradientLength ? { ...next, gradientLength } : next;
 }
 
 /**

@@ -19,6 +19,20 @@ export function visibleHeight(element) {
 }
 
 /**
+ * Where what is seen of an element ends at the latest, in pixels of the window.
+ * @param {HTMLElement} element
+ */
+export function visibleBottom(element) {
+  let bottom = innerHeight;
+  for (let box = element.parentElement; box; box = box.parentElement) {
+    if (/auto|scroll|hidden/.test(getComputedStyle(box).overflowY)) {
+      bottom = Math.min(bottom, box.getBoundingClientRect().bottom);
+    }
+  }
+  return bottom;
+}
+
+/**
  * The button that fills the window, and the height that was asked for. The element is shown above
  * everything else, as a popover: the page around it may clip what is merely fixed.
  * @param {HTMLElement} root

@@ -24,7 +24,12 @@ export function talk(model, onWait) {
     waiting = true;
     model.set("_asked", model.get("_asked") + 1);
     model.save_changes();
+    hearing();
+  };
+  /** Wait anew: Python was told of something, or told how far it is. */
+  const hearing = () => {
     rest();
+    if (!waiting) return;
     timers = [setTimeout(() => onWait("busy"), SLOW), setTimeout(() => onWait("silent"), SILENCE)];
   };
   const answered = () => {
@@ -34,6 +39,7 @@ export function talk(model, onWait) {
     flush();
   };
   model.on("change:_answered", answered);
+  model.on("change:_working", hearing);
   return {
     /** @type {import("./types").Send} */
     send(changes) {
@@ -44,6 +50,7 @@ export function talk(model, onWait) {
     stop() {
       rest();
       model.off("change:_answered", answered);
+      model.off("change:_working", hearing);
     },
   };
 }

@@ -167,3 +167,33 @@ export interface Page {
   send: Send;
   busy(): boolean;
 }
+
+/** What a page that is saved holds. */
+export interface Saved {
+  controls: Controls;
+  checkpoints: Checkpoints;
+  /** Traits that the page was saved with. */
+  state: { panel: string; step: number; trim: [number, number]; estimator: string };
+  cells: import("./sieve.js").Held;
+  /** By step: JSON of a `Frame`, packed. */
+  frames: Record<string, string>;
+  /** The protocol of the charts. */
+  drawn: Asked;
+  /** What is not in the page, in words. */
+  note: string;
+  /** Whether one matrix was selected, whose plot can become that of another. */
+  single: boolean;
+  live: { header: import("./fitting/counts.js").Header; data: string } | null;
+}
+/** What Python drew at one step. */
+export interface Frame {
+  charts: Record<string, StillContent>;
+  chosen: Cell[];
+  /** The matrices whose numbers are listed. */
+  listed: Cell[];
+  matrices: Matrices | null;
+}
+/** A chart whose title may say what is found in it; `plain` says what it shows. */
+export interface StillContent extends ChartContent {
+  plain?: string;
+}

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { hiddenAxis } from "../src/sticky.js";
 import { zoomed } from "../src/gestures.js";
 import { foundIn, pin } from "../src/pane.js";
 import { arranged, arrangement, fit, limits, sizesOf, slopeOf, untitled } from "../src/sizes.js";
@@ -17,7 +18,7 @@ const [A, B] = [
  */
 function fakeView(signals, layOut) {
   const now = { ...signals };
-  let [drawn, whole] = [layOut(now), 0];
+  let [drawn, whole, runs] = [layOut(now), 0, 0];
   const view = {
     getState: () => ({ signals: { ...now, autosize: {}, unit: "x", height: now.height ?? 0 } }),
     signal: (/** @type {string} */ name, /** @type {number} */ value) => {
@@ -28,6 +29,7 @@ function fakeView(signals, layOut) {
       return view;
     },
     runAsync: async () => {
+      runs += 1;
       drawn = layOut(now);
     },
   };
@@ -35,7 +37,7 @@ function fakeView(signals, layOut) {
     view: /** @type {import("vega-typings").View} */ (/** @type {unknown} */ (view)),
     now,
     measure: () => drawn,
-    whole: () => whole,
+    anew: () => [whole, runs],
   };
 }
 
@@ -49,14 +51,16 @@ test("sizes are the steps of cells where there are any, else widths and heights"
 for (const [width, bands] of [[300, 3], [620, 12], [1450, 80]]) {
   test(`${bands} columns fill ${width} px, or as much of them as cells may`, async () => {
     const made = bands > 12 ? 8 : 44;
-    const { view, now, measure, whole } = fakeView({ x_step: made, y_step: 24 }, (s) => ({
+    const { view, now, measure, anew } = fakeView({ x_step: made, y_step: 24 }, (s) => ({
       width: s.x_step * bands + 70,
       height: s.y_step * 7 + 40,
     }));
     await fit(view, sizesOf(view), { width }, measure);
     const step = Math.min(Math.max((width - 70) / bands, made >= 40 ? 0.8 * made : 3), 96);
     assert.ok(Math.abs(now.x_step - step) < 0.5, `${now.x_step} for ${step}`);
-    assert.equal(whole(), 1, "drawn anew once, at the end");
+    const [whole, runs] = anew();
+    assert.equal(whole, runs, "laid out anew with every size");
+    assert.ok(runs > 0 && runs < 5);
   });
 }
 
@@ -100,6 +104,15 @@ test("a width that the height changes is mended", async () => {
   assert.ok(Math.abs(measure().width - 560) <= 3, String(measure().width));
 });
 
+test("the layers of the lowest axis are repeated where they are not seen, if they are level", () => {
+  const label = (/** @type {number} */ bottom, height = 12) => ({ text: "3", left: 0, right: 9, top: bottom - height, bottom });
+  const labels = [label(100), label(300), label(299)];
+  assert.deepEqual(hiddenAxis(labels, 250), labels.slice(1));
+  assert.deepEqual(hiddenAxis(labels, 300), []);
+  assert.deepEqual(hiddenAxis([...labels, label(300, 40)], 250), []);
+  assert.deepEqual(hiddenAxis([], 250), []);
+});
+
 test("small multiples stand beside each other as the place has room", () => {
   const spec = /** @type {any} */ ({ facet: {}, spec: {}, columns: 4, config: { legend: { labelFontSize: 11 } } });
   const columns = (/** @type {number} */ width) => /** @type {any} */ (arranged(spec, width)).columns;
@@ -107,6 +120,10 @@ test("small multiples stand beside each other as the place has room", () => {
   const { legend } = /** @type {any} */ (arranged(spec, 300)).config;
   assert.deepEqual(legend, { labelFontSize: 11, labelLimit: 200, orient: "bottom", columns: 2, gradientLength: 160 });
   assert.equal(/** @type {any} */ (arranged(spec, 420)).config.legend.orient, undefined);
+  const own = { ...spec, layer: [{ color: { legend: { gradientLength: 110 } } }], datasets: { rows: [{ gradientLength: 1 }] } };
+  const lengthOf = (/** @type {number} */ width) => /** @type {any} */ (arranged(own, width)).layer[0].color.legend.gradientLength;
+  assert.deepEqual([200, 300, 410, 420].map(lengthOf), [100, 160, 240, 110]);
+  assert.equal(/** @type {any} */ (arranged(own, 300)).datasets.rows[0].gradientLength, 1);
   assert.notEqual(arrangement(479), arrangement(480));
   assert.equal(arrangement(500), arrangement(700));
 });

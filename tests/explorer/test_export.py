@@ -32,7 +32,7 @@ HOSTILE = "<img src=x onerror=alert(1)></script>'];\n${1}"
 def test_files(explorer: Explorer, tmp_path: Path) -> None:
     page = explorer.save(tmp_path / "view.html").read_text()
     assert not re.findall(r"(?:src|href)\s*=\s*[\"']https?:", page)
-    assert page.count("<figure>") == 3
+    assert page.count('<script type="application/json" id="saved">') == 1
     assert explorer.save(tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     assert b"<svg" in explorer.save(tmp_path / "a.svg").read_bytes()[:200]
     rows = list(csv.DictReader(io.StringIO(explorer.save(tmp_path / "a.csv").read_text())))

@@ -57,7 +57,7 @@ def test_a_pin_stays_while_everything_else_changes(explorer: Explorer) -> None:
     assert len(words(explorer)["matrices"]["heads"]) == 1
 
 
-def test_a_pinned_matrix_is_listed_once_and_three_beside_it(explorer: Explorer) -> None:
+def test_a_pinned_matrix_is_listed_once_and_four_beside_it(explorer: Explorer) -> None:
     explorer.pinned = {"A": A}
     explorer.selected = [A, *((*A[:2], name, 7000) for name in ("q_proj", "k_proj", "v_proj"))]
     found = words(explorer)["matrices"]
@@ -66,7 +66,10 @@ def test_a_pinned_matrix_is_listed_once_and_three_beside_it(explorer: Explorer) 
         "o_proj", "q_proj", "k_proj", "v_proj"
     ]  # fmt: skip
     assert found["more"] == ""
-    explorer.selected = [*explorer.selected, ("demo", 1, "q_proj", 7000)]
+    explorer.selected = [
+        *explorer.selected,
+        *(("demo", 1, name, 7000) for name in ("q_proj", "k_proj")),
+    ]
     assert words(explorer)["matrices"]["more"] == "and 1 more"
 
 

@@ -68,7 +68,7 @@ def k_of(fits: xr.Dataset, component: str, layer: int, step: int = 7000) -> str:
 def test_click_filter_and_trim(opened: Watched, fits: xr.Dataset) -> None:
     page = opened.page
     cell(page, "up_proj", 2).click(position=CORNER)
-    legend_has(page, "detail", k_of(fits, "up_proj", 2))
+    legend_has(page, "pane", k_of(fits, "up_proj", 2).removeprefix("k "))
 
     page.get_by_role("checkbox", name="selection").uncheck()
     page.get_by_text("15 of 105 matrices").first.wait_for(timeout=WAIT)
@@ -108,11 +108,11 @@ def test_brush_and_shift_click(opened: Watched) -> None:
 def test_keyboard(opened: Watched, fits: xr.Dataset) -> None:
     page = opened.page
     cell(page, "v_proj", 0).click(position=CORNER)
-    legend_has(page, "detail", k_of(fits, "v_proj", 0))
+    legend_has(page, "pane", k_of(fits, "v_proj", 0).removeprefix("k "))
     page.locator(".wb-main").focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")  # sooner than the answer to the first
-    legend_has(page, "detail", k_of(fits, "o_proj", 1))
+    legend_has(page, "pane", k_of(fits, "o_proj", 1).removeprefix("k "))
     page.locator(".wb-spoken", has_text="o_proj of layer 1").wait_for(state="attached")
     page.get_by_role("tab", name="Overview").focus()
     page.keyboard.press("ArrowRight")
@@ -195,7 +195,7 @@ def test_reopened_while_its_kernel_runs(opened: Watched, lab: str) -> None:
             break
     drawn(page, "main")
     cell(page, "gate_proj", 1).click(position=CORNER)
-    legend_has(page, "detail", "gate_proj of layer 1")
+    legend_has(page, "pane", "gate_proj · layer 1")
     assert opened.outside == []
 
 
@@ -263,7 +263,7 @@ def test_findings_select_their_matrices(run_notebook: Callable[..., Watched]) ->
     page.locator(".wb-spoken", has_text="up_proj of layer 1").wait_for(
         state="attached", timeout=WAIT
     )
-    legend_has(page, "detail", "up_proj of layer 1")
+    legend_has(page, "pane", "up_proj · layer 1")
     assert page.locator(".wb-findings li", has_text="not looked at").count() > 0
     watched.assert_clean()
 

@@ -42,7 +42,7 @@ def test_a_store_that_another_process_writes(
         run.record(1)
         step_shown(page, "1")
         cell(page, "up_proj", 2).click(position=CORNER)
-        legend_has(page, "detail", "up_proj of layer 2")
+        legend_has(page, "pane", "up_proj · layer 2")
         page.get_by_role("checkbox", name="o_proj").uncheck()
         page.get_by_role("tab", name="Weibull plot").click()
         page.locator(".wb[data-panel=weibull]").wait_for(timeout=WAIT)

@@ -63,8 +63,8 @@ def cells(
     )
     for name in ("model", "component", "status", "parameter", "weight_class"):
         table[name] = table[name].map(printable).astype(object)
-    for name in [name for name, kind in table.dtypes.items() if kind.kind == "f"]:
-        table[name] = table[name].where(np.isfinite(table[name]))
+    for number in [name for name, kind in table.dtypes.items() if kind.kind == "f"]:
+        table[number] = table[number].where(np.isfinite(table[number]))
     unfitted = table["k"].isna()
     table["reason"] = table["status"].where(unfitted, "").replace("ok", "not fitted")
     if "value" in table:

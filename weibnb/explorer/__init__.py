@@ -3,8 +3,9 @@
 `widget` is the explorer, `widgets` its parts alone, `linked` what all are made of: their `state`
 decides the `drawing` of the `parts` that `filters` select, by the charts of `panels`. `content`
 and `table` send it with the words of `labels` and the numbers of `matrices` to the page in
-`static`, `page_counts` what this fits by itself; `saving` writes it as `export` or `python_code`,
-`views` keep states, and `growing` is a widget that takes newer fits over by `following`.
+`static`, `page_counts` what this fits by itself; `saving` writes it as `export`, `saved_page` or
+`python_code`, `views` keep states, `refitting` is what takes long, and `growing` a widget that
+takes newer fits over by `following`.
 """
 
 import lazy_loader
@@ -25,6 +26,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "panels",
         "parts",
         "python_code",
+        "refitting",
+        "saved_page",
         "saving",
         "state",
         "table",

@@ -7,7 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from weibnb.charts.marks import heading
+import pandas as pd
+
+from weibnb.charts.marks import heading, layer, nominal
 from weibnb.charts.tables import MAX_PANELS
 from weibnb.charts.vega import DARK, vega_lite
 from weibnb.diagnostics.bands import BANDS
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from weibnb.fitting.weibull import Estimator, Trim
 
 _MOST_FINDINGS = 200
+_MOST_NAMED = 4  # matrices that are named in their Weibull plot; of more there is a legend
 # The rule that needs compiled code, which takes a second to load.
 _SLOW = "far-layer"
 
@@ -98,7 +101,10 @@ class DrawnView:
         """Draw a view from its part of the fits."""
         try:
             part = part_of(view)
-            content: dict[str, Any] = {"spec": vega_lite(_said_once(view.spec(part), part))}
+            spec = _said_once(view.spec(part), part)
+            content: dict[str, Any] = {
+                "spec": vega_lite(_named_in_place(spec) if view.told else spec)
+            }
         except (ValueError, TypeError, ImportError) as err:
             missing = str(err).startswith("`fits` must hold")
             content = {"problem": NOT_HELD.format(view.label) if missing else str(err)}
@@ -116,6 +122,58 @@ def _said_once(spec: Spec, part: xr.Dataset) -> Spec:
     notes = spec["title"]["subtitle"]
     line = heading(part, "")["subtitle"][0]
     return spec | {"title": spec["title"] | {"subtitle": [n for n in notes if n != line]}}
+
+
+def _named_in_place(spec: Spec) -> Spec:
+    """Name the few matrices of a Weibull plot in it, without the numbers that stand beside it."""
+    if "vconcat" not in spec:
+        return spec
+    upper, *rest = spec["vconcat"]
+    scale = _scale_of_names(upper)
+    names = [name.partition(":  ")[0] for name in scale["domain"]]
+    if len(names) > _MOST_NAMED:
+        short: Spec = _with_legend(spec, {"labelExpr": "split(datum.label, ':  ')[0]"})
+        return short
+    shown = zip(reversed(names), reversed(scale["range"]), strict=True) if len(names) > 1 else ()
+    words = [
+        layer(
+            "text",
+            {"x": {"value": "width"}, "y": {"value": "height"}, "text": nominal("words")},
+            data=pd.DataFrame({"words": [shortened(name, 44)]}),
+            align="right",
+            baseline="bottom",
+            dx=-8,
+            dy=-6 - 16 * i,
+            color=colour,
+            fontSize=12,
+            fontWeight=600,
+        )
+        for i, (name, colour) in enumerate(shown)
+    ]
+    named = {**upper, "layer": [*upper["layer"], *words]}
+    found: Spec = _with_legend({**spec, "vconcat": [named, *rest]}, None)
+    return found
+
+
+def _scale_of_names(panel: Spec) -> Spec:
+    """Give the scale by which matrices have their colours; an empty one where there are none."""
+    colours = (one.get("encoding", {}).get("color", {}) for one in panel["layer"])
+    found: Spec = next(
+        (one["scale"] for one in colours if "scale" in one), {"domain": [], "range": []}
+    )
+    return found
+
+
+def _with_legend(node: Any, more: Spec | None) -> Any:
+    """Add to the legends of matrices, or leave them out."""
+    if isinstance(node, list):
+        return [_with_legend(child, more) for child in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: _with_legend(child, more) for key, child in node.items()}
+    if node.get("field") == "matrix" and node.get("legend"):
+        found["legend"] = None if more is None else node["legend"] | more
+    return found
 
 
 def findings(fits: xr.Dataset, *, at_once: bool) -> str:

@@ -18,22 +18,17 @@ from typing import TYPE_CHECKING
 from platformdirs import user_cache_path
 
 from weibnb.charts.data_table import numbers_html
-from weibnb.charts.vega import DARK
-from weibnb.explorer.labels import CHOICES, LAST_VIEW, NO_VIEW, TEXTS
-from weibnb.explorer.page_counts import page_counts
+from weibnb.explorer.labels import LAST_VIEW, NO_VIEW
 from weibnb.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    import xarray as xr
-
     from weibnb.charts.vega import Spec
 
 STATIC = Path(__file__).parent / "static"
 _VEGA_LITE = "6.4"
-_MOST_BYTES = 3_000_000  # of counts in a page that is saved
 _IDLE = 2.0  # seconds without a change before the picture is drawn
 _SCALE = 2  # pixels of a png for each of the chart
 # JupyterLab's "Error displaying widget: model not found" below the picture: text and nothing else.
@@ -65,44 +60,23 @@ def vega_bundle(name: str) -> str:
 
 
 def web_page(
-    title: str, words: str, code: str, specs: Sequence[Spec], live: Mapping[str, Any] | None = None
+    title: str, words: str, code: str, held: Mapping[str, Any], charts: Mapping[str, Spec]
 ) -> str:
-    """Write charts as a web page that needs no network, with words above and code below.
+    """Write a page that needs no network, with words above, numbers of charts and code below.
 
-    `live` is `live_part` of the fits that are drawn, if the page is to fit by itself.
+    `held` is what `weibnb.explorer.saved_page` gives of what is shown; `charts` are by their names.
     """
-    figures = "".join(
-        f'<figure><div id="chart{i}"></div></figure>{numbers_html(spec)}'
-        for i, spec in enumerate(specs)
-    )
-    held = {"specs": list(specs), "dark": DARK, "live": live}
+    numbers = ((name, numbers_html(spec)) for name, spec in charts.items())
     template = Template((STATIC / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=html.escape(title),
         words=html.escape(words),
         code=html.escape(code),
-        figures=figures,
-        specs=json.dumps(held).replace("<", "\\u003c"),
+        numbers="".join(f"<p>{html.escape(name)}</p>{text}" for name, text in numbers if text),
+        style=(STATIC / "explorer.css").read_text(encoding="utf-8"),
+        saved=json.dumps(held).replace("<", "\\u003c"),
         script=vega_bundle("page.js").replace("</script", "<\\/script"),
     )
-
-
-def live_part(fits: xr.Dataset, drawn: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Give what lets a page fit by itself: counts, how it is `drawn`, and words for its controls.
-
-    None where there are no counts, or too many.
-    """
-    sent = page_counts(fits, most=_MOST_BYTES)
-    if sent is None:
-        return None
-    words = ("fit", "trim", "lower", "upper", "by", "estimator", "click")
-    return {
-        "header": sent[0],
-        "data": b64encode(sent[1]).decode("ascii"),
-        "drawn": drawn,
-        "texts": {name: TEXTS[name] for name in words},
-        "estimators": CHOICES["estimator"],
-    }
 
 
 def picture(spec: Spec, form: str) -> bytes:

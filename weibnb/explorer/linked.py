@@ -14,6 +14,7 @@ from weibnb.charts.vega import on_dark
 from weibnb.explorer import content, export, saving
 from weibnb.explorer.drawing import SLOTS, Drawing
 from weibnb.explorer.page_counts import send_counts
+from weibnb.explorer.refitting import Refit
 from weibnb.explorer.state import checked, checked_names, difference, first_state, plain
 from weibnb.explorer.views import view_text
 from weibnb.fitting.weibull import Estimator
@@ -91,6 +92,7 @@ class LinkedWidget(anywidget.AnyWidget):
     _more = traitlets.Unicode().tag(sync=True)
     _asked = traitlets.Int().tag(sync=True)
     _answered = traitlets.Int().tag(sync=True)
+    _working = traitlets.Unicode().tag(sync=True)  # how far a refit is; empty where there is none
     _theme = traitlets.Unicode("light").tag(sync=True)  # of the page that shows it
     _mark = traitlets.Unicode().tag(sync=True)  # class of the picture that outlives the kernel
 
@@ -115,6 +117,8 @@ class LinkedWidget(anywidget.AnyWidget):
         self._wanted: dict[str, Any] = {}  # of the state, what is to come with newer fits
         self._shown: tuple[str, ...] = ()  # the state that is on the screen
         self._charts: Charts = {}
+        self._drawn_by = parts.protocol  # the charts
+        self._refit: Refit | None = None  # of very many matrices, that goes on
         self._lock = threading.RLock()  # a page and a follower change the state, one at a time
         self._changing = False  # whether the state is in the middle of a change
         mark = f"weibnb-{uuid4().hex}"
@@ -247,9 +251,52 @@ class LinkedWidget(anywidget.AnyWidget):
 
     def _answer(self) -> None:
         with self._lock:
-            if not self._changing:
+            if not self._changing and not self._refits():
                 self._refresh()
                 self._answered = self._asked
+
+    def _refits(self) -> bool:
+        """Whether so much is to be fitted again that a thread does it before anything is drawn."""
+        drawing = self._drawing
+        asked = self._parts, drawing.query, drawing.protocol
+        slow = self._parts.is_slow(drawing.query, drawing.protocol)
+        if self._refit is not None and (not slow or self._refit.asked != asked):
+            self._end_refit()
+        if slow and self._refit is None:
+            self._refit = Refit(*asked, self._tell_work, self._refit_done)
+            self._refit.start()
+        return slow
+
+    def _end_refit(self) -> None:
+        """Let go of a refit, whether it has ended or not."""
+        if self._refit is not None:
+            self._refit.cancel()
+        self._refit, self._working = None, ""
+
+    def _tell_work(self, refit: Refit, text: str) -> None:
+        with self._lock:
+            if refit is self._refit:
+                self._working = text
+
+    def _refit_done(self, refit: Refit) -> None:
+        """Draw what a thread has fitted; where it could not, what there was before."""
+        with self._lock:
+            if refit is not self._refit:
+                return
+            if refit.error is not None:
+                self._cancel_refit()
+                self.send({"problem": f"{type(refit.error).__name__}: {refit.error}"})
+                return
+            self._end_refit()
+            self._answer()
+
+    def _cancel_refit(self) -> None:
+        """Go back to the protocol by which the charts are drawn."""
+        with self._lock:
+            self._end_refit()
+            with self.hold_trait_notifications():
+                self.estimator, self.trim = self._drawn_by
+            self._answer()
 
     def _refresh(self) -> None:
         """Draw what the state asks for, chart by chart; a failure is shown in words below them."""
@@ -267,7 +314,7 @@ class LinkedWidget(anywidget.AnyWidget):
 
     def _draw(self, drawing: Drawing) -> None:
         """Send the page what a drawing holds; the words come last: the page waits for them."""
-        self._charts = drawing.charts(self._charts)
+        self._charts, self._drawn_by = drawing.charts(self._charts), drawing.protocol
         for slot in SLOTS:
             setattr(self, f"_{slot}", self._charts[slot].text if slot in self._charts else "")
         self._draw_more(drawing)
@@ -289,15 +336,20 @@ class LinkedWidget(anywidget.AnyWidget):
     def _export(self, form: str) -> bytes:
         if form == "json":
             return self._view_text().encode()
+        if form == "html":
+            return saving.page_of(self._drawing, self.panel, self._charts).encode()
         return saving.file_of(self._drawing, self._views(), form)
 
     def _view_text(self) -> str:
         return view_text(self.state, {})
 
     def _on_message(self, _widget: Any, message: Mapping[str, Any], _buffers: Any) -> None:
-        """Send a file that a button asked for, or the counts of what is on the screen."""
+        """Send a file that a button asked for, or counts; or cancel what takes long."""
         if "counts" in message:
             send_counts(self._parts.whole, self.query, self.send)
+            return
+        if "cancel" in message:
+            self._cancel_refit()
             return
         form = str(message.get("save", ""))
         try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Names of the matrices that stay while everything else changes.
 PINS = ("A", "B")
-_MOST = 3  # selected matrices that are listed beside the pinned ones
+_MOST = 4  # selected matrices that are listed beside the pinned ones
 # Of matrices that are taken together, as experts: what is no median.
 _TOGETHER: dict[str, Callable[[Any], Any]] = {"n": np.sum, "max_abs": np.max}
 # Label and format of further numbers.

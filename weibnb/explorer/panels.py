@@ -37,6 +37,7 @@ class View:
     of_status: bool = True  # whether the filter by status holds
     reads: str = ""  # function of weibnb that reads the weights again for it
     look: dict[str, Any] = field(default_factory=dict)  # keywords of that function
+    told: bool = False  # whether the page lists the numbers of its matrices beside it
 
     def spec(self, part: xr.Dataset) -> Spec:
         """Specify it, of the part of the fits that `query` selects."""
@@ -115,9 +116,10 @@ def _plot(screen: Screen) -> View:
     """Draw the Weibull plot of what is selected, which stays in sight on every panel."""
     how = screen.state.get("arrangement", "overlay")
     several = len(screen.chosen) > 1 and how != "overlay"
-    return screen.close_up(
+    plot = screen.close_up(
         "weibull_plot", "Weibull plot", **({"arrangement": how} if several else {})
     )
+    return replace(plot, told=True)
 
 
 def _profile(screen: Screen) -> View:
@@ -156,7 +158,7 @@ def _inside(screen: Screen) -> Views:
     causes = one.close_up("decomposition", "Why k is low")
     return {
         "main": replace(main, reads="look_inside", look=look),
-        "detail": one.close_up("weibull_plot", "Weibull plot"),
+        "detail": replace(one.close_up("weibull_plot", "Weibull plot"), told=True),
         "side": replace(causes, reads="decompose"),
     }
 

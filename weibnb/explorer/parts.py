@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import numpy as np
+import xarray as xr
 
 from weibnb.explorer.filters import Cells
 from weibnb.fits.schema import DIMS, prepare, protocol_of
+from weibnb.parallel import slices
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import xarray as xr
+    from collections.abc import Iterator, Mapping
 
     from weibnb.fitting.weibull import Estimator, Trim
 
 _MOST_PARTS = 16  # that are kept
+_MANY, _PIECE = 4_000, 1_000  # matrices whose refit takes a while, and that are fitted at once
 _MOST_IN_MEMORY = 20_000  # matrices whose counts are loaded so that a refit is quick: 3-50 kB each
 
 
@@ -67,15 +68,45 @@ class Parts:
             self._kept.pop(old, None)
         return part
 
+    def is_slow(self, query: Mapping[str, Any], protocol: tuple[Estimator, Trim]) -> bool:
+        """Whether a part is still to be fitted by a protocol, and has very many matrices."""
+        if (
+            protocol == self.protocol
+            or not self.have_counts
+            or repr((query, protocol)) in self._kept
+        ):
+            return False
+        return self.whole["counts"].sel(query).size > _MANY
+
+    def refit_by_pieces(
+        self, query: Mapping[str, Any], protocol: tuple[Estimator, Trim]
+    ) -> Iterator[float]:
+        """Fit a part again, some matrices at a time, and keep it; yield how much is done."""
+        part = self.whole.sel(query)
+        dim = max(DIMS, key=lambda one: part.sizes[one])
+        length = part.sizes[dim]
+        at_once = max(_PIECE * length // part["counts"].size, 1)
+        found = []
+        for piece in slices(length, at_once):
+            found.append(self._refitted(part.isel({dim: piece}), protocol))
+            yield piece.stop / length
+        self._kept[repr((query, protocol))] = xr.concat(
+            found, dim, data_vars="minimal", coords="minimal", compat="override", join="override"
+        )
+
     def _fitted(self, query: Mapping[str, Any], protocol: tuple[Estimator, Trim]) -> xr.Dataset:
         if protocol == self.protocol or not self.have_counts:
             return self.whole.sel(query)
+        return self._refitted(self.whole.sel(query), protocol)
+
+    def _refitted(self, part: xr.Dataset, protocol: tuple[Estimator, Trim]) -> xr.Dataset:
+        """Fit a part again."""
         from weibnb.fits.refit import refit  # brings numba
 
         if self.whole["counts"].size <= _MOST_IN_MEMORY:
             self.whole["counts"].load()
         estimator, trim = protocol
-        return refit(self.whole.sel(query), trim=trim, estimator=estimator)
+        return refit(part, trim=trim, estimator=estimator)
 
 
 _IN_USE: WeakSet[Parts] = WeakSet()  # by the widgets that there are

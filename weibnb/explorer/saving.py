@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from weibnb.charts.vega import vega_lite
 from weibnb.explorer import export
+from weibnb.explorer.saved_page import held_by_page
 from weibnb.fits.tables import csv_text, tidy
 from weibnb.messages import printable
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from weibnb.charts.vega import Spec
-    from weibnb.explorer.drawing import Drawing
+    from weibnb.explorer.drawing import Charts, Drawing
     from weibnb.explorer.panels import View
 
 #: Types of the files, by their suffix.
@@ -25,17 +27,27 @@ MIME = {
     "json": "application/json",
 }
 
-# Charts whose rows a page can fit again: they are drawn from k, λ and r².
-_FITTED_IN_PLACE = {"layer_map", "depth_profile", "weibull_plot"}
-
 
 def specs_of(drawing: Drawing, views: Sequence[View]) -> list[Spec]:
     """Write charts as Vega-Lite that needs nothing else."""
     return [vega_lite(view.spec(drawing.part_of(view))) for view in views]
 
 
+def page_of(drawing: Drawing, panel: str, charts: Charts) -> str:
+    """Write what is shown on a panel as a page that goes on without Python."""
+    models = drawing.parts.light.sel(drawing.query)["model"].values
+    named = ", ".join(printable(name) for name in models[:3])
+    more = f" and {models.size - 3:,} more" if models.size > 3 else ""
+    title = f"Weibull fits of {named}{more}"
+    good = {slot: drawn for slot, drawn in charts.items() if not drawn.failed}
+    code = drawing.code([drawn.view for drawn in good.values()])
+    held = held_by_page(drawing, panel, good)
+    specs = {drawn.view.label: json.loads(drawn.text)["spec"] for drawn in good.values()}
+    return export.web_page(title, drawing.summary, code, held, specs)
+
+
 def file_of(drawing: Drawing, views: Sequence[View], form: str) -> bytes:
-    """Write some charts, or the table of what is shown, as a file of one of `MIME`.
+    """Write the first of some charts, or the table of what is shown, as a file of one of `MIME`.
 
     Raises
     ------
@@ -46,14 +58,6 @@ def file_of(drawing: Drawing, views: Sequence[View], form: str) -> bytes:
         raise ValueError(f"`path` must end with .{', .'.join(MIME)}, got {form!r}.")
     if form == "csv":
         return csv_text(tidy(drawing.part(drawing.query))).encode()
-    specs = specs_of(drawing, views)
-    if form == "html":
-        models = drawing.part(drawing.query)["model"].values[:3]
-        title = f"Weibull fits of {', '.join(printable(name) for name in models)}"
-        fits_itself = all(view.function in _FITTED_IN_PLACE for view in views)
-        part = drawing.part(drawing.query)
-        live = export.live_part(part, drawing.drawn) if fits_itself else None
-        return export.web_page(title, drawing.summary, drawing.code(views), specs, live).encode()
-    if not specs:
+    if not views:
         raise ValueError("What is shown has no chart to save: choose .csv, or another panel.")
-    return export.picture(specs[0], form)
+    return export.picture(specs_of(drawing, views[:1])[0], form)

@@ -264,20 +264,21 @@ function livingChart() {
       listeners.push([type, act2]);
       drawn?.view.addEventListener(type, act2);
     },
-    /** The rows of data, as Python sent them. */
-    rows: () => Object.values(sent?.data ?? {}).flat(),
+    /** The rows of data, as they are shown. */
+    rows: () => Object.values(shown?.data ?? {}).flat(),
     /**
      * @param {any} whole the specification
      * @param {HTMLElement} place for a chart that is made anew
      * @param {object} options of vega-embed
      * @param {() => boolean} isLate whether another one was asked for since
+     * @param {Change} [change]
      * @returns {Promise<boolean>} whether it stands in the place
      */
-    async draw(whole, place2, options, isLate) {
+    async draw(whole, place2, options, isLate, change = () => ({})) {
       const next = part(whole);
       if (drawn && sent?.structure === next.structure) {
         sent = next;
-        await show2(next);
+        await show2({ ...next, ...change(next) });
         return false;
       }
       const spec = { ...next.spec, datasets: copied(next.data) };
@@ -289,11 +290,12 @@ function livingChart() {
       clear();
       [drawn, sent, shown] = [made, next, next];
       for (const [type, act2] of listeners) made.view.addEventListener(type, act2);
+      await show2({ ...next, ...change(next) });
       return true;
     },
     /**
-     * Show other data and numbers, until Python's own chart comes.
-     * @param {(sent: Parted) => Partial<Parted>} change
+     * Show other data and numbers than those of the last chart.
+     * @param {Change} change
      */
     async vary(change) {
       if (sent) await show2({ ...sent, ...change(sent) });
@@ -369,7 +371,7 @@ var HEIGHT2 = /(^|_)height$/;
 var X_STEP = /(^|_)x_step$/;
 var Y_STEP = /(^|_)y_step$/;
 var AXES = 60;
-var TURNS = 4;
+var TURNS = 5;
 var CLOSE = 3;
 var MOST_STEP = 96;
 var READ = 40;
@@ -419,14 +421,12 @@ async function fit(view, sizes, room2, measure) {
     [factor, tall] = [next, nextTall];
     set(view, sizes.across, factor);
     set(view, sizes.down, tall);
-    await view.runAsync();
+    await view.resize().runAsync();
     now = measure();
     stuck ||= factor !== last.factor && now.width === last.width;
     slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
   }
-  if (factor === sizes.factor && tall === sizes.tall) return;
   Object.assign(sizes, { factor, tall });
-  await view.resize().runAsync();
 }
 var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.45), 2);
 function set(view, sizes, factor) {
@@ -438,13 +438,26 @@ function arranged(spec, width) {
     spec
   );
   const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
-  if (width < NARROW) {
-    const gradientLength = Math.min(Math.max(width - 140, 100), 240);
-    Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
-  }
-  const found = { ...rest, config: { ...config, legend } };
+  if (width >= NARROW) return inColumns({ ...rest, config: { ...config, legend } }, columns, width);
+  const gradientLength = Math.min(Math.max(width - 140, 100), 240);
+  Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
+  const found = { ...withGradients(rest, gradientLength), config: { ...config, legend } };
+  return inColumns(found, columns, width);
+}
+function inColumns(found, columns, width) {
   if (!columns) return found;
   return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+}
+function withGradients(node, gradientLength) {
+  if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
+  if (!node || typeof node !== "object") return node;
+  const next = Object.fromEntries(
+    Object.entries(node).map(([key, child]) => [
+      key,
+      key === "datasets" ? child : withGradients(child, gradientLength)
+    ])
+  );
+  return next.gradientLength ? { ...next, gradientLength } : next;
 }
 var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
 function untitled(spec) {
@@ -509,15 +522,150 @@ function whenWidthChanges(element, act2) {
   let frame = 0;
   const observer = new ResizeObserver(() => {
     if (!element.clientWidth || element.clientWidth === width) return;
-    const first = width === 0;
     width = element.clientWidth;
     cancelAnimationFrame(frame);
-    if (!first) frame = requestAnimationFrame(act2);
+    frame = requestAnimationFrame(act2);
   });
   observer.observe(element);
   return () => {
     cancelAnimationFrame(frame);
     observer.disconnect();
+  };
+}
+
+// src/stage.js
+function visibleHeight(element) {
+  for (let box = element.parentElement; box; box = box.parentElement) {
+    const { overflowY } = getComputedStyle(box);
+    if (/auto|scroll/.test(overflowY) && box.clientHeight < box.scrollHeight) {
+      return Math.min(box.clientHeight, innerHeight);
+    }
+  }
+  return innerHeight;
+}
+function visibleBottom(element) {
+  let bottom = innerHeight;
+  for (let box = element.parentElement; box; box = box.parentElement) {
+    if (/auto|scroll|hidden/.test(getComputedStyle(box).overflowY)) {
+      bottom = Math.min(bottom, box.getBoundingClientRect().bottom);
+    }
+  }
+  return bottom;
+}
+function buildStage(root, { model, controls }) {
+  const { texts } = controls;
+  let full = false;
+  const button = make("button", { type: "button", class: "wb-full", onclick: () => fill2(!full) });
+  button.hidden = !("popover" in root);
+  const fill2 = (wanted) => {
+    full = wanted;
+    if (full) {
+      root.setAttribute("popover", "manual");
+      root.showPopover();
+    } else if (root.hasAttribute("popover")) {
+      root.hidePopover();
+      root.removeAttribute("popover");
+    }
+    raise();
+    show2();
+  };
+  const raise = () => {
+    const tip = document.getElementById("vg-tooltip-element");
+    const place2 = full ? root : document.body;
+    if (tip && tip.parentElement !== place2 && (full || root.contains(tip))) place2.append(tip);
+  };
+  root.addEventListener("pointermove", raise);
+  const show2 = () => {
+    const height = model.get("height");
+    root.classList.toggle("wb-window", full);
+    root.classList.toggle("wb-high", full || height > 0);
+    root.style.height = !full && height > 0 ? `${height}px` : "";
+    button.classList.toggle("wb-smaller", full);
+    button.title = full ? texts.leave : texts.fill;
+    button.setAttribute("aria-label", button.title);
+  };
+  root.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !full) return;
+    event.stopPropagation();
+    fill2(false);
+    button.focus();
+  });
+  model.on("change:height", show2);
+  show2();
+  return {
+    element: button,
+    stop() {
+      model.off("change:height", show2);
+      if (full) fill2(false);
+    }
+  };
+}
+
+// src/sticky.js
+var DOWN = '.role-axis[aria-label^="Y-axis"] .role-axis-label text, .role-row-header text';
+var ACROSS = '.role-axis[aria-label^="X-axis"] .role-axis-label text';
+var GAP = 4;
+var LEVEL = 20;
+function labelsOf(svg, which) {
+  const corner = svg.getBoundingClientRect();
+  const drawn = [...svg.querySelectorAll(which)].filter((node) => node.getAttribute("opacity") !== "0");
+  return drawn.map((node) => {
+    const { left, top, right, bottom } = node.getBoundingClientRect();
+    return {
+      text: node.textContent ?? "",
+      left: left - corner.left,
+      top: top - corner.top,
+      right: right - corner.left,
+      bottom: bottom - corner.top
+    };
+  });
+}
+function hiddenAxis(labels, seen) {
+  const lowest = Math.max(...labels.map(({ bottom }) => bottom));
+  if (labels.some(({ top, bottom }) => bottom - top > LEVEL)) return [];
+  return lowest > seen ? labels.filter(({ bottom }) => lowest - bottom < 2) : [];
+}
+function write(strip, labels, box, from = 0) {
+  strip.hidden = !labels.length;
+  strip.replaceChildren(
+    ...labels.map(
+      ({ text, left, top }) => make("span", { style: `left: ${left}px; top: ${top - from}px` }, text)
+    )
+  );
+  for (const [name, size] of Object.entries(box)) strip.style.setProperty(name, `${size}px`);
+}
+function keepLabels(element) {
+  const [column, line3] = ["wb-stuck-components", "wb-stuck-layers"].map(
+    (name) => make("div", { class: `wb-stuck ${name}`, "aria-hidden": "true" })
+  );
+  const update = () => {
+    const svg = element.querySelector("svg.marks");
+    const place2 = svg?.closest(".wb-chart");
+    if (!svg || !place2) return;
+    const { top: corner, width, height } = svg.getBoundingClientRect();
+    const moved = element.scrollLeft;
+    const components = moved > 0 ? labelsOf(svg, DOWN) : [];
+    const wide = Math.max(0, ...components.map(({ right }) => right)) + GAP;
+    write(column, components, { left: moved, top: 0, width: wide, height });
+    const seen = visibleBottom(element) - corner;
+    const layers = seen > 0 && seen < height ? hiddenAxis(labelsOf(svg, ACROSS), seen) : [];
+    const [first] = layers;
+    const high = first ? first.bottom - first.top + GAP : 0;
+    write(line3, layers, { left: 0, top: seen - high, width, height: high }, first ? first.top - GAP / 2 : 0);
+    if (column.parentElement !== place2) place2.append(line3, column);
+  };
+  let frame = 0;
+  const later = () => {
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(update);
+  };
+  const observer = new MutationObserver(later);
+  observer.observe(element, { attributes: true, attributeFilter: ["data-turn", "data-zoom"] });
+  document.addEventListener("scroll", later, { capture: true, passive: true });
+  return () => {
+    cancelAnimationFrame(frame);
+    observer.disconnect();
+    document.removeEventListener("scroll", later, { capture: true });
   };
 }
 
@@ -576,25 +724,28 @@ function followTheme(root, onChange) {
 
 // src/chart.js
 var SVG2 = "http://www.w3.org/2000/svg";
+var ROOM = { main: 300, side: 240, more: 240, detail: 480 };
 function buildChart(name, darkColours, choose, { height, moved = () => {
-} } = {}) {
+}, actions } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   const chart = livingChart();
   const place2 = buildPlace(element, height);
   let [turn, last] = [0, ""];
-  async function draw(text) {
+  let lastChange;
+  async function draw(text, change) {
     turn += 1;
     const mine = turn;
-    last = text;
+    [last, lastChange] = [text, change];
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
       chart.clear();
       sayWhyNot(element, content);
       return;
     }
-    const { spec, title, notes, options } = forThePage(content.spec, darkColours);
+    const { spec, title, notes, options } = forThePage(content.spec, darkColours, actions);
     const box = make("div", { class: "wb-chart" });
-    const isNew = await chart.draw(place2.arrange(spec), box, options, () => mine !== turn);
+    holdRoom(element, ROOM[name]);
+    const isNew = await chart.draw(place2.arrange(spec), box, options, () => mine !== turn, change);
     if (isNew) {
       element.replaceChildren(make("figcaption", {}), box);
       place2.renew();
@@ -605,31 +756,27 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     await place2.fill(chart.view());
     if (mine === turn) settle(content.label);
   }
-  function settle(label) {
-    if (label !== void 0) element.setAttribute("aria-label", label);
-    element.hidden = false;
-    silenceEmpty(element);
-    element.dataset.turn = String(turn);
-  }
-  async function resize() {
+  const settle = (label) => settled(element, turn, label);
+  const resize = async () => {
     if (!chart.view()) return;
-    await (place2.suits() ? place2.fill(chart.view()) : draw(last));
+    await (place2.suits() ? place2.fill(chart.view()) : draw(last, lastChange));
     silenceEmpty(element);
     moved();
-  }
-  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, name !== "main")];
+  };
+  const ends = [whenWidthChanges(element, resize), scrolled(element, name)];
   return {
     element,
     draw,
     resize,
-    ...{ rows: chart.rows, listen: chart.listen },
-    /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
+    ...{ view: chart.view, rows: chart.rows, listen: chart.listen, marks: () => marksOf(chart.view()) },
+    /** @param {Change} change what is drawn in the place of the last chart */
     async vary(change) {
+      if (!chart.view()) return;
       turn += 1;
+      lastChange = change;
       await chart.vary(change);
       settle();
     },
-    marks: () => marksOf(chart.view()),
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
@@ -640,14 +787,30 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     }
   };
 }
-function forThePage(spec, darkColours) {
+function holdRoom(element, room2) {
+  const isFirst = Boolean(element.hidden) || !element.childElementCount;
+  element.classList.toggle("wb-waiting", isFirst);
+  element.style.minHeight = `${isFirst ? room2 : element.offsetHeight}px`;
+  element.hidden = false;
+}
+function settled(element, turn, label) {
+  if (label !== void 0) element.setAttribute("aria-label", label);
+  element.hidden = false;
+  element.classList.remove("wb-waiting");
+  element.style.minHeight = "";
+  silenceEmpty(element);
+  element.dataset.turn = String(turn);
+}
+function forThePage(spec, darkColours, actions = false) {
   const dark = isDark();
-  const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
+  const options = { renderer: "svg", actions, tooltip: { theme: dark ? "dark" : "light" } };
   return { ...untitled(paint(spec, dark ? darkColours : {})), options };
 }
 function sayWhyNot(element, content) {
   const words = content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : [];
   element.replaceChildren(...words);
+  element.classList.remove("wb-waiting");
+  element.style.minHeight = "";
   element.hidden = !content;
 }
 function chooseByClick(view, element, choose) {
@@ -665,9 +828,12 @@ function caption(element, title, notes) {
   const words = notes.flatMap((note) => [" ", make("span", {}, note)]);
   element.querySelector("figcaption")?.replaceChildren(make("strong", {}, title), ...words);
 }
-function scrollByKeys(element, wanted) {
-  if (!wanted) return () => {
-  };
+function scrolled(element, name) {
+  if (name === "main") return keepLabels(element);
+  return name === "detail" ? () => {
+  } : scrollByKeys(element);
+}
+function scrollByKeys(element) {
   const observer = new ResizeObserver(() => {
     if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
     else element.removeAttribute("tabindex");
@@ -847,6 +1013,98 @@ function choosing({ model, busy, send }) {
   };
 }
 
+// src/crosshair.js
+var AREA = ".concat_0_group .background";
+var MOST2 = 4;
+var [STEP, LEAP] = [5e-3, 0.05];
+function curvesOf(rows) {
+  const found = /* @__PURE__ */ new Map();
+  for (const { matrix, magnitude, y, percent } of rows) {
+    if (typeof matrix !== "string" || typeof percent !== "number") continue;
+    const points = found.get(matrix) ?? [];
+    points.push({ x: Math.log(Number(magnitude)), y: Number(y) });
+    found.set(matrix, points);
+  }
+  for (const points of found.values()) points.sort((a, b) => a.x - b.x);
+  return found;
+}
+function ordinateAt(points, x) {
+  const next = points.findIndex((point) => point.x >= x);
+  if (next < 0) return points.length ? Number.POSITIVE_INFINITY : null;
+  const [a, b] = [points[next - 1], points[next]];
+  if (b.x === x) return b.y;
+  return a ? a.y + (x - a.x) / (b.x - a.x) * (b.y - a.y) : null;
+}
+function weightsOf(name) {
+  const [, digits] = name.match(/ n ([\d,]+)/) ?? [];
+  return digits ? Number(digits.replaceAll(",", "")) : null;
+}
+function percentBelow(beyond) {
+  const digits = beyond > 0 ? 1 - Math.floor(Math.log10(100 * beyond)) : 0;
+  return (100 * (1 - beyond)).toFixed(Math.min(Math.max(digits, 1), 6));
+}
+function toldAt(curves, x, texts) {
+  const lines2 = [...curves].slice(0, MOST2).map(([name, points]) => {
+    const y = ordinateAt(points, x);
+    const n = weightsOf(name);
+    if (y === null || n === null) return [name, texts.cross_below];
+    const beyond = Math.exp(-Math.exp(y));
+    const numbers = { percent: percentBelow(beyond), beyond: grouped(Math.round(n * beyond)), n: grouped(n) };
+    return [name, fill(texts.cross, numbers)];
+  });
+  const named = lines2.map(([name, text]) => lines2.length > 1 ? `${name.split(":  ")[0]}: ${text}` : text);
+  return [fill(texts.cross_at, { magnitude: Math.exp(x).toPrecision(4) }), ...named];
+}
+function buildCrosshair(chart, texts, { keys }) {
+  const line3 = make("div", { class: "wb-cross-line" });
+  const words = make("div", { class: "wb-cross-words" });
+  const cross = make("div", { class: "wb-cross" }, line3, words);
+  let at = 0.5;
+  const area = () => chart.element.querySelector(AREA)?.getBoundingClientRect();
+  const hide = () => cross.remove();
+  const show2 = (box, spoken) => {
+    const curves = curvesOf(chart.rows());
+    const place2 = chart.element.querySelector(".wb-chart");
+    if (!curves.size || !place2) return;
+    const corner = place2.getBoundingClientRect();
+    const x = Math.log(chart.view()?.scale("concat_0_x").invert(at * box.width));
+    words.replaceChildren(...toldAt(curves, x, texts).map((text) => make("p", {}, text)));
+    words.setAttribute("aria-live", spoken ? "polite" : "off");
+    Object.assign(cross.style, {
+      left: `${box.left - corner.left}px`,
+      top: `${box.top - corner.top}px`,
+      width: `${box.width}px`,
+      height: `${box.height}px`
+    });
+    line3.style.left = `${100 * at}%`;
+    if (cross.parentElement !== place2) place2.append(cross);
+  };
+  chart.element.addEventListener("pointermove", ({ clientX, clientY }) => {
+    const box = area();
+    const inside = box && clientX >= box.left && clientX <= box.right && clientY >= box.top && clientY <= box.bottom;
+    if (!inside) return hide();
+    at = (clientX - box.left) / box.width;
+    show2(box, false);
+  });
+  chart.element.addEventListener("pointerleave", hide);
+  if (!keys) return;
+  chart.element.tabIndex = 0;
+  chart.element.addEventListener("blur", hide);
+  chart.element.addEventListener("keydown", (event) => {
+    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const box = area();
+    if (event.key === "Escape" && cross.isConnected) {
+      event.stopPropagation();
+      hide();
+    }
+    if (!way || !box) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (cross.isConnected) at = Math.min(Math.max(at + way * (event.shiftKey ? LEAP : STEP), 0), 1);
+    show2(box, true);
+  });
+}
+
 // src/findings.js
 var FIRST = 3;
 function stepOf(cells, step) {
@@ -926,10 +1184,11 @@ function item(finding, link) {
 var worst = (rows) => rows.filter(({ severity }) => severity !== "not looked at").slice(0, FIRST);
 function shortLine({ rows, headline }, { controls, send }, link) {
   const { texts, panels } = controls;
-  const links = worst(rows).flatMap((finding) => {
+  const named = worst(rows).map((finding) => {
     const { rule, where, cells } = finding;
-    return [cells.length ? link(finding, `${rule}, ${where}`) : rule, " · "];
+    return cells.length ? link(finding, `${rule}, ${where}`) : rule;
   });
+  const links = [...new Set(named)].flatMap((one) => [one, " · "]);
   const onclick = () => send({ panel: "findings" });
   const all = make("button", { type: "button", onclick }, panels.findings?.title ?? "");
   return [fill(texts.found, { headline }), " ", ...links, all];
@@ -1401,14 +1660,14 @@ function foundIn(found, cells) {
 }
 function buildPane(page, chart) {
   const { texts } = page.controls;
-  const numbers = make("div", { class: "wb-numbers" });
+  const numbers = buildNumbers();
   const findings = make("ul", { class: "wb-found" });
   const pins = buildPins(page);
   const element = make(
     "aside",
     { class: "wb-pane", "aria-label": texts.selected },
     pins.element,
-    numbers,
+    numbers.element,
     chart,
     findings
   );
@@ -1435,11 +1694,16 @@ function buildPane(page, chart) {
     update(words) {
       last = words;
       pins.update(words);
-      numbers.replaceChildren(...words.matrices ? table(words.matrices) : []);
+      numbers.update(words);
       element.hidden = !words.chosen.length;
       list();
     }
   };
+}
+function buildNumbers() {
+  const element = make("div", { class: "wb-numbers" });
+  const update = ({ matrices }) => element.replaceChildren(...matrices ? table(matrices) : []);
+  return { element, update };
 }
 function table({ heads, rows, more }) {
   if (heads.length === 1) {
@@ -1655,65 +1919,6 @@ function buildFit({ model, controls, send, busy }) {
       estimator.value = model.get("estimator");
       group.disabled = Boolean(words.no_refit);
       why.textContent = words.no_refit;
-    }
-  };
-}
-
-// src/stage.js
-function visibleHeight(element) {
-  for (let box = element.parentElement; box; box = box.parentElement) {
-    const { overflowY } = getComputedStyle(box);
-    if (/auto|scroll/.test(overflowY) && box.clientHeight < box.scrollHeight) {
-      return Math.min(box.clientHeight, innerHeight);
-    }
-  }
-  return innerHeight;
-}
-function buildStage(root, { model, controls }) {
-  const { texts } = controls;
-  let full = false;
-  const button = make("button", { type: "button", class: "wb-full", onclick: () => fill2(!full) });
-  button.hidden = !("popover" in root);
-  const fill2 = (wanted) => {
-    full = wanted;
-    if (full) {
-      root.setAttribute("popover", "manual");
-      root.showPopover();
-    } else if (root.hasAttribute("popover")) {
-      root.hidePopover();
-      root.removeAttribute("popover");
-    }
-    raise();
-    show2();
-  };
-  const raise = () => {
-    const tip = document.getElementById("vg-tooltip-element");
-    const place2 = full ? root : document.body;
-    if (tip && tip.parentElement !== place2 && (full || root.contains(tip))) place2.append(tip);
-  };
-  root.addEventListener("pointermove", raise);
-  const show2 = () => {
-    const height = model.get("height");
-    root.classList.toggle("wb-window", full);
-    root.classList.toggle("wb-high", full || height > 0);
-    root.style.height = !full && height > 0 ? `${height}px` : "";
-    button.classList.toggle("wb-smaller", full);
-    button.title = full ? texts.leave : texts.fill;
-    button.setAttribute("aria-label", button.title);
-  };
-  root.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !full) return;
-    event.stopPropagation();
-    fill2(false);
-    button.focus();
-  });
-  model.on("change:height", show2);
-  show2();
-  return {
-    element: button,
-    stop() {
-      model.off("change:height", show2);
-      if (full) fill2(false);
     }
   };
 }
@@ -2348,6 +2553,27 @@ function line2(texts, change, view, name) {
   );
 }
 
+// src/work.js
+function buildWork({ model, controls }) {
+  const { texts } = controls;
+  const bar = make("progress", { max: 1, "aria-label": texts.refitting_bar });
+  const text = make("span");
+  const onclick = () => model.send({ cancel: true });
+  const cancel = make("button", { type: "button", onclick }, texts.cancel);
+  const element = make("div", { class: "wb-scan", hidden: true }, bar, text, cancel);
+  const update = () => {
+    const told = model.get("_working");
+    element.hidden = !told;
+    if (!told) return;
+    const { share } = JSON.parse(told);
+    bar.value = share;
+    text.textContent = fill(texts.refitting, { percent: Math.round(100 * share) });
+  };
+  model.on("change:_working", update);
+  update();
+  return { element, stop: () => model.off("change:_working", update) };
+}
+
 // src/layout.js
 var SLOTS = ["main", "side", "more", "detail"];
 var NARROW2 = 960;
@@ -2371,6 +2597,7 @@ function buildParts(root, page, choose, moved) {
   const following = buildFollowing(page);
   const views = buildViews(page);
   const stage = buildStage(root, page);
+  const work = buildWork(page);
   const charts = buildCharts(root, page, choose, moved);
   const pane = buildPane(page, charts.detail.element);
   const sentences = buildSentences();
@@ -2395,7 +2622,7 @@ function buildParts(root, page, choose, moved) {
     make("style", {}, `.${model.get("_mark")} { display: none; }`),
     make("header", {}, tabs.element, following.element, views.element, files.element),
     make("p", { class: "wb-lost" }, texts.lost),
-    make("div", { class: "wb-bar" }, options.element, protocol.element, sentences.status),
+    make("div", { class: "wb-bar" }, options.element, protocol.element, work.element, sentences.status),
     make("div", { class: "wb-body" }, filters.element, panel),
     problem,
     sentences.spoken
@@ -2415,21 +2642,26 @@ function buildParts(root, page, choose, moved) {
     pane.list();
   };
   const stop = () => {
-    for (const part2 of [protocol, following, views, stage, table2, ...Object.values(charts)]) part2.stop();
+    for (const part2 of [protocol, following, views, stage, work, table2, ...Object.values(charts)]) part2.stop();
   };
   const { receive } = files;
   return { charts, table: table2, findings, found, fail, receive, refresh, stop, filters: filters.element };
 }
-function buildCharts(root, page, choose, moved) {
+function buildCharts(root, page, choose, moved, actions) {
   const height = () => {
     if (root.clientWidth < STACKED) return void 0;
     const high = root.classList.contains("wb-high");
     return paneHeight(high ? root.clientHeight - IN_PANE : visibleHeight(root) - BESIDE);
   };
   const more = (name) => ({ main: { moved }, detail: { height } })[name];
-  return Object.fromEntries(
-    SLOTS.map((name) => [name, buildChart(name, page.controls.dark, choose, more(name))])
+  const { dark, texts } = page.controls;
+  const charts = Object.fromEntries(
+    SLOTS.map((name) => [name, buildChart(name, dark, choose, { actions, ...more(name) })])
   );
+  for (const [name, chart] of Object.entries(charts)) {
+    buildCrosshair(chart, texts, { keys: name === "detail" });
+  }
+  return charts;
 }
 var paneHeight = (left) => Math.min(Math.max(left, 280), 640);
 function buildProblem() {
@@ -3361,7 +3593,11 @@ function talk(model, onWait) {
     waiting = true;
     model.set("_asked", model.get("_asked") + 1);
     model.save_changes();
+    hearing();
+  };
+  const hearing = () => {
     rest();
+    if (!waiting) return;
     timers = [setTimeout(() => onWait("busy"), SLOW), setTimeout(() => onWait("silent"), SILENCE)];
   };
   const answered = () => {
@@ -3371,6 +3607,7 @@ function talk(model, onWait) {
     flush();
   };
   model.on("change:_answered", answered);
+  model.on("change:_working", hearing);
   return {
     /** @type {import("./types").Send} */
     send(changes) {
@@ -3381,6 +3618,7 @@ function talk(model, onWait) {
     stop() {
       rest();
       model.off("change:_answered", answered);
+      model.off("change:_working", hearing);
     }
   };
 }

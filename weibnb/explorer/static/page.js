@@ -1,5 +1,174 @@
 // Made from js/src by npm run build.
 
+// src/cells.js
+var DIMS = ["model", "layer", "component", "step"];
+var MOST_SELECTED = 400;
+function cellOf(datum) {
+  if (!datum || typeof datum !== "object") return null;
+  const row = (
+    /** @type {import("./types").Datum} */
+    datum
+  );
+  const cell = DIMS.map((name) => row[name]);
+  return cell.includes(void 0) ? null : (
+    /** @type {Cell} */
+    cell
+  );
+}
+var keyOf = (cell) => JSON.stringify(cell);
+function select(old, picked, add) {
+  if (!add) return picked.slice(0, MOST_SELECTED);
+  const keys = new Set(picked.map(keyOf));
+  const others = old.filter((cell) => !keys.has(keyOf(cell)));
+  if (picked.length === 1 && others.length < old.length && others.length) return others;
+  return [...others, ...picked].slice(0, MOST_SELECTED);
+}
+
+// src/dom.js
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) {
+      element.addEventListener(
+        name.slice(2),
+        /** @type {EventListener} */
+        value
+      );
+    } else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== void 0) element.setAttribute(name, String(value));
+  }
+  element.append(...children);
+  return element;
+}
+function choices(options, label, onchange) {
+  const select2 = make("select", { onchange: () => onchange(select2.value), "aria-label": label });
+  select2.append(...options.map(([value, name]) => make("option", { value }, name)));
+  return select2;
+}
+function labelled(text, ...controls) {
+  return make("label", { class: "wb-field" }, make("span", {}, text), ...controls);
+}
+function fill(text, values) {
+  return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+}
+var grouped = (value) => value.toLocaleString("en");
+
+// src/card.js
+var SVG = "http://www.w3.org/2000/svg";
+var [WIDTH, HEIGHT, MARGIN] = [180, 36, 4];
+var AWAY = 14;
+var LEAST = 3;
+function rankOf(row, rows) {
+  const others = alike(row, rows, "layer").map((one) => Number(one.k));
+  const below = others.filter((k) => k < Number(row.k)).length;
+  return { rank: below + 1, number: others.length };
+}
+function alike(row, rows, dim) {
+  const same = ["model", "layer", "component", "step"].filter((name) => name !== dim);
+  const found = rows.filter(
+    (one) => typeof one.k === "number" && cellOf(one) && same.every((name) => one[name] === row[name])
+  );
+  return [...new Map(found.map((one) => [one[dim], one])).values()];
+}
+var alongLayers = (row, rows) => alike(row, rows, "layer").map((one) => (
+  /** @type {Point} */
+  [Number(one.layer), Number(one.k)]
+)).sort(([a], [b]) => a - b);
+function pathOf(points, at) {
+  const [xs, ys] = [0, 1].map((i) => points.map((point) => point[i]));
+  const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const spot = ([x, y] = points[0]) => [
+    MARGIN + (x - left) / (right - left || 1) * (WIDTH - 2 * MARGIN),
+    HEIGHT - MARGIN - (y - low) / (high - low || 1) * (HEIGHT - 2 * MARGIN)
+  ];
+  const path = points.map((point) => spot(point).map((one) => one.toFixed(1)).join(",")).join(" L");
+  const here = points.find(([x]) => x === at);
+  return { path: `M${path}`, dot: here ? spot(here) : null };
+}
+function sparkline(points, at, text) {
+  if (points.length < LEAST) return [];
+  const { path, dot } = pathOf(points, at);
+  const picture = document.createElementNS(SVG, "svg");
+  picture.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  const shapes = [["path", { d: path }], ...dot ? [["circle", { cx: dot[0], cy: dot[1], r: 3 }]] : []];
+  for (
+    const [tag, attributes] of
+    /** @type {[string, object][]} */
+    shapes
+  ) {
+    const shape = document.createElementNS(SVG, tag);
+    for (const [name, value] of Object.entries(attributes)) shape.setAttribute(name, String(value));
+    picture.append(shape);
+  }
+  const ends = [points[0], points[points.length - 1]].map(([x]) => grouped(x)).join(" – ");
+  return [make("p", { class: "wb-card-note" }, `${text} ${ends}`), picture];
+}
+function numbersOf(row) {
+  const known2 = (name) => typeof row[name] === "number";
+  const number = (name) => Number(row[name]);
+  const error = known2("k_se") ? ` ± ${number("k_se").toPrecision(2)}` : "";
+  return [
+    ...known2("k") ? [["k", number("k").toFixed(4) + error]] : [],
+    ...known2("lam") ? [["λ", String(Number(number("lam").toPrecision(4)))]] : [],
+    ...known2("r2") ? [["r²", number("r2").toFixed(4)]] : [],
+    ...known2("n") ? [["n", grouped(number("n"))]] : []
+  ];
+}
+function buildCard(root, { model, controls: { texts } }, chart, held) {
+  const card = make("div", { class: "wb-card", role: "tooltip", hidden: true });
+  root.append(card);
+  const content = (row, cell) => {
+    const rows = chart.rows();
+    const component = String(row.component);
+    const rank = rankOf(row, rows);
+    const tensor = [row.parameter, held.about(cell)].filter(Boolean).join(" · ");
+    const name = fill(texts.card_name, { component, layer: String(row.band ?? row.layer), model: cell[0], step: cell[3] });
+    return [
+      make("strong", {}, name),
+      ...tensor ? [make("p", { class: "wb-card-note" }, tensor)] : [],
+      ...row.reason ? [make("p", {}, String(row.reason))] : [],
+      make("dl", {}, ...numbersOf(row).flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)])),
+      ...typeof row.k === "number" && rank.number > 1 ? [make("p", { class: "wb-card-note" }, fill(texts.card_rank, { ...rank, component }))] : [],
+      ...sparkline(alongLayers(row, rows), row.layer, texts.card_layers),
+      ...sparkline(held.alongSteps(cell), cell[3], texts.card_steps),
+      ...foundAt(cell, model.get("_findings")).map((text) => make("p", { class: "wb-card-found" }, text))
+    ];
+  };
+  chart.listen("mouseover", (event, item) => {
+    const row = (
+      /** @type {Datum | undefined} */
+      item?.datum
+    );
+    const cell = cellOf(row);
+    if (!row || !cell || "matrix" in row) return;
+    card.replaceChildren(...content(row, cell));
+    card.hidden = false;
+    place(
+      card,
+      root,
+      /** @type {MouseEvent} */
+      /** @type {unknown} */
+      event
+    );
+  });
+  chart.listen("mouseout", () => {
+    card.hidden = true;
+  });
+}
+function foundAt(cell, text) {
+  const rows = text ? JSON.parse(text).rows : [];
+  const key = keyOf(cell);
+  return rows.filter((row) => row.cells.some((one) => keyOf(one) === key)).map((row) => row.text);
+}
+function place(card, root, { clientX, clientY }) {
+  const frame = root.getBoundingClientRect();
+  const { offsetWidth: width, offsetHeight: height } = card;
+  const right = clientX + AWAY + width < Math.min(frame.right, innerWidth);
+  const below = clientY + AWAY + height < innerHeight;
+  card.style.left = `${Math.max(clientX - frame.left + (right ? AWAY : -AWAY - width), 0)}px`;
+  card.style.top = `${clientY - frame.top + (below ? AWAY : -AWAY - height)}px`;
+}
+
 // src/alive.js
 var MOST = 16;
 var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
@@ -49,7 +218,7 @@ function livingChart() {
   let sent = null;
   let shown = null;
   const listeners = [];
-  const show = async (next) => {
+  const show2 = async (next) => {
     const view = (
       /** @type {import("./types").Drawn} */
       drawn.view
@@ -76,24 +245,25 @@ function livingChart() {
       listeners.push([type, act]);
       drawn?.view.addEventListener(type, act);
     },
-    /** The rows of data, as Python sent them. */
-    rows: () => Object.values(sent?.data ?? {}).flat(),
+    /** The rows of data, as they are shown. */
+    rows: () => Object.values(shown?.data ?? {}).flat(),
     /**
      * @param {any} whole the specification
      * @param {HTMLElement} place for a chart that is made anew
      * @param {object} options of vega-embed
      * @param {() => boolean} isLate whether another one was asked for since
+     * @param {Change} [change]
      * @returns {Promise<boolean>} whether it stands in the place
      */
-    async draw(whole, place, options2, isLate) {
+    async draw(whole, place3, options, isLate, change = () => ({})) {
       const next = part(whole);
       if (drawn && sent?.structure === next.structure) {
         sent = next;
-        await show(next);
+        await show2({ ...next, ...change(next) });
         return false;
       }
       const spec = { ...next.spec, datasets: copied(next.data) };
-      const made = await vegaEmbed(place, spec, options2);
+      const made = await vegaEmbed(place3, spec, options);
       if (isLate()) {
         made.finalize();
         return false;
@@ -101,61 +271,336 @@ function livingChart() {
       clear();
       [drawn, sent, shown] = [made, next, next];
       for (const [type, act] of listeners) made.view.addEventListener(type, act);
+      await show2({ ...next, ...change(next) });
       return true;
     },
     /**
-     * Show other data and numbers, until Python's own chart comes.
-     * @param {(sent: Parted) => Partial<Parted>} change
+     * Show other data and numbers than those of the last chart.
+     * @param {Change} change
      */
     async vary(change) {
-      if (sent) await show({ ...sent, ...change(sent) });
+      if (sent) await show2({ ...sent, ...change(sent) });
     },
     clear
   };
 }
 var copied = (data) => Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, rows.map((row) => ({ ...row }))]));
 
-// src/cells.js
-var DIMS = ["model", "layer", "component", "step"];
-function cellOf(datum) {
-  if (!datum || typeof datum !== "object") return null;
-  const row = (
-    /** @type {import("./types").Datum} */
-    datum
+// src/marks.js
+var KINDS = ["rect", "symbol", "text"];
+function marksOf(view) {
+  if (!view) return [];
+  const graph = (
+    /** @type {{ root: Scene }} */
+    /** @type {unknown} */
+    view.scenegraph()
   );
-  const cell = DIMS.map((name) => row[name]);
-  return cell.includes(void 0) ? null : (
-    /** @type {Cell} */
-    cell
-  );
+  const [left, top] = cornerOf(view);
+  return [...walk(graph.root, left, top)];
 }
-var keyOf = (cell) => JSON.stringify(cell);
-
-// src/dom.js
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) {
-      element.addEventListener(
-        name.slice(2),
-        /** @type {EventListener} */
-        value
-      );
-    } else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value !== void 0) element.setAttribute(name, String(value));
+function cornerOf(view) {
+  const padding = view.padding();
+  const [x, y] = view.origin();
+  if (typeof padding === "number") return [x + padding, y + padding];
+  const { left = 0, top = 0 } = (
+    /** @type {Partial<Box>} */
+    padding
+  );
+  return [x + left, y + top];
+}
+function* walk(scene, left, top) {
+  for (const item of scene.items) {
+    if (scene.marktype === "group") {
+      for (const inner of item.items) yield* walk(inner, left + (item.x || 0), top + (item.y || 0));
+      continue;
+    }
+    const cell = KINDS.includes(scene.marktype) && cellOf(item.datum);
+    if (!cell) continue;
+    const { x1, y1, x2, y2 } = item.bounds;
+    const box = { left: left + x1, right: left + x2, top: top + y1, bottom: top + y2 };
+    yield { kind: scene.marktype, cell, box };
   }
-  element.append(...children);
-  return element;
 }
-function choices(options2, label, onchange) {
-  const select = make("select", { onchange: () => onchange(select.value), "aria-label": label });
-  select.append(...options2.map(([value, name]) => make("option", { value }, name)));
-  return select;
+function cellsWithin(marks, box) {
+  const inside = marks.filter(
+    ({ box: own }) => own.right > box.left && own.left < box.right && own.bottom > box.top && own.top < box.bottom
+  );
+  return [...new Map(inside.map(({ cell }) => [keyOf(cell), cell])).values()];
 }
-function labelled(text, ...controls) {
-  return make("label", { class: "wb-field" }, make("span", {}, text), ...controls);
+var WAYS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+function neighbour(marks, from, key) {
+  const way = WAYS[key];
+  const places = marks.filter((mark) => mark.kind !== "text");
+  const start = places.find((mark) => from && keyOf(mark.cell) === keyOf(from)) ?? places[0];
+  if (!way || !start) return null;
+  const [x, y] = centre(start.box);
+  let best = null;
+  let least = Number.POSITIVE_INFINITY;
+  for (const { cell, box } of places) {
+    const [dx, dy] = [centre(box)[0] - x, centre(box)[1] - y];
+    const ahead = dx * way[0] + dy * way[1];
+    const distance = ahead + 4 * (Math.abs(dx * way[1]) + Math.abs(dy * way[0]));
+    if (ahead > 1 && distance < least) [best, least] = [cell, distance];
+  }
+  return best;
 }
-var grouped = (value) => value.toLocaleString("en");
+var centre = (box) => [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
+
+// src/sizes.js
+var WIDTH2 = /(^|_)width$/;
+var HEIGHT2 = /(^|_)height$/;
+var X_STEP = /(^|_)x_step$/;
+var Y_STEP = /(^|_)y_step$/;
+var AXES = 60;
+var TURNS = 5;
+var CLOSE = 3;
+var MOST_STEP = 96;
+var READ = 40;
+var LEAST_STEP = 3;
+var LEAST_PANEL = 240;
+var NARROW = 420;
+function sizesOf(view) {
+  const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
+  const those = (pattern) => Object.fromEntries(
+    Object.entries(signals).filter(
+      /** @returns {entry is [string, number]} */
+      (entry) => pattern.test(entry[0]) && typeof entry[1] === "number" && entry[1] > 0
+    )
+  );
+  const either = (step, size) => {
+    const steps = those(step);
+    return Object.keys(steps).length ? steps : those(size);
+  };
+  return { across: either(X_STEP, WIDTH2), down: either(Y_STEP, HEIGHT2), factor: 1, tall: 1 };
+}
+function limits(across, zoom) {
+  const steps = Object.entries(across).filter(([name]) => X_STEP.test(name)).map(([, step]) => step);
+  if (!steps.length) return [0.2, Number.POSITIVE_INFINITY];
+  const [least, most] = [Math.min(...steps), Math.max(...steps)];
+  const low = least >= READ ? 0.8 : LEAST_STEP / least;
+  return [Math.min(low, 1), Math.max(MOST_STEP * zoom / most, 1)];
+}
+function slopeOf(last, now, known2) {
+  const slope = (now[1] - last[1]) / (now[0] - last[0]);
+  return slope > 0 && Number.isFinite(slope) ? slope : known2;
+}
+var heightFor = (factor) => Math.min(Math.max(Math.sqrt(factor), 0.8), 1.5);
+async function fit(view, sizes, room2, measure) {
+  const { zoom = 1 } = room2;
+  const [low, high] = limits(sizes.across, zoom);
+  const wanted = room2.width * zoom;
+  let { factor, tall } = sizes;
+  let now = measure();
+  let slope = (now.width - AXES) / factor;
+  let stuck = false;
+  for (let turn = 0; turn < TURNS; turn += 1) {
+    const wide = factor + (wanted - now.width) / slope;
+    const next = stuck ? factor : Math.min(Math.max(wide, low), high);
+    const nextTall = room2.height ? leastTall(tall, now.height, room2.height) : heightFor(next);
+    if (Math.abs(next - factor) * slope <= CLOSE && Math.abs(nextTall - tall) < 0.02) break;
+    const last = { factor, width: now.width };
+    [factor, tall] = [next, nextTall];
+    set(view, sizes.across, factor);
+    set(view, sizes.down, tall);
+    await view.resize().runAsync();
+    now = measure();
+    stuck ||= factor !== last.factor && now.width === last.width;
+    slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
+  }
+  Object.assign(sizes, { factor, tall });
+}
+var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.45), 2);
+function set(view, sizes, factor) {
+  for (const [name, size] of Object.entries(sizes)) view.signal(name, size * factor);
+}
+function arranged(spec, width) {
+  const { config = {}, columns, ...rest } = (
+    /** @type {any} */
+    spec
+  );
+  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
+  if (width >= NARROW) return inColumns({ ...rest, config: { ...config, legend } }, columns, width);
+  const gradientLength = Math.min(Math.max(width - 140, 100), 240);
+  Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
+  const found = { ...withGradients(rest, gradientLength), config: { ...config, legend } };
+  return inColumns(found, columns, width);
+}
+function inColumns(found, columns, width) {
+  if (!columns) return found;
+  return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+}
+function withGradients(node, gradientLength) {
+  if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
+  if (!node || typeof node !== "object") return node;
+  const next = Object.fromEntries(
+    Object.entries(node).map(([key, child]) => [
+      key,
+      key === "datasets" ? child : withGradients(child, gradientLength)
+    ])
+  );
+  return next.gradientLength ? { ...next, gradientLength } : next;
+}
+var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
+function untitled(spec) {
+  const { title, ...rest } = (
+    /** @type {any} */
+    spec
+  );
+  if (!title && rest.vconcat?.length) {
+    const [first, ...others] = rest.vconcat;
+    const inner = untitled(first);
+    return { ...inner, spec: { ...rest, vconcat: [inner.spec, ...others] } };
+  }
+  const bare = typeof title === "string" || Array.isArray(title);
+  const parts = bare ? { text: title } : title ?? {};
+  return { spec: rest, title: lines(parts.text).join(" "), notes: lines(parts.subtitle) };
+}
+var lines = (text) => text === void 0 ? [] : [text].flat().map(String);
+
+// src/place.js
+function buildPlace(element, height) {
+  let sizes = null;
+  let held = "";
+  return {
+    /** A chart for the width that is there. @param {Spec} spec */
+    arrange: (spec) => arranged(spec, widthOf(element).width),
+    /** Another chart was put there. */
+    renew() {
+      sizes = null;
+      held = arrangement(widthOf(element).width);
+    },
+    /** Whether the chart need not be made anew for the width that is there. */
+    suits: () => held === arrangement(widthOf(element).width),
+    /** @param {View | undefined} view */
+    async fill(view) {
+      if (!view) return;
+      sizes ??= sizesOf(view);
+      const room2 = { ...widthOf(element), height: height?.() };
+      await fit(view, sizes, room2, () => sizeOf(element));
+    }
+  };
+}
+var LEAST_WIDTH = 200;
+var PADDING = 4;
+function widthOf(element) {
+  const width = element.clientWidth || insideOf(element.parentElement);
+  return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
+}
+function insideOf(box) {
+  if (!box) return 0;
+  const { paddingLeft, paddingRight } = getComputedStyle(box);
+  return box.clientWidth - (Number.parseFloat(paddingLeft) || 0) - (Number.parseFloat(paddingRight) || 0);
+}
+function sizeOf(element) {
+  const svg = element.querySelector("svg.marks");
+  return {
+    width: Number(svg?.getAttribute("width")),
+    height: Number(svg?.getAttribute("height"))
+  };
+}
+function whenWidthChanges(element, act) {
+  let width = 0;
+  let frame = 0;
+  const observer = new ResizeObserver(() => {
+    if (!element.clientWidth || element.clientWidth === width) return;
+    width = element.clientWidth;
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(act);
+  });
+  observer.observe(element);
+  return () => {
+    cancelAnimationFrame(frame);
+    observer.disconnect();
+  };
+}
+
+// src/stage.js
+function visibleHeight(element) {
+  for (let box = element.parentElement; box; box = box.parentElement) {
+    const { overflowY } = getComputedStyle(box);
+    if (/auto|scroll/.test(overflowY) && box.clientHeight < box.scrollHeight) {
+      return Math.min(box.clientHeight, innerHeight);
+    }
+  }
+  return innerHeight;
+}
+function visibleBottom(element) {
+  let bottom = innerHeight;
+  for (let box = element.parentElement; box; box = box.parentElement) {
+    if (/auto|scroll|hidden/.test(getComputedStyle(box).overflowY)) {
+      bottom = Math.min(bottom, box.getBoundingClientRect().bottom);
+    }
+  }
+  return bottom;
+}
+
+// src/sticky.js
+var DOWN = '.role-axis[aria-label^="Y-axis"] .role-axis-label text, .role-row-header text';
+var ACROSS = '.role-axis[aria-label^="X-axis"] .role-axis-label text';
+var GAP = 4;
+var LEVEL = 20;
+function labelsOf(svg, which) {
+  const corner = svg.getBoundingClientRect();
+  const drawn = [...svg.querySelectorAll(which)].filter((node) => node.getAttribute("opacity") !== "0");
+  return drawn.map((node) => {
+    const { left, top, right, bottom } = node.getBoundingClientRect();
+    return {
+      text: node.textContent ?? "",
+      left: left - corner.left,
+      top: top - corner.top,
+      right: right - corner.left,
+      bottom: bottom - corner.top
+    };
+  });
+}
+function hiddenAxis(labels, seen) {
+  const lowest = Math.max(...labels.map(({ bottom }) => bottom));
+  if (labels.some(({ top, bottom }) => bottom - top > LEVEL)) return [];
+  return lowest > seen ? labels.filter(({ bottom }) => lowest - bottom < 2) : [];
+}
+function write(strip, labels, box, from = 0) {
+  strip.hidden = !labels.length;
+  strip.replaceChildren(
+    ...labels.map(
+      ({ text, left, top }) => make("span", { style: `left: ${left}px; top: ${top - from}px` }, text)
+    )
+  );
+  for (const [name, size] of Object.entries(box)) strip.style.setProperty(name, `${size}px`);
+}
+function keepLabels(element) {
+  const [column, line] = ["wb-stuck-components", "wb-stuck-layers"].map(
+    (name) => make("div", { class: `wb-stuck ${name}`, "aria-hidden": "true" })
+  );
+  const update = () => {
+    const svg = element.querySelector("svg.marks");
+    const place3 = svg?.closest(".wb-chart");
+    if (!svg || !place3) return;
+    const { top: corner, width, height } = svg.getBoundingClientRect();
+    const moved = element.scrollLeft;
+    const components = moved > 0 ? labelsOf(svg, DOWN) : [];
+    const wide = Math.max(0, ...components.map(({ right }) => right)) + GAP;
+    write(column, components, { left: moved, top: 0, width: wide, height });
+    const seen = visibleBottom(element) - corner;
+    const layers = seen > 0 && seen < height ? hiddenAxis(labelsOf(svg, ACROSS), seen) : [];
+    const [first] = layers;
+    const high = first ? first.bottom - first.top + GAP : 0;
+    write(line, layers, { left: 0, top: seen - high, width, height: high }, first ? first.top - GAP / 2 : 0);
+    if (column.parentElement !== place3) place3.append(line, column);
+  };
+  let frame = 0;
+  const later = () => {
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(update);
+  };
+  const observer = new MutationObserver(later);
+  observer.observe(element, { attributes: true, attributeFilter: ["data-turn", "data-zoom"] });
+  document.addEventListener("scroll", later, { capture: true, passive: true });
+  return () => {
+    cancelAnimationFrame(frame);
+    observer.disconnect();
+    document.removeEventListener("scroll", later, { capture: true });
+  };
+}
 
 // src/theme.js
 function paint(node, colours) {
@@ -174,13 +619,457 @@ function paint(node, colours) {
   });
   return Object.fromEntries(entries);
 }
+function isDarkColour(colour) {
+  const probe = make("span", { style: `color: ${colour}` });
+  document.body.append(probe);
+  const parts = getComputedStyle(probe).color.match(/[\d.]+/g) ?? [];
+  probe.remove();
+  const [red, green, blue] = parts.map(Number);
+  return 0.3 * red + 0.6 * green + 0.1 * blue < 128;
+}
+function isDark() {
+  const { body, documentElement: page } = document;
+  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false";
+  if (body.dataset.vscodeThemeKind) return !body.dataset.vscodeThemeKind.includes("light");
+  const theme = page.getAttribute("theme");
+  if (theme) return theme === "dark";
+  const paper = getComputedStyle(body).getPropertyValue("--jp-layout-color0").trim();
+  if (paper) return isDarkColour(paper);
+  if (page.classList.contains("dark") || body.classList.contains("dark")) return true;
+  if (page.classList.contains("light") || body.classList.contains("light")) return false;
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+var THEMED = ["data-jp-theme-light", "class", "theme", "data-vscode-theme-kind"];
+function followTheme(root, onChange) {
+  const look = () => {
+    const theme = isDark() ? "dark" : "light";
+    if (theme === root.dataset.theme) return;
+    root.dataset.theme = theme;
+    onChange(theme);
+  };
+  const observer = new MutationObserver(look);
+  for (const node of [document.body, document.documentElement]) {
+    observer.observe(node, { attributes: true, attributeFilter: THEMED });
+  }
+  look();
+  return () => observer.disconnect();
+}
 
 // src/chart.js
+var SVG2 = "http://www.w3.org/2000/svg";
+var ROOM = { main: 300, side: 240, more: 240, detail: 480 };
+function buildChart(name, darkColours, choose, { height, moved = () => {
+}, actions } = {}) {
+  const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
+  const chart = livingChart();
+  const place3 = buildPlace(element, height);
+  let [turn, last] = [0, ""];
+  let lastChange;
+  async function draw(text, change) {
+    turn += 1;
+    const mine = turn;
+    [last, lastChange] = [text, change];
+    const content = text ? JSON.parse(text) : null;
+    if (!content?.spec) {
+      chart.clear();
+      sayWhyNot(element, content);
+      return;
+    }
+    const { spec, title, notes, options } = forThePage(content.spec, darkColours, actions);
+    const box = make("div", { class: "wb-chart" });
+    holdRoom(element, ROOM[name]);
+    const isNew = await chart.draw(place3.arrange(spec), box, options, () => mine !== turn, change);
+    if (isNew) {
+      element.replaceChildren(make("figcaption", {}), box);
+      place3.renew();
+      chooseByClick(chart.view(), element, choose);
+    }
+    if (mine !== turn) return;
+    caption(element, title, notes);
+    await place3.fill(chart.view());
+    if (mine === turn) settle(content.label);
+  }
+  const settle = (label) => settled(element, turn, label);
+  const resize = async () => {
+    if (!chart.view()) return;
+    await (place3.suits() ? place3.fill(chart.view()) : draw(last, lastChange));
+    silenceEmpty(element);
+    moved();
+  };
+  const ends = [whenWidthChanges(element, resize), scrolled(element, name)];
+  return {
+    element,
+    draw,
+    resize,
+    ...{ view: chart.view, rows: chart.rows, listen: chart.listen, marks: () => marksOf(chart.view()) },
+    /** @param {Change} change what is drawn in the place of the last chart */
+    async vary(change) {
+      if (!chart.view()) return;
+      turn += 1;
+      lastChange = change;
+      await chart.vary(change);
+      settle();
+    },
+    /** Where the chart lies on the page. */
+    corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
+    /** @param {Mark[]} marks */
+    outline: (marks) => outlineIn(element, marks),
+    stop() {
+      chart.clear();
+      for (const end of ends) end();
+    }
+  };
+}
+function holdRoom(element, room2) {
+  const isFirst = Boolean(element.hidden) || !element.childElementCount;
+  element.classList.toggle("wb-waiting", isFirst);
+  element.style.minHeight = `${isFirst ? room2 : element.offsetHeight}px`;
+  element.hidden = false;
+}
+function settled(element, turn, label) {
+  if (label !== void 0) element.setAttribute("aria-label", label);
+  element.hidden = false;
+  element.classList.remove("wb-waiting");
+  element.style.minHeight = "";
+  silenceEmpty(element);
+  element.dataset.turn = String(turn);
+}
+function forThePage(spec, darkColours, actions = false) {
+  const dark = isDark();
+  const options = { renderer: "svg", actions, tooltip: { theme: dark ? "dark" : "light" } };
+  return { ...untitled(paint(spec, dark ? darkColours : {})), options };
+}
+function sayWhyNot(element, content) {
+  const words = content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : [];
+  element.replaceChildren(...words);
+  element.classList.remove("wb-waiting");
+  element.style.minHeight = "";
+  element.hidden = !content;
+}
+function chooseByClick(view, element, choose) {
+  view?.addEventListener("click", (event, item) => {
+    const cell = cellOf(item?.datum);
+    if (cell && !element.dataset.brushed) choose([cell], event.shiftKey);
+    element.dispatchEvent(new CustomEvent("wb-datum", { detail: item?.datum, bubbles: true }));
+  });
+}
+function outlineIn(element, marks) {
+  element.querySelector(".wb-picked")?.remove();
+  element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
+}
+function caption(element, title, notes) {
+  const words = notes.flatMap((note) => [" ", make("span", {}, note)]);
+  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, title), ...words);
+}
+function scrolled(element, name) {
+  if (name === "main") return keepLabels(element);
+  return name === "detail" ? () => {
+  } : scrollByKeys(element);
+}
+function scrollByKeys(element) {
+  const observer = new ResizeObserver(() => {
+    if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
+    else element.removeAttribute("tabindex");
+  });
+  observer.observe(element);
+  return () => observer.disconnect();
+}
 function silenceEmpty(box) {
   for (const group of box.querySelectorAll('g[role="graphics-symbol"]:empty')) {
     group.removeAttribute("role");
     group.removeAttribute("aria-roledescription");
   }
+}
+function pickedMarks(marks, kind, chosen) {
+  const picked = new Set(chosen.map(keyOf));
+  return marks.filter((mark) => mark.kind === kind && picked.has(keyOf(mark.cell)));
+}
+function outlines(marks) {
+  const layer = document.createElementNS(SVG2, "svg");
+  layer.setAttribute("class", "wb-picked");
+  layer.setAttribute("aria-hidden", "true");
+  for (const { kind, box } of marks) {
+    const far = kind === "rect" ? 0 : 3;
+    const place3 = {
+      x: box.left - far,
+      y: box.top - far,
+      width: box.right - box.left + 2 * far,
+      height: box.bottom - box.top + 2 * far,
+      rx: kind === "rect" ? 0 : 99
+    };
+    for (const kindOfLine of ["wb-halo", "wb-ring"]) {
+      const shape = document.createElementNS(SVG2, "rect");
+      shape.setAttribute("class", kindOfLine);
+      for (const [name, value] of Object.entries(place3)) shape.setAttribute(name, String(value));
+      layer.append(shape);
+    }
+  }
+  return layer;
+}
+
+// src/gestures.js
+var LEAST2 = 8;
+function span(a, b) {
+  return {
+    left: Math.min(a.clientX, b.clientX),
+    right: Math.max(a.clientX, b.clientX),
+    top: Math.min(a.clientY, b.clientY),
+    bottom: Math.max(a.clientY, b.clientY)
+  };
+}
+var within = (box, { left, top }) => ({
+  left: box.left - left,
+  right: box.right - left,
+  top: box.top - top,
+  bottom: box.bottom - top
+});
+function brush(root, chart, choose) {
+  const frame = make("div", { class: "wb-brush", hidden: true });
+  root.append(frame);
+  const place3 = chart.element;
+  place3.addEventListener("pointerdown", (down) => {
+    if (down.button !== 0) return;
+    delete place3.dataset.brushed;
+    const move = (event) => {
+      const at = within(span(down, event), root.getBoundingClientRect());
+      const [width, height] = [at.right - at.left, at.bottom - at.top];
+      if (width + height < LEAST2) return;
+      event.preventDefault();
+      place3.dataset.brushed = "yes";
+      frame.hidden = false;
+      Object.assign(frame.style, {
+        left: `${at.left}px`,
+        top: `${at.top}px`,
+        width: `${width}px`,
+        height: `${height}px`
+      });
+    };
+    const up = (event) => {
+      removeEventListener("pointermove", move);
+      removeEventListener("pointerup", up);
+      frame.hidden = true;
+      if (!place3.dataset.brushed) return;
+      const touched = within(span(down, event), chart.corner());
+      choose(cellsWithin(chart.marks(), touched), event.shiftKey);
+      setTimeout(() => delete place3.dataset.brushed, 0);
+    };
+    addEventListener("pointermove", move);
+    addEventListener("pointerup", up);
+  });
+  place3.addEventListener("dragstart", (event) => event.preventDefault());
+}
+function arrowKeys(chart, chosen, choose) {
+  chart.element.tabIndex = 0;
+  chart.element.addEventListener("keydown", (event) => {
+    const marks = event.key.startsWith("Arrow") ? chart.marks() : [];
+    if (!marks.length) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const next = neighbour(marks, chosen().at(-1), event.key);
+    if (next) choose([next], event.shiftKey);
+  });
+}
+var MOST_ZOOM = 16;
+var ZOOMS = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, 0: 0 };
+var zoomed = (zoom, by) => Math.min(Math.max(zoom * by, 1), MOST_ZOOM);
+function zoomable(chart) {
+  const place3 = chart.element;
+  const zoom = async (by, at) => {
+    const from = Number(place3.dataset.zoom ?? 1);
+    const to = zoomed(from, by);
+    if (from === to) return;
+    const left = place3.scrollLeft;
+    place3.dataset.zoom = String(to);
+    await chart.resize();
+    place3.scrollLeft = (left + at) * to / from - at;
+  };
+  place3.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      zoom(event.deltaY < 0 ? 1.25 : 0.8, event.clientX - place3.getBoundingClientRect().left);
+    },
+    { passive: false }
+  );
+  place3.addEventListener("keydown", (event) => {
+    if (!(event.key in ZOOMS) || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    zoom(ZOOMS[event.key], place3.clientWidth / 2);
+  });
+}
+
+// src/choosing.js
+var OUTLINED = {
+  overview: "rect",
+  findings: "rect",
+  map: "rect",
+  classes: "symbol",
+  trajectories: "symbol"
+};
+function choosing({ model, busy, send }) {
+  let asked = null;
+  let main = null;
+  const told = [];
+  const chosen = () => asked ?? JSON.parse(model.get("_words")).chosen ?? [];
+  const outline = () => {
+    for (const act of told) act(chosen());
+    main?.outline(pickedMarks(main.marks(), OUTLINED[model.get("panel")], chosen()));
+  };
+  const choose = (cells, add) => {
+    if (!cells.length) return;
+    asked = select(chosen(), cells, add);
+    outline();
+    send({ selected: asked });
+  };
+  return {
+    chosen,
+    choose,
+    outline,
+    /** Tell a part of the page what is selected, now and later. @param {(chosen: Cell[]) => void} act */
+    tell(act) {
+      told.push(act);
+    },
+    answered() {
+      if (!busy()) asked = null;
+    },
+    /**
+     * @param {HTMLElement} root
+     * @param {Chart} chart
+     */
+    onChart(root, chart) {
+      main = chart;
+      brush(root, chart, choose);
+      arrowKeys(chart, chosen, choose);
+      zoomable(chart);
+    }
+  };
+}
+
+// src/filters.js
+var SEARCHED = 12;
+function keep(filters, facet, checked) {
+  const { [facet.name]: _old, ...others } = filters;
+  if (checked.every(Boolean)) return others;
+  return { ...others, [facet.name]: facet.values.filter((_, i) => checked[i]) };
+}
+function clampLayers(layers, changed, [first, last]) {
+  const found = layers.map((layer) => Math.round(Math.min(Math.max(layer, first), last)));
+  return found[0] > found[1] ? [found[changed], found[changed]] : found;
+}
+function buildFilters(page) {
+  const { facets, layers, texts } = page.controls;
+  const box = make("details", { class: "wb-filters", open: true });
+  box.append(make("summary", {}, texts.filters));
+  const more = make("details", { class: "wb-more" }, make("summary", {}, texts.more_filters));
+  const parts = [];
+  for (const facet of facets) {
+    const part2 = buildFacet(page, facet);
+    (facet.more ? more : box).append(part2.element);
+    parts.push(part2);
+  }
+  if (layers[1] > layers[0]) {
+    const part2 = buildLayers(page);
+    box.append(part2.element);
+    parts.push(part2);
+  }
+  if (more.children.length > 1) box.append(more);
+  return {
+    element: box,
+    update(words) {
+      for (const part2 of parts) part2.update(words);
+    }
+  };
+}
+function buildFacet({ model, controls, send }, facet) {
+  const report = () => {
+    const checked = rows.map(({ input }) => input.checked);
+    send({ filters: keep(model.get("filters"), facet, checked) });
+  };
+  const rows = facet.labels.map((label) => {
+    const input = make("input", { type: "checkbox", onchange: report });
+    const number = make("span", { class: "wb-number" });
+    const name = make("span", { class: "wb-name", title: label }, label);
+    return { input, number, line: make("label", {}, input, name, number) };
+  });
+  const checkAll = (checked) => () => {
+    for (const { input } of rows) input.checked = checked;
+    report();
+  };
+  const { texts } = controls;
+  const { title } = facet;
+  const button = (name, onclick) => make(
+    "button",
+    { type: "button", onclick, "aria-label": fill(texts[`${name}_of`], { title }) },
+    texts[name]
+  );
+  const group = make(
+    "fieldset",
+    { "data-facet": facet.name },
+    make("legend", {}, title),
+    make(
+      "span",
+      { class: "wb-all" },
+      button("all", checkAll(true)),
+      button("none", checkAll(false))
+    )
+  );
+  const lines2 = rows.map(({ line }) => line);
+  if (lines2.length > SEARCHED) group.append(buildSearch(facet, lines2, texts));
+  group.append(make("div", { class: "wb-options" }, ...lines2));
+  return {
+    element: group,
+    update(words) {
+      const kept2 = model.get("filters")[facet.name];
+      rows.forEach(({ input, number, line }, i) => {
+        const count = words.counts[facet.name][i];
+        input.checked = !kept2 || kept2.includes(facet.values[i]);
+        number.textContent = grouped(count);
+        line.classList.toggle("wb-none", count === 0);
+      });
+    }
+  };
+}
+function buildSearch(facet, lines2, texts) {
+  const search = make("input", {
+    type: "search",
+    placeholder: texts.find,
+    "aria-label": fill(texts.find_in, { title: facet.title }),
+    oninput: () => {
+      const wanted = search.value.toLowerCase();
+      lines2.forEach((line, i) => {
+        line.hidden = !facet.labels[i].toLowerCase().includes(wanted);
+      });
+    }
+  });
+  return search;
+}
+function buildLayers({ model, controls, send }) {
+  const { layers, texts } = controls;
+  const [min, max] = layers;
+  const ends = [texts.first_layer, texts.last_layer].map(
+    (label, i) => make("input", {
+      type: "number",
+      min,
+      max,
+      step: 1,
+      "aria-label": label,
+      onchange: () => {
+        const now = ends.map((end) => Number(end.value));
+        send({ layers: clampLayers(now, i, layers) });
+      }
+    })
+  );
+  const row = make("div", { class: "wb-row" }, ends[0], texts.to, ends[1]);
+  const legend = make("legend", {}, texts.layers);
+  return {
+    element: make("fieldset", { "data-facet": "layers" }, legend, row),
+    update() {
+      ends.forEach((end, i) => {
+        end.value = model.get("layers")[i];
+      });
+    }
+  };
 }
 
 // src/fitting/ordinates.js
@@ -231,11 +1120,11 @@ var TABLE = (() => {
     const integral = -(u * Math.log(t) + exponentialIntegral(t));
     return [integral, Math.log(t) / CELLS, 1 / (t * u) / CELLS ** 2];
   });
-  const table = new Float64Array(6 * CELLS);
+  const table2 = new Float64Array(6 * CELLS);
   for (let i = 1; i < CELLS - 1; i++) {
     const [[p0, d0, s0], [p1, d1, s1]] = [at[i], at[i + 1]];
     const rise = p1 - p0;
-    table.set(
+    table2.set(
       [
         p0,
         d0,
@@ -247,7 +1136,7 @@ var TABLE = (() => {
       6 * i
     );
   }
-  return table;
+  return table2;
 })();
 function directSum(first, last, n, power) {
   let total = 0;
@@ -265,9 +1154,9 @@ function smoothPrefix(rank, n) {
 function prefixSum(rank, n) {
   const share = rank / n;
   if (n >= LEAST_RANKS && NEAR_END <= share && share <= 1 - NEAR_END) {
-    const place = share * CELLS;
-    const cell = Math.floor(place);
-    const d = place - cell;
+    const place3 = share * CELLS;
+    const cell = Math.floor(place3);
+    const d = place3 - cell;
     const i = 6 * cell;
     const [c3, c4, c5] = [TABLE[i + 3], TABLE[i + 4], TABLE[i + 5]];
     const slope = 2 * TABLE[i + 2] + d * (6 * c3 + d * (12 * c4 + d * 20 * c5));
@@ -324,9 +1213,9 @@ var SUMS = 4;
 var MOMENTS = 4;
 function positionOf(label, exact) {
   const octave = label >> 10;
-  const place = label & LABELS_AN_OCTAVE - 1;
-  if (octave === 0) return Math.log(place + (exact ? 0 : 2)) - (BIAS + 9) * Math.LN2;
-  return (exact ? LOWER : MIDDLE)[place] + (octave - BIAS) * Math.LN2;
+  const place3 = label & LABELS_AN_OCTAVE - 1;
+  if (octave === 0) return Math.log(place3 + (exact ? 0 : 2)) - (BIAS + 9) * Math.LN2;
+  return (exact ? LOWER : MIDDLE)[place3] + (octave - BIAS) * Math.LN2;
 }
 function binsOf(labels, counts, exact) {
   const size = labels.length;
@@ -416,7 +1305,7 @@ function curveOf({ x, counts, n, origin }) {
 }
 
 // src/fitting/weibull.js
-var LEAST = 100;
+var LEAST3 = 100;
 var STEPS = 60;
 var SMOOTH = 0.25;
 var WIDEST = 0.118;
@@ -443,7 +1332,7 @@ function knownSquareSum(first, last, n) {
 }
 function fitWeibull(bins2, trim, estimator) {
   const { x, n, origin } = bins2;
-  if (n < LEAST || x.length < 2) return NONE;
+  if (n < LEAST3 || x.length < 2) return NONE;
   const [first, last] = trimRanks(n, trim);
   const m = last - first + 1;
   if (m < 1) return NONE;
@@ -560,7 +1449,7 @@ function slopes(atoms, { low, high, start, stop }, k, b) {
 
 // src/fitting/shares.js
 var LEVELS = 2 ** 16 - 1;
-var LEAST2 = 100;
+var LEAST4 = 100;
 var MANY = 2 ** 20;
 function sharesOf(means, low, reach, ends, n) {
   const x = Float64Array.from(means, (level) => level / LEVELS * reach);
@@ -602,7 +1491,7 @@ function fitShares({ x, origin, ends, n }, trim, estimator) {
   const last = x.length - 1;
   const pieces = piecesOf(trim, x.length);
   const none = { k: Number.NaN, lam: Number.NaN, r2: Number.NaN };
-  if (n < LEAST2 || !pieces.length) return none;
+  if (n < LEAST4 || !pieces.length) return none;
   let [m, sx, sy, sxx, sxy, syy] = [0, 0, 0, 0, 0, 0];
   const atoms = [];
   for (const { part: part2, share, middle: middle2, width, y, yy, dy } of pieces) {
@@ -678,11 +1567,11 @@ function countsOf({ kind, dims, dtypes, arrays }, bytes) {
   const cells = /* @__PURE__ */ new Map();
   const first = /* @__PURE__ */ new Map();
   matrices.forEach((matrix, i) => {
-    const place = held.places[i];
-    if (!first.has(place)) first.set(place, i);
-    const own = cells.get(place);
+    const place3 = held.places[i];
+    if (!first.has(place3)) first.set(place3, i);
+    const own = cells.get(place3);
     if (own) own.push(matrix);
-    else cells.set(place, [matrix]);
+    else cells.set(place3, [matrix]);
   });
   const names = ["model", "layer", "component", "step"];
   const orders = names.map((name) => new Map(dims[name].map((label, i) => [label, i])));
@@ -725,13 +1614,13 @@ function countsOf({ kind, dims, dtypes, arrays }, bytes) {
   };
 }
 function placeOf(cell, orders) {
-  let place = 0;
+  let place3 = 0;
   for (const [i, order] of orders.entries()) {
     const at = order.get(cell[i]);
     if (at === void 0) return -1;
-    place = place * order.size + at;
+    place3 = place3 * order.size + at;
   }
-  return place;
+  return place3;
 }
 function middle(several) {
   const fits = several.filter((fit2) => fit2 !== null);
@@ -777,6 +1666,329 @@ function ofShares({ n, low, reach, ends, means }) {
   });
 }
 
+// src/crosshair.js
+var AREA = ".concat_0_group .background";
+var MOST2 = 4;
+var [STEP, LEAP] = [5e-3, 0.05];
+function curvesOf(rows) {
+  const found = /* @__PURE__ */ new Map();
+  for (const { matrix, magnitude, y, percent } of rows) {
+    if (typeof matrix !== "string" || typeof percent !== "number") continue;
+    const points = found.get(matrix) ?? [];
+    points.push({ x: Math.log(Number(magnitude)), y: Number(y) });
+    found.set(matrix, points);
+  }
+  for (const points of found.values()) points.sort((a, b) => a.x - b.x);
+  return found;
+}
+function ordinateAt(points, x) {
+  const next = points.findIndex((point) => point.x >= x);
+  if (next < 0) return points.length ? Number.POSITIVE_INFINITY : null;
+  const [a, b] = [points[next - 1], points[next]];
+  if (b.x === x) return b.y;
+  return a ? a.y + (x - a.x) / (b.x - a.x) * (b.y - a.y) : null;
+}
+function weightsOf(name) {
+  const [, digits] = name.match(/ n ([\d,]+)/) ?? [];
+  return digits ? Number(digits.replaceAll(",", "")) : null;
+}
+function percentBelow(beyond) {
+  const digits = beyond > 0 ? 1 - Math.floor(Math.log10(100 * beyond)) : 0;
+  return (100 * (1 - beyond)).toFixed(Math.min(Math.max(digits, 1), 6));
+}
+function toldAt(curves, x, texts) {
+  const lines2 = [...curves].slice(0, MOST2).map(([name, points]) => {
+    const y = ordinateAt(points, x);
+    const n = weightsOf(name);
+    if (y === null || n === null) return [name, texts.cross_below];
+    const beyond = Math.exp(-Math.exp(y));
+    const numbers = { percent: percentBelow(beyond), beyond: grouped(Math.round(n * beyond)), n: grouped(n) };
+    return [name, fill(texts.cross, numbers)];
+  });
+  const named = lines2.map(([name, text]) => lines2.length > 1 ? `${name.split(":  ")[0]}: ${text}` : text);
+  return [fill(texts.cross_at, { magnitude: Math.exp(x).toPrecision(4) }), ...named];
+}
+function buildCrosshair(chart, texts, { keys }) {
+  const line = make("div", { class: "wb-cross-line" });
+  const words = make("div", { class: "wb-cross-words" });
+  const cross = make("div", { class: "wb-cross" }, line, words);
+  let at = 0.5;
+  const area = () => chart.element.querySelector(AREA)?.getBoundingClientRect();
+  const hide = () => cross.remove();
+  const show2 = (box, spoken) => {
+    const curves = curvesOf(chart.rows());
+    const place3 = chart.element.querySelector(".wb-chart");
+    if (!curves.size || !place3) return;
+    const corner = place3.getBoundingClientRect();
+    const x = Math.log(chart.view()?.scale("concat_0_x").invert(at * box.width));
+    words.replaceChildren(...toldAt(curves, x, texts).map((text) => make("p", {}, text)));
+    words.setAttribute("aria-live", spoken ? "polite" : "off");
+    Object.assign(cross.style, {
+      left: `${box.left - corner.left}px`,
+      top: `${box.top - corner.top}px`,
+      width: `${box.width}px`,
+      height: `${box.height}px`
+    });
+    line.style.left = `${100 * at}%`;
+    if (cross.parentElement !== place3) place3.append(cross);
+  };
+  chart.element.addEventListener("pointermove", ({ clientX, clientY }) => {
+    const box = area();
+    const inside = box && clientX >= box.left && clientX <= box.right && clientY >= box.top && clientY <= box.bottom;
+    if (!inside) return hide();
+    at = (clientX - box.left) / box.width;
+    show2(box, false);
+  });
+  chart.element.addEventListener("pointerleave", hide);
+  if (!keys) return;
+  chart.element.tabIndex = 0;
+  chart.element.addEventListener("blur", hide);
+  chart.element.addEventListener("keydown", (event) => {
+    const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const box = area();
+    if (event.key === "Escape" && cross.isConnected) {
+      event.stopPropagation();
+      hide();
+    }
+    if (!way || !box) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (cross.isConnected) at = Math.min(Math.max(at + way * (event.shiftKey ? LEAP : STEP), 0), 1);
+    show2(box, true);
+  });
+}
+
+// src/pane.js
+function buildNumbers() {
+  const element = make("div", { class: "wb-numbers" });
+  const update = ({ matrices }) => element.replaceChildren(...matrices ? table(matrices) : []);
+  return { element, update };
+}
+function table({ heads, rows, more }) {
+  if (heads.length === 1) {
+    const pairs = rows.map(
+      ([label, value]) => make("div", {}, make("dt", {}, label), make("dd", {}, value))
+    );
+    return [make("dl", {}, ...pairs)];
+  }
+  const columns = heads.map(
+    ({ pin: pinned, name, place: place3 }) => make(
+      "th",
+      { scope: "col", title: `${name} · ${place3}` },
+      ...pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [],
+      name,
+      make("small", {}, place3)
+    )
+  );
+  const head = make("thead", {}, make("tr", {}, make("td", {}), ...columns));
+  const body = rows.map(
+    ([label, ...values]) => make("tr", {}, make("th", { scope: "row" }, label), ...values.map((v) => make("td", {}, v)))
+  );
+  const note = more ? [make("p", { class: "wb-note" }, more)] : [];
+  return [make("table", {}, head, make("tbody", {}, ...body)), ...note];
+}
+function titleOf({ matrices }, otherwise) {
+  if (matrices?.heads.length !== 1) return [make("strong", {}, otherwise)];
+  const [{ pin: pinned, name, place: place3 }] = matrices.heads;
+  const mark = pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [];
+  return [...mark, make("strong", {}, name), " ", make("small", {}, place3)];
+}
+
+// src/protocol.js
+var FRAME = 700;
+var LEAST5 = 0.05;
+function pushTrim(trim, moved) {
+  if (trim[1] - trim[0] >= LEAST5) return trim;
+  if (moved === 0) {
+    const upper = Math.min(trim[0] + LEAST5, 1);
+    return [upper - LEAST5, upper];
+  }
+  const lower = Math.max(trim[1] - LEAST5, 0);
+  return [lower, lower + LEAST5];
+}
+var trimText = (trim) => `${trim.map((end) => Number((100 * end).toFixed(1))).join("–")} %`;
+function buildSteps(page) {
+  const { model, controls, checkpoints, send } = page;
+  const { texts, panels } = controls;
+  const shown = make("output");
+  const range = make("input", {
+    type: "range",
+    min: 0,
+    step: 1,
+    "aria-label": texts.step,
+    oninput: () => {
+      const step = checkpoints().steps[Number(range.value)];
+      shown.value = String(step);
+      send({ step });
+    }
+  });
+  const play = buildPlay(page);
+  const field = make(
+    "div",
+    { class: "wb-field wb-step" },
+    make("span", {}, texts.step),
+    range,
+    shown,
+    play.element
+  );
+  return {
+    element: field,
+    update() {
+      const step = model.get("step");
+      const { steps } = checkpoints();
+      field.hidden = steps.length < 2;
+      range.max = String(steps.length - 1);
+      range.value = String(steps.indexOf(step));
+      shown.value = grouped(step);
+      range.setAttribute("aria-valuetext", texts.step_value.replace("{step}", step));
+      const all = panels[model.get("panel")]?.one_step === false;
+      field.classList.toggle("wb-idle", all);
+      field.title = all ? texts.all_steps : "";
+    },
+    stop: play.stop
+  };
+}
+function buildPlay({ model, controls, checkpoints, send, busy }) {
+  const { texts } = controls;
+  let playing;
+  const button = make("button", {
+    type: "button",
+    class: "wb-play",
+    "aria-label": texts.play,
+    onclick: () => playing === void 0 ? start() : stop()
+  });
+  const show2 = () => {
+    const on = playing !== void 0;
+    button.textContent = on ? "❚❚" : "▶";
+    button.setAttribute("aria-pressed", String(on));
+  };
+  const stop = () => {
+    clearInterval(playing);
+    playing = void 0;
+    show2();
+  };
+  const start = () => {
+    let at = checkpoints().steps.indexOf(model.get("step"));
+    if (at === checkpoints().steps.length - 1) at = -1;
+    const advance = () => {
+      if (busy()) return;
+      const { steps } = checkpoints();
+      at += 1;
+      send({ step: steps[at] });
+      if (at >= steps.length - 1) stop();
+    };
+    playing = setInterval(advance, FRAME);
+    show2();
+    advance();
+  };
+  show2();
+  return { element: button, stop };
+}
+function buildFit({ model, controls, send, busy }) {
+  const { texts } = controls;
+  const shown = make("output");
+  const ends = [texts.lower, texts.upper].map(
+    (label, i) => make("input", {
+      type: "range",
+      min: 0,
+      max: 100,
+      step: 1,
+      "aria-label": label,
+      oninput: () => {
+        const now = ends.map((end) => Number(end.value) / 100);
+        const trim = pushTrim(now, i);
+        shown.value = trimText(trim);
+        send({ trim });
+      }
+    })
+  );
+  const estimator = choices(
+    Object.entries(controls.choices.estimator),
+    texts.estimator,
+    (value) => send({ estimator: value })
+  );
+  const why = make("span", { class: "wb-why" });
+  const trimField = make(
+    "span",
+    { class: "wb-field" },
+    make("span", {}, texts.trim),
+    ...ends,
+    shown
+  );
+  const group = make(
+    "fieldset",
+    { class: "wb-trim" },
+    make("legend", {}, texts.fit),
+    trimField,
+    labelled(texts.by, estimator),
+    why
+  );
+  return {
+    element: group,
+    update(words) {
+      const trim = model.get("trim");
+      const moving = ends.some((end) => end === document.activeElement) && busy();
+      if (!moving) {
+        ends.forEach((end, i) => {
+          end.value = String(Math.round(100 * trim[i]));
+        });
+        shown.value = trimText(trim);
+      }
+      estimator.value = model.get("estimator");
+      group.disabled = Boolean(words.no_refit);
+      why.textContent = words.no_refit;
+    }
+  };
+}
+
+// src/layout.js
+var SLOTS = ["main", "side", "more", "detail"];
+var NARROW2 = 960;
+var STACKED = 640;
+var IN_PANE = 250;
+var BESIDE = IN_PANE + 100;
+function buildCharts(root, page, choose, moved, actions) {
+  const height = () => {
+    if (root.clientWidth < STACKED) return void 0;
+    const high = root.classList.contains("wb-high");
+    return paneHeight(high ? root.clientHeight - IN_PANE : visibleHeight(root) - BESIDE);
+  };
+  const more = (name) => ({ main: { moved }, detail: { height } })[name];
+  const { dark, texts } = page.controls;
+  const charts = Object.fromEntries(
+    SLOTS.map((name) => [name, buildChart(name, dark, choose, { actions, ...more(name) })])
+  );
+  for (const [name, chart] of Object.entries(charts)) {
+    buildCrosshair(chart, texts, { keys: name === "detail" });
+  }
+  return charts;
+}
+var paneHeight = (left) => Math.min(Math.max(left, 280), 640);
+function buildSentences() {
+  const status = make("p", { class: "wb-status", role: "status" });
+  const spoken = make("p", { class: "wb-spoken", "aria-live": "polite" });
+  const empty = make("div", { class: "wb-empty", hidden: true });
+  const update = (words) => {
+    status.textContent = [words.count, words.left_out].filter(Boolean).join(" · ");
+    spoken.textContent = words.spoken;
+    empty.hidden = !words.empty.length;
+    empty.replaceChildren(...words.empty.map((text) => make("p", {}, text)));
+  };
+  return { status, spoken, empty, update };
+}
+function followSize(root, filters) {
+  let narrow = null;
+  const observer = new ResizeObserver(() => {
+    root.style.setProperty("--wb-seen", `${visibleHeight(root)}px`);
+    const now = root.clientWidth < NARROW2;
+    if (!root.clientWidth || now === narrow) return;
+    narrow = now;
+    filters.open = !now;
+  });
+  observer.observe(root);
+  return () => observer.disconnect();
+}
+
 // src/fitting/anchor.js
 var WEIGHTS = 2 ** 30;
 var [LOWEST, HIGHEST] = [-20, 3];
@@ -791,12 +2003,12 @@ function gaussianBins() {
   const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
   let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
   for (let octave = LOWEST; octave < HIGHEST; octave++) {
-    for (let place = 0; place < 1024; place += 2) {
-      const [low, high] = [place ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place + more) / 1024));
+    for (let place3 = 0; place3 < 1024; place3 += 2) {
+      const [low, high] = [place3 ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place3 + more) / 1024));
       below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
       const rank = Math.min(Math.round(below * WEIGHTS), WEIGHTS);
       if (rank <= ranks) continue;
-      labels.push((octave + BIAS2) * 1024 + place);
+      labels.push((octave + BIAS2) * 1024 + place3);
       counts.push(rank - ranks);
       ranks = rank;
     }
@@ -982,7 +2194,7 @@ function plotOf(sent, cell, counts, { trim, estimator }) {
   const [model, layer, component, step] = cell;
   const own = { model, layer, component, step, matrix };
   const data = Object.fromEntries(
-    Object.entries(sent.data).map(([name, table]) => [name, redone(table, own, fit2, curve)])
+    Object.entries(sent.data).map(([name, table2]) => [name, redone(table2, own, fit2, curve)])
   );
   const before = owners[0].matrix;
   const values = Object.fromEntries(
@@ -1009,109 +2221,345 @@ function redone(rows, own, { k, lam }, curve) {
   });
 }
 
-// src/protocol.js
-var LEAST3 = 0.05;
-function pushTrim(trim, moved) {
-  if (trim[1] - trim[0] >= LEAST3) return trim;
-  if (moved === 0) {
-    const upper = Math.min(trim[0] + LEAST3, 1);
-    return [upper - LEAST3, upper];
+// src/sieve.js
+function buildSieve({ labels, places, facets: codes }, facets) {
+  const cells = places[0].map((_, i) => (
+    /** @type {Cell} */
+    labels.map((some, d) => some[places[d][i]])
+  ));
+  const numbers = new Map(cells.map((cell, i) => [keyOf(cell), i]));
+  const layers = (
+    /** @type {number[]} */
+    labels[1]
+  );
+  function tests({ filters, layers: ends, step }) {
+    const found = facets.filter(({ name }) => filters[name]).map(({ name, values }) => {
+      const kept2 = values.map((value) => filters[name].includes(value));
+      return [name, (i) => kept2[codes[name][i]]];
+    });
+    if (ends) found.push(["layers", (i) => ends[0] <= Number(cells[i][1]) && Number(cells[i][1]) <= ends[1]]);
+    if (step !== null) found.push(["step", (i) => cells[i][3] === step]);
+    return new Map(found);
   }
-  const lower = Math.max(trim[1] - LEAST3, 0);
-  return [lower, lower + LEAST3];
+  return {
+    total: cells.length,
+    /** @param {Asked} asked @returns {Sifted} */
+    sift(asked) {
+      const all = tests(asked);
+      const passing = (without) => {
+        const others = [...all].filter(([name]) => name !== without).map(([, test]) => test);
+        return cells.map((_, i) => others.every((test) => test(i)));
+      };
+      const kept2 = passing();
+      const counts = facets.map(({ name, values }) => {
+        const sums = values.map(() => 0);
+        passing(name).forEach((passes, i) => {
+          if (passes) sums[codes[name][i]] += 1;
+        });
+        return [name, sums];
+      });
+      return {
+        counts: Object.fromEntries(counts),
+        cells: cells.filter((_, i) => kept2[i]),
+        empty: kept2.includes(true) ? [] : [...all].filter(([, test]) => !cells.some((_, i) => test(i))).map(([name]) => name),
+        has: (cell) => kept2[numbers.get(keyOf(cell)) ?? -1] === true,
+        passes(row) {
+          const own = cellsOf(row, layers).map((cell) => numbers.get(keyOf(cell)));
+          const known2 = own.filter((i) => i !== void 0);
+          return !known2.length || known2.some((i) => kept2[i]);
+        }
+      };
+    }
+  };
 }
-var trimText = (trim) => `${trim.map((end) => Number((100 * end).toFixed(1))).join("–")} %`;
+function sifted(spec, passes) {
+  const datasets = Object.fromEntries(
+    Object.entries(
+      /** @type {Record<string, Datum[]>} */
+      spec.datasets
+    ).map(([name, rows]) => [
+      name,
+      rows.filter((row) => !cellOf(row) || passes(row))
+    ])
+  );
+  const [before, after] = [spec.datasets, datasets].map((one) => Object.values(one).flat());
+  if (before.length === after.length) return spec;
+  const known2 = /* @__PURE__ */ new Map();
+  const left = (field) => {
+    const found = known2.get(field) ?? new Set(after.map((row) => row[field]));
+    known2.set(field, found);
+    return found;
+  };
+  return { ...narrowed({ ...spec, datasets: {} }, left), datasets };
+}
+function narrowed(node, left) {
+  if (Array.isArray(node)) return node.map((child) => narrowed(child, left));
+  if (!node || typeof node !== "object") return node;
+  const next = Object.fromEntries(Object.entries(node).map(([key, child]) => [key, narrowed(child, left)]));
+  const { domain, range } = next.scale ?? {};
+  if (typeof next.field !== "string" || next.type === "quantitative" || !Array.isArray(domain)) return next;
+  const kept2 = domain.map((label) => left(next.field).has(label));
+  const cut = (list) => list.filter((_, i) => kept2[i]);
+  next.scale = { ...next.scale, domain: cut(domain) };
+  if (Array.isArray(range) && range.length === domain.length) next.scale.range = cut(range);
+  return next;
+}
+function standingOut(rows, anchor) {
+  let found = null;
+  let most = Number.NEGATIVE_INFINITY;
+  for (const row of rows) {
+    const cell = cellOf(row);
+    if (!cell || typeof row.k !== "number" || "matrix" in row) continue;
+    const far = Math.abs(row.k - anchor) - 2 * Number(row.k_se ?? 0);
+    if (far > most) [found, most] = [cell, far];
+  }
+  return found;
+}
+
+// src/saved.js
+function lookedAt({ chosen }, sift, clicked, rows, drawn) {
+  const cell = clicked && sift.has(clicked) ? clicked : null;
+  if (!cell && chosen.length && chosen.every(sift.has)) return { cells: chosen, own: true };
+  const anchor = gaussianAnchor(drawn.trim, drawn.estimator).k;
+  const found = cell ?? chosen.find(sift.has) ?? standingOut(rows.filter(sift.passes), anchor);
+  if (!found) return { cells: [], own: false };
+  return { cells: [found], own: chosen.length === 1 && keyOf(chosen[0]) === keyOf(found) };
+}
+function numbersAt(cell, rows, texts) {
+  const key = keyOf(cell);
+  const row = rows.find((one) => {
+    const own = "k" in one && cellOf(one);
+    return own && keyOf(own) === key;
+  });
+  const [model, layer, component, step] = cell;
+  const name = fill(texts.pane_name, { component, layer });
+  const place3 = fill(texts.pane_place, { model, step });
+  return { heads: [{ pin: "", name, place: place3 }], rows: row ? numbersOf(row) : [], more: "" };
+}
+var WRITTEN = {
+  k: ({ k }) => k.toFixed(4),
+  λ: ({ lam }) => String(Number(lam.toPrecision(4))),
+  "r²": ({ r2 }) => r2.toFixed(4)
+};
+function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
+  const fits = cells.map((cell) => counts.fit(cell, trim, estimator));
+  const rows = matrices.rows.map(([label, ...values]) => [
+    label,
+    ...values.map((old, i) => {
+      const fit2 = fits[i];
+      return fit2 && WRITTEN[label] ? WRITTEN[label](fit2) : old;
+    })
+  ]);
+  return { ...matrices, rows };
+}
+function wordsOf(saved, seen, looked, matrices) {
+  const { texts } = saved.controls;
+  const { sift, total, asked } = seen;
+  const counted = { number: grouped(sift.cells.length), total: grouped(total) };
+  return {
+    count: fill(texts.page_count, { ...counted, protocol: protocolText(asked) }),
+    left_out: [saved.note, staleText(saved, seen)].filter(Boolean).join(" · "),
+    spoken: "",
+    no_refit: seen.fitting ? "" : texts.page_no_counts,
+    empty: whyEmpty(saved, sift),
+    code: "",
+    call: "",
+    chosen: looked.cells,
+    matrices,
+    counts: sift.counts,
+    drawn: asked
+  };
+}
+function staleText({ controls, drawn }, { sift, fitting, varies }) {
+  const number = fitting && varies ? sift.cells.filter((cell) => !fitting.has(cell)).length : 0;
+  const protocol = protocolText(drawn);
+  return number ? fill(controls.texts.page_stale, { number: grouped(number), protocol }) : "";
+}
+function whyEmpty({ controls: { texts, facets } }, { cells, empty }) {
+  if (cells.length) return [];
+  const titles = /* @__PURE__ */ new Map([["layers", texts.layers], ["step", texts.step]]);
+  for (const { name, title } of facets) titles.set(name, title);
+  const alone = empty.map((name) => fill(texts.excludes, { title: titles.get(name) ?? name }));
+  return alone.length ? alone : [texts.none_pass];
+}
 
 // src/page.js
-var { specs, dark, live } = JSON.parse(
-  document.getElementById("specs")?.textContent ?? '{"specs": [], "dark": {}, "live": null}'
-);
-var isDark2 = matchMedia("(prefers-color-scheme: dark)").matches;
-var options = {
-  renderer: "svg",
-  actions: { export: true, source: false, compiled: false, editor: false },
-  tooltip: { theme: isDark2 ? "dark" : "light" }
-};
-var charts = specs.map(() => livingChart());
-var drawing = specs.map(async (spec, i) => {
-  const place = document.getElementById(`chart${i}`);
-  if (!place) return;
-  await charts[i].draw(paint(spec, isDark2 ? dark : {}), place, options, () => false);
-  silenceEmpty(place);
-});
-async function comeAlive({ header, data, drawn, texts, estimators }) {
-  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-  const counts = countsOf(header, await unpacked(bytes));
-  const state = { asked: drawn, cell: null };
-  let waiting = false;
-  const draw = async () => {
-    waiting = false;
-    const { asked, cell } = state;
-    for (const chart of charts) {
-      await chart.vary((sent) => {
-        const plot = cell ? plotOf(sent, cell, counts, asked) : sent;
-        return redrawn(plot, asked, drawn, counts);
-      });
+var bytesOf = (text) => unpacked(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));
+function framesOf(packed) {
+  const known2 = /* @__PURE__ */ new Map();
+  const read = async (step) => JSON.parse(new TextDecoder().decode(await bytesOf(packed[step])));
+  return (step) => {
+    const frame = known2.get(step) ?? read(step);
+    known2.set(step, frame);
+    return frame;
+  };
+}
+function localPage({ controls, checkpoints, state }, changed, busy) {
+  const held = { filters: {}, layers: controls.layers, selected: [], pinned: {}, ...state };
+  held._words = JSON.stringify({ chosen: [] });
+  const model = {
+    get: (name) => held[name],
+    set: (name, value) => {
+      held[name] = value;
+    },
+    ...{ save_changes() {
+    }, send() {
+    }, on() {
+    }, off() {
+    } }
+  };
+  const send = (changes) => {
+    Object.assign(held, changes);
+    changed();
+  };
+  return { model, controls, checkpoints: () => checkpoints, send, busy };
+}
+function layOut(root, page, note, fits) {
+  const { texts } = page.controls;
+  const choice = choosing(page);
+  const charts = buildCharts(root, page, choice.choose, choice.outline, { export: true });
+  const [filters, steps, fit2] = [buildFilters(page), buildSteps(page), buildFit(page)];
+  const [numbers, sentences] = [buildNumbers(), buildSentences()];
+  const title = make("p", { class: "wb-title" });
+  const pane = make("aside", { class: "wb-pane", "aria-label": texts.selected });
+  pane.append(title, numbers.element, charts.detail.element, make("p", { class: "wb-note" }, note));
+  const panel = make(
+    "div",
+    { class: "wb-panel" },
+    make("div", { class: "wb-first" }, sentences.empty, charts.main.element),
+    pane,
+    make("div", { class: "wb-rest" }, charts.side.element, charts.more.element)
+  );
+  root.append(
+    make("div", { class: "wb-bar" }, steps.element, fit2.element, sentences.status),
+    make("div", { class: "wb-body" }, filters.element, panel)
+  );
+  choice.onChart(root, charts.main);
+  followSize(root, filters.element);
+  const update = (words) => {
+    page.model.set("_words", JSON.stringify(words));
+    fit2.element.hidden = !fits;
+    for (const part2 of [filters, steps, fit2, numbers, sentences]) part2.update(words);
+    title.replaceChildren(...titleOf(words, texts.selected));
+    pane.hidden = !words.chosen.length;
+    choice.outline();
+  };
+  return { charts, update };
+}
+function placing(charts) {
+  let stands = {};
+  return {
+    /** @type {(name: string, key: string, content: () => object | null | undefined, change?: Change) => Promise<void>} */
+    async put(name, key, content, change) {
+      if (stands[name] === key) return charts[name].vary(change ?? (() => ({})));
+      stands[name] = key;
+      const found = content();
+      return charts[name].draw(found ? JSON.stringify(found) : "", change);
+    },
+    /** Send all of them anew. */
+    forget() {
+      stands = {};
     }
-    document.querySelectorAll("figure").forEach(silenceEmpty);
-    const words = document.getElementById("words");
-    if (words) words.hidden = asked.trim !== drawn.trim || asked.estimator !== drawn.estimator;
   };
-  const later = () => {
-    if (!waiting) requestAnimationFrame(draw);
-    waiting = true;
-  };
-  const change = (more) => {
-    state.asked = { ...state.asked, ...more };
-    later();
-  };
-  document.getElementById("words")?.after(buildControls(drawn, texts, estimators, change));
-  for (const chart of charts) {
-    chart.listen("click", (_event, item) => {
-      const cell = cellOf(item?.datum);
-      if (!cell || !counts.has(cell)) return;
-      state.cell = cell;
-      later();
+}
+function looking(saved, counts) {
+  const { controls, checkpoints, drawn, state } = saved;
+  const sieve = buildSieve(saved.cells, controls.facets);
+  const frameAt = framesOf(saved.frames);
+  const oneStep = controls.panels[state.panel].one_step;
+  return async (model) => {
+    const [step, filters, layers] = ["step", "filters", "layers"].map(model.get);
+    const sift = sieve.sift({
+      filters,
+      layers: layers.join() === controls.layers.join() ? null : layers,
+      step: oneStep && checkpoints.steps.length ? step : null
     });
-  }
+    const fitting = counts && sift.cells.some(counts.has) ? counts : null;
+    const asked = fitting ? { ...drawn, trim: model.get("trim"), estimator: model.get("estimator") } : drawn;
+    const clicked = model.get("selected").at(-1);
+    return {
+      frame: await frameAt(oneStep ? step : state.step),
+      clicked: clicked && oneStep ? (
+        /** @type {Cell} */
+        [...clicked.slice(0, 3), step]
+      ) : clicked,
+      key: JSON.stringify([step, filters, layers]),
+      varies: protocolText(asked) !== protocolText(drawn),
+      ...{ sift, fitting, asked, total: sieve.total }
+    };
+  };
 }
-function buildControls(drawn, texts, estimators, change) {
-  const shown = make("output", {}, trimText(drawn.trim));
-  const ends = [texts.lower, texts.upper].map(
-    (label, i) => make("input", {
-      type: "range",
-      min: 0,
-      max: 100,
-      value: Math.round(100 * drawn.trim[i]),
-      "aria-label": label,
-      oninput: () => {
-        const trim = (
-          /** @type {[number, number]} */
-          pushTrim(ends.map((end) => Number(end.value) / 100), i)
-        );
-        shown.value = trimText(trim);
-        change({ trim });
-      }
-    })
-  );
-  const estimator = choices(
-    Object.entries(estimators),
-    texts.estimator,
-    (value) => change({ estimator: (
-      /** @type {Asked["estimator"]} */
-      value
-    ) })
-  );
-  estimator.value = drawn.estimator;
-  return make(
-    "fieldset",
-    { id: "protocol" },
-    make("legend", {}, texts.fit),
-    make("span", {}, texts.trim),
-    ...ends,
-    shown,
-    labelled(texts.by, estimator),
-    make("small", {}, texts.click)
-  );
+function kept(content, { sift, varies }) {
+  if (!content?.spec || !sift.cells.length) return sift.cells.length ? content : null;
+  const spec = sifted(content.spec, sift.passes);
+  return { ...content, spec: content.plain && (varies || spec !== content.spec) ? plainly(spec, content.plain) : spec };
 }
-if (live) Promise.all(drawing).then(() => comeAlive(live));
+function plainly(spec, title) {
+  const subtitle = [spec.title?.subtitle ?? []].flat().filter((line) => line !== title);
+  return { ...spec, title: { ...spec.title, text: title, subtitle }, description: title };
+}
+function drawing({ drawn, controls: { texts } }, charts, put) {
+  const drawDetail = ({ frame, fitting, asked, key, varies }, cell, own) => {
+    const { detail } = frame.charts;
+    if (!cell || !detail) return put("detail", "none", () => null);
+    if (!own && !(fitting?.exact && frame.chosen.length === 1 && fitting.curve(cell))) {
+      return put("detail", "note", () => ({ problem: texts.no_plot, label: "" }));
+    }
+    return put("detail", key, () => detail, (sent) => {
+      const plot = own || !fitting ? sent : plotOf(sent, cell, fitting, asked);
+      return varies && fitting ? redrawn(plot, asked, drawn, fitting) : plot;
+    });
+  };
+  return async (seen) => {
+    const { frame, sift, fitting, asked, key, varies, clicked } = seen;
+    const change = varies && fitting ? (sent) => redrawn(sent, asked, drawn, fitting) : void 0;
+    for (const name of ["main", "side", "more"]) {
+      await put(name, `${key} ${varies}`, () => kept(frame.charts[name], seen), change);
+    }
+    const rows = charts.main.rows();
+    const looked = lookedAt(frame, sift, clicked ?? null, rows, drawn);
+    const [cell] = looked.cells;
+    await drawDetail(seen, cell, looked.own);
+    const numbers = looked.own ? frame.matrices : cell ? numbersAt(cell, rows, texts) : null;
+    const listed = looked.own ? frame.listed : looked.cells;
+    const matrices = numbers && varies && fitting ? refittedNumbers(numbers, listed, fitting, asked) : numbers;
+    return { looked, matrices };
+  };
+}
+async function show(saved, root) {
+  const counts = saved.live && countsOf(saved.live.header, await bytesOf(saved.live.data));
+  let [busy, again] = [false, false];
+  const page = localPage(saved, () => later(), () => busy);
+  const { model } = page;
+  const { charts, update } = layOut(root, page, counts?.exact && saved.single ? saved.controls.texts.click : "", counts !== null);
+  const { put, forget } = placing(charts);
+  const look = looking(saved, counts);
+  const draw = drawing(saved, charts, put);
+  const later = async () => {
+    again = busy;
+    if (busy) return;
+    busy = true;
+    try {
+      const seen = await look(model);
+      const { looked, matrices } = await draw(seen);
+      update(wordsOf(saved, seen, looked, matrices));
+    } finally {
+      busy = false;
+    }
+    if (again) later();
+  };
+  const held = {
+    about: (cell) => counts?.about(cell) ?? "",
+    alongSteps: (cell) => counts?.alongSteps(cell, model.get("trim"), model.get("estimator")) ?? []
+  };
+  for (const name of SLOTS) buildCard(root, page, charts[name], held);
+  followTheme(root, () => {
+    forget();
+    later();
+  });
+}
+var place2 = (
+  /** @type {HTMLElement} */
+  document.querySelector(".wb")
+);
+show(JSON.parse(document.getElementById("saved")?.textContent ?? ""), place2);

@@ -76,20 +76,21 @@ function livingChart() {
       listeners.push([type, act]);
       drawn?.view.addEventListener(type, act);
     },
-    /** The rows of data, as Python sent them. */
-    rows: () => Object.values(sent?.data ?? {}).flat(),
+    /** The rows of data, as they are shown. */
+    rows: () => Object.values(shown?.data ?? {}).flat(),
     /**
      * @param {any} whole the specification
      * @param {HTMLElement} place for a chart that is made anew
      * @param {object} options of vega-embed
      * @param {() => boolean} isLate whether another one was asked for since
+     * @param {Change} [change]
      * @returns {Promise<boolean>} whether it stands in the place
      */
-    async draw(whole, place, options, isLate) {
+    async draw(whole, place, options, isLate, change = () => ({})) {
       const next = part(whole);
       if (drawn && sent?.structure === next.structure) {
         sent = next;
-        await show(next);
+        await show({ ...next, ...change(next) });
         return false;
       }
       const spec = { ...next.spec, datasets: copied(next.data) };
@@ -101,11 +102,12 @@ function livingChart() {
       clear();
       [drawn, sent, shown] = [made, next, next];
       for (const [type, act] of listeners) made.view.addEventListener(type, act);
+      await show({ ...next, ...change(next) });
       return true;
     },
     /**
-     * Show other data and numbers, until Python's own chart comes.
-     * @param {(sent: Parted) => Partial<Parted>} change
+     * Show other data and numbers than those of the last chart.
+     * @param {Change} change
      */
     async vary(change) {
       if (sent) await show({ ...sent, ...change(sent) });
@@ -234,7 +236,7 @@ var HEIGHT = /(^|_)height$/;
 var X_STEP = /(^|_)x_step$/;
 var Y_STEP = /(^|_)y_step$/;
 var AXES = 60;
-var TURNS = 4;
+var TURNS = 5;
 var CLOSE = 3;
 var MOST_STEP = 96;
 var READ = 40;
@@ -284,14 +286,12 @@ async function fit(view, sizes, room, measure) {
     [factor, tall] = [next, nextTall];
     set(view, sizes.across, factor);
     set(view, sizes.down, tall);
-    await view.runAsync();
+    await view.resize().runAsync();
     now = measure();
     stuck ||= factor !== last.factor && now.width === last.width;
     slope = slopeOf([last.factor, last.width], [factor, now.width], slope);
   }
-  if (factor === sizes.factor && tall === sizes.tall) return;
   Object.assign(sizes, { factor, tall });
-  await view.resize().runAsync();
 }
 var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.45), 2);
 function set(view, sizes, factor) {
@@ -303,13 +303,26 @@ function arranged(spec, width) {
     spec
   );
   const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
-  if (width < NARROW) {
-    const gradientLength = Math.min(Math.max(width - 140, 100), 240);
-    Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
-  }
-  const found = { ...rest, config: { ...config, legend } };
+  if (width >= NARROW) return inColumns({ ...rest, config: { ...config, legend } }, columns, width);
+  const gradientLength = Math.min(Math.max(width - 140, 100), 240);
+  Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
+  const found = { ...withGradients(rest, gradientLength), config: { ...config, legend } };
+  return inColumns(found, columns, width);
+}
+function inColumns(found, columns, width) {
   if (!columns) return found;
   return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+}
+function withGradients(node, gradientLength) {
+  if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
+  if (!node || typeof node !== "object") return node;
+  const next = Object.fromEntries(
+    Object.entries(node).map(([key, child]) => [
+      key,
+      key === "datasets" ? child : withGradients(child, gradientLength)
+    ])
+  );
+  return next.gradientLength ? { ...next, gradientLength } : next;
 }
 var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
 function untitled(spec) {
@@ -374,15 +387,93 @@ function whenWidthChanges(element, act) {
   let frame = 0;
   const observer = new ResizeObserver(() => {
     if (!element.clientWidth || element.clientWidth === width) return;
-    const first = width === 0;
     width = element.clientWidth;
     cancelAnimationFrame(frame);
-    if (!first) frame = requestAnimationFrame(act);
+    frame = requestAnimationFrame(act);
   });
   observer.observe(element);
   return () => {
     cancelAnimationFrame(frame);
     observer.disconnect();
+  };
+}
+
+// src/stage.js
+function visibleBottom(element) {
+  let bottom = innerHeight;
+  for (let box = element.parentElement; box; box = box.parentElement) {
+    if (/auto|scroll|hidden/.test(getComputedStyle(box).overflowY)) {
+      bottom = Math.min(bottom, box.getBoundingClientRect().bottom);
+    }
+  }
+  return bottom;
+}
+
+// src/sticky.js
+var DOWN = '.role-axis[aria-label^="Y-axis"] .role-axis-label text, .role-row-header text';
+var ACROSS = '.role-axis[aria-label^="X-axis"] .role-axis-label text';
+var GAP = 4;
+var LEVEL = 20;
+function labelsOf(svg, which) {
+  const corner = svg.getBoundingClientRect();
+  const drawn = [...svg.querySelectorAll(which)].filter((node) => node.getAttribute("opacity") !== "0");
+  return drawn.map((node) => {
+    const { left, top, right, bottom } = node.getBoundingClientRect();
+    return {
+      text: node.textContent ?? "",
+      left: left - corner.left,
+      top: top - corner.top,
+      right: right - corner.left,
+      bottom: bottom - corner.top
+    };
+  });
+}
+function hiddenAxis(labels, seen) {
+  const lowest = Math.max(...labels.map(({ bottom }) => bottom));
+  if (labels.some(({ top, bottom }) => bottom - top > LEVEL)) return [];
+  return lowest > seen ? labels.filter(({ bottom }) => lowest - bottom < 2) : [];
+}
+function write(strip, labels, box, from = 0) {
+  strip.hidden = !labels.length;
+  strip.replaceChildren(
+    ...labels.map(
+      ({ text, left, top }) => make("span", { style: `left: ${left}px; top: ${top - from}px` }, text)
+    )
+  );
+  for (const [name, size] of Object.entries(box)) strip.style.setProperty(name, `${size}px`);
+}
+function keepLabels(element) {
+  const [column, line] = ["wb-stuck-components", "wb-stuck-layers"].map(
+    (name) => make("div", { class: `wb-stuck ${name}`, "aria-hidden": "true" })
+  );
+  const update = () => {
+    const svg = element.querySelector("svg.marks");
+    const place = svg?.closest(".wb-chart");
+    if (!svg || !place) return;
+    const { top: corner, width, height } = svg.getBoundingClientRect();
+    const moved = element.scrollLeft;
+    const components = moved > 0 ? labelsOf(svg, DOWN) : [];
+    const wide = Math.max(0, ...components.map(({ right }) => right)) + GAP;
+    write(column, components, { left: moved, top: 0, width: wide, height });
+    const seen = visibleBottom(element) - corner;
+    const layers = seen > 0 && seen < height ? hiddenAxis(labelsOf(svg, ACROSS), seen) : [];
+    const [first] = layers;
+    const high = first ? first.bottom - first.top + GAP : 0;
+    write(line, layers, { left: 0, top: seen - high, width, height: high }, first ? first.top - GAP / 2 : 0);
+    if (column.parentElement !== place) place.append(line, column);
+  };
+  let frame = 0;
+  const later = () => {
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(update);
+  };
+  const observer = new MutationObserver(later);
+  observer.observe(element, { attributes: true, attributeFilter: ["data-turn", "data-zoom"] });
+  document.addEventListener("scroll", later, { capture: true, passive: true });
+  return () => {
+    cancelAnimationFrame(frame);
+    observer.disconnect();
+    document.removeEventListener("scroll", later, { capture: true });
   };
 }
 
@@ -441,25 +532,28 @@ function followTheme(root, onChange) {
 
 // src/chart.js
 var SVG = "http://www.w3.org/2000/svg";
+var ROOM = { main: 300, side: 240, more: 240, detail: 480 };
 function buildChart(name, darkColours, choose, { height, moved = () => {
-} } = {}) {
+}, actions } = {}) {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   const chart = livingChart();
   const place = buildPlace(element, height);
   let [turn, last] = [0, ""];
-  async function draw(text) {
+  let lastChange;
+  async function draw(text, change) {
     turn += 1;
     const mine = turn;
-    last = text;
+    [last, lastChange] = [text, change];
     const content = text ? JSON.parse(text) : null;
     if (!content?.spec) {
       chart.clear();
       sayWhyNot(element, content);
       return;
     }
-    const { spec, title, notes, options } = forThePage(content.spec, darkColours);
+    const { spec, title, notes, options } = forThePage(content.spec, darkColours, actions);
     const box = make("div", { class: "wb-chart" });
-    const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn);
+    holdRoom(element, ROOM[name]);
+    const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn, change);
     if (isNew) {
       element.replaceChildren(make("figcaption", {}), box);
       place.renew();
@@ -470,31 +564,27 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     await place.fill(chart.view());
     if (mine === turn) settle(content.label);
   }
-  function settle(label) {
-    if (label !== void 0) element.setAttribute("aria-label", label);
-    element.hidden = false;
-    silenceEmpty(element);
-    element.dataset.turn = String(turn);
-  }
-  async function resize() {
+  const settle = (label) => settled(element, turn, label);
+  const resize = async () => {
     if (!chart.view()) return;
-    await (place.suits() ? place.fill(chart.view()) : draw(last));
+    await (place.suits() ? place.fill(chart.view()) : draw(last, lastChange));
     silenceEmpty(element);
     moved();
-  }
-  const ends = [whenWidthChanges(element, resize), scrollByKeys(element, name !== "main")];
+  };
+  const ends = [whenWidthChanges(element, resize), scrolled(element, name)];
   return {
     element,
     draw,
     resize,
-    ...{ rows: chart.rows, listen: chart.listen },
-    /** @param {Parameters<typeof chart.vary>[0]} change what is drawn until Python's own chart comes */
+    ...{ view: chart.view, rows: chart.rows, listen: chart.listen, marks: () => marksOf(chart.view()) },
+    /** @param {Change} change what is drawn in the place of the last chart */
     async vary(change) {
+      if (!chart.view()) return;
       turn += 1;
+      lastChange = change;
       await chart.vary(change);
       settle();
     },
-    marks: () => marksOf(chart.view()),
     /** Where the chart lies on the page. */
     corner: () => element.querySelector("svg.marks")?.getBoundingClientRect() ?? new DOMRect(),
     /** @param {Mark[]} marks */
@@ -505,14 +595,30 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     }
   };
 }
-function forThePage(spec, darkColours) {
+function holdRoom(element, room) {
+  const isFirst = Boolean(element.hidden) || !element.childElementCount;
+  element.classList.toggle("wb-waiting", isFirst);
+  element.style.minHeight = `${isFirst ? room : element.offsetHeight}px`;
+  element.hidden = false;
+}
+function settled(element, turn, label) {
+  if (label !== void 0) element.setAttribute("aria-label", label);
+  element.hidden = false;
+  element.classList.remove("wb-waiting");
+  element.style.minHeight = "";
+  silenceEmpty(element);
+  element.dataset.turn = String(turn);
+}
+function forThePage(spec, darkColours, actions = false) {
   const dark = isDark();
-  const options = { renderer: "svg", actions: false, tooltip: { theme: dark ? "dark" : "light" } };
+  const options = { renderer: "svg", actions, tooltip: { theme: dark ? "dark" : "light" } };
   return { ...untitled(paint(spec, dark ? darkColours : {})), options };
 }
 function sayWhyNot(element, content) {
   const words = content ? [make("p", { class: "wb-note" }, content.problem ?? "")] : [];
   element.replaceChildren(...words);
+  element.classList.remove("wb-waiting");
+  element.style.minHeight = "";
   element.hidden = !content;
 }
 function chooseByClick(view, element, choose) {
@@ -530,9 +636,12 @@ function caption(element, title, notes) {
   const words = notes.flatMap((note) => [" ", make("span", {}, note)]);
   element.querySelector("figcaption")?.replaceChildren(make("strong", {}, title), ...words);
 }
-function scrollByKeys(element, wanted) {
-  if (!wanted) return () => {
-  };
+function scrolled(element, name) {
+  if (name === "main") return keepLabels(element);
+  return name === "detail" ? () => {
+  } : scrollByKeys(element);
+}
+function scrollByKeys(element) {
   const observer = new ResizeObserver(() => {
     if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
     else element.removeAttribute("tabindex");
@@ -1160,7 +1269,11 @@ function talk(model, onWait) {
     waiting = true;
     model.set("_asked", model.get("_asked") + 1);
     model.save_changes();
+    hearing();
+  };
+  const hearing = () => {
     rest();
+    if (!waiting) return;
     timers = [setTimeout(() => onWait("busy"), SLOW), setTimeout(() => onWait("silent"), SILENCE)];
   };
   const answered = () => {
@@ -1170,6 +1283,7 @@ function talk(model, onWait) {
     flush();
   };
   model.on("change:_answered", answered);
+  model.on("change:_working", hearing);
   return {
     /** @type {import("./types").Send} */
     send(changes) {
@@ -1180,6 +1294,7 @@ function talk(model, onWait) {
     stop() {
       rest();
       model.off("change:_answered", answered);
+      model.off("change:_working", hearing);
     }
   };
 }

@@ -1,0 +1,131 @@
+"""What a page that is saved holds, against what the explorer shows at each step."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import weibnb as wb
+from tests.explorer.conftest import slot, words
+from weibnb.explorer import saved_page
+from weibnb.exploring import explore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+
+    from weibnb.explorer.widget import Explorer
+
+
+def held_in(explorer: Explorer, where: Path) -> dict[str, Any]:
+    """Save a page, and read what it holds."""
+    text = explorer.save(where / "view.html").read_text()
+    found = re.search(r'<script type="application/json" id="saved">(.*?)</script>', text)
+    assert found is not None
+    held: dict[str, Any] = json.loads(found[1])
+    for step, packed in held["frames"].items():
+        held["frames"][step] = json.loads(zlib.decompress(b64decode(packed)))
+    return held
+
+
+def test_each_step_is_what_the_explorer_shows_there(
+    explorer: Explorer, fits: xr.Dataset, tmp_path: Path
+) -> None:
+    explorer.trim = (0.05, 0.95)
+    explorer.selected = [("demo", 1, "q_proj", 7000)]
+    held = held_in(explorer, tmp_path)
+    steps = fits["step"].values.tolist()
+    assert list(held["frames"]) == [str(step) for step in steps]
+    assert held["checkpoints"]["steps"] == steps
+    assert held["note"] == ""
+    assert held["state"]["step"] == 7000
+    for step in steps:
+        explorer.step = step
+        frame = held["frames"][str(step)]
+        assert frame["chosen"] == [["demo", 1, "q_proj", step]] == words(explorer)["chosen"]
+        assert frame["matrices"] == words(explorer)["matrices"]
+        assert frame["listed"] == frame["chosen"]
+        for name in ("main", "side", "detail"):
+            shown = frame["charts"][name]
+            assert {key: shown[key] for key in ("spec", "label")} == slot(explorer, name)
+    assert held["frames"]["0"]["charts"]["main"]["plain"] == "Weibull shape k"
+
+
+def test_every_matrix_has_its_labels_and_counts(fits: xr.Dataset, tmp_path: Path) -> None:
+    explorer = explore(fits, filters={"weight_class": ["selection"]}, layers=(1, 2))
+    held = held_in(explorer, tmp_path)
+    cells = held["cells"]
+    assert {name for name, *_ in cells["facets"].items()} == {"component"}
+    names = [facet["labels"] for facet in held["controls"]["facets"]]
+    assert names == [["q_proj", "k_proj"]]
+    at = np.array(cells["places"])
+    labels = [np.array(some)[place] for some, place in zip(cells["labels"], at, strict=True)]
+    assert len(at.T) == 2 * 2 * fits.sizes["step"]
+    assert set(labels[1].tolist()) == {1, 2}
+    component = np.array(["q_proj", "k_proj"])[cells["facets"]["component"]]
+    assert (component == labels[2]).all()
+    assert held["live"]["header"]["kind"] == "bins"
+    assert held["live"]["header"]["dims"]["step"] == fits["step"].values.tolist()
+
+
+def test_of_many_steps_some_with_both_ends_and_the_one_that_is_shown(
+    fits: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = fits["step"].values.tolist()
+    monkeypatch.setattr(saved_page, "_MOST_STEPS", 2)
+    held = held_in(explore(fits, step=steps[1]), tmp_path)
+    assert held["checkpoints"]["steps"] == [steps[0], steps[1], steps[-1]]
+    assert held["note"] == "3 of 5 steps in this page"
+    monkeypatch.setattr(saved_page, "_MOST_MATRICES", 21)
+    held = held_in(explore(fits, step=steps[1]), tmp_path)
+    assert list(held["frames"]) == [str(steps[1])]
+    assert held["note"] == "1 of 5 steps in this page"
+
+
+def test_counts_that_are_too_many_are_those_of_one_step_or_none(
+    fits: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = held_in(explore(fits), tmp_path)["live"]
+    limit = 3 * len(whole["data"]) // 4 // 2
+    monkeypatch.setattr(saved_page, "_MOST_BYTES", limit)
+    one = held_in(explore(fits), tmp_path)["live"]
+    assert one["header"]["kind"] == "bins"
+    assert one["header"]["dims"]["step"] == [7000]
+    monkeypatch.setattr(saved_page, "_MOST_BYTES", 10)
+    assert held_in(explore(fits), tmp_path)["live"] is None
+    assert held_in(explore(fits.drop_vars("counts")), tmp_path)["live"] is None
+
+
+@pytest.mark.parametrize("panel", ["classes", "trajectories", "table"])
+def test_what_is_drawn_from_all_rows_is_not_filtered(
+    explorer: Explorer, tmp_path: Path, panel: str
+) -> None:
+    explorer.panel = panel
+    held = held_in(explorer, tmp_path)
+    assert held["state"]["panel"] == panel
+    assert set(next(iter(held["frames"].values()))["charts"]) == set(explorer._charts)
+    if panel != "table":
+        assert held["controls"]["facets"] == []
+        assert held["live"] is None
+    if panel == "trajectories":
+        assert list(held["frames"]) == ["7000"]
+
+
+def test_nothing_left_is_a_page_without_charts(explorer: Explorer, tmp_path: Path) -> None:
+    explorer.filters = {"component": ()}
+    held = held_in(explorer, tmp_path)
+    assert all(frame["charts"] == {} for frame in held["frames"].values())
+    assert held["cells"]["places"] == [[], [], [], []]
+
+
+def test_published_entries_whose_steps_are_words(tmp_path: Path) -> None:
+    held = held_in(explore(wb.reference_cohort()), tmp_path)
+    assert held["live"] is None
+    assert len(held["frames"]) == 1

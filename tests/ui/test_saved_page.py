@@ -1,0 +1,89 @@
+"""A page that is saved, in a browser alone: no Python, no kernel, no network."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+import weibnb as wb
+from tests.ui.conftest import watch
+from tests.ui.test_explorer_page import CORNER, DEMO, WAIT, cell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+    from playwright.sync_api import Browser, Page
+
+    from tests.ui.conftest import Watched
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def fits() -> xr.Dataset:
+    return wb.scan({"demo": DEMO})
+
+
+@pytest.fixture(scope="module")
+def saved(
+    browser: Browser, fits: xr.Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Watched]:
+    pytest.importorskip("anywidget")
+    path = wb.explore(fits).save(tmp_path_factory.mktemp("page") / "view.html")
+    context = browser.new_context(offline=True, viewport={"width": 1440, "height": 900})
+    watched = watch(context.new_page())
+    watched.page.goto(path.as_uri())
+    watched.page.locator(".wb-pane dd").first.wait_for(timeout=WAIT)
+    yield watched
+    context.close()
+
+
+def number(page: Page, label: str) -> str:
+    """What the pane says of the selected matrix."""
+    return page.locator(f".wb-pane dl div:has(dt:text-is('{label}')) dd").inner_text()
+
+
+def wait_for_k(page: Page, fits: xr.Dataset, component: str, layer: int, step: int) -> None:
+    """Wait until the pane has the k that Python gives a matrix."""
+    k = fits["k"].sel(model="demo", component=component, layer=layer, step=step).item()
+    page.locator(f".wb-pane dd:text-matches('^{k:.4f}')").wait_for(timeout=WAIT)
+
+
+def slide(page: Page, name: str, value: int) -> None:
+    page.get_by_role("slider", name=name).fill(str(value))
+
+
+def test_step_trim_filters_and_selection(saved: Watched, fits: xr.Dataset) -> None:
+    page = saved.page
+    wait_for_k(page, fits, "o_proj", 0, 7000)
+    cell(page, "up_proj", 2).click(position=CORNER)
+    wait_for_k(page, fits, "up_proj", 2, 7000)
+    assert number(page, "n") == f"{fits['n'].sel(component='up_proj').max().item():,.0f}"
+
+    step = fits["step"].values.tolist()[2]
+    slide(page, "step", 2)
+    wait_for_k(page, fits, "up_proj", 2, step)
+    slide(page, "upper end of the trim, %", 80)
+    refitted = wb.refit(fits, trim=(0.1, 0.8))
+    wait_for_k(page, refitted, "up_proj", 2, step)
+    expected = refitted["k"].sel(component="gate_proj", layer=1, step=step).item()
+    page.locator(f".wb-main .mark-text text:text-is('{expected:.3f}')").first.wait_for()
+
+    cell(page, "gate_proj", 1).hover(position=CORNER)
+    page.locator(f".wb-card:visible dd:text-matches('^{expected:.4f}')").wait_for(timeout=WAIT)
+
+    page.get_by_role("checkbox", name="transmission").uncheck()
+    page.get_by_text("9 of 105 matrices").wait_for(timeout=WAIT)
+    assert page.locator(".wb-main .role-axis-label text", has_text="up_proj").count() == 0
+    assert page.locator(".wb-main .mark-rect path[aria-label*=component]").count() == 9
+    # the selected one is gone: that which stands out of the others is looked at
+    assert re.match("[qkv]_proj", page.locator(".wb-title").inner_text())
+    page.get_by_label("none: Components").click()
+    page.get_by_text("Components excludes every matrix.").wait_for(timeout=WAIT)
+    page.get_by_label("all: Components").click()
+    page.get_by_role("checkbox", name="transmission").check()
+    wait_for_k(page, refitted, "up_proj", 2, step)
+    saved.assert_clean()

@@ -1,0 +1,128 @@
+"""What a page that is saved holds, so that step, filters and fit can be changed without Python."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from base64 import b64encode
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weibnb.charts.layers import TITLES
+from weibnb.explorer import content
+from weibnb.explorer.filters import Cells
+from weibnb.explorer.matrices import close_up
+from weibnb.explorer.page_counts import page_counts
+from weibnb.fits.schema import DIMS
+from weibnb.fits.select import keep_status
+from weibnb.messages import printable
+
+if TYPE_CHECKING:
+    from weibnb.explorer.content import DrawnView
+    from weibnb.explorer.drawing import Charts, Drawing
+
+#: Charts whose rows a page can take out, and fit again: they are drawn from k, λ and r².
+_ALIVE = {"layer_map", "depth_profile", "weibull_plot"}
+_MOST_STEPS, _MOST_MATRICES = 60, 20_000  # that a page holds
+_MOST_BYTES = 3_000_000  # of counts
+
+
+def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]:
+    """Give what a page holds: what is drawn at each step, labels of the matrices, and counts.
+
+    `charts` are those of the step that is shown, on the panel of this name.
+    """
+    alive = all(drawn.view.function in _ALIVE for drawn in charts.values())
+    query = drawing.query
+    steps, note = _steps(drawing, charts)
+    if "step" in query and drawing.panel.one_step:
+        query = query | {"step": steps}
+    fits = drawing.parts.light.sel(query)
+    if drawing.statuses is not None:
+        fits = keep_status(fits, drawing.statuses)
+    cells = Cells.of(fits)
+    controls = json.loads(content.controls(cells, {panel: drawing.panel}))
+    if not alive:  # what else is drawn from all rows would no longer be true of some
+        controls |= {"facets": [], "layers": (0, 0)}
+    return {
+        "controls": controls,
+        "checkpoints": json.loads(content.checkpoints(cells)),
+        "state": {"panel": panel}
+        | {name: drawing.state[name] for name in ("step", "trim", "estimator")},
+        "cells": _labels(cells, controls["facets"]),
+        "frames": {
+            step: _packed(json.dumps(_frame(drawing, step, charts)).encode()) for step in steps
+        },
+        "drawn": drawing.drawn,
+        "note": note,
+        "single": len(drawing.chosen) == 1,
+        "live": _counts(drawing, query) if alive else None,
+    }
+
+
+def _steps(drawing: Drawing, charts: Charts) -> tuple[list[int], str]:
+    """Choose steps for a page, with the one that is shown, and say if these are not all."""
+    now, steps = drawing.state["step"], drawing.parts.cells.steps
+    reads = any(drawn.view.reads for drawn in charts.values())
+    if not drawing.panel.one_step or not steps:
+        return [now], ""
+    room = min(_MOST_STEPS, _MOST_MATRICES // max(drawing.number, 1))
+    if reads or room < 2:
+        kept = [now]
+    else:
+        at = np.linspace(0, len(steps) - 1, min(room, len(steps))).round().astype(int)
+        kept = sorted({now, *(steps[i] for i in at)})
+    note = f"{len(kept):,} of {len(steps):,} steps in this page" if len(kept) < len(steps) else ""
+    return kept, note
+
+
+def _frame(drawing: Drawing, step: int, charts: Charts) -> dict[str, Any]:
+    """Draw one step."""
+    if step != drawing.state["step"]:
+        drawing = replace(drawing, state={**drawing.state, "step": step})
+        charts = drawing.charts({})
+    matrices = None if drawing.empty else drawing.numbers()
+    listed = close_up(drawing.chosen, drawing.pins)[: len(matrices["heads"])] if matrices else []
+    return {
+        "charts": {slot: _content(drawn) for slot, drawn in charts.items()},
+        "chosen": content.labels_of(drawing.chosen),
+        "listed": content.labels_of(listed),
+        "matrices": matrices,
+    }
+
+
+def _content(drawn: DrawnView) -> dict[str, Any]:
+    """Give a chart, and a title that stays true when rows are taken out of it."""
+    found: dict[str, Any] = json.loads(drawn.text)
+    if drawn.view.function == "layer_map":
+        found["plain"] = TITLES[drawn.view.options["value"]]
+    return found
+
+
+def _labels(cells: Cells, facets: list[dict[str, Any]]) -> dict[str, Any]:
+    """Give the labels of every matrix: along the dims, and of each facet."""
+    shown = [
+        [printable(label) if isinstance(label, str) else label for label in labels.tolist()]
+        for labels in (cells.labels[dim] for dim in DIMS)
+    ]
+    codes = {facet["name"]: cells.facets[facet["name"]].codes.tolist() for facet in facets}
+    return {"labels": shown, "places": cells.places.T.tolist(), "facets": codes}
+
+
+def _counts(drawing: Drawing, query: dict[str, Any]) -> dict[str, Any] | None:
+    """Give what lets a page fit by itself, of all its steps if that is not too much.
+
+    None where there are no counts, or too many.
+    """
+    for part in (query, drawing.query):
+        sent = page_counts(drawing.parts.whole.sel(part), most=_MOST_BYTES)
+        if sent is not None and (sent[0]["kind"] == "bins" or part is drawing.query):
+            return {"header": sent[0], "data": b64encode(sent[1]).decode("ascii")}
+    return None
+
+
+def _packed(data: bytes) -> str:
+    """Write bytes as text, compressed."""
+    return b64encode(zlib.compress(data)).decode("ascii")
