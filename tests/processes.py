@@ -19,7 +19,7 @@ from torch.multiprocessing import start_processes  # type: ignore[attr-defined]
 Check = Callable[[int, Path], None]
 
 # Loaded once: the processes are forks of one that has done nothing else.
-_LOADED = ["torch.distributed.fsdp", "torch.distributed.tensor", "weibnb.scanning.recorder"]
+_LOADED = ["tests.forked"]
 
 
 def failures_of(

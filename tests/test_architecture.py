@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import weibnb as wb
@@ -109,103 +111,91 @@ def test_what_no_module_does(path: Path) -> None:
     assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree))
 
 
-def python(code: str, *arguments: str, cwd: Path | None = None) -> list[str]:
+# What is done in a process of its own, which then tells what it has loaded.
+DONE = {
+    "weibnb": "dir(weibnb)",
+    "command": "from weibnb.cli import _parser; _parser()",
+    "check": "import weibnb.diagnostics.check",
+    "scan": """if True:
+        import numpy as np
+        from weibnb.testing import write_checkpoint
+        fits = weibnb.scan(write_checkpoint("tiny", layers=1, hidden=32))
+        weibnb.save_fits(fits, "again.nc")
+        with weibnb.open_fits("again.nc") as again:
+            weibnb.refit(again, trim=(0.2, 0.8))
+            weibnb.not_fitted(again)
+        weibnb.fit_weibull(np.ones(200))
+    """,
+    "fits.nc": "weibnb.not_fitted(weibnb.open_fits('fits.nc'))",
+    "fits.db": "weibnb.not_fitted(weibnb.open_fits('fits.db'))",
+    "charts": """if True:
+        from weibnb import charts
+        fits = weibnb.reference_cohort().isel(model=[0, 1])
+        for chart in (charts.layer_map, charts.class_bands, charts.depth_profile, charts.cohort):
+            chart(fits).to_dict()
+    """,
+    "explorer": """if True:
+        explorer = weibnb.explore(weibnb.reference_cohort().isel(model=[0, 1]))
+        explorer.panel = "classes"
+        explorer.chart.to_dict()
+    """,
+}
+# One interpreter imports weibnb alone; each of these is done in a fork of it.
+FORKS = """if True:
+    import json, os, sys
+    import weibnb
+    children = []
+    for name, code in json.loads(sys.argv[1]).items():
+        child = os.fork()
+        if not child:
+            exec(code)
+            with open(f"{name}.loaded", "w") as file:
+                file.write(" ".join(sys.modules))
+            break
+        children.append(child)
+    else:
+        sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """Give the modules that each of `DONE` loads."""
+    place = tmp_path_factory.mktemp("loaded")
+    source = {"a": {"model.layers.0.mlp.up_proj.weight": np.ones((20, 20))}}
+    wb.save_fits(wb.scan(source, store=place / "fits.db"), place / "fits.nc")
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *arguments],
-        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)},
-        cwd=cwd,
+        [sys.executable, "-W", "error", "-c", FORKS, json.dumps(DONE)],
+        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent), "OPENBLAS_NUM_THREADS": "1"},
+        cwd=place,
         check=False,
         capture_output=True,
         text=True,
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    return {name: set((place / f"{name}.loaded").read_text().split()) for name in DONE}
 
 
-def test_import_is_light() -> None:
-    code = "import sys, weibnb; dir(weibnb); print(*{name.split('.')[0] for name in sys.modules})"
-    loaded = set(python(code))
-    assert {"weibnb", "xarray"} <= loaded
-    assert not loaded & {"torch", "numba", "altair", "scipy", "h5py", "tqdm", "safetensors"}
-
-
-def test_the_command_begins_without_what_it_may_not_need() -> None:
-    code = "import sys; from weibnb.cli import _parser; _parser(); print(*sys.modules)"
-    loaded = {name.split(".")[0] for name in python(code)}
-    assert not loaded & {"torch", "numba", "altair", "scipy", "h5py", "tqdm", "safetensors"}
-
-
-def test_a_check_needs_no_statistics_of_scipy() -> None:
-    """They take longer to import than a small model to check."""
-    code = "import sys, weibnb.diagnostics.check; print(*sys.modules)"
-    assert not {name for name in python(code) if name.startswith("scipy.stats")}
-
-
-def test_scanning_and_opening_need_no_torch(tmp_path: Path) -> None:
-    code = """if True:
-        import sys, numpy as np, weibnb as wb
-        from weibnb.testing import write_checkpoint
-        fits = wb.scan(write_checkpoint("tiny", layers=1, hidden=32))
-        wb.save_fits(fits, "fits.nc")
-        with wb.open_fits("fits.nc") as again:
-            wb.refit(again, trim=(0.2, 0.8))
-            wb.not_fitted(again)
-        wb.fit_weibull(np.ones(200))
-        print(*sys.modules)
-    """
-    loaded = set(python(code, cwd=tmp_path))
-    assert "weibnb.scanning.scan" in loaded
-    assert not loaded & {"torch", "altair", "matplotlib", "transformers"}
-
-
-@pytest.mark.parametrize("file", ["fits.nc", "fits.db"])
-def test_opening_fits_needs_neither_numba_nor_torch(tmp_path: Path, file: str) -> None:
-    python(
-        """if True:
-        import numpy as np, weibnb as wb
-        name = "model.layers.0.mlp.up_proj.weight"
-        source = {"a": {name: np.random.default_rng(0).normal(size=(20, 20))}}
-        wb.save_fits(wb.scan(source, store="fits.db"), "fits.nc")
-    """,
-        cwd=tmp_path,
-    )
-    loaded = python(
-        f"""if True:
-        import sys, weibnb as wb
-        with wb.open_fits("{file}") as fits:
-            wb.not_fitted(fits)
-        print(*sys.modules)
-    """,
-        cwd=tmp_path,
-    )
-    assert "weibnb.fits.schema" in loaded
-    assert not {"numba", "torch", "weibnb.scanning.scan"} & set(loaded)
-
-
-def test_charts_need_neither_numba_nor_torch() -> None:
-    loaded = python("""if True:
-        import sys, weibnb as wb
-        from weibnb import charts
-        fits = wb.reference_cohort().isel(model=[0, 1])
-        for chart in (charts.layer_map, charts.class_bands, charts.depth_profile, charts.cohort):
-            chart(fits).to_dict()
-        print(*sys.modules)
-    """)
-    assert "altair" in loaded
-    assert not {"numba", "torch", "weibnb.io", "weibnb.scanning"} & set(loaded)
-
-
-def test_the_explorer_needs_no_torch_and_reads_no_weights() -> None:
-    loaded = python("""if True:
-        import sys, weibnb as wb
-        explorer = wb.explore(wb.reference_cohort().isel(model=[0, 1]))
-        explorer.panel = "classes"
-        explorer.chart.to_dict()
-        print(*sys.modules)
-    """)
-    assert "anywidget" in loaded
-    assert not {"torch", "weibnb.io.checkpoint", "weibnb.scanning.scan"} & set(loaded)
+@pytest.mark.parametrize(
+    ("what", "needs", "never"),
+    [
+        ("weibnb", "xarray", "torch numba altair scipy h5py tqdm safetensors"),
+        ("command", "argparse", "torch numba altair scipy h5py tqdm safetensors"),
+        # they take longer to import than a small model to check
+        ("check", "weibnb.diagnostics.check", "scipy.stats"),
+        ("scan", "weibnb.scanning.scan", "torch altair matplotlib transformers"),
+        ("fits.nc", "weibnb.fits.schema", "numba torch weibnb.scanning.scan"),
+        ("fits.db", "weibnb.fits.schema", "numba torch weibnb.scanning.scan"),
+        ("charts", "altair", "numba torch weibnb.io weibnb.scanning"),
+        ("explorer", "anywidget", "torch weibnb.io.checkpoint weibnb.scanning.scan"),
+    ],
+)
+def test_nothing_is_loaded_that_is_not_needed(
+    loaded: dict[str, set[str]], what: str, needs: str, never: str
+) -> None:
+    assert {"weibnb", needs} <= loaded[what]
+    assert not loaded[what] & set(never.split())
 
 
 def test_help_begins_with_what_a_user_calls() -> None:

@@ -16,36 +16,44 @@ from tests.scanning.helpers import EXPERT, normal, write
 from tests.test_accessor import VERBS
 from weibnb import charts
 from weibnb.explorer.widget import Explorer
-from weibnb.fits.schema import DIMS
 
 # What verbs need beside the fits.
 NEEDED: dict[str, tuple[Any, ...]] = {
     "keep_status": (["ok"],),
-    "keep_cells": ([("m", 0, "up_proj", 0), ("m", 1, "up_proj", 0)],),
+    "keep_cells": ([("m", 0, "up_proj", 0)],),
     "paired_growth": ("up_proj", "up_proj"),
     "save": ("fits.nc",),
     "write_report": ("fits.csv",),
 }
-# Charts of any fits.
+# Charts of any fits: not that of one matrix, nor that of steps.
 CHARTS = {
-    name: getattr(charts, name).spec
-    for name in dir(charts)
-    if next(iter(inspect.signature(getattr(charts, name).spec).parameters)) == "fits"
-    and name not in ("matrix", "trajectories")  # of a matrix, of steps
+    name: chart.spec
+    for name, chart in ((name, getattr(charts, name)) for name in dir(charts))
+    if name not in ("matrix", "table", "trajectories")
+    and next(iter(inspect.signature(chart.spec).parameters)) == "fits"
 }
-DENSE, EXPERTS = ({"model": 0, "layer": i, "component": 0, "step": 0} for i in range(2))
+FIRST = {"model": 0, "layer": 0, "component": 0, "step": 0}
 
 
 @pytest.fixture(scope="module")
 def fits(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
-    weights = {EXPERT.format(1, i, "up_proj"): normal(48, 40, seed=i) for i in range(2)}
-    weights["model.layers.0.mlp.up_proj.weight"] = normal(48, 40, seed=5)
+    weights = {f"model.layers.{i}.mlp.up_proj.weight": normal(48, 40, seed=i) for i in range(2)}
     return wb.scan({"m": write(tmp_path_factory.mktemp("model"), weights)}, fields=True)
 
 
-def both(fits: xr.Dataset, place: dict[str, int]) -> tuple[xr.Dataset, xr.Dataset]:
+@pytest.fixture(params=["dense", "experts"])
+def either(request: pytest.FixtureRequest, fits: xr.Dataset) -> xr.Dataset:
+    """Fits whose cells hold the counts of one matrix, or of several."""
+    if request.param == "dense":
+        return fits
+    return wb.scan(
+        {"m": {EXPERT.format(0, i, "up_proj"): normal(48, 40, seed=i) for i in range(2)}}
+    )
+
+
+def both(fits: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """Give a cell with its dims and without."""
-    return fits.isel({dim: [at] for dim, at in place.items()}), fits.isel(place)
+    return fits.isel({dim: [at] for dim, at in FIRST.items()}), fits.isel(FIRST)
 
 
 def told(thing: Any) -> Any:
@@ -87,32 +95,28 @@ def test_a_verb_says_the_same_of_a_cell_without_dims(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     needed = NEEDED.get(verb, ())
-    same(*(outcome(getattr(one.weibull, verb), *needed) for one in both(fits, DENSE)))
+    same(*(outcome(getattr(one.weibull, verb), *needed) for one in both(fits)))
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_chart_shows_the_same_of_a_cell_without_dims(fits: xr.Dataset, name: str) -> None:
-    same(*(outcome(CHARTS[name], one) for one in both(fits, DENSE)))
+    same(*(outcome(CHARTS[name], one) for one in both(fits)))
 
 
-@pytest.mark.parametrize("place", [DENSE, EXPERTS], ids=["dense", "experts"])
 @pytest.mark.parametrize("estimator", ["rank_regression", "maximum_likelihood"])
-def test_a_cell_without_dims_is_fitted_again(
-    fits: xr.Dataset, place: dict[str, int], estimator: Any
-) -> None:
+def test_a_cell_without_dims_is_fitted_again(either: xr.Dataset, estimator: Any) -> None:
     one, bare = (
         wb.refit(part, trim=(0.2, 0.8), estimator=estimator).assign_attrs(created="")
-        for part in both(fits, place)
+        for part in both(either)
     )
     assert bare["k"].dims == ()
     assert np.isfinite(bare["k"].item())
-    assert bare["k"].item() != fits["k"].isel(place).item()
-    xr.testing.assert_identical(bare, one.isel(dict.fromkeys(DIMS, 0)))
+    assert bare["k"].item() != either["k"].isel(FIRST).item()
+    xr.testing.assert_identical(bare, one.isel(FIRST))
 
 
-def test_a_cell_without_dims_that_was_counted_and_no_more(fits: xr.Dataset) -> None:
-    pending = fits.assign(status=xr.full_like(fits["status"], "pending"), rms=fits["rms"] * 0)
-    for place in (DENSE, EXPERTS):
-        again = wb.refit(pending.isel(place))
-        for name in ("k", "rms", "status"):
-            assert again[name].item() == fits[name].isel(place).item()
+def test_a_cell_without_dims_that_was_counted_and_no_more(either: xr.Dataset) -> None:
+    pending = either.assign(status=xr.full_like(either["status"], "pending"), rms=either["rms"] * 0)
+    again = wb.refit(pending.isel(FIRST))
+    for name in ("k", "rms", "status"):
+        assert again[name].item() == either[name].isel(FIRST).item()

@@ -6,7 +6,9 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from safetensors.numpy import save_file
 
 import weibnb as wb
 from weibnb.writing import check_target, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NAME = "model.layers.0.mlp.up_proj.weight"
 
@@ -24,19 +29,15 @@ def scanned(place: Path) -> Path:
     return place / "model.safetensors"
 
 
-def run(code: str, *arguments: object, limit: int) -> subprocess.CompletedProcess[str]:
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(Path(wb.__file__).parents[1])},
-        check=False,
-        capture_output=True,
-        text=True,
-        preexec_fn=limited,
-        timeout=120,
-    )
+@contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """Let no file grow beyond some bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_text_bytes_and_views_are_written(tmp_path: Path) -> None:
@@ -71,21 +72,30 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, there: bool) -> None:
     target = tmp_path / "big.txt"
     if there:
         target.write_text("old")
-    code = (
-        "import sys; from weibnb.writing import write_whole; write_whole(sys.argv[1], b'x' * 99999)"
-    )
-    done = run(code, target, limit=10_000)
-    assert done.returncode == 1
-    assert "OSError" in done.stderr
-    assert "99,999 bytes could not be written: File too large" in done.stderr
-    assert ("the file that was there is untouched" in done.stderr) is there
+    with full_disk(10_000), pytest.raises(OSError, match="99,999 bytes could not be") as caught:
+        write_whole(target, b"x" * 99_999)
+    assert "File too large" in str(caught.value)
+    assert ("the file that was there is untouched" in str(caught.value)) is there
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"] * there
 
 
 def test_fits_on_a_full_disk_end_in_an_error_and_not_in_a_crash(tmp_path: Path) -> None:
     scanned(tmp_path)
-    code = "import sys, weibnb as wb; wb.save_fits(wb.scan(sys.argv[1]), sys.argv[2])"
-    done = run(code, tmp_path, tmp_path / "fits.nc", limit=4096)
+    code = """if True:
+        import resource, sys
+        import weibnb as wb
+        fits = wb.scan(sys.argv[1])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        wb.save_fits(fits, sys.argv[2])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "fits.nc")],
+        env=os.environ | {"PYTHONPATH": str(Path(wb.__file__).parents[1])},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 1, done.stderr
     assert "bytes could not be written" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors"]
