@@ -1,11 +1,10 @@
 """The linked widget: state in, charts out.
 
 `widget` is the explorer, `widgets` its parts alone, `linked` what all are made of: their `state`
-decides the `drawing` of the `parts` that `filters` select, by the charts of `panels`. `content`
-and `table` send it with the words of `labels` and the numbers of `matrices` to the page in
-`static`, `page_counts` what this fits by itself; `saving` writes it as `export`, `saved_page` or
-`python_code`, `views` keep states, `refitting` is what takes long, and `growing` a widget that
-takes newer fits over by `following`.
+decides the `drawing` of the `parts` that `filters` select, by `panels`. `content` and `table` send
+it with `labels` and the numbers of `matrices` to the page in `static`, `page_counts` what this fits
+by itself; `saving` writes it as `export`, `saved_page` or `python_code`, `views` keep states,
+`refitting` is what takes long, and `growing` a widget that takes newer fits over by `following`.
 """
 
 import lazy_loader
