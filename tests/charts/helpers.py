@@ -99,6 +99,8 @@ def _passes(row: dict[str, Any], test: dict[str, Any]) -> bool:
         return bool(value == test["equal"])
     if "oneOf" in test:
         return value in test["oneOf"]
+    if "range" in test:
+        return value is None or test["range"][0] <= value <= test["range"][1]
     return (value is not None) is bool(test["valid"])
 
 

@@ -44,8 +44,8 @@ def table(chart: Chart | Spec) -> pd.DataFrame:
     >>> from weibnb import charts
     >>> from weibnb.diagnostics.cohorts import reference_cohort
     >>> numbers = charts.table(charts.cohort(reference_cohort().isel(model=[0])))
-    >>> numbers[["model", "component", "k"]].iloc[0].tolist()
-    ['pythia-70m', 'qkv_proj', 1.1945]
+    >>> numbers[["model", "component", "k"]].iloc[0].astype(str).tolist()
+    ['pythia-70m', 'qkv_proj', '1.0488']
     """
     spec = _written(chart)
     parts: dict[str, dict[int, dict[str, Any]]] = {}
@@ -137,6 +137,8 @@ def _passes(row: dict[str, Any], test: Spec) -> bool:
         return bool(value == test["equal"])
     if "oneOf" in test:
         return value in test["oneOf"]
+    if "range" in test:
+        return value is None or test["range"][0] <= value <= test["range"][1]
     return (value is not None) is bool(test["valid"])
 
 

@@ -136,7 +136,6 @@ def residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec
     """Draw the points minus the line."""
     body = points.loc[points["percent"].between(0.5, 99.99), "residual"].abs()
     reach = float(np.nan_to_num(body.max())) * 1.15 or 1.0
-    points["within"] = np.where(points["residual"].abs() > reach, "no", "yes")
     scale = {"domain": [-reach, reach], "nice": False, "clamp": True}
     axis = {"tickCount": 5}
     at = {
@@ -149,7 +148,7 @@ def residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec
     dashed = {"strokeDash": looks["strokeDash"]}
     layers = [rule_at(0.0, words="the fitted line")]
     if len(points):
-        within = {"field": "within", "equal": "yes"}
+        within = {"field": "residual", "range": [-reach, reach]}
         layers.append(layer("point", told, data=points, where=within, size=9, **_DOT))
     if lines is not None:
         layers += _bands_and_gaussians(lines, at, "under", "spread")

@@ -251,8 +251,7 @@ class LinkedWidget(anywidget.AnyWidget):
 
     def _answer(self) -> None:
         with self._lock:
-            if not self._changing and not self._refits():
-                self._refresh()
+            if not self._changing and self._refresh(later=True):
                 self._answered = self._asked
 
     def _refits(self) -> bool:
@@ -298,19 +297,25 @@ class LinkedWidget(anywidget.AnyWidget):
                 self.estimator, self.trim = self._drawn_by
             self._answer()
 
-    def _refresh(self) -> None:
-        """Draw what the state asks for, chart by chart; a failure is shown in words below them."""
+    def _refresh(self, *, later: bool = False) -> bool:
+        """Draw what the state asks for, chart by chart; a failure is shown in words below them.
+
+        False where a thread fits it first, which `later` allows.
+        """
         state = tuple(repr(value) for value in self._state_now().values())
-        if state == self._shown:
-            return
-        self._shown = state
         try:
+            if later and self._refits():
+                return False
+            if state == self._shown:
+                return True
+            self._shown = state
             drawing = self._drawing
             self.set_trait("query", drawing.query)
             self._draw(drawing)
         except Exception as err:  # noqa: BLE001  (a callback has no caller: the page shows it)
             self._words = json.dumps({"problem": f"{type(err).__name__}: {err}"})
         self._last_view.changed()
+        return True
 
     def _draw(self, drawing: Drawing) -> None:
         """Send the page what a drawing holds; the words come last: the page waits for them."""
