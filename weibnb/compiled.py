@@ -30,7 +30,8 @@ def compiled(function: F) -> F:
 
     Numba keeps it beside its source or in the home. Where nothing of the kind can be written, it
     is compiled anew in each process, and one warning says so. Assign numbers in it, not arrays to
-    slices: for each of those numba compiles the words of an error, which takes 2 s.
+    slices: for each of those numba compiles the words of an error, which takes 2 s. Pass literals
+    as ``np.int64``: for each numba compiles what is called once more.
     """
     return _compiled(function)
 

@@ -65,17 +65,17 @@ def fit_family(
         closed += share[j] > 0.0 and math.isfinite(edges[j + 1] - edges[j])
     a, b, level, found = v, u, np.nan, closed >= _FEW
     if found:
-        a, b, level, found = climb(family, a, b, edges, share, floor, MIDDLE, 1e-6)
+        a, b, level, found = climb(family, a, b, edges, share, floor, np.int64(MIDDLE), 1e-6)
     if found:
         least = min(1e-8, 1e-5 / n)
-        a, b, level, found = climb(family, a, b, edges, share, floor, QUADRATURE, least)
+        a, b, level, found = climb(family, a, b, edges, share, floor, np.int64(QUADRATURE), least)
     if found:
         exact, tails = exact_likelihood(family, a, b, edges, share, floor)
         if abs(exact - level) < _TRUST:
             return a, b, exact, True, tails
     if not math.isfinite(a + b):
         a, b = v, u
-    a, b, level, found = climb(family, a, b, edges, share, floor, EXACT, 1e-13)
+    a, b, level, found = climb(family, a, b, edges, share, floor, np.int64(EXACT), 1e-13)
     level, tails = exact_likelihood(family, a, b, edges, share, floor)
     return a, b, level, found, tails
 
@@ -123,7 +123,7 @@ def shape_error(
     if family == HALF_NORMAL or not SHAPE_BOUNDS[family, 0] < v < SHAPE_BOUNDS[family, 1]:
         return np.nan
     d, one = np.empty(6), np.empty(6)
-    _evaluate(family, v, u, edges, share, floor, QUADRATURE, d)
+    _evaluate(family, v, u, edges, share, floor, np.int64(QUADRATURE), d)
     terms = density_terms(family, v)
     e_v, e_u, e_vv, e_uv, e_uu = 0.0, 0.0, 0.0, 0.0, 0.0
     for j in range(share.size):

@@ -156,7 +156,7 @@ def _find_rows(rows: Any, grid: Any) -> Any:
         edges, mass = merge(bins)
         share = mass / n
         v, u = starts(edges, share)[WEIBULL]
-        _, _, one, fitted, _ = fit_family(WEIBULL, v, u, edges, share, -np.inf, n)
+        _, _, one, fitted, _ = fit_family(np.int64(WEIBULL), v, u, edges, share, -np.inf, n)
         depth, place = notch(bins)
         split = place if depth > 0.0 else np.interp(0.3, np.cumsum(share), edges[1:])
         parts = mixture(0.5 * (edges[1:] + edges[:-1]), share, split)
