@@ -35,7 +35,7 @@ _HALF_LN_2_PI = 0.5 * math.log(2 * math.pi)
 
 
 @compiled
-def _power(family: int, shape: float) -> tuple[float, float, float]:
+def _power(family: int | np.int64, shape: float) -> tuple[float, float, float]:
     """Find a, p and c with which e^-c (|w| / scale)^p follows a gamma distribution of shape a.
 
     Lognormal and Student t are none of these.
@@ -50,7 +50,7 @@ def _power(family: int, shape: float) -> tuple[float, float, float]:
 
 
 @compiled
-def _tail_terms(family: int, v: float) -> tuple[float, float, float, float]:
+def _tail_terms(family: int | np.int64, v: float) -> tuple[float, float, float, float]:
     """Compute once what `_tails` needs of a shape: a (or the shape itself), p, c and a constant."""
     shape = math.exp(v)
     if family == STUDENT_T:
@@ -62,7 +62,9 @@ def _tail_terms(family: int, v: float) -> tuple[float, float, float, float]:
 
 
 @compiled
-def _tails(family: int, terms: tuple[float, float, float, float], d: float) -> tuple[float, float]:
+def _tails(
+    family: int | np.int64, terms: tuple[float, float, float, float], d: float
+) -> tuple[float, float]:
     """Logarithms of P(|w| <= x) and P(|w| > x) at ln x = u + d."""
     a, p, c, known = terms
     if family == STUDENT_T:
@@ -73,7 +75,7 @@ def _tails(family: int, terms: tuple[float, float, float, float], d: float) -> t
 
 
 @compiled
-def tails_at(family: int, v: float, u: float, edges: Any) -> Any:
+def tails_at(family: int | np.int64, v: float, u: float, edges: Any) -> Any:
     """Logarithms of P(|w| <= x) and P(|w| > x) at edges ln x: (2, edges)."""
     out, terms = np.empty((2, edges.size)), _tail_terms(family, v)
     for j in range(edges.size):
@@ -82,7 +84,7 @@ def tails_at(family: int, v: float, u: float, edges: Any) -> Any:
 
 
 @compiled
-def log_survival(family: int, v: float, u: float, log_x: float) -> float:
+def log_survival(family: int | np.int64, v: float, u: float, log_x: float) -> float:
     """Logarithm of P(|w| > x)."""
     return _tails(family, _tail_terms(family, v), log_x - u)[1]
 
@@ -103,7 +105,7 @@ def log_masses(tails: Any) -> Any:
 
 @compiled
 def density_terms(
-    family: int, v: float
+    family: int | np.int64, v: float
 ) -> tuple[float, float, float, float, float, float, float, float]:
     """Compute once what `log_density` needs of a shape; the last three: terms free of x."""
     k = math.exp(v)
@@ -128,7 +130,7 @@ def density_terms(
 
 @compiled_inline
 def log_density(
-    family: int, terms: Any, d: float
+    family: int | np.int64, terms: Any, d: float
 ) -> tuple[float, float, float, float, float, float]:
     """Log density of ln|w| at u + d, and its derivatives by (v, u, vv, uv, uu).
 

@@ -39,7 +39,7 @@ _NODE = math.sqrt(0.6)
 
 @compiled
 def exact_likelihood(
-    family: int, v: float, u: float, edges: Any, share: Any, floor: float
+    family: int | np.int64, v: float, u: float, edges: Any, share: Any, floor: float
 ) -> tuple[float, Any]:
     """Likelihood from exact masses, and the tails at the edges."""
     tails = tails_at(family, v, u, edges)
@@ -53,7 +53,7 @@ def exact_likelihood(
 
 @compiled
 def fit_family(
-    family: int, v: float, u: float, edges: Any, share: Any, floor: float, n: float
+    family: int | np.int64, v: float, u: float, edges: Any, share: Any, floor: float, n: float
 ) -> tuple[float, float, float, bool, Any]:
     """Maximise the likelihood of n weights from v and u; both, its level, success, the tails.
 
@@ -82,7 +82,14 @@ def fit_family(
 
 @compiled
 def climb(
-    family: int, v: float, u: float, edges: Any, share: Any, floor: float, grade: int, least: float
+    family: int | np.int64,
+    v: float,
+    u: float,
+    edges: Any,
+    share: Any,
+    floor: float,
+    grade: int | np.int64,
+    least: float,
 ) -> tuple[float, float, float, bool]:
     """Newton's method until a step gains less than `least`; v, u, likelihood and success.
 
@@ -113,7 +120,7 @@ def climb(
 
 @compiled
 def shape_error(
-    family: int, v: float, u: float, edges: Any, share: Any, floor: float, n: float
+    family: int | np.int64, v: float, u: float, edges: Any, share: Any, floor: float, n: float
 ) -> float:
     """Give the standard error of the shape at the maximum, by the sandwich formula H⁻¹ J H⁻¹ / n.
 
@@ -151,7 +158,7 @@ def shape_error(
 
 
 @compiled
-def _step(family: int, v: float, d: Any, damp: float) -> tuple[float, float, float]:
+def _step(family: int | np.int64, v: float, d: Any, damp: float) -> tuple[float, float, float]:
     """Newton's step in v and u, made to climb and at most 1.5 long, and twice what it gains."""
     g_v, g_u, a, h_uv, b = d[1], d[2], d[3] - damp, d[4], d[5] - damp
     bottom, top = SHAPE_BOUNDS[family]
@@ -173,7 +180,14 @@ def _step(family: int, v: float, d: Any, damp: float) -> tuple[float, float, flo
 
 @compiled
 def _evaluate(
-    family: int, v: float, u: float, edges: Any, share: Any, floor: float, grade: int, out: Any
+    family: int | np.int64,
+    v: float,
+    u: float,
+    edges: Any,
+    share: Any,
+    floor: float,
+    grade: int | np.int64,
+    out: Any,
 ) -> None:
     """Likelihood and its derivatives by v, u, vv, uv, uu; open groups are always taken exactly."""
     if grade == EXACT:
@@ -211,7 +225,7 @@ def _evaluate(
 
 @compiled
 def _add_exact(
-    family: int, v: float, u: float, edges: Any, share: Any, floor: float, out: Any
+    family: int | np.int64, v: float, u: float, edges: Any, share: Any, floor: float, out: Any
 ) -> None:
     """Add the exact likelihood of groups, and its derivatives by finite differences."""
     h = _STEP
@@ -234,7 +248,7 @@ def _add_exact(
 
 @compiled
 def _mass(
-    family: int, terms: Any, middle: float, half: float
+    family: int | np.int64, terms: Any, middle: float, half: float
 ) -> tuple[float, float, float, float, float, float]:
     """Logarithm of a group's mass and its derivatives: Gauss-Legendre with three points."""
     f0, v0, u0, vv0, uv0, uu0 = log_density(family, terms, middle - _NODE * half)
@@ -259,7 +273,7 @@ def _mass(
 
 @compiled
 def _steep_mass(
-    family: int, terms: Any, middle: float, half: float, fall: float
+    family: int | np.int64, terms: Any, middle: float, half: float, fall: float
 ) -> tuple[float, float, float, float, float, float]:
     """Give the same where the density falls by e^`fall`: up to 64 panels, the densest first."""
     panels = min(64, int(abs(fall)) + 2)
