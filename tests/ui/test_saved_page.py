@@ -9,7 +9,7 @@ import pytest
 
 import weibnb as wb
 from tests.ui.conftest import watch
-from tests.ui.test_explorer_page import CORNER, DEMO, WAIT, cell
+from tests.ui.test_explorer_page import CORNER, WAIT, cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from tests.ui.conftest import Watched
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def fits() -> xr.Dataset:
-    return wb.scan({"demo": DEMO})
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +59,7 @@ def test_step_trim_filters_and_selection(saved: Watched, fits: xr.Dataset) -> No
     assert number(page, "n") == f"{fits['n'].sel(component='up_proj').max().item():,.0f}"
 
     residuals = page.locator(".wb-detail .concat_1_group .mark-symbol path")
+    residuals.nth(50).wait_for(state="attached", timeout=WAIT)
     heights = residuals.evaluate_all("points => points.map((one) => one.getAttribute('transform'))")
     assert len({text.partition(",")[2] for text in heights}) > 50
 
