@@ -171,15 +171,18 @@ def _scan(options: argparse.Namespace) -> int:
     done = int(fits["n_matrices"].where(fits["status"] != "pending", 0).sum())
     try:
         with held():  # what was counted is kept, whenever Ctrl-C comes
-            if output is not None and store is None:
+            if output is None:
+                say(table_text(fits))
+            elif store is None:
                 save_fits(fits, output, force=options.force)
+        if output is not None:
             say(table_text(fits))
-            say(f"\n{done:,} matrices in {elapsed:.2f} s.{left_out(fits)}")
-            one = output or (options.paths[0] if len(options.paths) == 1 else "PATH")
-            say(verdict(fits, str(one)))
-            if output is not None:
-                say(f"Wrote {output}. See it again with: weibnb show {output}")
-            sys.stdout.flush()
+        say(f"\n{done:,} matrices in {elapsed:.2f} s.{left_out(fits)}")
+        one = output or (options.paths[0] if len(options.paths) == 1 else "PATH")
+        say(verdict(fits, str(one)))
+        if output is not None:
+            say(f"Wrote {output}. See it again with: weibnb show {output}")
+        sys.stdout.flush()
     except KeyboardInterrupt as err:
         where = f"kept in {output}" if output else "shown above, not saved"
         raise Stopped(f"the {done:,} matrices are {where}") from err

@@ -79,23 +79,27 @@ def matrices_of(path: Path, text: str) -> Matrices:
         If it is not what `Matrices.text` gives.
     """
     try:
-        rows = [tuple(map(_escaped, entry)) for entry in json.loads(text)]
-        found = Matrices(rows)
-        good = all(map(_is_matrix, rows)) and len(found.places) == len(rows)
+        rows = json.loads(text)
+        columns = [*zip(*rows, strict=True)] if rows else [()] * len(KNOWN)
+        good = len(columns) == len(KNOWN) and all(map(_is_column, columns, KNOWN.values()))
+        found = Matrices([*zip(*map(_escaped, columns), strict=True)] if good else [])
     except (ValueError, TypeError, RecursionError) as err:
         raise FitsError(path, f"a JSON list of matrices is expected ({err})", "shared") from err
-    if not good:
+    if not good or len(found.places) != len(columns[0]):
         raise FitsError(path, "a JSON list of different matrices is expected", "shared")
     return found
 
 
-def _is_matrix(row: tuple[Any, ...]) -> bool:
-    """Whether a list of JSON holds `KNOWN` of a matrix."""
-    return [*map(type, row)] == [*KNOWN.values()] and all(
-        _SMALLEST <= value <= _LARGEST for value in row if isinstance(value, int)
-    )
+def _is_column(values: tuple[Any, ...], kind: type) -> bool:
+    """Whether values of JSON are one of `KNOWN`, of many matrices."""
+    if not {*map(type, values)} <= {kind}:
+        return False
+    return kind is str or not values or _SMALLEST <= min(values) <= max(values) <= _LARGEST
 
 
-def _escaped(value: Any) -> Any:
-    """Escape a text."""
-    return escape(value) if isinstance(value, str) else value
+def _escaped(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Escape texts; numbers stay."""
+    if not isinstance(values[0] if values else 0, str):
+        return values
+    known = {text: escape(text) for text in {*values}}
+    return tuple(map(known.__getitem__, values))
