@@ -188,7 +188,7 @@ def test_twenty_thousand_matrices(
     cache = tmp_path_factory.mktemp("cache")
     show(LAYERS, cache)  # puts the bundle there
     shown = show(10 * LAYERS, cache)
-    subtitle = shown.page.locator(".wb-main svg").first.text_content() or ""
+    subtitle = shown.page.locator(".wb-main figcaption").text_content() or ""
     assert "medians over bins of" in subtitle
     figures = {"first view": shown.milliseconds} | measured(shown, benchmark, of_one=False)
     benchmark.extra_info |= figures | {"bytes": shown.bytes}

@@ -7,6 +7,7 @@ import { marksOf } from "./marks.js";
 import { buildPlace, whenWidthChanges } from "./place.js";
 import { untitled } from "./sizes.js";
 import { keepLabels } from "./sticky.js";
+import { withRows } from "./tables.js";
 import { isDark, paint } from "./theme.js";
 
 /**
@@ -41,7 +42,7 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
     const mine = turn;
     [last, lastChange] = [text, change];
     /** @type {import("./types").ChartContent | null} */
-    const content = text ? JSON.parse(text) : null;
+    const content = text ? withRows(JSON.parse(text)) : null;
     if (!content?.spec) {
       chart.clear();
       sayWhyNot(element, content);

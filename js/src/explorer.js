@@ -120,6 +120,7 @@ function show(model, el) {
 function drawer(model, { charts, fail }, live, outline) {
   return async (name) => {
     try {
+      live.begins(name);
       await charts[name].draw(model.get(`_${name}`));
       await live.drawn(name);
       if (name === "main") outline();

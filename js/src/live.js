@@ -1,9 +1,11 @@
 /**
- * Trim and estimator without a round trip: while they are dragged, the charts are drawn from the
- * counts on the page; Python is asked when the hand rests, and its answer takes their place.
+ * Trim, estimator and a click without a round trip: while the first are dragged, the charts are
+ * drawn from the counts on the page, and Python is asked when the hand rests; a click shows the plot
+ * of its matrix at once. Python's answer takes their place.
  */
 
 import { cellOf } from "./cells.js";
+import { buildClicked } from "./clicked.js";
 import { countsOf, unpacked } from "./fitting/counts.js";
 import { redrawn } from "./redrawn.js";
 
@@ -22,6 +24,9 @@ const SLICE = 12; // ms of work between two events
 /** Panels whose charts are drawn from k, λ and r² alone. */
 const PANELS = ["overview", "findings", "weibull"];
 const DRAGGED = ["trim", "estimator"];
+/** @param {Changes} changes @param {string} panel */
+const isDragged = (changes, panel) =>
+  PANELS.includes(panel) && Object.keys(changes).every((name) => DRAGGED.includes(name));
 
 /**
  * @param {Model} model
@@ -31,10 +36,9 @@ const DRAGGED = ["trim", "estimator"];
  */
 export function buildLive(model, charts, line, drawn) {
   const held = buildCounts(model, () => charts().main.rows());
-  /** @type {Changes} */
-  let pending = {};
-  /** Charts that are not as Python drew them. @type {Set<string>} */
-  const varied = new Set();
+  let pending = /** @type {Changes} */ ({});
+  const varied = /** @type {Set<string>} */ (new Set()); // charts that are not as Python drew them
+  const clicked = buildClicked(model, held.counts, drawn, charts, varied);
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   let [drawing, again] = [false, false];
@@ -57,19 +61,14 @@ export function buildLive(model, charts, line, drawn) {
     drawing = false;
     if (again) await draw();
   };
-  /** @param {Changes} changes */
-  const canShow = (changes) =>
-    held.counts() !== null &&
-    drawn() !== undefined &&
-    PANELS.includes(model.get("panel")) &&
-    Object.keys(changes).every((name) => DRAGGED.includes(name));
   return {
     /** @param {Changes} changes */
     send(changes) {
       Object.assign(pending, changes);
       clearTimeout(timer);
-      if (!canShow(changes)) {
+      if (!held.counts() || !drawn() || !isDragged(changes, model.get("panel"))) {
         flush();
+        clicked.look(changes);
         return;
       }
       timer = setTimeout(flush, RESTS);
@@ -77,11 +76,13 @@ export function buildLive(model, charts, line, drawn) {
     },
     /** Whether Python has not been told of everything, or has not answered. */
     busy: () => line.busy() || waits(),
-    /** Python's own chart is drawn, perhaps over what is dragged. @param {string} name */
+    /** Python's own chart takes the place of what was drawn here. @param {string} name */
+    begins: (name) => varied.delete(name),
+    /** It is drawn, perhaps over what is dragged, or was clicked since. @param {string} name */
     async drawn(name) {
-      varied.delete(name);
       if (waits()) await draw();
       else if (name === "main") held.look();
+      else if (name === "detail" && line.busy()) clicked.draw(pending);
     },
     /** Charts for which Python had nothing new. */
     left: () => [...varied],

@@ -16,6 +16,7 @@ import { buildFit, buildSteps } from "./protocol.js";
 import { protocolText, redrawn } from "./redrawn.js";
 import { lookedAt, numbersAt, refittedNumbers, wordsOf } from "./saved.js";
 import { buildSieve, sifted } from "./sieve.js";
+import { withRows } from "./tables.js";
 import { followTheme } from "./theme.js";
 
 /**
@@ -33,6 +34,9 @@ import { followTheme } from "./theme.js";
 /** @param {string} text bytes that zlib packed, as base64 */
 const bytesOf = (text) => unpacked(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));
 
+/** @param {string} text JSON as bytes that zlib packed, as base64 */
+const contentOf = async (text) => JSON.parse(new TextDecoder().decode(await bytesOf(text)));
+
 /**
  * What Python drew at each step, unpacked when it is asked for.
  * @param {Record<string, string>} packed
@@ -41,8 +45,12 @@ const bytesOf = (text) => unpacked(Uint8Array.from(atob(text), (letter) => lette
 function framesOf(packed) {
   /** @type {Map<number, Promise<Frame>>} */
   const known = new Map();
-  const read = async (/** @type {number} */ step) =>
-    JSON.parse(new TextDecoder().decode(await bytesOf(packed[step])));
+  const read = async (/** @type {number} */ step) => {
+    /** @type {Frame} */
+    const frame = await contentOf(packed[step]);
+    const charts = Object.entries(frame.charts).map(([slot, content]) => [slot, withRows(content)]);
+    return { ...frame, charts: Object.fromEntries(charts) };
+  };
   return (step) => {
     const frame = known.get(step) ?? read(step);
     known.set(step, frame);
@@ -141,11 +149,11 @@ function placing(charts) {
 /**
  * What a state asks for: which rows of which frame, and by which protocol.
  * @param {Saved} saved
- * @param {Counts | null} counts
+ * @param {ReturnType<typeof buildSieve>} sieve
+ * @param {() => Counts | null} countsNow
  */
-function looking(saved, counts) {
+function looking(saved, sieve, countsNow) {
   const { controls, checkpoints, drawn, state } = saved;
-  const sieve = buildSieve(saved.cells, controls.facets);
   const frameAt = framesOf(saved.frames);
   const oneStep = controls.panels[state.panel].one_step;
   const stepped = oneStep && checkpoints.steps.length > 0; // not where steps are words
@@ -157,6 +165,7 @@ function looking(saved, counts) {
       layers: layers.join() === controls.layers.join() ? null : layers,
       step: stepped ? step : null,
     });
+    const counts = countsNow();
     const fitting = counts && sift.cells.some(counts.has) ? counts : null;
     const asked = fitting ? { ...drawn, trim: model.get("trim"), estimator: model.get("estimator") } : drawn;
     /** @type {Cell | undefined} */
@@ -166,6 +175,7 @@ function looking(saved, counts) {
       clicked: clicked && stepped ? /** @type {Cell} */ ([...clicked.slice(0, 3), step]) : clicked,
       key: JSON.stringify([step, filters, layers]),
       varies: protocolText(asked) !== protocolText(drawn),
+      waits: saved.live !== null && !counts,
       ...{ sift, fitting, asked, total: sieve.total },
     };
   };
@@ -236,13 +246,17 @@ function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
  * @param {HTMLElement} root
  */
 async function show(saved, root) {
-  const counts = saved.live && countsOf(saved.live.header, await bytesOf(saved.live.data));
+  const { live } = saved;
+  /** @type {Counts | null} */
+  let counts = null; // they come after the first drawing, which needs none
   let [busy, again] = [false, false];
   const page = localPage(saved, () => later(), () => busy);
   const { model } = page;
-  const { charts, update } = layOut(root, page, counts?.exact && saved.single ? saved.controls.texts.click : "", counts !== null);
+  const hint = live?.header.kind === "bins" && saved.single ? saved.controls.texts.click : "";
+  const { charts, update } = layOut(root, page, hint, live !== null);
   const { put, forget } = placing(charts);
-  const look = looking(saved, counts);
+  const sieve = buildSieve(await contentOf(saved.cells), saved.controls.facets);
+  const look = looking(saved, sieve, () => counts);
   const draw = drawing(saved, charts, put);
   const later = async () => {
     again = busy;
@@ -263,10 +277,16 @@ async function show(saved, root) {
       counts?.alongSteps(cell, model.get("trim"), model.get("estimator")) ?? [],
   };
   for (const name of SLOTS) buildCard(root, page, charts[name], held);
+  /** @type {Promise<void> | undefined} */
+  let drawn;
   followTheme(root, () => {
     forget();
-    later();
+    drawn = later();
   });
+  if (!live) return;
+  await drawn;
+  counts = countsOf(live.header, await bytesOf(live.data));
+  later();
 }
 
 const place = /** @type {HTMLElement} */ (document.querySelector(".wb"));

@@ -89,8 +89,8 @@ export function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
 
 /**
  * @param {import("./types").Saved} saved
- * @param {{ sift: Sifted, total: number, asked: Asked, fitting: Counts | null, varies: boolean }} seen
- *   `fitting` are the counts, where some of what is shown has any
+ * @param {{ sift: Sifted, total: number, asked: Asked, fitting: Counts | null, varies: boolean, waits: boolean }} seen
+ *   `fitting` are the counts, where some of what is shown has any; it `waits` until they are there
  * @param {Looked} looked
  * @param {Matrices | null} matrices
  * @returns {import("./types").Words}
@@ -103,7 +103,7 @@ export function wordsOf(saved, seen, looked, matrices) {
     count: fill(texts.page_count, { ...counted, protocol: protocolText(asked) }),
     left_out: [saved.note, staleText(saved, seen)].filter(Boolean).join(" · "),
     spoken: "",
-    no_refit: seen.fitting ? "" : texts.page_no_counts,
+    no_refit: seen.fitting || seen.waits ? "" : texts.page_no_counts,
     empty: whyEmpty(saved, sift),
     code: "",
     call: "",

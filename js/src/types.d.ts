@@ -174,7 +174,8 @@ export interface Saved {
   checkpoints: Checkpoints;
   /** Traits that the page was saved with. */
   state: { panel: string; step: number; trim: [number, number]; estimator: string };
-  cells: import("./sieve.js").Held;
+  /** `Held` of the sieve, packed. */
+  cells: string;
   /** By step: JSON of a `Frame`, packed. */
   frames: Record<string, string>;
   /** The protocol of the charts. */

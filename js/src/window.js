@@ -1,6 +1,7 @@
 /** The part of a matrix that is shown: numbers to set it, and a click on the map to zoom in. */
 
 import { make } from "./dom.js";
+import { withRows } from "./tables.js";
 
 const CLOSER = 4; // times closer after a click
 
@@ -64,7 +65,8 @@ export function buildWindow({ model, controls, send }) {
   );
   /** Places of the map that is shown. */
   const places = () => {
-    const { spec } = JSON.parse(model.get("_main") || "{}");
+    if (model.get("panel") !== "inside") return [];
+    const { spec } = withRows(JSON.parse(model.get("_main") || "{}"));
     const tables = /** @type {Record<string, unknown>[][]} */ (Object.values(spec?.datasets ?? {}));
     return tables.find((rows) => rows[0] && "row_stop" in rows[0]) ?? [];
   };

@@ -97,11 +97,12 @@ test("words tell what is shown, what is left out, and what excludes all", () => 
   const saved = /** @type {any} */ ({ controls: { texts, facets }, drawn, note: "3 of 5 steps" });
   const fitting = { fit: () => null, exact: true, has: (/** @type {unknown[]} */ [model]) => model === "a" };
   const looked = { cells: [], own: false };
-  const seen = { sift: sieve.sift(everything), total: 48, asked: drawn, fitting, varies: false };
+  const seen = { sift: sieve.sift(everything), total: 48, asked: drawn, fitting, varies: false, waits: false };
   const calm = wordsOf(saved, seen, looked, null);
   assert.deepEqual([calm.count, calm.left_out, calm.no_refit, calm.empty], ["48/48 rank regression, trim 10–90 %", "3 of 5 steps", "", []]);
   assert.equal(wordsOf(saved, { ...seen, varies: true }, looked, null).left_out, "3 of 5 steps · 24 stay");
   assert.equal(wordsOf(saved, { ...seen, fitting: null }, looked, null).no_refit, "no counts");
+  assert.equal(wordsOf(saved, { ...seen, fitting: null, waits: true }, looked, null).no_refit, "");
   const none = sieve.sift({ ...everything, filters: { component: [] } });
   assert.deepEqual(wordsOf(saved, { ...seen, sift: none }, looked, null).empty, ["Components!"]);
 });

@@ -36,8 +36,19 @@ def words(explorer: Explorer) -> dict[str, Any]:
 
 
 def slot(explorer: Explorer, name: str = "main") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(getattr(explorer, f"_{name}"))
-    return found
+    return with_rows(json.loads(getattr(explorer, f"_{name}")))
+
+
+def with_rows(content: dict[str, Any]) -> dict[str, Any]:
+    """Read the tables of a chart, which are sent by columns."""
+    for name, table in content.get("spec", {}).get("datasets", {}).items():
+        columns = {
+            key: values * table["rows"] if len(values) == 1 else values
+            for key, values in table["columns"].items()
+        }
+        rows = zip(*columns.values(), strict=True)
+        content["spec"]["datasets"][name] = [dict(zip(columns, row, strict=True)) for row in rows]
+    return content
 
 
 def rows_of(spec: Any) -> list[dict[str, Any]]:

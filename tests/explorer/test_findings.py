@@ -39,6 +39,7 @@ def broken() -> xr.Dataset:
 
 
 def found(explorer: Explorer) -> dict[str, Any]:
+    explorer.set_state({"_pages": 1})  # a page shows it
     content: dict[str, Any] = json.loads(explorer._findings)
     return content
 
@@ -55,6 +56,13 @@ def test_the_findings_are_those_of_check() -> None:
     assert quick["badge"] == listed["badge"] == "3 errors"
     assert "weibnb.check(path)" in listed["note"]
     assert "\x1b" not in "".join(row["text"] for row in listed["rows"])
+
+
+def test_the_charts_do_not_wait_for_the_findings() -> None:
+    explorer = explore(broken())
+    assert explorer._main
+    assert not explorer._findings
+    assert found(explorer)["badge"] == "3 errors"
 
 
 def test_a_finding_of_matrices_selects_them_and_one_of_a_layer_does_not() -> None:
@@ -104,6 +112,7 @@ def test_very_many_matrices_are_checked_when_the_panel_is_opened(
 ) -> None:
     monkeypatch.setattr(widget, "_CHECKED_AT_ONCE", 7)
     explorer = explore(broken())
+    explorer.set_state({"_pages": 1})
     assert not explorer._findings
     explorer.panel = "findings"
     assert found(explorer)["badge"] == "3 errors"

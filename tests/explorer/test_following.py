@@ -123,10 +123,24 @@ def test_a_follower_that_is_stopped_hands_nothing_on(source: Source) -> None:
     go_on.set()
     source.wait()
     assert taken == []
+    follower.look()
+    assert taken == ["new", ""], "what came late is replaced by what is newer"
+
+
+def test_what_came_after_a_stop_is_handed_on_later(source: Source) -> None:
+    taken: list[Any] = []
+
+    def newer() -> Any:
+        follower.stop()  # a page that is closed while it looks
+        return source()
+
+    follower = Follower(newer, taken.append, lambda _: None)
+    source.next = ["the last fits"]
     follower.start()
     source.wait()
-    follower.stop()
-    assert "late" not in taken
+    assert taken == []
+    follower.look()
+    assert taken == ["the last fits"]
 
 
 def test_an_explorer_that_is_closed_leaves_no_thread(following: Explorer, source: Source) -> None:
@@ -205,6 +219,7 @@ def test_from_nothing(fits: xr.Dataset, source: Source) -> None:
         explorer.panel = name
         assert "problem" not in words(explorer)
     explorer.panel = "overview"
+    explorer.set_state({"_pages": 1})
     explorer._take(wb.refit(fits, trim=(0.2, 0.8)))
     assert (explorer.trim, explorer.layers, explorer.step) == ((0.2, 0.8), (0, 2), 7000)
     assert words(explorer)["count"].startswith("21 of 105")
@@ -245,6 +260,7 @@ def test_of_many_models_the_first_are_shown(following: Explorer, fits: xr.Datase
 
 
 def test_findings_are_those_of_the_newer_fits(following: Explorer, fits: xr.Dataset) -> None:
+    following.set_state({"_pages": 1})
     before = json.loads(following._findings)["rows"]
     status = fits["status"].copy()
     status[0, 1, 2, 4] = "all_zero"
@@ -259,6 +275,7 @@ def test_of_many_matrices_the_last_step_is_checked(
     following: Explorer, fits: xr.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("weibnb.explorer.widget._CHECKED_AT_ONCE", 50)
+    following.set_state({"_pages": 1})
     status = fits["status"].copy()
     status[0, 1, 2, 4] = status[0, 0, 0, 1] = "all_zero"
     following._take(fits.assign(status=status))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import weibnb as wb
-from tests.explorer.conftest import slot, words
+from tests.explorer.conftest import slot, with_rows, words
 from weibnb.explorer import saved_page
 from weibnb.exploring import explore
 
@@ -24,14 +24,20 @@ if TYPE_CHECKING:
     from weibnb.explorer.widget import Explorer
 
 
+def unpacked(text: str) -> Any:
+    return json.loads(zlib.decompress(b64decode(text)))
+
+
 def held_in(explorer: Explorer, where: Path) -> dict[str, Any]:
     """Save a page, and read what it holds."""
     text = explorer.save(where / "view.html").read_text()
     found = re.search(r'<script type="application/json" id="saved">(.*?)</script>', text)
     assert found is not None
     held: dict[str, Any] = json.loads(found[1])
+    held["cells"] = unpacked(held["cells"])
     for step, packed in held["frames"].items():
-        held["frames"][step] = json.loads(zlib.decompress(b64decode(packed)))
+        frame = held["frames"][step] = unpacked(packed)
+        frame["charts"] = {slot: with_rows(chart) for slot, chart in frame["charts"].items()}
     return held
 
 

@@ -49,6 +49,7 @@ class Follower:
     ) -> None:
         self._newer, self._take, self._tell, self._ended = newer, take, tell, ended
         self._looking = threading.RLock()  # one thread at a time, also if it is started again
+        self._late: xr.Dataset | None = None  # came after it was stopped: for the next look
         self._stop = threading.Event()
         self._stop.set()
 
@@ -92,8 +93,10 @@ class Follower:
     def _hand_on(self, stop: threading.Event) -> None:
         """Hand on what is new; whatever goes wrong is told, and tried again."""
         try:
-            fits = self._newer()
-            if fits is not None and not stop.is_set():
+            newer = self._newer()
+            self._late = self._late if newer is None else newer
+            if self._late is not None and not stop.is_set():
+                fits, self._late = self._late, None
                 self._take(fits)
             problem = ""
         except Exception as err:  # noqa: BLE001  (a thread has no caller: the page shows it)

@@ -240,7 +240,7 @@ class LinkedWidget(anywidget.AnyWidget):
     # Drawing
 
     def _views(self) -> list[View]:
-        return [drawn.view for drawn in self._charts.values() if not drawn.failed]
+        return [drawn.view for drawn in self._charts.values() if drawn.spec is not None]
 
     def _specs(self) -> list[Spec]:
         return saving.specs_of(self._drawing, self._views())

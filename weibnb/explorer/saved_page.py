@@ -51,10 +51,8 @@ def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]
         "checkpoints": json.loads(content.checkpoints(cells)),
         "state": {"panel": panel}
         | {name: drawing.state[name] for name in ("step", "trim", "estimator")},
-        "cells": _labels(cells, controls["facets"]),
-        "frames": {
-            step: _packed(json.dumps(_frame(drawing, step, charts)).encode()) for step in steps
-        },
+        "cells": _packed(_labels(cells, controls["facets"])),
+        "frames": {step: _packed(_frame(drawing, step, charts)) for step in steps},
         "drawn": drawing.drawn,
         "note": note,
         "single": len(drawing.chosen) == 1,
@@ -125,6 +123,6 @@ def _counts(drawing: Drawing, query: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _packed(data: bytes) -> str:
-    """Write bytes as text, compressed."""
-    return b64encode(zlib.compress(data)).decode("ascii")
+def _packed(content: dict[str, Any]) -> str:
+    """Write JSON as text, compressed."""
+    return b64encode(zlib.compress(json.dumps(content).encode(), 9)).decode("ascii")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from weibnb.charts.vega import vega_lite
@@ -39,10 +38,10 @@ def page_of(drawing: Drawing, panel: str, charts: Charts) -> str:
     named = ", ".join(shortened(name, 60) for name in models[:3])
     more = f" and {models.size - 3:,} more" if models.size > 3 else ""
     title = f"Weibull fits of {named}{more}"
-    good = {slot: drawn for slot, drawn in charts.items() if not drawn.failed}
+    good = {slot: drawn for slot, drawn in charts.items() if drawn.spec is not None}
     code = drawing.code([drawn.view for drawn in good.values()])
     held = held_by_page(drawing, panel, good)
-    specs = {drawn.view.label: json.loads(drawn.text)["spec"] for drawn in good.values()}
+    specs = {drawn.view.label: drawn.spec for drawn in good.values() if drawn.spec is not None}
     return export.web_page(title, drawing.summary, code, held, specs)
 
 

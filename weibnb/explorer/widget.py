@@ -172,6 +172,7 @@ class Explorer(GrowingWidget):
                 err.add_note(f"The view is kept in {str(self._keep)!r}: remove it to begin anew.")
             raise
         self._kept_text = self._view_text()
+        self.observe(lambda _change: self._check_fits(), "_pages")
         self._begin()
 
     def __repr__(self) -> str:
@@ -185,10 +186,15 @@ class Explorer(GrowingWidget):
         self._check_fits()
 
     def _check_fits(self, *, anew: bool = False) -> None:
-        """List what is found: of many matrices where its panel is open, of a run the last step."""
+        """List what is found: of many matrices where its panel is open, of a run the last step.
+
+        Not before the first page shows the charts: they need not wait for it.
+        """
         if self._work is not None and not self._work.ended:
             return
         number, opened = len(self._parts.cells.places), self.panel == "findings"
+        if self._pages < 0 and not opened:
+            return
         known = self._findings and (self._looked_far or not opened)
         if not number or (known and not anew):
             return

@@ -669,6 +669,26 @@ function keepLabels(element) {
   };
 }
 
+// src/tables.js
+function rowsOf(table2) {
+  if (Array.isArray(table2)) return table2;
+  const columns = Object.entries(table2.columns);
+  return Array.from(
+    { length: table2.rows },
+    (_, i) => Object.fromEntries(columns.map(([name, values]) => [name, values[values.length > 1 ? i : 0]]))
+  );
+}
+function withRows(content) {
+  if (!content.spec) return content;
+  const tables = Object.entries(
+    /** @type {Record<string, Table | Datum[]>} */
+    /** @type {any} */
+    content.spec.datasets
+  );
+  const datasets = Object.fromEntries(tables.map(([name, table2]) => [name, rowsOf(table2)]));
+  return { ...content, spec: { ...content.spec, datasets } };
+}
+
 // src/theme.js
 function paint(node, colours) {
   if (typeof node === "string") return (
@@ -736,7 +756,7 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     turn += 1;
     const mine = turn;
     [last, lastChange] = [text, change];
-    const content = text ? JSON.parse(text) : null;
+    const content = text ? withRows(JSON.parse(text)) : null;
     if (!content?.spec) {
       chart.clear();
       sayWhyNot(element, content);
@@ -1541,7 +1561,8 @@ function buildWindow({ model, controls, send }) {
     all
   );
   const places = () => {
-    const { spec } = JSON.parse(model.get("_main") || "{}");
+    if (model.get("panel") !== "inside") return [];
+    const { spec } = withRows(JSON.parse(model.get("_main") || "{}"));
     const tables = (
       /** @type {Record<string, unknown>[][]} */
       Object.values(spec?.datasets ?? {})
@@ -3072,6 +3093,38 @@ function slopes(atoms, { low, high, start, stop }, k, b) {
   return [s1, s2, h11, h12, h22];
 }
 
+// src/fitting/anchor.js
+var WEIGHTS = 2 ** 30;
+var [LOWEST, HIGHEST] = [-20, 3];
+var BIAS2 = 1023;
+function gaussianBins() {
+  const [labels, counts] = [
+    /** @type {number[]} */
+    [],
+    /** @type {number[]} */
+    []
+  ];
+  const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
+  let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
+  for (let octave = LOWEST; octave < HIGHEST; octave++) {
+    for (let place2 = 0; place2 < 1024; place2 += 2) {
+      const [low, high] = [place2 ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place2 + more) / 1024));
+      below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
+      const rank = Math.min(Math.round(below * WEIGHTS), WEIGHTS);
+      if (rank <= ranks) continue;
+      labels.push((octave + BIAS2) * 1024 + place2);
+      counts.push(rank - ranks);
+      ranks = rank;
+    }
+  }
+  return binsOf(labels, counts, true);
+}
+var bins;
+function gaussianAnchor(trim, estimator) {
+  bins ??= gaussianBins();
+  return fitWeibull(bins, trim, estimator);
+}
+
 // src/fitting/shares.js
 var LEVELS = 2 ** 16 - 1;
 var LEAST5 = 100;
@@ -3291,38 +3344,6 @@ function ofShares({ n, low, reach, ends, means }) {
   });
 }
 
-// src/fitting/anchor.js
-var WEIGHTS = 2 ** 30;
-var [LOWEST, HIGHEST] = [-20, 3];
-var BIAS2 = 1023;
-function gaussianBins() {
-  const [labels, counts] = [
-    /** @type {number[]} */
-    [],
-    /** @type {number[]} */
-    []
-  ];
-  const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
-  let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
-  for (let octave = LOWEST; octave < HIGHEST; octave++) {
-    for (let place2 = 0; place2 < 1024; place2 += 2) {
-      const [low, high] = [place2 ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place2 + more) / 1024));
-      below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
-      const rank = Math.min(Math.round(below * WEIGHTS), WEIGHTS);
-      if (rank <= ranks) continue;
-      labels.push((octave + BIAS2) * 1024 + place2);
-      counts.push(rank - ranks);
-      ranks = rank;
-    }
-  }
-  return binsOf(labels, counts, true);
-}
-var bins;
-function gaussianAnchor(trim, estimator) {
-  bins ??= gaussianBins();
-  return fitWeibull(bins, trim, estimator);
-}
-
 // src/redrawn.js
 var QUANTITIES = ["k", "lam", "r2"];
 var NEAR = 1e-5;
@@ -3470,16 +3491,107 @@ var trimRow = ([low, high]) => ({
   high: ordinate(Math.min(high, 1 - 1e-6))
 });
 
+// src/paper.js
+var POINTS = 200;
+var [LOWEST2, HIGHEST2] = [1e-4, 1 - 1e-6];
+var ordinate2 = (share) => Math.log(-Math.log1p(-share));
+function pointsOf({ magnitude, share }) {
+  const from = share.findIndex((one) => one >= LOWEST2);
+  if (from < 0) return [];
+  const y = share.map(ordinate2);
+  const reach = y[y.length - 1] - y[from];
+  const points = [];
+  for (let i = from, next = 0; i < y.length; i++) {
+    if (y[i] - y[from] < next * reach / (POINTS - 1)) continue;
+    points.push({ magnitude: magnitude[i], percent: 100 * share[i], y: y[i] });
+    while (next < POINTS && next * reach / (POINTS - 1) <= y[i] - y[from]) next += 1;
+  }
+  return points;
+}
+function plotOf(sent, cell, counts, { trim, estimator }) {
+  const owners = [...ownersOf(sent.data).values()];
+  const [fit2, curve] = [counts.fit(cell, trim, estimator), counts.curve(cell)];
+  const [shown] = owners.map(cellOf);
+  if (owners.length !== 1 || !shown || keyOf(shown) === keyOf(cell) || !fit2 || !curve) return sent;
+  const matrix = `${cell[2]} of layer ${cell[1]}:  k ${fit2.k.toFixed(4)}   λ ${Number(fit2.lam.toPrecision(4))}   r² ${fit2.r2.toFixed(4)}   n ${grouped(curve.n)}`;
+  const [model, layer, component, step] = cell;
+  const own = { model, layer, component, step, matrix };
+  const data = Object.fromEntries(
+    Object.entries(sent.data).map(([name, table2]) => [name, redone(table2, own, fit2, curve)])
+  );
+  const before = owners[0].matrix;
+  const values = Object.fromEntries(
+    Object.entries(sent.values).map(([name, value]) => [name, value === before ? matrix : value])
+  );
+  return { ...sent, data, values };
+}
+function redone(rows, own, { k, lam }, curve) {
+  if (!rows.some((row) => "matrix" in row)) return rows;
+  if (rows.every((row) => row.kind === void 0)) {
+    return pointsOf(curve).map((point) => ({ ...own, ...point, residual: 0, detached: "no" }));
+  }
+  const ends = [LOWEST2, HIGHEST2].map((share) => ordinate2(share) / k + Math.log(lam));
+  const sizes = new Map(["line", "gaussian"].map((kind) => [kind, rows.filter((row) => row.kind === kind).length]));
+  const seen = /* @__PURE__ */ new Map([["line", 0], ["gaussian", 0]]);
+  return rows.map((row) => {
+    const kind = String(row.kind);
+    const at = seen.get(kind);
+    if (at === void 0) return { ...row, ...own };
+    seen.set(kind, at + 1);
+    const share = at / Math.max((sizes.get(kind) ?? 1) - 1, 1);
+    const magnitude = Math.exp(ends[0] + share * (ends[1] - ends[0]));
+    return { ...row, ...own, magnitude, ..."low" in row && { low: 0, high: 0, spread: 0, under: 0 } };
+  });
+}
+
+// src/clicked.js
+var IN_PANE2 = ["overview", "findings", "classes", "trajectories", "compare", "table"];
+function buildClicked(model, counts, drawn, charts, varied) {
+  let cell = null;
+  const draw = (pending) => {
+    const [own, held, before] = [cell, counts(), drawn()];
+    if (!own || !held?.exact || !held.curve(own) || !before || !IN_PANE2.includes(model.get("panel"))) return;
+    const asked = { ...before, ...pending };
+    charts().detail.vary((sent) => {
+      const other = plotOf(sent, own, held, asked);
+      if (other === sent) return sent;
+      varied.add("detail");
+      return redrawn(other, asked, before, held);
+    });
+  };
+  return {
+    draw,
+    /** @param {Changes} changes */
+    look(changes) {
+      if (!("selected" in changes)) return;
+      const cells = (
+        /** @type {Cell[]} */
+        changes.selected
+      );
+      cell = cells.length === 1 ? cells[0] : null;
+      draw({});
+    }
+  };
+}
+
 // src/live.js
 var RESTS = 200;
 var LATER = 400;
 var SLICE = 12;
 var PANELS = ["overview", "findings", "weibull"];
 var DRAGGED = ["trim", "estimator"];
+var isDragged = (changes, panel) => PANELS.includes(panel) && Object.keys(changes).every((name) => DRAGGED.includes(name));
 function buildLive(model, charts, line3, drawn) {
   const held = buildCounts(model, () => charts().main.rows());
-  let pending = {};
-  const varied = /* @__PURE__ */ new Set();
+  let pending = (
+    /** @type {Changes} */
+    {}
+  );
+  const varied = (
+    /** @type {Set<string>} */
+    /* @__PURE__ */ new Set()
+  );
+  const clicked = buildClicked(model, held.counts, drawn, charts, varied);
   let timer;
   let [drawing, again] = [false, false];
   const waits = () => Object.keys(pending).length > 0;
@@ -3501,14 +3613,14 @@ function buildLive(model, charts, line3, drawn) {
     drawing = false;
     if (again) await draw();
   };
-  const canShow = (changes) => held.counts() !== null && drawn() !== void 0 && PANELS.includes(model.get("panel")) && Object.keys(changes).every((name) => DRAGGED.includes(name));
   return {
     /** @param {Changes} changes */
     send(changes) {
       Object.assign(pending, changes);
       clearTimeout(timer);
-      if (!canShow(changes)) {
+      if (!held.counts() || !drawn() || !isDragged(changes, model.get("panel"))) {
         flush();
+        clicked.look(changes);
         return;
       }
       timer = setTimeout(flush, RESTS);
@@ -3516,11 +3628,13 @@ function buildLive(model, charts, line3, drawn) {
     },
     /** Whether Python has not been told of everything, or has not answered. */
     busy: () => line3.busy() || waits(),
-    /** Python's own chart is drawn, perhaps over what is dragged. @param {string} name */
+    /** Python's own chart takes the place of what was drawn here. @param {string} name */
+    begins: (name) => varied.delete(name),
+    /** It is drawn, perhaps over what is dragged, or was clicked since. @param {string} name */
     async drawn(name) {
-      varied.delete(name);
       if (waits()) await draw();
       else if (name === "main") held.look();
+      else if (name === "detail" && line3.busy()) clicked.draw(pending);
     },
     /** Charts for which Python had nothing new. */
     left: () => [...varied],
@@ -3737,6 +3851,7 @@ function show(model, el) {
 function drawer(model, { charts, fail }, live, outline) {
   return async (name) => {
     try {
+      live.begins(name);
       await charts[name].draw(model.get(`_${name}`));
       await live.drawn(name);
       if (name === "main") outline();

@@ -602,6 +602,26 @@ function keepLabels(element) {
   };
 }
 
+// src/tables.js
+function rowsOf(table2) {
+  if (Array.isArray(table2)) return table2;
+  const columns = Object.entries(table2.columns);
+  return Array.from(
+    { length: table2.rows },
+    (_, i) => Object.fromEntries(columns.map(([name, values]) => [name, values[values.length > 1 ? i : 0]]))
+  );
+}
+function withRows(content) {
+  if (!content.spec) return content;
+  const tables = Object.entries(
+    /** @type {Record<string, Table | Datum[]>} */
+    /** @type {any} */
+    content.spec.datasets
+  );
+  const datasets = Object.fromEntries(tables.map(([name, table2]) => [name, rowsOf(table2)]));
+  return { ...content, spec: { ...content.spec, datasets } };
+}
+
 // src/theme.js
 function paint(node, colours) {
   if (typeof node === "string") return (
@@ -669,7 +689,7 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     turn += 1;
     const mine = turn;
     [last, lastChange] = [text, change];
-    const content = text ? JSON.parse(text) : null;
+    const content = text ? withRows(JSON.parse(text)) : null;
     if (!content?.spec) {
       chart.clear();
       sayWhyNot(element, content);
@@ -2362,7 +2382,7 @@ function wordsOf(saved, seen, looked, matrices) {
     count: fill(texts.page_count, { ...counted, protocol: protocolText(asked) }),
     left_out: [saved.note, staleText(saved, seen)].filter(Boolean).join(" · "),
     spoken: "",
-    no_refit: seen.fitting ? "" : texts.page_no_counts,
+    no_refit: seen.fitting || seen.waits ? "" : texts.page_no_counts,
     empty: whyEmpty(saved, sift),
     code: "",
     call: "",
@@ -2387,9 +2407,14 @@ function whyEmpty({ controls: { texts, facets } }, { cells, empty }) {
 
 // src/page.js
 var bytesOf = (text) => unpacked(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));
+var contentOf = async (text) => JSON.parse(new TextDecoder().decode(await bytesOf(text)));
 function framesOf(packed) {
   const known2 = /* @__PURE__ */ new Map();
-  const read = async (step) => JSON.parse(new TextDecoder().decode(await bytesOf(packed[step])));
+  const read = async (step) => {
+    const frame = await contentOf(packed[step]);
+    const charts = Object.entries(frame.charts).map(([slot, content]) => [slot, withRows(content)]);
+    return { ...frame, charts: Object.fromEntries(charts) };
+  };
   return (step) => {
     const frame = known2.get(step) ?? read(step);
     known2.set(step, frame);
@@ -2464,9 +2489,8 @@ function placing(charts) {
     }
   };
 }
-function looking(saved, counts) {
+function looking(saved, sieve, countsNow) {
   const { controls, checkpoints, drawn, state } = saved;
-  const sieve = buildSieve(saved.cells, controls.facets);
   const frameAt = framesOf(saved.frames);
   const oneStep = controls.panels[state.panel].one_step;
   const stepped = oneStep && checkpoints.steps.length > 0;
@@ -2477,6 +2501,7 @@ function looking(saved, counts) {
       layers: layers.join() === controls.layers.join() ? null : layers,
       step: stepped ? step : null
     });
+    const counts = countsNow();
     const fitting = counts && sift.cells.some(counts.has) ? counts : null;
     const asked = fitting ? { ...drawn, trim: model.get("trim"), estimator: model.get("estimator") } : drawn;
     const clicked = model.get("selected").at(-1);
@@ -2488,6 +2513,7 @@ function looking(saved, counts) {
       ) : clicked,
       key: JSON.stringify([step, filters, layers]),
       varies: protocolText(asked) !== protocolText(drawn),
+      waits: saved.live !== null && !counts,
       ...{ sift, fitting, asked, total: sieve.total }
     };
   };
@@ -2530,13 +2556,16 @@ function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
   };
 }
 async function show(saved, root) {
-  const counts = saved.live && countsOf(saved.live.header, await bytesOf(saved.live.data));
+  const { live } = saved;
+  let counts = null;
   let [busy, again] = [false, false];
   const page = localPage(saved, () => later(), () => busy);
   const { model } = page;
-  const { charts, update } = layOut(root, page, counts?.exact && saved.single ? saved.controls.texts.click : "", counts !== null);
+  const hint = live?.header.kind === "bins" && saved.single ? saved.controls.texts.click : "";
+  const { charts, update } = layOut(root, page, hint, live !== null);
   const { put, forget } = placing(charts);
-  const look = looking(saved, counts);
+  const sieve = buildSieve(await contentOf(saved.cells), saved.controls.facets);
+  const look = looking(saved, sieve, () => counts);
   const draw = drawing(saved, charts, put);
   const later = async () => {
     again = busy;
@@ -2556,10 +2585,15 @@ async function show(saved, root) {
     alongSteps: (cell) => counts?.alongSteps(cell, model.get("trim"), model.get("estimator")) ?? []
   };
   for (const name of SLOTS) buildCard(root, page, charts[name], held);
+  let drawn;
   followTheme(root, () => {
     forget();
-    later();
+    drawn = later();
   });
+  if (!live) return;
+  await drawn;
+  counts = countsOf(live.header, await bytesOf(live.data));
+  later();
 }
 var place2 = (
   /** @type {HTMLElement} */

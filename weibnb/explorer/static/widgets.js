@@ -477,6 +477,26 @@ function keepLabels(element) {
   };
 }
 
+// src/tables.js
+function rowsOf(table) {
+  if (Array.isArray(table)) return table;
+  const columns = Object.entries(table.columns);
+  return Array.from(
+    { length: table.rows },
+    (_, i) => Object.fromEntries(columns.map(([name, values]) => [name, values[values.length > 1 ? i : 0]]))
+  );
+}
+function withRows(content) {
+  if (!content.spec) return content;
+  const tables = Object.entries(
+    /** @type {Record<string, Table | Datum[]>} */
+    /** @type {any} */
+    content.spec.datasets
+  );
+  const datasets = Object.fromEntries(tables.map(([name, table]) => [name, rowsOf(table)]));
+  return { ...content, spec: { ...content.spec, datasets } };
+}
+
 // src/theme.js
 function paint(node, colours) {
   if (typeof node === "string") return (
@@ -544,7 +564,7 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     turn += 1;
     const mine = turn;
     [last, lastChange] = [text, change];
-    const content = text ? JSON.parse(text) : null;
+    const content = text ? withRows(JSON.parse(text)) : null;
     if (!content?.spec) {
       chart.clear();
       sayWhyNot(element, content);
@@ -991,7 +1011,8 @@ function buildWindow({ model, controls, send }) {
     all
   );
   const places = () => {
-    const { spec } = JSON.parse(model.get("_main") || "{}");
+    if (model.get("panel") !== "inside") return [];
+    const { spec } = withRows(JSON.parse(model.get("_main") || "{}"));
     const tables = (
       /** @type {Record<string, unknown>[][]} */
       Object.values(spec?.datasets ?? {})
