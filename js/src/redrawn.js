@@ -232,7 +232,7 @@ export const ownersOf = (data) =>
   );
 
 /** @param {Datum} row */
-const isTrim = (row) => Object.keys(row).sort().join() === "high,low";
+const isTrim = (row) => "low" in row && "high" in row && Object.keys(row).length === 2;
 
 /** @param {Datum} row */
 const isAnchor = (row) => typeof row.words === "string" && row.words.includes("untrained Gaussian");

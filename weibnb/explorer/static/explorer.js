@@ -190,6 +190,8 @@ function place(card, root, { clientX, clientY }) {
 
 // src/alive.js
 var MOST = 16;
+var KEY = "wb_row";
+var OF_ROWS = ["circle", "point", "rect", "rule", "square", "text", "tick"];
 var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
 function part(whole) {
   const { datasets: data = {}, description = "", ...rest } = whole;
@@ -223,13 +225,16 @@ function lifted(node, key, lift) {
     return node.map((child) => lifted(child, "", lift));
   }
   const isTitle = key === "title" && typeof node.text === "string";
-  return Object.fromEntries(
+  const found = Object.fromEntries(
     Object.entries(node).map(([name, child]) => [
       name,
       isTitle && name === "text" ? { expr: lift(child) } : lifted(child, name, lift)
     ])
   );
+  if (!isOfRows(node)) return found;
+  return { ...found, encoding: { ...found.encoding, key: { field: KEY, type: "nominal" } } };
 }
+var isOfRows = ({ mark, encoding }) => OF_ROWS.includes(mark?.type ?? mark) && Object.values(encoding ?? {}).every((channel) => !channel.aggregate && !channel.bin);
 var isList = (node) => node.length > 0 && node.every((one) => /number|string/.test(typeof one));
 var withoutNumbers = (text, lift) => text.replace(LITERALS, (word) => /^-?\d/.test(word) ? ` ${lift(Number(word))}` : word);
 function livingChart() {
@@ -303,7 +308,7 @@ function livingChart() {
     clear
   };
 }
-var copied = (data) => Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, rows.map((row) => ({ ...row }))]));
+var copied = (data) => Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, rows.map((row, i) => ({ ...row, [KEY]: i }))]));
 
 // src/marks.js
 var KINDS = ["rect", "symbol", "text"];
@@ -3484,7 +3489,7 @@ function renamed(values, before, after) {
 var ownersOf = (data) => new Map(
   Object.values(data).flat().filter((row) => "matrix" in row && cellOf(row)).map((row) => [row.matrix, row])
 );
-var isTrim = (row) => Object.keys(row).sort().join() === "high,low";
+var isTrim = (row) => "low" in row && "high" in row && Object.keys(row).length === 2;
 var isAnchor = (row) => typeof row.words === "string" && row.words.includes("untrained Gaussian");
 var trimRow = ([low, high]) => ({
   low: ordinate(Math.max(low, 1e-4)),
