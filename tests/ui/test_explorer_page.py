@@ -187,7 +187,7 @@ def test_reopened_while_its_kernel_runs(opened: Watched, lab: str) -> None:
     page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty")
     name = page.evaluate("window.jupyterapp.shell.currentWidget.context.path")
     lost = page.get_by_text("Error displaying widget: model not found")
-    for _ in range(3):
+    for _ in range(10):
         page.goto(f"{lab}/lab/tree/{name}?reset")
         drawn_or_lost = page.locator(".wb-main svg.marks").first.or_(lost)
         drawn_or_lost.first.wait_for(state="attached", timeout=WAIT)
