@@ -3,6 +3,8 @@
  * another structure is compiled anew.
  */
 
+import { KEY, keepMarks } from "./kept_marks.js";
+
 /**
  * @typedef {import("vega-typings").Spec} Spec
  * @typedef {Record<string, unknown>} Values
@@ -12,9 +14,6 @@
  */
 
 const MOST = 16; // items of a list that may change without a new structure
-const KEY = "wb_row"; // number of a row
-/** Marks of one row each: they stay, and take its new values. */
-const OF_ROWS = ["circle", "point", "rect", "rule", "square", "text", "tick"];
 // quoted text, and what starts with a letter, is left alone; numbers with a point are values
 const LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
 
@@ -66,23 +65,13 @@ function lifted(node, key, lift) {
     return node.map((child) => lifted(child, "", lift));
   }
   const isTitle = key === "title" && typeof node.text === "string";
-  const found = Object.fromEntries(
+  return Object.fromEntries(
     Object.entries(node).map(([name, child]) => [
       name,
       isTitle && name === "text" ? { expr: lift(child) } : lifted(child, name, lift),
     ]),
   );
-  if (!isOfRows(node)) return found;
-  return { ...found, encoding: { ...found.encoding, key: { field: KEY, type: "nominal" } } };
 }
-
-/**
- * Whether a part of a chart draws one mark for each row.
- * @param {any} node
- */
-const isOfRows = ({ mark, encoding }) =>
-  OF_ROWS.includes(mark?.type ?? mark) &&
-  Object.values(encoding ?? {}).every((/** @type {any} */ channel) => !channel.aggregate && !channel.bin);
 
 /** @param {unknown[]} node */
 const isList = (node) => node.length > 0 && node.every((one) => /number|string/.test(typeof one));
@@ -147,7 +136,8 @@ export function livingChart() {
         return false;
       }
       const spec = { ...next.spec, datasets: copied(next.data) };
-      const made = await vegaEmbed(place, spec, options);
+      const patch = (/** @type {any} */ made) => keepMarks(made, Object.keys(next.data));
+      const made = await vegaEmbed(place, spec, { ...options, patch });
       if (isLate()) {
         made.finalize();
         return false;

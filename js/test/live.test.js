@@ -23,21 +23,6 @@ test("what changes with the numbers alone has one structure", () => {
   assert.notEqual(a.structure, part({ ...spec(1.25, "one"), datasets: { other: rows } }).structure);
 });
 
-test("marks of rows are known by their row, so that they stay; lines and sums are not", () => {
-  const channel = { field: "k", type: "quantitative" };
-  const layer = [
-    { mark: "rect", encoding: { x: channel } },
-    { mark: { type: "point" }, encoding: { x: channel } },
-    { mark: "line", encoding: { x: channel } },
-    { mark: "rect", encoding: { x: { ...channel, aggregate: "mean" } } },
-    { mark: "rect", encoding: { x: { ...channel, bin: true } } },
-  ];
-  const parted = /** @type {any} */ (part({ layer, datasets: { rows } }).spec);
-  const keys = parted.layer.map((/** @type {any} */ one) => one.encoding.key?.field);
-  assert.deepEqual(keys, ["wb_row", "wb_row", undefined, undefined, undefined]);
-  assert.deepEqual(parted.layer[0].encoding.x, channel);
-});
-
 test("what is equal has one name, and quoted numbers stay", () => {
   const parted = part(spec(1.25, "one"));
   const [first, second] = /** @type {any} */ (parted.spec).layer;

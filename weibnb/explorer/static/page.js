@@ -169,10 +169,30 @@ function place(card, root, { clientX, clientY }) {
   card.style.top = `${clientY - frame.top + (below ? AWAY : -AWAY - height)}px`;
 }
 
+// src/kept_marks.js
+var KEY = "wb_row";
+var ONE_OF_ROWS = ["image", "rect", "rule", "symbol", "text"];
+var OF_ROWS = ["filter", "formula", "identifier"];
+function keepMarks(spec, tables) {
+  const named = ({ name, source }) => tables.includes(name) || tables.includes(source);
+  mark(spec, /* @__PURE__ */ new Set(), named);
+  return spec;
+}
+function mark(group, known2, isTable) {
+  const own = new Set(known2);
+  for (const data of group.data ?? []) {
+    const kept2 = (data.transform ?? []).every(({ type }) => OF_ROWS.includes(type));
+    if (kept2 && (isTable(data) || own.has(data.source))) own.add(data.name);
+  }
+  for (const one of group.marks ?? []) {
+    const { facet, data } = one.from ?? {};
+    if (ONE_OF_ROWS.includes(one.type) && own.has(data)) one.key = KEY;
+    else if (one.type === "group") mark(one, facet && own.has(facet.data) ? /* @__PURE__ */ new Set([...own, facet.name]) : own, isTable);
+  }
+}
+
 // src/alive.js
 var MOST = 16;
-var KEY = "wb_row";
-var OF_ROWS = ["circle", "point", "rect", "rule", "square", "text", "tick"];
 var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
 function part(whole) {
   const { datasets: data = {}, description = "", ...rest } = whole;
@@ -206,16 +226,13 @@ function lifted(node, key, lift) {
     return node.map((child) => lifted(child, "", lift));
   }
   const isTitle = key === "title" && typeof node.text === "string";
-  const found = Object.fromEntries(
+  return Object.fromEntries(
     Object.entries(node).map(([name, child]) => [
       name,
       isTitle && name === "text" ? { expr: lift(child) } : lifted(child, name, lift)
     ])
   );
-  if (!isOfRows(node)) return found;
-  return { ...found, encoding: { ...found.encoding, key: { field: KEY, type: "nominal" } } };
 }
-var isOfRows = ({ mark, encoding }) => OF_ROWS.includes(mark?.type ?? mark) && Object.values(encoding ?? {}).every((channel) => !channel.aggregate && !channel.bin);
 var isList = (node) => node.length > 0 && node.every((one) => /number|string/.test(typeof one));
 var withoutNumbers = (text, lift) => text.replace(LITERALS, (word) => /^-?\d/.test(word) ? ` ${lift(Number(word))}` : word);
 function livingChart() {
@@ -268,7 +285,8 @@ function livingChart() {
         return false;
       }
       const spec = { ...next.spec, datasets: copied(next.data) };
-      const made = await vegaEmbed(place3, spec, options);
+      const patch = (made2) => keepMarks(made2, Object.keys(next.data));
+      const made = await vegaEmbed(place3, spec, { ...options, patch });
       if (isLate()) {
         made.finalize();
         return false;
@@ -335,8 +353,8 @@ function cellsWithin(marks, box) {
 var WAYS = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
 function neighbour(marks, from, key) {
   const way = WAYS[key];
-  const places = marks.filter((mark) => mark.kind !== "text");
-  const start = places.find((mark) => from && keyOf(mark.cell) === keyOf(from)) ?? places[0];
+  const places = marks.filter((mark2) => mark2.kind !== "text");
+  const start = places.find((mark2) => from && keyOf(mark2.cell) === keyOf(from)) ?? places[0];
   if (!way || !start) return null;
   const [x, y] = centre(start.box);
   let best = null;
@@ -807,7 +825,7 @@ function silenceEmpty(box) {
 }
 function pickedMarks(marks, kind, chosen) {
   const picked = new Set(chosen.map(keyOf));
-  return marks.filter((mark) => mark.kind === kind && picked.has(keyOf(mark.cell)));
+  return marks.filter((mark2) => mark2.kind === kind && picked.has(keyOf(mark2.cell)));
 }
 function outlines(marks) {
   const layer = document.createElementNS(SVG2, "svg");
@@ -1815,8 +1833,8 @@ function table({ heads, rows, more }) {
 function titleOf({ matrices }, otherwise) {
   if (matrices?.heads.length !== 1) return [make("strong", {}, otherwise)];
   const [{ pin: pinned, name, place: place3 }] = matrices.heads;
-  const mark = pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [];
-  return [...mark, make("strong", {}, name), " ", make("small", {}, place3)];
+  const mark2 = pinned ? [make("b", { class: "wb-pin" }, pinned), " "] : [];
+  return [...mark2, make("strong", {}, name), " ", make("small", {}, place3)];
 }
 
 // src/protocol.js
