@@ -118,9 +118,14 @@ class ScanUnderWay:
             return begin_counting_anywhere(
                 listing, self.counting, cells, structure=structure, tell=self._tell
             )
-        looked_at = structure is not None
         return begin_sampling(
-            listing, self.counting, cells, sampling=sampling, structure=looked_at, tell=self._tell
+            listing,
+            self.counting,
+            cells,
+            sampling=sampling,
+            structure=structure is not None,
+            store=self.results.store,
+            tell=self._tell,
         )
 
     def _finish(self, item: MatrixInCounting | MatrixElsewhere) -> None:
