@@ -308,12 +308,6 @@ def test_what_makes_no_sense_is_refused(given: Any, error: type[Exception], text
         wb.scan({"m": {}}, **given)
 
 
-def test_a_cluster_reads_whole_matrices() -> None:
-    asked: Any = {"fields": False, "device": "cpu", "client": object()}
-    with pytest.raises(ValueError, match="`client` must come without `precision`"):
-        check_sampling(0.1, 0.1, (0.1, 0.9), "rank_regression", **asked)
-
-
 def test_whole_matrices_need_no_sampling() -> None:
     asked: Any = {"fields": True, "device": ["cuda:0", "cuda:1"]}
     assert check_sampling(None, None, (0.1, 0.9), "rank_regression", **asked) is None

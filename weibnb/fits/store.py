@@ -43,13 +43,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from weibnb.counting.sampling import CountedBlock
     from weibnb.fits.build import Matrix
     from weibnb.fits.layout import Source
+    from weibnb.fits.store_blocks import NewBlocks
 
     Cell = tuple[int, str, int]
     Columns = Mapping[str, NDArray[Any]]
-    Blocks = Mapping[int, CountedBlock]
 
 _CELL = ("layer", "component", "expert")
 # Status of matrices that are counted when their checkpoint is scanned again.
@@ -226,10 +225,8 @@ class Store:
             place = checkpoint.places[cell]
             return read_blocks(execute, self.path, checkpoint.id, place, dtype)
 
-    def keep_blocks(
-        self, key: tuple[str, int], blocks: Iterable[tuple[Cell, str, int, Blocks]]
-    ) -> None:
-        """Keep more blocks of some matrices: cell, format, rows of a block, and the blocks."""
+    def keep_blocks(self, key: tuple[str, int], blocks: Iterable[NewBlocks]) -> None:
+        """Keep more blocks of some matrices."""
         if not self._keep_counts:
             return
         checkpoint = self._checkpoints[key]

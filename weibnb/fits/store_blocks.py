@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from weibnb.counting.sampling import RowBlocks
 
+#: Blocks of a matrix that are to be kept: its cell and format, rows of a block, and the blocks.
+NewBlocks = tuple[tuple[int, str, int], str, int, dict[int, CountedBlock]]
 _HEAD = struct.Struct("<QQQQd?I")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from weibnb.scanning.matrices import MatrixInCounting
 from weibnb.scanning.sampling import BLOCK, Sample, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from weibnb.counting.counts import Counts
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from weibnb.counting.lines import Lines
     from weibnb.counting.sampling import CountedBlock
     from weibnb.fits.layout import Source
-    from weibnb.fits.store import Store
+    from weibnb.fits.store_blocks import NewBlocks
     from weibnb.io.mapping import Origin
     from weibnb.io.remote import RemoteFile
     from weibnb.scanning.matrices import Cell, Listing
@@ -88,7 +88,7 @@ class _Matrix:
         self.sample.counted |= {one: self.known[one] for one in wanted if one in self.known}
         return [block for block in wanted if block not in self.known]
 
-    def to_keep(self) -> Iterator[tuple[Cell, str, int, dict[int, CountedBlock]]]:
+    def to_keep(self) -> Iterator[NewBlocks]:
         """Give what a store is to keep of it beyond what is known; of a whole matrix nothing."""
         blocks, counted = self.sample.blocks, self.sample.counted
         new = {number: block for number, block in counted.items() if number not in self.known}
@@ -178,8 +178,20 @@ class SampleLook:
         return {"transposed": self.transposed}
 
 
-def bytes_at_first(tensor: WeightTensor, sampling: Sampling) -> int:
-    """Guess the bytes of a matrix that will be read."""
+class KeepsBlocks(Protocol):
+    """What keeps the blocks of matrices by model and step, and cell: a store, or a task."""
+
+    def blocks_of(self, key: tuple[str, int], cell: Cell, dtype: str, /) -> KeptBlocks:
+        """Give those of a matrix."""
+
+    def keep_blocks(self, key: tuple[str, int], blocks: Iterable[NewBlocks], /) -> None:
+        """Keep more of them."""
+
+
+def expected_bytes(tensor: WeightTensor, sampling: Sampling | None) -> int:
+    """Tell how many bytes of a matrix are read; of a sample as a guess."""
+    if sampling is None:
+        return tensor.nbytes
     share = 0.0 if sampling.share is None else sampling.share * tensor.nbytes
     return min(int(max(share, FEWEST_BLOCKS * BLOCK)), tensor.nbytes)
 
@@ -191,7 +203,7 @@ def begin_sampling(
     *,
     sampling: Sampling,
     structure: bool,
-    store: Store | None,
+    store: KeepsBlocks | None,
     tell: Callable[[CheckpointError], None],
 ) -> Iterator[MatrixInCounting]:
     """Count samples of some cells of a checkpoint, some matrices together.
@@ -245,7 +257,7 @@ def _matrices(
     counting: Counting,
     cells: set[Cell],
     sampling: Sampling,
-    store: Store | None,
+    store: KeepsBlocks | None,
 ) -> Iterator[_Matrix | MatrixInCounting]:
     """Give the matrices of some cells, first those on this machine; unreadable ones as they are."""
     away = []
@@ -297,7 +309,7 @@ def _cut(
     tensor: WeightTensor,
     expert: int,
     sampling: Sampling,
-    store: Store | None,
+    store: KeepsBlocks | None,
     *,
     away: bool,
 ) -> _Matrix:

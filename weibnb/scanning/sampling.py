@@ -103,7 +103,6 @@ def check_sampling(
     *,
     fields: bool,
     device: Any,
-    client: Any = None,
 ) -> Sampling | None:
     """Check what was asked for; None if whole matrices are."""
     for name, value, beyond in (("sample", sample, 1.0), ("precision", precision, math.inf)):
@@ -121,8 +120,6 @@ def check_sampling(
     asked = "sample" if precision is None else "precision"
     if fields:
         raise ValueError(f"`fields` must come without `{asked}`: it looks at every row and column.")
-    if client is not None:
-        raise ValueError(f"`client` must come without `{asked}`: a sample is read by one process.")
     names = [device] if isinstance(device, str) else list(device)
     if names not in (["auto"], ["cpu"]):
         raise ValueError(

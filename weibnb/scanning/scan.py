@@ -233,9 +233,7 @@ def scan(
     if rescan and store is None:
         raise ValueError("`rescan` must come with a store, got store=None.")
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
-    sampling = check_sampling(
-        sample, precision, trim, estimator, fields=fields, device=device, client=client
-    )
+    sampling = check_sampling(sample, precision, trim, estimator, fields=fields, device=device)
     given = names_from(names)
     source = with_revisions(source, revision)
     plan = list(resolve_sources(source, base=base, names=given, dequantise=dequantise))
