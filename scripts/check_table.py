@@ -21,7 +21,8 @@ import ml_dtypes
 import numpy as np
 
 import weibnb as wb
-from weibnb.diagnostics.rules.values import LARGEST, SMALLEST_NORMAL
+from weibnb.diagnostics.rules.facts import SMALLEST_NORMAL
+from weibnb.diagnostics.rules.values import LARGEST
 from weibnb.testing import write_safetensors
 
 if TYPE_CHECKING:

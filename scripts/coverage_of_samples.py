@@ -96,12 +96,12 @@ def z_scores(
     cut = partial(RowBlocks.of, bits.shape, itemsize=bits.itemsize, nbytes=nbytes)
     number = len(cut(seed=0).order)
     some = (slice(*cut(seed=0).rows_of(place)) for place in range(number))
-    counted = [count_block(bits[rows], dtype) for rows in some]
+    counted = [count_block(bits[rows], dtype, first=True) for rows in some]
     samples = [Sample(cut(seed=seed), dtype, sampling.at_first(number)) for seed in seeds]
     wanted = samples
     while wanted:
         for one in wanted:
-            one.counted += [counted[place] for place in one.still_wanted()]
+            one.counted |= {place: counted[place] for place in one.still_wanted()}
         wanted = judge(wanted, sampling)
     fits = _fit([one.add_up() for one in samples])
     errors = np.sqrt([one.errors[:2] for one in samples])

@@ -64,7 +64,7 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
     if step is not None and step not in steps:
         raise ValueError(f"`step` must be one of {steps}, got {step!r}.")
     chosen = steps[-1] if step is None else step
-    run, fits = fits, fits.sel(step=[chosen])
+    run, fits = fits, fits.sel(step=[chosen]) if len(steps) > 1 else fits
     reference = gaussian_anchor(fits)
     listed = not_fitted(fits)
     cells = tidy(fits)

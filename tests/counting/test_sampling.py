@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from weibnb import count_magnitudes
 from weibnb.counting.counts import merged
+from weibnb.counting.lines import SAMPLED
 from weibnb.counting.sampling import RowBlocks, count_block, lines_of_blocks
 
 
@@ -41,15 +42,19 @@ def test_all_blocks_together_are_the_matrix(dtype: str) -> None:
     weights = np.random.default_rng(0).normal(size=(70, 40)).astype(kind)
     bits = weights.view(f"u{weights.itemsize}")
     blocks = RowBlocks.of(bits.shape, itemsize=bits.itemsize, nbytes=320, seed=0)
-    counted = [count_block(bits[slice(*blocks.rows_of(i))], dtype) for i in sorted(blocks.order)]
+    counted = [
+        count_block(bits[slice(*blocks.rows_of(i))], dtype, first=blocks.is_first(i))
+        for i in sorted(blocks.order)
+    ]
     assert merged([block.counts for block in counted]) == count_magnitudes(weights)
     lines = lines_of_blocks(counted, dtype, 70)
     assert lines is not None
     assert lines.share == 1.0
+    assert len(lines.rows) == SAMPLED
     assert all((row == bits).all(1).any() for row in lines.rows)
     assert all((column[:, None] == bits).all(0).any() for column in lines.columns.T)
 
 
 def test_too_few_rows_give_no_lines() -> None:
-    counted = [count_block(np.ones((3, 40), np.uint16), "F16")]
+    counted = [count_block(np.ones((3, 40), np.uint16), "F16", first=True)]
     assert lines_of_blocks(counted, "F16", 90) is None

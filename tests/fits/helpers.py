@@ -54,7 +54,11 @@ def change(store: Path, *statements: str) -> None:
 
 def back_to_version(store: Path, version: int) -> None:
     """Take from a store what later versions brought."""
-    _back_to_the_fourth(store)
+    if version < 5:
+        _back_to_the_fourth(store)
+    change(store, "DROP TABLE blocks", f"PRAGMA user_version = {version}")
+    if version > 3:
+        return
     new = [*FORCES] if version < 4 else []
     if version < 3:
         new += [*SCALES, *DEAD, "line_covariance"]

@@ -94,7 +94,10 @@ def test_errors_of_a_sample_are_those_of_the_whole_matrix() -> None:
     effects = []
     for part in (64, 16):
         blocks = RowBlocks.of(bits.shape, itemsize=2, nbytes=16 * 1024, seed=5)
-        drawn = [count_block(bits[slice(*blocks.rows_of(i))], "F16") for i in blocks.order[:part]]
+        drawn = [
+            count_block(bits[slice(*blocks.rows_of(i))], "F16", first=blocks.is_first(i))
+            for i in blocks.order[:part]
+        ]
         counts = merged([one.counts for one in drawn])
         lines = lines_of_blocks(drawn, "F16", 1024)
         share = part / 64

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -137,6 +139,51 @@ def test_what_is_on_other_machines_is_fetched_by_workers(client: Any) -> None:
         assert len(data) / 2 < hub.bytes_sent - before < 2 * len(data) + 300_000
     finally:
         hub.close()
+
+
+@pytest.mark.parametrize("how", [{"sample": 0.1}, {"precision": 0.008}])
+def test_samples_are_read_by_workers(client: Any, tmp_path: Path, how: dict[str, Any]) -> None:
+    write(tmp_path / "model", hard() | long())
+    expected = scan(tmp_path / "model", **how)
+    assert 0 < expected["sampled_fraction"].min() < 0.5
+    xr.testing.assert_identical(scan(tmp_path / "model", client=client, **how), expected)
+
+
+def long() -> dict[str, Any]:
+    """Give matrices of some 64 blocks of 64 kB."""
+    name = "model.layers.{}.self_attn.o_proj.weight"
+    return {name.format(i): normal(2048, 1024, seed=i) for i in range(2)}
+
+
+def test_workers_add_to_the_samples_of_a_store(client: Any, tmp_path: Path) -> None:
+    hub = FakeHub()
+    try:
+        hub.static["/big/model.safetensors"] = Content(saved(long()))
+        url = f"{hub.files}/big/model.safetensors"
+
+        def sent(sample: float, **options: Any) -> tuple[int, xr.Dataset]:
+            before = hub.bytes_sent
+            fits = scan(url, sample=sample, **options).load()
+            return hub.bytes_sent - before, fits
+
+        store = tmp_path / "fits.db"
+        before, _ = sent(0.3, client=client, store=store)
+        added, found = sent(0.5, client=client, store=store)
+        assert 0 < added < 0.7 * before  # two thirds as much, gaps between ranges included
+        here = tmp_path / "here.db"
+        for sample in (0.3, 0.5):
+            _, expected = sent(sample, store=here)
+        xr.testing.assert_identical(found, expected)
+        assert blocks_of(store) == blocks_of(here)
+    finally:
+        hub.close()
+
+
+def blocks_of(store: Path) -> list[Any]:
+    """Read what a store keeps of blocks."""
+    with closing(sqlite3.connect(store)) as connection:
+        query = "SELECT place, dtype, height, content FROM blocks ORDER BY place, id"
+        return connection.execute(query).fetchall()
 
 
 def test_live_models_are_counted_here(client: Any, tmp_path: Path) -> None:

@@ -42,19 +42,13 @@ def cells(
     """
     dims = [str(dim) for dim in fits["k"].dims]
     arrays = {name: fits[name] for name in _DESCRIPTIVE if name in fits} | dict(extra or {})
-    columns: dict[str, Any] = {
-        dim: array.ravel()
-        for dim, array in zip(
-            dims, np.meshgrid(*(fits[dim].values for dim in dims), indexing="ij"), strict=True
-        )
-    }
-    for dim in ("model", "component", "step"):
-        shape = [-1 if dim == other else 1 for other in dims]
-        place = np.arange(fits.sizes[dim]).reshape(shape)
-        columns[f"{dim}_order"] = np.broadcast_to(place, fits["k"].shape).ravel()
+    status = fits["status"].transpose(*dims).values
+    there = dict(zip(dims, np.nonzero(status != "absent"), strict=True))
+    columns: dict[str, Any] = {dim: fits[dim].values[there[dim]] for dim in dims}
+    columns |= {f"{dim}_order": there[dim] for dim in ("model", "component", "step")}
     for name, array in arrays.items():
-        whole = array.reset_coords(drop=True).broadcast_like(fits["k"]).transpose(*dims)
-        columns[name] = whole.values.ravel()
+        own = [dim for dim in dims if dim in array.dims]
+        columns[name] = array.transpose(*own).values[tuple(there[dim] for dim in own)]
     table = pd.DataFrame(columns).reindex(
         columns=[*columns, *(name for name in _DESCRIPTIVE if name not in columns)]
     )
@@ -69,7 +63,7 @@ def cells(
     table["reason"] = table["status"].where(unfitted, "").replace("ok", "not fitted")
     if "value" in table:
         table["reason"] = table["reason"].mask(~unfitted & table["value"].isna(), unknown)
-    return table[table["status"] != "absent"].reset_index(drop=True)
+    return table
 
 
 def reasons(fits: xr.Dataset) -> pd.Series[Any]:

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from weibnb.counting.counts import Counts
     from weibnb.counting.formats import Bits
 
+    Shape = tuple[int, int]
+
 #: Fewest blocks of a matrix from which an error between blocks is estimated, one of each of as many
 #: parts of its rows.
 FEWEST_BLOCKS = 16
 # The order in which parts are visited, so that those visited so far are spread over all.
 _VISITED = np.array([int(f"{i:04b}"[::-1], 2) for i in range(FEWEST_BLOCKS)])
-#: Rows of each of the first blocks that are kept as lines.
+# Rows of each of the first blocks that are kept as lines.
 _ROWS_KEPT = SAMPLED // FEWEST_BLOCKS
 
 
@@ -65,6 +67,10 @@ class RowBlocks:
         """Give the first row of a block, and the one behind its last."""
         return block * self.height, min((block + 1) * self.height, self.rows)
 
+    def is_first(self, block: int) -> bool:
+        """Whether a block is one of those that every sample holds."""
+        return bool((self.order[:FEWEST_BLOCKS] == block).any())
+
 
 def _spread(blocks: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Order blocks at random, so that those drawn so far are spread over all."""
@@ -78,7 +84,7 @@ def _spread(blocks: int, rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 class CountedBlock(NamedTuple):
-    """What is kept of a block: its counts, some of its rows and its part of some columns."""
+    """What is kept of a block: its counts, and its part of some rows and columns."""
 
     counts: Counts
     height: int
@@ -86,11 +92,17 @@ class CountedBlock(NamedTuple):
     columns: Bits
 
 
-def count_block(bits: Bits, dtype: str) -> CountedBlock:
-    """Count some whole rows, (rows, columns) bits, on this thread."""
+def shapes_of_lines(height: int, columns: int, *, first: bool) -> tuple[Shape, Shape]:
+    """Tell how many rows, and columns, of a block are looked at: rows of the first blocks alone."""
+    return (min(height, _ROWS_KEPT) if first else 0, columns), (height, min(columns, SAMPLED))
+
+
+def count_block(bits: Bits, dtype: str, *, first: bool) -> CountedBlock:
+    """Count some whole rows, (rows, columns) bits, of one of the first blocks or of another."""
     counts = count_bits(bits, dtype).finish()
-    rows = bits[choice(len(bits), _ROWS_KEPT)]
-    return CountedBlock(counts, len(bits), rows, bits.take(choice(bits.shape[1], SAMPLED), 1))
+    (rows, _), (_, columns) = shapes_of_lines(*bits.shape, first=first)
+    some = bits[choice(len(bits), rows)]
+    return CountedBlock(counts, len(bits), some, bits.take(choice(bits.shape[1], columns), 1))
 
 
 def lines_of_blocks(blocks: Sequence[CountedBlock], dtype: str, rows: int) -> Lines | None:
@@ -99,7 +111,7 @@ def lines_of_blocks(blocks: Sequence[CountedBlock], dtype: str, rows: int) -> Li
     Rows are whole rows of the matrix, columns are as long as all the blocks are high.
     """
     columns = np.concatenate([block.columns for block in blocks])
-    some = np.concatenate([block.rows for block in blocks[:FEWEST_BLOCKS]])
+    some = np.concatenate([block.rows for block in blocks])
     if min(len(columns), some.shape[1]) < FEWEST:
         return None
     return Lines(dtype, some, columns, share=len(columns) / rows)

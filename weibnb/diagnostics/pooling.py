@@ -36,7 +36,7 @@ _SMOOTHNESS = (0.001, 0.3, 10.0, 300.0)
 _POINTS = 40
 _SPREADS = (0.3, 1.0, 3.0)
 # Numbers in the largest array of one block of models.
-_BLOCK = 4_000_000
+_BLOCK = 1_000_000
 
 
 class _Pooled(NamedTuple):

@@ -11,18 +11,25 @@ import json
 import sqlite3
 import warnings
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from weibnb.fits.packing import pack
 from weibnb.fits.runs import branch_name
-from weibnb.fits.schema import FIELDS, escape, package_version, protocol_attributes
+from weibnb.fits.schema import FIELDS, SAMPLING, escape
+from weibnb.fits.store_blocks import KeptBlocks, pack_blocks, read_blocks
 from weibnb.fits.store_errors import failures
 from weibnb.fits.store_estimates import insert_estimates, read_estimates, share
+from weibnb.fits.store_filling import (
+    count_rows,
+    insert_counts,
+    insert_fields,
+    insert_source,
+    place_of,
+)
 from weibnb.fits.store_matrices import Matrices, matrices_of
 from weibnb.fits.store_older import migrate
+from weibnb.fits.store_protocol import agree, protocol, refined_after
 from weibnb.fits.store_schema import ESTIMATES, STORE_SUFFIXES, check_tables, store_version
 from weibnb.fits.store_thinning import Thinning
 from weibnb.fitting.estimates import COVARIANCE
@@ -36,9 +43,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from weibnb.counting.counts import Counts
     from weibnb.fits.build import Matrix
     from weibnb.fits.layout import Source
+    from weibnb.fits.store_blocks import NewBlocks
 
     Cell = tuple[int, str, int]
     Columns = Mapping[str, NDArray[Any]]
@@ -51,11 +58,6 @@ _COUNT_CHANGES = (
     "INSERT INTO about VALUES ('changes', '1') "
     "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
 )
-# What else may be done about a store that was made in another way.
-_REFIT = (
-    ", or open this one and refit: weibnb.refit(weibnb.open_fits(store), trim=..., estimator=...)."
-)
-_REMEDIES = {"trim": _REFIT, "estimator": _REFIT}
 # Seconds that a transaction of another process is waited for.
 _PATIENCE = 60.0
 
@@ -71,7 +73,8 @@ class Store:
         As in `weibnb.scan`; all but `experts` and `fields` must be those that the store was made
         with. Matrices without fields are counted again where fields are asked for.
     sampling : str
-        How much of each matrix is read; empty for all. Always what the store was made with.
+        How much of each matrix is read; empty for all. What the store was made with, or more: then
+        blocks are added to those that it keeps.
     backend, names : str
         What fits, and names of the user's own as JSON: those of the last scan are recorded.
     thin_beyond : int, optional
@@ -109,6 +112,7 @@ class Store:
     ) -> None:
         self.path = check_target(path, STORE_SUFFIXES, "fits")
         self._keep_counts, self._fields = keep_counts, fields
+        self._sampling = sampling or "none"
         self._thinning = Thinning(thin_beyond)
         self._checkpoints: dict[tuple[str, int], _Checkpoint] = {}
         self._matrices: dict[int, Matrices] = {}
@@ -125,8 +129,9 @@ class Store:
                     self._connection.execute(f"PRAGMA {pragma}")
                 self._make_or_migrate()
                 last = {"experts": experts, "backend": backend, "names": names}
-                made = _protocol(trim, estimator, keep_counts=keep_counts, sampling=sampling)
-                self._agree(made, last)
+                made = protocol(trim, estimator, keep_counts=keep_counts, sampling=self._sampling)
+                with self._transaction() as execute:
+                    agree(execute, made, last)
         except BaseException:
             self.close()
             raise
@@ -175,9 +180,11 @@ class Store:
         Raises
         ------
         ValueError
-            If another checkpoint has this model and step, and not `rescan`.
+            If another checkpoint has this model and step, and not `rescan`, or the store has
+            larger samples by now.
         """
         with self._transaction() as execute:
+            after = refined_after(execute, self._sampling)
             found = execute(
                 "SELECT id, place, identity, matrices, counts_kept FROM checkpoint "
                 "WHERE model = ? AND step = ?",
@@ -197,18 +204,42 @@ class Store:
             not_fitted = share(execute, json.dumps(source.not_fitted))
             if found is None:
                 kept = kept and self._thinning.keeps_next(execute, escape(source.model))
-                at = _insert_source(execute, source, not_fitted, shared, counts_kept=kept)
+                at = insert_source(execute, source, not_fitted, shared, counts_kept=kept)
             else:
                 at = found[0]
                 execute(
                     "UPDATE checkpoint SET not_fitted = ?, matrices = ? WHERE id = ?",
                     (not_fitted, shared, at),
                 )
-            done = set() if found is None else self._done(at, len(known.places))
+            done = set() if found is None else self._done(at, len(known.places), after)
             execute(_COUNT_CHANGES)
         self._checkpoints[source.model, source.step] = _Checkpoint(at, known.places, kept)
         planned = {(matrix.layer, matrix.component, matrix.expert) for matrix in matrices}
         return {cell for cell in planned if known.places[cell] not in done}
+
+    def blocks_of(self, key: tuple[str, int], cell: Cell, dtype: str) -> KeptBlocks:
+        """Give the blocks that are kept of a matrix of a checkpoint that was begun."""
+        checkpoint = self._checkpoints[key]
+        with failures(self.path):
+            execute = self._connection.execute
+            place = checkpoint.places[cell]
+            return read_blocks(execute, self.path, checkpoint.id, place, dtype)
+
+    def keep_blocks(self, key: tuple[str, int], blocks: Iterable[NewBlocks]) -> None:
+        """Keep more blocks of some matrices."""
+        if not self._keep_counts:
+            return
+        checkpoint = self._checkpoints[key]
+        rows = (
+            (checkpoint.id, checkpoint.places[cell], dtype, height, pack_blocks(some))
+            for cell, dtype, height, some in blocks
+        )
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT INTO blocks (checkpoint, place, dtype, height, content) "
+                "VALUES (?, ?, ?, ?, ?)",
+                rows,
+            )
 
     def add(self, columns: Columns) -> None:
         """Write the estimates of a batch, and its counts, in one transaction."""
@@ -225,7 +256,7 @@ class Store:
         cells = zip(*(columns[name].tolist() for name in _CELL), strict=True)
         places = [checkpoint.places[cell] for cell in cells]
         counts = columns["counts"] if checkpoint.kept else ()
-        rows = list(_count_rows(checkpoint.id, places, counts))
+        rows = list(count_rows(checkpoint.id, places, counts))
         counted = np.isin(places, [place for _, place, *_ in rows])
         values = {name: columns[name] for name in ESTIMATES if name in columns}
         if self._keep_counts and not checkpoint.kept:
@@ -233,19 +264,10 @@ class Store:
         insert_estimates(
             execute, checkpoint.id, {"place": np.array(places), "counted": counted} | values
         )
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO counts "
-            "(checkpoint, place, zeros, nans, infinities, largest, exact, bins) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            rows,
-        )
+        insert_counts(self._connection, rows)
         if self._fields:
             fields = (columns[name] for name in FIELDS)
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO fields (checkpoint, place, row_rms, col_rms) "
-                "VALUES (?, ?, ?, ?)",
-                _field_rows(checkpoint.id, places, *fields),
-            )
+            insert_fields(self._connection, checkpoint.id, places, *fields)
 
     def _matrices_at(self, execute: Callable[..., Any], shared: int) -> Matrices:
         """Give the list of matrices of a checkpoint, read once."""
@@ -255,14 +277,28 @@ class Store:
             self._matrices[shared] = matrices_of(self.path, text)
         return self._matrices[shared]
 
-    def _done(self, checkpoint: int, size: int) -> set[int]:
-        """Places of the matrices of a checkpoint that need not be counted again."""
+    def _done(self, checkpoint: int, size: int, after: int) -> set[int]:
+        """Places of the matrices of a checkpoint that need not be counted again.
+
+        Those are the ones in rows behind `after`, and those that were read as a whole.
+        """
         execute = self._connection.execute
         query = "SELECT id FROM estimates WHERE checkpoint = ? ORDER BY id"
-        rows = {checkpoint: [at for (at,) in execute(query, (checkpoint,))]}
-        sizes, names = {checkpoint: size}, ("status",)
-        ((_, columns),) = read_estimates(self._connection, self.path, rows, sizes, names)
-        done = set(np.flatnonzero(~np.isin(columns["status"], _OPEN)).tolist())
+        ids = [at for (at,) in execute(query, (checkpoint,))]
+        done: set[int] = set()
+        for rows in (ids, [at for at in ids if at > after]):
+            known = read_estimates(
+                self._connection,
+                self.path,
+                {checkpoint: rows},
+                {checkpoint: size},
+                ("status", SAMPLING[0]),
+            )
+            ((_, columns),) = known
+            closed = ~np.isin(columns["status"], _OPEN)
+            if rows is ids and after:
+                closed &= columns[SAMPLING[0]] == 1.0
+            done |= set(np.flatnonzero(closed).tolist())
         if self._fields:
             query = "SELECT place FROM fields WHERE checkpoint = ?"
             done &= {place for (place,) in execute(query, (checkpoint,))}
@@ -309,25 +345,6 @@ class Store:
                 "SELECT not_fitted FROM checkpoint UNION SELECT matrices FROM checkpoint)"
             )
 
-    def _agree(self, protocol: dict[str, str], last: dict[str, str]) -> None:
-        """Record how the fits are made, or check that it is how those in the store were made."""
-        with self._transaction() as execute:
-            known = dict(execute("SELECT name, value FROM about").fetchall())
-            if not known:
-                created = str(protocol_attributes((0.0, 1.0), "")["created"])
-                made = {"created": created, "weibnb_version": package_version()}
-                rows = list((protocol | made).items())
-                self._connection.executemany("INSERT INTO about VALUES (?, ?)", rows)
-            for name, value in protocol.items():
-                before = known.get(name, "none" if name == "sampling" else None)
-                if known and before != value:
-                    raise ValueError(
-                        f"`store` must be used with the {name} that it was made with, "
-                        f"{before}, got {value}. Use another store{_REMEDIES.get(name, '.')}"
-                    )
-            for name, value in last.items():
-                execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
-
     def _is_changed(self, source: Source, found: tuple[int, str, str], *, rescan: bool) -> bool:
         """Whether a checkpoint must be scanned anew; an error if it is quite another one."""
         _, place, identity = found
@@ -335,12 +352,12 @@ class Store:
             return True
         if source.identity == identity:
             return False
-        if place == _place(source):
+        if place == place_of(source):
             return True
         raise ValueError(
             f"`store` holds another checkpoint as {printable(source.model)!r}, step {source.step}: "
-            f"{printable(place)}, not {printable(_place(source))}. Give this one another name with "
-            "scan({name: path}), or replace the other with rescan=True (--rescan in a shell)."
+            f"{printable(place)}, not {printable(place_of(source))}. Give this one another name "
+            "with scan({name: path}), or replace the other with rescan=True (--rescan in a shell)."
         )
 
 
@@ -350,63 +367,3 @@ class _Checkpoint(NamedTuple):
     id: int
     places: dict[Cell, int]
     kept: bool
-
-
-def _protocol(
-    trim: tuple[float, float], estimator: str, *, keep_counts: bool, sampling: str
-) -> dict[str, str]:
-    """Describe how fits are made, as a store records it."""
-    return {
-        "estimator": estimator,
-        "trim": json.dumps([float(end) for end in trim]),
-        "keep_counts": json.dumps(keep_counts),
-        "sampling": sampling or "none",
-    }
-
-
-def _place(source: Source) -> str:
-    """Where a checkpoint lies; nothing for a live model."""
-    return escape(str(Path(source.path).absolute())) if source.identity else ""
-
-
-def _insert_source(
-    execute: Any, source: Source, not_fitted: int, matrices: int, *, counts_kept: bool
-) -> int:
-    """Enter a checkpoint; give its number."""
-    values: dict[str, str | int] = {
-        "model": escape(source.model),
-        "step": source.step,
-        "path": escape(source.path),
-        "place": _place(source),
-        "identity": escape(source.identity),
-        "fingerprint": escape(source.fingerprint),
-        "problem": escape(source.problem),
-        "config": share(execute, json.dumps(dict(source.config), default=str)),
-        "not_fitted": not_fitted,
-        "matrices": matrices,
-        "counts_kept": counts_kept,
-    }
-    marks = ", ".join("?" * len(values))
-    cursor = execute(
-        f"INSERT INTO checkpoint ({', '.join(values)}) VALUES ({marks})",  # noqa: S608  (constants)
-        list(values.values()),
-    )
-    return int(cursor.lastrowid)
-
-
-def _count_rows(
-    checkpoint: int, places: Sequence[int], counts: Iterable[Counts]
-) -> Iterator[tuple[Any, ...]]:
-    """Rows of the table of counts, for what was counted."""
-    for place, c in zip(places, counts, strict=False):
-        apart = c.zeros, c.nans, c.infinities
-        if c.labels.size or any(apart):
-            yield checkpoint, place, *apart, c.largest, c.exact, pack(c)
-
-
-def _field_rows(
-    checkpoint: int, places: Sequence[int], *fields: Iterable[Any]
-) -> Iterator[tuple[Any, ...]]:
-    """Rows of the table of fields, empty for what was not looked at."""
-    for place, *both in zip(places, *fields, strict=True):
-        yield checkpoint, place, *(field.astype("<f4").tobytes() for field in both)

@@ -26,6 +26,7 @@ _FIELDS = (
     "CREATE TABLE fields (matrix INTEGER PRIMARY KEY REFERENCES matrix (id) ON DELETE CASCADE, "
     "row_rms BLOB, col_rms BLOB)"
 )
+_SIXTH = ("blocks", "blocks_of")
 # What holds the matrices since the fifth version, and what of the tables before is kept of them.
 _OF_MATRICES = {
     "counts": "zeros, nans, infinities, largest, exact, bins",
@@ -57,7 +58,7 @@ def _to_columns(connection: sqlite3.Connection) -> None:
     for name in ("checkpoint", "matrix", "counts", "fields"):
         execute(f"ALTER TABLE {name} RENAME TO older_{name}")
     for name, statement in TABLES.items():
-        if name != "about":
+        if name not in ("about", *_SIXTH):
             execute(statement)
     execute(
         "CREATE TEMP TABLE placed AS SELECT id AS matrix, checkpoint, row_number() OVER "
@@ -139,4 +140,5 @@ MIGRATIONS: Mapping[int, tuple[str | Callable[[sqlite3.Connection], None], ...]]
     ),
     3: tuple(f"ALTER TABLE matrix ADD COLUMN {name} REAL" for name in FORCES),
     4: (_to_columns,),
+    5: tuple(TABLES[name] for name in _SIXTH),
 }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Endings of a store.
 STORE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 #: What marks an SQLite file as a store, and the version of its tables.
-APPLICATION, LATEST = int.from_bytes(b"weib", "big"), 5
+APPLICATION, LATEST = int.from_bytes(b"weib", "big"), 6
 #: What is known of the matrices of a checkpoint before any is counted, in this order: the list
 #: that `shared` holds once for all checkpoints with the same. The first three are its cell.
 KNOWN: dict[str, type] = {
@@ -82,6 +82,8 @@ TABLES = {
         f"CREATE TABLE fields ({_OF_MATRIX}, row_rms BLOB, col_rms BLOB, "
         "UNIQUE (checkpoint, place))"
     ),
+    "blocks": f"CREATE TABLE blocks ({_OF_MATRIX}, dtype TEXT, height INTEGER, content BLOB)",
+    "blocks_of": "CREATE INDEX blocks_of ON blocks (checkpoint, place)",
 }
 
 

@@ -54,11 +54,13 @@ def tidy(fits: xr.Dataset) -> pd.DataFrame:
     fits = prepare(fits, "n", "n_matrices", light=True, dims=DIMS)
     dims = fits["k"].dims
     names = [name for name, variable in fits.data_vars.items() if variable.dims == dims]
-    plain = fits[names].drop_vars(
-        [name for name, coord in fits[names].coords.items() if not set(coord.dims) <= set(dims)]
-    )
-    table = plain.to_dataframe().reset_index()
-    return table[table["status"] != "absent"].reset_index(drop=True)
+    there = dict(zip(dims, np.nonzero(fits["status"].values != "absent"), strict=True))
+    number = there[dims[0]].size
+    columns = {}
+    for name in [*dims, *(one for one in fits[names].variables if one not in dims)]:
+        values = fits[name].values[tuple(there[dim] for dim in fits[name].dims)]
+        columns[name] = values if fits[name].dims else np.full(number, values)
+    return pd.DataFrame(columns)
 
 
 def csv_text(table: pd.DataFrame) -> str:

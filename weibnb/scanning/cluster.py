@@ -13,6 +13,7 @@ from weibnb.fitting.status import COUNTED
 from weibnb.io.files import CheckpointError
 from weibnb.messages import counted
 from weibnb.scanning.matrices import MatrixInCounting
+from weibnb.scanning.sampled import expected_bytes
 from weibnb.scanning.tasks import TASK, Found, Task, count_task, opening_of, plan_tasks
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from weibnb.counting.pieces import PendingPieces
     from weibnb.fits.build import Matrix
     from weibnb.fits.on_device import MatrixOnDevice
+    from weibnb.fits.store import Store
     from weibnb.io.limits import Limits
     from weibnb.io.sources import Planned
     from weibnb.scanning.matrices import Cell, Listing
+    from weibnb.scanning.sampling import Sampling
     from weibnb.scanning.structure import Structure
     from weibnb.scanning.weight_tensors import WeightTensor
 
@@ -86,13 +89,9 @@ class MatrixElsewhere:
     source: Any
     expert: int
     matrix: Matrix | MatrixOnDevice
-    problem: str = ""
+    problem: str
+    nbytes: int
     was_read: bool = False
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that were read of it."""
-        return self.tensor.nbytes
 
     def finish(self, *, in_place: bool = False) -> Matrix | MatrixOnDevice:  # noqa: ARG002  (it is nowhere else)
         """Give it."""
@@ -125,6 +124,8 @@ def count_elsewhere(
     limits: Limits,
     *,
     structure: Structure | None,
+    sampling: Sampling | None,
+    store: Store | None,
     tell: Callable[[CheckpointError], None],
 ) -> Generator[MatrixInCounting | MatrixElsewhere, None, None]:
     """Count the cells of checkpoints on workers; they come as workers are done with them.
@@ -137,7 +138,7 @@ def count_elsewhere(
     sources = {
         (one.listing.source.model, one.listing.source.step): one.listing.source for one in opened
     }
-    size = _size(client, opened)
+    size = _size(client, opened, sampling)
     fields, scan = structure is not None and structure.fields, uuid4().hex
     tasks = chain.from_iterable(
         plan_tasks(
@@ -146,6 +147,8 @@ def count_elsewhere(
             one.cells,
             size=size,
             fields=fields,
+            sampling=sampling,
+            store=store,
         )
         for one in opened
     )
@@ -166,8 +169,11 @@ def count_elsewhere(
                 continue
             for error in outcome.told:
                 tell(error)
-            for number, expert, matrix, why in outcome.matrices:
-                yield MatrixElsewhere(task.tensors[number], source, expert, matrix, why)
+            if store is not None and outcome.blocks:
+                store.keep_blocks((task.model, task.step), outcome.blocks)
+            for number, expert, matrix, why, nbytes in outcome.matrices:
+                tensor = task.tensors[number]
+                yield MatrixElsewhere(tensor, source, expert, matrix, why, nbytes)
 
 
 def _not_counted(one: Opened) -> Iterator[MatrixInCounting]:
@@ -180,10 +186,15 @@ def _not_counted(one: Opened) -> Iterator[MatrixInCounting]:
                 yield MatrixInCounting(tensor, one.listing.source, expert, None)
 
 
-def _size(client: Client, opened: Sequence[Opened]) -> int:
-    """Choose the bytes of a task: about 1 GB, less where threads would have too few of them."""
-    nbytes = sum(t.nbytes * len(t.experts) for one in opened for t in one.listing.tensors)
-    return min(max(nbytes // (_EACH * _threads(client)), _LEAST), TASK)
+def _size(client: Client, opened: Sequence[Opened], sampling: Sampling | None) -> int:
+    """Choose the bytes of a task: about 1 GB, less where threads would have too few of them.
+
+    Of samples fewer: what is known of their blocks is sent along, and what is new sent back.
+    """
+    tensors = (tensor for one in opened for tensor in one.listing.tensors)
+    nbytes = sum(expected_bytes(tensor, sampling) * len(tensor.experts) for tensor in tensors)
+    most = TASK if sampling is None else TASK // _FEWEST_AHEAD
+    return min(max(nbytes // (_EACH * _threads(client)), _LEAST), most)
 
 
 def _threads(client: Client) -> int:

@@ -7,12 +7,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from weibnb.counting.formats import as_bits
 from weibnb.counting.sampling import FEWEST_BLOCKS, count_block
+from weibnb.fits.store_blocks import KeptBlocks
 from weibnb.fitting.status import COUNTED
 from weibnb.io.ahead import Ahead, Part
 from weibnb.io.files import CheckpointError
@@ -23,7 +25,7 @@ from weibnb.scanning.matrices import MatrixInCounting
 from weibnb.scanning.sampling import BLOCK, Sample, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from weibnb.counting.counts import Counts
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from weibnb.counting.lines import Lines
     from weibnb.counting.sampling import CountedBlock
     from weibnb.fits.layout import Source
+    from weibnb.fits.store_blocks import NewBlocks
     from weibnb.io.mapping import Origin
     from weibnb.io.remote import RemoteFile
     from weibnb.scanning.matrices import Cell, Listing
@@ -51,6 +54,8 @@ class _Matrix:
         What it is.
     sample : Sample
         Its blocks.
+    known : dict of int to CountedBlock
+        Those that an earlier scan counted.
     weights : array, tensor or None
         All rows of its tensor as stored, if they are here.
     file, offset : RemoteFile and int, or None and 0
@@ -64,12 +69,38 @@ class _Matrix:
     tensor: WeightTensor
     expert: int
     sample: Sample
+    known: dict[int, CountedBlock]
     weights: Any = None
     file: RemoteFile | None = None
     offset: int = 0
     origin: Origin | None = None
     read: int = 0
     problem: str = ""
+
+    @property
+    def cell(self) -> Cell:
+        """Where it belongs."""
+        return self.tensor.role.layer, self.tensor.role.component, self.expert
+
+    def still_unread(self) -> list[int]:
+        """Take over what is known of the blocks that are wanted next, and give the others."""
+        wanted = self.sample.still_wanted()
+        self.sample.counted |= {one: self.known[one] for one in wanted if one in self.known}
+        return [block for block in wanted if block not in self.known]
+
+    def to_keep(self) -> Iterator[NewBlocks]:
+        """Give what a store is to keep of it beyond what is known; of a whole matrix nothing."""
+        blocks, counted = self.sample.blocks, self.sample.counted
+        new = {number: block for number, block in counted.items() if number not in self.known}
+        if new and len(counted) < len(blocks.order):
+            yield self.cell, self.sample.dtype, blocks.height, new
+
+    @property
+    def start(self) -> int:
+        """Where it begins in its tensor, in bytes."""
+        rows, columns = self.tensor.info.shape[-2:]
+        number = self.expert if self.tensor.role.stacked else 0
+        return int(number * rows * columns) * word_type(self.tensor.info.dtype).itemsize
 
     def place(self, block: int) -> tuple[int, int]:
         """Give the bytes of the rows that hold a block: where they begin, and how many."""
@@ -87,16 +118,18 @@ class _Matrix:
         """Read and count a block of what is on this machine."""
         rows = self.rows_here(block)
         rows = as_bits(rows)[0] if hasattr(rows, "detach") else np.asarray(rows)
-        return self._counted(rows, *self.sample.blocks.rows_of(block))
+        return self._counted(rows, block)
 
     def count_fetched(self, block: int, fetched: memoryview) -> CountedBlock:
         """Count a block of what is elsewhere, once its bytes are here."""
         rows = np.frombuffer(fetched, word_type(self.tensor.info.dtype))
         rows = rows.reshape(-1, self.tensor.info.shape[-1])
-        return self._counted(rows, *self.sample.blocks.rows_of(block))
+        return self._counted(rows, block)
 
-    def _counted(self, rows: Any, first: int, stop: int) -> CountedBlock:
-        return count_block(self.tensor.rows_of_part(rows, first, stop), self.sample.dtype)
+    def _counted(self, rows: Any, block: int) -> CountedBlock:
+        blocks = self.sample.blocks
+        own = self.tensor.rows_of_part(rows, *blocks.rows_of(block))
+        return count_block(own, self.sample.dtype, first=blocks.is_first(block))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +139,7 @@ class SampledCounts:
     sample: Sample
     was_read = False
     ready = True
-    load = 0.0
+    load = 2.0  # it is finished at once: its blocks need not be held
 
     @property
     def lines(self) -> Lines | None:
@@ -145,8 +178,20 @@ class SampleLook:
         return {"transposed": self.transposed}
 
 
-def bytes_at_first(tensor: WeightTensor, sampling: Sampling) -> int:
-    """Guess the bytes of a matrix that will be read."""
+class KeepsBlocks(Protocol):
+    """What keeps the blocks of matrices by model and step, and cell: a store, or a task."""
+
+    def blocks_of(self, key: tuple[str, int], cell: Cell, dtype: str, /) -> KeptBlocks:
+        """Give those of a matrix."""
+
+    def keep_blocks(self, key: tuple[str, int], blocks: Iterable[NewBlocks], /) -> None:
+        """Keep more of them."""
+
+
+def expected_bytes(tensor: WeightTensor, sampling: Sampling | None) -> int:
+    """Tell how many bytes of a matrix are read; of a sample as a guess."""
+    if sampling is None:
+        return tensor.nbytes
     share = 0.0 if sampling.share is None else sampling.share * tensor.nbytes
     return min(int(max(share, FEWEST_BLOCKS * BLOCK)), tensor.nbytes)
 
@@ -158,13 +203,15 @@ def begin_sampling(
     *,
     sampling: Sampling,
     structure: bool,
+    store: KeepsBlocks | None,
     tell: Callable[[CheckpointError], None],
 ) -> Iterator[MatrixInCounting]:
     """Count samples of some cells of a checkpoint, some matrices together.
 
-    What happens on the way to matrices elsewhere is told, each thing once.
+    Blocks that the store keeps are not read again. What happens on the way to matrices elsewhere is
+    told, each thing once.
     """
-    matrices = _matrices(listing, counting, cells, sampling)
+    matrices = _matrices(listing, counting, cells, sampling, store)
     files: list[RemoteFile] = []
     failed = ""
     while group := list(islice(matrices, _TOGETHER)):
@@ -173,6 +220,9 @@ def begin_sampling(
             one.problem = failed if one.file is not None else ""
         good = [one for one in begun if not one.problem]
         failed = _count_all(good, counting, sampling, tell) or failed
+        if store is not None:
+            key = listing.source.model, listing.source.step
+            store.keep_blocks(key, [kept for one in good for kept in one.to_keep()])
         files += [one.file for one in begun if one.file is not None and not one.problem]
         for item in group:
             if isinstance(item, _Matrix):
@@ -203,7 +253,11 @@ def _done(one: _Matrix, source: Source, *, structure: bool) -> MatrixInCounting:
 
 
 def _matrices(
-    listing: Listing, counting: Counting, cells: set[Cell], sampling: Sampling
+    listing: Listing,
+    counting: Counting,
+    cells: set[Cell],
+    sampling: Sampling,
+    store: KeepsBlocks | None,
 ) -> Iterator[_Matrix | MatrixInCounting]:
     """Give the matrices of some cells, first those on this machine; unreadable ones as they are."""
     away = []
@@ -219,14 +273,16 @@ def _matrices(
             except CheckpointError as err:
                 problem = str(err)
         for expert in wanted:
-            if at is not None and elsewhere:
-                away.append(_elsewhere(tensor, expert, at[0].remote, at[1], sampling))
-            elif weights is None:
+            if weights is None and not elsewhere:
                 yield MatrixInCounting(tensor, listing.source, expert, None, problem)
+                continue
+            one = _cut(listing.source, tensor, expert, sampling, store, away=elsewhere)
+            if at is not None and elsewhere:
+                one.file, one.offset = at[0].remote, at[1] + one.start
+                away.append(one)
             else:
-                sample = _sample(tensor, expert, sampling, away=False)
-                origin = origin_of(weights)
-                yield _Matrix(tensor, expert, sample, weights, origin=origin)
+                one.weights, one.origin = weights, origin_of(weights)
+                yield one
     yield from sorted(away, key=lambda one: (str(one.file and one.file.name), one.offset))
 
 
@@ -248,23 +304,28 @@ def _rows_here(listing: Listing, tensor: WeightTensor, counting: Counting) -> An
     return weights.reshape(prod(shape[:-1]), shape[-1])
 
 
-def _elsewhere(
-    tensor: WeightTensor, expert: int, file: RemoteFile | None, offset: int, sampling: Sampling
+def _cut(
+    source: Source,
+    tensor: WeightTensor,
+    expert: int,
+    sampling: Sampling,
+    store: KeepsBlocks | None,
+    *,
+    away: bool,
 ) -> _Matrix:
-    """Give a matrix on another machine."""
-    number = expert if tensor.role.stacked else 0
-    rows, columns = tensor.info.shape[-2:]
-    offset += number * rows * columns * word_type(tensor.info.dtype).itemsize
-    sample = _sample(tensor, expert, sampling, away=True)
-    return _Matrix(tensor, expert, sample, file=file, offset=offset)
-
-
-def _sample(tensor: WeightTensor, expert: int, sampling: Sampling, *, away: bool) -> Sample:
-    """Cut a matrix into blocks."""
-    name = f"{tensor.info.name} {tensor.role.component} {expert}"
-    itemsize = word_type(tensor.info.dtype).itemsize
-    blocks = sampling.cut(tensor.stored_shape, itemsize, name, away=away)
-    return Sample(blocks, tensor.info.dtype, sampling.at_first(len(blocks.order)))
+    """Cut a matrix into blocks, as an earlier scan did whose blocks a store keeps."""
+    role, dtype = tensor.role, tensor.info.dtype
+    kept = KeptBlocks(Path())
+    if store is not None:
+        cell = role.layer, role.component, expert
+        kept = store.blocks_of((source.model, source.step), cell, dtype)
+    name = f"{tensor.info.name} {role.component} {expert}"
+    shape, itemsize = tensor.stored_shape, word_type(dtype).itemsize
+    blocks = sampling.cut(shape, itemsize, name, away=away, height=kept.height)
+    known = kept.counted(blocks, shape[1], dtype)
+    return _Matrix(
+        tensor, expert, Sample(blocks, dtype, sampling.at_first(len(blocks.order))), known
+    )
 
 
 def _count_all(
@@ -292,36 +353,35 @@ def _count_all(
 
 def _count_stage(matrices: Sequence[_Matrix], counting: Counting) -> None:
     """Count the blocks that are wanted next of matrices on this machine."""
+    wanted = [(one, block) for one in matrices for block in one.still_unread()]
     with closing(_Queue()) as queue:
-        for one in matrices:
-            for block in one.sample.still_wanted():
-                will_need(one.rows_here(block))
-        for one in matrices:
-            for block in one.sample.still_wanted():
-                one.read += one.place(block)[1]
-                queue.add(one, counting.begin(one.count_here, block))
+        for one, block in wanted:
+            will_need(one.rows_here(block))
+        for one, block in wanted:
+            one.read += one.place(block)[1]
+            queue.add(one, block, counting.begin(one.count_here, block))
 
 
 def _fetch_stage(matrices: Sequence[_Matrix], counting: Counting) -> None:
     """Fetch and count the blocks that are wanted next of matrices elsewhere."""
-    wanted = [(one, block) for one in matrices for block in one.sample.still_wanted()]
+    wanted = [(one, block) for one in matrices for block in one.still_unread()]
     parts = (Part(one.file, *one.place(block)) for one, block in wanted if one.file is not None)
     with Ahead(parts) as ahead, closing(_Queue()) as queue:
         for one, block in wanted:
             fetched = ahead.take()
             one.read += len(fetched)
-            queue.add(one, counting.begin(one.count_fetched, block, fetched))
+            queue.add(one, block, counting.begin(one.count_fetched, block, fetched))
 
 
 class _Queue:
     """Blocks that are being counted, in order, and not too many of them."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[_Matrix, Future[CountedBlock]]] = deque()
+        self._waiting: deque[tuple[_Matrix, int, Future[CountedBlock]]] = deque()
 
-    def add(self, one: _Matrix, counted: Future[CountedBlock]) -> None:
+    def add(self, one: _Matrix, block: int, counted: Future[CountedBlock]) -> None:
         """Take one more; waits where many wait already."""
-        self._waiting.append((one, counted))
+        self._waiting.append((one, block, counted))
         while len(self._waiting) > _WAITING:
             self._take()
 
@@ -331,5 +391,5 @@ class _Queue:
             self._take()
 
     def _take(self) -> None:
-        one, counted = self._waiting.popleft()
-        one.sample.counted.append(counted.result())
+        one, block, counted = self._waiting.popleft()
+        one.sample.counted[block] = counted.result()

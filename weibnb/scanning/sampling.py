@@ -6,6 +6,7 @@ import math
 import warnings
 import zlib
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,14 +59,21 @@ class Sampling:
         return ", ".join(f"{name}={value:g}" for name, value in both if value is not None)
 
     def cut(
-        self, shape: tuple[int, int], itemsize: int, name: str, *, away: bool = False
+        self,
+        shape: tuple[int, int],
+        itemsize: int,
+        name: str,
+        *,
+        away: bool = False,
+        height: int = 0,
     ) -> RowBlocks:
         """Cut a matrix into blocks; those on other machines are larger where many are needed.
 
-        The order depends on the name alone: matrices of two steps are read at the same places.
+        Blocks have the `height` of those that were counted before, if there are some. The order
+        depends on the name alone: matrices of two steps are read at the same places.
         """
-        nbytes, size = BLOCK, math.prod(shape)
-        if away:
+        nbytes, size = height * shape[1] * itemsize or BLOCK, math.prod(shape)
+        if away and not height:
             of_share = size if self.share is None else self.share * size
             of_error = size if self.precision is None else (_ERROR_OF_ONE / self.precision) ** 2
             wanted = min(of_share, of_error) * itemsize / FEWEST_BLOCKS
@@ -95,7 +103,6 @@ def check_sampling(
     *,
     fields: bool,
     device: Any,
-    client: Any = None,
 ) -> Sampling | None:
     """Check what was asked for; None if whole matrices are."""
     for name, value, beyond in (("sample", sample, 1.0), ("precision", precision, math.inf)):
@@ -113,8 +120,6 @@ def check_sampling(
     asked = "sample" if precision is None else "precision"
     if fields:
         raise ValueError(f"`fields` must come without `{asked}`: it looks at every row and column.")
-    if client is not None:
-        raise ValueError(f"`client` must come without `{asked}`: a sample is read by one process.")
     names = [device] if isinstance(device, str) else list(device)
     if names not in (["auto"], ["cpu"]):
         raise ValueError(
@@ -155,8 +160,8 @@ class Sample:
         Its format.
     wanted : int
         How many of the blocks are to be counted.
-    counted : list of CountedBlock
-        Those that were; the first ones of `blocks.order`, in order of places at each stage.
+    counted : dict of int to CountedBlock
+        Those that were, by their numbers: the first ones of `blocks.order`.
     whole : Counts or None
         Their sum.
     errors : ndarray of float64, shape (3,)
@@ -168,19 +173,18 @@ class Sample:
     blocks: RowBlocks
     dtype: str
     wanted: int
-    counted: list[CountedBlock] = field(default_factory=list)
+    counted: dict[int, CountedBlock] = field(default_factory=dict)
     whole: Counts | None = None
     errors: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
     between: BetweenBlocks | None = None
     _added: int = 0
-    _places: list[int] = field(default_factory=list)
 
     @property
     def share(self) -> float:
         """Share of the rows that were counted."""
         if not self.blocks.rows:
             return 1.0
-        return sum(block.height for block in self.counted) / self.blocks.rows
+        return sum(block.height for block in self.counted.values()) / self.blocks.rows
 
     def still_wanted(self) -> list[int]:
         """Give the blocks that are to be counted next, by their places."""
@@ -188,7 +192,7 @@ class Sample:
 
     def add_up(self) -> Counts:
         """Add up the counts of all blocks."""
-        new = [block.counts for block in self.counted[self._added :]]
+        new = [block.counts for block in islice(self.counted.values(), self._added, None)]
         if new or self.whole is None:
             self.whole = merged([*([] if self.whole is None else [self.whole]), *new])
             self._added = len(self.counted)
@@ -196,12 +200,13 @@ class Sample:
 
     def lines(self) -> Lines | None:
         """Give some rows and columns of the blocks."""
-        return lines_of_blocks(self.counted, self.dtype, self.blocks.rows) if self.counted else None
+        if not self.counted:
+            return None
+        return lines_of_blocks(self._in_order(), self.dtype, self.blocks.rows)
 
-    def _in_order(self) -> list[Counts]:
-        """Give the counts of the blocks in the order of the rows."""
-        self._places += sorted(self.blocks.order[len(self._places) : len(self.counted)].tolist())
-        return [self.counted[i].counts for i in np.argsort(self._places)]
+    def _in_order(self) -> list[CountedBlock]:
+        """Give the blocks in the order of the rows."""
+        return [self.counted[block] for block in sorted(self.counted)]
 
     def judge(self, influence: NDArray[np.float64], sampling: Sampling) -> None:
         """Measure the errors by the influence (2, bins), and say whether more blocks are wanted.
@@ -216,7 +221,8 @@ class Sample:
         if np.isnan(influence).any() or not influence.size:
             self.wanted = of
             return
-        between = BetweenBlocks.measured(self._in_order(), self.add_up(), influence, of)
+        drawn = [block.counts for block in self._in_order()]
+        between = BetweenBlocks.measured(drawn, self.add_up(), influence, of)
         self.between = between = between.at_least(self.between)
         self.errors = between.covariance
         if sampling.precision is not None and self.errors[0] > sampling.precision**2:

@@ -149,7 +149,8 @@ def scan(
         An SQLite file, ending in ``.db``, that keeps the fits while they are made, at least twice
         a second. A scan that stopped, for whatever reason, goes on from there when it is called
         again; checkpoints whose files have not changed (sizes, times, fingerprint) are not
-        read again. Open it with `weibnb.open_fits`, at any time.
+        read again. A larger `sample` or a smaller `precision` than it was made with reads the
+        blocks that are missing. Open it with `weibnb.open_fits`, at any time.
     rescan : bool
         Scan what is in the store anew.
     max_tensors : int
@@ -232,9 +233,7 @@ def scan(
     if rescan and store is None:
         raise ValueError("`rescan` must come with a store, got store=None.")
     limits = Limits(max_tensors=max_tensors, max_header=max_header)
-    sampling = check_sampling(
-        sample, precision, trim, estimator, fields=fields, device=device, client=client
-    )
+    sampling = check_sampling(sample, precision, trim, estimator, fields=fields, device=device)
     given = names_from(names)
     source = with_revisions(source, revision)
     plan = list(resolve_sources(source, base=base, names=given, dequantise=dequantise))

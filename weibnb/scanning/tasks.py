@@ -21,17 +21,21 @@ from weibnb.io.files import CheckpointError
 from weibnb.io.guard import guarded
 from weibnb.parallel import slices
 from weibnb.scanning.matrices import Listing
+from weibnb.scanning.sampled import begin_sampling, expected_bytes
 from weibnb.scanning.streaming import begin_counting_anywhere, count_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from weibnb.counting.pieces import CountedRows
     from weibnb.fits.build import Matrix
     from weibnb.fits.on_device import MatrixOnDevice
+    from weibnb.fits.store import Store
+    from weibnb.fits.store_blocks import KeptBlocks, NewBlocks
     from weibnb.io.limits import Limits
     from weibnb.io.sources import Planned
     from weibnb.scanning.matrices import Cell
+    from weibnb.scanning.sampling import Sampling
     from weibnb.scanning.structure import Structure
     from weibnb.scanning.weight_tensors import WeightTensor
 
@@ -83,6 +87,10 @@ class Task(NamedTuple):
         Which of them.
     rows : range or None
         Which rows of the one matrix.
+    sampling : Sampling or None
+        How much of each matrix is read, if that is not all.
+    known : dict of Cell to KeptBlocks, or None
+        Blocks that need not be read again; None where nobody keeps any.
     """
 
     opening: Opening
@@ -91,6 +99,8 @@ class Task(NamedTuple):
     tensors: list[WeightTensor]
     cells: set[Cell]
     rows: range | None = None
+    sampling: Sampling | None = None
+    known: dict[Cell, KeptBlocks] | None = None
 
     @property
     def matrices(self) -> list[tuple[int, int]]:
@@ -108,17 +118,36 @@ class Found(NamedTuple):
 
     Attributes
     ----------
-    matrices : list of (int, int, Matrix, str)
-        Number of the tensor, expert, what was counted, and why it could not be.
+    matrices : list of (int, int, Matrix, str, int)
+        Number of the tensor, expert, what was counted, why it could not be, and bytes read.
     rows : CountedRows or None
         What was counted of some rows.
     told : list of CheckpointError
         What happened on the way to other machines.
+    blocks : list of (Cell, str, int, dict)
+        Blocks of samples to keep, as of `weibnb.fits.store.Store.keep_blocks`.
     """
 
-    matrices: list[tuple[int, int, Matrix | MatrixOnDevice, str]]
+    matrices: list[tuple[int, int, Matrix | MatrixOnDevice, str, int]]
     rows: CountedRows | None
     told: list[CheckpointError]
+    blocks: Sequence[NewBlocks] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksOfTask:
+    """The blocks of a task, in the place of a store."""
+
+    known: dict[Cell, KeptBlocks]
+    new: list[NewBlocks]
+
+    def blocks_of(self, _: tuple[str, int], cell: Cell, __: str) -> KeptBlocks:
+        """Give the blocks of a matrix that were sent along."""
+        return self.known[cell]
+
+    def keep_blocks(self, _: tuple[str, int], blocks: Iterable[NewBlocks]) -> None:
+        """Take blocks that are to be sent back."""
+        self.new.extend(blocks)
 
 
 def opening_of(planned: Planned, listing: Listing, limits: Limits, scan: str) -> Opening:
@@ -142,14 +171,25 @@ def _from_root(checkpoint: Any) -> Any:
 
 
 def plan_tasks(
-    opening: Opening, listing: Listing, cells: set[Cell], *, size: int, fields: bool
+    opening: Opening,
+    listing: Listing,
+    cells: set[Cell],
+    *,
+    size: int,
+    fields: bool,
+    sampling: Sampling | None = None,
+    store: Store | None = None,
 ) -> Iterator[Task]:
     """Cut the cells of a checkpoint that are counted into tasks of about so many bytes.
 
     Matrices that lie side by side are one task, and of a large one whole rows are; not of one that
-    is cut apart, or whose every line is looked at.
+    is cut apart, whose every line is looked at, or of which a sample is read.
     """
     source = listing.source
+
+    def together() -> Task:
+        return _with_blocks(Task(opening, source.model, source.step, some, there), sampling, store)
+
     some: list[WeightTensor] = []
     there: set[Cell] = set()
     load = 0
@@ -158,22 +198,37 @@ def plan_tasks(
             cell = tensor.role.layer, tensor.role.component, expert
             if cell not in cells:
                 continue
-            if tensor.nbytes > _CUT * size and tensor.part is None and not fields:
+            nbytes = expected_bytes(tensor, sampling)
+            whole = tensor.part is not None or fields or sampling is not None
+            if nbytes > _CUT * size and not whole:
                 rows = tensor.stored_shape[0]
                 for part in slices(rows, max(int(rows * size / tensor.nbytes), 1)):
                     held = range(rows)[part]
                     yield Task(opening, source.model, source.step, [tensor], {cell}, held)
                 continue
-            weight = max(tensor.nbytes, _LINES * _lines(tensor))
+            weight = max(nbytes, _LINES * _lines(tensor))
             if some and load + weight > size:
-                yield Task(opening, source.model, source.step, some, there)
+                yield together()
                 some, there, load = [], set(), 0
             if not some or some[-1] is not tensor:
                 some.append(tensor)
             there.add(cell)
             load += weight
     if some:
-        yield Task(opening, source.model, source.step, some, there)
+        yield together()
+
+
+def _with_blocks(task: Task, sampling: Sampling | None, store: Store | None) -> Task:
+    """Tell a task how much to read, and which blocks are known."""
+    if sampling is None or store is None:
+        return task._replace(sampling=sampling)
+    cells = (
+        (tensor, (tensor.role.layer, tensor.role.component, expert))
+        for tensor, expert in ((task.tensors[number], expert) for number, expert in task.matrices)
+    )
+    key = task.model, task.step
+    known = {cell: store.blocks_of(key, cell, tensor.info.dtype) for tensor, cell in cells}
+    return task._replace(sampling=sampling, known=known)
 
 
 def _lines(tensor: WeightTensor) -> int:
@@ -217,13 +272,26 @@ def count_task(task: Task, structure: Structure | None) -> Found:
             return Found([], rows, [])
         told: list[CheckpointError] = []
         numbers = {id(tensor): number for number, tensor in enumerate(task.tensors)}
+        blocks = None if task.known is None else BlocksOfTask(task.known, [])
+        if task.sampling is None:
+            begun = begin_counting_anywhere(
+                listing, counting, task.cells, structure=structure, tell=told.append
+            )
+        else:
+            begun = begin_sampling(
+                listing,
+                counting,
+                task.cells,
+                sampling=task.sampling,
+                structure=structure is not None,
+                store=blocks,
+                tell=told.append,
+            )
         matrices = []
-        for item in begin_counting_anywhere(
-            listing, counting, task.cells, structure=structure, tell=told.append
-        ):
-            matrix = item.finish()
-            matrices.append((numbers[id(item.tensor)], item.expert, matrix, item.problem))
-        return Found(matrices, None, told)
+        for one in begun:
+            number, matrix = numbers[id(one.tensor)], one.finish()
+            matrices.append((number, one.expert, matrix, one.problem, one.nbytes))
+        return Found(matrices, None, told, [] if blocks is None else blocks.new)
 
 
 @lru_cache(maxsize=4)

@@ -11,7 +11,7 @@ from weibnb.fits.build import Matrix
 from weibnb.io.files import CheckpointError
 from weibnb.messages import counted, printable, shortened
 from weibnb.scanning.cluster import count_elsewhere
-from weibnb.scanning.sampled import begin_sampling, bytes_at_first
+from weibnb.scanning.sampled import begin_sampling, expected_bytes
 from weibnb.scanning.streaming import begin_counting_anywhere, files_away
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class ScanUnderWay:
             self.counting,
             limits,
             structure=self.results.structure,
+            sampling=self.results.sampling,
+            store=self.results.store,
             tell=self._tell,
         )
         try:
@@ -118,9 +120,14 @@ class ScanUnderWay:
             return begin_counting_anywhere(
                 listing, self.counting, cells, structure=structure, tell=self._tell
             )
-        looked_at = structure is not None
         return begin_sampling(
-            listing, self.counting, cells, sampling=sampling, structure=looked_at, tell=self._tell
+            listing,
+            self.counting,
+            cells,
+            sampling=sampling,
+            structure=structure is not None,
+            store=self.results.store,
+            tell=self._tell,
         )
 
     def _finish(self, item: MatrixInCounting | MatrixElsewhere) -> None:
@@ -133,7 +140,7 @@ class ScanUnderWay:
                 self.results.add(replace(matrix, model=source.model, step=source.step))
         self.problems.extend([item.problem] if item.problem else [])
         if self.results.sampling is not None and self.reporter.bar.total:
-            guessed = bytes_at_first(item.tensor, self.results.sampling)
+            guessed = expected_bytes(item.tensor, self.results.sampling)
             self.reporter.bar.total += item.nbytes - guessed
         self.reporter.update(0 if item.was_read else item.nbytes)
         self.reporter.tell()
@@ -148,7 +155,7 @@ class ScanUnderWay:
 def bytes_to_count(sampling: Sampling | None, listing: Listing, cells: set[Cell]) -> int:
     """Bytes of the matrices of a checkpoint that are to be counted."""
     return sum(
-        tensor.nbytes if sampling is None else bytes_at_first(tensor, sampling)
+        expected_bytes(tensor, sampling)
         for tensor in listing.tensors
         for expert in tensor.experts
         if (tensor.role.layer, tensor.role.component, expert) in cells

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import weibnb as wb
 from tests.diagnostics.rules.models import experts, look, looked, model, name_of, places
-from weibnb.diagnostics.rules.values import LARGEST, SATURATED, SMALLEST_NORMAL, UNDERFLOW
+from weibnb.diagnostics.rules.facts import SMALLEST_NORMAL
+from weibnb.diagnostics.rules.values import LARGEST, SATURATED, UNDERFLOW
 
 KINDS: dict[str, Any] = {
     "BF16": ml_dtypes.bfloat16,

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import defaultdict
 from itertools import product
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from weibnb.counting.counts import Counts
     from weibnb.diagnostics.rules.material import Material
 
     Found = Iterator[Finding | NotLookedAt]
     Checkpoint = tuple[str, int]
+    # What equal matrices have in common: the digest of their counts, and their sides.
+    _Content = tuple[bytes, int, int]
 
 #: Chance, of all pairs looked at together, that two matrices have equal counts by accident.
 ACCIDENT = 1e-6
@@ -73,37 +71,16 @@ def _between(
             yield _unchanged(first, cells)
 
 
-def _by_content(material: Material) -> dict[bytes, list[Cell]]:
+def _by_content(material: Material) -> dict[_Content, list[Cell]]:
     """Group the matrices whose counts cannot be equal by accident."""
     pairs = max(math.comb(len(material.matrices), 2), 1)
-    found: dict[bytes, list[Cell]] = defaultdict(list)
+    found: dict[_Content, list[Cell]] = defaultdict(list)
     for matrix in material.matrices:
-        if matrix.counts is not None and _ln_chance(matrix.counts) < math.log(ACCIDENT / pairs):
-            found[_key(matrix.counts, matrix.rows, matrix.cols)].append(matrix.cell)
+        facts = matrix.facts
+        if facts is not None and facts.ln_chance < math.log(ACCIDENT / pairs):
+            sides = min(matrix.rows, matrix.cols), max(matrix.rows, matrix.cols)
+            found[facts.digest, *sides].append(matrix.cell)
     return found
-
-
-def _ln_chance(counts: Counts) -> float:
-    """Give the logarithm of the chance that another draw of the same law has the same counts.
-
-    Each bin agrees with a chance of 1/√(4π c) where c weights are expected; one follows from the
-    others.
-    """
-    if counts.labels.size < 2:
-        return 0.0
-    each = -0.5 * np.log(4 * np.pi * np.maximum(counts.counts, 1))
-    return float(each.sum() - each.min())
-
-
-def _key(counts: Counts, rows: int, cols: int) -> bytes:
-    """Hash counts and shape."""
-    digest = hashlib.blake2b(digest_size=16)
-    sides = sorted((rows, cols))
-    apart = (counts.zeros, counts.nans, counts.infinities, counts.largest, counts.exact, *sides)
-    digest.update(repr(apart).encode())
-    digest.update(counts.labels.tobytes())
-    digest.update(counts.counts.tobytes())
-    return digest.digest()
 
 
 def _checkpoint(cell: Cell) -> Checkpoint:
@@ -118,7 +95,7 @@ def _digests(material: Material, groups: list[list[Cell]]) -> Mapping[Cell, str]
     return material.reader.digests(wanted)
 
 
-def _whole(by_content: Mapping[bytes, list[Cell]]) -> dict[Checkpoint, frozenset[Any]]:
+def _whole(by_content: Mapping[_Content, list[Cell]]) -> dict[Checkpoint, frozenset[Any]]:
     """Describe every checkpoint by all its matrices, and keep those that another equals."""
     content: dict[Checkpoint, set[Any]] = defaultdict(set)
     for key, cells in by_content.items():

@@ -49,8 +49,8 @@ def dead_lines(material: Material) -> Found:
                 cell = matrix.cell if len(place) > 4 else matrix.cell._replace(expert=-1)
                 for axis, number in zip(_AXES, there[place], strict=True):
                     yield from _finding(material, cell, axis, number)
-        elif matrix.counts is not None:
-            unseen += matrix.counts.zeros >= max(min(matrix.rows, matrix.cols), 1)
+        elif matrix.facts is not None:
+            unseen += matrix.facts.zeros >= max(min(matrix.rows, matrix.cols), 1)
         else:
             unseen += matrix.status in FITTED
     if unseen:

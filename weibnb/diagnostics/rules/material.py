@@ -13,6 +13,7 @@ import numpy as np
 
 from weibnb.diagnostics.findings import Cell
 from weibnb.diagnostics.pooling import ESTIMATES, pool_layers
+from weibnb.diagnostics.rules.facts import facts_of
 from weibnb.fits.rows import count_blocks
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from weibnb.counting.counts import Counts
     from weibnb.diagnostics.pooling import Estimate
+    from weibnb.diagnostics.rules.facts import Facts
 
     Checkpoint = tuple[str, int]
     Pooled = Mapping[Estimate, xr.Dataset]
@@ -65,7 +66,7 @@ class Matrix:
     scaled: bool
     nonfinite: int
     has_zeros: bool
-    counts: Counts | None
+    facts: Facts | None
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Material:
     def matrices(self) -> list[Matrix]:
         """Every matrix, experts one by one where there are counts."""
         fits = self.fits
-        counts = _counts_by_cell(fits)
+        facts = _facts_by_cell(fits)
         dims = fits["k"].dims
         labels = {str(dim): fits[dim].values.tolist() for dim in dims}
         columns = {name: fits[name].values for name in _COLUMNS if name in fits}
@@ -94,7 +95,7 @@ class Material:
             index = tuple(at.tolist())
             place = {dim: names[i] for (dim, names), i in zip(labels.items(), index, strict=True)}
             row = {name: column[index] for name, column in columns.items()}
-            found += _of_cell(place, row, counts.get(index, {}))
+            found += _of_cell(place, row, facts.get(index, {}))
         return found
 
     @cached_property
@@ -184,31 +185,32 @@ def _cell(place: dict[str, Any], tensor: str = "") -> Cell:
     )
 
 
-def _counts_by_cell(fits: xr.Dataset) -> dict[tuple[int, ...], dict[int, Counts]]:
-    """Give the counts of every cell, by expert."""
-    found: dict[tuple[int, ...], dict[int, Counts]] = {}
+def _facts_by_cell(fits: xr.Dataset) -> dict[tuple[int, ...], dict[int, Facts]]:
+    """Give what is known from the counts of every cell, by expert."""
+    found: dict[tuple[int, ...], dict[int, Facts]] = {}
     if "counts" not in fits:
         return found
     dims, shape = fits["counts"].dims, fits["counts"].shape
     apart = "expert" in dims and "expert" not in fits["k"].dims
     experts = fits["expert"].values.tolist() if apart else [-1]
     number = np.arange(int(np.prod(shape))).reshape(shape)
+    dtypes = fits["dtype"].values if "dtype" in fits else np.full(fits["k"].shape, "")
     for block in count_blocks(fits):
         for flat, counts in zip(number[block.place].ravel(), block.counts, strict=True):
             if counts.n or counts.zeros or counts.nans or counts.infinities:
                 index = tuple(int(i) for i in np.unravel_index(flat, shape))
                 cell, expert = (index[:-1], experts[index[-1]]) if apart else (index, -1)
-                found.setdefault(cell, {})[expert] = counts
+                found.setdefault(cell, {})[expert] = facts_of(counts, str(dtypes[cell]))
     return found
 
 
-def _of_cell(place: dict[Any, Any], row: dict[str, Any], counts: dict[int, Counts]) -> list[Matrix]:
+def _of_cell(place: dict[Any, Any], row: dict[str, Any], facts: dict[int, Facts]) -> list[Matrix]:
     """Give the matrices of one cell."""
     where = _cell(place, str(row.get("parameter", "")))
     status = str(row["status"])
     about = (str(row.get("dtype", "")), int(row.get("rows", 0)), int(row.get("cols", 0)))
     scaled = bool(row.get("scaled", False))
-    if not counts:
+    if not facts:
         lost, zeros = int(row.get("nonfinite", 0)), bool(row.get("zero_fraction", 0.0) > 0)
         return [Matrix(where, status, *about, scaled, lost, zeros, None)]
     alone = int(row.get("n_matrices", 1)) <= 1
@@ -218,19 +220,19 @@ def _of_cell(place: dict[Any, Any], row: dict[str, Any], counts: dict[int, Count
             status if alone else _status(one),
             *about,
             scaled,
-            one.nans + one.infinities,
+            one.nonfinite,
             one.zeros > 0,
             one,
         )
-        for expert, one in counts.items()
+        for expert, one in facts.items()
     ]
 
 
-def _status(counts: Counts) -> str:
+def _status(facts: Facts) -> str:
     """Give the word that the weights of one expert decide."""
-    if counts.n == 0:
-        return "all_zero" if counts.zeros else "no_finite"
-    return "constant" if counts.exact and counts.labels.size == 1 else "ok"
+    if facts.n == 0:
+        return "all_zero" if facts.zeros else "no_finite"
+    return "constant" if facts.exact and facts.levels == 1 else "ok"
 
 
 def pool_estimates(fits: xr.Dataset) -> dict[Estimate, xr.Dataset]:

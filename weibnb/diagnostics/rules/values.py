@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
+from weibnb.diagnostics.rules.facts import SMALLEST_NORMAL
 from weibnb.messages import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from weibnb.counting.counts import Counts
+    from weibnb.diagnostics.rules.facts import Facts
     from weibnb.diagnostics.rules.material import Material, Matrix
 
     Found = Iterator[Finding | NotLookedAt]
 
-#: Largest magnitude, smallest normal one, and levels that a format can hold, where they are few.
+#: Largest magnitude of a format.
 LARGEST = {
     "F8_E4M3": 448.0,
     "F8_E5M2": 57344.0,
@@ -25,14 +26,6 @@ LARGEST = {
     "BF16": float.fromhex("0x1.fep127"),
     "F32": float(np.finfo(np.float32).max),
     "F64": float(np.finfo(np.float64).max),
-}
-SMALLEST_NORMAL = {
-    "F8_E4M3": 2.0**-6,
-    "F8_E5M2": 2.0**-14,
-    "F16": 2.0**-14,
-    "BF16": 2.0**-126,
-    "F32": 2.0**-126,
-    "F64": 2.0**-1022,
 }
 EIGHT_BITS = ("F8_E4M3", "F8_E5M2")
 #: Share of the weights of an 8-bit matrix that may have the largest magnitude: a scale for each
@@ -89,11 +82,11 @@ def unreadable(material: Material) -> Found:
 
 def saturation(material: Material) -> Found:
     """Weights at the largest magnitude of their format."""
-    for matrix, counts in _counted(material):
+    for matrix, facts in _counted(material):
         largest = LARGEST.get(matrix.dtype, np.inf)
-        if not counts.labels.size or counts.largest < largest:
+        if not facts.levels or facts.largest < largest:
             continue
-        share = int(counts.packed[-1]) / counts.n
+        share = facts.at_largest / facts.n
         limit = SATURATED[matrix.scaled] if matrix.dtype in EIGHT_BITS else 0.0
         if share > limit:
             there = f"{largest:.5g}, the largest {matrix.dtype}"
@@ -105,21 +98,18 @@ def saturation(material: Material) -> Found:
 
 def underflow(material: Material) -> Found:
     """Weights that are smaller than the normal numbers of their format."""
-    for matrix, counts in _counted(material):
+    for matrix, facts in _counted(material):
         smallest = SMALLEST_NORMAL.get(matrix.dtype, 0.0)
-        if not counts.labels.size or matrix.status == "constant":
+        if not facts.subnormal or matrix.status == "constant":
             continue
-        if counts.values[0] >= smallest:
-            continue
-        below = int(counts.counts[counts.values < smallest].sum())
-        if below > UNDERFLOW * counts.n:
-            share = (below + counts.zeros) / (counts.n + counts.zeros)
+        if facts.subnormal > UNDERFLOW * facts.n:
+            share = (facts.subnormal + facts.zeros) / (facts.n + facts.zeros)
             text = (
                 f"{100 * share:.3g} % of its weights are zero or below {smallest:.3g}, where "
                 f"{matrix.dtype} keeps fewer digits."
             )
             step = "Convert it again with a larger scale, or to a wider format."
-            value = below / counts.n
+            value = facts.subnormal / facts.n
             yield Finding("underflow", "warning", (matrix.cell,), value, UNDERFLOW, text, step)
     yield from _without_counts(material, "underflow")
 
@@ -129,13 +119,13 @@ def comb(material: Material) -> Found:
     step = "Take the checkpoint from before it was quantised, if you want to judge the training."
     found = material.reader.levels() if material.reader is not None else {}
     by_row = {cell[:5]: levels for cell, levels in found.items()}
-    for matrix, counts in _counted(material):
-        if matrix.dtype in EIGHT_BITS or counts.n < WEIGHTS_A_LEVEL:
+    for matrix, facts in _counted(material):
+        if matrix.dtype in EIGHT_BITS or facts.n < WEIGHTS_A_LEVEL:
             continue
-        if matrix.status == "constant" and not counts.zeros:
+        if matrix.status == "constant" and not facts.zeros:
             continue
-        levels, limit = counts.labels.size, min(FEW_LEVELS, counts.n / WEIGHTS_A_LEVEL)
-        ternary = matrix.status == "constant" and counts.zeros > 0
+        levels, limit = facts.levels, min(FEW_LEVELS, facts.n / WEIGHTS_A_LEVEL)
+        ternary = matrix.status == "constant" and facts.zeros > 0
         if (levels <= limit and matrix.status != "constant") or ternary:
             text = f"it has {levels:,} distinct magnitudes alone, as after a quantisation."
             yield Finding("comb", "warning", (matrix.cell,), levels, limit, text, step)
@@ -149,11 +139,11 @@ def comb(material: Material) -> Found:
         yield NotLookedAt("comb", "levels of single rows and groups need the weights")
 
 
-def _counted(material: Material) -> Iterator[tuple[Matrix, Counts]]:
-    """Give the matrices that have counts, with them."""
+def _counted(material: Material) -> Iterator[tuple[Matrix, Facts]]:
+    """Give the matrices that have counts, with what is known from them."""
     for matrix in material.matrices:
-        if matrix.counts is not None:
-            yield matrix, matrix.counts
+        if matrix.facts is not None:
+            yield matrix, matrix.facts
 
 
 def _merged_experts(material: Material, rule: str) -> Found:
