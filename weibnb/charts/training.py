@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 # Matrices that a phase portrait names in each panel, and the standard errors that k must move.
 _TOLD, _SURELY = 2, 4.0
 
+#: What a phase portrait shows.
+PATHS = "Paths in the plane of λ and k"
+
 TrackValue = Literal["k", "lam"]
 By = Literal["component", "weight_class"]
 
@@ -98,7 +101,7 @@ def trajectories(
     fits = prepare(fits, light=True, dims=DIMS)
     fits, fewer = with_few_steps(fits, fits["status"] != "absent")
     table = cells(fits)
-    text = f"{VARIABLES[value][0]} during training, one line per matrix"
+    text = title_of_course(value)
     if not table[value].notna().any():
         return nothing_drawn(fits, table, text)
     if _one_step(table):
@@ -123,6 +126,11 @@ def trajectories(
     heads = heading(fits, found or text, text if found else "", words, note)
     drawn = facet(layers, table, heads, columns=4, width=180, height=150)
     return drawn | {"description": f"{found}. {told}" if found else told}
+
+
+def title_of_course(value: TrackValue) -> str:
+    """Say what trajectories show."""
+    return f"{VARIABLES[value][0]} during training, one line per matrix"
 
 
 def _one_step(table: pd.DataFrame) -> bool:
@@ -191,7 +199,7 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     fits = prepare(fits, light=True, dims=DIMS)
     gaps = counted(reasons(fits))
     fits, fewer = with_few_steps(fits, fits["k"].notnull())
-    table, text = cells(fits), "Paths in the plane of λ and k"
+    table, text = cells(fits), PATHS
     if not table["k"].notna().any():
         return nothing_drawn(fits, table, text)
     if _one_step(table):
