@@ -107,6 +107,19 @@ def test_the_code_takes_the_same_apart(fits: xr.Dataset) -> None:
     assert drawn["subtitle"][0] == shown["subtitle"][0]
 
 
+def test_of_two_compared_models_a_matrix_that_both_have_is_looked_at() -> None:
+    explorer = explore(wb.reference_cohort(), panel="compare")
+    first, second = explorer.first[0], explorer.second[0]
+    ((model, _layer, component, _step),) = words(explorer)["chosen"]
+    assert model in (first, second)
+    both = wb.reference_cohort()["k"].sel(model=[first, second], component=component)
+    assert both.notnull().all()
+    (row,) = [row for row in words(explorer)["matrices"]["rows"] if row[0] == "k"]
+    assert "not fitted" not in row
+    notes = slot(explorer)["spec"]["title"]["subtitle"]
+    assert not any("rank regression" in note for note in notes), "it stands above the charts"
+
+
 def test_fits_without_a_source_say_what_to_run(fits: xr.Dataset) -> None:
     moved = fits.assign(source=fits["source"].str.replace(str(DEMO), "moved"))
     explorer = explore(moved, panel="weibull")

@@ -113,7 +113,7 @@ class DrawnView:
 
 
 def _said_once(spec: Spec, part: xr.Dataset) -> Spec:
-    """Leave out of the titles the line of models and protocol, which stands above all charts."""
+    """Leave out of the titles what stands above all charts: their models and the protocol."""
     if "title" not in spec:
         first, *others = spec["vconcat"]
         return spec | {"vconcat": [_said_once(first, part), *others]}
@@ -121,7 +121,9 @@ def _said_once(spec: Spec, part: xr.Dataset) -> Spec:
         return spec
     notes = spec["title"]["subtitle"]
     line = heading(part, "")["subtitle"][0]
-    return spec | {"title": spec["title"] | {"subtitle": [n for n in notes if n != line]}}
+    protocol = line.rpartition(" · ")[2]
+    own = [note.removesuffix(f" · {protocol}") for note in notes if note != line]
+    return spec | {"title": spec["title"] | {"subtitle": own}}
 
 
 def _named_in_place(spec: Spec) -> Spec:

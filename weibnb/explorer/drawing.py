@@ -96,6 +96,9 @@ class Drawing:
         if not found and self.panel.one_step:
             here = [(*cell[:3], self.state["step"]) for cell in selected]
             found = cells.find(here, kept)
+        if self.compared:
+            both = kept & cells.in_both((self.state["first"], self.state["second"]))
+            kept = both if both.any() else kept
         return found or [standing_out(cells, self.parts.light, kept, self.state["step"])]
 
     @cached_property
