@@ -98,3 +98,19 @@ def test_the_protocol_is_said_once(explorer: Explorer) -> None:
         assert "rank regression" not in str(slot(explorer, name)["spec"])
         assert "trim 10–90" not in str(slot(explorer, name)["spec"])
     assert "trim 10–90 %" in str(explorer._specs())
+
+
+def test_too_many_models_are_told_without_a_call() -> None:
+    fits = wb.reference_cohort()
+    many = xr.concat(
+        [fits.isel(model=[0]).assign_coords(model=[f"m{i}"]) for i in range(500)], "model"
+    )
+    explorer = explore(many)
+    assert "spec" in slot(explorer)
+    explorer.filters = {}
+    for name, room in (("main", "12 pairs of model and step"), ("side", "6 models")):
+        problem = slot(explorer, name)["problem"]
+        assert problem.endswith(
+            f"it has room for {room}, and the filters leave 500. Choose fewer in them."
+        )
+    assert "spec" in slot(explorer, "detail")

@@ -200,11 +200,15 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     gaps = counted(reasons(fits))
     fits, fewer = with_few_steps(fits, fits["k"].notnull())
     table, text = cells(fits), PATHS
-    if not table["k"].notna().any():
+    fitted = table["k"].notna()
+    known = fitted & (table["lam"] > 0)
+    table["reason"] = table["reason"].mask(fitted & ~known, "λ is not positive")
+    off = counted(table.loc[fitted & ~known, "reason"])
+    if not known.any():
         return nothing_drawn(fits, table, text)
     if _one_step(table):
         return notice(heading(fits, text), ["There is only one step: a path needs two."])
-    table = panels(table[table["k"].notna()], "model", "weight_class")
+    table = panels(table[known], "model", "weight_class")
     found = where_falls(table)
     told = {"description": f"{text}. {course(table, 'k', 'Weibull shape k')}"}
     table, note = thinned(table, "layer")
@@ -220,7 +224,7 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     table = table.sort_values(["told", "step"], kind="stable")
     words = "ring: first step, triangle: last step · dashed: a Gaussian"
     moved = "strong: whose k moved most" if table["told"].any() else ""
-    heads = heading(fits, found or text, text if found else "", words, moved, note, gaps)
+    heads = heading(fits, found or text, text if found else "", words, moved, note, gaps, off)
     layers = [gaussian_rule(fits), *_paths(table)]
     return facet(layers, table, heads, columns=3, width=240, height=210) | told
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from weibnb.explorer.labels import (
     NOT_HELD,
     OPTIONS,
     TEXTS,
+    TOO_MANY,
 )
 from weibnb.messages import counted, printable, shortened
 
@@ -106,10 +108,18 @@ class DrawnView:
                 "spec": vega_lite(_named_in_place(spec) if view.told else spec)
             }
         except (ValueError, TypeError, ImportError) as err:
-            missing = str(err).startswith("`fits` must hold")
-            content = {"problem": NOT_HELD.format(view.label) if missing else str(err)}
+            content = {"problem": _why_not(view.label, str(err))}
         text = json.dumps(content | {"label": view.label})
         return cls(view, made_from, text, "problem" in content)
+
+
+def _why_not(label: str, reason: str) -> str:
+    """Say why a chart is not drawn, as somebody can mend it who has the page alone."""
+    many = re.match(r"`fits` must hold at most (.+) for .+, got ([\d,]+)", reason)
+    if many is not None:
+        return TOO_MANY.format(label, *many.groups())
+    missing = reason.startswith("`fits` must hold")
+    return NOT_HELD.format(label) if missing else reason
 
 
 def _said_once(spec: Spec, part: xr.Dataset) -> Spec:
