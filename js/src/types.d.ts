@@ -85,6 +85,8 @@ export interface Words {
   counts: Record<string, number[]>;
   /** The protocol of the charts, and what the map shows. */
   drawn: Asked;
+  /** How many experts the first of the selected matrices has, where these are several. */
+  experts?: number;
 }
 export interface Asked {
   trim: [number, number];

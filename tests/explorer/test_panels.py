@@ -159,6 +159,31 @@ def test_one_matrix_is_looked_into_and_zoomed(fits: xr.Dataset) -> None:
     assert "spec" in slot(explorer, "detail")
 
 
+@pytest.mark.parametrize("experts", ["median", "each"])
+def test_one_of_the_experts_is_looked_into(experts: Any) -> None:
+    rng = np.random.default_rng(0)
+    weights = {
+        f"model.layers.0.block_sparse_moe.experts.{e}.w1.weight": rng.normal(0, e + 1, (24, 16))
+        for e in range(14)
+    } | {"model.layers.0.self_attn.q_proj.weight": rng.normal(size=(16, 16))}
+    fits = wb.scan({"moe": weights}, experts=experts)
+    cell, single = (("moe", 0, name, 0) for name in ("gate_proj", "q_proj"))
+    explorer = explore(fits, source={"moe": weights}, panel="inside", selected=[cell])
+    assert words(explorer)["experts"] == 14
+    for expert, shown in ((0, 0), (13, 13), (99, 13)):
+        explorer.expert = expert
+        spec = slot(explorer)["spec"]
+        assert f"layer 0, expert {shown}:" in spec["title"]["text"]
+        places = next(rows for rows in spec["datasets"].values() if "row_stop" in rows[0])
+        name = f"model.layers.0.block_sparse_moe.experts.{shown}.w1.weight"
+        largest = max(row["largest"] for row in places)
+        assert largest == pytest.approx(np.abs(weights[name]).max(), rel=1e-6)
+        assert f"'expert': {shown}" in explorer.code
+    explorer.selected = [single]
+    assert words(explorer)["experts"] == 0
+    assert slot(explorer)["spec"]["title"]["text"].startswith("q_proj of layer 0: ")
+
+
 def test_weights_that_are_gone_say_what_to_run(fits: xr.Dataset) -> None:
     gone = fits.assign_coords(source=fits["source"].astype(object).where(False, "/not/there"))
     explorer = explore(gone, panel="inside")

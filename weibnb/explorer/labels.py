@@ -38,6 +38,7 @@ OPTIONS = {
     "side_by_side": "both estimators",
     "causes": "why is k low",
     "inside": "colour",
+    "expert": "expert",
     "window": "part",
 }
 #: Names of the values that a trait may have.

@@ -72,6 +72,7 @@ class Screen:
     chosen: Sequence[Cell]  # that are looked at closely, at least one; the pinned ones first
     sizes: Mapping[str, int]  # of the dims of the fits
     experts: Sequence[Any]  # of the chosen cells, where the fits have any
+    within: Sequence[int] = ()  # experts of the first chosen cell, also where a fit is their median
 
     def view(self, function: str, label: str, **options: Any) -> View:
         """Draw everything that the filters leave."""
@@ -153,7 +154,11 @@ def _inside(screen: Screen) -> Views:
     """Show one matrix, or the part of it that is chosen, and why its k is low."""
     one = replace(screen, chosen=screen.chosen[:1])
     window = screen.state["window"]
-    look = {"rows": window[:2], "cols": window[2:]} if window else {}
+    look: dict[str, Any] = {"rows": window[:2], "cols": window[2:]} if window else {}
+    if screen.within:
+        expert = screen.within[min(screen.state["expert"], len(screen.within) - 1)]
+        one = replace(one, experts=[expert] if screen.experts else ())
+        look |= {"select": {"expert": expert}}
     main = one.close_up("matrix", "Inside", value=screen.state["inside"])
     causes = one.close_up("decomposition", "Why k is low")
     return {
@@ -218,7 +223,7 @@ PANELS = {
     "overview": Panel("Overview", _overview, ("value", "arrangement")),
     "findings": Panel("Findings", _findings, ("value", "arrangement")),
     "weibull": Panel("Weibull plot", _weibull, ("side_by_side", "causes")),
-    "inside": Panel("Inside", _inside, ("inside", "window")),
+    "inside": Panel("Inside", _inside, ("inside", "expert", "window")),
     "classes": Panel("Classes", _classes, ("band", "arrangement")),
     "trajectories": Panel(
         "Trajectories", _trajectories, ("track", "step_scale", "arrangement"), one_step=False
@@ -249,3 +254,14 @@ def experts_of(fits: xr.Dataset, chosen: Sequence[Cell]) -> list[Any]:
         there = fits["expert"].values[status.values != "absent"]
         found |= dict.fromkeys(there[:each].tolist())
     return list(found)
+
+
+def experts_within(fits: xr.Dataset, cell: Cell) -> list[int]:
+    """List the experts of a cell; none where it holds one matrix."""
+    at = dict(zip(DIMS, cell, strict=True))
+    there: list[int] = []
+    if "expert" in fits["k"].dims:
+        there = fits["expert"].values[fits["status"].sel(at).values != "absent"].tolist()
+    elif "n_matrices" in fits:
+        there = list(range(int(fits["n_matrices"].sel(at).item())))
+    return there if len(there) > 1 else []
