@@ -179,6 +179,8 @@ def test_one_of_the_experts_is_looked_into(experts: Any) -> None:
         largest = max(row["largest"] for row in places)
         assert largest == pytest.approx(np.abs(weights[name]).max(), rel=1e-6)
         assert f"'expert': {shown}" in explorer.code
+        causes = slot(explorer, "side")["spec"]["title"]["subtitle"][0]
+        assert causes.startswith(f"k {wb.fit_weibull(weights[name]).k:.3f} ")
     explorer.selected = [single]
     assert words(explorer)["experts"] == 0
     assert slot(explorer)["spec"]["title"]["text"].startswith("q_proj of layer 0: ")

@@ -154,17 +154,18 @@ def _inside(screen: Screen) -> Views:
     """Show one matrix, or the part of it that is chosen, and why its k is low."""
     one = replace(screen, chosen=screen.chosen[:1])
     window = screen.state["window"]
-    look: dict[str, Any] = {"rows": window[:2], "cols": window[2:]} if window else {}
+    part = {"rows": window[:2], "cols": window[2:]} if window else {}
+    of_expert: dict[str, Any] = {}
     if screen.within:
         expert = screen.within[min(screen.state["expert"], len(screen.within) - 1)]
         one = replace(one, experts=[expert] if screen.experts else ())
-        look |= {"select": {"expert": expert}}
+        of_expert = {"select": {"expert": expert}}
     main = one.close_up("matrix", "Inside", value=screen.state["inside"])
     causes = one.close_up("decomposition", "Why k is low")
     return {
-        "main": replace(main, reads="look_inside", look=look),
+        "main": replace(main, reads="look_inside", look=of_expert | part),
         "detail": replace(one.close_up("weibull_plot", "Weibull plot"), told=True),
-        "side": replace(causes, reads="decompose"),
+        "side": replace(causes, reads="decompose", look=of_expert),
     }
 
 
