@@ -104,9 +104,11 @@ class DrawnView:
         try:
             part = part_of(view)
             spec = _said_once(view.spec(part), part)
-            content: dict[str, Any] = {
-                "spec": vega_lite(_named_in_place(spec) if view.told else spec)
-            }
+            if view.told:
+                spec = _named_in_place(spec)
+            elif view.brief:
+                spec = _with_legend(spec, {"labelExpr": "split(datum.label, '   λ')[0]"})
+            content: dict[str, Any] = {"spec": vega_lite(spec)}
         except (ValueError, TypeError, ImportError) as err:
             content = {"problem": _why_not(view.label, str(err))}
         text = json.dumps(content | {"label": view.label})

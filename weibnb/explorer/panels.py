@@ -38,6 +38,7 @@ class View:
     reads: str = ""  # function of weibnb that reads the weights again for it
     look: dict[str, Any] = field(default_factory=dict)  # keywords of that function
     told: bool = False  # whether the page lists the numbers of its matrices beside it
+    brief: bool = False  # whether its legend has k alone, as the other numbers stand elsewhere
 
     def spec(self, part: xr.Dataset) -> Spec:
         """Specify it, of the part of the fits that `query` selects."""
@@ -141,7 +142,7 @@ def _weibull(screen: Screen) -> Views:
     estimators = (other[screen.state["estimator"]],)
     beside = {"estimators": estimators} if screen.state["side_by_side"] else {}
     views: Views = {
-        "main": screen.close_up("weibull_plot", "Weibull plot", **beside),
+        "main": replace(screen.close_up("weibull_plot", "Weibull plot", **beside), brief=True),
         "detail": screen.close_up("density", "Density of ln |w|"),
     }
     if screen.state["causes"]:
