@@ -161,7 +161,7 @@ def _reader(source: Any, *, dequantise: bool) -> Reader:
             return look_inside(weights, fits=part, dequantise=dequantise, **look)
         from weibnb.scanning.decompose import decompose
 
-        return decompose(weights, fits=part, dequantise=dequantise)
+        return decompose(weights, fits=part, dequantise=dequantise, **look)
 
     return read
 

@@ -60,6 +60,7 @@ function buildOption(page, name) {
     };
     return { element: labelled(label, input), update };
   }
+  if (name === "expert") return buildExpert(page);
   const select = choices([], label, (key) => send({ [name]: JSON.parse(key) }));
   const element = labelled(label, select);
   /** @type {import("./types").Checkpoints | undefined} */
@@ -74,6 +75,30 @@ function buildOption(page, name) {
     select.value = JSON.stringify(now());
   };
   return { element, update };
+}
+
+/**
+ * Which of the experts of a matrix is shown.
+ * @param {Page} page
+ * @returns {Part}
+ */
+function buildExpert({ model, controls, send }) {
+  const input = make("input", {
+    type: "number",
+    min: 0,
+    onchange: () => {
+      if (input.reportValidity() && input.value) send({ expert: Number(input.value) });
+    },
+  });
+  const element = labelled(controls.options.expert, input);
+  return {
+    element,
+    update({ experts = 0 }) {
+      element.hidden = !experts;
+      input.max = String(experts - 1);
+      if (input !== document.activeElement) input.value = String(Math.min(model.get("expert"), experts - 1));
+    },
+  };
 }
 
 /**

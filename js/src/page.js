@@ -212,12 +212,12 @@ function plainly(spec, title) {
 function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
   /** @param {Seen} seen @param {Cell | undefined} cell @param {boolean} own */
   const drawDetail = ({ frame, fitting, asked, key, varies }, cell, own) => {
-    const { detail } = frame.charts;
+    const detail = own ? frame.charts.detail : (frame.plot ?? frame.charts.detail);
     if (!cell || !detail) return put("detail", "none", () => null);
-    if (!own && !(fitting?.exact && frame.chosen.length === 1 && fitting.curve(cell))) {
+    if (!own && !(fitting?.exact && fitting.curve(cell))) {
       return put("detail", "note", () => ({ problem: texts.no_plot, label: "" }));
     }
-    return put("detail", key, () => detail, (sent) => {
+    return put("detail", `${key} ${detail === frame.plot}`, () => detail, (sent) => {
       if (!fitting || (own && !varies)) return sent;
       return redrawn(own ? sent : plotOf(sent, cell, fitting, asked), asked, drawn, fitting);
     });
@@ -252,7 +252,7 @@ async function show(saved, root) {
   let [busy, again] = [false, false];
   const page = localPage(saved, () => later(), () => busy);
   const { model } = page;
-  const hint = live?.header.kind === "bins" && saved.single ? saved.controls.texts.click : "";
+  const hint = live?.header.kind === "bins" ? saved.controls.texts.click : "";
   const { charts, update } = layOut(root, page, hint, live !== null);
   const { put, forget } = placing(charts);
   const sieve = buildSieve(await contentOf(saved.cells), saved.controls.facets);

@@ -15,22 +15,27 @@ export function buildPlace(element, height) {
   /** @type {import("./sizes.js").Sizes | null} */
   let sizes = null;
   let held = ""; // the arrangement of the chart
+  let known = 0; // px; while JupyterLab changes its theme, nothing has a width
+  const room = () => {
+    known = widthOf(element) || known;
+    const width = Math.max(known - PADDING, LEAST_WIDTH);
+    return { width, height: height?.(), zoom: Number(element.dataset.zoom ?? 1) };
+  };
   return {
     /** A chart for the width that is there. @param {Spec} spec */
-    arrange: (spec) => arranged(spec, widthOf(element).width),
+    arrange: (spec) => arranged(spec, room().width),
     /** Another chart was put there. */
     renew() {
       sizes = null;
-      held = arrangement(widthOf(element).width);
+      held = arrangement(room().width);
     },
     /** Whether the chart need not be made anew for the width that is there. */
-    suits: () => held === arrangement(widthOf(element).width),
+    suits: () => held === arrangement(room().width),
     /** @param {View | undefined} view */
     async fill(view) {
       if (!view) return;
       sizes ??= sizesOf(view);
-      const room = { ...widthOf(element), height: height?.() };
-      await fit(view, sizes, room, () => sizeOf(element));
+      await fit(view, sizes, room(), () => sizeOf(element));
     },
   };
 }
@@ -39,13 +44,10 @@ const LEAST_WIDTH = 200; // px of a chart
 const PADDING = 4; // px of a figure, both sides
 
 /**
- * Room for a chart, also where nothing is shown yet, and how many times wider it is drawn.
+ * Width of a place, also where nothing is shown yet.
  * @param {HTMLElement} element
  */
-function widthOf(element) {
-  const width = element.clientWidth || insideOf(element.parentElement);
-  return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
-}
+const widthOf = (element) => element.clientWidth || insideOf(element.parentElement);
 
 /**
  * Width within the padding.
@@ -54,7 +56,8 @@ function widthOf(element) {
 function insideOf(box) {
   if (!box) return 0;
   const { paddingLeft, paddingRight } = getComputedStyle(box);
-  return box.clientWidth - (Number.parseFloat(paddingLeft) || 0) - (Number.parseFloat(paddingRight) || 0);
+  const padding = (Number.parseFloat(paddingLeft) || 0) + (Number.parseFloat(paddingRight) || 0);
+  return Math.max(box.clientWidth - padding, 0);
 }
 
 /**

@@ -85,6 +85,8 @@ export interface Words {
   counts: Record<string, number[]>;
   /** The protocol of the charts, and what the map shows. */
   drawn: Asked;
+  /** How many experts the first of the selected matrices has, where these are several. */
+  experts?: number;
 }
 export interface Asked {
   trim: [number, number];
@@ -182,13 +184,13 @@ export interface Saved {
   drawn: Asked;
   /** What is not in the page, in words. */
   note: string;
-  /** Whether one matrix was selected, whose plot can become that of another. */
-  single: boolean;
   live: { header: import("./fitting/counts.js").Header; data: string } | null;
 }
 /** What Python drew at one step. */
 export interface Frame {
   charts: Record<string, StillContent>;
+  /** The Weibull plot of one matrix, where `charts` have that of several. */
+  plot: StillContent | null;
   chosen: Cell[];
   /** The matrices whose numbers are listed. */
   listed: Cell[];

@@ -136,7 +136,8 @@ def test_axes_say_their_units(values: NDArray[Any], scale: Any, unit: str) -> No
     assert show.title(chart) == f"Density of {'ln |w|' if scale == 'log' else '|w|'}"
     for part in show.marks(chart):
         if part.encoding["y"].get("field") == "ratio":
-            assert part.look["clip"], "far ratios end at the edge of the strip"
+            ratios = part.values("y")
+            assert 0.25 <= min(ratios) <= max(ratios) <= 4, "far ratios are left out of the strip"
 
 
 def test_the_legend_names_what_is_drawn(values: NDArray[Any]) -> None:
@@ -270,11 +271,9 @@ def test_the_strip_below_is_the_ratio_to_the_weibull(scale: Any) -> None:
             _x, own = curve(chart, kind, component)
             found = [row["ratio"] for row in mark.rows
                      if (row["component"], row["kind"]) == (component, kind)]  # fmt: skip
-            assert len(found) == own.size == weibull.size
-            for ratio, top, bottom in zip(found, own, weibull, strict=True):
-                if top > 0 and bottom > 1e-9:
-                    assert ratio == pytest.approx(top / bottom, rel=1e-5)
-                elif top == 0:
-                    assert ratio is None
+            known = (own > 0) & (weibull > 1e-9)
+            ratios = own[known] / weibull[known]
+            shown = ratios[(ratios >= 0.25) & (ratios <= 4)]
+            assert found == pytest.approx(shown, rel=1e-5)
     assert {row["kind"] for row in dots.rows} == {"counted"}
     assert dots.scale("y")["domain"] == [0.25, 4]

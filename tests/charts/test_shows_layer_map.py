@@ -275,6 +275,19 @@ def test_the_tooltip_says_which_matrix_and_what_it_is() -> None:
     assert all("model: run" in text and "step: " in text for text in spoken)
 
 
+def test_the_tooltip_leaves_out_what_published_entries_do_not_have() -> None:
+    drawn = coloured(charts.layer_map(wb.reference_cohort()))
+    assert {"model", "component", "k", "λ"} <= set(drawn.tips())
+    assert not {"parameter", "n", "r2", "SE(k)"} & set(drawn.tips())
+    texts = {str(value) for row in drawn.rows for value in row.values()}
+    assert not {"nan", "NaN"} & texts
+    one = wb.reference_cohort().isel(model=[0])
+    named = one.assign(parameter=one["status"].copy(data=np.full(one["k"].shape, None)))
+    named["parameter"][0, 0] = "w"
+    rows = coloured(charts.layer_map(named)).rows
+    assert {row["parameter"] for row in rows} == {"w", ""}
+
+
 def test_experts_are_drawn_as_their_median() -> None:
     chart = charts.layer_map(show.each_expert(), value="lam")
     drawn = coloured(chart)

@@ -18,6 +18,7 @@ pytest.importorskip("vl_convert")
 from tests.charts import helpers as show
 from tests.oracle import full_sort, magnitudes
 from weibnb import charts
+from weibnb.diagnostics.outliers import exceedance
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -236,3 +237,12 @@ def test_errors_name_what_is_missing() -> None:
         charts.outlier_strip(wb.reference_cohort())
     with pytest.raises(ValueError, match=r"at most 12 models .* got 13"):
         charts.outlier_strip(show.tall(1, models=13))
+
+
+@pytest.mark.parametrize("lam", [0.0, -1.0])
+def test_a_scale_that_is_not_positive_expects_nothing(lam: float) -> None:
+    fits = show.run().isel(step=[-1]).copy(deep=True)
+    fits["lam"][0, 0, 0, 0] = lam
+    assert np.isnan(exceedance(1.0, 100, 1.2, lam))
+    drawn = [row for part in show.marks(charts.outlier_strip(fits)) for row in part.rows]
+    assert not [row for row in drawn if row.get("lam") == lam and row.get("flag")]

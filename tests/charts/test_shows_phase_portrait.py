@@ -216,3 +216,16 @@ def test_one_step_is_no_path_and_too_many_panels_are_counted() -> None:
     assert show.words(chart) == "There is only one step: a path needs two."
     with pytest.raises(ValueError, match=r"pairs of model and weight_class .* got 27"):
         charts.phase_portrait(show.tall(1, steps=2, models=9))
+
+
+@pytest.mark.parametrize("lam", [0.0, -1.0])
+def test_a_scale_that_is_not_positive_has_no_place_on_the_axis(lam: float) -> None:
+    fits = show.run().copy(deep=True)
+    fits["lam"][0, 0, 0, 1] = lam
+    chart = charts.phase_portrait(fits)
+    assert "λ is not positive" in show.subtitle(chart)
+    drawn = show.marks(chart)
+    assert all(row["lam"] > 0 for part in drawn for row in part.rows if "lam" in row)
+    assert sum(len(part.rows) for part in drawn if part.kind == "point") == 3 * 5 * 4 - 1
+    none = charts.phase_portrait(fits.assign(lam=fits["lam"] * 0 + lam))
+    assert "λ is not positive: 60" in " ".join(show.spoken(none))

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import weibnb as wb
-from tests.explorer.conftest import DEMO, slot, words
+from tests.explorer.conftest import DEMO, rows_of, slot, words
 
 pytest.importorskip("anywidget")
 pytest.importorskip("vl_convert")
@@ -98,3 +98,28 @@ def test_the_protocol_is_said_once(explorer: Explorer) -> None:
         assert "rank regression" not in str(slot(explorer, name)["spec"])
         assert "trim 10–90" not in str(slot(explorer, name)["spec"])
     assert "trim 10–90 %" in str(explorer._specs())
+
+
+def test_a_legend_has_k_alone_where_the_other_numbers_stand_beside_it(explorer: Explorer) -> None:
+    explorer.panel = "weibull"
+    spec = slot(explorer)["spec"]
+    name = next(row["matrix"] for row in rows_of(spec) if row.get("kind") == "line")
+    k = words(explorer)["matrices"]["rows"][0][1]
+    assert name.split("   λ")[0] == f"o_proj of layer 0:  k {k}"
+    assert "split(datum.label, '   λ')[0]" in json.dumps(spec, ensure_ascii=False)
+
+
+def test_too_many_models_are_told_without_a_call() -> None:
+    fits = wb.reference_cohort()
+    many = xr.concat(
+        [fits.isel(model=[0]).assign_coords(model=[f"m{i}"]) for i in range(500)], "model"
+    )
+    explorer = explore(many)
+    assert "spec" in slot(explorer)
+    explorer.filters = {}
+    for name, room in (("main", "12 pairs of model and step"), ("side", "6 models")):
+        problem = slot(explorer, name)["problem"]
+        assert problem.endswith(
+            f"it has room for {room}, and the filters leave 500. Choose fewer in them."
+        )
+    assert "spec" in slot(explorer, "detail")

@@ -107,6 +107,19 @@ def test_the_code_takes_the_same_apart(fits: xr.Dataset) -> None:
     assert drawn["subtitle"][0] == shown["subtitle"][0]
 
 
+def test_of_two_compared_models_a_matrix_that_both_have_is_looked_at() -> None:
+    explorer = explore(wb.reference_cohort(), panel="compare")
+    first, second = explorer.first[0], explorer.second[0]
+    ((model, _layer, component, _step),) = words(explorer)["chosen"]
+    assert model in (first, second)
+    both = wb.reference_cohort()["k"].sel(model=[first, second], component=component)
+    assert both.notnull().all()
+    (row,) = [row for row in words(explorer)["matrices"]["rows"] if row[0] == "k"]
+    assert "not fitted" not in row
+    notes = slot(explorer)["spec"]["title"]["subtitle"]
+    assert not any("rank regression" in note for note in notes), "it stands above the charts"
+
+
 def test_fits_without_a_source_say_what_to_run(fits: xr.Dataset) -> None:
     moved = fits.assign(source=fits["source"].str.replace(str(DEMO), "moved"))
     explorer = explore(moved, panel="weibull")
@@ -144,6 +157,33 @@ def test_one_matrix_is_looked_into_and_zoomed(fits: xr.Dataset) -> None:
     explorer.window = (0, 10**6, 0, 4)
     assert "`rows` must satisfy 0 <= first < stop" in slot(explorer)["problem"]
     assert "spec" in slot(explorer, "detail")
+
+
+@pytest.mark.parametrize("experts", ["median", "each"])
+def test_one_of_the_experts_is_looked_into(experts: Any) -> None:
+    rng = np.random.default_rng(0)
+    weights = {
+        f"model.layers.0.block_sparse_moe.experts.{e}.w1.weight": rng.normal(0, e + 1, (24, 16))
+        for e in range(14)
+    } | {"model.layers.0.self_attn.q_proj.weight": rng.normal(size=(16, 16))}
+    fits = wb.scan({"moe": weights}, experts=experts)
+    cell, single = (("moe", 0, name, 0) for name in ("gate_proj", "q_proj"))
+    explorer = explore(fits, source={"moe": weights}, panel="inside", selected=[cell])
+    assert words(explorer)["experts"] == 14
+    for expert, shown in ((0, 0), (13, 13), (99, 13)):
+        explorer.expert = expert
+        spec = slot(explorer)["spec"]
+        assert f"layer 0, expert {shown}:" in spec["title"]["text"]
+        places = next(rows for rows in spec["datasets"].values() if "row_stop" in rows[0])
+        name = f"model.layers.0.block_sparse_moe.experts.{shown}.w1.weight"
+        largest = max(row["largest"] for row in places)
+        assert largest == pytest.approx(np.abs(weights[name]).max(), rel=1e-6)
+        assert f"'expert': {shown}" in explorer.code
+        causes = slot(explorer, "side")["spec"]["title"]["subtitle"][0]
+        assert causes.startswith(f"k {wb.fit_weibull(weights[name]).k:.3f} ")
+    explorer.selected = [single]
+    assert words(explorer)["experts"] == 0
+    assert slot(explorer)["spec"]["title"]["text"].startswith("q_proj of layer 0: ")
 
 
 def test_weights_that_are_gone_say_what_to_run(fits: xr.Dataset) -> None:

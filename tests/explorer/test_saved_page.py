@@ -113,19 +113,33 @@ def test_counts_that_are_too_many_are_those_of_one_step_or_none(
     assert held_in(explore(fits.drop_vars("counts")), tmp_path)["live"] is None
 
 
-@pytest.mark.parametrize("panel", ["classes", "trajectories", "table"])
-def test_what_is_drawn_from_all_rows_is_not_filtered(
+@pytest.mark.parametrize("panel", ["classes", "trajectories", "compare", "table"])
+def test_only_what_is_drawn_matrix_by_matrix_is_filtered(
     explorer: Explorer, tmp_path: Path, panel: str
 ) -> None:
     explorer.panel = panel
     held = held_in(explorer, tmp_path)
     assert held["state"]["panel"] == panel
     assert set(next(iter(held["frames"].values()))["charts"]) == set(explorer._charts)
-    if panel != "table":
-        assert held["controls"]["facets"] == []
-        assert held["live"] is None
+    assert bool(held["controls"]["facets"]) == (panel in ("trajectories", "table"))
+    assert (held["live"] is None) == (panel != "table")
     if panel == "trajectories":
-        assert list(held["frames"]) == ["7000"]
+        (frame,) = held["frames"].values()
+        for name in ("main", "side"):
+            title = frame["charts"][name]["spec"]["title"]
+            assert frame["charts"][name]["plain"] in (title["text"], title["subtitle"][0])
+
+
+def test_beside_the_plot_of_several_matrices_there_is_that_of_one(
+    explorer: Explorer, tmp_path: Path
+) -> None:
+    two = [("demo", 1, "q_proj", 7000), ("demo", 0, "up_proj", 7000)]
+    explorer.selected = two[:1]
+    (*_, alone) = held_in(explorer, tmp_path)["frames"].values()
+    assert alone["plot"] is None
+    explorer.selected = two
+    (*_, several) = held_in(explorer, tmp_path)["frames"].values()
+    assert several["plot"] == alone["charts"]["detail"] != several["charts"]["detail"]
 
 
 def test_nothing_left_is_a_page_without_charts(explorer: Explorer, tmp_path: Path) -> None:

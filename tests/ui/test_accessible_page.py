@@ -76,6 +76,13 @@ def test_every_panel_is_accessible_and_calm(
     watched.assert_clean()
 
 
+# How many px of its place each chart that is shown leaves empty.
+EMPTY = """() => [...document.querySelectorAll('.wb figure:not([hidden])')]
+  .filter((place) => place.clientWidth && place.querySelector('svg.marks'))
+  .map((place) => place.clientWidth
+    - place.querySelector('svg.marks').getBoundingClientRect().width)"""
+
+
 def test_a_dark_page_has_charts_of_its_own(run_notebook: Callable[..., Watched]) -> None:
     page = run_notebook(SCAN, SHOW).page
     drawn(page, "main")
@@ -91,6 +98,9 @@ def test_a_dark_page_has_charts_of_its_own(run_notebook: Callable[..., Watched])
         f"({LEVEL})(['.wb-ring', 'stroke']) > 200 && ({LEVEL})(['.wb-halo', 'stroke']) < 60",
         timeout=WAIT,
     )
+    # nothing has a width while JupyterLab changes its theme
+    page.wait_for_function(f"({EMPTY})().every((px) => px < 40)", timeout=WAIT)
+    assert len(page.evaluate(EMPTY)) == 3
     page.evaluate(THEME, "JupyterLab Light")
     page.locator(".wb[data-theme=light]").wait_for(timeout=WAIT)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tests.ui.conftest import Watched
 
 pytestmark = pytest.mark.browser
+SITE = "http://site.test"
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,14 @@ def saved(
     watched.page.goto(path.as_uri())
     watched.page.locator(".wb-pane dd").first.wait_for(timeout=WAIT)
     yield watched
+    context.close()
+
+
+@pytest.fixture
+def served(browser: Browser) -> Iterator[Watched]:
+    """Give a page of which each address is answered by the test."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1200})
+    yield watch(context.new_page())
     context.close()
 
 
@@ -114,3 +124,61 @@ def test_the_crosshair_tells_what_lies_beyond(saved: Watched, fits: xr.Dataset) 
     page.keyboard.press("Escape")
     page.locator(".wb-cross").wait_for(state="detached", timeout=WAIT)
     saved.assert_clean()
+
+
+def test_of_several_selected_matrices_another_has_its_own_plot(
+    served: Watched, fits: xr.Dataset, tmp_path: Path
+) -> None:
+    explorer = wb.explore(fits)
+    explorer.selected = [("demo", 0, "q_proj", 7000), ("demo", 0, "up_proj", 7000)]
+    page = served.page
+    page.goto(explorer.save(tmp_path / "view.html").as_uri())
+    page.locator(".wb-detail").get_by_text("up_proj of layer 0").wait_for(timeout=WAIT)
+    cell(page, "o_proj", 1).click(position=CORNER)
+    wait_for_k(page, fits, "o_proj", 1, 7000)
+    points = page.locator(".wb-detail .concat_1_group .mark-symbol path")
+    points.nth(50).wait_for(state="attached", timeout=WAIT)
+    assert page.locator(".wb-detail").get_by_text("up_proj of layer 0").count() == 0
+    cell(page, "q_proj", 1).click(position=CORNER)
+    wait_for_k(page, fits, "q_proj", 1, 7000)
+    assert served.errors == []
+
+
+def test_trajectories_are_filtered(served: Watched, fits: xr.Dataset, tmp_path: Path) -> None:
+    path = wb.explore(fits, panel="trajectories").save(tmp_path / "view.html")
+    page = served.page
+    page.goto(path.as_uri())
+    page.locator(".wb-main").get_by_text("q_proj", exact=True).wait_for(timeout=WAIT)
+    page.get_by_role("checkbox", name="transmission").uncheck()
+    page.get_by_text("45 of 105 matrices").wait_for(timeout=WAIT)
+    page.locator(".wb-main").get_by_text("up_proj", exact=True).wait_for(
+        state="detached", timeout=WAIT
+    )
+    assert page.locator(".wb-main").get_by_text("q_proj", exact=True).count() == 1
+    # what was found in all of them is not said of some
+    heads = page.locator("figcaption strong").all_inner_texts()
+    assert heads[0] == "Weibull shape k during training, one line per matrix"
+    assert served.errors == []
+
+
+def test_on_the_site_it_follows_the_switch_of_the_page_around_it(
+    served: Watched, fits: xr.Dataset, tmp_path: Path
+) -> None:
+    live = wb.explore(fits.isel(step=[-1])).save(tmp_path / "live.html")
+    script = (Path(__file__).parents[2] / "docs" / "live.js").read_text()
+    home = (
+        '<body data-md-color-scheme="slate"><iframe class="live" src="live.html" width="1200">'
+        f"</iframe><script>{script}</script></body>"
+    )
+    page = served.page
+    page.route(f"{SITE}/", lambda route: route.fulfill(body=home, content_type="text/html"))
+    page.route(f"{SITE}/live.html", lambda route: route.fulfill(path=live))
+    page.goto(f"{SITE}/")
+    frame = page.frame_locator("iframe")
+    frame.locator(".wb[data-theme=dark]").wait_for(timeout=WAIT)
+    paper = "() => getComputedStyle(frames[0].document.body).backgroundColor"
+    assert page.evaluate(paper) == "rgb(17, 17, 17)"
+    page.evaluate("document.body.dataset.mdColorScheme = 'default'")
+    frame.locator(".wb[data-theme=light]").wait_for(timeout=WAIT)
+    assert page.evaluate(paper) == "rgb(255, 255, 255)"
+    assert served.errors == []

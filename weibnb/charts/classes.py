@@ -9,6 +9,7 @@ import pandas as pd
 
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.marks import (
+    between,
     class_scales,
     crosses,
     facet,
@@ -110,7 +111,7 @@ def class_bands(
         notes, layers = ["no band: it was published for another protocol", bar], []
     if reference and layers:
         notes += _below(names, ends[0])
-    layers += [gaussian_rule(fits), *_matrices(table, names)]
+    layers += [gaussian_rule(fits), *_matrices(table, names, ends)]
     below = "component; its layers from left to right"
     _frame(layers, ends, below, names, table["place"].nunique())
     found = where_low(whole, gaussian_anchor(fits).k)
@@ -211,7 +212,7 @@ def _arrows(entries: pd.DataFrame, place: Spec) -> list[Spec]:
     return [layer("point", edge, data=entries, **arrow)]
 
 
-def _matrices(table: pd.DataFrame, names: list[str]) -> list[Spec]:
+def _matrices(table: pd.DataFrame, names: list[str], ends: Sequence[float]) -> list[Spec]:
     """Draw medians, matrices, and crosses at the bottom for matrices without k."""
     x = _component_axis(names)
     tips = [nominal("component"), quantity("median", format=".4f")]
@@ -219,7 +220,7 @@ def _matrices(table: pd.DataFrame, names: list[str]) -> list[Spec]:
     own = {"x": x, "y": k_axis(), "xOffset": _offset(), "tooltip": tooltips(table)}
     dots = own | class_scales(table["weight_class"])
     layers = [
-        layer("tick", median, thickness=2.5, color=INK, size=36, clip=True),
+        layer("tick", median, where=between("median", ends), thickness=2.5, color=INK, size=36),
         layer("point", dots, where=_INSIDE, size=42, filled=True, opacity=0.85, strokeWidth=0),
     ]
     for side, edge, shape in (("below", "height", "down"), ("above", 0, "up")):

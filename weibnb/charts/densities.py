@@ -11,6 +11,7 @@ from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.curves import curves, labels
 from weibnb.charts.marks import (
     STROKE,
+    between,
     counted,
     facet,
     heading,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+_RATIOS = [0.25, 4.0]  # over the Weibull's density, that are shown
 # Display name of each family, and the letter of its shape parameter.
 _WORDS = {
     "lognormal": ("lognormal", "s"),
@@ -142,21 +144,21 @@ def _strip(table: pd.DataFrame, scale: Scale, ends: list[float]) -> list[Spec]:
     """Draw what was counted over the Weibull's density, from a quarter to four times."""
     ratio = quantity(
         "ratio",
-        scale={"type": "log", "domain": [0.25, 4], "nice": False},
+        scale={"type": "log", "domain": _RATIOS, "nice": False},
         title="÷ Weibull",
         axis={"values": [0.25, 1, 4], "format": "~g"},
     )
     tips = [nominal("kind"), quantity("magnitude", format=".4~g"), quantity("ratio", format=".3~g")]
     place = {"x": _magnitudes(scale, ends, titled=True), "y": ratio, "tooltip": tips}
     others = [kind for kind in _KINDS if kind in set(table["kind"]) and kind != "Weibull"]
-    lines = {"field": "kind", "oneOf": others}
-    counts = {"field": "kind", "equal": "counted"}
+    lines = between("ratio", _RATIOS, {"field": "kind", "oneOf": others})
+    counts = between("ratio", _RATIOS, {"field": "kind", "equal": "counted"})
     layers = [rule_at(1.0, words="the fitted Weibull")]
     if others:
         looks = scales(nominal("kind"), _KINDS, None, color=COLOURS, strokeDash=_DASHES)
         looks["detail"] = nominal("kind")
-        layers.append(layer("line", place | looks, where=lines, strokeWidth=1.3, clip=True))
-    dots: Spec = {"size": 10, "color": INK, "opacity": 0.9, "clip": True, "filled": True}
+        layers.append(layer("line", place | looks, where=lines, strokeWidth=1.3))
+    dots: Spec = {"size": 10, "color": INK, "opacity": 0.9, "filled": True}
     return [*layers, layer("point", place, where=counts, **dots)]
 
 

@@ -86,6 +86,16 @@ def layer(
     return found
 
 
+def between(field: str, ends: Sequence[float], where: Spec | None = None) -> Spec:
+    """Test whether a column lies within an axis, and of the rows that pass another test.
+
+    It stands in the place of a clip, which is found by its id in the page: of two charts, the
+    second is cut off by the frame of the first, and by none where that one is hidden.
+    """
+    inside: Spec = {"field": field, "range": [*ends]}
+    return inside if where is None else {"and": [where, inside]}
+
+
 def heading(fits: xr.Dataset, text: str, *notes: str) -> Spec:
     """Title with the models, their protocol and notes below it; empty notes are left out."""
     models = [shortened(label, 40) for label in np.atleast_1d(fits["model"].values)]
@@ -239,9 +249,10 @@ def depth_scales(table: pd.DataFrame) -> Spec:
 def tooltips(table: pd.DataFrame, *names: str, full: bool = True) -> list[Spec]:
     """Coordinates and estimates of a cell, then columns as ``"column"`` or ``"column=title"``.
 
-    Columns that the table lacks are left out. Without `full` so are the tensor, the status,
-    SE(λ), r² and n, which halves the rows.
+    Columns that the table lacks, or that hold nothing, are left out. Without `full` so are the
+    tensor, the status, SE(λ), r² and n, which halves the rows.
     """
+    table = table.dropna(axis="columns", how="all")
     text = [*_COORDINATES, *(["status", "parameter"] if full else [])]
     numbers = ["k", "k_se=SE(k)", "lam=λ", *(["lam_se=SE(λ)", "r2"] if full else []), *names]
     found = [nominal(column, title=column) for column in text if column in table]

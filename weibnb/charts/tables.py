@@ -56,7 +56,9 @@ def cells(
         table["weight_class"].isin(CLASSES), "other"
     )
     for name in ("model", "component", "status", "parameter", "weight_class"):
-        table[name] = table[name].map(printable).astype(object)
+        table[name] = table[name].astype(object).fillna("").map(printable)
+    if not table["parameter"].any():  # published entries do not know their tensors
+        table = table.drop(columns="parameter")
     for number in [name for name, kind in table.dtypes.items() if kind.kind == "f"]:
         table[number] = table[number].where(np.isfinite(table[number]))
     unfitted = table["k"].isna()

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 # Matrices that a phase portrait names in each panel, and the standard errors that k must move.
 _TOLD, _SURELY = 2, 4.0
 
+#: What a phase portrait shows.
+PATHS = "Paths in the plane of λ and k"
+
 TrackValue = Literal["k", "lam"]
 By = Literal["component", "weight_class"]
 
@@ -98,7 +101,7 @@ def trajectories(
     fits = prepare(fits, light=True, dims=DIMS)
     fits, fewer = with_few_steps(fits, fits["status"] != "absent")
     table = cells(fits)
-    text = f"{VARIABLES[value][0]} during training, one line per matrix"
+    text = title_of_course(value)
     if not table[value].notna().any():
         return nothing_drawn(fits, table, text)
     if _one_step(table):
@@ -123,6 +126,11 @@ def trajectories(
     heads = heading(fits, found or text, text if found else "", words, note)
     drawn = facet(layers, table, heads, columns=4, width=180, height=150)
     return drawn | {"description": f"{found}. {told}" if found else told}
+
+
+def title_of_course(value: TrackValue) -> str:
+    """Say what trajectories show."""
+    return f"{VARIABLES[value][0]} during training, one line per matrix"
 
 
 def _one_step(table: pd.DataFrame) -> bool:
@@ -191,12 +199,16 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     fits = prepare(fits, light=True, dims=DIMS)
     gaps = counted(reasons(fits))
     fits, fewer = with_few_steps(fits, fits["k"].notnull())
-    table, text = cells(fits), "Paths in the plane of λ and k"
-    if not table["k"].notna().any():
+    table, text = cells(fits), PATHS
+    fitted = table["k"].notna()
+    known = fitted & (table["lam"] > 0)
+    table["reason"] = table["reason"].mask(fitted & ~known, "λ is not positive")
+    off = counted(table.loc[fitted & ~known, "reason"])
+    if not known.any():
         return nothing_drawn(fits, table, text)
     if _one_step(table):
         return notice(heading(fits, text), ["There is only one step: a path needs two."])
-    table = panels(table[table["k"].notna()], "model", "weight_class")
+    table = panels(table[known], "model", "weight_class")
     found = where_falls(table)
     told = {"description": f"{text}. {course(table, 'k', 'Weibull shape k')}"}
     table, note = thinned(table, "layer")
@@ -212,7 +224,7 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     table = table.sort_values(["told", "step"], kind="stable")
     words = "ring: first step, triangle: last step · dashed: a Gaussian"
     moved = "strong: whose k moved most" if table["told"].any() else ""
-    heads = heading(fits, found or text, text if found else "", words, moved, note, gaps)
+    heads = heading(fits, found or text, text if found else "", words, moved, note, gaps, off)
     layers = [gaussian_rule(fits), *_paths(table)]
     return facet(layers, table, heads, columns=3, width=240, height=210) | told
 

@@ -9,7 +9,7 @@ import numpy as np
 from weibnb.charts.marks import end_labels, facet, layer, nominal, quantity, rule_at, scales
 from weibnb.charts.tables import joined
 from weibnb.charts.vega import COLOURS, INK
-from weibnb.charts.weibull_paper import paper_axis, top_of
+from weibnb.charts.weibull_paper import LINE_ENDS, paper_axis, top_of
 from weibnb.fitting.weibull import ordinate
 from weibnb.messages import shortened
 
@@ -29,7 +29,7 @@ _FEW, _POINTS = np.array([0.1, 1, 10, 63.2, 99, 99.99]), 100
 # Share of the weights from which differences are drawn: below, single weights scatter.
 _LEAST = 1e-3
 _SMALL: Spec = {"size": 8, "filled": True, "opacity": 0.75}
-_THIN: Spec = {"strokeWidth": 1.5, "clip": True}
+_THIN: Spec = {"strokeWidth": 1.5}
 
 
 def first_fitted(drawn: Sequence[Curve]) -> int | None:
@@ -94,7 +94,7 @@ def _points(curve: Curve, least: float = 1e-4) -> dict[str, Any]:
 
 def _line(curve: Curve, least: float = 1e-4) -> dict[str, Any]:
     """Both ends of a fitted line."""
-    y = ordinate(np.array([least, 1 - 1e-6]))
+    y = ordinate(np.array([least, LINE_ENDS[1]]))
     return {"magnitude": curve.numbers["lam"] * np.exp(y / curve.numbers["k"]), "y": y}
 
 

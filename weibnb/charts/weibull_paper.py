@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from weibnb.charts.marks import layer, nominal, quantity, rule_at, scales
+from weibnb.charts.marks import between, layer, nominal, quantity, rule_at, scales
 from weibnb.charts.vega import INK
 from weibnb.fits.schema import protocol_of
 from weibnb.fitting.weibull import ordinate
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 #: Ticks of Weibull paper, in per cent of the weights.
 PERCENT = np.array([0.01, 0.1, 1, 10, 30, 63.2, 90, 99, 99.99, 99.9999])
-# Points are not clipped: a clip is found by an id, which another Vega in the page gives to the
-# panel of its own chart, and points beyond that would be gone.
+#: Shares of the weights between which lines are drawn.
+LINE_ENDS = (1e-4, 1 - 1e-6)
+_SLACK = 1e-3  # of an ordinate, for ends that are computed in another way
 _DOT: Spec = {"filled": True, "opacity": 0.75}
-_LINE: Spec = {"strokeWidth": 1.5, "clip": True}
+_LINE: Spec = {"strokeWidth": 1.5}
 
 
 def paper_axis(
@@ -36,20 +37,20 @@ def paper_axis(
 ) -> Spec:
     """Encode ordinates, with the percentages of the weights as the words of the axis."""
     axis = {
-        "values": [at for at in ordinate(percent / 100).tolist() if at <= top],
+        "values": [at for at in ordinate(percent / 100).tolist() if at < top],
         "tickCount": percent.size,
         "labelOverlap": "greedy",
         "labelSeparation": 4,
         "labelExpr": "format(100 * (1 - exp(-exp(datum.value))), '.6~g')",
     }
-    scale = {"domain": [ordinate(least).item(), top], "nice": False}
+    scale = {"domain": [ordinate(least).item(), top], "nice": False, "clamp": True}
     return quantity(field, scale=scale, axis=axis, **more)
 
 
 def top_of(drawn: Sequence[Curve]) -> float:
-    """Give the ordinate at which Weibull paper ends: above every point."""
-    highest = [ordinate(curve.share[-1:]).item() for curve in drawn if curve.share.size]
-    return max([ordinate(0.9999).item(), *highest]) + 0.3
+    """Give the ordinate at which Weibull paper ends: above every point and line."""
+    highest = [ordinate(curve.share[-1:]).item() + 0.3 for curve in drawn if curve.share.size]
+    return max([ordinate(LINE_ENDS[1]).item(), *highest])
 
 
 def trim_of(fits: xr.Dataset) -> pd.DataFrame:
@@ -112,8 +113,9 @@ def paper_panel(
         told = told | {"shape": {"value": "circle"}}
         layers.append(layer("point", told, data=points, where=beyond, **ring))
     if lines is not None:
-        layers += _bands_and_gaussians(lines, at, "low", "high")
-        fitted = {"field": "kind", "oneOf": ["line", "other"]}
+        ends = [ordinate(LINE_ENDS[0]).item() - _SLACK, top]
+        layers += _bands_and_gaussians(lines, at, "low", "high", ends)
+        fitted = between("y", ends, {"field": "kind", "oneOf": ["line", "other"]})
         layers.append(layer("line", at | dashed, data=lines, where=fitted, **_LINE))
         tip = [nominal("matrix"), quantity("magnitude", title="λ")]
         at_scale = {"field": "kind", "equal": "scale"}
@@ -122,21 +124,26 @@ def paper_panel(
     return {"layer": layers, "width": 520, "height": 330}
 
 
-def _bands_and_gaussians(lines: pd.DataFrame, at: Spec, low: str, high: str) -> list[Spec]:
+def _bands_and_gaussians(
+    lines: pd.DataFrame, at: Spec, low: str, high: str, ends: Sequence[float]
+) -> list[Spec]:
+    """Draw bands, which the scale cuts off, and dotted Gaussians within the ends of the axis."""
     band = {"x": at["x"], "color": at["color"], "y": quantity(low), "y2": {"field": high}}
     own, gaussian = ({"field": "kind", "equal": kind} for kind in ("line", "gaussian"))
-    dots: Spec = {"strokeWidth": 1.3, "strokeDash": [1, 3], "clip": True}
-    drawn = [layer("line", at, data=lines, where=gaussian, **dots)]
+    dots: Spec = {"strokeWidth": 1.3, "strokeDash": [1, 3]}
+    inside = between(at["y"]["field"], ends, gaussian)
+    drawn = [layer("line", at, data=lines, where=inside, **dots)]
     if not lines[low].notna().any():
         return drawn
-    return [layer("area", band, data=lines, where=own, opacity=0.25, clip=True), *drawn]
+    return [layer("area", band, data=lines, where=own, opacity=0.25), *drawn]
 
 
 def residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec) -> Spec:
     """Draw the points minus the line."""
     body = points.loc[points["percent"].between(0.5, 99.99), "residual"].abs()
     reach = float(np.nan_to_num(body.max())) * 1.15 or 1.0
-    scale = {"domain": [-reach, reach], "nice": False, "clamp": True}
+    ends = [-reach, reach]
+    scale = {"domain": ends, "nice": False, "clamp": True}
     axis = {"tickCount": 5}
     at = {
         "x": _magnitude_axis(titled=True),
@@ -148,11 +155,11 @@ def residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec
     dashed = {"strokeDash": looks["strokeDash"]}
     layers = [rule_at(0.0, words="the fitted line")]
     if len(points):
-        within = {"field": "residual", "range": [-reach, reach]}
+        within = between("residual", ends)
         layers.append(layer("point", told, data=points, where=within, size=9, **_DOT))
     if lines is not None:
-        layers += _bands_and_gaussians(lines, at, "under", "spread")
+        layers += _bands_and_gaussians(lines, at, "under", "spread", ends)
         if (lines["kind"] == "other").any():
-            other = {"field": "kind", "equal": "other"}
+            other = between("residual", ends, {"field": "kind", "equal": "other"})
             layers.append(layer("line", at | dashed, data=lines, where=other, **_LINE))
     return {"layer": layers, "width": 520, "height": 110}

@@ -21,6 +21,7 @@ from weibnb.charts.tables import MAX_PANELS, cells, joined
 from weibnb.charts.vega import COLOURS
 from weibnb.charts.weibull_arrangements import differences, first_fitted, multiples
 from weibnb.charts.weibull_paper import (
+    LINE_ENDS,
     matrix_scales,
     paper_panel,
     residual_panel,
@@ -250,7 +251,7 @@ def _points(curve: Curve, sigma: float) -> dict[str, Any]:
 
 def _span(k: float, lam: float) -> Array:
     """Return magnitudes along a line, over the plotted percentages."""
-    ends = np.array([np.log(1e-4), np.log(-np.log(1e-6))]) / k + np.log(lam)
+    ends = ordinate(np.array(LINE_ENDS)) / k + np.log(lam)
     return np.asarray(np.exp(np.linspace(ends[0], ends[1], 50)))
 
 
@@ -266,7 +267,7 @@ def _lines(curve: Curve, sigma: float, factor: float, *, dotted: bool) -> list[d
         return [line, scale]
     below = special.erf(x / (sigma * np.sqrt(2)))
     gaussian = ordinate(np.minimum(below, 1 - 1e-12))
-    kept = gaussian < ordinate(1 - 1e-6)
+    kept = gaussian < ordinate(LINE_ENDS[1])
     curved = {"magnitude": x[kept], "y": gaussian[kept], "residual": (gaussian - y)[kept]}
     return [line, curved | {"kind": "gaussian"}, scale]
 

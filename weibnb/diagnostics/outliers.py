@@ -48,7 +48,11 @@ def expected_gaussian_maximum(n: Any, sigma: Any) -> Array:
 
 
 def exceedance(magnitude: Any, n: Any, k: Any, lam: Any) -> Array:
-    """Probability that the largest of n Weibull magnitudes is at least `magnitude`."""
+    """Probability that the largest of n Weibull magnitudes is at least `magnitude`.
+
+    NaN where λ is not positive.
+    """
+    lam = np.where(np.asarray(lam) > 0, lam, np.nan)
     tail = np.exp(-((np.asarray(magnitude, float) / lam) ** np.asarray(k, float)))
     with np.errstate(divide="ignore"):
         return np.asarray(-np.expm1(n * np.log1p(-tail)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from weibnb.explorer.labels import (
     NOT_HELD,
     OPTIONS,
     TEXTS,
+    TOO_MANY,
 )
 from weibnb.messages import counted, printable, shortened
 
@@ -103,12 +105,15 @@ class DrawnView:
         try:
             part = part_of(view)
             said = _said_once(view.spec(part), part)
-            spec = vega_lite(_named_in_place(said) if view.told else said)
+            if view.told:
+                said = _named_in_place(said)
+            elif view.brief:
+                said = _with_legend(said, {"labelExpr": "split(datum.label, '   λ')[0]"})
+            spec = vega_lite(said)
             tables = {name: _by_columns(rows) for name, rows in spec["datasets"].items()}
             content: dict[str, Any] = {"spec": spec | {"datasets": tables}}
         except (ValueError, TypeError, ImportError) as err:
-            missing = str(err).startswith("`fits` must hold")
-            content = {"problem": NOT_HELD.format(view.label) if missing else str(err)}
+            content = {"problem": _why_not(view.label, str(err))}
         text = json.dumps(content | {"label": view.label}, separators=(",", ":"))
         return cls(view, made_from, spec, text)
 
@@ -125,8 +130,17 @@ def _by_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _why_not(label: str, reason: str) -> str:
+    """Say why a chart is not drawn, as somebody can mend it who has the page alone."""
+    many = re.match(r"`fits` must hold at most (.+) for .+, got ([\d,]+)", reason)
+    if many is not None:
+        return TOO_MANY.format(label, *many.groups())
+    missing = reason.startswith("`fits` must hold")
+    return NOT_HELD.format(label) if missing else reason
+
+
 def _said_once(spec: Spec, part: xr.Dataset) -> Spec:
-    """Leave out of the titles the line of models and protocol, which stands above all charts."""
+    """Leave out of the titles what stands above all charts: their models and the protocol."""
     if "title" not in spec:
         first, *others = spec["vconcat"]
         return spec | {"vconcat": [_said_once(first, part), *others]}
@@ -134,7 +148,9 @@ def _said_once(spec: Spec, part: xr.Dataset) -> Spec:
         return spec
     notes = spec["title"]["subtitle"]
     line = heading(part, "")["subtitle"][0]
-    return spec | {"title": spec["title"] | {"subtitle": [n for n in notes if n != line]}}
+    protocol = line.rpartition(" · ")[2]
+    own = [note.removesuffix(f" · {protocol}") for note in notes if note != line]
+    return spec | {"title": spec["title"] | {"subtitle": own}}
 
 
 def _named_in_place(spec: Spec) -> Spec:

@@ -14,7 +14,7 @@ from weibnb.explorer import content
 from weibnb.explorer.filters import Choice, standing_out
 from weibnb.explorer.labels import NO_REFIT
 from weibnb.explorer.matrices import close_up, numbers
-from weibnb.explorer.panels import Screen, Slot, at_both, box, experts_of
+from weibnb.explorer.panels import Screen, Slot, at_both, box, experts_of, experts_within
 from weibnb.explorer.python_code import python_code
 from weibnb.fits.select import keep_cells, keep_status
 
@@ -96,6 +96,9 @@ class Drawing:
         if not found and self.panel.one_step:
             here = [(*cell[:3], self.state["step"]) for cell in selected]
             found = cells.find(here, kept)
+        if self.compared:
+            both = kept & cells.in_both((self.state["first"], self.state["second"]))
+            kept = both if both.any() else kept
         return found or [standing_out(cells, self.parts.light, kept, self.state["step"])]
 
     @cached_property
@@ -138,7 +141,9 @@ class Drawing:
             return {}
         cells = close_up(self.chosen, self.pins)
         experts = experts_of(self.parts.light, cells)
-        screen = Screen(self.state, self.query, cells, self.parts.sizes, experts)
+        screen = Screen(
+            self.state, self.query, cells, self.parts.sizes, experts, self.experts_within
+        )
         made_from = (self.protocol, self.statuses)
         found: Charts = {}
         for slot, view in self.panel.views(screen).items():
@@ -173,6 +178,7 @@ class Drawing:
             "matrices": None if self.empty else self.numbers(),
             "counts": cells.counts(self.masks),
             "drawn": self.drawn,
+            "experts": len(self.experts_within),
         })  # fmt: skip
 
     @cached_property
@@ -182,6 +188,12 @@ class Drawing:
         pinned = sorted(self.state["pinned"].items())
         found = {pin: self.parts.cells.find([cell], everything) for pin, cell in pinned}
         return {pin: cells[0] for pin, cells in found.items() if cells}
+
+    @cached_property
+    def experts_within(self) -> list[int]:
+        """The experts of the matrix that is looked into, where it has several."""
+        cells = close_up(self.chosen, self.pins)
+        return experts_within(self.parts.light, cells[0]) if cells else []
 
     def numbers(self) -> dict[str, Any] | None:
         """List the numbers of the matrices that are looked at closely."""

@@ -114,6 +114,12 @@ class Cells:
             found |= (models == model) & (steps == step)
         return found
 
+    def in_both(self, pairs: Sequence[Sequence[Any]]) -> Mask:
+        """Tell which matrices belong to one of two pairs, and have their like in the other."""
+        first, second = (self.of_checkpoints([pair]) for pair in pairs)
+        like = self.places[:, 1] * len(self.labels["component"]) + self.places[:, 2]
+        return (first | second) & np.isin(like, np.intersect1d(like[first], like[second]))
+
     def cell(self, number: int) -> Cell:
         """Labels of one matrix."""
         model, layer, component, step = (

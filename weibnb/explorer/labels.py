@@ -38,6 +38,7 @@ OPTIONS = {
     "side_by_side": "both estimators",
     "causes": "why is k low",
     "inside": "colour",
+    "expert": "expert",
     "window": "part",
 }
 #: Names of the values that a trait may have.
@@ -155,6 +156,7 @@ TEXTS = {
 NO_REFIT = "No counts, so k stays as it is: scan the weights, weibnb.scan(path)."
 #: In the place of a chart.
 NOT_HELD = "{}: these fits do not hold what it is drawn from. Scan the weights: weibnb.scan(path)."
+TOO_MANY = "{}: it has room for {}, and the filters leave {}. Choose fewer in them."
 NO_VIEW = "Run this cell for the live explorer."
 LOOK_AT_WEIGHTS = "weibnb.check(path) looks at the weights as well."
 LAST_VIEW = "The last view, as pictures: run this cell for the live explorer."

@@ -38,6 +38,7 @@ class View:
     reads: str = ""  # function of weibnb that reads the weights again for it
     look: dict[str, Any] = field(default_factory=dict)  # keywords of that function
     told: bool = False  # whether the page lists the numbers of its matrices beside it
+    brief: bool = False  # whether its legend has k alone, as the other numbers stand elsewhere
 
     def spec(self, part: xr.Dataset) -> Spec:
         """Specify it, of the part of the fits that `query` selects."""
@@ -72,6 +73,7 @@ class Screen:
     chosen: Sequence[Cell]  # that are looked at closely, at least one; the pinned ones first
     sizes: Mapping[str, int]  # of the dims of the fits
     experts: Sequence[Any]  # of the chosen cells, where the fits have any
+    within: Sequence[int] = ()  # experts of the first chosen cell, also where a fit is their median
 
     def view(self, function: str, label: str, **options: Any) -> View:
         """Draw everything that the filters leave."""
@@ -140,7 +142,7 @@ def _weibull(screen: Screen) -> Views:
     estimators = (other[screen.state["estimator"]],)
     beside = {"estimators": estimators} if screen.state["side_by_side"] else {}
     views: Views = {
-        "main": screen.close_up("weibull_plot", "Weibull plot", **beside),
+        "main": replace(screen.close_up("weibull_plot", "Weibull plot", **beside), brief=True),
         "detail": screen.close_up("density", "Density of ln |w|"),
     }
     if screen.state["causes"]:
@@ -153,13 +155,18 @@ def _inside(screen: Screen) -> Views:
     """Show one matrix, or the part of it that is chosen, and why its k is low."""
     one = replace(screen, chosen=screen.chosen[:1])
     window = screen.state["window"]
-    look = {"rows": window[:2], "cols": window[2:]} if window else {}
+    part = {"rows": window[:2], "cols": window[2:]} if window else {}
+    of_expert: dict[str, Any] = {}
+    if screen.within:
+        expert = screen.within[min(screen.state["expert"], len(screen.within) - 1)]
+        one = replace(one, experts=[expert] if screen.experts else ())
+        of_expert = {"select": {"expert": expert}}
     main = one.close_up("matrix", "Inside", value=screen.state["inside"])
     causes = one.close_up("decomposition", "Why k is low")
     return {
-        "main": replace(main, reads="look_inside", look=look),
+        "main": replace(main, reads="look_inside", look=of_expert | part),
         "detail": replace(one.close_up("weibull_plot", "Weibull plot"), told=True),
-        "side": replace(causes, reads="decompose"),
+        "side": replace(causes, reads="decompose", look=of_expert),
     }
 
 
@@ -218,7 +225,7 @@ PANELS = {
     "overview": Panel("Overview", _overview, ("value", "arrangement")),
     "findings": Panel("Findings", _findings, ("value", "arrangement")),
     "weibull": Panel("Weibull plot", _weibull, ("side_by_side", "causes")),
-    "inside": Panel("Inside", _inside, ("inside", "window")),
+    "inside": Panel("Inside", _inside, ("inside", "expert", "window")),
     "classes": Panel("Classes", _classes, ("band", "arrangement")),
     "trajectories": Panel(
         "Trajectories", _trajectories, ("track", "step_scale", "arrangement"), one_step=False
@@ -249,3 +256,14 @@ def experts_of(fits: xr.Dataset, chosen: Sequence[Cell]) -> list[Any]:
         there = fits["expert"].values[status.values != "absent"]
         found |= dict.fromkeys(there[:each].tolist())
     return list(found)
+
+
+def experts_within(fits: xr.Dataset, cell: Cell) -> list[int]:
+    """List the experts of a cell; none where it holds one matrix."""
+    at = dict(zip(DIMS, cell, strict=True))
+    there: list[int] = []
+    if "expert" in fits["k"].dims:
+        there = fits["expert"].values[fits["status"].sel(at).values != "absent"].tolist()
+    elif "n_matrices" in fits:
+        there = list(range(int(fits["n_matrices"].sel(at).item())))
+    return there if len(there) > 1 else []

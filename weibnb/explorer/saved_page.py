@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.charts.layers import PROFILE, TITLES
+from weibnb.charts.training import PATHS, title_of_course
 from weibnb.explorer import content
 from weibnb.explorer.filters import Cells
 from weibnb.explorer.matrices import close_up
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from weibnb.explorer.content import DrawnView
     from weibnb.explorer.drawing import Charts, Drawing
 
-#: Charts whose rows a page can take out, and fit again: they are drawn from k, λ and r².
+#: Charts whose rows a page can take out: each is a matrix of its own, or a bin of layers.
+_FILTERED = {"layer_map", "depth_profile", "weibull_plot", "trajectories", "phase_portrait"}
+#: Those that it can fit again, too.
 _ALIVE = {"layer_map", "depth_profile", "weibull_plot"}
+_PLAIN = {"depth_profile": PROFILE, "phase_portrait": PATHS}
 _MOST_STEPS, _MOST_MATRICES = 60, 20_000  # that a page holds
 _MOST_BYTES = 3_000_000  # of counts
 
@@ -34,7 +38,7 @@ def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]
 
     `charts` are those of the step that is shown, on the panel of this name.
     """
-    alive = all(drawn.view.function in _ALIVE for drawn in charts.values())
+    drawn = {chart.view.function for chart in charts.values()}
     query = drawing.query
     steps, note = _steps(drawing, charts)
     if "step" in query and drawing.panel.one_step:
@@ -44,7 +48,7 @@ def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]
         fits = keep_status(fits, drawing.statuses)
     cells = Cells.of(fits)
     controls = json.loads(content.controls(cells, {panel: drawing.panel}))
-    if not alive:  # what else is drawn from all rows would no longer be true of some
+    if not drawn <= _FILTERED:  # what else is drawn from all rows would no longer be true of some
         controls |= {"facets": [], "layers": (0, 0)}
     return {
         "controls": controls,
@@ -55,8 +59,7 @@ def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]
         "frames": {step: _packed(_frame(drawing, step, charts)) for step in steps},
         "drawn": drawing.drawn,
         "note": note,
-        "single": len(drawing.chosen) == 1,
-        "live": _counts(drawing, query) if alive else None,
+        "live": _counts(drawing, query) if drawn <= _ALIVE else None,
     }
 
 
@@ -83,8 +86,13 @@ def _frame(drawing: Drawing, step: int, charts: Charts) -> dict[str, Any]:
         charts = drawing.charts({})
     matrices = None if drawing.empty else drawing.numbers()
     listed = close_up(drawing.chosen, drawing.pins)[: len(matrices["heads"])] if matrices else []
+    plot = None
+    if len(listed) > 1:  # a page makes the plot of another matrix from that of one alone
+        alone = replace(drawing, state={**drawing.state, "selected": listed[:1], "pinned": {}})
+        plot = alone.charts(charts).get("detail")
     return {
         "charts": {slot: _content(drawn) for slot, drawn in charts.items()},
+        "plot": plot and _content(plot),
         "chosen": content.labels_of(drawing.chosen),
         "listed": content.labels_of(listed),
         "matrices": matrices,
@@ -96,8 +104,10 @@ def _content(drawn: DrawnView) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(drawn.text)
     if drawn.view.function == "layer_map":
         found["plain"] = TITLES[drawn.view.options["value"]]
-    elif drawn.view.function == "depth_profile":
-        found["plain"] = PROFILE
+    elif drawn.view.function == "trajectories":
+        found["plain"] = title_of_course(drawn.view.options["value"])
+    elif drawn.view.function in _PLAIN:
+        found["plain"] = _PLAIN[drawn.view.function]
     return found
 
 

@@ -97,6 +97,8 @@ class Explorer(GrowingWidget):
         Whether the Weibull plot also has the line of the other estimator.
     inside : {"rms", "largest"}
         What the map of one matrix shows.
+    expert : int
+        Which of its experts, from 0; of a matrix that has fewer, the last.
     window : tuple of int
         Its part that is shown: first row, the one after the last, and likewise columns; empty for
         all of it.
@@ -126,6 +128,7 @@ class Explorer(GrowingWidget):
     arrangement = traitlets.Enum(list(get_args(Arrangement)), "overlay").tag(sync=True, state=True)
     side_by_side = traitlets.Bool(default_value=False).tag(sync=True, state=True)
     inside = traitlets.Enum(list(get_args(InsideValue)), "rms").tag(sync=True, state=True)
+    expert = traitlets.Int(0, min=0).tag(sync=True, state=True)
     window = traitlets.Tuple().tag(sync=True, state=True)
     causes = traitlets.Bool(default_value=False).tag(sync=True, state=True)
     order = traitlets.Tuple().tag(sync=True, state=True)

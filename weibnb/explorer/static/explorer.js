@@ -503,35 +503,38 @@ var lines = (text) => text === void 0 ? [] : [text].flat().map(String);
 function buildPlace(element, height) {
   let sizes = null;
   let held = "";
+  let known2 = 0;
+  const room2 = () => {
+    known2 = widthOf(element) || known2;
+    const width = Math.max(known2 - PADDING, LEAST_WIDTH);
+    return { width, height: height?.(), zoom: Number(element.dataset.zoom ?? 1) };
+  };
   return {
     /** A chart for the width that is there. @param {Spec} spec */
-    arrange: (spec) => arranged(spec, widthOf(element).width),
+    arrange: (spec) => arranged(spec, room2().width),
     /** Another chart was put there. */
     renew() {
       sizes = null;
-      held = arrangement(widthOf(element).width);
+      held = arrangement(room2().width);
     },
     /** Whether the chart need not be made anew for the width that is there. */
-    suits: () => held === arrangement(widthOf(element).width),
+    suits: () => held === arrangement(room2().width),
     /** @param {View | undefined} view */
     async fill(view) {
       if (!view) return;
       sizes ??= sizesOf(view);
-      const room2 = { ...widthOf(element), height: height?.() };
-      await fit(view, sizes, room2, () => sizeOf(element));
+      await fit(view, sizes, room2(), () => sizeOf(element));
     }
   };
 }
 var LEAST_WIDTH = 200;
 var PADDING = 4;
-function widthOf(element) {
-  const width = element.clientWidth || insideOf(element.parentElement);
-  return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
-}
+var widthOf = (element) => element.clientWidth || insideOf(element.parentElement);
 function insideOf(box) {
   if (!box) return 0;
   const { paddingLeft, paddingRight } = getComputedStyle(box);
-  return box.clientWidth - (Number.parseFloat(paddingLeft) || 0) - (Number.parseFloat(paddingRight) || 0);
+  const padding = (Number.parseFloat(paddingLeft) || 0) + (Number.parseFloat(paddingRight) || 0);
+  return Math.max(box.clientWidth - padding, 0);
 }
 function sizeOf(element) {
   const svg = element.querySelector("svg.marks");
@@ -1665,6 +1668,7 @@ function buildOption(page, name) {
     };
     return { element: labelled(label, input), update: update2 };
   }
+  if (name === "expert") return buildExpert(page);
   const select2 = choices([], label, (key) => send({ [name]: JSON.parse(key) }));
   const element = labelled(label, select2);
   let listed;
@@ -1678,6 +1682,24 @@ function buildOption(page, name) {
     select2.value = JSON.stringify(now());
   };
   return { element, update };
+}
+function buildExpert({ model, controls, send }) {
+  const input = make("input", {
+    type: "number",
+    min: 0,
+    onchange: () => {
+      if (input.reportValidity() && input.value) send({ expert: Number(input.value) });
+    }
+  });
+  const element = labelled(controls.options.expert, input);
+  return {
+    element,
+    update({ experts = 0 }) {
+      element.hidden = !experts;
+      input.max = String(experts - 1);
+      if (input !== document.activeElement) input.value = String(Math.min(model.get("expert"), experts - 1));
+    }
+  };
 }
 function pairsOf({ steps, models }, text) {
   return models.flatMap(

@@ -484,35 +484,38 @@ var lines = (text) => text === void 0 ? [] : [text].flat().map(String);
 function buildPlace(element, height) {
   let sizes = null;
   let held = "";
+  let known2 = 0;
+  const room2 = () => {
+    known2 = widthOf(element) || known2;
+    const width = Math.max(known2 - PADDING, LEAST_WIDTH);
+    return { width, height: height?.(), zoom: Number(element.dataset.zoom ?? 1) };
+  };
   return {
     /** A chart for the width that is there. @param {Spec} spec */
-    arrange: (spec) => arranged(spec, widthOf(element).width),
+    arrange: (spec) => arranged(spec, room2().width),
     /** Another chart was put there. */
     renew() {
       sizes = null;
-      held = arrangement(widthOf(element).width);
+      held = arrangement(room2().width);
     },
     /** Whether the chart need not be made anew for the width that is there. */
-    suits: () => held === arrangement(widthOf(element).width),
+    suits: () => held === arrangement(room2().width),
     /** @param {View | undefined} view */
     async fill(view) {
       if (!view) return;
       sizes ??= sizesOf(view);
-      const room2 = { ...widthOf(element), height: height?.() };
-      await fit(view, sizes, room2, () => sizeOf(element));
+      await fit(view, sizes, room2(), () => sizeOf(element));
     }
   };
 }
 var LEAST_WIDTH = 200;
 var PADDING = 4;
-function widthOf(element) {
-  const width = element.clientWidth || insideOf(element.parentElement);
-  return { width: Math.max(width - PADDING, LEAST_WIDTH), zoom: Number(element.dataset.zoom ?? 1) };
-}
+var widthOf = (element) => element.clientWidth || insideOf(element.parentElement);
 function insideOf(box) {
   if (!box) return 0;
   const { paddingLeft, paddingRight } = getComputedStyle(box);
-  return box.clientWidth - (Number.parseFloat(paddingLeft) || 0) - (Number.parseFloat(paddingRight) || 0);
+  const padding = (Number.parseFloat(paddingLeft) || 0) + (Number.parseFloat(paddingRight) || 0);
+  return Math.max(box.clientWidth - padding, 0);
 }
 function sizeOf(element) {
   const svg = element.querySelector("svg.marks");
@@ -2552,12 +2555,12 @@ function plainly(spec, title) {
 }
 function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
   const drawDetail = ({ frame, fitting, asked, key, varies }, cell, own) => {
-    const { detail } = frame.charts;
+    const detail = own ? frame.charts.detail : frame.plot ?? frame.charts.detail;
     if (!cell || !detail) return put("detail", "none", () => null);
-    if (!own && !(fitting?.exact && frame.chosen.length === 1 && fitting.curve(cell))) {
+    if (!own && !(fitting?.exact && fitting.curve(cell))) {
       return put("detail", "note", () => ({ problem: texts.no_plot, label: "" }));
     }
-    return put("detail", key, () => detail, (sent) => {
+    return put("detail", `${key} ${detail === frame.plot}`, () => detail, (sent) => {
       if (!fitting || own && !varies) return sent;
       return redrawn(own ? sent : plotOf(sent, cell, fitting, asked), asked, drawn, fitting);
     });
@@ -2584,7 +2587,7 @@ async function show(saved, root) {
   let [busy, again] = [false, false];
   const page = localPage(saved, () => later(), () => busy);
   const { model } = page;
-  const hint = live?.header.kind === "bins" && saved.single ? saved.controls.texts.click : "";
+  const hint = live?.header.kind === "bins" ? saved.controls.texts.click : "";
   const { charts, update } = layOut(root, page, hint, live !== null);
   const { put, forget } = placing(charts);
   const sieve = buildSieve(await contentOf(saved.cells), saved.controls.facets);
