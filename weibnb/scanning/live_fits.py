@@ -59,13 +59,15 @@ class _InMemory:
 
     def newer(self) -> xr.Dataset | None:
         """Give all fits if some of them are new, else None."""
-        columns, sources = self._results.kept()
-        if not self._keys <= set(sources):  # a branch: records are of another model now
-            self._growing, self._taken = Growing(no_fits()), 0
-        new = columns[self._taken :]
+        new, sources = self._results.kept(self._taken)
+        if not self._keys <= sources.keys():  # a branch: records are of another model now
+            self._taken = 0
+            new, sources = self._results.kept()
         if not new:
             return None
+        taken = self._taken + len(new)
         if not (self._taken and self._growing.add(self._results.laid_out(new, sources))):
-            self._growing = Growing(self._results.laid_out(columns, sources))
-        self._taken, self._keys = len(columns), set(sources)
+            columns, sources = self._results.kept()
+            self._growing = Growing(self._results.laid_out(columns[:taken], sources))
+        self._taken, self._keys = taken, set(sources)
         return self.fits
