@@ -2,16 +2,20 @@
 
     .venv/bin/python -m pytest benchmarks/test_recorder.py -s
 
-Times of the processor, not of the clock, where what runs beside would disturb it.
+Times of the processor, not of the clock, where what runs beside would disturb it; the overhead for
+a training in both.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,9 +23,11 @@ import weibnb as wb
 from weibnb.counting.dispatch import Counting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RECORDS = 30
+STEP = 0.078
 
 
 def llama(layers: int, width: int, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
@@ -140,4 +146,61 @@ def test_overhead_for_a_training(tmp_path: Path) -> None:
         f"\n112 matrices of 64 x 64: {1e3 * cost:.1f} ms of the processor, "
         f"{100 * cost / 0.39:.1f} % of five steps of 78 ms on one core; "
         f"latest {1e6 * latest:.0f} µs"
+    )
+
+
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Let torch compute on so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+class Training:
+    """Steps of AdamW on the matrices of a model, of as many rows as take `STEP` seconds."""
+
+    def __init__(self, model: Any) -> None:
+        self.matrices = list(model.parameters())
+        self.optimizer = torch.optim.AdamW(self.matrices, lr=1e-3)
+        self.rows = 256
+        for _ in range(12):
+            took = min(self.took() for _ in range(3)) / 5
+            if abs(took / STEP - 1) < 0.05:
+                break
+            self.rows = max(32, int(self.rows * min(2.0, max(0.5, STEP / took))))
+
+    def took(self, record: Callable[[], None] | None = None) -> float:
+        """Train five steps, and record after the first; give the seconds by the clock."""
+        began = time.perf_counter()
+        for step in range(5):
+            hidden = torch.randn(self.rows, self.matrices[0].shape[0])
+            for matrix in self.matrices:
+                hidden = torch.nn.functional.silu(hidden @ matrix) + 0.1 * hidden
+            hidden.square().mean().backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            if record is not None and step == 0:
+                record()
+        return time.perf_counter() - began
+
+
+@pytest.mark.parametrize("threads", [1, 2], indirect=True)
+def test_overhead_by_the_clock(tmp_path: Path, threads: int) -> None:
+    """A training with and without recording in turn, where fits may have a core of their own."""
+    model: Any = llama(16, 64)
+    training, alone, ratios = Training(model), [], []
+    with wb.Recorder(model, store=tmp_path / "run.db") as recorder:
+        recorder.record(0)
+        for turn in range(1, 61):
+            recorded = training.took(partial(recorder.record, turn))
+            recorder.flush()
+            alone.append(training.took())
+            ratios.append(recorded / alone[-1])
+    low, median, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    print(
+        f"\nsteps of {200 * statistics.median(alone):.0f} ms, torch on {threads} of "
+        f"{os.cpu_count()} cores, every 5th recorded: {100 * (median - 1):.1f} % longer by the "
+        f"clock (quartiles {100 * (low - 1):.1f} and {100 * (high - 1):.1f} %)"
     )

@@ -56,7 +56,7 @@ def run(tmp_path: Path) -> Path:
 @pytest.fixture
 def lazy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let even a few matrices be many."""
-    monkeypatch.setattr(store_reading, "_AT_ONCE", 0)
+    monkeypatch.setattr(store_reading, "AT_ONCE", 0)
 
 
 def on_disk(fits: xr.Dataset) -> set[str]:
@@ -76,7 +76,7 @@ def test_many_matrices_are_read_when_asked_for_and_are_the_same(run: Path, lazy:
 def test_at_once_and_later_are_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = wb.open_fits(run)
     assert on_disk(at_once) == {"counts"}
-    monkeypatch.setattr(store_reading, "_AT_ONCE", 0)
+    monkeypatch.setattr(store_reading, "AT_ONCE", 0)
     xr.testing.assert_identical(wb.open_fits(run).load(), at_once.load())
 
 
@@ -195,7 +195,7 @@ def test_a_thinned_store_keeps_counts_of_log_spaced_records(
         recording.record(100 * number)
     assert kept(path) == [100 * number for number in range(8)]
     before = wb.open_fits(path)
-    monkeypatch.setattr(store_reading, "_AT_ONCE", 0)
+    monkeypatch.setattr(store_reading, "AT_ONCE", 0)
     later = wb.open_fits(path)
     recording.record(800)
     assert kept(path) == [100 * number for number in (0, 1, 2, 4, 6, 7, 8)]

@@ -12,11 +12,12 @@ import weibnb as wb
 
 pytest.importorskip("transformers", reason="the callback needs transformers")
 pytest.importorskip("accelerate", reason="a Trainer needs accelerate")
+lightning = pytest.importorskip("lightning", reason="the other callback needs lightning")
 torch = pytest.importorskip("torch")
 if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
     pytest.skip("torch was built without gloo", allow_module_level=True)
 
-from tests.integrations.tiny import llama, trainer
+from tests.integrations.tiny import arguments, llama, rows, trainer
 from tests.processes import failures_of
 from weibnb.integrations.transformers import WeibullCallback
 from weibnb.integrations.watching import Settings, Watch
@@ -41,6 +42,59 @@ def replicas_of_a_trainer(rank: int, folder: Path) -> None:
         assert logged[-1]["weibull/step"] == 4
         saved = wb.scan({"saved": {4: folder / "out" / "checkpoint-4"}}, progress=False)
         fits = callback.recorder.fits().sel(step=[4], component=saved.component)
+        np.testing.assert_array_equal(fits.k.values, saved.k.values)
+
+
+def shards_of_a_trainer(rank: int, folder: Path) -> None:
+    """Accelerate shards on devices alone: it is told that the CPU is one."""
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedType
+    from transformers import Trainer
+
+    callback = WeibullCallback(folder / "trainer.db", steps=2)
+    sharding = {
+        "version": 2,
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "transformer_layer_cls_to_wrap": ["LlamaDecoderLayer"],
+        "state_dict_type": "FULL_STATE_DICT",
+    }
+    more = {"max_steps": 4, "ddp_backend": "gloo", "fsdp": True, "fsdp_config": sharding}
+    args = arguments(folder / "sharded", **more)
+    assert args.device.type == "cpu"  # which sets the state up
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    training = Trainer(llama(), args, train_dataset=rows(), callbacks=[callback])
+    training.train()
+    assert type(training.model_wrapped).__name__ == "FSDPLlamaForCausalLM"
+    assert callback.recorder is not None
+    assert callback.recorder.steps == [0, 2, 4]
+    logged = [one["weibull/step"] for one in training.state.log_history if "weibull/step" in one]
+    assert logged == ([] if rank else [0, 2, 4])
+    if not rank:
+        saved = wb.scan({"saved": {4: folder / "sharded" / "checkpoint-4"}}, progress=False)
+        with wb.open_fits(folder / "trainer.db") as fits:
+            found = fits.sel(step=[4], component=saved.component)
+            np.testing.assert_array_equal(found.k.values, saved.k.values)
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def replicas_of_lightning(rank: int, folder: Path) -> None:
+    from tests.integrations.test_lightning import STEPS, Sink, fit
+    from weibnb.integrations.lightning import WeibullCallback as LightningCallback
+
+    callback, sink = LightningCallback(folder / "lightning.db", steps=4), Sink()
+    strategy = lightning.pytorch.strategies.DDPStrategy(process_group_backend="gloo")
+    fit(folder / "lightning", callback, logger=sink, strategy=strategy, devices=2)
+    logged = [step for step, values in sink.seen if "weibull/step" in values]
+    if rank:
+        assert callback.recorder is None
+        assert not logged
+    else:
+        assert callback.recorder is not None
+        assert callback.recorder.steps == [0, 4, 8, STEPS]
+        assert logged[-1] == STEPS
+        weights = torch.load(folder / "lightning" / f"step={STEPS}.ckpt", weights_only=True)
+        saved = wb.scan({"saved": {STEPS: weights["state_dict"]}}, progress=False)
+        fits = callback.recorder.fits().sel(step=[STEPS], component=saved.component)
         np.testing.assert_array_equal(fits.k.values, saved.k.values)
 
 
@@ -103,6 +157,8 @@ def shards_go_on_from_a_checkpoint(rank: int, folder: Path) -> None:
 
 CHECKS = [
     replicas_of_a_trainer,
+    shards_of_a_trainer,
+    replicas_of_lightning,
     shards_are_counted_by_all_and_written_once,
     shards_go_on_from_a_checkpoint,
 ]

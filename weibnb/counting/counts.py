@@ -12,7 +12,6 @@ from weibnb.counting.formats import (
     INTERVAL_WIDTH,
     LABELS,
     counter_labels,
-    decode,
     label_values,
 )
 
@@ -178,7 +177,7 @@ def from_counters(
     zeros, nans, infinities = apart
     labels, exact = counter_labels(form)[occupied], not inexact
     if form.shift:
-        top = float(decode(np.array([largest], form.bits), form.name)[0])
+        top = float(np.array(largest, form.bits).view(f"f{form.bits.itemsize}"))
     else:
         top = float(label_values(labels[-1:]).max(initial=0.0))
     if labels.size and labels[0] < INTERVAL_WIDTH:

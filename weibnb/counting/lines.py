@@ -105,11 +105,12 @@ def packed(lines: Sequence[Lines | None]) -> Iterator[tuple[str, PackedLines]]:
     for place, one in enumerate(lines):
         if one is None:
             continue
-        if group and (one.dtype != dtype or size + one.nbytes > _PACKED):
+        nbytes = one.nbytes
+        if group and (one.dtype != dtype or size + nbytes > _PACKED):
             yield dtype, _pack(group)
             group, size = {}, 0
         group[place], dtype = one, one.dtype
-        size += one.nbytes
+        size += nbytes
     if group:
         yield dtype, _pack(group)
 

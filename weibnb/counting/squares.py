@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -53,6 +54,7 @@ def plain_rule(dtype: str) -> Rule:
     return _rule(dtype, math.ldexp(1.0, _BIAS - _SPELLING[dtype][1]))
 
 
+@lru_cache(maxsize=256)
 def _rule(dtype: str, factor: float) -> Rule:
     form, mantissa = FORMATS[dtype], _SPELLING[dtype][0]
     mask = (1 << 8 * form.bits.itemsize - 1) - 1

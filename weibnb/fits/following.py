@@ -10,16 +10,15 @@ import numpy as np
 
 from weibnb.fits.growing import Growing
 from weibnb.fits.layout import lay_out
+from weibnb.fits.runs import is_of_run
 from weibnb.fits.schema import prepare
-from weibnb.fits.store_reading import changes, checkpoints, open_store
+from weibnb.fits.store_reading import Entry, about_counts, changes, checkpoints, open_store
 from weibnb.fitting.weibull import check_protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
-
-    Key = tuple[str, int]
 
 # Status of matrices that another process still fits.
 _OPEN = ("pending", "unreadable")
@@ -51,12 +50,20 @@ class StoreNews:
     ----------
     path : Path
         The store; it need not be there yet.
+    run : str, optional
+        The model, with its branches, that is of interest, where records are written as a whole; by
+        default all are.
+
+    Attributes
+    ----------
+    given : dict
+        The checkpoints that were given, by their numbers.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, run: str | None = None) -> None:
+        self._path, self._run = path, run
         self._seen: tuple[int, int, int] | None = None  # device, file and number of changes
-        self._given: dict[int, Key] = {}  # checkpoints, by their numbers
+        self.given: dict[int, Entry] = {}
         self._open: dict[int, int] = {}  # how many of their matrices are to come
         self._held_back: set[int] = set()
 
@@ -75,9 +82,9 @@ class StoreNews:
         seen = self._look()
         if seen == self._seen and not self._held_back:
             return None
-        found = checkpoints(self._path)
+        found = {at: one for at, one in checkpoints(self._path).items() if self._is_wanted(one[:2])}
         replaced = self._seen is None or seen[:2] != self._seen[:2]
-        if replaced or any(found.get(number) != key for number, key in self._given.items()):
+        if replaced or any(found.get(number) != one for number, one in self.given.items()):
             news = self._read_whole(found)
         else:
             news = self._read_new(found)
@@ -93,46 +100,67 @@ class StoreNews:
             raise FileNotFoundError(f"{self._path} is not there yet: waiting for it.") from None
         return status.st_dev, status.st_ino, changes(self._path)
 
-    def _read_whole(self, found: dict[int, Key]) -> News | None:
+    def _is_wanted(self, key: tuple[str, int]) -> bool:
+        return self._run is None or is_of_run(key[0], self._run)
+
+    def _read_whole(self, found: dict[int, Entry]) -> News | None:
         """Read all that there is."""
         if not found:
             return None
-        fits = prepare(open_store(self._path))
-        self._given, self._open = found, _unfinished(fits, found)
+        fits = self.read_all()
+        self.given, self._open = found, self._unfinished(fits, found)
         self._held_back = set()
         return News(fits, whole=True)
 
-    def _read_new(self, found: dict[int, Key]) -> News | None:
+    def read_all(self) -> xr.Dataset:
+        """Read all that there is, new or not."""
+        return prepare(open_store(self._path, wanted=self._is_wanted))
+
+    def _read_new(self, found: dict[int, Entry]) -> News | None:
         """Read the checkpoints that are new, and those that were not finished."""
         candidates = {
-            number: key
-            for number, key in found.items()
-            if number not in self._given or number in self._open
+            number: one
+            for number, one in found.items()
+            if number not in self.given or number in self._open
         }
         if not candidates:
             return None
         fits = self._read(candidates)
-        unfinished = _unfinished(fits, candidates)
+        unfinished = self._unfinished(fits, candidates)
         given = {
-            number: key
-            for number, key in candidates.items()
-            if unfinished.get(number) != self._open.get(number) or number not in self._given
+            number: one
+            for number, one in candidates.items()
+            if unfinished.get(number) != self._open.get(number) or number not in self.given
         }
         self._held_back = {
             number
             for number in given
             if number in unfinished and number not in (*self._held_back, *self._open)
         }
-        given = {number: key for number, key in given.items() if number not in self._held_back}
-        self._given |= given
-        self._open = {number: left for number, left in unfinished.items() if number in self._given}
+        given = {number: one for number, one in given.items() if number not in self._held_back}
+        self.given |= given
+        self._open = {number: left for number, left in unfinished.items() if number in self.given}
         if not given:
             return None
         return News(fits if given == candidates else self._read(given), whole=False)
 
-    def _read(self, some: dict[int, Key]) -> xr.Dataset:
+    def _read(self, some: dict[int, Entry]) -> xr.Dataset:
         """Read some checkpoints."""
-        return prepare(open_store(self._path, keys=set(some.values())))
+        keys = {(one.model, one.step) for one in some.values()}
+        return prepare(open_store(self._path, keys=keys))
+
+    def _unfinished(self, fits: xr.Dataset, some: dict[int, Entry]) -> dict[int, int]:
+        """Count the matrices of checkpoints that are still to be fitted, where there are any."""
+        if self._run is not None:
+            return {}
+        status = fits["status"].load().transpose("model", "step", ...)
+        to_come = (status == _OPEN[0]) | (status == _OPEN[1])
+        number = to_come.sum([dim for dim in status.dims if dim not in ("model", "step")])
+        models, steps = fits["model"].values.tolist(), fits["step"].values.tolist()
+        keys = itertools.product(models, steps)
+        left = dict(zip(keys, number.values.ravel().tolist(), strict=True))
+        of_all = {at: left.get((one.model, one.step), 0) for at, one in some.items()}
+        return {at: number for at, number in of_all.items() if number}
 
 
 class FollowedStore:
@@ -140,13 +168,12 @@ class FollowedStore:
 
     Parameters
     ----------
-    path : Path
-        The store; it need not be there yet.
+    path, run
+        As of `StoreNews`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._news = StoreNews(path)
-        self._path = path
+    def __init__(self, path: Path, run: str | None = None) -> None:
+        self._news = StoreNews(path, run)
         self._growing = Growing(no_fits())
 
     @property
@@ -167,9 +194,12 @@ class FollowedStore:
             return None
         if news.whole:
             self._growing = Growing(news.fits)
-        elif not self._growing.add(news.fits):
-            self._growing = Growing(prepare(open_store(self._path)))
-        return self._growing.fits
+        elif self._growing.add(news.fits):
+            kept = [one.counts_kept for one in self._news.given.values()]
+            self.fits.attrs |= about_counts(kept) if "counts" in self.fits else {}
+        else:
+            self._growing = Growing(self._news.read_all())
+        return self.fits
 
 
 def no_fits() -> xr.Dataset:
@@ -182,13 +212,3 @@ def no_fits() -> xr.Dataset:
     columns = {name: np.empty(0, kind) for name, kind in kinds.items()}
     trim, estimator = check_protocol(None, "rank_regression")
     return lay_out(columns, [], trim=trim, estimator=estimator, experts="median")
-
-
-def _unfinished(fits: xr.Dataset, some: dict[int, Key]) -> dict[int, int]:
-    """Count the matrices of checkpoints that are still to be fitted, where there are any."""
-    status = fits["status"].transpose("model", "step", ...)
-    to_come = (status == _OPEN[0]) | (status == _OPEN[1])
-    number = to_come.sum([dim for dim in status.dims if dim not in ("model", "step")])
-    models, steps = fits["model"].values.tolist(), fits["step"].values.tolist()
-    left = dict(zip(itertools.product(models, steps), number.values.ravel().tolist(), strict=True))
-    return {at: left[key] for at, key in some.items() if left.get(key)}

@@ -12,7 +12,7 @@ from xarray.core import indexing
 from weibnb.fits.schema import VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,13 +31,17 @@ class Growing:
     Attributes
     ----------
     fits : xarray.Dataset
-        All of them. One that was given out stays as it is.
+        All of them. One that was given out stays as it is, and shares no values with another.
     """
 
     def __init__(self, first: xr.Dataset) -> None:
-        self.fits = first
         self._first = first
-        self._later: dict[str, _Later] = {}
+        self._segments = {
+            str(name): _Segments(variable)
+            for name, variable in first.variables.items()
+            if name != "step" and "step" in variable.dims
+        }
+        self.fits = self._whole(first["step"].values, first.attrs)
 
     def add(self, part: xr.Dataset) -> bool:
         """Put later steps behind what is there.
@@ -47,17 +51,21 @@ class Growing:
         """
         if not self._fits_behind(part):
             return False
+        for name, segments in self._segments.items():
+            segments.add(part.variables[name])
         steps = np.concatenate([self.fits["step"].values, part["step"].values])
-        variables: dict[str, xr.Variable] = {}
-        for name, variable in part.variables.items():
-            if name != "step" and "step" in variable.dims:
-                first = self._first.variables[name]
-                later = self._later.setdefault(str(name), _Later(first))
-                variables[str(name)] = later.with_more(variable)
-        kept = self._first.drop_dims("step")
-        self.fits = kept.assign_coords(step=("step", steps)).assign(variables)
-        self.fits.attrs = dict(part.attrs)
+        self.fits = self._whole(steps, part.attrs)
         return True
+
+    def _whole(self, steps: NDArray[np.int64], attrs: Mapping[Any, Any]) -> xr.Dataset:
+        """Put together all that there is."""
+        variables: dict[Any, Any] = {"step": ("step", steps)}
+        for name, variable in self._first.variables.items():
+            if name != "step":
+                own = self._segments.get(str(name))
+                variables[name] = variable.copy() if own is None else own.variable()
+        coords = {name: variables.pop(name) for name in self._first.coords}
+        return xr.Dataset(variables, coords, attrs)
 
     def _fits_behind(self, part: xr.Dataset) -> bool:
         """Whether a part differs in its steps alone, and these are later."""
@@ -66,39 +74,45 @@ class Growing:
             return False
         if set(part.variables) != set(whole.variables) or part["step"][0] <= whole["step"][-1]:
             return False
+        sizes = {dim: size for dim, size in whole.sizes.items() if dim != "step"}
+        if sizes != {dim: size for dim, size in part.sizes.items() if dim != "step"}:
+            return False
         return all(
             variable.dims == whole.variables[name].dims
-            and (
-                "step" in variable.dims
-                or name not in whole.coords
-                or bool(part[name].equals(whole[name]))
-            )
-            and all(part.sizes[dim] == whole.sizes[dim] for dim in variable.dims if dim != "step")
+            and ("step" in variable.dims or _are_equal(variable, whole.variables[name]))
             for name, variable in part.variables.items()
         )
 
 
-class _Later:
-    """What one variable holds of the steps behind the first ones."""
+def _are_equal(one: xr.Variable, other: xr.Variable) -> bool:
+    return bool(one.equals(other))  # type: ignore[no-untyped-call]
+
+
+class _Segments:
+    """What one variable holds of the first steps, and of those behind them."""
 
     def __init__(self, first: xr.Variable) -> None:
         self._axis = first.dims.index("step")
+        self._is_counts = first.attrs.get("long_name") == VARIABLES["counts"][0]
         self._segments = [first]
         self._room: NDArray[Any] | None = None
         self._used = 0
 
-    def with_more(self, variable: xr.Variable) -> xr.Variable:
-        """Take the values of further steps; give the variable of all steps."""
-        if is_counts := variable.attrs.get("long_name") == VARIABLES["counts"][0]:
-            self._segments.append(variable)  # they stay where they are
-            segments = self._segments
-        else:
-            values = xr.Variable(variable.dims, self._put(variable.values), fastpath=True)
-            segments = [*self._segments, values]
-        array: Any = indexing.LazilyIndexedArray(_Joined(segments, self._axis))
-        if not is_counts:
+    def add(self, variable: xr.Variable) -> None:
+        """Take the values of further steps; counts stay where they are."""
+        if not self._is_counts:
+            values = self._put(variable.values)
+            variable = xr.Variable(variable.dims, values, variable.attrs, fastpath=True)
+            del self._segments[1:]
+        self._segments.append(variable)
+
+    def variable(self) -> xr.Variable:
+        """Give the variable of all steps."""
+        last = self._segments[-1]
+        array: Any = indexing.LazilyIndexedArray(_Joined(self._segments, self._axis))
+        if not self._is_counts:
             array = indexing.MemoryCachedArray(array)  # type: ignore[no-untyped-call]
-        return xr.Variable(variable.dims, array, variable.attrs)
+        return xr.Variable(last.dims, array, last.attrs)
 
     def _put(self, values: NDArray[Any]) -> NDArray[Any]:
         """Put values behind those of earlier additions; give all of them.
@@ -143,7 +157,7 @@ class _Joined(BackendArray):
         axis = sum(np.ndim(one) > 0 or isinstance(one, slice) for one in key[: self._axis])
         if not parts:
             return self._part(0, places, key)
-        found = parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
+        found = np.concatenate(parts, axis)  # a copy, also of one part
         order = np.argsort(np.argsort(owners, kind="stable"))
         if len(parts) > 1 and (np.diff(order) != 1).any():
             found = found.take(order, axis)

@@ -17,13 +17,13 @@ def branch_name(model: str, taken: set[str]) -> str:
     return f"{model}~{number}"
 
 
-def is_branch(name: str, of: str) -> bool:
-    """Whether this is the name of a branch of a run.
+def is_of_run(name: str, run: str) -> bool:
+    """Whether this is the name of a run, or of a branch of it.
 
     Examples
     --------
-    >>> is_branch("run~2", of="run"), is_branch("run", of="run"), is_branch("run~a", of="run")
-    (True, False, False)
+    >>> is_of_run("run", "run"), is_of_run("run~2", "run"), is_of_run("run~a", "run")
+    (True, True, False)
     """
     root, _, number = name.rpartition("~")
-    return root == of and number.isascii() and number.isdigit()
+    return name == run or (root == run and number.isascii() and number.isdigit())

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from contextlib import closing
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # Bytes that a text or a row of counts may have.
 _LARGEST_VALUE = 1 << 27
 # Matrices whose estimates are read when a store is opened; of more each variable when asked for.
-_AT_ONCE = 1 << 16
+AT_ONCE = 1 << 16
 
 
 def open_store(
@@ -85,10 +85,16 @@ def open_store(
         fits.attrs["sampling"] = about["sampling"]
     if about.get("names"):
         fits.attrs["names"] = about["names"]
-    kept = sum(checkpoint.counts_kept for checkpoint in checkpoints)
-    if keep_counts and kept < len(checkpoints):
-        fits.attrs["counts_kept"] = f"{kept} of {len(checkpoints)} records, log-spaced"
+    if keep_counts:
+        fits.attrs |= about_counts([checkpoint.counts_kept for checkpoint in checkpoints])
     return fits
+
+
+def about_counts(kept: Collection[bool]) -> dict[str, str]:
+    """Say of how many records counts are kept, if not of all."""
+    if all(kept):
+        return {}
+    return {"counts_kept": f"{sum(kept)} of {len(kept)} records, log-spaced"}
 
 
 def _columns(
@@ -98,7 +104,7 @@ def _columns(
     columns: dict[str, Any] = opened.known | opened.fields(connection)
     unwanted = {"counted", *(() if forces else FORCES), *(() if sampled else SAMPLING)}
     names = [name for name in ESTIMATES if name not in unwanted]
-    if opened.size > _AT_ONCE and not (columns["expert"] != NO_EXPERT).any():
+    if opened.size > AT_ONCE and not (columns["expert"] != NO_EXPERT).any():
         return columns | {name: opened.lazy(name) for name in (*names, "parameter", "dtype")}
     found = opened.read(names, np.arange(opened.size), connection)
     if forces and not any(np.isfinite(found[name]).any() for name in FORCES):
@@ -129,8 +135,16 @@ def changes(path: Path) -> int:
         raise FitsError(path, f"it counts its changes as {found[0]!r}", "about") from err
 
 
-def checkpoints(path: Path) -> dict[int, Key]:
-    """Give the (model, step) of every checkpoint of a store by its number.
+class Entry(NamedTuple):
+    """A checkpoint of a store: what it is of, and whether its counts are kept."""
+
+    model: str
+    step: int
+    counts_kept: bool
+
+
+def checkpoints(path: Path) -> dict[int, Entry]:
+    """Give every checkpoint of a store by its number.
 
     One that is scanned or recorded anew gets a new number. There is nothing in a store that is
     only being made.
@@ -143,8 +157,9 @@ def checkpoints(path: Path) -> dict[int, Key]:
     with failures(path), closing(_open(path)) as connection:
         if not store_version(connection, path):
             return {}
-        rows = connection.execute("SELECT id, model, step FROM checkpoint ORDER BY id")
-        return {number: (model, step) for number, model, step in rows}
+    with failures(path), closing(_connect(path)) as connection:
+        rows = connection.execute("SELECT id, model, step, counts_kept FROM checkpoint ORDER BY id")
+        return {number: Entry(model, step, kept == 1) for number, model, step, kept in rows}
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -77,9 +77,8 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     functions = np.concatenate([means, rank_functions(masses)], 1)
     beyond = np.full((len(table), functions.shape[1], functions.shape[1]), np.nan)
     for exact in (False, True):
-        of_kind = [
-            some if one == exact else None for some, one in zip(lines, rows.exact, strict=True)
-        ]
+        exactness = zip(lines, rows.exact.tolist(), strict=True)
+        of_kind = [some if one == exact else None for some, one in exactness]
         for dtype, pack in packed(of_kind):
             counters = counters_of(dtype, exact=exact)
             _add_up(rows, classes, functions, masses, pack, counters, beyond)

@@ -9,8 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, Self, SupportsIndex
 
 from weibnb.counting.dispatch import Counting, resolve_devices
-from weibnb.fits.runs import is_branch
-from weibnb.fits.schema import escape
 from weibnb.fits.store_thinning import THIN_BEYOND
 from weibnb.fitting.backends import fitting_device
 from weibnb.fitting.weibull import check_protocol
@@ -18,6 +16,7 @@ from weibnb.io.names import names_from
 from weibnb.messages import check_choice, counted
 from weibnb.scanning.in_flight import Flights
 from weibnb.scanning.keeping import Keeper
+from weibnb.scanning.live_fits import apart, live_fits
 from weibnb.scanning.live_model import LiveModel
 from weibnb.scanning.ranks import Ranks, is_first_process
 from weibnb.scanning.results import Results
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from weibnb.fitting.backends import Backend
     from weibnb.fitting.weibull import Estimator
     from weibnb.scanning.in_flight import InFlight
+    from weibnb.scanning.live_fits import LiveFits
     from weibnb.scanning.steps import Schedule
     from weibnb.scanning.weight_tensors import Fused
 
@@ -164,6 +164,7 @@ class Recorder:
         self._ranks, self._process = Ranks(self._model), os.getpid()
         self._has_met = False
         self._course = Course(self._stored_steps())
+        self._fits: LiveFits | None = None
 
     @property
     def steps(self) -> list[int]:
@@ -180,9 +181,7 @@ class Recorder:
             costs what is new, and neither counts, fits nor waits: a record is there once it is
             fitted, one on a device with the next record.
         """
-        from weibnb.scanning.live_fits import follow
-
-        return follow(self._results)
+        return live_fits(self._results).newer
 
     def due(self, step: SupportsIndex) -> bool:
         """Tell whether a step is to be recorded, by the schedule.
@@ -285,7 +284,7 @@ class Recorder:
         return dict(self._keeper.latest)
 
     def fits(self) -> xr.Dataset:
-        """Give the fits of what was recorded until now.
+        """Give the fits of what was recorded until now; a further call costs what is new.
 
         Returns
         -------
@@ -301,8 +300,10 @@ class Recorder:
             raise ValueError("Nothing was recorded: call .record(step) while the model trains.")
         self._flights.finish()
         self._keeper.tell_missing()
-        name = escape(self._name)
-        return self._results.fits(lambda key: key[0] == name or is_branch(key[0], of=name))
+        if self._fits is None:
+            self._fits = live_fits(self._results, self._name)
+        self._fits.newer()
+        return apart(self._fits.fits)
 
     def close(self) -> None:
         """Write what is still to be written, and let go of threads and of memory on devices."""

@@ -310,10 +310,13 @@ class Results:
             columns["model"] = np.where(gone, name, columns["model"])
         return name
 
-    def kept(self) -> tuple[list[Columns], dict[Key, Source]]:
-        """Give what memory keeps: columns with a source each, and the sources; on any thread."""
-        columns, sources = list(self._columns), dict(self._sources)
-        return [part for part in columns if _keys(part) <= set(sources)], sources
+    def kept(self, since: int = 0) -> tuple[list[Columns], dict[Key, Source]]:
+        """Give what memory keeps: columns with a source each, and the sources; on any thread.
+
+        Of the columns those `since` a number of them.
+        """
+        columns, sources = self._columns[since:], dict(self._sources)
+        return [part for part in columns if _keys(part) <= sources.keys()], sources
 
     def laid_out(self, columns: Sequence[Columns], sources: Mapping[Key, Source]) -> xr.Dataset:
         """Lay out what memory keeps, or some of it."""
