@@ -49,7 +49,7 @@ function framesOf(packed) {
     /** @type {Frame} */
     const frame = await contentOf(packed[step]);
     const charts = Object.entries(frame.charts).map(([slot, content]) => [slot, withRows(content)]);
-    return { ...frame, charts: Object.fromEntries(charts) };
+    return { ...frame, charts: Object.fromEntries(charts), plot: frame.plot && withRows(frame.plot) };
   };
   return (step) => {
     const frame = known.get(step) ?? read(step);

@@ -38,6 +38,7 @@ def held_in(explorer: Explorer, where: Path) -> dict[str, Any]:
     for step, packed in held["frames"].items():
         frame = held["frames"][step] = unpacked(packed)
         frame["charts"] = {slot: with_rows(chart) for slot, chart in frame["charts"].items()}
+        frame["plot"] = frame["plot"] and with_rows(frame["plot"])
     return held
 
 

@@ -2439,7 +2439,7 @@ function framesOf(packed) {
   const read = async (step) => {
     const frame = await contentOf(packed[step]);
     const charts = Object.entries(frame.charts).map(([slot, content]) => [slot, withRows(content)]);
-    return { ...frame, charts: Object.fromEntries(charts) };
+    return { ...frame, charts: Object.fromEntries(charts), plot: frame.plot && withRows(frame.plot) };
   };
   return (step) => {
     const frame = known2.get(step) ?? read(step);
