@@ -180,6 +180,16 @@ def test_squares_of_float64_stay_in_range(scale: float) -> None:
     assert 0 < found.squares[0] < np.inf
 
 
+@pytest.mark.parametrize("sizes", [(5e-197, 1.0), (1.0, 5e-197), (1e-197, 0.0), (1e200, 1.0)])
+def test_tiny_and_huge_numbers_beside_those_of_a_narrow_format(sizes: tuple[float, float]) -> None:
+    a, b = np.full((9, 11), sizes[0]), np.full((9, 11), sizes[1])
+    narrow = tuple(
+        w.astype("f2") if size < 1e5 else w for w, size in zip((a, b), sizes, strict=True)
+    )
+    held_against_numpy(compare(a, narrow[1]), a, narrow[1])
+    held_against_numpy(compare(narrow[0], b), narrow[0], b)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.sampled_from(["f2", "f4", "f8"]), st.sampled_from(["f2", "f4", "f8"]))
 def test_any_values(data: st.DataObject, before: str, after: str) -> None:

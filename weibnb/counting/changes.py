@@ -41,6 +41,7 @@ _PIECE, _CHUNK = 1 << 20, 1 << 15
 # Pieces that may wait for each thread.
 _WAITING = 32
 _DIFFERENCE = FORMATS["F64"]
+_IN_RANGE = 1e-70, 1e70  # magnitudes whose squares may be summed up as they are
 _NOTHING = np.uint64((1 << 64) - 1)
 # What a loop sums up: four squares, weights that moved, that are not finite, and those of the
 # latter that changed.
@@ -279,15 +280,21 @@ def _ends_of(form: Format) -> tuple[np.uint32, np.uint32]:
 
 def _unit_of(before: Side, after: Side) -> float:
     """Give the power of two in which the squares of a matrix stay in range."""
-    largest = 1.0
-    for side in (before, after):
-        if side.dtype == _DIFFERENCE.name:
-            values = np.abs(side.bits.view(np.float64))
-            found = float(values.max(initial=0.0, where=np.isfinite(values)))
-            largest = max(largest, found) if largest != 1.0 else found or 1.0
-    if 1e-70 < largest < 1e70:
+    sides = before, after
+    wide = max((_largest(side) for side in sides if side.dtype == _DIFFERENCE.name), default=0.0)
+    if wide == 0.0 or _IN_RANGE[0] < wide < _IN_RANGE[1]:
+        return 1.0
+    largest = max(map(_largest, sides))
+    if _IN_RANGE[0] < largest < _IN_RANGE[1]:
         return 1.0
     return math.ldexp(1.0, min(max(math.frexp(largest)[1], -1000), 1023))
+
+
+def _largest(side: Side) -> float:
+    """Give the largest finite magnitude of a matrix."""
+    values = decode(side.bits, side.dtype)
+    np.abs(values, out=values)
+    return float(values.max(initial=0.0, where=np.isfinite(values)))
 
 
 def _tally(counters: Any, seen: Any, size: int, moved: int) -> Tally:
