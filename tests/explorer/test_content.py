@@ -9,19 +9,33 @@ import pytest
 import xarray as xr
 
 import weibnb as wb
-from tests.explorer.conftest import DEMO, rows_of, slot, words
+from tests.explorer.conftest import DEMO, rows_of, slot, with_rows, words
 
 pytest.importorskip("anywidget")
 pytest.importorskip("vl_convert")
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from weibnb.explorer.content import _by_columns
 from weibnb.explorer.export import STATIC
 from weibnb.explorer.labels import TEXTS
 from weibnb.exploring import explore
 
 if TYPE_CHECKING:
     from weibnb.explorer.widget import Explorer
+
+
+@pytest.mark.parametrize("values", [[1, 2, 1], [1, 1, 1], [None, 1.5, None], ["a"], [None, None]])
+def test_columns_hold_what_rows_did(values: list[Any]) -> None:
+    rows = [{"value": value, "place": at, "model": "m"} for at, value in enumerate(values)]
+    table = _by_columns(rows)
+    assert table["columns"]["model"] == ["m"]
+    spec = {"datasets": {"rows": json.loads(json.dumps(table))}}
+    assert with_rows({"spec": spec})["spec"]["datasets"]["rows"] == rows
+
+
+def test_no_rows_are_no_columns() -> None:
+    assert _by_columns([]) == {"rows": 0, "columns": {}}
 
 
 def test_every_choice_has_a_name(explorer: Explorer) -> None:

@@ -11,6 +11,7 @@ import xarray as xr
 import weibnb as wb
 from tests.scanning.test_recorder_steps import Tiny, recorded
 from weibnb.fits.store_reading import open_store
+from weibnb.scanning.live_fits import live_fits
 from weibnb.scanning.results import Results
 
 if TYPE_CHECKING:
@@ -113,3 +114,19 @@ def test_fits_that_were_given_may_be_changed(tmp_path: Path, in_store: bool) -> 
             recorded(recorder, model, step)
             found: Any = recorder.fits().sel(step=[0, 1])
             xr.testing.assert_identical(found.drop_vars("counts"), expected.drop_vars("counts"))
+
+
+def test_a_branch_is_seen_before_its_first_record() -> None:
+    model = Tiny()
+    with wb.Recorder(model, name="run") as recorder:
+        recorded(recorder, model, 0, 1, 2)
+        kept = recorder._results
+        live = live_fits(kept)
+        assert live.newer() is not None
+        assert live.newer() is None
+        assert kept.branch_off("run", 0) == "run~1"
+        fits = live.newer()
+        assert fits is not None
+        there = (fits["status"] == "ok").any(["layer", "component"]).transpose("model", "step")
+        assert fits["model"].values.tolist() == ["run", "run~1"]
+        assert there.values.tolist() == [[True, False, False], [False, True, True]]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["hub"]
 ROWS, COLUMNS = 640, 160
 UPDATE = "UPDATE blocks SET"
+ONE_ZERO = "x'0100000000000000' || substr(content, 17)"  # behind the number of the first block
 Weights = list[int]
 
 
@@ -225,6 +226,7 @@ def test_rows_that_are_looked_at_are_spread_over_all() -> None:
         ("content = x'00'", "requires a buffer"),
         ("content = substr(content, 1, length(content) - 7)", "buffer"),
         ("content = CAST(x'ff' || content AS BLOB)", "no block"),
+        (f"content = CAST(substr(content, 1, 8) || {ONE_ZERO} AS BLOB)", "does not have 640"),
     ],
 )
 def test_blocks_of_strangers_are_checked(
