@@ -126,7 +126,7 @@ def test_fits_without_a_source_say_what_to_run(fits: xr.Dataset) -> None:
     explorer.causes = True
     assert "spec" in slot(explorer)
     problem = slot(explorer, "side")["problem"]
-    assert "Run charts.decomposition(wb.decompose(" in problem
+    assert "which are not at hand. Run charts.decomposition(wb.decompose(" in problem
     assert "step7000" in problem
     gone = explore(fits, source="no/such/place", panel="weibull")
     gone.causes = True

@@ -21,6 +21,7 @@ from weibnb.explorer.labels import (
     COLUMNS,
     FACETS,
     LOOK_AT_WEIGHTS,
+    NO_WEIGHTS,
     NOT_HELD,
     OPTIONS,
     TEXTS,
@@ -135,6 +136,9 @@ def _why_not(label: str, reason: str) -> str:
     many = re.match(r"`fits` must hold at most (.+) for .+, got ([\d,]+)", reason)
     if many is not None:
         return TOO_MANY.format(label, *many.groups())
+    _, of_weights, call = reason.partition("reads the weights; these are fits. ")
+    if of_weights:
+        return NO_WEIGHTS.format(label, call)
     missing = reason.startswith("`fits` must hold")
     return NOT_HELD.format(label) if missing else reason
 

@@ -156,6 +156,7 @@ TEXTS = {
 NO_REFIT = "No counts, so k stays as it is: scan the weights, weibnb.scan(path)."
 #: In the place of a chart.
 NOT_HELD = "{}: these fits do not hold what it is drawn from. Scan the weights: weibnb.scan(path)."
+NO_WEIGHTS = "{}: drawn from the weights, which are not at hand. {}"
 TOO_MANY = "{}: it has room for {}, and the filters leave {}. Choose fewer in them."
 NO_VIEW = "Run this cell for the live explorer."
 LOOK_AT_WEIGHTS = "weibnb.check(path) looks at the weights as well."
