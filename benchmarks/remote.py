@@ -49,16 +49,17 @@ def write_model(path: Path, gigabytes: float, *, sparse: bool) -> None:
                 file.write(block)
 
 
-def serve(path: str, rate: float, pipe: Any) -> None:
+def serve(path: str, rate: float, pipe: Any, delay: float = 0.0) -> None:
     """Run the server until it is told to end; answer with what was sent."""
     hub = FakeHub()
     hub.add("org/model", {"model.safetensors": Content(Path(path))})
-    hub.faults.rate = rate
+    hub.faults.rate, hub.faults.delay = rate, delay
     content = hub.repositories["org/model"]["main"]["model.safetensors"]
     pipe.send((hub.endpoint, hub.link(content)))
     while pipe.recv() == "count":
         pipe.send((hub.bytes_sent, len(hub.requests), hub.most_in_flight))
         hub.requests.clear()
+        hub.most_in_flight = 0
     hub.close()
 
 

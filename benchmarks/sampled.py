@@ -30,6 +30,8 @@ SHAPES = {
     "mlp.up_proj": (14336, 4096),
     "mlp.down_proj": (4096, 14336),
 }
+# Bytes a second of a connection and seconds until an answer, of a server that is not beside us.
+FAR = 25e6, 0.05
 
 
 def write_layers(path: Path, layers: int, spread: float) -> int:
@@ -96,21 +98,33 @@ def main(layers: int = 2, spread: float = 0.0) -> None:
                 part = measure(f"precision=0.002, {what}", path, precision=0.002)
         z = (part.k - whole.k) / part.k_sampling_se
         print(f"differences over their errors: {np.sort(z.values.ravel()).round(2).tolist()}")
-        pipe, other = multiprocessing.Pipe()
-        server = multiprocessing.Process(target=serve, args=(str(path), 0.0, other))
-        server.start()
-        try:
-            os.environ["HF_ENDPOINT"], _ = pipe.recv()
-            os.environ["HF_HOME"] = directory
-            for _ in range(2):
-                for what, how in (("whole", {}), ("precision=0.002", {"precision": 0.002})):
-                    measure(f"{what}, test server", "hf://org/model", **how)
-                    pipe.send("count")
-                    sent, asked, flying = pipe.recv()
-                    print(f"  {sent / size:.2%} of the bytes, {asked} requests, {flying} at once")
-        finally:
-            pipe.send("end")
-            server.join()
+        os.environ["HF_HOME"] = directory
+        for rate, delay in ((0.0, 0.0), FAR):
+            print(f"{rate / 1e6:g} MB/s a connection (0: all it can), {delay:g} s away", flush=True)
+            # A process of its own: where the Hub is, is read once.
+            args = str(path), size, rate, delay
+            process = multiprocessing.get_context("spawn").Process(target=over_http, args=args)
+            process.start()
+            process.join()
+
+
+def over_http(path: str, size: int, rate: float, delay: float) -> None:
+    """Measure against a server in a process of its own."""
+    pipe, other = multiprocessing.Pipe()
+    server = multiprocessing.Process(target=serve, args=(path, rate, other, delay))
+    server.start()
+    try:
+        os.environ["HF_ENDPOINT"], _ = pipe.recv()
+        for _ in range(2):
+            for what, how in (("whole", {}), ("precision=0.002", {"precision": 0.002})):
+                measure(f"{what}, test server", "hf://org/model", **how)
+                pipe.send("count")
+                sent, asked, flying = pipe.recv()
+                shares = f"{sent / size:.2%} of the bytes, {asked} requests, {flying} at once"
+                print(f"  {shares}", flush=True)
+    finally:
+        pipe.send("end")
+        server.join()
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ class Faults:
     short_by: int = 0  # bytes that a body lacks, though its headers promise them not
     compressed: bool = False
     rate: float = 0.0  # bytes a second of each connection
+    delay: float = 0.0  # seconds until an answer of the host of files
     redirect_file: str = ""  # where the file host redirects to
     location: str = ""  # where /resolve redirects to, in place of the file host
     ignore_if_match: bool = False
@@ -300,6 +301,7 @@ class _Files(_Handler):
             hub.in_flight += 1
             hub.most_in_flight = max(hub.most_in_flight, hub.in_flight)
         try:
+            time.sleep(faults.delay)
             self._answer(faults)
         finally:
             with hub._lock:

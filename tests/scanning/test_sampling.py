@@ -145,6 +145,13 @@ def test_elsewhere_the_same_is_read_in_ranges(hub: FakeHub, folder: Path) -> Non
     xr.testing.assert_equal(here[names], there[names])
 
 
+def test_many_small_ranges_are_under_way_at_once(hub: FakeHub) -> None:
+    hub.faults.delay = 0.05
+    hub.add("org/model", {"model.safetensors": saved(state())})
+    wb.scan("hf://org/model", sample=0.2)
+    assert 8 < hub.most_in_flight <= 16
+
+
 def test_a_broken_server_costs_the_matrices_of_its_checkpoint(
     hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,9 @@
 """Where weights come from.
 
 Names of tensors become tower, layer, component (`naming`, `names`), parts of fused matrices
-(`fused`), or rows that belong together (`rotary`). What holds weights becomes tensors whose raw
-bits can be read (`checkpoint`, `directory` and one module per kind of file, `live`, `adapters`),
-quantised ones as numbers (`restored`), elsewhere too (`remote`, `hub` with what it asks).
+(`fused`), or rows that belong together (`rotary`). What holds weights becomes tensors of raw bits
+(`checkpoint`, `directory`, a module per kind of file, `live`, `adapters`; quantised ones as numbers
+`restored`), elsewhere too (`remote`, `hub` with what it asks, fetched `ahead` into `rooms`).
 `sources`, `folders` and `steps` tell what people pass; `mapping` and `guard`, how files fared.
 """
 
@@ -46,6 +46,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ranges",
         "remote",
         "restored",
+        "rooms",
         "rotary",
         "safetensors",
         "scales",

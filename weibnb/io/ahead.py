@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from weibnb.io.files import CheckpointError
 from weibnb.io.remote import IN_FLIGHT
+from weibnb.io.rooms import Rooms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
 #: Bytes from which parts that lie side by side are one request, and share of gaps in it.
 REQUEST, GAPS = 16_000_000, 0.01
-#: Most requests, and bytes, that are under way or wait to be taken.
-MOST_AHEAD, MOST_BYTES = 6, 100_000_000
+#: Requests under way at once that are too small for their bytes to matter: what they wait for is
+#: the server's answer.
+SMALL_IN_FLIGHT = 16
+#: Requests that wait to be taken beyond those under way, and most bytes of both.
+READY, MOST_BYTES = 2, 100_000_000
 
 
 class Part(NamedTuple):
@@ -75,12 +79,21 @@ class Ahead:
 
     Best used in a ``with`` block, whose end gives up what is on its way. Once something could not
     be fetched, nothing more is: every further part raises the same error.
+
+    Parameters
+    ----------
+    parts : iterable of Part
+        What is wanted.
+    in_flight : int
+        Requests under way at once.
     """
 
-    def __init__(self, parts: Iterable[Part]) -> None:
+    def __init__(self, parts: Iterable[Part], *, in_flight: int = IN_FLIGHT) -> None:
         self._waiting = requests(parts)
         self._begun: deque[Request] = deque()
-        self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="weibnb-fetch")
+        self._most = in_flight + READY
+        self._rooms = Rooms()
+        self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="weibnb-fetch")
         self._stop = threading.Event()
         self._next: Request | None = next(self._waiting, None)
         self.failure: CheckpointError | None = None
@@ -122,10 +135,12 @@ class Ahead:
 
     def _begin(self) -> None:
         """Begin requests as long as few enough wait to be taken."""
-        while self._next is not None and len(self._begun) < MOST_AHEAD:
+        while self._next is not None and len(self._begun) < self._most:
             one, there = self._next, sum(request.length for request in self._begun)
             if there and there + one.length > MOST_BYTES:
                 return
-            one.fetched = self._pool.submit(one.file.read, one.offset, one.length, self._stop)
+            one.fetched = self._pool.submit(
+                one.file.read, one.offset, one.length, self._stop, self._rooms
+            )
             self._begun.append(one)
             self._next = next(self._waiting, None)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from weibnb.io.hub_answers import Listed
     from weibnb.io.kinds import Kind
     from weibnb.io.limits import Limits
+    from weibnb.io.rooms import Rooms
     from weibnb.io.safetensors import Shard
 
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -169,9 +170,15 @@ class HubFile:
             client=hub_client,
         )
 
-    def read(self, offset: int, length: int, stop: threading.Event | None = None) -> memoryview:
+    def read(
+        self,
+        offset: int,
+        length: int,
+        stop: threading.Event | None = None,
+        rooms: Rooms | None = None,
+    ) -> memoryview:
         """Fetch a range."""
-        return self._ranges.read(offset, length, stop)
+        return self._ranges.read(offset, length, stop, rooms)
 
     def check_unmoved(self) -> None:
         """Raise CheckpointError if the revision is another commit than when it was listed."""

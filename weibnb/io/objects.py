@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from weibnb.io.kinds import Kind
     from weibnb.io.limits import Limits
+    from weibnb.io.rooms import Rooms
     from weibnb.io.safetensors import Shard
 
 T = TypeVar("T")
@@ -181,8 +182,14 @@ class ObjectFile:
         self.version = tag or str(about.get("last_modified", ""))
         self._store, self._path = store, path
 
-    def read(self, offset: int, length: int, stop: threading.Event | None = None) -> memoryview:
-        """Fetch a range."""
+    def read(
+        self,
+        offset: int,
+        length: int,
+        stop: threading.Event | None = None,
+        _rooms: Rooms | None = None,
+    ) -> memoryview:
+        """Fetch a range, into memory of the library's own."""
         if not length:
             return memoryview(b"")
         parts = []

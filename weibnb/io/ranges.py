@@ -7,7 +7,6 @@ held against what was asked for.
 
 from __future__ import annotations
 
-import mmap
 import re
 import threading
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urljoin, urlsplit
 
 from weibnb.io.files import CheckpointError
+from weibnb.io.rooms import Rooms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -125,8 +125,14 @@ class Ranges:
         self._url = ""
         self._tag: tuple[str, str] = ("", "")  # host, and its name for what the file holds
 
-    def read(self, offset: int, length: int, stop: threading.Event | None = None) -> memoryview:
-        """Fetch a range, all of it.
+    def read(
+        self,
+        offset: int,
+        length: int,
+        stop: threading.Event | None = None,
+        rooms: Rooms | None = None,
+    ) -> memoryview:
+        """Fetch a range, all of it, into memory of `rooms`.
 
         Raises
         ------
@@ -137,7 +143,7 @@ class Ranges:
             self._refuse(
                 f"bytes {offset:,} to {offset + length:,} of {self._size:,} were asked for"
             )
-        one = _Range(offset, _room(length), stop or threading.Event())
+        one = _Range(offset, (rooms or Rooms()).take(length), stop or threading.Event())
         patience = Patience(self._name, one.stop)
         while one.left:
             before = one.filled
@@ -278,11 +284,6 @@ class Ranges:
 
     def _refuse(self, cause: str, step: str = "") -> NoReturn:
         raise CheckpointError(self._name, cause, step)
-
-
-def _room(length: int) -> memoryview:
-    """Make room for a range, in pages that go back to the system when nobody looks at them."""
-    return memoryview(mmap.mmap(-1, length) if length >= SOMETHING else bytearray(length))
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from weibnb.io.directory import Folder
     from weibnb.io.limits import Limits
+    from weibnb.io.rooms import Rooms
     from weibnb.io.safetensors import Shard
 
 # Bytes of a file that are asked for to read its header: a share, at least and at most. Longer
@@ -59,7 +60,9 @@ class RemoteFile(Protocol):
     blob: str
     version: str
 
-    def read(self, offset: int, length: int, stop: Event | None = None) -> memoryview:
+    def read(
+        self, offset: int, length: int, stop: Event | None = None, rooms: Rooms | None = None, /
+    ) -> memoryview:
         """Fetch a range, all of it, or raise CheckpointError; a `stop` that is set ends it."""
 
     def check_unmoved(self) -> None:

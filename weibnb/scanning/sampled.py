@@ -16,7 +16,7 @@ from weibnb.counting.formats import as_bits
 from weibnb.counting.sampling import FEWEST_BLOCKS, count_block
 from weibnb.fits.store_blocks import KeptBlocks
 from weibnb.fitting.status import COUNTED
-from weibnb.io.ahead import Ahead, Part
+from weibnb.io.ahead import SMALL_IN_FLIGHT, Ahead, Part
 from weibnb.io.files import CheckpointError
 from weibnb.io.guard import watch
 from weibnb.io.mapping import origin_of, will_need
@@ -366,7 +366,7 @@ def _fetch_stage(matrices: Sequence[_Matrix], counting: Counting) -> None:
     """Fetch and count the blocks that are wanted next of matrices elsewhere."""
     wanted = [(one, block) for one in matrices for block in one.still_unread()]
     parts = (Part(one.file, *one.place(block)) for one, block in wanted if one.file is not None)
-    with Ahead(parts) as ahead, closing(_Queue()) as queue:
+    with Ahead(parts, in_flight=SMALL_IN_FLIGHT) as ahead, closing(_Queue()) as queue:
         for one, block in wanted:
             fetched = ahead.take()
             one.read += len(fetched)
