@@ -190,6 +190,22 @@ def test_four_ranges_are_under_way_at_once(hub: FakeHub, monkeypatch: pytest.Mon
     assert hub.most_in_flight == 4
 
 
+def test_matrices_that_come_in_pieces_are_finished_on_the_way(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from weibnb.io import ahead
+    from weibnb.scanning import streaming
+
+    monkeypatch.setattr(ahead, "REQUEST", 1_000)
+    monkeypatch.setattr(streaming, "PIECE", 2_000)
+    content = saved(weights(layers=30, side=64))
+    hub.add("org/run", {"model.safetensors": content})
+    seen: list[int] = []
+    wb.scan("org/run", progress=lambda _: seen.append(hub.bytes_sent))
+    assert seen[0] < len(content) / 2
+    assert seen == sorted(seen)
+
+
 def test_a_long_header_takes_one_request_more(hub: FakeHub) -> None:
     state = weights() | {f"x.{'y' * 200}.{i}": np.zeros(1, "f4") for i in range(600)}
     data = saved(state)

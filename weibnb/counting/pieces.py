@@ -97,7 +97,7 @@ class PendingPieces:
 
     was_read = False
     ready = False  # without waiting
-    load = 0.0  # next to nothing waits
+    load = 0.4  # the next matrix may come meanwhile; what this one copied is held until it is done
 
     def __init__(
         self,
