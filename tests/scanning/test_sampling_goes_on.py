@@ -13,6 +13,7 @@ import weibnb as wb
 from tests.fits.helpers import back_to_version, change
 from tests.io.hub import hub, saved
 from weibnb.counting.sampling import count_block
+from weibnb.fits.store import Store
 from weibnb.scanning import sampled
 from weibnb.scanning import sampling as of_scans
 
@@ -161,6 +162,57 @@ def test_a_scan_that_was_stopped_goes_on(
     assert 0 < rest < whole - before
     assert before + until_then + rest == whole
     same(fits, fresh)
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_blocks_of_a_scan_that_was_stopped_are_kept(
+    where: str,
+    hub: FakeHub,
+    folder: Path,
+    tmp_path: Path,
+    counted: Weights,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing was fitted yet: all matrices are sampled together."""
+    hub.add("org/model", {"model.safetensors": saved(state())})
+    source = {"m": folder if where == "here" else "hf://org/model"}
+    store = tmp_path / "fits.db"
+    whole, fresh = number_read(counted, lambda: wb.scan(source, precision=0.01))
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    counted.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(sampled, "judge", stop)
+        with pytest.raises(wb.ScanInterrupted):
+            wb.scan(source, precision=0.01, store=store)
+    first = sum(counted)
+    assert 0 < first < whole
+    assert (wb.open_fits(store)["status"] == "pending").all()
+    rest, fits = number_read(counted, lambda: wb.scan(source, precision=0.01, store=store))
+    assert first + rest == whole
+    same(fits, fresh)
+
+
+def test_blocks_are_kept_while_they_are_counted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where none of the matrices is done."""
+    kept: list[int] = []
+    real = Store.keep_blocks
+
+    def keep(store: Store, key: tuple[str, int], blocks: Any) -> None:
+        new = list(blocks)
+        kept.append(sum(len(found) for *_, found in new))
+        real(store, key, new)
+
+    monkeypatch.setattr(Store, "keep_blocks", keep)
+    monkeypatch.setattr(sampled, "_KEEP_SECONDS", 0.0)
+    fits = wb.scan(folder, sample=0.25, store=tmp_path / "fits.db")
+    assert len(kept) > 10
+    assert max(kept) < sum(kept) / 2
+    assert sum(kept) == 0.25 * len(fits.layer) * ROWS / 4
 
 
 def test_blocks_are_of_one_file(folder: Path, tmp_path: Path, counted: Weights) -> None:

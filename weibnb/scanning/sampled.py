@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 # Matrices whose blocks are counted, judged and counted further together, and blocks that wait.
 _TOGETHER, _WAITING = 64, 64
+# Seconds after which a store is given the blocks that were counted.
+_KEEP_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -219,10 +222,9 @@ def begin_sampling(
         for one in begun:
             one.problem = failed if one.file is not None else ""
         good = [one for one in begun if not one.problem]
-        failed = _count_all(good, counting, sampling, tell) or failed
-        if store is not None:
-            key = listing.source.model, listing.source.step
-            store.keep_blocks(key, [kept for one in good for kept in one.to_keep()])
+        key = listing.source.model, listing.source.step
+        with closing(_Keeping(store, key, good)) as keeping:
+            failed = _count_all(good, counting, sampling, tell, keeping) or failed
         files += [one.file for one in begun if one.file is not None and not one.problem]
         for item in group:
             if isinstance(item, _Matrix):
@@ -333,14 +335,15 @@ def _count_all(
     counting: Counting,
     sampling: Sampling,
     tell: Callable[[CheckpointError], None],
+    keeping: _Keeping,
 ) -> str:
     """Count the blocks that are wanted of matrices, until no more are; say what stopped it."""
     samples = {id(one.sample): one for one in matrices}
     wanted, failed = list(matrices), ""
     while wanted:
-        _count_stage([one for one in wanted if one.file is None], counting)
+        _count_stage([one for one in wanted if one.file is None], counting, keeping)
         try:
-            _fetch_stage([one for one in wanted if one.file is not None], counting)
+            _fetch_stage([one for one in wanted if one.file is not None], counting, keeping)
         except CheckpointError as err:
             tell(err)
             failed = str(err)
@@ -351,10 +354,10 @@ def _count_all(
     return failed
 
 
-def _count_stage(matrices: Sequence[_Matrix], counting: Counting) -> None:
+def _count_stage(matrices: Sequence[_Matrix], counting: Counting, keeping: _Keeping) -> None:
     """Count the blocks that are wanted next of matrices on this machine."""
     wanted = [(one, block) for one in matrices for block in one.still_unread()]
-    with closing(_Queue()) as queue:
+    with closing(_Queue(keeping)) as queue:
         for one, block in wanted:
             will_need(one.rows_here(block))
         for one, block in wanted:
@@ -362,11 +365,11 @@ def _count_stage(matrices: Sequence[_Matrix], counting: Counting) -> None:
             queue.add(one, block, counting.begin(one.count_here, block))
 
 
-def _fetch_stage(matrices: Sequence[_Matrix], counting: Counting) -> None:
+def _fetch_stage(matrices: Sequence[_Matrix], counting: Counting, keeping: _Keeping) -> None:
     """Fetch and count the blocks that are wanted next of matrices elsewhere."""
     wanted = [(one, block) for one in matrices for block in one.still_unread()]
     parts = (Part(one.file, *one.place(block)) for one, block in wanted if one.file is not None)
-    with Ahead(parts, in_flight=SMALL_IN_FLIGHT) as ahead, closing(_Queue()) as queue:
+    with Ahead(parts, in_flight=SMALL_IN_FLIGHT) as ahead, closing(_Queue(keeping)) as queue:
         for one, block in wanted:
             fetched = ahead.take()
             one.read += len(fetched)
@@ -376,7 +379,8 @@ def _fetch_stage(matrices: Sequence[_Matrix], counting: Counting) -> None:
 class _Queue:
     """Blocks that are being counted, in order, and not too many of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, keeping: _Keeping) -> None:
+        self._keeping = keeping
         self._waiting: deque[tuple[_Matrix, int, Future[CountedBlock]]] = deque()
 
     def add(self, one: _Matrix, block: int, counted: Future[CountedBlock]) -> None:
@@ -393,3 +397,27 @@ class _Queue:
     def _take(self) -> None:
         one, block, counted = self._waiting.popleft()
         one.sample.counted[block] = counted.result()
+        self._keeping.tick()
+
+
+class _Keeping:
+    """Gives the blocks of some matrices to a store, at least twice a second and at the end."""
+
+    def __init__(
+        self, store: KeepsBlocks | None, key: tuple[str, int], matrices: Sequence[_Matrix]
+    ) -> None:
+        self._store, self._key, self._matrices = store, key, matrices
+        self._kept = time.monotonic()
+
+    def tick(self) -> None:
+        """Keep what was counted, if it is time."""
+        if time.monotonic() - self._kept > _KEEP_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Keep what was counted."""
+        if self._store is not None:
+            self._store.keep_blocks(self._key, [k for one in self._matrices for k in one.to_keep()])
+            for one in self._matrices:
+                one.known |= one.sample.counted
+        self._kept = time.monotonic()
