@@ -134,6 +134,11 @@ class MatrixInCounting:
         """Whether a device has made its counts; waits for nothing."""
         return self.pending is None or self.pending.ready
 
+    @property
+    def takes_long(self) -> bool:
+        """Whether it is counted and looked at again on threads, for longer than it is counted."""
+        return not self.was_read and self.look is not None and self.look.takes_long
+
     def abandon(self) -> bool:
         """Give up what was not begun; True if the counts will come all the same."""
         return self.pending is not None and self.pending.abandon()

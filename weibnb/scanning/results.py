@@ -58,8 +58,8 @@ class Results:
         Where they are kept beyond the end of the process.
     done : int
         How many matrices are counted, those that a store held already included.
-    trim, estimator
-        As they were given.
+    trim, estimator, workers
+        As they were given; the number of threads is known.
 
     Parameters
     ----------
@@ -101,10 +101,10 @@ class Results:
         self.trim, self.estimator = trim, estimator
         self._experts: Literal["median", "each"] = experts
         self._keep_counts = keep_counts
-        self._workers = check_workers(workers)
+        self.workers = check_workers(workers)
         self.structure: Structure | None = None
         if structure:
-            self.structure = Structure(fields, trim, estimator, self._workers)
+            self.structure = Structure(fields, trim, estimator, self.workers)
         self._fields, self._forces = fields, forces
         self._fitted_on, self._ask = fitted_on, ask
         self.sampling = sampling
@@ -367,7 +367,7 @@ class Results:
             batch,
             trim=self.trim,
             estimator=self.estimator,
-            workers=workers or self._workers,
+            workers=workers or self.workers,
             fitted_on=self._fitted_on,
         )
         return self._chosen(columns)

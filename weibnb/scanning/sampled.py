@@ -168,7 +168,7 @@ class SampleLook:
     sample: Sample
     transposed: bool
     structure: bool
-    at_all = False
+    at_all = takes_long = False
 
     def __call__(self, _: Counts, lines: Lines | None) -> dict[str, Any]:
         """Give the attributes of `weibnb.fits.build.Matrix`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from weibnb.fitting.weibull import Estimator
 
 
+#: Weights of a matrix that is looked at by several threads; of others each has its own.
+LARGE = 1 << 25
+
+
 @dataclass(frozen=True, slots=True)
 class Structure:
     """How a scan looks at rows and columns.
@@ -28,7 +33,7 @@ class Structure:
     fields : bool
         Look at all of them, and keep the RMS of each.
     trim, estimator, workers
-        As of `weibnb.scan`.
+        As of `weibnb.scan`; a matrix that is not `LARGE` is looked at by one thread.
     """
 
     fields: bool
@@ -82,6 +87,11 @@ class SecondLook:
         return found | {"row_rms": row_rms, "col_rms": col_rms, "lines": lines}
 
     @property
+    def takes_long(self) -> bool:
+        """Whether every line of what is in memory is looked at."""
+        return self.at_all and isinstance(self.bits, np.ndarray)
+
+    @property
     def at_all(self) -> bool:
         """Whether all rows and columns are looked at, for which counts must be on the host."""
         return self.structure.fields and self.bits is not None and min(self.shape) > 0
@@ -118,7 +128,7 @@ class SecondLook:
             counts,
             trim=how.trim,
             estimator=how.estimator,
-            workers=how.workers,
+            workers=how.workers if prod(self.shape) >= LARGE else 1,
         )
         if lines is not None:
             lines = replace(lines, products=look.products, functions=look.functions)

@@ -11,6 +11,7 @@ from weibnb.fits.build import Matrix
 from weibnb.io.files import CheckpointError
 from weibnb.messages import counted, printable, shortened
 from weibnb.scanning.cluster import count_elsewhere
+from weibnb.scanning.finishing import Finishing
 from weibnb.scanning.sampled import begin_sampling, expected_bytes
 from weibnb.scanning.streaming import begin_counting_anywhere, files_away
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from weibnb.counting.dispatch import Counting
+    from weibnb.fits.on_device import MatrixOnDevice
     from weibnb.io.limits import Limits
     from weibnb.scanning.cluster import MatrixElsewhere, Opened
     from weibnb.scanning.matrices import Cell, Listing, MatrixInCounting
@@ -101,17 +103,18 @@ class ScanUnderWay:
     def _count(self, listing: Listing, cells: set[Cell], waiting: deque[MatrixInCounting]) -> None:
         """Count matrices, of which some may wait to be finished."""
         load = 0.0
-        for item in self._begin(listing, cells):
-            name = printable(item.tensor.info.name[-60:])
-            self.reporter.bar.set_postfix_str(name, refresh=False)
-            self.reporter.update(item.tensor.nbytes if item.was_read else 0)
-            waiting.append(item)
-            load += item.load
-            while load > 1:
-                load -= waiting[0].load
-                self._finish(waiting.popleft())
-        while waiting:
-            self._finish(waiting.popleft())
+        with Finishing(self._finish, self._take, self.results.workers) as finishing:
+            for item in self._begin(listing, cells):
+                name = printable(item.tensor.info.name[-60:])
+                self.reporter.bar.set_postfix_str(name, refresh=False)
+                self.reporter.update(item.tensor.nbytes if item.was_read else 0)
+                waiting.append(item)
+                load += item.load
+                while load > 1:
+                    load -= waiting[0].load
+                    finishing.add(waiting.popleft())
+            while waiting:
+                finishing.add(waiting.popleft())
 
     def _begin(self, listing: Listing, cells: set[Cell]) -> Iterator[MatrixInCounting]:
         """Begin to count the matrices of some cells, as wholes or in part."""
@@ -131,8 +134,14 @@ class ScanUnderWay:
         )
 
     def _finish(self, item: MatrixInCounting | MatrixElsewhere) -> None:
+        """Wait for what is counted, and hand it on."""
+        self._take(item, item.finish(in_place=self.results.in_place))
+
+    def _take(
+        self, item: MatrixInCounting | MatrixElsewhere, matrix: Matrix | MatrixOnDevice
+    ) -> None:
         """Hand on what was counted, to all checkpoints that hold the same bytes there."""
-        matrix, role = item.finish(in_place=self.results.in_place), item.tensor.role
+        role = item.tensor.role
         self.results.add(matrix)
         place = item.source.model, item.source.step, (role.layer, role.component, item.expert)
         if isinstance(matrix, Matrix):
