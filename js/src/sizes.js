@@ -19,7 +19,7 @@ const CLOSE = 3; // px between a chart and its place that nobody minds
 const MOST_STEP = 96; // px of a cell of a map
 const READ = 40; // px from which a cell holds a number: it shrinks to four fifths of them at most
 const LEAST_STEP = 3;
-const LEAST_PANEL = 240; // px of one of several panels with its axis
+const LEAST_PANEL = 170; // px of one of several panels with its axis
 const NARROW = 420; // px of a chart below which legends stand under it
 
 /**
@@ -155,7 +155,10 @@ export function arranged(spec, width) {
  */
 function inColumns(found, columns, width) {
   if (!columns) return found;
-  return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+  const fewer = Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL)));
+  if (fewer === 1 || columns % fewer === 0) return { ...found, columns: fewer };
+  // the last row may have gaps, under which an axis that is shared would stand alone
+  return { ...found, columns: fewer, resolve: { axis: { x: "independent" } } };
 }
 
 /**

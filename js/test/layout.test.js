@@ -116,7 +116,9 @@ test("the layers of the lowest axis are repeated where they are not seen, if the
 test("small multiples stand beside each other as the place has room", () => {
   const spec = /** @type {any} */ ({ facet: {}, spec: {}, columns: 4, config: { legend: { labelFontSize: 11 } } });
   const columns = (/** @type {number} */ width) => /** @type {any} */ (arranged(spec, width)).columns;
-  assert.deepEqual([200, 479, 480, 700, 960, 3000].map(columns), [1, 1, 2, 2, 4, 4]);
+  assert.deepEqual([200, 339, 340, 509, 510, 680, 3000].map(columns), [1, 1, 2, 2, 3, 4, 4]);
+  const axes = (/** @type {number} */ width) => /** @type {any} */ (arranged(spec, width)).resolve;
+  assert.deepEqual([200, 340, 510, 680].map(axes), [undefined, undefined, { axis: { x: "independent" } }, undefined]);
   const { legend } = /** @type {any} */ (arranged(spec, 300)).config;
   assert.deepEqual(legend, { labelFontSize: 11, labelLimit: 200, orient: "bottom", columns: 2, gradientLength: 160 });
   assert.equal(/** @type {any} */ (arranged(spec, 420)).config.legend.orient, undefined);
@@ -124,8 +126,8 @@ test("small multiples stand beside each other as the place has room", () => {
   const lengthOf = (/** @type {number} */ width) => /** @type {any} */ (arranged(own, width)).layer[0].color.legend.gradientLength;
   assert.deepEqual([200, 300, 410, 420].map(lengthOf), [100, 160, 240, 110]);
   assert.equal(/** @type {any} */ (arranged(own, 300)).datasets.rows[0].gradientLength, 1);
-  assert.notEqual(arrangement(479), arrangement(480));
-  assert.equal(arrangement(500), arrangement(700));
+  assert.notEqual(arrangement(339), arrangement(340));
+  assert.equal(arrangement(520), arrangement(670));
 });
 
 test("titles are taken off a chart, wherever they stand", () => {

@@ -18,7 +18,7 @@ convert = pytest.importorskip("vl_convert")
 from weibnb import charts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import xarray as xr
 
@@ -193,6 +193,32 @@ def test_cohort_draws_medians(fits: xr.Dataset) -> None:
         median = fits.k.isel(step=-1).sel(component=row["component"]).median().item()
         assert row["k"] == pytest.approx(median)
     assert "nearest mistral-7b" in str(spec["title"]["subtitle"])
+
+
+def scaled(spec: Any) -> Iterator[dict[str, Any]]:
+    """Give every encoding that has a domain and ticks of its own."""
+    if isinstance(spec, list):
+        for part in spec:
+            yield from scaled(part)
+    if isinstance(spec, dict):
+        scale, axis = spec.get("scale") or {}, spec.get("axis") or {}
+        if {"domain"} <= set(scale) and {"values"} <= set(axis):
+            yield spec
+        for name, part in spec.items():
+            if name != "datasets":
+                yield from scaled(part)
+
+
+@pytest.mark.parametrize("arrangement", ["overlay", "multiples", "difference"])
+def test_ticks_of_weibull_paper_lie_on_it(fits: xr.Dataset, arrangement: Any) -> None:
+    """One that lies beyond would be drawn at the edge, with its own number."""
+    some = fits.isel(layer=[0], component=[0, 1], step=[-1])
+    found = list(scaled(charts.weibull_plot(some, arrangement=arrangement).to_dict()))
+    assert found
+    for one in found:
+        low, high = one["scale"]["domain"]
+        values = one["axis"]["values"]
+        assert low - 0.01 < min(values) < max(values) < high
 
 
 @pytest.mark.parametrize("name", sorted(set(DRAW) - {"weibull_plot_pair", "difference"}))

@@ -56,6 +56,13 @@ def test_every_matrix_is_sent_with_its_numbers(many: xr.Dataset) -> None:
     assert min(sent["k"]) == pytest.approx(float(many["k"].min()))
 
 
+@pytest.mark.parametrize("last", [[], ["model"], ["step"], ["model", "step"]])
+def test_what_all_rows_share_stands_last(many: xr.Dataset, last: list[str]) -> None:
+    part = many.isel({dim: slice(0, 1) for dim in last})
+    names = list(unpacked(table.table_columns(part)))
+    assert names == [name for name in COLUMNS if name not in last] + last
+
+
 def test_few_different_values_are_sent_once(many: xr.Dataset) -> None:
     columns = {one["name"]: one for one in json.loads(table.table_columns(many))["columns"]}
     assert columns["model"]["values"] == [f"m{i}" for i in range(20)]

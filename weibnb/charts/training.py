@@ -246,7 +246,7 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
     x = quantity(
         "lam",
         scale={"type": "log", "nice": False, "padding": 12},
-        title="Weibull scale λ (units of the weights)",
+        title=["Weibull scale λ", "(units of the weights)"],  # as wide as a narrow panel
         axis={"tickCount": 4, "format": "~g", "labelOverlap": True},
     )
     place: Spec = {"x": x, "y": k_axis()}
@@ -276,6 +276,7 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
             where={"and": [ends, {"field": "side", "equal": side}]},
             align=side,
             dx=9 if side == "left" else -9,
+            lineBreak=" of ",
         )
         for side in table.loc[table["told"].ne("") & table["role"].eq("end"), "side"].unique()
     ]

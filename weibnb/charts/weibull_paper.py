@@ -36,14 +36,15 @@ def paper_axis(
     field: str, top: float, percent: Array = PERCENT, *, least: float = 1e-4, **more: Any
 ) -> Spec:
     """Encode ordinates, with the percentages of the weights as the words of the axis."""
+    low = ordinate(least).item()
     axis = {
-        "values": [at for at in ordinate(percent / 100).tolist() if at < top],
+        "values": [at for at in ordinate(percent / 100).tolist() if low - _SLACK < at < top],
         "tickCount": percent.size,
         "labelOverlap": "greedy",
         "labelSeparation": 4,
         "labelExpr": "format(100 * (1 - exp(-exp(datum.value))), '.6~g')",
     }
-    scale = {"domain": [ordinate(least).item(), top], "nice": False, "clamp": True}
+    scale = {"domain": [low, top], "nice": False, "clamp": True}
     return quantity(field, scale=scale, axis=axis, **more)
 
 

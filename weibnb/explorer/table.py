@@ -49,6 +49,7 @@ class Table:
 def table_columns(fits: xr.Dataset) -> str:
     """List matrices, each column as its values or, of few different ones, as these and numbers.
 
+    A model or step that all share stands last, so that k is in sight on a narrow page.
     `bars` says what the bars are drawn from: those of k from the anchor, the distance that fills
     one half, and the colours of the map from one end to the other; those of λ from the `largest`.
     """
@@ -65,7 +66,9 @@ def table_columns(fits: xr.Dataset) -> str:
         "colours": DIVERGING,
         "largest": np.nanmax(table["lam"].to_numpy(float), initial=0.0),
     }
-    columns = [_column(name, table[name]) for name in COLUMNS if name in table]
+    shared = [name for name in ("model", "step") if len(set(table[name])) == 1]
+    names = [name for name in (*(n for n in COLUMNS if n not in shared), *shared) if name in table]
+    columns = [_column(name, table[name]) for name in names]
     return json.dumps({"total": total, "columns": columns, "bars": bars})
 
 

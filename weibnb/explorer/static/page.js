@@ -380,7 +380,7 @@ var CLOSE = 3;
 var MOST_STEP = 96;
 var READ = 40;
 var LEAST_STEP = 3;
-var LEAST_PANEL = 240;
+var LEAST_PANEL = 170;
 var NARROW = 420;
 function sizesOf(view) {
   const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
@@ -450,7 +450,9 @@ function arranged(spec, width) {
 }
 function inColumns(found, columns, width) {
   if (!columns) return found;
-  return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+  const fewer = Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL)));
+  if (fewer === 1 || columns % fewer === 0) return { ...found, columns: fewer };
+  return { ...found, columns: fewer, resolve: { axis: { x: "independent" } } };
 }
 function withGradients(node, gradientLength) {
   if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
