@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import weibnb as wb
-from weibnb.compiled import compiled, compiled_inline
+from weibnb.compiled import compiled, compiled_inline, compiled_inline_sums, compiled_sums
 
 
 def test_a_compiled_loop_is_the_function() -> None:
@@ -23,7 +23,7 @@ def test_a_compiled_loop_is_the_function() -> None:
             total += 3 * value
         return total
 
-    for decorate in (compiled, compiled_inline):
+    for decorate in (compiled, compiled_inline, compiled_sums, compiled_inline_sums):
         loop = decorate(triple)
         assert loop(np.arange(4.0)) == triple(np.arange(4.0)) == 18
         assert loop.__doc__ == "Sum three times."
@@ -52,6 +52,38 @@ def test_without_a_place_for_a_cache_everything_works_and_one_sentence_says_so()
         timeout=240,
     )
     assert done.stdout.split() == ["1", "42"]
+
+
+def test_sums_are_the_same_when_they_were_compiled_and_when_they_were_loaded(
+    tmp_path: Path,
+) -> None:
+    code = """if True:
+        import numpy as np
+        from weibnb.counting.lines import lines_of
+        from weibnb.fitting.scales import _spreads, spreads
+        found = b""
+        for shape in ((64, 64), (700, 40), (2048, 1024)):
+            w = np.random.default_rng(0).normal(size=shape).astype("f4")
+            some = [lines_of(w.view("u4"), "F32", shape)]
+            found += spreads(some, np.abs(w).max(keepdims=True)[0]).tobytes()
+        print(found.hex(), sum(_spreads.stats.cache_hits.values()))
+    """
+    root = str(Path(wb.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": root, "NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def call() -> list[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        ).stdout.split()
+
+    (fresh, before), (loaded, after) = call(), call()
+    assert (before, after) == ("0", "1")
+    assert fresh == loaded
 
 
 LOOPS = {

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 F = TypeVar("F", bound="Callable[..., Any]")
+# What the compiler may do with sums: add up in any order, without regard to the sign of zero.
+_ANY_ORDER = {"reassoc", "nsz"}
 #: View so many words behind a pointer as an array, in a compiled function.
 as_array: Any = carray
 
@@ -42,8 +44,17 @@ def compiled_inline(function: F) -> F:
 
 
 def compiled_sums(function: F) -> F:
-    """Compile a loop as `compiled` does; it may add up numbers in any order, several at once."""
-    return _compiled(function, fastmath={"reassoc", "nsz"})
+    """Compile a loop as `compiled` does; it may add up numbers in any order, several at once.
+
+    One that another loop calls must be `compiled_inline_sums`: what is left as a call is optimised
+    anew when it is compiled, but not when it is loaded, and its order may be another then.
+    """
+    return _compiled(function, fastmath=_ANY_ORDER)
+
+
+def compiled_inline_sums(function: F) -> F:
+    """Compile a loop as `compiled_sums` does, into each loop that calls it."""
+    return _compiled(function, fastmath=_ANY_ORDER, forceinline=True)
 
 
 def compiled_callback(function: Callable[..., None], signature: str) -> int:

@@ -14,7 +14,7 @@ import xarray as xr
 
 import weibnb as wb
 from tests.hub_server import Content, FakeHub
-from tests.io.hub import saved
+from tests.io.hub import hub, saved, weights
 from tests.io.test_restored import write as write_formats
 from tests.scanning.helpers import llama, moe, normal, write
 from weibnb.io.files import CheckpointError, UnreadableWarning
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+__all__ = ["hub"]
 UP, DOWN = (f"model.layers.{{}}.mlp.{name}_proj.weight" for name in ("up", "down"))
 
 
@@ -141,6 +142,27 @@ def test_what_is_on_other_machines_is_fetched_by_workers(client: Any) -> None:
         hub.close()
 
 
+def test_files_that_revisions_share_are_fitted_once_for_all_of_them(
+    hub: FakeHub, tmp_path: Path
+) -> None:
+    for step, seed in ((0, 1), (1000, 0), (143000, 1)):
+        hub.add("org/run", {"model.safetensors": saved(weights(seed, side=256))}, f"step{step}")
+    state = weights(side=256)
+    matrices = sum(one.nbytes for name, one in state.items() if "proj" in name)
+    expected = scan("org/run", revision="step*")
+    with (  # in this process, which alone knows where the Hub is
+        distributed.LocalCluster(processes=False, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        for options in ({}, {"store": tmp_path / "fits.db"}):
+            before = hub.bytes_sent
+            found = scan("org/run", revision="step*", client=client, **options)
+            for name in ("k", "k_se", "h_row", "counts", "status"):
+                np.testing.assert_array_equal(found[name].values, expected[name].values)
+            assert (hub.bytes_sent - before) / matrices < 2.7  # two of three, and headers
+    assert expected["k"].sel(step=0).equals(expected["k"].sel(step=143000).assign_coords(step=0))
+
+
 @pytest.mark.parametrize("how", [{"sample": 0.1}, {"precision": 0.008}])
 def test_samples_are_read_by_workers(client: Any, tmp_path: Path, how: dict[str, Any]) -> None:
     write(tmp_path / "model", hard() | long())
@@ -215,13 +237,13 @@ def test_a_killed_worker_costs_its_task(
     write(tmp_path / "model", llama(3))
     flag = tmp_path / "killed"
 
-    def dies_once(task: Any, structure: Any) -> Any:
+    def dies_once(task: Any, *how: Any) -> Any:
         from weibnb.scanning.tasks import count_task
 
         if task.tensors[0].role.layer and not flag.exists():
             flag.write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
-        return count_task(task, structure)
+        return count_task(task, *how)
 
     monkeypatch.setattr(cluster, "count_task", dies_once)
     found = scan(tmp_path / "model", client=client)
@@ -234,7 +256,7 @@ def test_what_kills_every_worker_is_told(
 ) -> None:
     write(tmp_path / "model", llama(2) | {UP.format(1): normal(700, 40)})
 
-    def gives_up(task: Any, structure: Any) -> Any:
+    def gives_up(task: Any, *how: Any) -> Any:
         from types import SimpleNamespace
 
         from distributed import KilledWorker
@@ -244,7 +266,7 @@ def test_what_kills_every_worker_is_told(
         if task.rows is not None and task.rows.start:
             last: Any = SimpleNamespace(address="tcp://gone")
             raise KilledWorker("count_task", last, 3)
-        return count_task(task, structure)
+        return count_task(task, *how)
 
     monkeypatch.setattr(cluster, "count_task", gives_up)
     with pytest.warns(UnreadableWarning, match="died while running"):
@@ -259,14 +281,14 @@ def test_ctrl_c_cancels_the_tasks(
     write(tmp_path / "model", llama(4))
     waiting = distributed.Event("weibnb-test", client=client)
 
-    def waits(task: Any, structure: Any) -> Any:
+    def waits(task: Any, *how: Any) -> Any:
         from distributed import Event
 
         from weibnb.scanning.tasks import count_task
 
         if task.tensors[0].role.layer:
             Event("weibnb-test").wait()
-        return count_task(task, structure)
+        return count_task(task, *how)
 
     monkeypatch.setattr(cluster, "count_task", waits)
     finish = wb.scanning.under_way.ScanUnderWay._finish
@@ -306,7 +328,7 @@ def test_a_failure_of_a_worker_is_no_finding(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, llama(1))
-    monkeypatch.setattr(cluster, "count_task", lambda task, structure: 1 / 0)
+    monkeypatch.setattr(cluster, "count_task", lambda task, *how: 1 / 0)
     with pytest.raises(RuntimeError, match=r"ZeroDivisionError.*same versions"):
         scan(tmp_path, client=client)
     assert not client.futures

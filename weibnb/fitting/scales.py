@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.compiled import compiled, compiled_sums
+from weibnb.compiled import compiled, compiled_inline_sums, compiled_sums
 from weibnb.counting.lines import FEWEST, lines_in, packed
 from weibnb.counting.squares import Rule, as_words, rule_of, squares
 from weibnb.fitting.clusters import widening
@@ -108,7 +108,7 @@ def _spreads(pack: Any, rule: Any, factors: Any) -> Any:
     return found, number
 
 
-@compiled_sums
+@compiled_inline_sums
 def _look(bits: Any, rule: Any) -> Any:
     """Give ln RMS of lines, -inf for zeros, and the noise in it."""
     number, size = bits.shape

@@ -1,10 +1,10 @@
 """The functions that take a path, a model or a run.
 
 `scan` joins reading, counting and fitting (`under_way`, `finishing`); `recorder` does so for a live
-model (`in_flight`, `steps`, `keeping`, ...). `check` tells if a checkpoint is healthy; `locate`,
-`decompose`, `inside`, `shared_units` look at weights again (`reading_again`, `chosen`); `diff`
-compares two; `matrices` lists `weight_tensors`, `streaming` fetches them, `sampling` reads parts,
-`listing` bounds their grid, `structure` sees lines, `results` keeps, `cluster` sends `tasks`.
+model (`in_flight`, `steps`, ...). `check` tells whether a checkpoint is healthy; `locate`,
+`decompose`, `inside` look at weights again (`reading_again`, `chosen`); `diff` compares two;
+`matrices` lists `weight_tensors`, `streaming` fetches them, `sampling` reads parts, `listing`
+bounds their grid, `structure` sees lines, `fitter` fits, `results` keeps, `cluster` sends `tasks`.
 """
 
 import lazy_loader
@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "decompose",
         "diff",
         "finishing",
+        "fitter",
         "force_hooks",
         "forces",
         "hyperparameters",

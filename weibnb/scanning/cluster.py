@@ -1,4 +1,4 @@
-"""Counting on the workers of Dask: tasks are sent out, and what comes back is put together."""
+"""Work on Dask: tasks are sent to workers, and what comes back is put together."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from uuid import uuid4
 from weibnb.fitting.status import COUNTED
 from weibnb.io.files import CheckpointError
 from weibnb.messages import counted
+from weibnb.scanning.fitter import Fitted
 from weibnb.scanning.matrices import MatrixInCounting
 from weibnb.scanning.sampled import expected_bytes
 from weibnb.scanning.tasks import TASK, Found, Task, count_task, opening_of, plan_tasks
@@ -23,11 +24,10 @@ if TYPE_CHECKING:
 
     from weibnb.counting.dispatch import Counting
     from weibnb.counting.pieces import PendingPieces
-    from weibnb.fits.build import Matrix
-    from weibnb.fits.on_device import MatrixOnDevice
     from weibnb.fits.store import Store
     from weibnb.io.limits import Limits
     from weibnb.io.sources import Planned
+    from weibnb.scanning.fitter import Fitter
     from weibnb.scanning.matrices import Cell, Listing
     from weibnb.scanning.sampling import Sampling
     from weibnb.scanning.structure import Structure
@@ -83,19 +83,19 @@ def check_client(client: Any, device: str | Sequence[str]) -> str | Sequence[str
 
 @dataclass(frozen=True, slots=True)
 class MatrixElsewhere:
-    """A matrix that a worker counted, as `weibnb.scanning.matrices.MatrixInCounting`."""
+    """A matrix that a worker counted and fitted, as `weibnb.scanning.matrices.MatrixInCounting`."""
 
     tensor: WeightTensor
     source: Any
     expert: int
-    matrix: Matrix | MatrixOnDevice
+    fit: Fitted
     problem: str
     nbytes: int
     was_read: bool = False
 
-    def finish(self, *, in_place: bool = False) -> Matrix | MatrixOnDevice:  # noqa: ARG002  (it is nowhere else)
+    def finish(self, *, in_place: bool = False) -> Fitted:  # noqa: ARG002  (it is nowhere else)
         """Give it."""
-        return self.matrix
+        return self.fit
 
 
 class Opened(NamedTuple):
@@ -123,6 +123,7 @@ def count_elsewhere(
     counting: Counting,
     limits: Limits,
     *,
+    fitter: Fitter,
     structure: Structure | None,
     sampling: Sampling | None,
     store: Store | None,
@@ -153,7 +154,7 @@ def count_elsewhere(
         for one in opened
     )
     in_parts = _InParts(counting, structure)
-    with _Tasks(client, tasks, structure) as running:
+    with _Tasks(client, tasks, structure, fitter) as running:
         for task, outcome in running:
             source = sources[task.model, task.step]
             if isinstance(outcome, CheckpointError):
@@ -171,9 +172,9 @@ def count_elsewhere(
                 tell(error)
             if store is not None and outcome.blocks:
                 store.keep_blocks((task.model, task.step), outcome.blocks)
-            for number, expert, matrix, why, nbytes in outcome.matrices:
-                tensor = task.tensors[number]
-                yield MatrixElsewhere(tensor, source, expert, matrix, why, nbytes)
+            for row, (number, expert, why, nbytes) in enumerate(outcome.matrices):
+                fit = Fitted({name: one[row : row + 1] for name, one in outcome.fits.items()})
+                yield MatrixElsewhere(task.tensors[number], source, expert, fit, why, nbytes)
 
 
 def _not_counted(one: Opened) -> Iterator[MatrixInCounting]:
@@ -239,8 +240,14 @@ class _InParts:
 class _Tasks:
     """Tasks under way, so many at once; gives what came of each, as it comes."""
 
-    def __init__(self, client: Client, tasks: Iterator[Task], structure: Structure | None) -> None:
-        self._client, self._tasks, self._structure = client, tasks, structure
+    def __init__(
+        self,
+        client: Client,
+        tasks: Iterator[Task],
+        structure: Structure | None,
+        fitter: Fitter,
+    ) -> None:
+        self._client, self._tasks, self._how = client, tasks, (structure, fitter)
         self._under_way: dict[Any, tuple[Future[Any], Task]] = {}
         self._done: SimpleQueue[Future[Any]] = SimpleQueue()
 
@@ -269,7 +276,7 @@ class _Tasks:
             task = next(self._tasks, None)
             if task is None:
                 return
-            future = self._client.submit(count_task, task, self._structure, pure=False)
+            future = self._client.submit(count_task, task, *self._how, pure=False)
             self._under_way[future.key] = future, task
             future.add_done_callback(self._done.put)
 

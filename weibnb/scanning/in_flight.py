@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from weibnb.counting.dispatch import Counting
     from weibnb.fits.build import Matrix
     from weibnb.fits.on_device import FitsOnDevice
+    from weibnb.scanning.fitter import Columns
     from weibnb.scanning.keeping import Keeper
     from weibnb.scanning.matrices import Listing, MatrixInCounting
-    from weibnb.scanning.results import Columns, Results
+    from weibnb.scanning.results import Results
     from weibnb.scanning.running_forces import Sums
 
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from weibnb.diagnostics.findings import Finding
     from weibnb.fits.build import Matrix
+    from weibnb.scanning.fitter import Columns
     from weibnb.scanning.matrices import Listing
-    from weibnb.scanning.results import Columns, Results
+    from weibnb.scanning.results import Results
 
     Place = tuple[Any, ...]
 

@@ -7,11 +7,10 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
-from weibnb.fits.build import estimate, pending
 from weibnb.fits.layout import lay_out
 from weibnb.fits.on_device import FitsOnDevice, MatrixOnDevice
 from weibnb.fits.runs import branch_name
@@ -21,6 +20,7 @@ from weibnb.fits.store_reading import open_store
 from weibnb.fitting.backends import backend_name
 from weibnb.interrupts import held
 from weibnb.parallel import check_workers
+from weibnb.scanning.fitter import Fitted, Fitter
 from weibnb.scanning.structure import Structure
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from weibnb.fits.build import Matrix
     from weibnb.fits.layout import Source
     from weibnb.fitting.weibull import Estimator
+    from weibnb.scanning.fitter import Columns
     from weibnb.scanning.matrices import Cell, Listing
     from weibnb.scanning.sampling import Sampling
 
-    Columns = dict[str, NDArray[Any]]
     Key = tuple[str, int]
 
 # Seconds of counting after which what was counted is fitted and kept, and matrices that are
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 _BATCH_SECONDS, _BATCH_MATRICES = 0.4, 4096
 # Bytes of rows and columns of matrices that wait to be fitted.
 _BATCH_BYTES = 1 << 26
+# Columns that tell where a matrix belongs.
+_PLACE = ("model", "step", "layer", "component", "expert")
 #: Variables that tell whether two records are of the same weights.
 SAME = ("rows", "cols", "n", "nonfinite", "zero_fraction", "max_abs", "rms", "mean_abs")
 
@@ -60,6 +62,8 @@ class Results:
         How many matrices are counted, those that a store held already included.
     trim, estimator, workers
         As they were given; the number of threads is known.
+    fitter : Fitter
+        How matrices are fitted.
 
     Parameters
     ----------
@@ -105,8 +109,14 @@ class Results:
         self.structure: Structure | None = None
         if structure:
             self.structure = Structure(fields, trim, estimator, self.workers)
-        self._fields, self._forces = fields, forces
-        self._fitted_on, self._ask = fitted_on, ask
+        left_out = {
+            *(() if fields else FIELDS),
+            *(() if forces or store is not None else FORCES),
+            *(() if sampling is not None else SAMPLING),
+            *(() if keep_counts else ("counts",)),
+        }
+        self.fitter = Fitter(trim, estimator, fitted_on, frozenset(left_out))
+        self._ask = ask
         self.sampling = sampling
         self._names = json.dumps(dict(names)) if names else ""
         self.store: Store | None = None
@@ -129,7 +139,7 @@ class Results:
         self._open: dict[Key, set[Cell]] = {}
         self._columns: list[Columns] = []
         self._moving = threading.Lock()  # what is open becomes columns, while others look at both
-        self._batch: list[Matrix | MatrixOnDevice] = []
+        self._batch: list[Matrix | MatrixOnDevice | Fitted] = []
         self._in_fitting: list[FitsOnDevice] = []
         self._bytes = 0
         self._flushed = time.monotonic()
@@ -156,7 +166,7 @@ class Results:
     @property
     def in_place(self) -> bool:
         """Whether counts on a device are to stay there."""
-        return self._fitted_on is not None
+        return self.fitter.fitted_on is not None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -183,11 +193,12 @@ class Results:
                 self._listings[key], self._open[key] = listing, set(cells)
         return cells
 
-    def add(self, matrix: Matrix | MatrixOnDevice) -> None:
+    def add(self, matrix: Matrix | MatrixOnDevice | Fitted) -> None:
         """Take over a matrix that was counted; a batch is fitted at least twice a second."""
         self._batch.append(matrix)
         self.done += 1
-        self._bytes += 0 if matrix.lines is None else matrix.lines.nbytes
+        if not isinstance(matrix, Fitted) and matrix.lines is not None:
+            self._bytes += matrix.lines.nbytes
         waited = time.monotonic() - self._flushed
         full = len(self._batch) >= _BATCH_MATRICES or self._bytes >= _BATCH_BYTES
         if full or waited > _BATCH_SECONDS:
@@ -201,14 +212,16 @@ class Results:
         with held():
             batch, self._batch, self._bytes = self._batch, [], 0
             there = [matrix for matrix in batch if isinstance(matrix, MatrixOnDevice)]
-            here = [matrix for matrix in batch if not isinstance(matrix, MatrixOnDevice)]
+            elsewhere = [matrix.columns for matrix in batch if isinstance(matrix, Fitted)]
+            here = [one for one in batch if not isinstance(one, (MatrixOnDevice, Fitted))]
             if there:
                 self._in_fitting.append(self.begin_fits(there))
             if here:
-                self._keep(here, self._fit(here))
+                self._keep(self._fit(here))
+            if elsewhere:
+                self._keep(_joined_columns(elsewhere))
             while self._in_fitting and (wait or self._in_fitting[0].done):
-                fits = self._in_fitting.pop(0)
-                self._keep(fits.matrices, self.fitted(fits))
+                self._keep(self.fitted(self._in_fitting.pop(0)))
             self._flushed = time.monotonic()
 
     def fits(self, wanted: Callable[[Key], bool]) -> xr.Dataset:
@@ -243,11 +256,11 @@ class Results:
         parts += [self._fit(batch, workers=1)] if batch or not parts else []
         if len(parts) == 1:
             return parts[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return _joined_columns(parts)
 
     def fitted(self, fits: FitsOnDevice) -> Columns:
         """Wait for fits on devices."""
-        return self._chosen(fits.columns())
+        return self.fitter.chosen(fits.columns())
 
     def keep(self, listing: Listing, columns: Columns) -> None:
         """Keep a checkpoint as a whole, in the place of one of the same step."""
@@ -325,11 +338,11 @@ class Results:
 
     def _joined(self, columns: Sequence[Columns], sources: Sequence[Source]) -> xr.Dataset:
         """Lay out columns of some checkpoints."""
-        about = {"backend": backend_name(self._fitted_on)}
+        about = {"backend": backend_name(self.fitter.fitted_on)}
         about |= {"names": self._names} if self._names else {}
         about |= {"sampling": str(self.sampling)} if self.sampling else {}
         return lay_out(
-            {name: np.concatenate([part[name] for part in columns]) for name in columns[0]},
+            _joined_columns(columns),
             sources,
             trim=self.trim,
             estimator=self.estimator,
@@ -362,15 +375,7 @@ class Results:
     def _fit(
         self, batch: Sequence[Matrix], *, counted: bool = True, workers: int | None = None
     ) -> Columns:
-        how = estimate if counted else pending
-        columns = how(
-            batch,
-            trim=self.trim,
-            estimator=self.estimator,
-            workers=workers or self.workers,
-            fitted_on=self._fitted_on,
-        )
-        return self._chosen(columns)
+        return self.fitter.fit(batch, workers=workers or self.workers, counted=counted)
 
     def begin_fits(self, batch: Sequence[MatrixOnDevice]) -> FitsOnDevice:
         """Begin to fit what was counted on devices; `fitted` gives the columns."""
@@ -382,36 +387,25 @@ class Results:
             ask=self._ask,
         )
 
-    def _chosen(self, columns: Columns) -> Columns:
-        """Drop the columns that were not asked for."""
-        for name in () if self._fields else FIELDS:
-            del columns[name]
-        for name in () if self._forces or self.store is not None else FORCES:
-            del columns[name]
-        for name in SAMPLING if self.sampling is None else ():
-            del columns[name]
-        if not self._keep_counts:
-            del columns["counts"]
-        return columns
-
-    def _keep(self, batch: Sequence[Matrix], columns: Columns) -> None:
+    def _keep(self, columns: Columns) -> None:
         if self.store is not None:
             self.store.add(columns)
             return
         with self._moving:
             self._columns.append(columns)
-            for matrix in batch:
-                self._open[matrix.model, matrix.step].discard(_cell(matrix))
+            places = zip(*(columns[name].tolist() for name in _PLACE), strict=True)
+            for model, step, layer, component, expert in places:
+                self._open[model, step].discard((layer, component, expert))
             for key in _keys(columns):
                 if not self._open[key]:
                     del self._open[key], self._listings[key]
 
 
-def _cell(matrix: Matrix) -> Cell:
-    """Where a matrix belongs in its checkpoint."""
-    return matrix.layer, matrix.component, matrix.expert
-
-
 def _keys(columns: Columns) -> set[Key]:
     """(model, step) of the rows of columns."""
     return set(zip(columns["model"].tolist(), columns["step"].tolist(), strict=True))
+
+
+def _joined_columns(parts: Sequence[Columns]) -> Columns:
+    """Put columns one behind the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -168,9 +168,9 @@ def scan(
     workers : int, optional
         Threads; by default the cores that this process may use.
     client : distributed.Client, optional
-        Count on the workers of a Dask cluster, each thread of them one task of about 1 GB at a
-        time, and fit here. Workers read files themselves, under the same paths or URLs, with
-        credentials of their own; live models are counted here.
+        Count and fit on the workers of a Dask cluster, each thread of them one task of about 1 GB
+        at a time. Workers read files themselves, under the same paths or URLs, with credentials of
+        their own; live models are counted here.
     progress : bool or callable, optional
         Show a progress bar; by default on a terminal and in a notebook, after half a second. A
         callable is called instead after every matrix, with a `weibnb.scanning.progress.Progress`:

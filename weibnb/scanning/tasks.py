@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from weibnb.counting.dispatch import Counting
 from weibnb.counting.formats import FORMATS
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     from weibnb.counting.pieces import CountedRows
     from weibnb.fits.build import Matrix
-    from weibnb.fits.on_device import MatrixOnDevice
     from weibnb.fits.store import Store
     from weibnb.fits.store_blocks import KeptBlocks, NewBlocks
     from weibnb.io.limits import Limits
     from weibnb.io.sources import Planned
+    from weibnb.scanning.fitter import Columns, Fitter
     from weibnb.scanning.matrices import Cell
     from weibnb.scanning.sampling import Sampling
     from weibnb.scanning.structure import Structure
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 #: Bytes of weights of a task.
 TASK = 1_000_000_000
-# What a task gives back are mostly lines of its matrices: a byte of them weighs as much as these.
+# What a task holds until it fits are lines of its matrices: a byte of them weighs as much as these.
 _LINES = 16
 # From so many tasks of bytes on a matrix is cut into whole rows.
 _CUT = 1.5
@@ -118,8 +118,10 @@ class Found(NamedTuple):
 
     Attributes
     ----------
-    matrices : list of (int, int, Matrix, str, int)
-        Number of the tensor, expert, what was counted, why it could not be, and bytes read.
+    matrices : list of (int, int, str, int)
+        Number of the tensor, expert, why it could not be counted, and bytes read.
+    fits : Columns
+        Their fits, in this order; none for rows.
     rows : CountedRows or None
         What was counted of some rows.
     told : list of CheckpointError
@@ -128,7 +130,8 @@ class Found(NamedTuple):
         Blocks of samples to keep, as of `weibnb.fits.store.Store.keep_blocks`.
     """
 
-    matrices: list[tuple[int, int, Matrix | MatrixOnDevice, str, int]]
+    matrices: list[tuple[int, int, str, int]]
+    fits: Columns
     rows: CountedRows | None
     told: list[CheckpointError]
     blocks: Sequence[NewBlocks] = ()
@@ -251,8 +254,8 @@ def _in_files(listing: Listing) -> list[WeightTensor]:
     return sorted((one for one in listing.tensors if one.status in COUNTED), key=where)
 
 
-def count_task(task: Task, structure: Structure | None) -> Found:
-    """Count the matrices, or the rows, of a task on one thread of a worker.
+def count_task(task: Task, structure: Structure | None, fitter: Fitter) -> Found:
+    """Count and fit the matrices of a task, or count its rows, on one thread of a worker.
 
     Raises
     ------
@@ -269,7 +272,7 @@ def count_task(task: Task, structure: Structure | None) -> Found:
             rows = count_rows(
                 listing, tensor, expert, task.rows, counting, structure=structure is not None
             )
-            return Found([], rows, [])
+            return Found([], {}, rows, [])
         told: list[CheckpointError] = []
         numbers = {id(tensor): number for number, tensor in enumerate(task.tensors)}
         blocks = None if task.known is None else BlocksOfTask(task.known, [])
@@ -287,11 +290,12 @@ def count_task(task: Task, structure: Structure | None) -> Found:
                 store=blocks,
                 tell=told.append,
             )
-        matrices = []
+        matrices, about = [], []
         for one in begun:
-            number, matrix = numbers[id(one.tensor)], one.finish()
-            matrices.append((number, one.expert, matrix, one.problem, one.nbytes))
-        return Found(matrices, None, told, [] if blocks is None else blocks.new)
+            matrices.append(cast("Matrix", one.finish()))  # on the host, as it is not in_place
+            about.append((numbers[id(one.tensor)], one.expert, one.problem, one.nbytes))
+        fits = fitter.fit(matrices, workers=1)
+        return Found(about, fits, None, told, [] if blocks is None else blocks.new)
 
 
 @lru_cache(maxsize=4)

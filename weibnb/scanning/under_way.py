@@ -12,6 +12,7 @@ from weibnb.io.files import CheckpointError
 from weibnb.messages import counted, printable, shortened
 from weibnb.scanning.cluster import count_elsewhere
 from weibnb.scanning.finishing import Finishing
+from weibnb.scanning.fitter import Fitted
 from weibnb.scanning.sampled import begin_sampling, expected_bytes
 from weibnb.scanning.streaming import begin_counting_anywhere, files_away
 
@@ -86,6 +87,7 @@ class ScanUnderWay:
             opened,
             self.counting,
             limits,
+            fitter=self.results.fitter,
             structure=self.results.structure,
             sampling=self.results.sampling,
             store=self.results.store,
@@ -138,14 +140,16 @@ class ScanUnderWay:
         self._take(item, item.finish(in_place=self.results.in_place))
 
     def _take(
-        self, item: MatrixInCounting | MatrixElsewhere, matrix: Matrix | MatrixOnDevice
+        self, item: MatrixInCounting | MatrixElsewhere, matrix: Matrix | MatrixOnDevice | Fitted
     ) -> None:
         """Hand on what was counted, to all checkpoints that hold the same bytes there."""
         role = item.tensor.role
         self.results.add(matrix)
         place = item.source.model, item.source.step, (role.layer, role.component, item.expert)
-        if isinstance(matrix, Matrix):
-            for source in self.shared.get(place, ()):
+        for source in self.shared.get(place, ()):
+            if isinstance(matrix, Fitted):
+                self.results.add(matrix.of(source))
+            elif isinstance(matrix, Matrix):
                 self.results.add(replace(matrix, model=source.model, step=source.step))
         self.problems.extend([item.problem] if item.problem else [])
         if self.results.sampling is not None and self.reporter.bar.total:
