@@ -1,4 +1,4 @@
-"""JupyterLab's extension: a double click opens the explorer in a tab of its own."""
+"""The extension of JupyterLab and Jupyter Notebook: a double click opens the explorer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import weibnb as wb
+from tests.ui.servers import serve
 from tests.ui.test_explorer_page import WAIT, drawn
 
 if TYPE_CHECKING:
@@ -76,3 +77,22 @@ def test_the_launcher_asks_for_a_path(lab: str, lab_root: Path, watched: Watched
     page.get_by_text("must name a file of fits").first.wait_for(timeout=WAIT)
     page.evaluate("() => window.jupyterapp.shell.currentWidget.close()")
     watched.assert_clean()
+
+
+def test_a_double_click_in_jupyter_notebook(
+    lab_root: Path, watched: Watched, tmp_path: Path
+) -> None:
+    pytest.importorskip("notebook", reason="Jupyter Notebook 7 is not installed")
+    folder = lab_root / "in_notebook"
+    folder.mkdir()
+    shutil.copy(WEIGHTS, folder / NAME)
+    with serve("notebook", lab_root, tmp_path) as address:
+        watched.page.goto(f"{address}/tree/in_notebook")
+        file = watched.page.locator(".jp-DirListing-item", has_text=".safetensors")
+        with watched.page.expect_popup(timeout=WAIT) as opened:  # a page of its own
+            file.dblclick(timeout=WAIT)
+        page = opened.value
+        drawn(page, "main")
+        page.get_by_text("21 of 21 matrices").first.wait_for(timeout=WAIT)
+        page.close()
+    assert (folder / NAME).read_bytes() == WEIGHTS.read_bytes()
