@@ -313,6 +313,6 @@ function widths(columns, number) {
     let most = title.length + 2;
     for (let row = 0; row < number; row += step) most = Math.max(most, show(row).length);
     const characters = Math.min(most, WIDEST) + 1;
-    return { characters, least: `${characters}ch + ${bar ? 76 : 12}px` }; // of bar and padding
+    return { characters, least: `${characters}ch + ${bar ? 44 : 12}px` }; // of bar and padding
   });
 }

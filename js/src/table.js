@@ -13,6 +13,8 @@ import { separated, unpack } from "./rows.js";
  */
 
 const DIMS = ["model", "layer", "component", "step"];
+const ALWAYS = ["layer", "component"]; // that name a matrix
+const FIRST = ["k", "k_se", "status"];
 
 /**
  * @param {import("./types").Page} page
@@ -61,7 +63,7 @@ export function buildTable({ model, controls, send }, choose) {
     if (!text) return;
     /** @type {Rows} */
     const sent = JSON.parse(text);
-    columns = sent.columns.map((packed) => {
+    columns = inOrder(sent.columns).map((packed) => {
       const column = unpack(packed, controls.columns[packed.name] ?? packed.name);
       return withBar(column, sent.bars, controls.dark);
     });
@@ -125,6 +127,25 @@ function buildBar(grid, texts, picked, copy) {
       [listed, total] = [numberOf(sent), sent.total];
     },
   };
+}
+
+/**
+ * First what tells rows apart, then k with its error and the status, then the rest: what is seen
+ * of a narrow table says which matrix it is, what was found, and whether it holds.
+ * @template {import("./types").PackedColumn} T
+ * @param {T[]} columns
+ * @returns {T[]}
+ */
+export function inOrder(columns) {
+  /** @param {T} column */
+  const rank = ({ name, values }) => {
+    const differs = new Set(values).size > 1;
+    if (DIMS.includes(name)) return differs || ALWAYS.includes(name) ? 0 : 2;
+    return FIRST.includes(name) ? 1 : 2;
+  };
+  const known = FIRST.flatMap((name) => columns.filter((column) => column.name === name));
+  const of = (/** @type {number} */ place) => columns.filter((column) => rank(column) === place);
+  return [...of(0), ...known, ...of(2)];
 }
 
 /** @param {Rows} sent */

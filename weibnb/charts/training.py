@@ -226,7 +226,7 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     moved = "strong: whose k moved most" if table["told"].any() else ""
     heads = heading(fits, found or text, text if found else "", words, moved, note, gaps, off)
     layers = [gaussian_rule(fits), *_paths(table)]
-    return facet(layers, table, heads, columns=3, width=240, height=210) | told
+    return facet(layers, table, heads, columns=3, width=300, height=140) | told
 
 
 def _told(table: pd.DataFrame, key: list[str]) -> pd.Series[Any]:

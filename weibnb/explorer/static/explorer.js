@@ -399,7 +399,7 @@ var CLOSE = 3;
 var MOST_STEP = 96;
 var READ = 40;
 var LEAST_STEP = 3;
-var LEAST_PANEL = 240;
+var LEAST_PANEL = 0.55;
 var NARROW = 420;
 function sizesOf(view) {
   const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
@@ -469,7 +469,25 @@ function arranged(spec, width) {
 }
 function inColumns(found, columns, width) {
   if (!columns) return found;
-  return { ...found, columns: Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL))) };
+  const number = panelsOf(found);
+  const beside = columnsFor({ ...found, columns }, width);
+  const { axis, ...resolve } = found.resolve ?? {};
+  const own = number > beside && number % beside ? { axis: { ...axis, x: "independent" } } : {};
+  return { ...found, columns: beside, resolve: { ...resolve, ...own } };
+}
+function columnsFor(spec, width) {
+  if (!spec.columns) return 1;
+  const room2 = Math.floor((width - AXES) / (LEAST_PANEL * panelWidth(spec.spec)));
+  return Math.max(1, Math.min(spec.columns, room2));
+}
+function panelWidth({ width, layer }) {
+  if (typeof width === "number") return width;
+  const cells = layer[0].encoding.x.scale.domain.length;
+  return width.step * cells / LEAST_PANEL;
+}
+function panelsOf({ facet, data, datasets }) {
+  const rows = datasets?.[data?.name] ?? [];
+  return new Set(rows.map((row) => row[facet.field])).size;
 }
 function withGradients(node, gradientLength) {
   if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
@@ -482,7 +500,7 @@ function withGradients(node, gradientLength) {
   );
   return next.gradientLength ? { ...next, gradientLength } : next;
 }
-var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
+var arrangement = (spec, width) => `${width < NARROW} ${columnsFor(spec, width)}`;
 function untitled(spec) {
   const { title, ...rest } = (
     /** @type {any} */
@@ -503,6 +521,7 @@ var lines = (text) => text === void 0 ? [] : [text].flat().map(String);
 function buildPlace(element, height) {
   let sizes = null;
   let held = "";
+  let asked = {};
   let known2 = 0;
   const room2 = () => {
     known2 = widthOf(element) || known2;
@@ -511,14 +530,17 @@ function buildPlace(element, height) {
   };
   return {
     /** A chart for the width that is there. @param {Spec} spec */
-    arrange: (spec) => arranged(spec, room2().width),
+    arrange(spec) {
+      const { width } = room2();
+      [asked, held] = [spec, arrangement(spec, width)];
+      return arranged(spec, width);
+    },
     /** Another chart was put there. */
     renew() {
       sizes = null;
-      held = arrangement(room2().width);
     },
     /** Whether the chart need not be made anew for the width that is there. */
-    suits: () => held === arrangement(room2().width),
+    suits: () => held === arrangement(asked, room2().width),
     /** @param {View | undefined} view */
     async fill(view) {
       if (!view) return;
@@ -2441,12 +2463,14 @@ function widths(columns, number) {
     let most = title.length + 2;
     for (let row = 0; row < number; row += step) most = Math.max(most, show2(row).length);
     const characters = Math.min(most, WIDEST) + 1;
-    return { characters, least: `${characters}ch + ${bar ? 76 : 12}px` };
+    return { characters, least: `${characters}ch + ${bar ? 44 : 12}px` };
   });
 }
 
 // src/table.js
 var DIMS2 = ["model", "layer", "component", "step"];
+var ALWAYS = ["layer", "component"];
+var FIRST2 = ["k", "k_se", "status"];
 function buildTable({ model, controls, send }, choose) {
   const { texts } = controls;
   let columns = [];
@@ -2483,7 +2507,7 @@ function buildTable({ model, controls, send }, choose) {
     element.hidden = !text;
     if (!text) return;
     const sent = JSON.parse(text);
-    columns = sent.columns.map((packed) => {
+    columns = inOrder(sent.columns).map((packed) => {
       const column = unpack(packed, controls.columns[packed.name] ?? packed.name);
       return withBar(column, sent.bars, controls.dark);
     });
@@ -2536,6 +2560,16 @@ function buildBar(grid, texts, picked, copy) {
       [listed, total] = [numberOf(sent), sent.total];
     }
   };
+}
+function inOrder(columns) {
+  const rank = ({ name, values }) => {
+    const differs = new Set(values).size > 1;
+    if (DIMS2.includes(name)) return differs || ALWAYS.includes(name) ? 0 : 2;
+    return FIRST2.includes(name) ? 1 : 2;
+  };
+  const known2 = FIRST2.flatMap((name) => columns.filter((column) => column.name === name));
+  const of = (place2) => columns.filter((column) => rank(column) === place2);
+  return [...of(0), ...known2, ...of(2)];
 }
 var numberOf = ({ columns }) => (columns[0]?.codes ?? columns[0]?.values ?? []).length;
 function withBar(column, { middle: middle2, reach, colours, largest }, dark) {
