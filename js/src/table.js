@@ -24,6 +24,8 @@ export function buildTable({ model, controls, send }, choose) {
   const { texts } = controls;
   /** @type {Column[]} */
   let columns = [];
+  /** Columns in the order in which they are copied: always the same. @type {Column[]} */
+  let copied = [];
   /** @type {Column[]} */
   let dims = [];
   /** @type {Set<string>} */
@@ -51,7 +53,7 @@ export function buildTable({ model, controls, send }, choose) {
   });
   /** @param {number[]} rows */
   const copy = async (rows) => {
-    const done = await copyText(separated(rows, columns));
+    const done = await copyText(separated(rows, copied));
     bar.say(done ? fill(texts.rows_copied, { number: grouped(rows.length) }) : texts.not_copied);
   };
   const bar = buildBar(grid, texts, picked, copy);
@@ -67,6 +69,7 @@ export function buildTable({ model, controls, send }, choose) {
       const column = unpack(packed, controls.columns[packed.name] ?? packed.name);
       return withBar(column, sent.bars, controls.dark);
     });
+    copied = sent.columns.flatMap((one) => columns.filter(({ name }) => name === one.name));
     dims = DIMS.flatMap((dim) => columns.filter(({ name }) => name === dim));
     const [by, ascending] = model.get("order") ?? [];
     bar.count(sent);

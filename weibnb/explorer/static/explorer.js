@@ -2474,6 +2474,7 @@ var FIRST2 = ["k", "k_se", "status"];
 function buildTable({ model, controls, send }, choose) {
   const { texts } = controls;
   let columns = [];
+  let copied2 = [];
   let dims = [];
   let chosen = /* @__PURE__ */ new Set();
   const cellAt = (row) => (
@@ -2498,7 +2499,7 @@ function buildTable({ model, controls, send }, choose) {
     onChange: () => bar.say("")
   });
   const copy = async (rows) => {
-    const done = await copyText(separated(rows, columns));
+    const done = await copyText(separated(rows, copied2));
     bar.say(done ? fill(texts.rows_copied, { number: grouped(rows.length) }) : texts.not_copied);
   };
   const bar = buildBar(grid, texts, picked, copy);
@@ -2511,6 +2512,7 @@ function buildTable({ model, controls, send }, choose) {
       const column = unpack(packed, controls.columns[packed.name] ?? packed.name);
       return withBar(column, sent.bars, controls.dark);
     });
+    copied2 = sent.columns.flatMap((one) => columns.filter(({ name }) => name === one.name));
     dims = DIMS2.flatMap((dim) => columns.filter(({ name }) => name === dim));
     const [by, ascending] = model.get("order") ?? [];
     bar.count(sent);
