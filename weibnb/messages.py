@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -81,3 +82,8 @@ def shortened(name: object, length: int = 48) -> str:
     """
     text = printable(str(name)[: length + 1])
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def grouped(label: object) -> str:
+    """Write a label of a step as people read it: a whole number with commas from 1,000 on."""
+    return f"{label:,}" if isinstance(label, Integral) else str(label)

@@ -15,6 +15,8 @@ export function buildPlace(element, height) {
   /** @type {import("./sizes.js").Sizes | null} */
   let sizes = null;
   let held = ""; // the arrangement of the chart
+  /** @type {Spec} */
+  let asked = {};
   let known = 0; // px; while JupyterLab changes its theme, nothing has a width
   const room = () => {
     known = widthOf(element) || known;
@@ -23,14 +25,17 @@ export function buildPlace(element, height) {
   };
   return {
     /** A chart for the width that is there. @param {Spec} spec */
-    arrange: (spec) => arranged(spec, room().width),
+    arrange(spec) {
+      const { width } = room();
+      [asked, held] = [spec, arrangement(spec, width)];
+      return arranged(spec, width);
+    },
     /** Another chart was put there. */
     renew() {
       sizes = null;
-      held = arrangement(room().width);
     },
     /** Whether the chart need not be made anew for the width that is there. */
-    suits: () => held === arrangement(room().width),
+    suits: () => held === arrangement(asked, room().width),
     /** @param {View | undefined} view */
     async fill(view) {
       if (!view) return;

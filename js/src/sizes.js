@@ -19,7 +19,7 @@ const CLOSE = 3; // px between a chart and its place that nobody minds
 const MOST_STEP = 96; // px of a cell of a map
 const READ = 40; // px from which a cell holds a number: it shrinks to four fifths of them at most
 const LEAST_STEP = 3;
-const LEAST_PANEL = 170; // px of one of several panels with its axis
+const LEAST_PANEL = 0.65; // of the width that one of several panels was made with
 const NARROW = 420; // px of a chart below which legends stand under it
 
 /**
@@ -147,7 +147,8 @@ export function arranged(spec, width) {
 }
 
 /**
- * Small multiples beside each other, where there are any.
+ * Small multiples beside each other, where there are any. In an incomplete last row the panels have
+ * axes of their own: the shared ones would stand below the gap.
  * @param {any} found
  * @param {number | undefined} columns
  * @param {number} width px
@@ -155,10 +156,35 @@ export function arranged(spec, width) {
  */
 function inColumns(found, columns, width) {
   if (!columns) return found;
-  const fewer = Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL)));
-  if (fewer === 1 || columns % fewer === 0) return { ...found, columns: fewer };
-  // the last row may have gaps, under which an axis that is shared would stand alone
-  return { ...found, columns: fewer, resolve: { axis: { x: "independent" } } };
+  const number = panelsOf(found);
+  const beside = columnsFor({ ...found, columns }, width);
+  const { axis, ...resolve } = found.resolve ?? {};
+  const own = number > beside && number % beside ? { axis: { ...axis, x: "independent" } } : {};
+  return { ...found, columns: beside, resolve: { ...resolve, ...own } };
+}
+
+/**
+ * How many small multiples stand beside each other; 1 for a chart without any.
+ * @param {any} spec
+ * @param {number} width px
+ */
+function columnsFor(spec, width) {
+  if (!spec.columns) return 1;
+  const room = Math.floor((width - AXES) / (LEAST_PANEL * panelWidth(spec.spec)));
+  return Math.max(1, Math.min(spec.columns, room));
+}
+
+/** Pixels that a panel was made with, of which cells keep theirs. @param {any} panel */
+function panelWidth({ width, layer }) {
+  if (typeof width === "number") return width;
+  const cells = layer[0].encoding.x.scale.domain.length;
+  return (width.step * cells) / LEAST_PANEL;
+}
+
+/** @param {any} spec with small multiples */
+function panelsOf({ facet, data, datasets }) {
+  const rows = datasets?.[data?.name] ?? [];
+  return new Set(rows.map((/** @type {any} */ row) => row[facet.field])).size;
 }
 
 /**
@@ -180,11 +206,11 @@ function withGradients(node, gradientLength) {
 }
 
 /**
- * What `arranged` depends on: while it stays, a chart need not be made anew.
+ * What `arranged` makes of a chart: while it stays, the chart need not be made anew.
+ * @param {Spec} spec
  * @param {number} width px
  */
-export const arrangement = (width) =>
-  `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
+export const arrangement = (spec, width) => `${width < NARROW} ${columnsFor(spec, width)}`;
 
 /**
  * Take title and notes off a chart: the page writes them, where they wrap.

@@ -114,11 +114,9 @@ test("the layers of the lowest axis are repeated where they are not seen, if the
 });
 
 test("small multiples stand beside each other as the place has room", () => {
-  const spec = /** @type {any} */ ({ facet: {}, spec: {}, columns: 4, config: { legend: { labelFontSize: 11 } } });
+  const spec = /** @type {any} */ ({ facet: { field: "panel" }, spec: { width: 200 }, columns: 4, config: { legend: { labelFontSize: 11 } } });
   const columns = (/** @type {number} */ width) => /** @type {any} */ (arranged(spec, width)).columns;
-  assert.deepEqual([200, 339, 340, 509, 510, 680, 3000].map(columns), [1, 1, 2, 2, 3, 4, 4]);
-  const axes = (/** @type {number} */ width) => /** @type {any} */ (arranged(spec, width)).resolve;
-  assert.deepEqual([200, 340, 510, 680].map(axes), [undefined, undefined, { axis: { x: "independent" } }, undefined]);
+  assert.deepEqual([200, 319, 321, 449, 451, 581, 3000].map(columns), [1, 1, 2, 2, 3, 4, 4]);
   const { legend } = /** @type {any} */ (arranged(spec, 300)).config;
   assert.deepEqual(legend, { labelFontSize: 11, labelLimit: 200, orient: "bottom", columns: 2, gradientLength: 160 });
   assert.equal(/** @type {any} */ (arranged(spec, 420)).config.legend.orient, undefined);
@@ -126,8 +124,22 @@ test("small multiples stand beside each other as the place has room", () => {
   const lengthOf = (/** @type {number} */ width) => /** @type {any} */ (arranged(own, width)).layer[0].color.legend.gradientLength;
   assert.deepEqual([200, 300, 410, 420].map(lengthOf), [100, 160, 240, 110]);
   assert.equal(/** @type {any} */ (arranged(own, 300)).datasets.rows[0].gradientLength, 1);
-  assert.notEqual(arrangement(339), arrangement(340));
-  assert.equal(arrangement(520), arrangement(670));
+  assert.notEqual(arrangement(spec, 319), arrangement(spec, 321));
+  assert.equal(arrangement(spec, 581), arrangement(spec, 700));
+});
+
+test("cells of small multiples keep their width, and an incomplete row has axes of its own", () => {
+  const layer = [{ encoding: { x: { scale: { domain: ["median"] } } } }];
+  const rows = ["a", "b", "c", "d"].map((panel) => ({ panel }));
+  const spec = /** @type {any} */ ({
+    ...{ facet: { field: "panel" }, spec: { width: { step: 88 }, layer }, columns: 4 },
+    ...{ data: { name: "rows0" }, datasets: { rows0: rows } },
+  });
+  const of = (/** @type {number} */ width) => {
+    const { columns, resolve } = /** @type {any} */ (arranged(spec, width));
+    return [columns, resolve.axis?.x];
+  };
+  assert.deepEqual([200, 240, 330, 420].map(of), [[1, undefined], [2, undefined], [3, "independent"], [4, undefined]]);
 });
 
 test("titles are taken off a chart, wherever they stand", () => {

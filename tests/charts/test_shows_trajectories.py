@@ -44,7 +44,7 @@ def test_step_zero_stands_left_of_the_first_step_on_the_log_axis() -> None:
     assert axis["values"] == [at[0], 10, 100, 1000]
     labels = [text for text in show.svg(charts.trajectories(show.run())).split("<") if ">" in text]
     shown = {text.rsplit(">", 1)[1] for text in labels if text.startswith("text")}
-    assert {"0", "10", "100", "1k"} <= shown
+    assert {"0", "10", "100", "1,000"} <= shown
     assert show.axes(charts.trajectories(show.run()), "X") == {
         f"X-axis titled 'training step' for a log scale with values from {at[0]:g} to 2,000"
     }

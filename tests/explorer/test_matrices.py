@@ -98,7 +98,7 @@ def test_compare_lists_both_checkpoints(explorer: Explorer) -> None:
     explorer.selected = [A]
     explorer.panel = "compare"
     places = [head["place"] for head in words(explorer)["matrices"]["heads"]]
-    assert places == ["demo · step 0", "demo · step 7000"]
+    assert places == ["demo · step 0", "demo · step 7,000"]
     assert column(explorer, 0)["k"] != column(explorer, 1)["k"]
 
 

@@ -112,7 +112,7 @@ def test_published_entries() -> None:
 def test_a_model_without_the_step_is_named(fits: xr.Dataset) -> None:
     both = wb.scan({"run": DEMO, "other": DEMO / "step0"})
     explorer = explore(both)
-    assert words(explorer)["left_out"] == "No matrix at step 7000: other."
+    assert words(explorer)["left_out"] == "No matrix at step 7,000: other."
 
 
 @pytest.mark.parametrize(

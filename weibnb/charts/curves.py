@@ -11,7 +11,7 @@ from weibnb.charts.tables import MAX_PANELS
 from weibnb.counting.counts import merged
 from weibnb.counting.formats import INTERVAL_WIDTH
 from weibnb.fits.schema import DIMS, prepare
-from weibnb.messages import printable, shortened
+from weibnb.messages import grouped, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,7 +126,7 @@ def labels(places: Sequence[Mapping[str, Any]]) -> list[str]:
     found = []
     for place in places:
         text = f"{shortened(place['component'])} of layer {place['layer']}"
-        text += f", step {place['step']}" if differs("step") else ""
+        text += f", step {grouped(place['step'])}" if differs("step") else ""
         text += f", expert {place.get('expert')}" if differs("expert") else ""
         found.append(f"{shortened(place['model'])}: {text}" if differs("model") else text)
     seen: dict[str, int] = {}

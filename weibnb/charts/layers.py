@@ -57,6 +57,8 @@ _LEGENDS = {"lam": "λ", "r2": "r²", "ks": "KS", "outlier": "max ratio"}
 # Width of a cell with a number, height of a cell, and distance between the strokes of a hatched
 # cell, in pixels.
 _WIDTH, _HEIGHT, _STROKES = 44, 24, 6
+# Width of a cell that is alone in its row.
+_WIDE = 88
 # Standard errors from the middle of the colours to their ends, at least; without errors, k.
 _REACH, _REACH_OF_K = 6.0, 0.05
 # Maximum number of layers that a profile draws with large dots.
@@ -282,8 +284,10 @@ def heat(
         dot["color"] = ON_PALE if colours else "black"
         layers.append(layer("point", place, where={"field": "quiet", "equal": "yes"}, **dot))
         notes.append("dot: below two standard errors")
+    if len(bands) == 1:
+        step = _WIDE  # with room for the name of a panel
     across = max(1, min(4, 900 // (step * len(bands) + 60)))
-    if len(set(table["model"])) > 1:
+    if len(bands) > 1 and len(set(table["model"])) > 1:
         across = 1  # layers of all models below each other
     size = {"width": {"step": step}, "height": {"step": _HEIGHT}}
     return facet(layers, table, title | {"subtitle": notes}, columns=across, **size)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from weibnb.fits.schema import DIMS
-from weibnb.messages import printable, shortened
+from weibnb.messages import grouped, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -193,7 +193,7 @@ def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
 
 def _panel_word(name: str, label: Any) -> str:
     """Name a panel by one label of it."""
-    return f"step {label}" if name == "step" else printable(label)
+    return f"step {grouped(label)}" if name == "step" else printable(label)
 
 
 def _in_order(table: pd.DataFrame, name: str) -> list[Any]:

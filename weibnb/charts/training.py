@@ -154,7 +154,7 @@ def _backdrop(fits: xr.Dataset, table: pd.DataFrame) -> tuple[list[Spec], str]:
 def step_axis(steps: Array, scale: Scale) -> tuple[Spec, Array]:
     """Give the axis of training steps, and the position of each step on it."""
     if scale == "linear":
-        axis: Spec = {"tickCount": 4, "format": "~s"}
+        axis: Spec = {"tickCount": 4, "format": ",~f"}
         return quantity("at", title="training step", axis=axis), steps
     positive = steps[steps > 0]
     zero = float(positive.min()) / 4
@@ -163,7 +163,7 @@ def step_axis(steps: Array, scale: Scale) -> tuple[Spec, Array]:
     powers = powers[(powers >= positive.min()) & (powers <= positive.max())]
     powers = powers[:: max(int(np.ceil(powers.size / 4)), 1)]
     values = ([zero] if (steps == 0).any() else []) + (powers.tolist() or [float(positive.max())])
-    words = f"datum.value <= {zero!r} ? '0' : format(datum.value, '~s')"
+    words = f"datum.value <= {zero!r} ? '0' : format(datum.value, ',')"
     axis = {"values": values, "labelExpr": words}
     x = quantity("at", scale={"type": "log", "nice": False}, axis=axis, title="training step")
     return x, np.where(steps > 0, steps, zero)
@@ -226,7 +226,7 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     moved = "strong: whose k moved most" if table["told"].any() else ""
     heads = heading(fits, found or text, text if found else "", words, moved, note, gaps, off)
     layers = [gaussian_rule(fits), *_paths(table)]
-    return facet(layers, table, heads, columns=3, width=240, height=210) | told
+    return facet(layers, table, heads, columns=3, width=220, height=190) | told
 
 
 def _told(table: pd.DataFrame, key: list[str]) -> pd.Series[Any]:
@@ -276,6 +276,8 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
             where={"and": [ends, {"field": "side", "equal": side}]},
             align=side,
             dx=9 if side == "left" else -9,
+            baseline="bottom",
+            dy=-6,
             lineBreak=" of ",
         )
         for side in table.loc[table["told"].ne("") & table["role"].eq("end"), "side"].unique()

@@ -27,7 +27,7 @@ from weibnb.explorer.labels import (
     TEXTS,
     TOO_MANY,
 )
-from weibnb.messages import counted, printable, shortened
+from weibnb.messages import counted, grouped, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -292,7 +292,7 @@ def left_out(
         ]
         more = f" and {len(gone) - 4} more" if len(gone) > 4 else ""
         if gone:
-            words.append(f"No matrix at step {step}: {', '.join(gone[:4])}{more}.")
+            words.append(f"No matrix at step {grouped(step)}: {', '.join(gone[:4])}{more}.")
     if len(chosen) > MAX_PANELS:
         words.append(f"{MAX_PANELS} of {len(chosen)} selected drawn")
     return " · ".join(words)

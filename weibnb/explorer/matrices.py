@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.fits.schema import DIMS
-from weibnb.messages import printable, shortened
+from weibnb.messages import grouped, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +69,7 @@ def _name(cell: Cell) -> str:
 def _place(cell: Cell, part: xr.Dataset) -> str:
     """Name the model and the step of a matrix."""
     model, step = shortened(cell[0]), cell[3]
-    return f"{model} · step {step}" if part.sizes["step"] > 1 or step else model
+    return f"{model} · step {grouped(step)}" if part.sizes["step"] > 1 or step else model
 
 
 def _numbers_of(cell: xr.Dataset) -> dict[str, str]:

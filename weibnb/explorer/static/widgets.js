@@ -264,7 +264,7 @@ var CLOSE = 3;
 var MOST_STEP = 96;
 var READ = 40;
 var LEAST_STEP = 3;
-var LEAST_PANEL = 170;
+var LEAST_PANEL = 0.65;
 var NARROW = 420;
 function sizesOf(view) {
   const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
@@ -334,9 +334,25 @@ function arranged(spec, width) {
 }
 function inColumns(found, columns, width) {
   if (!columns) return found;
-  const fewer = Math.max(1, Math.min(columns, Math.floor(width / LEAST_PANEL)));
-  if (fewer === 1 || columns % fewer === 0) return { ...found, columns: fewer };
-  return { ...found, columns: fewer, resolve: { axis: { x: "independent" } } };
+  const number = panelsOf(found);
+  const beside = columnsFor({ ...found, columns }, width);
+  const { axis, ...resolve } = found.resolve ?? {};
+  const own = number > beside && number % beside ? { axis: { ...axis, x: "independent" } } : {};
+  return { ...found, columns: beside, resolve: { ...resolve, ...own } };
+}
+function columnsFor(spec, width) {
+  if (!spec.columns) return 1;
+  const room = Math.floor((width - AXES) / (LEAST_PANEL * panelWidth(spec.spec)));
+  return Math.max(1, Math.min(spec.columns, room));
+}
+function panelWidth({ width, layer }) {
+  if (typeof width === "number") return width;
+  const cells = layer[0].encoding.x.scale.domain.length;
+  return width.step * cells / LEAST_PANEL;
+}
+function panelsOf({ facet, data, datasets }) {
+  const rows = datasets?.[data?.name] ?? [];
+  return new Set(rows.map((row) => row[facet.field])).size;
 }
 function withGradients(node, gradientLength) {
   if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
@@ -349,7 +365,7 @@ function withGradients(node, gradientLength) {
   );
   return next.gradientLength ? { ...next, gradientLength } : next;
 }
-var arrangement = (width) => `${width < NARROW} ${Math.min(6, Math.floor(width / LEAST_PANEL))}`;
+var arrangement = (spec, width) => `${width < NARROW} ${columnsFor(spec, width)}`;
 function untitled(spec) {
   const { title, ...rest } = (
     /** @type {any} */
@@ -370,6 +386,7 @@ var lines = (text) => text === void 0 ? [] : [text].flat().map(String);
 function buildPlace(element, height) {
   let sizes = null;
   let held = "";
+  let asked = {};
   let known = 0;
   const room = () => {
     known = widthOf(element) || known;
@@ -378,14 +395,17 @@ function buildPlace(element, height) {
   };
   return {
     /** A chart for the width that is there. @param {Spec} spec */
-    arrange: (spec) => arranged(spec, room().width),
+    arrange(spec) {
+      const { width } = room();
+      [asked, held] = [spec, arrangement(spec, width)];
+      return arranged(spec, width);
+    },
     /** Another chart was put there. */
     renew() {
       sizes = null;
-      held = arrangement(room().width);
     },
     /** Whether the chart need not be made anew for the width that is there. */
-    suits: () => held === arrangement(room().width),
+    suits: () => held === arrangement(asked, room().width),
     /** @param {View | undefined} view */
     async fill(view) {
       if (!view) return;
