@@ -33,7 +33,7 @@ PHASES = {
     "first matrix": ("weibnb.counting.cpu:PendingOnThreads.result", 1, None),
     "counting": ("weibnb.counting.cpu:PendingOnThreads.result", 4, 3),
     "last matrix": ("weibnb.counting.cpu:PendingOnThreads.result", LAYERS, LAYERS - 1),
-    "fitting": ("weibnb.scanning.results:estimate", 1, 1),
+    "fitting": ("weibnb.scanning.fitter:estimate", 1, 1),
     "end of threads": ("weibnb.counting.dispatch:Counting.close", 1, LAYERS),
     "laying out": ("weibnb.scanning.results:lay_out", 1, LAYERS),
     "saving": ("weibnb.writing:tempfile.mkstemp", 1, LAYERS),

@@ -47,7 +47,7 @@ def test_the_numbers_of_a_map_are_those_of_the_fits() -> None:
         cell = show.cell_of(show.run(), {str(name): value for name, value in row.items()})
         assert show.close(row["λ"], cell["lam"].item())
         assert show.close(row["SE(k)"], cell["k_se"].item())
-        assert row["panel"] == f"step {row['step']}"
+        assert row["panel"] == f"step {row['step']:,}"
 
 
 def test_rows_that_several_marks_draw_are_told_once() -> None:
@@ -73,7 +73,7 @@ def test_rows_and_columns_of_panels_are_named() -> None:
     both = wb.scan({name: show.run_weights() for name in ("a", "b")}).isel(step=[0, 3])
     found = charts.table(charts.layer_map(both))
     pairs = set(zip(found["panel down"], found["panel across"], strict=True))
-    assert pairs == {(model, f"step {step}") for model in "ab" for step in (0, 2000)}
+    assert pairs == {(model, f"step {step:,}") for model in "ab" for step in (0, 2000)}
 
 
 def test_where_nothing_is_drawn_the_table_says_why() -> None:

@@ -180,11 +180,11 @@ def test_layers_and_components_keep_the_order_of_the_fits() -> None:
 
 
 def test_a_panel_for_each_model_and_step() -> None:
-    assert show.panels(charts.layer_map(show.run())) == [f"step {s}" for s in show.RUN_STEPS]
+    assert show.panels(charts.layer_map(show.run())) == [f"step {s:,}" for s in show.RUN_STEPS]
     assert show.panels(charts.layer_map(show.pair())) == ["deep", "flat"]
     both = wb.scan({name: show.run_weights() for name in ("a", "b")}).isel(step=[0, 3])
     assert show.panels(charts.layer_map(both)) == [
-        f"{model}\nstep {step}" for model in "ab" for step in (0, 2000)
+        f"{model}\nstep {step:,}" for model in "ab" for step in (0, 2000)
     ]
     assert show.panels(charts.layer_map(show.run().isel(step=[2]))) == []
 

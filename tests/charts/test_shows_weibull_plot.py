@@ -245,7 +245,7 @@ def test_twelve_matrices_look_different() -> None:
         ({"layer": [0, 1], "component": [0]}, ["q_proj of layer 0", "q_proj of layer 1"]),
         (
             {"layer": [0], "component": [0], "step": [0, 3]},
-            ["q_proj of layer 0, step 0", "q_proj of layer 0, step 2000"],
+            ["q_proj of layer 0, step 0", "q_proj of layer 0, step 2,000"],
         ),
     ],
 )
