@@ -64,7 +64,9 @@ def test_memory_has_the_length_that_was_asked_for(length: int) -> None:
 def test_what_is_too_small_goes_back_to_the_system() -> None:
     rooms = Rooms()
     for length in range(1 << 20, 1 << 26, 1 << 22):
-        rooms.take(length)[0] = 1
+        room = rooms.take(length)
+        assert len(room) == length
+        del room
     assert len(rooms._free) == 1
 
 
