@@ -120,6 +120,7 @@ def test_a_branch_is_seen_before_its_first_record() -> None:
     model = Tiny()
     with wb.Recorder(model, name="run") as recorder:
         recorded(recorder, model, 0, 1, 2)
+        recorder.flush()
         kept = recorder._results
         live = live_fits(kept)
         assert live.newer() is not None
