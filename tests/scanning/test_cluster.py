@@ -142,17 +142,20 @@ def test_what_is_on_other_machines_is_fetched_by_workers(client: Any) -> None:
         hub.close()
 
 
+@pytest.mark.parametrize("task", [20_000, 10_000_000])
 def test_files_that_revisions_share_are_fitted_once_for_all_of_them(
-    hub: FakeHub, tmp_path: Path
+    task: int, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Matrices that are cut, which are fitted here, and whole ones, which workers fit."""
+    monkeypatch.setattr(cluster, "TASK", task)
     for step, seed in ((0, 1), (1000, 0), (143000, 1)):
         hub.add("org/run", {"model.safetensors": saved(weights(seed, side=256))}, f"step{step}")
     state = weights(side=256)
     matrices = sum(one.nbytes for name, one in state.items() if "proj" in name)
     expected = scan("org/run", revision="step*")
     with (  # in this process, which alone knows where the Hub is
-        distributed.LocalCluster(processes=False, dashboard_address=":0") as cluster,
-        distributed.Client(cluster) as client,
+        distributed.LocalCluster(processes=False, dashboard_address=":0") as local,
+        distributed.Client(local) as client,
     ):
         for options in ({}, {"store": tmp_path / "fits.db"}):
             before = hub.bytes_sent
