@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from weibnb.compiled import compiled, compiled_sums
+from weibnb.compiled import compiled, compiled_inline, compiled_inline_sums, compiled_sums
 from weibnb.counting.formats import FORMATS
 from weibnb.counting.lines import Lines
 from weibnb.counting.squares import as_words, rule_of
@@ -104,7 +104,8 @@ class Influence(NamedTuple):
     Attributes
     ----------
     table : ndarray of int64, shape (counters,)
-        Two numbers of 32 bits in one: 2^32 times the first, and the second.
+        Two numbers of 32 bits in one: 2^32 times the first, and the second. The first entry, of
+        weights that are zero, is 0.
     mask, shift : unsigned int
         The counter of a pattern is what of it is under the mask, shifted.
     """
@@ -212,27 +213,57 @@ def _sum(
     row_squares: Any,
     column_squares: Any,
 ) -> None:
-    """Add the sums of some whole rows."""
-    table, mask, shift = influence
-    magnitude, limit, up, factor = rule
+    """Add the sums of some whole rows, two at once: columns are read and written half as often."""
     size = block.shape[1]
+    places = np.empty((2, size), np.uint32)
     word = np.empty(size, np.uint32)
     value, total = word.view(np.float32), np.zeros(size, np.float32)
-    for i in range(block.shape[0]):
-        influence_of_row = np.int64(0)
-        for j in range(size):
-            one = table[np.uint64((block[i, j] & mask) >> shift)]
-            influence_of_row += one
-            columns[j] += one
-        rows[i] = influence_of_row
-        for j in range(size):
-            bits = np.uint32(words[i, j]) & magnitude
-            word[j] = (bits << up) if bits < limit else np.uint32(0)
-        some = np.float32(0.0)
-        for j in range(size):
-            scaled = value[j] * factor
-            some += scaled * scaled
-            total[j] += scaled * scaled
-        row_squares[i] = some
+    for i in range(0, len(block), 2):
+        single = i + 1 == len(block)
+        _places(block[i], influence, places[0])
+        if single:
+            places[1] = 0
+        else:
+            _places(block[i + 1], influence, places[1])
+        one, other = _two_rows(places, influence.table, columns)
+        rows[i] = one
+        row_squares[i] = _squares(words[i], rule, word, value, total)
+        if not single:
+            rows[i + 1] = other
+            row_squares[i + 1] = _squares(words[i + 1], rule, word, value, total)
     for j in range(size):
         column_squares[j] += total[j]
+
+
+@compiled_inline
+def _places(row: Any, influence: Any, places: Any) -> None:
+    """Give the counter of each weight."""
+    for j in range(row.size):
+        places[j] = (row[j] & influence.mask) >> influence.shift
+
+
+@compiled_inline_sums
+def _two_rows(places: Any, table: Any, columns: Any) -> Any:
+    """Sum influences over two rows, and add them to columns."""
+    one = other = np.int64(0)
+    for j in range(columns.size):
+        first, second = table[np.uint64(places[0, j])], table[np.uint64(places[1, j])]
+        one += first
+        other += second
+        columns[j] += first + second
+    return one, other
+
+
+@compiled_inline_sums
+def _squares(row: Any, rule: Any, word: Any, value: Any, total: Any) -> Any:
+    """Sum squares over a row, and add them to columns."""
+    magnitude, limit, up, factor = rule
+    for j in range(row.size):
+        bits = np.uint32(row[j]) & magnitude
+        word[j] = (bits << up) if bits < limit else np.uint32(0)
+    some = np.float32(0.0)
+    for j in range(row.size):
+        square = (value[j] * factor) ** 2
+        some += square
+        total[j] += square
+    return some

@@ -141,4 +141,6 @@ def of_every_scale(rms: Array) -> tuple[NDArray[np.int64], Array]:
     others = rms.size - LARGEST
     middle = ((np.arange(parts) + 0.5) * others / parts).astype(np.int64)
     numbers = order[np.concatenate([middle, np.arange(others, rms.size)])]
-    return numbers, np.repeat([others / parts, 1.0], [parts, LARGEST])
+    stands_for = np.repeat([others / parts, 1.0], [parts, LARGEST])
+    in_place = np.argsort(numbers)  # columns in their order are copied in a third of the time
+    return numbers[in_place], stands_for[in_place]
