@@ -310,7 +310,7 @@ def test_text_holds_the_same_tables(run: xr.Dataset) -> None:
 def test_headline_says_what_and_how(run: xr.Dataset) -> None:
     verdict, what, how_many, protocol = told(run).headline
     assert verdict.startswith("Verdict: 2 errors")
-    assert what.startswith(f"{SCRIPT}, {IMAGE}; step 10 of 0, 10")
+    assert what.startswith(f"{SCRIPT}, {IMAGE}; step 10 of 2, from 0 to 10.")
     # 4 + 4 + 12 matrices in each model
     assert how_many.startswith("40 matrices")
     assert "rank regression, trim 10–90 %" in protocol

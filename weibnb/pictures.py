@@ -17,7 +17,7 @@ from weibnb.charts.vega import vega_lite
 from weibnb.explorer.export import picture
 from weibnb.fits.schema import DIMS
 from weibnb.fits.select import keep_cells
-from weibnb.messages import shortened
+from weibnb.messages import grouped, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,8 +140,9 @@ def _course(run: xr.Dataset) -> str:
     medians = run["k"].median([dim for dim in run["k"].dims if dim != "step"])
     steps, values = run["step"].values.tolist(), medians.values.tolist()
     return (
-        f"k by step, one line per matrix: the median goes from {values[0]:.3f} at step {steps[0]} "
-        f"to {values[-1]:.3f} at step {steps[-1]}."
+        "k by step, one line per matrix: the median goes from "
+        f"{values[0]:.3f} at step {grouped(steps[0])} to "
+        f"{values[-1]:.3f} at step {grouped(steps[-1])}."
     )
 
 

@@ -11,6 +11,7 @@ from weibnb.diagnostics.rules.material import pool_estimates
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
 from weibnb.fits.select import not_fitted
 from weibnb.fits.tables import csv_text, shown_components, tidy
+from weibnb.messages import grouped
 from weibnb.pictures import pictures_of
 from weibnb.report_page import FINDINGS, Summary
 from weibnb.writing import check_target, write_whole
@@ -68,13 +69,14 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
     reference = gaussian_anchor(fits)
     listed = not_fitted(fits)
     cells = tidy(fits)
-    among = f" of {', '.join(map(str, steps))}" if len(steps) > 1 else ""
+    ends = " to ".join(grouped(end) for end in (steps[0], steps[-1]))
+    among = f" of {len(steps):,}, from {ends}" if len(steps) > 1 else ""
     pooled = pool_estimates(fits)
     verdict, findings = report_tables.findings(fits, pooled)
     standing_out = report_tables.standouts(fits, cells, pooled)
     headline = (
         verdict,
-        f"{', '.join(map(str, fits['model'].values))}; step {chosen}{among}.",
+        f"{', '.join(map(str, fits['model'].values))}; step {grouped(chosen)}{among}.",
         f"{report_tables.sizes(cells)}; {len(listed):,} tensors in no sound fit.",
         f"{report_tables.made_by(fits, reference)}.",
         *report_tables.missing_checkpoints(fits, chosen),

@@ -18,7 +18,7 @@ from weibnb.diagnostics.pooling import ESTIMATES, FEWEST_LAYERS
 from weibnb.fits.schema import protocol_of
 from weibnb.fits.tables import medians
 from weibnb.fitting.weibull import protocol_text
-from weibnb.messages import counted
+from weibnb.messages import counted, grouped
 from weibnb.scanning.hyperparameters import training_budget, unknown_hyperparameters
 from weibnb.scanning.locate import find_outliers
 
@@ -80,7 +80,7 @@ def missing_checkpoints(fits: xr.Dataset, step: int) -> list[str]:
         if problem:
             lines.append(f"{model} could not be read: {problem}")
         elif not source:
-            lines.append(f"{model} has no checkpoint at step {step}.")
+            lines.append(f"{model} has no checkpoint at step {grouped(step)}.")
     return lines
 
 
@@ -210,8 +210,8 @@ def left_out(listed: pd.DataFrame) -> Section:
     """Count the tensors in no sound fit by their reason."""
     if listed.empty:
         return "Nothing was left out.", ""
-    grouped = listed.groupby(["model", "reason"], sort=False)["tensor"]
-    table = pd.DataFrame({"tensors": grouped.size(), "for example": grouped.first()})
+    by_reason = listed.groupby(["model", "reason"], sort=False)["tensor"]
+    table = pd.DataFrame({"tensors": by_reason.size(), "for example": by_reason.first()})
     return _first_rows(table.reset_index(), "All of them: weibnb.not_fitted(fits).")
 
 

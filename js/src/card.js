@@ -116,7 +116,7 @@ export function buildCard(root, { model, controls: { texts } }, chart, held) {
     const component = String(row.component);
     const rank = rankOf(row, rows);
     const tensor = [row.parameter, held.about(cell)].filter(Boolean).join(" · ");
-    const name = fill(texts.card_name, { component, layer: String(row.band ?? row.layer), model: cell[0], step: cell[3] });
+    const name = fill(texts.card_name, { component, layer: String(row.band ?? row.layer), model: cell[0], step: grouped(cell[3]) });
     return [
       make("strong", {}, name),
       ...(tensor ? [make("p", { class: "wb-card-note" }, tensor)] : []),

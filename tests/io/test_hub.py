@@ -260,7 +260,7 @@ def test_check_tells_of_the_same_file_on_the_hub_and_on_disk(hub: FakeHub, tmp_p
         told = [one.text for one in found.findings if one.rule == "same-matrix"]
         live = "4 matrices" in str(told)
         what = "hold the same 4 matrices" if live else "are the same file"
-        assert told == [f"step 7 and step 143000 {what}."]
+        assert told == [f"step 7 and step 143,000 {what}."]
     fits = scan("org/run", revision="step7")
     with pytest.raises(ValueError, match="`revision` must come with a checkpoint"):
         wb.check(fits, revision="main")

@@ -24,7 +24,7 @@ from weibnb.charts.tables import panels
 from weibnb.charts.training import step_axis
 from weibnb.charts.vega import COLOURS, TITLE
 from weibnb.fits.schema import DIMS
-from weibnb.messages import printable
+from weibnb.messages import grouped, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +94,9 @@ def force_shares(found: xr.Dataset) -> Spec:
     layers = [*_bars(x, table), rule_at(0.0, words="neither growing nor shrinking")]
     last = table[table["end"] == table["end"].max()].groupby("force")["share"].median()
     parts = [f"{force} {share:+.0%}" for force, share in last.items()]
-    told = f"{text}. Medians over matrices up to step {table['end'].max()}: {listed(parts)}"
+    told = (
+        f"{text}. Medians over matrices up to step {grouped(table['end'].max())}: {listed(parts)}"
+    )
     drawn = facet(layers, table, heads, columns=3, width=250, height=150)
     return drawn | {"description": told}
 

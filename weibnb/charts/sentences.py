@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from weibnb.messages import counted, shortened
+from weibnb.messages import counted, grouped, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ def course(table: pd.DataFrame, column: str, name: str) -> str:
     known = table[table[column].notna()]
     medians = known.groupby("step")[column].median()
     found = list(zip(medians.index.tolist(), medians.tolist(), strict=True))
-    ends = [f"{_number(median)} at step {at}" for at, median in (found[0], found[-1])]
+    ends = [f"{_number(median)} at step {grouped(at)}" for at, median in (found[0], found[-1])]
     text = (
         f"{name} of {known['step'].nunique():,} steps: the median goes from {ends[0]} to {ends[1]}."
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import pandas as pd
 
-from weibnb.messages import check_choice, counted, printable, shortened
+from weibnb.messages import check_choice, counted, grouped, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +61,7 @@ class Cell(NamedTuple):
 
     def __str__(self) -> str:
         parts = [shortened(self.model, 80)]
-        parts += [f"step {self.step}"] if self.step else []
+        parts += [f"step {grouped(self.step)}"] if self.step else []
         parts += [f"layer {self.layer}"] if self.layer is not None else []
         parts += [shortened(self.component, 80)] if self.component else []
         parts += [f"expert {self.expert}"] if self.expert >= 0 else []

@@ -89,7 +89,7 @@ def test_experts() -> None:
 def test_steps_that_are_the_same_file() -> None:
     one, other = model(), model(seed=1)
     (finding,) = look({"m": {0: one, 10: other, 143000: dict(one)}}, RULE)
-    assert finding.text == "step 0 and step 143000 hold the same 16 matrices."
+    assert finding.text == "step 0 and step 143,000 hold the same 16 matrices."
 
 
 def test_a_matrix_that_did_not_change_between_steps() -> None:

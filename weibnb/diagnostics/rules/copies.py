@@ -8,6 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
+from weibnb.messages import grouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -137,7 +138,10 @@ def _whole_checkpoints(
             continue
         cells = tuple(Cell(model, step) for model, step in places)
         models = {model for model, _ in places}
-        names = [f"step {step}" if len(models) == 1 else f"{m} step {step}" for m, step in places]
+        names = [
+            ("" if len(models) == 1 else f"{model} ") + f"step {grouped(step)}"
+            for model, step in places
+        ]
         told = f"hold the same {len(matrices):,} matrices"
         if len({fingerprints.get(place, str(place)) for place in places}) == 1:
             told = "are the same file"
@@ -172,7 +176,7 @@ def _short(cell: Cell, other: Cell) -> str:
 def _unchanged(first: Checkpoint, cells: list[Cell]) -> Finding:
     """Tell of matrices that another checkpoint has as well."""
     same_model = first[0] == cells[0].model
-    where = f"step {first[1]}" if same_model else f"{first[0]}, step {first[1]}"
+    where = f"step {grouped(first[1])}" if same_model else f"{first[0]}, step {grouped(first[1])}"
     number = f"{len(cells):,} matrices are" if len(cells) > 1 else "it is"
     text = f"{number} the same as in {where}."
     step = "If they were not frozen, see whether the optimiser held them."
