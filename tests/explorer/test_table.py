@@ -63,6 +63,15 @@ def test_what_all_rows_share_stands_last(many: xr.Dataset, last: list[str]) -> N
     assert names == [name for name in COLUMNS if name not in last] + last
 
 
+def test_a_status_that_is_not_ok_of_all_is_in_sight(many: xr.Dataset) -> None:
+    status = many["status"].copy(deep=True)
+    status[0, 0, 0, 0] = "constant"
+    names = list(unpacked(table.table_columns(many.assign(status=status))))
+    others = [name for name in COLUMNS if name != "status"]
+    at = others.index("k")
+    assert names == [*others[:at], "status", *others[at:]]
+
+
 def test_few_different_values_are_sent_once(many: xr.Dataset) -> None:
     columns = {one["name"]: one for one in json.loads(table.table_columns(many))["columns"]}
     assert columns["model"]["values"] == [f"m{i}" for i in range(20)]

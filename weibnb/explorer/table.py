@@ -49,7 +49,8 @@ class Table:
 def table_columns(fits: xr.Dataset) -> str:
     """List matrices, each column as its values or, of few different ones, as these and numbers.
 
-    A model or step that all share stands last, so that k is in sight on a narrow page.
+    A model or step that all share stands last, so that k is in sight on a narrow page; a status
+    that is not ok of all stands before k.
     `bars` says what the bars are drawn from: those of k from the anchor, the distance that fills
     one half, and the colours of the map from one end to the other; those of λ from the `largest`.
     """
@@ -68,6 +69,9 @@ def table_columns(fits: xr.Dataset) -> str:
     }
     shared = [name for name in ("model", "step") if len(set(table[name])) == 1]
     names = [name for name in (*(n for n in COLUMNS if n not in shared), *shared) if name in table]
+    if "status" in names and not (table["status"] == "ok").all():
+        names.remove("status")
+        names.insert(names.index("k"), "status")
     columns = [_column(name, table[name]) for name in names]
     return json.dumps({"total": total, "columns": columns, "bars": bars})
 

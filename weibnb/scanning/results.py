@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 # Seconds of counting after which what was counted is fitted and kept, and matrices that are
 # fitted at once: what is lost when the process is killed, and how long Ctrl-C may wait.
-_BATCH_SECONDS, _BATCH_MATRICES = 0.4, 2048
+_BATCH_SECONDS, _BATCH_MATRICES = 0.4, 1024
 # Bytes of rows and columns of matrices that wait to be fitted.
 _BATCH_BYTES = 1 << 26
 # Columns that tell where a matrix belongs.
