@@ -12,6 +12,7 @@ import { countsOf, unpacked } from "./fitting/counts.js";
 import { buildCharts, buildSentences, followSize, SLOTS } from "./layout.js";
 import { buildNumbers, titleOf } from "./pane.js";
 import { plotOf } from "./paper.js";
+import { besideMap } from "./profile.js";
 import { buildFit, buildSteps } from "./protocol.js";
 import { protocolText, redrawn } from "./redrawn.js";
 import { lookedAt, numbersAt, refittedNumbers, wordsOf } from "./saved.js";
@@ -49,7 +50,8 @@ function framesOf(packed) {
     /** @type {Frame} */
     const frame = await contentOf(packed[step]);
     const charts = Object.entries(frame.charts).map(([slot, content]) => [slot, withRows(content)]);
-    return { ...frame, charts: Object.fromEntries(charts), plot: frame.plot && withRows(frame.plot) };
+    const [plot, profile] = [frame.plot && withRows(frame.plot), frame.profile && withRows(frame.profile)];
+    return { ...frame, charts: Object.fromEntries(charts), plot, profile };
   };
   return (step) => {
     const frame = known.get(step) ?? read(step);
@@ -227,12 +229,14 @@ function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
     const { frame, sift, fitting, asked, key, varies, clicked } = seen;
     /** @type {Change | undefined} */
     const change = varies && fitting ? (sent) => redrawn(sent, asked, drawn, fitting) : undefined;
-    for (const name of ["main", "side", "more"]) {
-      await put(name, `${key} ${varies}`, () => kept(frame.charts[name], seen), change);
-    }
+    const state = `${key} ${varies}`;
+    await put("main", state, () => kept(frame.charts.main, seen), change);
     const rows = charts.main.rows();
     const looked = lookedAt(frame, sift, clicked ?? null, rows, drawn);
     const [cell] = looked.cells;
+    const beside = looked.own ? "" : String(cell?.[2]);
+    await put("side", `${state} ${beside}`, () => kept(besideMap(frame, looked, texts), seen), change);
+    await put("more", state, () => kept(frame.charts.more, seen), change);
     await drawDetail(seen, cell, looked.own);
     const numbers = looked.own ? frame.matrices : cell ? numbersAt(cell, rows, texts, checkpoints.steps.length !== 1) : null;
     const listed = looked.own ? frame.listed : looked.cells;

@@ -191,6 +191,8 @@ export interface Frame {
   charts: Record<string, StillContent>;
   /** The Weibull plot of one matrix, where `charts` have that of several. */
   plot: StillContent | null;
+  /** k along the layers without rows, where that is drawn; null where the page cannot fill it. */
+  profile?: StillContent | null;
   chosen: Cell[];
   /** The matrices whose numbers are listed. */
   listed: Cell[];

@@ -57,6 +57,26 @@ def wait_for_k(page: Page, fits: xr.Dataset, component: str, layer: int, step: i
     page.locator(f".wb-pane dd:text-matches('^{k:.4f}')").wait_for(timeout=WAIT)
 
 
+def test_k_along_the_layers_follows_the_component(
+    served: Watched, fits: xr.Dataset, tmp_path: Path
+) -> None:
+    page = served.page
+    page.goto(wb.explore(fits).save(tmp_path / "view.html").as_uri())
+    wait_for_k(page, fits, "o_proj", 0, 7000)
+    cell(page, "up_proj", 2).click(position=CORNER)
+    page.get_by_role("figure", name="k of up_proj along the layers").wait_for(timeout=WAIT)
+    points = page.locator(".wb-side .mark-symbol path")
+    own = fits["k"].sel(model="demo", component="up_proj", step=7000).values
+    told = " ".join(points.evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))"))
+    shown = [float(k) for k in re.findall(r"shape k: ([\d.]+)", told)]
+    assert shown == pytest.approx(own, abs=1e-6)
+    slide(page, "upper end of the trim, %", 80)
+    refitted = wb.refit(fits.sel(step=[7000]), trim=(0.1, 0.8))["k"]
+    k = refitted.sel(component="up_proj", layer=2).item()
+    page.locator(f".wb-side .mark-symbol path[aria-label*='{k:.4f}']").wait_for(timeout=WAIT)
+    assert served.errors == []
+
+
 def slide(page: Page, name: str, value: int) -> None:
     page.get_by_role("slider", name=name).fill(str(value))
 

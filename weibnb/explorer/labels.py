@@ -141,6 +141,11 @@ TEXTS = {
     "page_count": "{number} of {total} matrices · {protocol}",
     "page_stale": "{number} without counts stay at {protocol}",
     "page_no_counts": "No counts of this step in this page, so k stays as it is.",
+    "page_profile": "k of {component} along the layers",
+    "page_profile_stays": (
+        "k along the layers of another component needs Python here: the map of this page has "
+        "medians, not every matrix"
+    ),
     "no_plot": "No counts of this matrix in this page: its Weibull plot is drawn by the explorer.",
     "excludes": "{title} excludes every matrix.",
     "none_pass": "No matrix passes the filters together.",

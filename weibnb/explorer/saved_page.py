@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.charts.layers import PROFILE, TITLES
+from weibnb.charts.layers import PROFILE, TITLES, empty_profile
 from weibnb.charts.training import PATHS, title_of_course
+from weibnb.charts.vega import COLOURS, vega_lite
 from weibnb.explorer import content
 from weibnb.explorer.filters import Cells
 from weibnb.explorer.matrices import close_up
@@ -96,7 +97,30 @@ def _frame(drawing: Drawing, step: int, charts: Charts) -> dict[str, Any]:
         "chosen": content.labels_of(drawing.chosen),
         "listed": content.labels_of(listed),
         "matrices": matrices,
+        **_profile(drawing, charts),
     }
+
+
+def _profile(drawing: Drawing, charts: Charts) -> dict[str, Any]:
+    """Give the chart along the layers without rows: a page takes those of a component of the map.
+
+    None where the map has medians, or there are more models than colours.
+    """
+    shown, beside = charts.get("main"), charts.get("side")
+    if shown is None or beside is None or beside.view.function != "depth_profile":
+        return {}
+    part = drawing.part_of(shown.view)
+    single = "expert" not in part["k"].dims and _rows_of(shown) == drawing.number
+    if not single or part.sizes["model"] > len(COLOURS):
+        return {"profile": None}
+    spec = vega_lite(content.said_once(empty_profile(part), part))
+    return {"profile": {"spec": content.for_page(spec), "label": "", "plain": PROFILE}}
+
+
+def _rows_of(drawn: DrawnView) -> int:
+    """Count the rows of the matrices in a chart."""
+    spec = drawn.spec or {}
+    return len(spec["datasets"][spec["data"]["name"]]) if "data" in spec else 0
 
 
 def _content(drawn: DrawnView) -> dict[str, Any]:

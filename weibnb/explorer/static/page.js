@@ -2289,6 +2289,39 @@ function redone(rows, own, { k, lam }, curve) {
   });
 }
 
+// src/profile.js
+function besideMap({ charts: { main, side }, profile }, { cells: [cell], own }, texts) {
+  if (profile === void 0 || own || !cell || !side) return side;
+  const isOther = (row) => row.component !== cell[2];
+  if (!profile || !main) return rowsOf2(side).every(isOther) ? noted(side, texts.page_profile_stays) : side;
+  const rows = rowsOf2(main).filter((row) => !isOther(row));
+  const spec = (
+    /** @type {any} */
+    profile.spec
+  );
+  const datasets = { ...spec.datasets, [spec.data.name]: rows.map(withEnds) };
+  return { ...profile, spec: { ...spec, datasets }, label: fill(texts.page_profile, { component: cell[2] }) };
+}
+var rowsOf2 = ({ spec }) => (
+  /** @type {Datum[][]} */
+  Object.values(
+    /** @type {any} */
+    spec.datasets
+  ).flat().filter((row) => cellOf(row))
+);
+function withEnds(row) {
+  const [k, error] = [row.k, row.k_se];
+  const known2 = typeof k === "number" && typeof error === "number";
+  return { ...row, low: known2 ? k - error : null, high: known2 ? k + error : null };
+}
+function noted(content, note) {
+  const { title, ...spec } = (
+    /** @type {any} */
+    content.spec
+  );
+  return { ...content, spec: { ...spec, title: { ...title, subtitle: [...title.subtitle, note] } } };
+}
+
 // src/sieve.js
 function buildSieve({ labels, places, facets: codes }, facets) {
   const cells = places[0].map((_, i) => (
@@ -2461,7 +2494,8 @@ function framesOf(packed) {
   const read = async (step) => {
     const frame = await contentOf(packed[step]);
     const charts = Object.entries(frame.charts).map(([slot, content]) => [slot, withRows(content)]);
-    return { ...frame, charts: Object.fromEntries(charts), plot: frame.plot && withRows(frame.plot) };
+    const [plot, profile] = [frame.plot && withRows(frame.plot), frame.profile && withRows(frame.profile)];
+    return { ...frame, charts: Object.fromEntries(charts), plot, profile };
   };
   return (step) => {
     const frame = known2.get(step) ?? read(step);
@@ -2590,12 +2624,14 @@ function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
   return async (seen) => {
     const { frame, sift, fitting, asked, key, varies, clicked } = seen;
     const change = varies && fitting ? (sent) => redrawn(sent, asked, drawn, fitting) : void 0;
-    for (const name of ["main", "side", "more"]) {
-      await put(name, `${key} ${varies}`, () => kept(frame.charts[name], seen), change);
-    }
+    const state = `${key} ${varies}`;
+    await put("main", state, () => kept(frame.charts.main, seen), change);
     const rows = charts.main.rows();
     const looked = lookedAt(frame, sift, clicked ?? null, rows, drawn);
     const [cell] = looked.cells;
+    const beside = looked.own ? "" : String(cell?.[2]);
+    await put("side", `${state} ${beside}`, () => kept(besideMap(frame, looked, texts), seen), change);
+    await put("more", state, () => kept(frame.charts.more, seen), change);
     await drawDetail(seen, cell, looked.own);
     const numbers = looked.own ? frame.matrices : cell ? numbersAt(cell, rows, texts, checkpoints.steps.length !== 1) : null;
     const listed = looked.own ? frame.listed : looked.cells;
