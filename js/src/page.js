@@ -4,6 +4,7 @@
  * estimator and the matrix that is looked at can be changed.
  */
 
+import { madeAgain } from "./again.js";
 import { buildCard } from "./card.js";
 import { choosing } from "./choosing.js";
 import { make } from "./dom.js";
@@ -26,6 +27,7 @@ import { followTheme } from "./theme.js";
  * @typedef {import("./types").Frame} Frame
  * @typedef {import("./types").Page} Page
  * @typedef {import("./types").Saved} Saved
+ * @typedef {import("./types").StillContent} StillContent
  * @typedef {import("./types").Words} Words
  * @typedef {import("./alive.js").Change} Change
  * @typedef {ReturnType<typeof import("./chart.js").buildChart>} Chart
@@ -38,6 +40,12 @@ const bytesOf = (text) => unpacked(Uint8Array.from(atob(text), (letter) => lette
 /** @param {string} text JSON as bytes that zlib packed, as base64 */
 const contentOf = async (text) => JSON.parse(new TextDecoder().decode(await bytesOf(text)));
 
+/** A chart with rows, and what it is made anew of. @param {StillContent} content @returns {StillContent} */
+function whole(content) {
+  const { again } = content;
+  return { ...withRows(content), ...(again?.chart === "class_bands" && { again: withRows({ ...again, label: "" }) }) };
+}
+
 /**
  * What Python drew at each step, unpacked when it is asked for.
  * @param {Record<string, string>} packed
@@ -49,7 +57,7 @@ function framesOf(packed) {
   const read = async (/** @type {number} */ step) => {
     /** @type {Frame} */
     const frame = await contentOf(packed[step]);
-    const charts = Object.entries(frame.charts).map(([slot, content]) => [slot, withRows(content)]);
+    const charts = Object.entries(frame.charts).map(([slot, content]) => [slot, whole(content)]);
     const [plot, profile] = [frame.plot && withRows(frame.plot), frame.profile && withRows(frame.profile)];
     return { ...frame, charts: Object.fromEntries(charts), plot, profile };
   };
@@ -188,11 +196,14 @@ function looking(saved, sieve, countsNow) {
 /**
  * A chart of the rows that pass; one that no longer shows all says what it shows, not what is
  * found in it.
- * @param {import("./types").StillContent | undefined} content
+ * @param {StillContent | undefined} content
  * @param {Seen} seen
+ * @param {Saved} saved
  */
-function kept(content, { sift, varies }) {
+function kept(content, seen, { drawn, controls }) {
+  const { sift, varies } = seen;
   if (!content?.spec || !sift.cells.length) return sift.cells.length ? content : null;
+  if (content.again) return madeAgain(content, seen, drawn, controls.texts);
   const spec = sifted(content.spec, sift.passes);
   return { ...content, spec: content.plain && (varies || spec !== content.spec) ? plainly(spec, content.plain) : spec };
 }
@@ -211,7 +222,8 @@ function plainly(spec, title) {
  * @param {Record<string, Chart>} charts
  * @param {ReturnType<typeof placing>["put"]} put
  */
-function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
+function drawing(saved, charts, put) {
+  const { drawn, controls: { texts }, checkpoints } = saved;
   /** @param {Seen} seen @param {Cell | undefined} cell @param {boolean} own */
   const drawDetail = ({ frame, fitting, asked, key, varies }, cell, own) => {
     const detail = own ? frame.charts.detail : (frame.plot ?? frame.charts.detail);
@@ -229,14 +241,19 @@ function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
     const { frame, sift, fitting, asked, key, varies, clicked } = seen;
     /** @type {Change | undefined} */
     const change = varies && fitting ? (sent) => redrawn(sent, asked, drawn, fitting) : undefined;
-    const state = `${key} ${varies}`;
-    await put("main", state, () => kept(frame.charts.main, seen), change);
+    /** @param {string} name @param {StillContent | undefined} content @param {string} [more] that it depends on */
+    const place = (name, content, more = "") => {
+      const state = `${key} ${varies} ${more}`;
+      // what is made again is so by its protocol, and drawn as it is
+      if (content?.again) return put(name, `${state} ${protocolText(asked)}`, () => kept(content, seen, saved));
+      return put(name, state, () => kept(content, seen, saved), change);
+    };
+    await place("main", frame.charts.main);
     const rows = charts.main.rows();
     const looked = lookedAt(frame, sift, clicked ?? null, rows, drawn);
     const [cell] = looked.cells;
-    const beside = looked.own ? "" : String(cell?.[2]);
-    await put("side", `${state} ${beside}`, () => kept(besideMap(frame, looked, texts), seen), change);
-    await put("more", state, () => kept(frame.charts.more, seen), change);
+    await place("side", besideMap(frame, looked, texts), looked.own ? "" : cell?.[2]);
+    await place("more", frame.charts.more);
     await drawDetail(seen, cell, looked.own);
     const numbers = looked.own ? frame.matrices : cell ? numbersAt(cell, rows, texts, checkpoints.steps.length !== 1) : null;
     const listed = looked.own ? frame.listed : looked.cells;

@@ -82,8 +82,17 @@ export function sifted(spec, passes) {
       rows.filter((row) => !cellOf(row) || passes(row)),
     ]),
   );
-  const [before, after] = [spec.datasets, datasets].map((one) => Object.values(one).flat());
-  if (before.length === after.length) return spec;
+  const [before, after] = [spec.datasets, datasets].map((one) => Object.values(one).flat().length);
+  return before === after ? spec : holding(spec, datasets);
+}
+
+/**
+ * A chart of other rows, whose axes and legends name what is in them.
+ * @param {any} spec
+ * @param {Record<string, Datum[]>} datasets
+ */
+export function holding(spec, datasets) {
+  const after = Object.values(datasets).flat();
   /** @type {Map<string, Set<unknown>>} */
   const known = new Map();
   /** @param {string} field */

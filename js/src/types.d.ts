@@ -52,6 +52,8 @@ export interface Controls {
   /** Colours of a dark page, by those of a light one. */
   dark: Record<string, string>;
   texts: Record<string, string>;
+  /** Why a saved page has no filters. */
+  unfiltered?: string;
 }
 export interface Checkpoints {
   steps: number[];
@@ -201,4 +203,6 @@ export interface Frame {
 /** A chart whose title may say what is found in it; `plain` says what it shows. */
 export interface StillContent extends ChartContent {
   plain?: string;
+  /** How the page makes it of some of its matrices, where taking rows out is not enough. */
+  again?: import("./again.js").Bands | import("./again.js").Strip | null;
 }

@@ -115,16 +115,19 @@ def test_counts_that_are_too_many_are_those_of_one_step_or_none(
     assert held_in(explore(fits.drop_vars("counts")), tmp_path)["live"] is None
 
 
-@pytest.mark.parametrize("panel", ["classes", "trajectories", "compare", "table"])
-def test_only_what_is_drawn_matrix_by_matrix_is_filtered(
+@pytest.mark.parametrize("panel", ["classes", "trajectories", "compare", "weibull", "table"])
+def test_what_only_python_makes_anew_is_not_filtered_and_the_page_says_why(
     explorer: Explorer, tmp_path: Path, panel: str
 ) -> None:
     explorer.panel = panel
     held = held_in(explorer, tmp_path)
     assert held["state"]["panel"] == panel
     assert set(next(iter(held["frames"].values()))["charts"]) == set(explorer._charts)
-    assert bool(held["controls"]["facets"]) == (panel in ("trajectories", "table"))
-    assert (held["live"] is None) == (panel != "table")
+    filtered = panel not in ("compare", "weibull")
+    assert bool(held["controls"]["facets"]) == filtered
+    said = held["controls"].get("unfiltered", "")
+    assert said.startswith("Filters need Python here") == (not filtered)
+    assert (held["live"] is None) == (panel not in ("classes", "table"))
     if panel == "trajectories":
         (frame,) = held["frames"].values()
         for name in ("main", "side"):
@@ -165,6 +168,20 @@ def test_a_map_of_medians_has_no_rows_of_a_component(fits: xr.Dataset, tmp_path:
     assert frame["profile"] is None
     (frame,) = held_in(explore(fits, panel="compare"), tmp_path)["frames"].values()
     assert "profile" not in frame
+
+
+def test_classes_that_leave_layers_out_are_not_filtered(fits: xr.Dataset, tmp_path: Path) -> None:
+    layers = np.arange(700)
+    many = fits.isel(step=[-1], layer=layers % 3).assign_coords(layer=layers)
+    held = held_in(explore(many, panel="classes"), tmp_path)
+    assert held["controls"]["facets"] == []
+    assert "leaves layers out" in held["controls"]["unfiltered"]
+    held = held_in(explore(many.isel(layer=slice(300)), panel="classes"), tmp_path)
+    assert held["controls"]["facets"]
+    experts = xr.concat([fits.isel(step=[-1])] * 2, "expert").assign_coords(expert=[0, 1])
+    held = held_in(explore(experts, panel="classes"), tmp_path)
+    assert held["controls"]["facets"]
+    assert held["live"] is None
 
 
 def test_beside_the_plot_of_several_matrices_there_is_that_of_one(

@@ -181,6 +181,42 @@ def test_trajectories_are_filtered(served: Watched, fits: xr.Dataset, tmp_path: 
     assert served.errors == []
 
 
+def medians(page: Page) -> dict[str, float]:
+    """Bars of the chart of classes: the median of each component."""
+    bars = page.locator(".wb-main .mark-rect path[aria-label*=median]")
+    told = bars.evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
+    found = [re.search(r"component: (\w+).*median: ([\d.]+)", text) for text in told]
+    return {one[1]: float(one[2]) for one in found if one is not None}
+
+
+def test_classes_are_filtered_and_fitted_again(
+    served: Watched, fits: xr.Dataset, tmp_path: Path
+) -> None:
+    page = served.page
+    page.goto(wb.explore(fits, panel="classes").save(tmp_path / "view.html").as_uri())
+    last = fits.sel(model="demo", step=7000)
+    page.locator(".wb-main").get_by_text("k is low in layer 0 only").wait_for(timeout=WAIT)
+    page.get_by_label("first layer").fill("1")
+    page.get_by_label("first layer").press("Enter")
+    page.get_by_text("14 of 105 matrices").wait_for(timeout=WAIT)
+    page.locator(".wb-main").get_by_text("Weibull shape k by component").wait_for(timeout=WAIT)
+    expected = last["k"].sel(layer=[1, 2]).median("layer").to_series().to_dict()
+    assert medians(page) == pytest.approx(expected, abs=1e-4)
+    page.get_by_role("checkbox", name="transmission").uncheck()
+    page.get_by_text("6 of 105 matrices").wait_for(timeout=WAIT)
+    kept = ["q_proj", "k_proj", "v_proj"]
+    slide(page, "upper end of the trim, %", 80)
+    page.locator(".wb-main").get_by_text("no band").wait_for(timeout=WAIT)
+    k = wb.refit(fits.sel(step=[7000], component=kept), trim=(0.1, 0.8))["k"]
+    expected = k.squeeze(["model", "step"]).sel(layer=[1, 2]).median("layer").to_series().to_dict()
+    assert medians(page) == pytest.approx(expected, abs=1e-4)
+    strip = page.locator(".wb-side .role-axis-label text")
+    assert [text for text in strip.all_text_contents() if "_proj" in text] == kept
+    page.locator(".wb-main .mark-symbol path[aria-label*='v_proj']").last.click()
+    page.locator(".wb-title", has_text="v_proj · layer 2").wait_for(timeout=WAIT)
+    assert served.errors == []
+
+
 def test_on_the_site_it_follows_the_switch_of_the_page_around_it(
     served: Watched, fits: xr.Dataset, tmp_path: Path
 ) -> None:

@@ -96,7 +96,7 @@ TEXTS = {
     "lower": "lower end of the trim, %",
     "upper": "upper end of the trim, %",
     "by": "by",
-    "click": "Click a cell of the map for its Weibull plot.",
+    "click": "Click a matrix for its Weibull plot.",
     "estimator": "estimator",
     "table": "matrices",
     "row": "1 row",
@@ -146,6 +146,11 @@ TEXTS = {
         "k along the layers of another component needs Python here: the map of this page has "
         "medians, not every matrix"
     ),
+    "page_flag": "layer {layer}",
+    "page_arrows": "arrows: {number} published entries below the axis",
+    "page_below": "triangles at the bottom: {number} below, to {k}",
+    "page_above": "triangles at the top: {number} above, to {k}",
+    "page_not_drawn": "not drawn: {number} without this number",
     "no_plot": "No counts of this matrix in this page: its Weibull plot is drawn by the explorer.",
     "excludes": "{title} excludes every matrix.",
     "none_pass": "No matrix passes the filters together.",
@@ -158,6 +163,17 @@ TEXTS = {
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."
     ),
 }
+#: Why a saved page has no filters, by the chart that Python alone makes anew.
+NO_FILTERS = {
+    "class_bands": (
+        "Filters need Python here: the chart leaves layers out, and its medians are over all."
+    ),
+    "cohort": (
+        "Filters need Python here: medians over layers and the nearest published entry are made "
+        "of all matrices."
+    ),
+}
+ONLY_SELECTED = "Filters need Python here: this page holds the selected matrices alone."
 NO_REFIT = "No counts, so k stays as it is: scan the weights, weibnb.scan(path)."
 #: In the place of a chart.
 NOT_HELD = "{}: these fits do not hold what it is drawn from. Scan the weights: weibnb.scan(path)."

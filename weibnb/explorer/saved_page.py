@@ -10,26 +10,46 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weibnb.charts.classes import BANDS_TITLE, NO_BAND, band_notes, empty_bands
 from weibnb.charts.layers import PROFILE, TITLES, empty_profile
+from weibnb.charts.tails import FLAGS, STRIP_NOTE
 from weibnb.charts.training import PATHS, title_of_course
 from weibnb.charts.vega import COLOURS, vega_lite
+from weibnb.diagnostics.bands import BANDS
+from weibnb.diagnostics.outliers import FACTORS
+from weibnb.diagnostics.verdicts import PUBLISHED_PROTOCOL
 from weibnb.explorer import content
 from weibnb.explorer.filters import Cells
+from weibnb.explorer.labels import NO_FILTERS, ONLY_SELECTED
 from weibnb.explorer.matrices import close_up
 from weibnb.explorer.page_counts import page_counts
 from weibnb.fits.schema import DIMS
 from weibnb.fits.select import keep_status
+from weibnb.fitting.weibull import protocol_text
 from weibnb.messages import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from weibnb.explorer.content import DrawnView
     from weibnb.explorer.drawing import Charts, Drawing
 
+#: Charts that a page can make anew of some of their matrices, and fit again.
+_MADE_ANEW = {"class_bands", "outlier_strip"}
 #: Charts whose rows a page can take out: each is a matrix of its own, or a bin of layers.
-_FILTERED = {"layer_map", "depth_profile", "weibull_plot", "trajectories", "phase_portrait"}
+_FILTERED = _MADE_ANEW | {
+    "layer_map", "depth_profile", "weibull_plot", "trajectories", "phase_portrait"
+}  # fmt: skip
 #: Those that it can fit again, too.
-_ALIVE = {"layer_map", "depth_profile", "weibull_plot"}
-_PLAIN = {"depth_profile": PROFILE, "phase_portrait": PATHS}
+_ALIVE = _MADE_ANEW | {"layer_map", "depth_profile", "weibull_plot"}
+_PLAIN = {
+    "depth_profile": PROFILE,
+    "phase_portrait": PATHS,
+    "class_bands": BANDS_TITLE,
+    "outlier_strip": TITLES["outlier"],
+}
+_ESTIMATOR, _TRIM = PUBLISHED_PROTOCOL
+_PUBLISHED = protocol_text(_TRIM, _ESTIMATOR)
 _MOST_STEPS, _MOST_MATRICES = 60, 20_000  # that a page holds
 _MOST_BYTES = 3_000_000  # of counts
 
@@ -49,19 +69,33 @@ def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]
         fits = keep_status(fits, drawing.statuses)
     cells = Cells.of(fits)
     controls = json.loads(content.controls(cells, {panel: drawing.panel}))
-    if not drawn <= _FILTERED:  # what else is drawn from all rows would no longer be true of some
-        controls |= {"facets": [], "layers": (0, 0)}
+    frames = {step: _frame(drawing, step, charts) for step in steps}
+    if whole := _why_unfiltered(drawn, frames.values()):
+        controls |= {"facets": [], "layers": (0, 0), "unfiltered": whole}
+    single = "expert" not in fits["k"].dims or not drawn & _MADE_ANEW
     return {
         "controls": controls,
         "checkpoints": json.loads(content.checkpoints(cells)),
         "state": {"panel": panel}
         | {name: drawing.state[name] for name in ("step", "trim", "estimator")},
         "cells": _packed(_labels(cells, controls["facets"])),
-        "frames": {step: _packed(_frame(drawing, step, charts)) for step in steps},
+        "frames": {step: _packed(frame) for step, frame in frames.items()},
         "drawn": drawing.drawn,
         "note": note,
-        "live": _counts(drawing, query) if drawn <= _ALIVE else None,
+        "live": _counts(drawing, query) if drawn <= _ALIVE and single else None,
     }
+
+
+def _why_unfiltered(drawn: set[str], frames: Iterable[dict[str, Any]]) -> str:
+    """Say why rows cannot be taken out of charts: what stays would no longer be true."""
+    for name, words in NO_FILTERS.items():
+        if name in drawn - _FILTERED:
+            return words
+    if not drawn <= _FILTERED:
+        return ONLY_SELECTED
+    shown = [chart for frame in frames for chart in frame["charts"].values()]
+    thinned = any(chart.get("again", chart) is None for chart in shown)
+    return NO_FILTERS["class_bands"] if thinned else ""
 
 
 def _steps(drawing: Drawing, charts: Charts) -> tuple[list[int], str]:
@@ -92,7 +126,9 @@ def _frame(drawing: Drawing, step: int, charts: Charts) -> dict[str, Any]:
         alone = replace(drawing, state={**drawing.state, "selected": listed[:1], "pinned": {}})
         plot = alone.charts(charts).get("detail")
     return {
-        "charts": {slot: _content(drawn) for slot, drawn in charts.items()},
+        "charts": {
+            slot: _content(drawn) | _again(drawing, drawn) for slot, drawn in charts.items()
+        },
         "plot": plot and _content(plot),
         "chosen": content.labels_of(drawing.chosen),
         "listed": content.labels_of(listed),
@@ -115,6 +151,27 @@ def _profile(drawing: Drawing, charts: Charts) -> dict[str, Any]:
         return {"profile": None}
     spec = vega_lite(content.said_once(empty_profile(part), part))
     return {"profile": {"spec": content.for_page(spec), "label": "", "plain": PROFILE}}
+
+
+def _again(drawing: Drawing, drawn: DrawnView) -> dict[str, Any]:
+    """Give what a page needs to make a chart anew of some of its matrices.
+
+    None where not all of them are drawn.
+    """
+    view = drawn.view
+    if view.function not in _MADE_ANEW:
+        return {}
+    part = drawing.part_of(view)
+    if _rows_of(drawn) != int((part["status"] != "absent").sum()):
+        return {"again": None}
+    if view.function == "outlier_strip":
+        facts: dict[str, Any] = {"limit": FACTORS["gaussian"], "most": FLAGS}
+        return {"again": {"chart": view.function, "notes": [STRIP_NOTE]} | facts}
+    band = BANDS[view.options["band"]]
+    spec = vega_lite(content.said_once(empty_bands(part, band), part))
+    facts = {"band": [band.lower, band.upper], "published": _PUBLISHED, "no_band": NO_BAND}
+    made = {"chart": view.function, "spec": content.for_page(spec), "notes": band_notes(band)}
+    return {"again": made | facts}
 
 
 def _rows_of(drawn: DrawnView) -> int:
