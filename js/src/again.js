@@ -4,7 +4,9 @@
  */
 
 import { cellOf } from "./cells.js";
+import { cohortOf } from "./cohort.js";
 import { fill } from "./dom.js";
+import { besideEntries, numberIn, numbersIn, quantile } from "./published.js";
 import { isAnchor, protocolText, redrawn } from "./redrawn.js";
 import { holding } from "./sieve.js";
 
@@ -33,39 +35,30 @@ const OFFSET = 0.7; // of its room, that the layers of a component take
  * @returns {StillContent}
  */
 export function madeAgain(content, { sift, varies, asked, fitting }, drawn, texts) {
-  const { again } = content;
+  const { again, plain: text = "" } = content;
   const sent = /** @type {any} */ (content.spec);
   if (!again) return content;
+  /** @type {(made: { spec: any, notes: string[] }) => StillContent} */
+  const titled = ({ spec, notes }) => {
+    const title = { text, subtitle: notes.filter(Boolean) };
+    return { ...content, spec: { ...spec, title }, description: text };
+  };
+  if (again.chart === "cohort") {
+    const made = cohortOf(again, sift.passes, texts);
+    return made ? titled(made) : content;
+  }
   const parted = { structure: "", spec: sent, values: {}, data: sent.datasets, description: "" };
   const value = "outlier"; // of these charts, the only number that has no column of its own
   const data = varies && fitting ? redrawn(parted, { ...asked, value }, drawn, fitting).data : sent.datasets;
   const all = /** @type {Datum[]} */ (data[sent.data.name]);
   const rows = all.filter((row) => !cellOf(row) || sift.passes(row));
   if (!varies && rows.length === all.length) return content;
-  const { spec, notes } =
+  const anchor = Object.values(data).flat().find(isAnchor);
+  return titled(
     again.chart === "class_bands"
-      ? bandsOf(again, rows, Object.values(data).flat().find(isAnchor), protocolText(asked), texts)
-      : stripOf(again, rows, { ...sent, datasets: data }, texts);
-  const text = content.plain ?? "";
-  return { ...content, spec: { ...spec, title: { text, subtitle: notes.filter(Boolean) }, description: text } };
-}
-
-/** @param {Datum} row @param {string} name @returns {number | null} */
-const numberIn = (row, name) => (typeof row[name] === "number" ? /** @type {number} */ (row[name]) : null);
-
-/** @param {Datum[]} rows @param {string} name */
-const numbersIn = (rows, name) =>
-  rows.map((row) => numberIn(row, name)).filter((value) => value !== null).sort((a, b) => a - b);
-
-/**
- * A quantile between the two nearest of sorted values.
- * @param {number[]} values
- * @param {number} share
- */
-export function quantile(values, share) {
-  const at = share * (values.length - 1);
-  const [low, high] = [values[Math.floor(at)], values[Math.ceil(at)]];
-  return low + (at - Math.floor(at)) * (high - low);
+      ? bandsOf(again, rows, anchor, protocolText(asked), texts)
+      : stripOf(again, rows, { ...sent, datasets: data }, texts),
+  );
 }
 
 /**
@@ -81,45 +74,24 @@ function bandsOf({ spec, band, published, notes, no_band }, rows, anchor, protoc
   const [first, last] = [0.25, 0.75].map((share) => quantile(all, share));
   const reach = 3 * Math.max(last - first, LEAST_SPREAD);
   const [low, high] = [first - reach, last + reach];
-  const gaussian = Number(anchor?.at);
   const within = all.filter((k) => low <= k && k <= high);
-  const ends = [
-    Math.floor(20 * Math.min(...within, ...band, gaussian - 0.1) - 0.2) / 20,
-    Math.ceil(20 * Math.max(...within, ...band, gaussian) + 0.2) / 20,
-  ];
-  const matrices = placed(rows).map((row) => {
-    const [k, median] = [numberIn(row, "k"), numberIn(row, "median")];
-    const beyond = k !== null && k < low ? "below" : k !== null && k > high ? "above" : "no";
-    const isIn = median !== null && ends[0] <= median && median <= ends[1];
-    return { ...row, beyond, barred: isIn ? "yes" : "no" };
-  });
-  const names = new Set(rows.map((row) => row.component));
+  const beyondOf = (/** @type {number | null} */ k) => (k === null || (low <= k && k <= high) ? "no" : k < low ? "below" : "above");
+  const rowsFor = (/** @type {number[]} */ ends) =>
+    placed(rows).map((row) => {
+      const median = numberIn(row, "median");
+      const barred = median !== null && ends[0] <= median && median <= ends[1] ? "yes" : "no";
+      return { ...row, beyond: beyondOf(numberIn(row, "k")), barred };
+    });
   const isPublished = protocol === published;
-  /** @type {Record<string, Datum[]>} */
-  const datasets = {};
-  let under = 0;
-  for (const [name, table] of Object.entries(/** @type {Record<string, Datum[]>} */ (spec.datasets))) {
-    datasets[name] = table
-      .filter((row) => !("component" in row) || (isPublished && names.has(row.component)))
-      .map((row) => {
-        if (isAnchor(row)) return { ...row, at: gaussian };
-        if (!("below" in row)) return row;
-        const below = Number(row.k) < ends[0];
-        under += Number(below);
-        return { ...row, below: below ? "yes" : "no" };
-      });
-  }
-  datasets[spec.data.name] = matrices;
-  const beyond = (/** @type {string} */ side) => numbersIn(matrices.filter((row) => row.beyond === side), "k");
-  const [below, above] = [beyond("below"), beyond("above")];
+  const names = new Set(rows.map((row) => row.component));
+  const about = { values: [...within, ...band], names, gaussian: Number(anchor?.at), isPublished };
+  const { spec: made, arrows } = besideEntries(spec, spec.data.name, rowsFor, about, texts);
+  const [below, above] = [all.filter((k) => k < low), all.filter((k) => k > high)];
   const sides = [
     below.length ? fill(texts.page_below, { number: below.length, k: below[0].toFixed(3) }) : "",
     above.length ? fill(texts.page_above, { number: above.length, k: above[above.length - 1].toFixed(3) }) : "",
   ];
-  const arrows = under ? fill(texts.page_arrows, { number: under }) : "";
-  const told = [...(isPublished ? notes : no_band), arrows, sides.filter(Boolean).join(" · ")];
-  const share = names.size / new Set(placesOf(spec)).size;
-  return { spec: withAxes(holding(spec, datasets), ends, share), notes: told };
+  return { spec: made, notes: [...(isPublished ? notes : no_band), arrows, sides.filter(Boolean).join(" · ")] };
 }
 
 /**
@@ -148,32 +120,6 @@ function placed(rows) {
     const share = layers.length > 1 ? layers.indexOf(Number(row.layer)) / (layers.length - 1) - 0.5 : 0;
     return { ...row, offset: OFFSET * share, median };
   });
-}
-
-/** Components along the axis. @param {any} spec @returns {string[]} */
-const placesOf = (spec) =>
-  spec.spec ? placesOf(spec.spec) : spec.layer.map((/** @type {any} */ one) => one.encoding.x?.scale?.domain ?? []).flat();
-
-/**
- * A chart with other ends of k, whose names below are slanted where they, now fewer, have no room.
- * @param {any} spec of one panel, or of small multiples
- * @param {number[]} domain of k
- * @param {number} share of the names that is left
- * @returns {any}
- */
-function withAxes(spec, domain, share) {
-  if (spec.spec) return { ...spec, spec: withAxes(spec.spec, domain, share) };
-  const narrow = (/** @type {{ expr: string }} */ { expr }) => ({
-    expr: expr.replace(/< (\d+)/, (_, pixels) => `< ${Math.round(pixels * share)}`),
-  });
-  const layer = spec.layer.map((/** @type {any} */ one) => {
-    const { x, y } = one.encoding;
-    const { axis } = x ?? {};
-    const names = axis && { ...x, axis: { ...axis, labelAngle: narrow(axis.labelAngle), labelAlign: narrow(axis.labelAlign) } };
-    const values = y?.scale && { ...y, scale: { ...y.scale, domain } };
-    return { ...one, encoding: { ...one.encoding, ...(names && { x: names }), ...(values && { y: values }) } };
-  });
-  return { ...spec, layer };
 }
 
 /**

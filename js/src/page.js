@@ -17,7 +17,7 @@ import { besideMap } from "./profile.js";
 import { buildFit, buildSteps } from "./protocol.js";
 import { protocolText, redrawn } from "./redrawn.js";
 import { lookedAt, numbersAt, refittedNumbers, wordsOf } from "./saved.js";
-import { buildSieve, sifted } from "./sieve.js";
+import { bothOf, buildSieve, sifted } from "./sieve.js";
 import { withRows } from "./tables.js";
 import { followTheme } from "./theme.js";
 
@@ -43,7 +43,7 @@ const contentOf = async (text) => JSON.parse(new TextDecoder().decode(await byte
 /** A chart with rows, and what it is made anew of. @param {StillContent} content @returns {StillContent} */
 function whole(content) {
   const { again } = content;
-  return { ...withRows(content), ...(again?.chart === "class_bands" && { again: withRows({ ...again, label: "" }) }) };
+  return { ...withRows(content), ...(again && "spec" in again && { again: withRows({ ...again, label: "" }) }) };
 }
 
 /**
@@ -163,18 +163,15 @@ function placing(charts) {
  * @param {() => Counts | null} countsNow
  */
 function looking(saved, sieve, countsNow) {
-  const { controls, checkpoints, drawn, state } = saved;
+  const { controls, checkpoints, drawn, state, compared } = saved;
   const frameAt = framesOf(saved.frames);
   const oneStep = controls.panels[state.panel].one_step;
   const stepped = oneStep && checkpoints.steps.length > 0; // not where steps are words
   /** @param {Page["model"]} model */
   return async (model) => {
     const [step, filters, layers] = ["step", "filters", "layers"].map(model.get);
-    const sift = sieve.sift({
-      filters,
-      layers: layers.join() === controls.layers.join() ? null : layers,
-      step: stepped ? step : null,
-    });
+    const ends = layers.join() === controls.layers.join() ? null : layers;
+    const sift = sieve.sift({ filters, layers: ends, step: stepped ? step : null });
     const counts = countsNow();
     const fitting = counts && sift.cells.some(counts.has) ? counts : null;
     const asked = fitting ? { ...drawn, trim: model.get("trim"), estimator: model.get("estimator") } : drawn;
@@ -183,6 +180,7 @@ function looking(saved, sieve, countsNow) {
     return {
       frame: await frameAt(oneStep ? step : state.step),
       clicked: clicked && stepped ? /** @type {Cell} */ ([...clicked.slice(0, 3), step]) : clicked,
+      both: compared && bothOf(compared, sieve, { filters, layers: ends }),
       key: JSON.stringify([step, filters, layers]),
       varies: protocolText(asked) !== protocolText(drawn),
       waits: saved.live !== null && !counts,
@@ -201,10 +199,10 @@ function looking(saved, sieve, countsNow) {
  * @param {Saved} saved
  */
 function kept(content, seen, { drawn, controls }) {
-  const { sift, varies } = seen;
+  const { sift, both, varies } = seen;
   if (!content?.spec || !sift.cells.length) return sift.cells.length ? content : null;
   if (content.again) return madeAgain(content, seen, drawn, controls.texts);
-  const spec = sifted(content.spec, sift.passes);
+  const spec = sifted(content.spec, (both ?? sift).passes);
   return { ...content, spec: content.plain && (varies || spec !== content.spec) ? plainly(spec, content.plain) : spec };
 }
 

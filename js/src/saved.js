@@ -90,7 +90,7 @@ export function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
 
 /**
  * @param {import("./types").Saved} saved
- * @param {{ sift: Sifted, total: number, asked: Asked, fitting: Counts | null, varies: boolean, waits: boolean }} seen
+ * @param {{ sift: Sifted, both: { number: number } | null, total: number, asked: Asked, fitting: Counts | null, varies: boolean, waits: boolean }} seen
  *   `fitting` are the counts, where some of what is shown has any; it `waits` until they are there
  * @param {Looked} looked
  * @param {Matrices | null} matrices
@@ -98,10 +98,11 @@ export function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
  */
 export function wordsOf(saved, seen, looked, matrices) {
   const { texts } = saved.controls;
-  const { sift, total, asked } = seen;
-  const counted = { number: grouped(sift.cells.length), total: grouped(total) };
+  const { sift, both, total, asked } = seen;
+  const number = grouped(both ? both.number : sift.cells.length);
+  const counted = { number, total: grouped(total), protocol: protocolText(asked) };
   return {
-    count: fill(texts.page_count, { ...counted, protocol: protocolText(asked) }),
+    count: fill(both ? texts.page_compared : texts.page_count, counted),
     left_out: [saved.note, staleText(saved, seen)].filter(Boolean).join(" · "),
     spoken: "",
     no_refit: seen.fitting || seen.waits ? "" : texts.page_no_counts,

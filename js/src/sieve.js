@@ -71,6 +71,21 @@ export function buildSieve({ labels, places, facets: codes }, facets) {
 }
 
 /**
+ * Which matrices of two checkpoints are compared, whatever the filter of models says.
+ * @param {[string, string | number][]} pairs model and step of each
+ * @param {ReturnType<typeof buildSieve>} sieve
+ * @param {Pick<Asked, "filters" | "layers">} asked
+ */
+export function bothOf(pairs, sieve, { filters: { model: _models, ...filters }, layers }) {
+  const { cells, passes } = sieve.sift({ filters, layers, step: null });
+  return {
+    number: cells.filter((cell) => pairs.some(([model, step]) => cell[0] === model && cell[3] === step)).length,
+    /** A row of a difference, which both must have. @param {Datum} row */
+    passes: (row) => pairs.every(([model, step]) => passes({ ...row, model, step })),
+  };
+}
+
+/**
  * A chart of fewer rows, whose axes and legends name what is left.
  * @param {any} spec
  * @param {(row: Datum) => boolean} passes
@@ -79,7 +94,7 @@ export function sifted(spec, passes) {
   const datasets = Object.fromEntries(
     Object.entries(/** @type {Record<string, Datum[]>} */ (spec.datasets)).map(([name, rows]) => [
       name,
-      rows.filter((row) => !cellOf(row) || passes(row)),
+      rows.filter((row) => !("layer" in row && "component" in row) || passes(row)),
     ]),
   );
   const [before, after] = [spec.datasets, datasets].map((one) => Object.values(one).flat().length);

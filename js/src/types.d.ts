@@ -184,6 +184,8 @@ export interface Saved {
   frames: Record<string, string>;
   /** The protocol of the charts. */
   drawn: Asked;
+  /** Model and step of both checkpoints that are compared. */
+  compared: [string, string | number][] | null;
   /** What is not in the page, in words. */
   note: string;
   live: { header: import("./fitting/counts.js").Header; data: string } | null;
@@ -204,5 +206,5 @@ export interface Frame {
 export interface StillContent extends ChartContent {
   plain?: string;
   /** How the page makes it of some of its matrices, where taking rows out is not enough. */
-  again?: import("./again.js").Bands | import("./again.js").Strip | null;
+  again?: import("./again.js").Bands | import("./again.js").Strip | import("./cohort.js").Cohort | null;
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { madeAgain, quantile } from "../src/again.js";
+import { madeAgain } from "../src/again.js";
+import { quantile } from "../src/published.js";
 
 // tests/explorer/test_made_again.py holds every number against Python's
 const texts = { page_below: "{number} below, to {k}", page_above: "{number} above, to {k}", page_arrows: "{number} arrows", page_flag: "layer {layer}", page_not_drawn: "{number} missing" };

@@ -55,26 +55,34 @@ def two() -> xr.Dataset:
     return found.sel(step=[STEP])
 
 
-@pytest.fixture(scope="module")
-def made(two: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, Any]]]:
-    """Make both charts of each case as the page does."""
+def made_in_the_page(
+    held: dict[str, Any], cases: list[dict[str, Any]], where: Path
+) -> list[list[dict[str, Any]]]:
+    """Make the charts of each case as the page does."""
     if shutil.which("node") is None:
         pytest.skip("node is not there")
-    where = tmp_path_factory.mktemp("again")
-    held = held_in(explore(two, panel="classes", step=STEP), where)
-    charts = held["frames"][str(STEP)]["charts"]
-    charts["main"]["again"] = with_rows(charts["main"]["again"])
-    cases = []
-    for case in CASES:
+    (*_, frame) = held["frames"].values()
+    charts = [chart for chart in frame["charts"].values() if chart.get("again")]
+    for chart in charts:
+        chart["again"] = with_rows(chart["again"])
+    step = held["state"]["step"] if held["controls"]["panels"].get("classes") else None
+    asked = []
+    for case in cases:
         protocol = {name: case[name] for name in ("trim", "estimator") if name in case}
         filters, layers = case.get("filters", {}), case.get("layers")
-        cases.append({"filters": filters, "layers": layers, "step": STEP, "protocol": protocol})
-    given = {"contents": [charts["main"], charts["side"]], "held": held, "cases": cases}
-    (where / "given").write_text(json.dumps(given))
+        asked.append({"filters": filters, "layers": layers, "step": step, "protocol": protocol})
+    (where / "given").write_text(json.dumps({"contents": charts, "held": held, "cases": asked}))
     files = [str(where / name) for name in ("given", "answers")]
     subprocess.run(["node", str(AGAIN), *files], check=True, capture_output=True, timeout=120)
     found: list[list[dict[str, Any]]] = json.loads((where / "answers").read_text())
     return found
+
+
+@pytest.fixture(scope="module")
+def made(two: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, Any]]]:
+    where = tmp_path_factory.mktemp("again")
+    held = held_in(explore(two, panel="classes", step=STEP), where)
+    return made_in_the_page(held, CASES, where)
 
 
 def rows_of(spec: dict[str, Any]) -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -87,7 +95,7 @@ def drawn(spec: dict[str, Any], *, name: str) -> list[tuple[Any, ...]]:
     """Rows of other tables that are drawn, in a layer that has this column."""
     found = []
     for table, rows in spec["datasets"].items():
-        if table != spec["data"]["name"]:
+        if table != spec.get("data", {}).get("name"):
             found += [
                 (*(row.get(key) for key in ("model", "component", "below")), row[name])
                 for row in rows
@@ -148,3 +156,69 @@ def test_the_cases_have_all_that_a_chart_may_say(made: list[list[dict[str, Any]]
         assert words in notes
     flags = {row["flag"] for _, side in made for row in rows_of(side["spec"]).values()}
     assert {"", "layer 1"} <= flags
+
+
+COHORTS: list[dict[str, Any]] = [
+    {"filters": {"weight_class": ["selection", "fused"]}},
+    {"filters": {"component": ["v_proj", "o_proj", "down_proj"]}},
+    {"filters": {"component": ["q_proj"]}},
+    {"layers": (1, 2)},
+    {"layers": (0, 0), "filters": {"weight_class": ["transmission"]}},
+    {"filters": {"component": ["q_proj", "o_proj"]}, "layers": (0, 1)},
+]
+
+
+@pytest.fixture(scope="module")
+def cohorts() -> dict[str, xr.Dataset]:
+    """Give small models, by their number of layers; and published entries, who have no errors."""
+    small = wb.load_cohort("stdlib")
+    one = small.isel(model=[0, 3, 5])
+    return {"small": one, "published": wb.reference_cohort().isel(model=slice(1, 6))}
+
+
+@pytest.mark.parametrize("name", ["small", "published"])
+def test_the_page_finds_medians_and_nearest_entries_as_python_does(
+    cohorts: dict[str, xr.Dataset], name: str, tmp_path: Path
+) -> None:
+    fits = cohorts[name]
+    cases = [case for case in COHORTS if name == "small" or "layers" not in case]
+    cases.append({"filters": {"model": fits["model"].values[:2].tolist()}})
+    held = held_in(explore(fits, panel="compare"), tmp_path)
+    said = set()
+    for case, charts in zip(cases, made_in_the_page(held, cases, tmp_path), strict=True):
+        (again,) = (chart["spec"] for chart in charts)
+        expected = slot(explore(fits, panel="compare", **case), "more")["spec"]
+        assert medians_of(again).keys() == medians_of(expected).keys()
+        for key, row in medians_of(expected).items():
+            own = {column: medians_of(again)[key][column] for column in ("k", "low", "high")}
+            wanted = {column: row[column] for column in own}
+            assert own == pytest.approx(wanted, rel=1e-6), key
+        assert marks_of(again)["rule"] == marks_of(again)["point"]
+        assert axis_of(again) == axis_of(expected)
+        assert drawn(again, name="below") == drawn(expected, name="below")
+        assert again["title"] == expected["title"]
+        said |= set(again["title"]["subtitle"])
+    notes = " ".join(said)
+    words = {
+        "small": ("tied", "nothing close", "untrained is closer", "arrows"),
+        "published": ("nearest", "distance"),
+    }
+    for word in words[name]:
+        assert word in notes
+
+
+def medians_of(spec: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    rows = [row for table in spec["datasets"].values() for row in table if "low" in row]
+    return {(row["model"], row["component"]): row for row in rows}
+
+
+def marks_of(spec: dict[str, Any]) -> dict[str, int]:
+    """Count the rows of the layers that draw medians, by their mark."""
+    rows = {
+        name: [row for row in table if "low" in row] for name, table in spec["datasets"].items()
+    }
+    return {
+        one["mark"]["type"]: len(rows[one["data"]["name"]])
+        for one in spec["layer"]
+        if rows[one["data"]["name"]]
+    }

@@ -217,6 +217,26 @@ def test_classes_are_filtered_and_fitted_again(
     assert served.errors == []
 
 
+def test_what_is_compared_is_filtered(served: Watched, fits: xr.Dataset, tmp_path: Path) -> None:
+    explorer = wb.explore(fits, panel="compare")
+    page = served.page
+    page.goto(explorer.save(tmp_path / "view.html").as_uri())
+    page.get_by_text("42 of 105 matrices compared").wait_for(timeout=WAIT)
+    page.get_by_role("checkbox", name="transmission").uncheck()
+    page.get_by_text("18 of 105 matrices compared").wait_for(timeout=WAIT)
+    for place in ("main", "side"):
+        cells = page.locator(f".wb-{place} .mark-rect path[aria-label*=component]")
+        page.locator(f".wb-{place} .role-axis-label text", has_text="up_proj").wait_for(
+            state="detached", timeout=WAIT
+        )
+        assert cells.count() == 9
+    explorer.filters = {"weight_class": ("selection", "value")}
+    said = explorer.charts["cohort"].to_dict()["title"]["subtitle"]
+    (nearest,) = (line for line in said if line.startswith("demo: nearest"))
+    page.locator(".wb-more").get_by_text(nearest).wait_for(timeout=WAIT)
+    assert served.errors == []
+
+
 def test_on_the_site_it_follows_the_switch_of_the_page_around_it(
     served: Watched, fits: xr.Dataset, tmp_path: Path
 ) -> None:

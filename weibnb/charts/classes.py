@@ -36,6 +36,7 @@ from weibnb.messages import check_choice, counted, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     import xarray as xr
 
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
 
 #: What `class_bands` shows, and what it says where it has no band.
 BANDS_TITLE = "Weibull shape k by component"
+COHORT_TITLE = "Medians of k among the published entries"
+COHORT_NOTE = "ticks: published entries · dashed: a Gaussian"
+#: Models of a cohort whose nearest entry is named.
+MOST_NEAREST = 3
 _BAR = "bar: median over layers"
 NO_BAND = ["no band: it was published for another protocol", _BAR]
 # Within the axis: a clip is found by its id in the page, see `between` of `marks`.
@@ -221,14 +226,10 @@ def _band_layers(
     layers = [layer("bar", edges, data=box, **shade)] if held else []
     if not reference:
         return layers
-    entries = _entries(names)
-    below = entries["k"] < floor
-    entries = entries.assign(offset=0.46, below=np.where(below, "yes", "no"))
+    entries = _entries(names).assign(offset=0.46)
     beside = place | {"xOffset": _offset(), "tooltip": _entry_tips()}
     diamond: Spec = {"shape": "diamond", "size": 22, "color": INK, "opacity": 0.9}
-    within, under = ({"field": "below", "equal": word} for word in ("no", "yes"))
-    layers.append(layer("point", beside, data=entries, where=within, **diamond))
-    return [*layers, _arrows(entries, beside, under)] if every or below.any() else layers
+    return [*layers, *_published(entries, beside, floor, "point", every=every, **diamond)]
 
 
 def _below(names: list[str], floor: float) -> list[str]:
@@ -237,11 +238,18 @@ def _below(names: list[str], floor: float) -> list[str]:
     return [f"arrows: {number} published entries below the axis"] if number else []
 
 
-def _arrows(entries: pd.DataFrame, place: Spec, where: Spec | None = None) -> Spec:
-    """Draw arrows at the bottom for published entries below the axis; the tooltip has their k."""
-    edge = place | {"y": {"value": "height"}}
-    arrow: Spec = {"shape": "triangle-down", "size": 40, "fill": INK, "stroke": INK, "yOffset": -5}
-    return layer("point", edge, data=entries, where=where, **arrow)
+def _published(
+    entries: pd.DataFrame, place: Spec, floor: float, mark: str, *, every: bool, **looks: Any
+) -> list[Spec]:
+    """Mark published entries; an arrow at the bottom is one below the axis, its tooltip has k."""
+    entries = entries.assign(below=np.where(entries["k"] < floor, "yes", "no"))
+    within, under = ({"field": "below", "equal": word} for word in ("no", "yes"))
+    layers = [layer(mark, place, data=entries, where=within, **looks)]
+    if every or (entries["below"] == "yes").any():
+        edge = place | {"y": {"value": "height"}}
+        arrow: Spec = {"shape": "triangle-down", "fill": INK, "stroke": INK, "yOffset": -5}
+        layers.append(layer("point", edge, data=entries, where=under, size=40, **arrow))
+    return layers
 
 
 def _matrices(table: pd.DataFrame, names: list[str], *, every: bool = False) -> list[Spec]:
@@ -294,7 +302,7 @@ def cohort(fits: xr.Dataset) -> Spec:
     >>> chart = cohort(reference_cohort().isel(model=[0]))
     """
     fits = prepare(fits, light=True, dims=DIMS)
-    text = "Medians of k among the published entries"
+    text = COHORT_TITLE
     require_protocol(fits, "The cohort")
     if not bool(fits["k"].notnull().any()):
         return nothing_drawn(fits, cells(fits), text)
@@ -304,24 +312,44 @@ def cohort(fits: xr.Dataset) -> Spec:
         own = summarise(model).isel(model=0, step=-1)
         columns = {"component": own["component"].values, "k": own["k"].values}
         columns["component_order"] = np.arange(own.sizes["component"])
-        table = pd.DataFrame(columns | {"se": own["standard_error"].values})
-        parts.append(table.dropna(subset="k").assign(model=printable(label)))
-        notes.append(_nearest(model, shortened(label)))
+        table = pd.DataFrame(columns | {"se": own["standard_error"].values}).dropna(subset="k")
+        if len(table):
+            parts.append(table.assign(model=printable(label)))
+            notes.append(_nearest(model, shortened(label)))
     table = pd.concat(parts, ignore_index=True)
     table["component"] = table["component"].map(printable)
     error = table["se"].fillna(0)
     table["low"], table["high"] = table["k"] - error, table["k"] + error
-    names = components(table)
-    heads = heading(fits, text, "ticks: published entries · dashed: a Gaussian", *notes[:3])
     ends = _ends([table["low"].min(), table["high"].max()], fits)
-    heads["subtitle"] += _below(names, ends[0])
-    layers = [gaussian_rule(fits), *_medians(table, names, ends[0])]
-    _frame(layers, ends, None, names)
-    width = max(room_for(names) * len(names), 240)
+    heads = heading(fits, text, COHORT_NOTE, *notes[:MOST_NEAREST])
+    heads["subtitle"] += _below(components(table), ends[0])
     rows = table[["model", "component", "k"]].itertuples(index=False, name=None)
     told = listed([f"{shortened(m)} {shortened(c)} {k:.4g}" for m, c, k in rows])
-    found = {"layer": layers, "width": width, "height": 280, "title": heads}
-    return found | {"description": f"{text}: {told}"}
+    return _drawn_cohort(fits, table, heads, ends) | {"description": f"{text}: {told}"}
+
+
+def empty_cohort(fits: xr.Dataset) -> Spec:
+    """Draw `cohort` without medians, with every layer that those of a part may need.
+
+    Its axis is still to be set.
+    """
+    fits = prepare(fits, light=True, dims=DIMS)
+    table = cells(fits)[["model", "component", "component_order"]].drop_duplicates()
+    table = table.assign(k=0.0, se=0.0, low=0.0, high=0.0)
+    drawn = _drawn_cohort(fits, table, heading(fits, COHORT_TITLE), [0.0, 1.0], every=True)
+    rows = table.head(0)  # one table for all layers
+    layers = [one | {"data": rows} if one.get("data") is table else one for one in drawn["layer"]]
+    return drawn | {"layer": layers}
+
+
+def _drawn_cohort(
+    fits: xr.Dataset, table: pd.DataFrame, heads: Spec, ends: list[float], *, every: bool = False
+) -> Spec:
+    names = components(table)
+    layers = [gaussian_rule(fits), *_medians(table, names, ends[0], every=every)]
+    _frame(layers, ends, None, names)
+    width = max(room_for(names) * len(names), 240)
+    return {"layer": layers, "width": width, "height": 280, "title": heads}
 
 
 def _nearest(model: xr.Dataset, label: str) -> str:
@@ -336,7 +364,7 @@ def _nearest(model: xr.Dataset, label: str) -> str:
     return f"{label}: nearest {first['entry']}, distance {first['distance']:.2f}{note}"
 
 
-def _medians(own: pd.DataFrame, names: list[str], floor: float) -> list[Spec]:
+def _medians(own: pd.DataFrame, names: list[str], floor: float, *, every: bool) -> list[Spec]:
     """Medians of the published entries, and those of the models with their standard errors."""
     place: Spec = {"x": _component_axis(names), "y": k_axis()}
     looks = model_scales(own["model"])
@@ -348,11 +376,9 @@ def _medians(own: pd.DataFrame, names: list[str], floor: float) -> list[Spec]:
     tips = [nominal("model"), nominal("component"), quantity("k", format=".4f"), error]
     dots = side | {"color": looks["color"], "shape": looks["shape"], "tooltip": tips}
     tick: Spec = {"color": INK, "thickness": 1.5, "size": 30}
-    told, entries = place | {"tooltip": _entry_tips()}, _entries(names)
-    below = entries["k"] < floor
+    told = place | {"tooltip": _entry_tips()}
     return [
-        layer("tick", told, data=entries[~below], **tick),
-        *([_arrows(entries[below], told)] if below.any() else []),
+        *_published(_entries(names), told, floor, "tick", every=every, **tick),
         layer("rule", bars, data=own, strokeWidth=2),
         layer("point", dots, data=own, filled=True, size=90),
     ]

@@ -51,7 +51,8 @@ TITLES = {
     "z": "Distance of k from the Gaussian anchor, in standard errors",
     "outlier": "Largest |w| over the maximum expected of a Gaussian",
 }
-#: What a profile is called.
+#: What a difference and a profile are called.
+DIFFERENCE = "Difference of k"
 PROFILE = "Weibull shape k by layer, ± one standard error"
 _LEGENDS = {"lam": "λ", "r2": "r²", "ks": "KS", "outlier": "max ratio"}
 # Width of a cell with a number, height of a cell, and distance between the strokes of a hatched
@@ -196,11 +197,11 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     names = [", ".join(f"{d} {shortened(s[d].item())}" for d in differ) for s in (a, b)]
     notes = [f"{names[1]} minus {names[0]}"]
     if not table["value"].notna().any():
-        return nothing_drawn(joined, table, "Difference of k", *notes)
+        return nothing_drawn(joined, table, DIFFERENCE, *notes)
     found = where_lower(table)
     table, note = layer_medians(panels(table, "model"))
     tips = ("value=difference", "noise=two standard errors", "first_k=first k", "second_k=second k")
-    text = "Difference of k"
+    text = DIFFERENCE
     title = heading(joined, found or text, text if found else "", *notes, note)
     colours = Colours(0.0, "no change", least_reach(table["noise"] / 2))
     drawn = heat(table, title, "Δk", colours=colours, tips=tips, digits=".3f")

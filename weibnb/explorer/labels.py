@@ -150,6 +150,13 @@ TEXTS = {
     "page_arrows": "arrows: {number} published entries below the axis",
     "page_below": "triangles at the bottom: {number} below, to {k}",
     "page_above": "triangles at the top: {number} above, to {k}",
+    "page_compared": "{number} of {total} matrices compared · {protocol}",
+    "page_nearest": "{model}: nearest {entry}, distance {distance}",
+    "page_lonely": "{model}: no published entry has its components",
+    "page_tied": "tied",
+    "page_nothing_close": "nothing close",
+    "page_untrained": "untrained is closer",
+    "page_no_selection": "no shared selection component",
     "page_not_drawn": "not drawn: {number} without this number",
     "no_plot": "No counts of this matrix in this page: its Weibull plot is drawn by the explorer.",
     "excludes": "{title} excludes every matrix.",
@@ -163,16 +170,10 @@ TEXTS = {
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."
     ),
 }
-#: Why a saved page has no filters, by the chart that Python alone makes anew.
-NO_FILTERS = {
-    "class_bands": (
-        "Filters need Python here: the chart leaves layers out, and its medians are over all."
-    ),
-    "cohort": (
-        "Filters need Python here: medians over layers and the nearest published entry are made "
-        "of all matrices."
-    ),
-}
+#: Why a saved page has no filters.
+NOT_ALL_DRAWN = (
+    "Filters need Python here: the charts are medians over matrices that are not all in this page."
+)
 ONLY_SELECTED = "Filters need Python here: this page holds the selected matrices alone."
 NO_REFIT = "No counts, so k stays as it is: scan the weights, weibnb.scan(path)."
 #: In the place of a chart.

@@ -10,22 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.charts.classes import BANDS_TITLE, NO_BAND, band_notes, empty_bands
-from weibnb.charts.layers import PROFILE, TITLES, empty_profile
-from weibnb.charts.tails import FLAGS, STRIP_NOTE
+from weibnb.charts.classes import BANDS_TITLE, COHORT_TITLE
+from weibnb.charts.layers import DIFFERENCE, PROFILE, TITLES, empty_profile
 from weibnb.charts.training import PATHS, title_of_course
 from weibnb.charts.vega import COLOURS, vega_lite
-from weibnb.diagnostics.bands import BANDS
-from weibnb.diagnostics.outliers import FACTORS
-from weibnb.diagnostics.verdicts import PUBLISHED_PROTOCOL
 from weibnb.explorer import content
 from weibnb.explorer.filters import Cells
-from weibnb.explorer.labels import NO_FILTERS, ONLY_SELECTED
+from weibnb.explorer.labels import NOT_ALL_DRAWN, ONLY_SELECTED
+from weibnb.explorer.made_again import MADE_AGAIN, made_again, rows_of
 from weibnb.explorer.matrices import close_up
 from weibnb.explorer.page_counts import page_counts
 from weibnb.fits.schema import DIMS
 from weibnb.fits.select import keep_status
-from weibnb.fitting.weibull import protocol_text
 from weibnb.messages import printable
 
 if TYPE_CHECKING:
@@ -34,22 +30,21 @@ if TYPE_CHECKING:
     from weibnb.explorer.content import DrawnView
     from weibnb.explorer.drawing import Charts, Drawing
 
-#: Charts that a page can make anew of some of their matrices, and fit again.
-_MADE_ANEW = {"class_bands", "outlier_strip"}
-#: Charts whose rows a page can take out: each is a matrix of its own, or a bin of layers.
-_FILTERED = _MADE_ANEW | {
-    "layer_map", "depth_profile", "weibull_plot", "trajectories", "phase_portrait"
+#: Charts of which a page can show some of the matrices: each is a row, or it makes them again.
+_FILTERED = MADE_AGAIN | {
+    "layer_map", "depth_profile", "weibull_plot", "trajectories", "phase_portrait", "difference",
+    "change_map",
 }  # fmt: skip
 #: Those that it can fit again, too.
-_ALIVE = _MADE_ANEW | {"layer_map", "depth_profile", "weibull_plot"}
+_ALIVE = {"layer_map", "depth_profile", "weibull_plot", "class_bands", "outlier_strip"}
 _PLAIN = {
     "depth_profile": PROFILE,
     "phase_portrait": PATHS,
     "class_bands": BANDS_TITLE,
     "outlier_strip": TITLES["outlier"],
+    "difference": DIFFERENCE,
+    "cohort": COHORT_TITLE,
 }
-_ESTIMATOR, _TRIM = PUBLISHED_PROTOCOL
-_PUBLISHED = protocol_text(_TRIM, _ESTIMATOR)
 _MOST_STEPS, _MOST_MATRICES = 60, 20_000  # that a page holds
 _MOST_BYTES = 3_000_000  # of counts
 
@@ -72,7 +67,7 @@ def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]
     frames = {step: _frame(drawing, step, charts) for step in steps}
     if whole := _why_unfiltered(drawn, frames.values()):
         controls |= {"facets": [], "layers": (0, 0), "unfiltered": whole}
-    single = "expert" not in fits["k"].dims or not drawn & _MADE_ANEW
+    single = "expert" not in fits["k"].dims or not drawn & MADE_AGAIN
     return {
         "controls": controls,
         "checkpoints": json.loads(content.checkpoints(cells)),
@@ -81,6 +76,7 @@ def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]
         "cells": _packed(_labels(cells, controls["facets"])),
         "frames": {step: _packed(frame) for step, frame in frames.items()},
         "drawn": drawing.drawn,
+        "compared": _compared(drawing) if "difference" in drawn else None,
         "note": note,
         "live": _counts(drawing, query) if drawn <= _ALIVE and single else None,
     }
@@ -88,14 +84,18 @@ def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]
 
 def _why_unfiltered(drawn: set[str], frames: Iterable[dict[str, Any]]) -> str:
     """Say why rows cannot be taken out of charts: what stays would no longer be true."""
-    for name, words in NO_FILTERS.items():
-        if name in drawn - _FILTERED:
-            return words
     if not drawn <= _FILTERED:
         return ONLY_SELECTED
     shown = [chart for frame in frames for chart in frame["charts"].values()]
-    thinned = any(chart.get("again", chart) is None for chart in shown)
-    return NO_FILTERS["class_bands"] if thinned else ""
+    partly = any(chart.get("again", chart) is None for chart in shown)
+    return NOT_ALL_DRAWN if partly else ""
+
+
+def _compared(drawing: Drawing) -> list[list[Any]]:
+    """Give model and step of both checkpoints as the page writes them."""
+    pairs = drawing.state["first"], drawing.state["second"]
+    return [[printable(label) if isinstance(label, str) else label for label in pair]
+            for pair in pairs]  # fmt: skip
 
 
 def _steps(drawing: Drawing, charts: Charts) -> tuple[list[int], str]:
@@ -127,7 +127,7 @@ def _frame(drawing: Drawing, step: int, charts: Charts) -> dict[str, Any]:
         plot = alone.charts(charts).get("detail")
     return {
         "charts": {
-            slot: _content(drawn) | _again(drawing, drawn) for slot, drawn in charts.items()
+            slot: _content(drawn) | made_again(drawing, drawn) for slot, drawn in charts.items()
         },
         "plot": plot and _content(plot),
         "chosen": content.labels_of(drawing.chosen),
@@ -146,38 +146,11 @@ def _profile(drawing: Drawing, charts: Charts) -> dict[str, Any]:
     if shown is None or beside is None or beside.view.function != "depth_profile":
         return {}
     part = drawing.part_of(shown.view)
-    single = "expert" not in part["k"].dims and _rows_of(shown) == drawing.number
+    single = "expert" not in part["k"].dims and rows_of(shown) == drawing.number
     if not single or part.sizes["model"] > len(COLOURS):
         return {"profile": None}
     spec = vega_lite(content.said_once(empty_profile(part), part))
     return {"profile": {"spec": content.for_page(spec), "label": "", "plain": PROFILE}}
-
-
-def _again(drawing: Drawing, drawn: DrawnView) -> dict[str, Any]:
-    """Give what a page needs to make a chart anew of some of its matrices.
-
-    None where not all of them are drawn.
-    """
-    view = drawn.view
-    if view.function not in _MADE_ANEW:
-        return {}
-    part = drawing.part_of(view)
-    if _rows_of(drawn) != int((part["status"] != "absent").sum()):
-        return {"again": None}
-    if view.function == "outlier_strip":
-        facts: dict[str, Any] = {"limit": FACTORS["gaussian"], "most": FLAGS}
-        return {"again": {"chart": view.function, "notes": [STRIP_NOTE]} | facts}
-    band = BANDS[view.options["band"]]
-    spec = vega_lite(content.said_once(empty_bands(part, band), part))
-    facts = {"band": [band.lower, band.upper], "published": _PUBLISHED, "no_band": NO_BAND}
-    made = {"chart": view.function, "spec": content.for_page(spec), "notes": band_notes(band)}
-    return {"again": made | facts}
-
-
-def _rows_of(drawn: DrawnView) -> int:
-    """Count the rows of the matrices in a chart."""
-    spec = drawn.spec or {}
-    return len(spec["datasets"][spec["data"]["name"]]) if "data" in spec else 0
 
 
 def _content(drawn: DrawnView) -> dict[str, Any]:

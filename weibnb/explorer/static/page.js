@@ -880,6 +880,14 @@ function buildSieve({ labels, places, facets: codes }, facets) {
     }
   };
 }
+function bothOf(pairs, sieve, { filters: { model: _models, ...filters }, layers }) {
+  const { cells, passes } = sieve.sift({ filters, layers, step: null });
+  return {
+    number: cells.filter((cell) => pairs.some(([model, step]) => cell[0] === model && cell[3] === step)).length,
+    /** A row of a difference, which both must have. @param {Datum} row */
+    passes: (row) => pairs.every(([model, step]) => passes({ ...row, model, step }))
+  };
+}
 function sifted(spec, passes) {
   const datasets = Object.fromEntries(
     Object.entries(
@@ -887,7 +895,7 @@ function sifted(spec, passes) {
       spec.datasets
     ).map(([name, rows]) => [
       name,
-      rows.filter((row) => !cellOf(row) || passes(row))
+      rows.filter((row) => !("layer" in row && "component" in row) || passes(row))
     ])
   );
   const [before, after] = [spec.datasets, datasets].map((one) => Object.values(one).flat().length);
@@ -927,30 +935,7 @@ function standingOut(rows, anchor) {
   return found;
 }
 
-// src/again.js
-var LEAST_HEIGHT = 80;
-var LEAST_SPREAD = 0.1;
-var OFFSET = 0.7;
-function madeAgain(content, { sift, varies, asked, fitting }, drawn, texts) {
-  const { again } = content;
-  const sent = (
-    /** @type {any} */
-    content.spec
-  );
-  if (!again) return content;
-  const parted = { structure: "", spec: sent, values: {}, data: sent.datasets, description: "" };
-  const value = "outlier";
-  const data = varies && fitting ? redrawn(parted, { ...asked, value }, drawn, fitting).data : sent.datasets;
-  const all = (
-    /** @type {Datum[]} */
-    data[sent.data.name]
-  );
-  const rows = all.filter((row) => !cellOf(row) || sift.passes(row));
-  if (!varies && rows.length === all.length) return content;
-  const { spec, notes } = again.chart === "class_bands" ? bandsOf(again, rows, Object.values(data).flat().find(isAnchor), protocolText(asked), texts) : stripOf(again, rows, { ...sent, datasets: data }, texts);
-  const text = content.plain ?? "";
-  return { ...content, spec: { ...spec, title: { text, subtitle: notes.filter(Boolean) }, description: text } };
-}
+// src/published.js
 var numberIn = (row, name) => typeof row[name] === "number" ? (
   /** @type {number} */
   row[name]
@@ -961,50 +946,202 @@ function quantile(values, share) {
   const [low, high] = [values[Math.floor(at)], values[Math.ceil(at)]];
   return low + (at - Math.floor(at)) * (high - low);
 }
-function bandsOf({ spec, band, published, notes, no_band }, rows, anchor, protocol, texts) {
-  const all = numbersIn(rows, "k");
-  const [first, last] = [0.25, 0.75].map((share2) => quantile(all, share2));
-  const reach = 3 * Math.max(last - first, LEAST_SPREAD);
-  const [low, high] = [first - reach, last + reach];
-  const gaussian = Number(anchor?.at);
-  const within2 = all.filter((k) => low <= k && k <= high);
-  const ends = [
-    Math.floor(20 * Math.min(...within2, ...band, gaussian - 0.1) - 0.2) / 20,
-    Math.ceil(20 * Math.max(...within2, ...band, gaussian) + 0.2) / 20
-  ];
-  const matrices = placed(rows).map((row) => {
-    const [k, median2] = [numberIn(row, "k"), numberIn(row, "median")];
-    const beyond2 = k !== null && k < low ? "below" : k !== null && k > high ? "above" : "no";
-    const isIn = median2 !== null && ends[0] <= median2 && median2 <= ends[1];
-    return { ...row, beyond: beyond2, barred: isIn ? "yes" : "no" };
-  });
-  const names = new Set(rows.map((row) => row.component));
-  const isPublished = protocol === published;
-  const datasets = {};
+var endsOf = (values, gaussian) => [
+  Math.floor(20 * Math.min(...values, gaussian - 0.1) - 0.2) / 20,
+  Math.ceil(20 * Math.max(...values, gaussian) + 0.2) / 20
+];
+function besideEntries(spec, table2, rowsFor, { values, names, gaussian, isPublished = true }, texts) {
+  const ends = endsOf(values, gaussian);
   let under = 0;
-  for (const [name, table2] of Object.entries(
+  const told = (row) => {
+    if (isAnchor(row)) return { ...row, at: gaussian };
+    if (!("below" in row)) return row;
+    const below = Number(row.k) < ends[0];
+    under += Number(below);
+    return { ...row, below: below ? "yes" : "no" };
+  };
+  const tables = Object.entries(
     /** @type {Record<string, Datum[]>} */
     spec.datasets
-  )) {
-    datasets[name] = table2.filter((row) => !("component" in row) || isPublished && names.has(row.component)).map((row) => {
-      if (isAnchor(row)) return { ...row, at: gaussian };
-      if (!("below" in row)) return row;
-      const below2 = Number(row.k) < ends[0];
-      under += Number(below2);
-      return { ...row, below: below2 ? "yes" : "no" };
-    });
+  ).map(([name, rows]) => {
+    const left = rows.filter((row) => !("component" in row) || isPublished && names.has(row.component));
+    return [name, name === table2 ? rowsFor(ends) : left.map(told)];
+  });
+  const share = names.size / new Set(placesOf(spec)).size;
+  const arrows = under ? fill(texts.page_arrows, { number: under }) : "";
+  return { spec: withAxes(holding(spec, Object.fromEntries(tables)), ends, share), arrows };
+}
+var placesOf = (spec) => spec.spec ? placesOf(spec.spec) : spec.layer.map((one) => one.encoding.x?.scale?.domain ?? []).flat();
+function withAxes(spec, domain, share) {
+  if (spec.spec) return { ...spec, spec: withAxes(spec.spec, domain, share) };
+  const narrow = ({ expr }) => ({
+    expr: expr.replace(/< (\d+)/, (_, pixels) => `< ${Math.round(pixels * share)}`)
+  });
+  const layer = spec.layer.map((one) => {
+    const { x, y } = one.encoding;
+    const { axis } = x ?? {};
+    const names = axis && { ...x, axis: { ...axis, labelAngle: narrow(axis.labelAngle), labelAlign: narrow(axis.labelAlign) } };
+    const values = y?.scale && { ...y, scale: { ...y.scale, domain } };
+    return { ...one, encoding: { ...one.encoding, ...names && { x: names }, ...values && { y: values } } };
+  });
+  return { ...spec, layer };
+}
+
+// src/cohort.js
+var LONGEST = 48;
+function medianOf(matrices) {
+  const sorted = [...matrices].sort((a, b) => a.k - b.k);
+  const [last, values] = [sorted.length - 1, sorted.map(({ k }) => k)];
+  const [one, two] = [sorted[last >> 1], sorted[last + 1 >> 1]];
+  const sampling = one === two ? one.error : Math.hypot(one.error, two.error) / 2;
+  const reach = Math.sqrt(sorted.length) / 2;
+  const [low, high] = [-reach, reach].map((more) => Math.min(Math.max(last / 2 + more, 0), last));
+  const spread = last ? (quantile(values, high / last) - quantile(values, low / last)) / 2 : Number.NaN;
+  const known2 = [sampling, spread].filter((error) => !Number.isNaN(error));
+  return { k: quantile(values, 0.5), se: known2.length ? Math.max(...known2) : Number.NaN };
+}
+var root = (terms) => Math.hypot(...terms);
+function ranked(own, published, selecting) {
+  const spread = /* @__PURE__ */ new Map();
+  for (const component of own.keys()) {
+    const ks = published.filter((row) => row.component === component).map((row) => Number(row.k));
+    const mean = ks.reduce((sum, k) => sum + k, 0) / ks.length;
+    const deviation = root(ks.map((k) => k - mean)) / Math.sqrt(ks.length - 1);
+    if (deviation > 0) spread.set(component, deviation);
   }
-  datasets[spec.data.name] = matrices;
-  const beyond = (side) => numbersIn(matrices.filter((row) => row.beyond === side), "k");
-  const [below, above] = [beyond("below"), beyond("above")];
+  const found = /* @__PURE__ */ new Map();
+  for (const row of published) {
+    const [name, component] = [String(row.model), String(row.component)];
+    const unit = spread.get(component);
+    if (!unit) continue;
+    const entry = found.get(name) ?? { name, distance: 0, z: /* @__PURE__ */ new Map(), blind: true };
+    found.set(name, entry);
+    entry.z.set(
+      component,
+      /** @type {number} */
+      (own.get(component) - Number(row.k)) / unit
+    );
+    if (selecting.includes(component)) entry.blind = false;
+  }
+  const entries = [...found.values()];
+  for (const entry of entries) entry.distance = root(entry.z.values()) / Math.sqrt(entry.z.size);
+  entries.sort((a, b) => Number(a.blind) - Number(b.blind) || a.distance - b.distance);
+  return { entries, spread };
+}
+function nearestTo(model, medians, published, gaussian, { selects, close }, texts) {
+  const own = new Map(medians.map(({ component, k }) => [component, k]));
+  const { entries, spread } = ranked(own, published, selects);
+  const [first, picked] = [entries[0], entries.find(({ distance }) => distance > 0)];
+  if (!picked) return fill(texts.page_lonely, { model });
+  const errors = new Map(medians.map(({ component, se }) => [component, se / (spread.get(component) ?? Number.NaN)]));
+  const slope = ({ z, distance }, component) => (z.get(component) ?? 0) / (distance > 0 ? distance * z.size : 1);
+  const moved = (by) => root([...errors].map(([component, error]) => by(component) * (error || 0)));
+  const isTied = (one) => one.blind === first.blind && one.distance - first.distance <= moved((name) => slope(one, name) - slope(first, name));
+  const margin = moved((name) => slope(picked, name));
+  const untrained = root([...picked.z.keys()].map((name) => (Number(own.get(name)) - gaussian) / Number(spread.get(name))));
+  const isFirst = picked === first;
+  const notes = [
+    isTied(picked) && entries.filter(isTied).length > 1 && texts.page_tied,
+    isFirst && picked.distance - margin > close && texts.page_nothing_close,
+    isFirst && untrained / Math.sqrt(picked.z.size) < picked.distance && texts.page_untrained,
+    picked.blind && texts.page_no_selection
+  ].filter(Boolean);
+  const told = fill(texts.page_nearest, { model, entry: picked.name, distance: picked.distance.toFixed(2) });
+  return told + (notes.length ? ` (${notes.join("; ")})` : "");
+}
+function mediansOf(rows) {
+  const groups = /* @__PURE__ */ new Map();
+  for (const { model, component, k, error } of rows) {
+    if (typeof k !== "number") continue;
+    const own = groups.get(String(model)) ?? /* @__PURE__ */ new Map();
+    groups.set(String(model), own);
+    own.set(component, [...own.get(component) ?? [], { k, error: typeof error === "number" ? error : Number.NaN }]);
+  }
+  return new Map(
+    [...groups].map(([model, own]) => [
+      model,
+      [...own].map(([component, matrices]) => ({ component, ...medianOf(matrices) }))
+    ])
+  );
+}
+function cohortOf(again, passes, texts) {
+  const { [again.matrices]: all, ...datasets } = (
+    /** @type {Record<string, Datum[]>} */
+    again.spec.datasets
+  );
+  const kept2 = all.filter(passes);
+  if (kept2.length === all.length) return null;
+  const models = mediansOf(kept2);
+  const own = [...models].flatMap(
+    ([model, medians]) => medians.map((one) => ({ ...one, model, low: one.k - (one.se || 0), high: one.k + (one.se || 0) }))
+  );
+  const tables = Object.values(datasets).flat();
+  const gaussian = Number(tables.find(isAnchor)?.at);
+  const published = tables.filter((row) => "below" in row);
+  const about = { values: own.flatMap(({ low, high }) => [low, high]), names: new Set(own.map((one) => one.component)), gaussian };
+  const { spec, arrows } = besideEntries({ ...again.spec, datasets }, again.table, () => own, about, texts);
+  const nearest = [...models].slice(0, again.most).map(([model, medians]) => {
+    const name = model.length > LONGEST ? `${model.slice(0, LONGEST - 1)}…` : model;
+    return nearestTo(name, medians, published, gaussian, again, texts);
+  });
+  return { spec, notes: [again.note, ...nearest, arrows] };
+}
+
+// src/again.js
+var LEAST_HEIGHT = 80;
+var LEAST_SPREAD = 0.1;
+var OFFSET = 0.7;
+function madeAgain(content, { sift, varies, asked, fitting }, drawn, texts) {
+  const { again, plain: text = "" } = content;
+  const sent = (
+    /** @type {any} */
+    content.spec
+  );
+  if (!again) return content;
+  const titled = ({ spec, notes }) => {
+    const title = { text, subtitle: notes.filter(Boolean) };
+    return { ...content, spec: { ...spec, title }, description: text };
+  };
+  if (again.chart === "cohort") {
+    const made = cohortOf(again, sift.passes, texts);
+    return made ? titled(made) : content;
+  }
+  const parted = { structure: "", spec: sent, values: {}, data: sent.datasets, description: "" };
+  const value = "outlier";
+  const data = varies && fitting ? redrawn(parted, { ...asked, value }, drawn, fitting).data : sent.datasets;
+  const all = (
+    /** @type {Datum[]} */
+    data[sent.data.name]
+  );
+  const rows = all.filter((row) => !cellOf(row) || sift.passes(row));
+  if (!varies && rows.length === all.length) return content;
+  const anchor = Object.values(data).flat().find(isAnchor);
+  return titled(
+    again.chart === "class_bands" ? bandsOf(again, rows, anchor, protocolText(asked), texts) : stripOf(again, rows, { ...sent, datasets: data }, texts)
+  );
+}
+function bandsOf({ spec, band, published, notes, no_band }, rows, anchor, protocol, texts) {
+  const all = numbersIn(rows, "k");
+  const [first, last] = [0.25, 0.75].map((share) => quantile(all, share));
+  const reach = 3 * Math.max(last - first, LEAST_SPREAD);
+  const [low, high] = [first - reach, last + reach];
+  const within2 = all.filter((k) => low <= k && k <= high);
+  const beyondOf = (k) => k === null || low <= k && k <= high ? "no" : k < low ? "below" : "above";
+  const rowsFor = (ends) => placed(rows).map((row) => {
+    const median2 = numberIn(row, "median");
+    const barred = median2 !== null && ends[0] <= median2 && median2 <= ends[1] ? "yes" : "no";
+    return { ...row, beyond: beyondOf(numberIn(row, "k")), barred };
+  });
+  const isPublished = protocol === published;
+  const names = new Set(rows.map((row) => row.component));
+  const about = { values: [...within2, ...band], names, gaussian: Number(anchor?.at), isPublished };
+  const { spec: made, arrows } = besideEntries(spec, spec.data.name, rowsFor, about, texts);
+  const [below, above] = [all.filter((k) => k < low), all.filter((k) => k > high)];
   const sides = [
     below.length ? fill(texts.page_below, { number: below.length, k: below[0].toFixed(3) }) : "",
     above.length ? fill(texts.page_above, { number: above.length, k: above[above.length - 1].toFixed(3) }) : ""
   ];
-  const arrows = under ? fill(texts.page_arrows, { number: under }) : "";
-  const told = [...isPublished ? notes : no_band, arrows, sides.filter(Boolean).join(" · ")];
-  const share = names.size / new Set(placesOf(spec)).size;
-  return { spec: withAxes(holding(spec, datasets), ends, share), notes: told };
+  return { spec: made, notes: [...isPublished ? notes : no_band, arrows, sides.filter(Boolean).join(" · ")] };
 }
 function placed(rows) {
   const nameOf = ({ model, component }) => JSON.stringify([model, component]);
@@ -1026,21 +1163,6 @@ function placed(rows) {
     const share = layers.length > 1 ? layers.indexOf(Number(row.layer)) / (layers.length - 1) - 0.5 : 0;
     return { ...row, offset: OFFSET * share, median: median2 };
   });
-}
-var placesOf = (spec) => spec.spec ? placesOf(spec.spec) : spec.layer.map((one) => one.encoding.x?.scale?.domain ?? []).flat();
-function withAxes(spec, domain, share) {
-  if (spec.spec) return { ...spec, spec: withAxes(spec.spec, domain, share) };
-  const narrow = ({ expr }) => ({
-    expr: expr.replace(/< (\d+)/, (_, pixels) => `< ${Math.round(pixels * share)}`)
-  });
-  const layer = spec.layer.map((one) => {
-    const { x, y } = one.encoding;
-    const { axis } = x ?? {};
-    const names = axis && { ...x, axis: { ...axis, labelAngle: narrow(axis.labelAngle), labelAlign: narrow(axis.labelAlign) } };
-    const values = y?.scale && { ...y, scale: { ...y.scale, domain } };
-    return { ...one, encoding: { ...one.encoding, ...names && { x: names }, ...values && { y: values } } };
-  });
-  return { ...spec, layer };
 }
 function stripOf({ notes, limit, most }, rows, sent, texts) {
   const values = numbersIn(rows, "value");
@@ -1123,9 +1245,9 @@ function numbersOf(row) {
     ...known2("n") ? [["n", grouped(number("n"))]] : []
   ];
 }
-function buildCard(root, { model, controls: { texts } }, chart, held) {
+function buildCard(root2, { model, controls: { texts } }, chart, held) {
   const card = make("div", { class: "wb-card", role: "tooltip", hidden: true });
-  root.append(card);
+  root2.append(card);
   const content = (row, cell) => {
     const rows = chart.rows();
     const component = String(row.component);
@@ -1154,7 +1276,7 @@ function buildCard(root, { model, controls: { texts } }, chart, held) {
     card.hidden = false;
     place(
       card,
-      root,
+      root2,
       /** @type {MouseEvent} */
       /** @type {unknown} */
       event
@@ -1169,8 +1291,8 @@ function foundAt(cell, text) {
   const key = keyOf(cell);
   return rows.filter((row) => row.cells.some((one) => keyOf(one) === key)).map((row) => row.text);
 }
-function place(card, root, { clientX, clientY }) {
-  const frame = root.getBoundingClientRect();
+function place(card, root2, { clientX, clientY }) {
+  const frame = root2.getBoundingClientRect();
   const { offsetWidth: width, offsetHeight: height } = card;
   const right = clientX + AWAY + width < Math.min(frame.right, innerWidth);
   const below = clientY + AWAY + height < innerHeight;
@@ -1717,11 +1839,11 @@ function isDark() {
   return matchMedia("(prefers-color-scheme: dark)").matches;
 }
 var THEMED = ["data-jp-theme-light", "class", "theme", "data-vscode-theme-kind"];
-function followTheme(root, onChange) {
+function followTheme(root2, onChange) {
   const look = () => {
     const theme = isDark() ? "dark" : "light";
-    if (theme === root.dataset.theme) return;
-    root.dataset.theme = theme;
+    if (theme === root2.dataset.theme) return;
+    root2.dataset.theme = theme;
     onChange(theme);
   };
   const observer = new MutationObserver(look);
@@ -1900,15 +2022,15 @@ var within = (box, { left, top }) => ({
   top: box.top - top,
   bottom: box.bottom - top
 });
-function brush(root, chart, choose) {
+function brush(root2, chart, choose) {
   const frame = make("div", { class: "wb-brush", hidden: true });
-  root.append(frame);
+  root2.append(frame);
   const place3 = chart.element;
   place3.addEventListener("pointerdown", (down) => {
     if (down.button !== 0) return;
     delete place3.dataset.brushed;
     const move = (event) => {
-      const at = within(span(down, event), root.getBoundingClientRect());
+      const at = within(span(down, event), root2.getBoundingClientRect());
       const [width, height] = [at.right - at.left, at.bottom - at.top];
       if (width + height < LEAST4) return;
       event.preventDefault();
@@ -2014,9 +2136,9 @@ function choosing({ model, busy, send }) {
      * @param {HTMLElement} root
      * @param {Chart} chart
      */
-    onChart(root, chart) {
+    onChart(root2, chart) {
       main = chart;
-      brush(root, chart, choose);
+      brush(root2, chart, choose);
       arrowKeys(chart, chosen, choose);
       zoomable(chart);
     }
@@ -2431,11 +2553,11 @@ var NARROW2 = 960;
 var STACKED = 640;
 var IN_PANE = 250;
 var BESIDE = IN_PANE + 100;
-function buildCharts(root, page, choose, moved, actions) {
+function buildCharts(root2, page, choose, moved, actions) {
   const height = () => {
-    if (root.clientWidth < STACKED) return void 0;
-    const high = root.classList.contains("wb-high");
-    return paneHeight(high ? root.clientHeight - IN_PANE : visibleHeight(root) - BESIDE);
+    if (root2.clientWidth < STACKED) return void 0;
+    const high = root2.classList.contains("wb-high");
+    return paneHeight(high ? root2.clientHeight - IN_PANE : visibleHeight(root2) - BESIDE);
   };
   const more = (name) => ({ main: { moved }, detail: { height } })[name];
   const { dark, texts } = page.controls;
@@ -2460,16 +2582,16 @@ function buildSentences() {
   };
   return { status, spoken, empty, update };
 }
-function followSize(root, filters) {
+function followSize(root2, filters) {
   let narrow = null;
   const observer = new ResizeObserver(() => {
-    root.style.setProperty("--wb-seen", `${visibleHeight(root)}px`);
-    const now = root.clientWidth < NARROW2;
-    if (!root.clientWidth || now === narrow) return;
+    root2.style.setProperty("--wb-seen", `${visibleHeight(root2)}px`);
+    const now = root2.clientWidth < NARROW2;
+    if (!root2.clientWidth || now === narrow) return;
     narrow = now;
     filters.open = !now;
   });
-  observer.observe(root);
+  observer.observe(root2);
   return () => observer.disconnect();
 }
 
@@ -2560,7 +2682,7 @@ function noted(content, note) {
 }
 
 // src/saved.js
-var LONGEST = 60;
+var LONGEST2 = 60;
 function lookedAt({ chosen }, sift, clicked, rows, drawn) {
   const cell = clicked && sift.has(clicked) ? clicked : null;
   if (!cell && chosen.length && chosen.every(sift.has)) return { cells: chosen, own: true };
@@ -2577,7 +2699,7 @@ function numbersAt(cell, rows, texts, dated) {
   });
   const [model, layer, component, step] = cell;
   const name = fill(texts.pane_name, { component, layer });
-  const named = model.length > LONGEST ? `${model.slice(0, LONGEST - 1)}…` : model;
+  const named = model.length > LONGEST2 ? `${model.slice(0, LONGEST2 - 1)}…` : model;
   const at = typeof step === "number" ? grouped(step) : step;
   const place3 = dated ? fill(texts.pane_place, { model: named, step: at }) : named;
   return { heads: [{ pin: "", name, place: place3 }], rows: row ? numbersOf(row) : [], more: "" };
@@ -2600,10 +2722,11 @@ function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
 }
 function wordsOf(saved, seen, looked, matrices) {
   const { texts } = saved.controls;
-  const { sift, total, asked } = seen;
-  const counted = { number: grouped(sift.cells.length), total: grouped(total) };
+  const { sift, both, total, asked } = seen;
+  const number = grouped(both ? both.number : sift.cells.length);
+  const counted = { number, total: grouped(total), protocol: protocolText(asked) };
   return {
-    count: fill(texts.page_count, { ...counted, protocol: protocolText(asked) }),
+    count: fill(both ? texts.page_compared : texts.page_count, counted),
     left_out: [saved.note, staleText(saved, seen)].filter(Boolean).join(" · "),
     spoken: "",
     no_refit: seen.fitting || seen.waits ? "" : texts.page_no_counts,
@@ -2634,7 +2757,7 @@ var bytesOf = (text) => unpacked(Uint8Array.from(atob(text), (letter) => letter.
 var contentOf = async (text) => JSON.parse(new TextDecoder().decode(await bytesOf(text)));
 function whole(content) {
   const { again } = content;
-  return { ...withRows(content), ...again?.chart === "class_bands" && { again: withRows({ ...again, label: "" }) } };
+  return { ...withRows(content), ...again && "spec" in again && { again: withRows({ ...again, label: "" }) } };
 }
 function framesOf(packed) {
   const known2 = /* @__PURE__ */ new Map();
@@ -2670,10 +2793,10 @@ function localPage({ controls, checkpoints, state }, changed, busy) {
   };
   return { model, controls, checkpoints: () => checkpoints, send, busy };
 }
-function layOut(root, page, note, fits) {
+function layOut(root2, page, note, fits) {
   const { texts } = page.controls;
   const choice = choosing(page);
-  const charts = buildCharts(root, page, choice.choose, choice.outline, { export: true });
+  const charts = buildCharts(root2, page, choice.choose, choice.outline, { export: true });
   const [filters, steps, fit2] = [buildFilters(page), buildSteps(page), buildFit(page)];
   const [numbers, sentences] = [buildNumbers(), buildSentences()];
   const title = make("p", { class: "wb-title" });
@@ -2686,12 +2809,12 @@ function layOut(root, page, note, fits) {
     pane,
     make("div", { class: "wb-rest" }, charts.side.element, charts.more.element)
   );
-  root.append(
+  root2.append(
     make("div", { class: "wb-bar" }, steps.element, fit2.element, sentences.status),
     make("div", { class: "wb-body" }, filters.element, panel)
   );
-  choice.onChart(root, charts.main);
-  followSize(root, filters.element);
+  choice.onChart(root2, charts.main);
+  followSize(root2, filters.element);
   const update = (words) => {
     page.model.set("_words", JSON.stringify(words));
     fit2.element.hidden = !fits;
@@ -2719,17 +2842,14 @@ function placing(charts) {
   };
 }
 function looking(saved, sieve, countsNow) {
-  const { controls, checkpoints, drawn, state } = saved;
+  const { controls, checkpoints, drawn, state, compared } = saved;
   const frameAt = framesOf(saved.frames);
   const oneStep = controls.panels[state.panel].one_step;
   const stepped = oneStep && checkpoints.steps.length > 0;
   return async (model) => {
     const [step, filters, layers] = ["step", "filters", "layers"].map(model.get);
-    const sift = sieve.sift({
-      filters,
-      layers: layers.join() === controls.layers.join() ? null : layers,
-      step: stepped ? step : null
-    });
+    const ends = layers.join() === controls.layers.join() ? null : layers;
+    const sift = sieve.sift({ filters, layers: ends, step: stepped ? step : null });
     const counts = countsNow();
     const fitting = counts && sift.cells.some(counts.has) ? counts : null;
     const asked = fitting ? { ...drawn, trim: model.get("trim"), estimator: model.get("estimator") } : drawn;
@@ -2740,6 +2860,7 @@ function looking(saved, sieve, countsNow) {
         /** @type {Cell} */
         [...clicked.slice(0, 3), step]
       ) : clicked,
+      both: compared && bothOf(compared, sieve, { filters, layers: ends }),
       key: JSON.stringify([step, filters, layers]),
       varies: protocolText(asked) !== protocolText(drawn),
       waits: saved.live !== null && !counts,
@@ -2748,10 +2869,10 @@ function looking(saved, sieve, countsNow) {
   };
 }
 function kept(content, seen, { drawn, controls }) {
-  const { sift, varies } = seen;
+  const { sift, both, varies } = seen;
   if (!content?.spec || !sift.cells.length) return sift.cells.length ? content : null;
   if (content.again) return madeAgain(content, seen, drawn, controls.texts);
-  const spec = sifted(content.spec, sift.passes);
+  const spec = sifted(content.spec, (both ?? sift).passes);
   return { ...content, spec: content.plain && (varies || spec !== content.spec) ? plainly(spec, content.plain) : spec };
 }
 function plainly(spec, title) {
@@ -2792,14 +2913,14 @@ function drawing(saved, charts, put) {
     return { looked, matrices };
   };
 }
-async function show(saved, root) {
+async function show(saved, root2) {
   const { live } = saved;
   let counts = null;
   let [busy, again] = [false, false];
   const page = localPage(saved, () => later(), () => busy);
   const { model } = page;
   const hint = live?.header.kind === "bins" ? saved.controls.texts.click : "";
-  const { charts, update } = layOut(root, page, hint, live !== null);
+  const { charts, update } = layOut(root2, page, hint, live !== null);
   const { put, forget } = placing(charts);
   const sieve = buildSieve(await contentOf(saved.cells), saved.controls.facets);
   const look = looking(saved, sieve, () => counts);
@@ -2821,9 +2942,9 @@ async function show(saved, root) {
     about: (cell) => counts?.about(cell) ?? "",
     alongSteps: (cell) => counts?.alongSteps(cell, model.get("trim"), model.get("estimator")) ?? []
   };
-  for (const name of SLOTS) buildCard(root, page, charts[name], held);
+  for (const name of SLOTS) buildCard(root2, page, charts[name], held);
   let drawn;
-  followTheme(root, () => {
+  followTheme(root2, () => {
     forget();
     drawn = later();
   });
