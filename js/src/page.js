@@ -16,7 +16,7 @@ import { plotOf } from "./paper.js";
 import { besideMap } from "./profile.js";
 import { buildFit, buildSteps } from "./protocol.js";
 import { protocolText, redrawn } from "./redrawn.js";
-import { lookedAt, numbersAt, refittedNumbers, wordsOf } from "./saved.js";
+import { countedNumbers, lookedAt, numbersAt, refittedNumbers, wordsOf } from "./saved.js";
 import { bothOf, buildSieve, sifted } from "./sieve.js";
 import { withRows } from "./tables.js";
 import { followTheme } from "./theme.js";
@@ -234,6 +234,20 @@ function drawing(saved, charts, put) {
       return redrawn(own ? sent : plotOf(sent, cell, fitting, asked), asked, drawn, fitting);
     });
   };
+  /**
+   * Numbers of what is looked at: Python's, or those of its row or counts.
+   * @param {Seen} seen
+   * @param {import("./saved.js").Looked} looked
+   * @param {import("./types").Datum[]} rows
+   */
+  const tableOf = ({ frame, fitting, asked, varies }, { own, cells }, rows) => {
+    const [cell] = cells;
+    if (!own && !cell) return null;
+    let numbers = own ? frame.matrices : numbersAt(cell, rows, texts, checkpoints.steps.length !== 1);
+    if (!numbers || !fitting) return numbers;
+    if (!own) numbers = countedNumbers(numbers, cell, fitting, asked);
+    return varies ? refittedNumbers(numbers, own ? frame.listed : cells, fitting, asked) : numbers;
+  };
   /** @param {Seen} seen */
   return async (seen) => {
     const { frame, sift, fitting, asked, key, varies, clicked } = seen;
@@ -253,9 +267,7 @@ function drawing(saved, charts, put) {
     await place("side", besideMap(frame, looked, texts), looked.own ? "" : cell?.[2]);
     await place("more", frame.charts.more);
     await drawDetail(seen, cell, looked.own);
-    const numbers = looked.own ? frame.matrices : cell ? numbersAt(cell, rows, texts, checkpoints.steps.length !== 1) : null;
-    const listed = looked.own ? frame.listed : looked.cells;
-    const matrices = numbers && varies && fitting ? refittedNumbers(numbers, listed, fitting, asked) : numbers;
+    const matrices = tableOf(seen, looked, rows);
     return { looked, matrices };
   };
 }

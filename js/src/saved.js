@@ -31,7 +31,7 @@ const LONGEST = 60; // letters of a model's name
  * @returns {Looked}
  */
 export function lookedAt({ chosen }, sift, clicked, rows, drawn) {
-  const cell = clicked && sift.has(clicked) ? clicked : null;
+  const cell = clicked && sift.nearest(clicked);
   if (!cell && chosen.length && chosen.every(sift.has)) return { cells: chosen, own: true };
   const anchor = gaussianAnchor(drawn.trim, drawn.estimator).k;
   const found = cell ?? chosen.find(sift.has) ?? standingOut(rows.filter(sift.passes), anchor);
@@ -67,6 +67,20 @@ const WRITTEN = {
   λ: ({ lam }) => String(Number(lam.toPrecision(4))),
   "r²": ({ r2 }) => r2.toFixed(4),
 };
+
+/**
+ * Numbers of one matrix that has no row of its own in the map, from its counts.
+ * @param {Matrices} matrices
+ * @param {Cell} cell
+ * @param {Pick<Counts, "fit">} counts
+ * @param {Asked} asked
+ * @returns {Matrices}
+ */
+export function countedNumbers(matrices, cell, counts, { trim, estimator }) {
+  const fit = counts.fit(cell, trim, estimator);
+  if (matrices.rows.length || !fit) return matrices;
+  return { ...matrices, rows: Object.entries(WRITTEN).map(([label, write]) => [label, write(fit)]) };
+}
 
 /**
  * Numbers of matrices by another protocol; errors, which the page cannot make, are left out.

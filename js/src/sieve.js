@@ -13,7 +13,9 @@ import { cellsOf } from "./redrawn.js";
  * @typedef {{ filters: Record<string, string[]>, layers: [number, number] | null, step: number | null }} Asked
  *   null keeps all
  * @typedef {{ passes(row: Datum): boolean, has(cell: Cell): boolean, cells: Cell[], empty: string[],
- *   counts: Record<string, number[]> }} Sifted `empty` names the filters that nothing passes
+ *   counts: Record<string, number[]>, nearest(cell: Cell): Cell | null }} Sifted `empty` names the
+ *   filters that nothing passes; `nearest` is the matrix of a cell, or that of the next layer where
+ *   a median over layers has none
  */
 
 /**
@@ -60,6 +62,14 @@ export function buildSieve({ labels, places, facets: codes }, facets) {
         cells: cells.filter((_, i) => kept[i]),
         empty: kept.includes(true) ? [] : [...all].filter(([, test]) => !cells.some((_, i) => test(i))).map(([name]) => name),
         has: (cell) => kept[numbers.get(keyOf(cell)) ?? -1] === true,
+        nearest([model, layer, component, step]) {
+          const far = (/** @type {Cell} */ cell) => Math.abs(Number(cell[1]) - Number(layer));
+          const same = (/** @type {Cell} */ cell) => cell[0] === model && cell[2] === component && cell[3] === step;
+          const like = cells.filter((cell, i) => kept[i] && same(cell));
+          const own = like.find((cell) => cell[1] === layer);
+          if (own || !like.length || Number.isInteger(layer) || typeof layer !== "number") return own ?? null;
+          return like.reduce((best, cell) => (far(cell) < far(best) ? cell : best));
+        },
         passes(row) {
           const own = cellsOf(row, layers).map((cell) => numbers.get(keyOf(cell)));
           const known = own.filter((i) => i !== undefined);

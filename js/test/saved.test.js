@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { lookedAt, numbersAt, refittedNumbers, wordsOf } from "../src/saved.js";
+import { countedNumbers, lookedAt, numbersAt, refittedNumbers, wordsOf } from "../src/saved.js";
 import { bothOf, buildSieve, sifted, standingOut } from "../src/sieve.js";
 
 const facets = [
@@ -86,6 +86,21 @@ test("the clicked matrix is looked at, else Python's, else what stands out of th
   assert.deepEqual(lookedAt(frame, few, ["a", 0, "q", 0], rows, drawn), { cells: [["a", 0, "k", 0]], own: false });
   const none = sieve.sift({ ...everything, filters: { component: [] } });
   assert.deepEqual(lookedAt(frame, none, null, rows, drawn), { cells: [], own: false });
+});
+
+test("of a median over layers the matrix of the nearest is looked at, with numbers of its counts", () => {
+  const sift = sieve.sift({ ...everything, layers: [1, 3] });
+  assert.deepEqual(sift.nearest(["a", 1.5, "k", 0]), ["a", 1, "k", 0]);
+  assert.deepEqual(sift.nearest(["a", 0.5, "k", 0]), ["a", 1, "k", 0]);
+  assert.equal(sift.nearest(["a", 0, "k", 0]), null, "left out");
+  assert.equal(sift.nearest(["c", 1.5, "k", 0]), null);
+  const none = { heads: [], rows: [], more: "" };
+  const fit = () => ({ k: 1.25, lam: 0.5, r2: 0.99 });
+  const found = countedNumbers(none, ["a", 1, "k", 0], { fit }, drawn);
+  assert.deepEqual(found.rows, [["k", "1.2500"], ["λ", "0.5"], ["r²", "0.9900"]]);
+  assert.equal(countedNumbers(none, ["a", 1, "k", 0], { fit: () => null }, drawn), none);
+  const known = { ...none, rows: [["k", "1"]] };
+  assert.equal(countedNumbers(known, ["a", 1, "k", 0], { fit }, drawn), known);
 });
 
 test("numbers of a matrix are those of its row, or of another protocol without errors", () => {

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import weibnb as wb
@@ -161,6 +162,32 @@ def test_of_several_selected_matrices_another_has_its_own_plot(
     assert page.locator(".wb-detail").get_by_text("up_proj of layer 0").count() == 0
     cell(page, "q_proj", 1).click(position=CORNER)
     wait_for_k(page, fits, "q_proj", 1, 7000)
+    assert served.errors == []
+
+
+def test_a_bin_of_layers_shows_the_matrix_of_the_nearest(
+    served: Watched, fits: xr.Dataset, tmp_path: Path
+) -> None:
+    layers = np.arange(300)
+    deep = fits.isel(step=[-1], layer=layers % 3).assign_coords(layer=layers)
+    page = served.page
+    page.goto(wb.explore(deep).save(tmp_path / "view.html").as_uri())
+    wait_for_k(page, fits, "o_proj", 0, 7000)
+    bins = page.locator(".wb-main .mark-rect path[aria-label*='component: up_proj']")
+    bins.nth(2).click()
+    page.get_by_text("up_proj · layer 4").wait_for(timeout=WAIT)
+    wait_for_k(page, fits, "up_proj", 4 % 3, 7000)
+    page.locator(".wb-side").get_by_text("needs Python here").wait_for(timeout=WAIT)
+    assert served.errors == []
+
+
+def test_where_filters_need_python_the_page_says_so(
+    served: Watched, fits: xr.Dataset, tmp_path: Path
+) -> None:
+    page = served.page
+    page.goto(wb.explore(fits, panel="weibull").save(tmp_path / "view.html").as_uri())
+    page.locator(".wb-filters").get_by_text("Filters need Python here").wait_for(timeout=WAIT)
+    assert page.locator(".wb-filters fieldset").count() == 0
     assert served.errors == []
 
 

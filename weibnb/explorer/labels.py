@@ -143,8 +143,8 @@ TEXTS = {
     "page_no_counts": "No counts of this step in this page, so k stays as it is.",
     "page_profile": "k of {component} along the layers",
     "page_profile_stays": (
-        "k along the layers of another component needs Python here: the map of this page has "
-        "medians, not every matrix"
+        "k along the layers of another component needs Python here: the map has medians, or there "
+        "are more than 6 models"
     ),
     "page_flag": "layer {layer}",
     "page_arrows": "arrows: {number} published entries below the axis",

@@ -871,6 +871,14 @@ function buildSieve({ labels, places, facets: codes }, facets) {
         cells: cells.filter((_, i) => kept2[i]),
         empty: kept2.includes(true) ? [] : [...all].filter(([, test]) => !cells.some((_, i) => test(i))).map(([name]) => name),
         has: (cell) => kept2[numbers.get(keyOf(cell)) ?? -1] === true,
+        nearest([model, layer, component, step]) {
+          const far = (cell) => Math.abs(Number(cell[1]) - Number(layer));
+          const same = (cell) => cell[0] === model && cell[2] === component && cell[3] === step;
+          const like = cells.filter((cell, i) => kept2[i] && same(cell));
+          const own = like.find((cell) => cell[1] === layer);
+          if (own || !like.length || Number.isInteger(layer) || typeof layer !== "number") return own ?? null;
+          return like.reduce((best, cell) => far(cell) < far(best) ? cell : best);
+        },
         passes(row) {
           const own = cellsOf(row, layers).map((cell) => numbers.get(keyOf(cell)));
           const known2 = own.filter((i) => i !== void 0);
@@ -2684,7 +2692,7 @@ function noted(content, note) {
 // src/saved.js
 var LONGEST2 = 60;
 function lookedAt({ chosen }, sift, clicked, rows, drawn) {
-  const cell = clicked && sift.has(clicked) ? clicked : null;
+  const cell = clicked && sift.nearest(clicked);
   if (!cell && chosen.length && chosen.every(sift.has)) return { cells: chosen, own: true };
   const anchor = gaussianAnchor(drawn.trim, drawn.estimator).k;
   const found = cell ?? chosen.find(sift.has) ?? standingOut(rows.filter(sift.passes), anchor);
@@ -2709,6 +2717,11 @@ var WRITTEN = {
   λ: ({ lam }) => String(Number(lam.toPrecision(4))),
   "r²": ({ r2 }) => r2.toFixed(4)
 };
+function countedNumbers(matrices, cell, counts, { trim, estimator }) {
+  const fit2 = counts.fit(cell, trim, estimator);
+  if (matrices.rows.length || !fit2) return matrices;
+  return { ...matrices, rows: Object.entries(WRITTEN).map(([label, write2]) => [label, write2(fit2)]) };
+}
 function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
   const fits = cells.map((cell) => counts.fit(cell, trim, estimator));
   const rows = matrices.rows.map(([label, ...values]) => [
@@ -2892,6 +2905,14 @@ function drawing(saved, charts, put) {
       return redrawn(own ? sent : plotOf(sent, cell, fitting, asked), asked, drawn, fitting);
     });
   };
+  const tableOf = ({ frame, fitting, asked, varies }, { own, cells }, rows) => {
+    const [cell] = cells;
+    if (!own && !cell) return null;
+    let numbers = own ? frame.matrices : numbersAt(cell, rows, texts, checkpoints.steps.length !== 1);
+    if (!numbers || !fitting) return numbers;
+    if (!own) numbers = countedNumbers(numbers, cell, fitting, asked);
+    return varies ? refittedNumbers(numbers, own ? frame.listed : cells, fitting, asked) : numbers;
+  };
   return async (seen) => {
     const { frame, sift, fitting, asked, key, varies, clicked } = seen;
     const change = varies && fitting ? (sent) => redrawn(sent, asked, drawn, fitting) : void 0;
@@ -2907,9 +2928,7 @@ function drawing(saved, charts, put) {
     await place3("side", besideMap(frame, looked, texts), looked.own ? "" : cell?.[2]);
     await place3("more", frame.charts.more);
     await drawDetail(seen, cell, looked.own);
-    const numbers = looked.own ? frame.matrices : cell ? numbersAt(cell, rows, texts, checkpoints.steps.length !== 1) : null;
-    const listed = looked.own ? frame.listed : looked.cells;
-    const matrices = numbers && varies && fitting ? refittedNumbers(numbers, listed, fitting, asked) : numbers;
+    const matrices = tableOf(seen, looked, rows);
     return { looked, matrices };
   };
 }
