@@ -7,7 +7,7 @@ import { holding } from "./sieve.js";
 /** @typedef {import("./types").Datum} Datum */
 
 /** @param {Datum} row @param {string} name @returns {number | null} */
-export const numberIn = (row, name) => (typeof row[name] === "number" ? /** @type {number} */ (row[name]) : null);
+export const numberIn = (row, name) => (Number.isFinite(row[name]) ? Number(row[name]) : null);
 
 /** @param {Datum[]} rows @param {string} name */
 export const numbersIn = (rows, name) =>

@@ -49,6 +49,20 @@ test("what lies far off does not squash the rest, and a matrix without k has no 
   assert.ok(found.title.subtitle.includes("1 above, to 4.000"));
 });
 
+test("matrices without k alone are a chart without medians", () => {
+  const { spec } = /** @type {any} */ (madeAgain(content, seen((one) => one.k === null), drawn, texts));
+  assert.deepEqual(spec.datasets.own.map((/** @type {any} */ one) => [one.median, one.beyond, one.barred]), [[null, "no", "no"]]);
+  assert.deepEqual(spec.layer[0].encoding.y.scale.domain, [1.05, 1.25]);
+});
+
+test("a number that could not be fitted again is none", () => {
+  const strip = { ...content, again: { chart: "outlier_strip", notes: [], limit: 1, most: 2 }, spec: { ...content.spec, height: 200 } };
+  const failed = rows.map((one) => (one.layer === 3 ? { ...one, value: Number.NaN } : one));
+  strip.spec.datasets = { rows0: failed, rule: [anchor] };
+  const { spec } = /** @type {any} */ (madeAgain(strip, seen((one) => one.component === "q"), drawn, texts));
+  assert.deepEqual(spec.datasets.rows0.map((/** @type {any} */ one) => one.flag), ["layer 0", "", "layer 5"]);
+});
+
 test("the largest of some have their names", () => {
   const again = /** @type {any} */ ({ chart: "outlier_strip", notes: ["dashed"], limit: 1.18, most: 2 });
   const strip = { ...content, again, spec: { ...content.spec, height: 200 } };

@@ -944,10 +944,7 @@ function standingOut(rows, anchor) {
 }
 
 // src/published.js
-var numberIn = (row, name) => typeof row[name] === "number" ? (
-  /** @type {number} */
-  row[name]
-) : null;
+var numberIn = (row, name) => Number.isFinite(row[name]) ? Number(row[name]) : null;
 var numbersIn = (rows, name) => rows.map((row) => numberIn(row, name)).filter((value) => value !== null).sort((a, b) => a - b);
 function quantile(values, share) {
   const at = share * (values.length - 1);
