@@ -41,7 +41,8 @@ export function madeAgain(content, { sift, varies, asked, fitting }, drawn, text
   /** @type {(made: { spec: any, notes: string[] }) => StillContent} */
   const titled = ({ spec, notes }) => {
     const title = { text, subtitle: notes.filter(Boolean) };
-    return { ...content, spec: { ...spec, title }, description: text };
+    const { $schema, config } = sent; // one that has no matrices has none of these
+    return { ...content, spec: { $schema, config, ...spec, title, description: text } };
   };
   if (again.chart === "cohort") {
     const made = cohortOf(again, sift.passes, texts);

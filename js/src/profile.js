@@ -22,7 +22,8 @@ export function besideMap({ charts: { main, side }, profile }, { cells: [cell], 
   const isOther = (/** @type {Datum} */ row) => row.component !== cell[2];
   if (!profile || !main) return rowsOf(side).every(isOther) ? noted(side, texts.page_profile_stays) : side;
   const rows = rowsOf(main).filter((row) => !isOther(row));
-  const spec = /** @type {any} */ (profile.spec);
+  const { $schema, config } = /** @type {any} */ (side.spec);
+  const spec = { $schema, config, .../** @type {any} */ (profile.spec) };
   const datasets = { ...spec.datasets, [spec.data.name]: rows.map(withEnds) };
   return { ...profile, spec: { ...spec, datasets }, label: fill(texts.page_profile, { component: cell[2] }) };
 }

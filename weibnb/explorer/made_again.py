@@ -29,6 +29,7 @@ from weibnb.fitting.weibull import protocol_text
 if TYPE_CHECKING:
     import xarray as xr
 
+    from weibnb.charts.vega import Spec
     from weibnb.explorer.content import DrawnView
     from weibnb.explorer.drawing import Drawing
 
@@ -57,7 +58,7 @@ def made_again(drawing: Drawing, drawn: DrawnView) -> dict[str, Any]:
         facts: dict[str, Any] = {"limit": FACTORS["gaussian"], "most": FLAGS}
         return {"again": {"chart": view.function, "notes": [STRIP_NOTE]} | facts}
     band = BANDS[view.options["band"]]
-    spec = vega_lite(content.said_once(empty_bands(part, band), part))
+    spec = template(empty_bands(part, band), part)
     facts = {"band": [band.lower, band.upper], "published": _PUBLISHED, "no_band": NO_BAND}
     made = {"chart": view.function, "spec": content.for_page(spec), "notes": band_notes(band)}
     return {"again": made | facts}
@@ -72,7 +73,7 @@ def _cohort(drawn: DrawnView, part: xr.Dataset) -> dict[str, Any] | None:
     if len(table) > _MOST_ROWS:
         return None
     rows = records(table, {*DIMS, "k", "error"})
-    spec = vega_lite(content.said_once(empty_cohort(part), part))
+    spec = template(empty_cohort(part), part)
     entries = reference_cohort()
     return {
         "chart": "cohort",
@@ -84,6 +85,12 @@ def _cohort(drawn: DrawnView, part: xr.Dataset) -> dict[str, Any] | None:
         "note": COHORT_NOTE,
         "most": MOST_NEAREST,
     }
+
+
+def template(empty: Spec, part: xr.Dataset) -> Spec:
+    """Write a chart without matrices; its looks are those of Python's own."""
+    spec = vega_lite(content.said_once(empty, part))
+    return {key: node for key, node in spec.items() if key not in ("$schema", "config")}
 
 
 def rows_of(drawn: DrawnView) -> int:

@@ -13,11 +13,11 @@ import numpy as np
 from weibnb.charts.classes import BANDS_TITLE, COHORT_TITLE
 from weibnb.charts.layers import DIFFERENCE, PROFILE, TITLES, empty_profile
 from weibnb.charts.training import PATHS, title_of_course
-from weibnb.charts.vega import COLOURS, vega_lite
+from weibnb.charts.vega import COLOURS
 from weibnb.explorer import content
 from weibnb.explorer.filters import Cells
 from weibnb.explorer.labels import NOT_ALL_DRAWN, ONLY_SELECTED
-from weibnb.explorer.made_again import MADE_AGAIN, made_again, rows_of
+from weibnb.explorer.made_again import MADE_AGAIN, made_again, rows_of, template
 from weibnb.explorer.matrices import close_up
 from weibnb.explorer.page_counts import page_counts
 from weibnb.fits.schema import DIMS
@@ -64,6 +64,7 @@ def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]
         fits = keep_status(fits, drawing.statuses)
     cells = Cells.of(fits)
     controls = json.loads(content.controls(cells, {panel: drawing.panel}))
+    controls |= {"options": {}, "columns": {}}  # of the explorer
     frames = {step: _frame(drawing, step, charts) for step in steps}
     if whole := _why_unfiltered(drawn, frames.values()):
         controls |= {"facets": [], "layers": (0, 0), "unfiltered": whole}
@@ -149,7 +150,7 @@ def _profile(drawing: Drawing, charts: Charts) -> dict[str, Any]:
     single = "expert" not in part["k"].dims and rows_of(shown) == drawing.number
     if not single or part.sizes["model"] > len(COLOURS):
         return {"profile": None}
-    spec = vega_lite(content.said_once(empty_profile(part), part))
+    spec = template(empty_profile(part), part)
     return {"profile": {"spec": content.for_page(spec), "label": "", "plain": PROFILE}}
 
 
@@ -189,4 +190,5 @@ def _counts(drawing: Drawing, query: dict[str, Any]) -> dict[str, Any] | None:
 
 def _packed(content: dict[str, Any]) -> str:
     """Write JSON as text, compressed."""
-    return b64encode(zlib.compress(json.dumps(content).encode(), 9)).decode("ascii")
+    text = json.dumps(content, separators=(",", ":"))
+    return b64encode(zlib.compress(text.encode(), 9)).decode("ascii")

@@ -1105,7 +1105,8 @@ function madeAgain(content, { sift, varies, asked, fitting }, drawn, texts) {
   if (!again) return content;
   const titled = ({ spec, notes }) => {
     const title = { text, subtitle: notes.filter(Boolean) };
-    return { ...content, spec: { ...spec, title }, description: text };
+    const { $schema, config } = sent;
+    return { ...content, spec: { $schema, config, ...spec, title, description: text } };
   };
   if (again.chart === "cohort") {
     const made = cohortOf(again, sift.passes, texts);
@@ -2659,10 +2660,12 @@ function besideMap({ charts: { main, side }, profile }, { cells: [cell], own }, 
   const isOther = (row) => row.component !== cell[2];
   if (!profile || !main) return rowsOf2(side).every(isOther) ? noted(side, texts.page_profile_stays) : side;
   const rows = rowsOf2(main).filter((row) => !isOther(row));
-  const spec = (
+  const { $schema, config } = (
     /** @type {any} */
-    profile.spec
+    side.spec
   );
+  const spec = { $schema, config, .../** @type {any} */
+  profile.spec };
   const datasets = { ...spec.datasets, [spec.data.name]: rows.map(withEnds) };
   return { ...profile, spec: { ...spec, datasets }, label: fill(texts.page_profile, { component: cell[2] }) };
 }
