@@ -38,9 +38,10 @@ export function clampLayers(layers, changed, [first, last]) {
  * @returns {Part & { element: HTMLDetailsElement }}
  */
 export function buildFilters(page) {
-  const { facets, layers, texts } = page.controls;
+  const { facets, layers, texts, unfiltered } = page.controls;
   const box = make("details", { class: "wb-filters", open: true });
   box.append(make("summary", {}, texts.filters));
+  if (unfiltered) box.append(make("p", { class: "wb-note" }, unfiltered));
   const more = make("details", { class: "wb-more" }, make("summary", {}, texts.more_filters));
   /** @type {Part[]} */
   const parts = [];

@@ -4,6 +4,7 @@
  * estimator and the matrix that is looked at can be changed.
  */
 
+import { madeAgain } from "./again.js";
 import { buildCard } from "./card.js";
 import { choosing } from "./choosing.js";
 import { make } from "./dom.js";
@@ -12,10 +13,11 @@ import { countsOf, unpacked } from "./fitting/counts.js";
 import { buildCharts, buildSentences, followSize, SLOTS } from "./layout.js";
 import { buildNumbers, titleOf } from "./pane.js";
 import { plotOf } from "./paper.js";
+import { besideMap } from "./profile.js";
 import { buildFit, buildSteps } from "./protocol.js";
 import { protocolText, redrawn } from "./redrawn.js";
-import { lookedAt, numbersAt, refittedNumbers, wordsOf } from "./saved.js";
-import { buildSieve, sifted } from "./sieve.js";
+import { countedNumbers, lookedAt, numbersAt, refittedNumbers, wordsOf } from "./saved.js";
+import { bothOf, buildSieve, sifted } from "./sieve.js";
 import { withRows } from "./tables.js";
 import { followTheme } from "./theme.js";
 
@@ -25,6 +27,7 @@ import { followTheme } from "./theme.js";
  * @typedef {import("./types").Frame} Frame
  * @typedef {import("./types").Page} Page
  * @typedef {import("./types").Saved} Saved
+ * @typedef {import("./types").StillContent} StillContent
  * @typedef {import("./types").Words} Words
  * @typedef {import("./alive.js").Change} Change
  * @typedef {ReturnType<typeof import("./chart.js").buildChart>} Chart
@@ -37,6 +40,12 @@ const bytesOf = (text) => unpacked(Uint8Array.from(atob(text), (letter) => lette
 /** @param {string} text JSON as bytes that zlib packed, as base64 */
 const contentOf = async (text) => JSON.parse(new TextDecoder().decode(await bytesOf(text)));
 
+/** A chart with rows, and what it is made anew of. @param {StillContent} content @returns {StillContent} */
+function whole(content) {
+  const { again } = content;
+  return { ...withRows(content), ...(again && "spec" in again && { again: withRows({ ...again, label: "" }) }) };
+}
+
 /**
  * What Python drew at each step, unpacked when it is asked for.
  * @param {Record<string, string>} packed
@@ -48,8 +57,9 @@ function framesOf(packed) {
   const read = async (/** @type {number} */ step) => {
     /** @type {Frame} */
     const frame = await contentOf(packed[step]);
-    const charts = Object.entries(frame.charts).map(([slot, content]) => [slot, withRows(content)]);
-    return { ...frame, charts: Object.fromEntries(charts), plot: frame.plot && withRows(frame.plot) };
+    const charts = Object.entries(frame.charts).map(([slot, content]) => [slot, whole(content)]);
+    const [plot, profile] = [frame.plot && withRows(frame.plot), frame.profile && withRows(frame.profile)];
+    return { ...frame, charts: Object.fromEntries(charts), plot, profile };
   };
   return (step) => {
     const frame = known.get(step) ?? read(step);
@@ -153,18 +163,15 @@ function placing(charts) {
  * @param {() => Counts | null} countsNow
  */
 function looking(saved, sieve, countsNow) {
-  const { controls, checkpoints, drawn, state } = saved;
+  const { controls, checkpoints, drawn, state, compared } = saved;
   const frameAt = framesOf(saved.frames);
   const oneStep = controls.panels[state.panel].one_step;
   const stepped = oneStep && checkpoints.steps.length > 0; // not where steps are words
   /** @param {Page["model"]} model */
   return async (model) => {
     const [step, filters, layers] = ["step", "filters", "layers"].map(model.get);
-    const sift = sieve.sift({
-      filters,
-      layers: layers.join() === controls.layers.join() ? null : layers,
-      step: stepped ? step : null,
-    });
+    const ends = layers.join() === controls.layers.join() ? null : layers;
+    const sift = sieve.sift({ filters, layers: ends, step: stepped ? step : null });
     const counts = countsNow();
     const fitting = counts && sift.cells.some(counts.has) ? counts : null;
     const asked = fitting ? { ...drawn, trim: model.get("trim"), estimator: model.get("estimator") } : drawn;
@@ -173,6 +180,7 @@ function looking(saved, sieve, countsNow) {
     return {
       frame: await frameAt(oneStep ? step : state.step),
       clicked: clicked && stepped ? /** @type {Cell} */ ([...clicked.slice(0, 3), step]) : clicked,
+      both: compared && bothOf(compared, sieve, { filters, layers: ends }),
       key: JSON.stringify([step, filters, layers]),
       varies: protocolText(asked) !== protocolText(drawn),
       waits: saved.live !== null && !counts,
@@ -186,12 +194,15 @@ function looking(saved, sieve, countsNow) {
 /**
  * A chart of the rows that pass; one that no longer shows all says what it shows, not what is
  * found in it.
- * @param {import("./types").StillContent | undefined} content
+ * @param {StillContent | undefined} content
  * @param {Seen} seen
+ * @param {Saved} saved
  */
-function kept(content, { sift, varies }) {
+function kept(content, seen, { drawn, controls }) {
+  const { sift, both, varies } = seen;
   if (!content?.spec || !sift.cells.length) return sift.cells.length ? content : null;
-  const spec = sifted(content.spec, sift.passes);
+  if (content.again) return madeAgain(content, seen, drawn, controls.texts);
+  const spec = sifted(content.spec, (both ?? sift).passes);
   return { ...content, spec: content.plain && (varies || spec !== content.spec) ? plainly(spec, content.plain) : spec };
 }
 
@@ -209,7 +220,8 @@ function plainly(spec, title) {
  * @param {Record<string, Chart>} charts
  * @param {ReturnType<typeof placing>["put"]} put
  */
-function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
+function drawing(saved, charts, put) {
+  const { drawn, controls: { texts }, checkpoints } = saved;
   /** @param {Seen} seen @param {Cell | undefined} cell @param {boolean} own */
   const drawDetail = ({ frame, fitting, asked, key, varies }, cell, own) => {
     const detail = own ? frame.charts.detail : (frame.plot ?? frame.charts.detail);
@@ -222,21 +234,40 @@ function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
       return redrawn(own ? sent : plotOf(sent, cell, fitting, asked), asked, drawn, fitting);
     });
   };
+  /**
+   * Numbers of what is looked at: Python's, or those of its row or counts.
+   * @param {Seen} seen
+   * @param {import("./saved.js").Looked} looked
+   * @param {import("./types").Datum[]} rows
+   */
+  const tableOf = ({ frame, fitting, asked, varies }, { own, cells }, rows) => {
+    const [cell] = cells;
+    if (!own && !cell) return null;
+    let numbers = own ? frame.matrices : numbersAt(cell, rows, texts, checkpoints.steps.length !== 1);
+    if (!numbers || !fitting) return numbers;
+    if (!own) numbers = countedNumbers(numbers, cell, fitting, asked);
+    return varies ? refittedNumbers(numbers, own ? frame.listed : cells, fitting, asked) : numbers;
+  };
   /** @param {Seen} seen */
   return async (seen) => {
     const { frame, sift, fitting, asked, key, varies, clicked } = seen;
     /** @type {Change | undefined} */
     const change = varies && fitting ? (sent) => redrawn(sent, asked, drawn, fitting) : undefined;
-    for (const name of ["main", "side", "more"]) {
-      await put(name, `${key} ${varies}`, () => kept(frame.charts[name], seen), change);
-    }
+    /** @param {string} name @param {StillContent | undefined} content @param {string} [more] that it depends on */
+    const place = (name, content, more = "") => {
+      const state = `${key} ${varies} ${more}`;
+      // what is made again is so by its protocol, and drawn as it is
+      if (content?.again) return put(name, `${state} ${protocolText(asked)}`, () => kept(content, seen, saved));
+      return put(name, state, () => kept(content, seen, saved), change);
+    };
+    await place("main", frame.charts.main);
     const rows = charts.main.rows();
     const looked = lookedAt(frame, sift, clicked ?? null, rows, drawn);
     const [cell] = looked.cells;
+    await place("side", besideMap(frame, looked, texts), looked.own ? "" : cell?.[2]);
+    await place("more", frame.charts.more);
     await drawDetail(seen, cell, looked.own);
-    const numbers = looked.own ? frame.matrices : cell ? numbersAt(cell, rows, texts, checkpoints.steps.length !== 1) : null;
-    const listed = looked.own ? frame.listed : looked.cells;
-    const matrices = numbers && varies && fitting ? refittedNumbers(numbers, listed, fitting, asked) : numbers;
+    const matrices = tableOf(seen, looked, rows);
     return { looked, matrices };
   };
 }

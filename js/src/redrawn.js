@@ -41,9 +41,10 @@ export function cellsOf(row, layers) {
  * @param {Fit} fit
  * @param {Asked} asked
  * @param {{ k: number, lam: number }} anchor of a Gaussian with σ = 1
+ * @param {{ k: number, lam: number }} [was] the one by which the row was made
  * @returns {Datum}
  */
-export function refitted(row, fit, { value }, anchor) {
+export function refitted(row, fit, { value }, anchor, was = anchor) {
   if ("matrix" in row) return onPaper(row, fit, anchor);
   const { k, lam, r2 } = fit;
   /** @type {Datum} */
@@ -51,11 +52,24 @@ export function refitted(row, fit, { value }, anchor) {
   if ("k" in row) next.k = Number.isNaN(k) ? null : k;
   const error = /** @type {number} */ (row.k_se);
   if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
-  if ("value" in row && row.value !== null) {
-    if (QUANTITIES.includes(value)) next.value = fit[/** @type {"k"} */ (value)];
-    if (value === "z" && error) next.value = (k - anchor.k) / error;
-  }
+  if ("value" in row && row.value !== null) next.value = otherValue(row, fit, value, anchor, was);
   return next;
+}
+
+/**
+ * The number that a chart shows of a matrix, by another protocol; one that hangs on none stays.
+ * @param {Datum} row
+ * @param {Fit} fit
+ * @param {string} value
+ * @param {{ k: number, lam: number }} anchor
+ * @param {{ k: number, lam: number }} was
+ */
+function otherValue(row, fit, value, anchor, was) {
+  if (QUANTITIES.includes(value)) return fit[/** @type {"k"} */ (value)];
+  if (value === "z" && row.k_se) return (fit.k - anchor.k) / Number(row.k_se);
+  // of the largest weight over a Gaussian's, whose width is that of the body
+  if (value === "outlier") return ((Number(row.value) * Number(row.lam)) / fit.lam) * (anchor.lam / was.lam);
+  return row.value;
 }
 
 /**
@@ -128,7 +142,7 @@ export function redrawn(sent, asked, before, counts) {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
         const fit = fitOf(owners.get(row.matrix) ?? row);
-        return fit ? refitted(row, fit, asked, anchor) : row;
+        return fit ? refitted(row, fit, asked, anchor, was) : row;
       }),
     ]),
   );
@@ -235,7 +249,7 @@ export const ownersOf = (data) =>
 const isTrim = (row) => "low" in row && "high" in row && Object.keys(row).length === 2;
 
 /** @param {Datum} row */
-const isAnchor = (row) => typeof row.words === "string" && row.words.includes("untrained Gaussian");
+export const isAnchor = (row) => typeof row.words === "string" && row.words.includes("untrained Gaussian");
 
 /** @param {Trim} trim */
 const trimRow = ([low, high]) => ({

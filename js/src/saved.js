@@ -31,7 +31,7 @@ const LONGEST = 60; // letters of a model's name
  * @returns {Looked}
  */
 export function lookedAt({ chosen }, sift, clicked, rows, drawn) {
-  const cell = clicked && sift.has(clicked) ? clicked : null;
+  const cell = clicked && sift.nearest(clicked);
   if (!cell && chosen.length && chosen.every(sift.has)) return { cells: chosen, own: true };
   const anchor = gaussianAnchor(drawn.trim, drawn.estimator).k;
   const found = cell ?? chosen.find(sift.has) ?? standingOut(rows.filter(sift.passes), anchor);
@@ -56,7 +56,8 @@ export function numbersAt(cell, rows, texts, dated) {
   const [model, layer, component, step] = cell;
   const name = fill(texts.pane_name, { component, layer });
   const named = model.length > LONGEST ? `${model.slice(0, LONGEST - 1)}…` : model;
-  const place = dated ? fill(texts.pane_place, { model: named, step }) : named;
+  const at = typeof step === "number" ? grouped(step) : step;
+  const place = dated ? fill(texts.pane_place, { model: named, step: at }) : named;
   return { heads: [{ pin: "", name, place }], rows: row ? numbersOf(row) : [], more: "" };
 }
 
@@ -66,6 +67,20 @@ const WRITTEN = {
   λ: ({ lam }) => String(Number(lam.toPrecision(4))),
   "r²": ({ r2 }) => r2.toFixed(4),
 };
+
+/**
+ * Numbers of one matrix that has no row of its own in the map, from its counts.
+ * @param {Matrices} matrices
+ * @param {Cell} cell
+ * @param {Pick<Counts, "fit">} counts
+ * @param {Asked} asked
+ * @returns {Matrices}
+ */
+export function countedNumbers(matrices, cell, counts, { trim, estimator }) {
+  const fit = counts.fit(cell, trim, estimator);
+  if (matrices.rows.length || !fit) return matrices;
+  return { ...matrices, rows: Object.entries(WRITTEN).map(([label, write]) => [label, write(fit)]) };
+}
 
 /**
  * Numbers of matrices by another protocol; errors, which the page cannot make, are left out.
@@ -89,7 +104,7 @@ export function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
 
 /**
  * @param {import("./types").Saved} saved
- * @param {{ sift: Sifted, total: number, asked: Asked, fitting: Counts | null, varies: boolean, waits: boolean }} seen
+ * @param {{ sift: Sifted, both: { number: number } | null, total: number, asked: Asked, fitting: Counts | null, varies: boolean, waits: boolean }} seen
  *   `fitting` are the counts, where some of what is shown has any; it `waits` until they are there
  * @param {Looked} looked
  * @param {Matrices | null} matrices
@@ -97,10 +112,11 @@ export function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
  */
 export function wordsOf(saved, seen, looked, matrices) {
   const { texts } = saved.controls;
-  const { sift, total, asked } = seen;
-  const counted = { number: grouped(sift.cells.length), total: grouped(total) };
+  const { sift, both, total, asked } = seen;
+  const number = grouped(both ? both.number : sift.cells.length);
+  const counted = { number, total: grouped(total), protocol: protocolText(asked) };
   return {
-    count: fill(texts.page_count, { ...counted, protocol: protocolText(asked) }),
+    count: fill(both ? texts.page_compared : texts.page_count, counted),
     left_out: [saved.note, staleText(saved, seen)].filter(Boolean).join(" · "),
     spoken: "",
     no_refit: seen.fitting || seen.waits ? "" : texts.page_no_counts,

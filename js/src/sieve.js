@@ -13,7 +13,9 @@ import { cellsOf } from "./redrawn.js";
  * @typedef {{ filters: Record<string, string[]>, layers: [number, number] | null, step: number | null }} Asked
  *   null keeps all
  * @typedef {{ passes(row: Datum): boolean, has(cell: Cell): boolean, cells: Cell[], empty: string[],
- *   counts: Record<string, number[]> }} Sifted `empty` names the filters that nothing passes
+ *   counts: Record<string, number[]>, nearest(cell: Cell): Cell | null }} Sifted `empty` names the
+ *   filters that nothing passes; `nearest` is the matrix of a cell, or that of the next layer where
+ *   a median over layers has none
  */
 
 /**
@@ -60,6 +62,14 @@ export function buildSieve({ labels, places, facets: codes }, facets) {
         cells: cells.filter((_, i) => kept[i]),
         empty: kept.includes(true) ? [] : [...all].filter(([, test]) => !cells.some((_, i) => test(i))).map(([name]) => name),
         has: (cell) => kept[numbers.get(keyOf(cell)) ?? -1] === true,
+        nearest([model, layer, component, step]) {
+          const far = (/** @type {Cell} */ cell) => Math.abs(Number(cell[1]) - Number(layer));
+          const same = (/** @type {Cell} */ cell) => cell[0] === model && cell[2] === component && cell[3] === step;
+          const like = cells.filter((cell, i) => kept[i] && same(cell));
+          const own = like.find((cell) => cell[1] === layer);
+          if (own || !like.length || Number.isInteger(layer) || typeof layer !== "number") return own ?? null;
+          return like.reduce((best, cell) => (far(cell) < far(best) ? cell : best));
+        },
         passes(row) {
           const own = cellsOf(row, layers).map((cell) => numbers.get(keyOf(cell)));
           const known = own.filter((i) => i !== undefined);
@@ -67,6 +77,21 @@ export function buildSieve({ labels, places, facets: codes }, facets) {
         },
       };
     },
+  };
+}
+
+/**
+ * Which matrices of two checkpoints are compared, whatever the filter of models says.
+ * @param {[string, string | number][]} pairs model and step of each
+ * @param {ReturnType<typeof buildSieve>} sieve
+ * @param {Pick<Asked, "filters" | "layers">} asked
+ */
+export function bothOf(pairs, sieve, { filters: { model: _models, ...filters }, layers }) {
+  const { cells, passes } = sieve.sift({ filters, layers, step: null });
+  return {
+    number: cells.filter((cell) => pairs.some(([model, step]) => cell[0] === model && cell[3] === step)).length,
+    /** A row of a difference, which both must have. @param {Datum} row */
+    passes: (row) => pairs.every(([model, step]) => passes({ ...row, model, step })),
   };
 }
 
@@ -79,11 +104,20 @@ export function sifted(spec, passes) {
   const datasets = Object.fromEntries(
     Object.entries(/** @type {Record<string, Datum[]>} */ (spec.datasets)).map(([name, rows]) => [
       name,
-      rows.filter((row) => !cellOf(row) || passes(row)),
+      rows.filter((row) => !("layer" in row && "component" in row) || passes(row)),
     ]),
   );
-  const [before, after] = [spec.datasets, datasets].map((one) => Object.values(one).flat());
-  if (before.length === after.length) return spec;
+  const [before, after] = [spec.datasets, datasets].map((one) => Object.values(one).flat().length);
+  return before === after ? spec : holding(spec, datasets);
+}
+
+/**
+ * A chart of other rows, whose axes and legends name what is in them.
+ * @param {any} spec
+ * @param {Record<string, Datum[]>} datasets
+ */
+export function holding(spec, datasets) {
+  const after = Object.values(datasets).flat();
   /** @type {Map<string, Set<unknown>>} */
   const known = new Map();
   /** @param {string} field */

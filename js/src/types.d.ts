@@ -52,6 +52,8 @@ export interface Controls {
   /** Colours of a dark page, by those of a light one. */
   dark: Record<string, string>;
   texts: Record<string, string>;
+  /** Why a saved page has no filters. */
+  unfiltered?: string;
 }
 export interface Checkpoints {
   steps: number[];
@@ -182,6 +184,8 @@ export interface Saved {
   frames: Record<string, string>;
   /** The protocol of the charts. */
   drawn: Asked;
+  /** Model and step of both checkpoints that are compared. */
+  compared: [string, string | number][] | null;
   /** What is not in the page, in words. */
   note: string;
   live: { header: import("./fitting/counts.js").Header; data: string } | null;
@@ -191,6 +195,8 @@ export interface Frame {
   charts: Record<string, StillContent>;
   /** The Weibull plot of one matrix, where `charts` have that of several. */
   plot: StillContent | null;
+  /** k along the layers without rows, where that is drawn; null where the page cannot fill it. */
+  profile?: StillContent | null;
   chosen: Cell[];
   /** The matrices whose numbers are listed. */
   listed: Cell[];
@@ -199,4 +205,6 @@ export interface Frame {
 /** A chart whose title may say what is found in it; `plain` says what it shows. */
 export interface StillContent extends ChartContent {
   plain?: string;
+  /** How the page makes it of some of its matrices, where taking rows out is not enough. */
+  again?: import("./again.js").Bands | import("./again.js").Strip | import("./cohort.js").Cohort | null;
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { lookedAt, numbersAt, refittedNumbers, wordsOf } from "../src/saved.js";
-import { buildSieve, sifted, standingOut } from "../src/sieve.js";
+import { countedNumbers, lookedAt, numbersAt, refittedNumbers, wordsOf } from "../src/saved.js";
+import { bothOf, buildSieve, sifted, standingOut } from "../src/sieve.js";
 
 const facets = [
   { name: "model", title: "Models", labels: ["a", "b"], values: ["a", "b"], more: false },
@@ -29,6 +29,16 @@ test("filters keep what Python's would, and count what the others leave", () => 
   assert.ok(passes({ ...row, layer: 0.5, band: "0–1" }), "a band of which one layer is kept");
   assert.ok(!passes({ ...row, layer: 3, band: "3–3" }));
   assert.ok(passes({ at: 1.2 }) && passes({ ...row, model: "published" }), "what is no matrix of the page");
+});
+
+test("two checkpoints are compared whatever the filter of models says", () => {
+  /** @type {[string, number][]} */
+  const pairs = [["a", 0], ["b", 10]];
+  const { number, passes } = bothOf(pairs, sieve, { filters: { model: ["b"], component: ["q"] }, layers: [1, 2] });
+  assert.equal(number, 4);
+  const row = { model: "a 0 → b 10", layer: 1, component: "q" };
+  assert.ok(passes(row) && !passes({ ...row, layer: 3 }) && !passes({ ...row, component: "k" }));
+  assert.ok(passes({ ...row, model: "b", step: 10 }));
 });
 
 test("what excludes everything is named, alone or together", () => {
@@ -78,6 +88,21 @@ test("the clicked matrix is looked at, else Python's, else what stands out of th
   assert.deepEqual(lookedAt(frame, none, null, rows, drawn), { cells: [], own: false });
 });
 
+test("of a median over layers the matrix of the nearest is looked at, with numbers of its counts", () => {
+  const sift = sieve.sift({ ...everything, layers: [1, 3] });
+  assert.deepEqual(sift.nearest(["a", 1.5, "k", 0]), ["a", 1, "k", 0]);
+  assert.deepEqual(sift.nearest(["a", 0.5, "k", 0]), ["a", 1, "k", 0]);
+  assert.equal(sift.nearest(["a", 0, "k", 0]), null, "left out");
+  assert.equal(sift.nearest(["c", 1.5, "k", 0]), null);
+  const none = { heads: [], rows: [], more: "" };
+  const fit = () => ({ k: 1.25, lam: 0.5, r2: 0.99 });
+  const found = countedNumbers(none, ["a", 1, "k", 0], { fit }, drawn);
+  assert.deepEqual(found.rows, [["k", "1.2500"], ["λ", "0.5"], ["r²", "0.9900"]]);
+  assert.equal(countedNumbers(none, ["a", 1, "k", 0], { fit: () => null }, drawn), none);
+  const known = { ...none, rows: [["k", "1"]] };
+  assert.equal(countedNumbers(known, ["a", 1, "k", 0], { fit }, drawn), known);
+});
+
 test("numbers of a matrix are those of its row, or of another protocol without errors", () => {
   const texts = { pane_name: "{component} {layer}", pane_place: "{model} {step}" };
   const own = numbersAt(["a", 1, "k", 0], rows, texts, true);
@@ -97,7 +122,7 @@ test("words tell what is shown, what is left out, and what excludes all", () => 
   const saved = /** @type {any} */ ({ controls: { texts, facets }, drawn, note: "3 of 5 steps" });
   const fitting = { fit: () => null, exact: true, has: (/** @type {unknown[]} */ [model]) => model === "a" };
   const looked = { cells: [], own: false };
-  const seen = { sift: sieve.sift(everything), total: 48, asked: drawn, fitting, varies: false, waits: false };
+  const seen = { sift: sieve.sift(everything), both: null, total: 48, asked: drawn, fitting, varies: false, waits: false };
   const calm = wordsOf(saved, seen, looked, null);
   assert.deepEqual([calm.count, calm.left_out, calm.no_refit, calm.empty], ["48/48 rank regression, trim 10–90 %", "3 of 5 steps", "", []]);
   assert.equal(wordsOf(saved, { ...seen, varies: true }, looked, null).left_out, "3 of 5 steps · 24 stay");

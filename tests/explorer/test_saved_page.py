@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import weibnb as wb
-from tests.explorer.conftest import slot, with_rows, words
+from tests.explorer.conftest import rows_of, slot, with_rows, words
 from weibnb.explorer import saved_page
 from weibnb.exploring import explore
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import xarray as xr
 
     from weibnb.explorer.widget import Explorer
 
@@ -39,6 +38,8 @@ def held_in(explorer: Explorer, where: Path) -> dict[str, Any]:
         frame = held["frames"][step] = unpacked(packed)
         frame["charts"] = {slot: with_rows(chart) for slot, chart in frame["charts"].items()}
         frame["plot"] = frame["plot"] and with_rows(frame["plot"])
+        if frame.get("profile"):
+            frame["profile"] = with_rows(frame["profile"])
     return held
 
 
@@ -114,21 +115,73 @@ def test_counts_that_are_too_many_are_those_of_one_step_or_none(
     assert held_in(explore(fits.drop_vars("counts")), tmp_path)["live"] is None
 
 
-@pytest.mark.parametrize("panel", ["classes", "trajectories", "compare", "table"])
-def test_only_what_is_drawn_matrix_by_matrix_is_filtered(
+@pytest.mark.parametrize("panel", ["classes", "trajectories", "compare", "weibull", "table"])
+def test_what_only_python_makes_anew_is_not_filtered_and_the_page_says_why(
     explorer: Explorer, tmp_path: Path, panel: str
 ) -> None:
     explorer.panel = panel
     held = held_in(explorer, tmp_path)
     assert held["state"]["panel"] == panel
     assert set(next(iter(held["frames"].values()))["charts"]) == set(explorer._charts)
-    assert bool(held["controls"]["facets"]) == (panel in ("trajectories", "table"))
-    assert (held["live"] is None) == (panel != "table")
+    filtered = panel != "weibull"
+    assert bool(held["controls"]["facets"]) == filtered
+    said = held["controls"].get("unfiltered", "")
+    assert said.startswith("Filters need Python here") == (not filtered)
+    assert (held["live"] is None) == (panel not in ("classes", "table"))
     if panel == "trajectories":
         (frame,) = held["frames"].values()
         for name in ("main", "side"):
             title = frame["charts"][name]["spec"]["title"]
             assert frame["charts"][name]["plain"] in (title["text"], title["subtitle"][0])
+
+
+def test_a_component_along_the_layers_is_in_the_rows_of_the_map(
+    explorer: Explorer, fits: xr.Dataset, tmp_path: Path
+) -> None:
+    explorer.selected = [("demo", 0, "q_proj", 7000)]
+    (*_, frame) = held_in(explorer, tmp_path)["frames"].values()
+    explorer.selected = [("demo", 0, "up_proj", 7000)]
+    spec, shown = slot(explorer, "side")["spec"], frame["profile"]["spec"]
+    expected = spec["datasets"][spec["data"]["name"]]
+    rows = [
+        row for row in rows_of(frame["charts"]["main"]["spec"]) if row["component"] == "up_proj"
+    ]
+    assert len(rows) == len(expected) == fits.sizes["layer"]
+    for row, drawn in zip(rows, expected, strict=True):
+        ends = {"low": row["k"] - row["k_se"], "high": row["k"] + row["k_se"]}
+        for name, value in drawn.items():
+            assert (row | ends)[name] == (value if isinstance(value, str) else pytest.approx(value))
+    assert shown["datasets"][shown["data"]["name"]] == []
+    assert shown["layer"] == spec["layer"]
+    assert shown["title"]["text"] in (spec["title"]["text"], *spec["title"]["subtitle"])
+
+
+def test_a_map_of_medians_has_no_rows_of_a_component(fits: xr.Dataset, tmp_path: Path) -> None:
+    layers = np.arange(300)
+    last = fits.isel(step=[-1], layer=layers % 3).assign_coords(layer=layers)
+    (frame,) = held_in(explore(last), tmp_path)["frames"].values()
+    assert frame["profile"] is None
+    (frame,) = held_in(explore(last.isel(layer=slice(200))), tmp_path)["frames"].values()
+    assert frame["profile"] is not None
+    expert = xr.concat([fits.isel(step=[-1])] * 2, "expert").assign_coords(expert=[0, 1])
+    (frame,) = held_in(explore(expert), tmp_path)["frames"].values()
+    assert frame["profile"] is None
+    (frame,) = held_in(explore(fits, panel="compare"), tmp_path)["frames"].values()
+    assert "profile" not in frame
+
+
+def test_classes_that_leave_layers_out_are_not_filtered(fits: xr.Dataset, tmp_path: Path) -> None:
+    layers = np.arange(700)
+    many = fits.isel(step=[-1], layer=layers % 3).assign_coords(layer=layers)
+    held = held_in(explore(many, panel="classes"), tmp_path)
+    assert held["controls"]["facets"] == []
+    assert "not all in this page" in held["controls"]["unfiltered"]
+    held = held_in(explore(many.isel(layer=slice(300)), panel="classes"), tmp_path)
+    assert held["controls"]["facets"]
+    experts = xr.concat([fits.isel(step=[-1])] * 2, "expert").assign_coords(expert=[0, 1])
+    held = held_in(explore(experts, panel="classes"), tmp_path)
+    assert held["controls"]["facets"]
+    assert held["live"] is None
 
 
 def test_beside_the_plot_of_several_matrices_there_is_that_of_one(

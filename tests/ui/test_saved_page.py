@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import weibnb as wb
@@ -55,6 +56,26 @@ def wait_for_k(page: Page, fits: xr.Dataset, component: str, layer: int, step: i
     """Wait until the pane has the k that Python gives a matrix."""
     k = fits["k"].sel(model="demo", component=component, layer=layer, step=step).item()
     page.locator(f".wb-pane dd:text-matches('^{k:.4f}')").wait_for(timeout=WAIT)
+
+
+def test_k_along_the_layers_follows_the_component(
+    served: Watched, fits: xr.Dataset, tmp_path: Path
+) -> None:
+    page = served.page
+    page.goto(wb.explore(fits).save(tmp_path / "view.html").as_uri())
+    wait_for_k(page, fits, "o_proj", 0, 7000)
+    cell(page, "up_proj", 2).click(position=CORNER)
+    page.get_by_role("figure", name="k of up_proj along the layers").wait_for(timeout=WAIT)
+    points = page.locator(".wb-side .mark-symbol path")
+    own = fits["k"].sel(model="demo", component="up_proj", step=7000).values
+    told = " ".join(points.evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))"))
+    shown = [float(k) for k in re.findall(r"shape k: ([\d.]+)", told)]
+    assert shown == pytest.approx(own, abs=1e-6)
+    slide(page, "upper end of the trim, %", 80)
+    refitted = wb.refit(fits.sel(step=[7000]), trim=(0.1, 0.8))["k"]
+    k = refitted.sel(component="up_proj", layer=2).item()
+    page.locator(f".wb-side .mark-symbol path[aria-label*='{k:.4f}']").wait_for(timeout=WAIT)
+    assert served.errors == []
 
 
 def slide(page: Page, name: str, value: int) -> None:
@@ -144,6 +165,32 @@ def test_of_several_selected_matrices_another_has_its_own_plot(
     assert served.errors == []
 
 
+def test_a_bin_of_layers_shows_the_matrix_of_the_nearest(
+    served: Watched, fits: xr.Dataset, tmp_path: Path
+) -> None:
+    layers = np.arange(300)
+    deep = fits.isel(step=[-1], layer=layers % 3).assign_coords(layer=layers)
+    page = served.page
+    page.goto(wb.explore(deep).save(tmp_path / "view.html").as_uri())
+    wait_for_k(page, fits, "o_proj", 0, 7000)
+    bins = page.locator(".wb-main .mark-rect path[aria-label*='component: up_proj']")
+    bins.nth(2).click()
+    page.get_by_text("up_proj · layer 4").wait_for(timeout=WAIT)
+    wait_for_k(page, fits, "up_proj", 4 % 3, 7000)
+    page.locator(".wb-side").get_by_text("needs Python here").wait_for(timeout=WAIT)
+    assert served.errors == []
+
+
+def test_where_filters_need_python_the_page_says_so(
+    served: Watched, fits: xr.Dataset, tmp_path: Path
+) -> None:
+    page = served.page
+    page.goto(wb.explore(fits, panel="weibull").save(tmp_path / "view.html").as_uri())
+    page.locator(".wb-filters").get_by_text("Filters need Python here").wait_for(timeout=WAIT)
+    assert page.locator(".wb-filters fieldset").count() == 0
+    assert served.errors == []
+
+
 def test_trajectories_are_filtered(served: Watched, fits: xr.Dataset, tmp_path: Path) -> None:
     path = wb.explore(fits, panel="trajectories").save(tmp_path / "view.html")
     page = served.page
@@ -158,6 +205,62 @@ def test_trajectories_are_filtered(served: Watched, fits: xr.Dataset, tmp_path: 
     # what was found in all of them is not said of some
     heads = page.locator("figcaption strong").all_inner_texts()
     assert heads[0] == "Weibull shape k during training, one line per matrix"
+    assert served.errors == []
+
+
+def medians(page: Page) -> dict[str, float]:
+    """Bars of the chart of classes: the median of each component."""
+    bars = page.locator(".wb-main .mark-rect path[aria-label*=median]")
+    told = bars.evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
+    found = [re.search(r"component: (\w+).*median: ([\d.]+)", text) for text in told]
+    return {one[1]: float(one[2]) for one in found if one is not None}
+
+
+def test_classes_are_filtered_and_fitted_again(
+    served: Watched, fits: xr.Dataset, tmp_path: Path
+) -> None:
+    page = served.page
+    page.goto(wb.explore(fits, panel="classes").save(tmp_path / "view.html").as_uri())
+    last = fits.sel(model="demo", step=7000)
+    page.locator(".wb-main").get_by_text("k is low in layer 0 only").wait_for(timeout=WAIT)
+    page.get_by_label("first layer").fill("1")
+    page.get_by_label("first layer").press("Enter")
+    page.get_by_text("14 of 105 matrices").wait_for(timeout=WAIT)
+    page.locator(".wb-main").get_by_text("Weibull shape k by component").wait_for(timeout=WAIT)
+    expected = last["k"].sel(layer=[1, 2]).median("layer").to_series().to_dict()
+    assert medians(page) == pytest.approx(expected, abs=1e-4)
+    page.get_by_role("checkbox", name="transmission").uncheck()
+    page.get_by_text("6 of 105 matrices").wait_for(timeout=WAIT)
+    kept = ["q_proj", "k_proj", "v_proj"]
+    slide(page, "upper end of the trim, %", 80)
+    page.locator(".wb-main").get_by_text("no band").wait_for(timeout=WAIT)
+    k = wb.refit(fits.sel(step=[7000], component=kept), trim=(0.1, 0.8))["k"]
+    expected = k.squeeze(["model", "step"]).sel(layer=[1, 2]).median("layer").to_series().to_dict()
+    assert medians(page) == pytest.approx(expected, abs=1e-4)
+    strip = page.locator(".wb-side .role-axis-label text")
+    assert [text for text in strip.all_text_contents() if "_proj" in text] == kept
+    page.locator(".wb-main .mark-symbol path[aria-label*='v_proj']").last.click()
+    page.locator(".wb-title", has_text="v_proj · layer 2").wait_for(timeout=WAIT)
+    assert served.errors == []
+
+
+def test_what_is_compared_is_filtered(served: Watched, fits: xr.Dataset, tmp_path: Path) -> None:
+    explorer = wb.explore(fits, panel="compare")
+    page = served.page
+    page.goto(explorer.save(tmp_path / "view.html").as_uri())
+    page.get_by_text("42 of 105 matrices compared").wait_for(timeout=WAIT)
+    page.get_by_role("checkbox", name="transmission").uncheck()
+    page.get_by_text("18 of 105 matrices compared").wait_for(timeout=WAIT)
+    for place in ("main", "side"):
+        cells = page.locator(f".wb-{place} .mark-rect path[aria-label*=component]")
+        page.locator(f".wb-{place} .role-axis-label text", has_text="up_proj").wait_for(
+            state="detached", timeout=WAIT
+        )
+        assert cells.count() == 9
+    explorer.filters = {"weight_class": ("selection", "value")}
+    said = explorer.charts["cohort"].to_dict()["title"]["subtitle"]
+    (nearest,) = (line for line in said if line.startswith("demo: nearest"))
+    page.locator(".wb-more").get_by_text(nearest).wait_for(timeout=WAIT)
     assert served.errors == []
 
 

@@ -9,7 +9,6 @@ import pandas as pd
 
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.marks import (
-    between,
     class_scales,
     crosses,
     facet,
@@ -37,12 +36,23 @@ from weibnb.messages import check_choice, counted, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     import xarray as xr
 
     from weibnb.charts.vega import Spec
 
+#: What `class_bands` shows, and what it says where it has no band.
+BANDS_TITLE = "Weibull shape k by component"
+COHORT_TITLE = "Medians of k among the published entries"
+COHORT_NOTE = "ticks: published entries · dashed: a Gaussian"
+#: Models of a cohort whose nearest entry is named.
+MOST_NEAREST = 3
+_BAR = "bar: median over layers"
+NO_BAND = ["no band: it was published for another protocol", _BAR]
+# Within the axis: a clip is found by its id in the page, see `between` of `marks`.
 _INSIDE: Spec = {"field": "beyond", "equal": "no"}
+_BARRED: Spec = {"field": "barred", "equal": "yes"}
 # Distance between the quartiles of k from which on an axis holds three of them to either side.
 _LEAST_SPREAD = 0.1
 
@@ -86,40 +96,65 @@ def class_bands(
         band = BANDS[band]
     fits = last_step(prepare(fits, light=True, dims=DIMS))
     table = cells(fits)
-    title = "Weibull shape k by component"
     if not table["k"].notna().any():
-        return nothing_drawn(fits, table, title)
-    table = panels(table, "model")
-    groups = table.groupby(["model", "component"])
-    rank, most = groups["layer"].rank(method="dense"), groups["layer"].transform("nunique")
-    table["offset"] = np.where(most > 1, (rank - 1) / (most - 1).clip(lower=1) - 0.5, 0.0) * 0.7
-    table["median"] = groups["k"].transform("median")
-    whole = table
-    table, note = thinned(table, "layer", rows=MAX_ROWS - 500)
+        return nothing_drawn(fits, table, BANDS_TITLE)
+    whole = _placed(table)
+    table, note = thinned(whole, "layer", rows=MAX_ROWS - 500)
     low, high = _within(table["k"])
     table["beyond"] = np.select([table["k"] < low, table["k"] > high], ["below", "above"], "no")
     names = components(table)
-    bar = "bar: median over layers"
     inside = table.loc[table["beyond"] == "no", "k"]
     ends = _ends([inside.min(), inside.max(), band.lower, band.upper], fits)
+    table["barred"] = np.where(table["median"].between(ends[0], ends[1]), "yes", "no")
+    notes, layers = NO_BAND, []
     if protocol_of(fits) == PUBLISHED_PROTOCOL:
-        edges = f"shaded: {shortened(band.name)}, {band.lower:g} to {band.upper:g}"
-        diamonds = " · diamonds: published entries" if reference else ""
-        notes = [f"{edges} · dashed: a Gaussian", bar + diamonds]
+        notes = band_notes(band, reference=reference)
         layers = _band_layers(names, band, ends[0], reference=reference)
-    else:
-        notes, layers = ["no band: it was published for another protocol", bar], []
-    if reference and layers:
-        notes += _below(names, ends[0])
-    layers += [gaussian_rule(fits), *_matrices(table, names, ends)]
+        notes += _below(names, ends[0]) if reference else []
+    layers += [gaussian_rule(fits), *_matrices(table, names)]
+    found = where_low(whole, gaussian_anchor(fits).k)
+    more = [BANDS_TITLE] if found else []
+    heads = heading(fits, found or BANDS_TITLE, *more, *notes, _told_beyond(table), note)
+    told = {"description": summary(whole, "k", BANDS_TITLE)}
+    return _drawn_bands(layers, table, ends, heads) | told
+
+
+def empty_bands(fits: xr.Dataset, band: Band) -> Spec:
+    """Draw `class_bands` without matrices, with every layer that those of a part may need.
+
+    Its rows fill it, and its axis is still to be set.
+    """
+    fits = last_step(prepare(fits, light=True, dims=DIMS))
+    table = _placed(cells(fits)).assign(beyond="no", barred="yes")
+    names, ends = components(table), [0.0, 1.0]
+    layers = _band_layers(names, band, ends[0], reference=True, every=True)
+    layers += [gaussian_rule(fits), *_matrices(table, names, every=True)]
+    drawn = _drawn_bands(layers, table, ends, heading(fits, BANDS_TITLE))
+    return drawn | {"data": drawn["data"].head(0)}
+
+
+def band_notes(band: Band, *, reference: bool = True) -> list[str]:
+    """Say what is drawn beside the matrices."""
+    edges = f"shaded: {shortened(band.name)}, {band.lower:g} to {band.upper:g}"
+    diamonds = " · diamonds: published entries" if reference else ""
+    return [f"{edges} · dashed: a Gaussian", _BAR + diamonds]
+
+
+def _placed(table: pd.DataFrame) -> pd.DataFrame:
+    """Place the layers of every component from left to right, and take medians over them."""
+    table = panels(table, "model")
+    groups = table.groupby(["model", "component"])
+    rank, most = groups["layer"].rank(method="dense"), groups["layer"].transform("nunique")
+    offset = np.where(most > 1, (rank - 1) / (most - 1).clip(lower=1) - 0.5, 0.0) * 0.7
+    return table.assign(offset=offset, median=groups["k"].transform("median"))
+
+
+def _drawn_bands(layers: list[Spec], table: pd.DataFrame, ends: list[float], heads: Spec) -> Spec:
+    names = components(table)
     below = "component; its layers from left to right"
     _frame(layers, ends, below, names, table["place"].nunique())
-    found = where_low(whole, gaussian_anchor(fits).k)
-    more = [title] if found else []
-    heads = heading(fits, found or title, *more, *notes, _told_beyond(table), note)
     width = max(room_for(names) * len(names), 160)
-    told = {"description": summary(whole, "k", title)}
-    return facet(layers, table, heads, columns=2, width=width, height=280) | told
+    return facet(layers, table, heads, columns=2, width=width, height=280)
 
 
 def _component_axis(names: list[str]) -> Spec:
@@ -178,7 +213,9 @@ def _entry_tips() -> list[Spec]:
     return [nominal("model", title="published"), nominal("component"), k]
 
 
-def _band_layers(names: list[str], band: Band, floor: float, *, reference: bool) -> list[Spec]:
+def _band_layers(
+    names: list[str], band: Band, floor: float, *, reference: bool, every: bool = False
+) -> list[Spec]:
     """Band over the components it was published for, and medians of the published entries."""
     place: Spec = {"x": _component_axis(names), "y": k_axis()}
     held = [label for label in names if label.rpartition(".")[2] in band.components]
@@ -192,9 +229,7 @@ def _band_layers(names: list[str], band: Band, floor: float, *, reference: bool)
     entries = _entries(names).assign(offset=0.46)
     beside = place | {"xOffset": _offset(), "tooltip": _entry_tips()}
     diamond: Spec = {"shape": "diamond", "size": 22, "color": INK, "opacity": 0.9}
-    below = entries["k"] < floor
-    layers.append(layer("point", beside, data=entries[~below], **diamond))
-    return [*layers, *_arrows(entries[below], beside)]
+    return [*layers, *_published(entries, beside, floor, "point", every=every, **diamond)]
 
 
 def _below(names: list[str], floor: float) -> list[str]:
@@ -203,16 +238,21 @@ def _below(names: list[str], floor: float) -> list[str]:
     return [f"arrows: {number} published entries below the axis"] if number else []
 
 
-def _arrows(entries: pd.DataFrame, place: Spec) -> list[Spec]:
-    """Draw arrows at the bottom for published entries below the axis; the tooltip has their k."""
-    if entries.empty:
-        return []
-    edge = place | {"y": {"value": "height"}}
-    arrow: Spec = {"shape": "triangle-down", "size": 40, "fill": INK, "stroke": INK, "yOffset": -5}
-    return [layer("point", edge, data=entries, **arrow)]
+def _published(
+    entries: pd.DataFrame, place: Spec, floor: float, mark: str, *, every: bool, **looks: Any
+) -> list[Spec]:
+    """Mark published entries; an arrow at the bottom is one below the axis, its tooltip has k."""
+    entries = entries.assign(below=np.where(entries["k"] < floor, "yes", "no"))
+    within, under = ({"field": "below", "equal": word} for word in ("no", "yes"))
+    layers = [layer(mark, place, data=entries, where=within, **looks)]
+    if every or (entries["below"] == "yes").any():
+        edge = place | {"y": {"value": "height"}}
+        arrow: Spec = {"shape": "triangle-down", "fill": INK, "stroke": INK, "yOffset": -5}
+        layers.append(layer("point", edge, data=entries, where=under, size=40, **arrow))
+    return layers
 
 
-def _matrices(table: pd.DataFrame, names: list[str], ends: Sequence[float]) -> list[Spec]:
+def _matrices(table: pd.DataFrame, names: list[str], *, every: bool = False) -> list[Spec]:
     """Draw medians, matrices, and crosses at the bottom for matrices without k."""
     x = _component_axis(names)
     tips = [nominal("component"), quantity("median", format=".4f")]
@@ -220,17 +260,17 @@ def _matrices(table: pd.DataFrame, names: list[str], ends: Sequence[float]) -> l
     own = {"x": x, "y": k_axis(), "xOffset": _offset(), "tooltip": tooltips(table)}
     dots = own | class_scales(table["weight_class"])
     layers = [
-        layer("tick", median, where=between("median", ends), thickness=2.5, color=INK, size=36),
+        layer("tick", median, where=_BARRED, thickness=2.5, color=INK, size=36),
         layer("point", dots, where=_INSIDE, size=42, filled=True, opacity=0.85, strokeWidth=0),
     ]
     for side, edge, shape in (("below", "height", "down"), ("above", 0, "up")):
-        if (table["beyond"] == side).any():
+        if every or (table["beyond"] == side).any():
             at = own | {"y": {"value": edge}, "color": dots["color"]}
             mark: Spec = {"shape": f"triangle-{shape}", "size": 60, "filled": True, "opacity": 1}
             mark["yOffset"] = -6 if side == "below" else 6
             where = {"field": "beyond", "equal": side}
             layers.append(layer("point", at, where=where, **mark))
-    if table["k"].isna().any():
+    if every or table["k"].isna().any():
         cross = crosses(table, x, "k")
         layers.append(cross | {"encoding": cross["encoding"] | {"xOffset": _offset()}})
     return layers
@@ -262,7 +302,7 @@ def cohort(fits: xr.Dataset) -> Spec:
     >>> chart = cohort(reference_cohort().isel(model=[0]))
     """
     fits = prepare(fits, light=True, dims=DIMS)
-    text = "Medians of k among the published entries"
+    text = COHORT_TITLE
     require_protocol(fits, "The cohort")
     if not bool(fits["k"].notnull().any()):
         return nothing_drawn(fits, cells(fits), text)
@@ -272,24 +312,44 @@ def cohort(fits: xr.Dataset) -> Spec:
         own = summarise(model).isel(model=0, step=-1)
         columns = {"component": own["component"].values, "k": own["k"].values}
         columns["component_order"] = np.arange(own.sizes["component"])
-        table = pd.DataFrame(columns | {"se": own["standard_error"].values})
-        parts.append(table.dropna(subset="k").assign(model=printable(label)))
-        notes.append(_nearest(model, shortened(label)))
+        table = pd.DataFrame(columns | {"se": own["standard_error"].values}).dropna(subset="k")
+        if len(table):
+            parts.append(table.assign(model=printable(label)))
+            notes.append(_nearest(model, shortened(label)))
     table = pd.concat(parts, ignore_index=True)
     table["component"] = table["component"].map(printable)
     error = table["se"].fillna(0)
     table["low"], table["high"] = table["k"] - error, table["k"] + error
-    names = components(table)
-    heads = heading(fits, text, "ticks: published entries · dashed: a Gaussian", *notes[:3])
     ends = _ends([table["low"].min(), table["high"].max()], fits)
-    heads["subtitle"] += _below(names, ends[0])
-    layers = [gaussian_rule(fits), *_medians(table, names, ends[0])]
-    _frame(layers, ends, None, names)
-    width = max(room_for(names) * len(names), 240)
+    heads = heading(fits, text, COHORT_NOTE, *notes[:MOST_NEAREST])
+    heads["subtitle"] += _below(components(table), ends[0])
     rows = table[["model", "component", "k"]].itertuples(index=False, name=None)
     told = listed([f"{shortened(m)} {shortened(c)} {k:.4g}" for m, c, k in rows])
-    found = {"layer": layers, "width": width, "height": 280, "title": heads}
-    return found | {"description": f"{text}: {told}"}
+    return _drawn_cohort(fits, table, heads, ends) | {"description": f"{text}: {told}"}
+
+
+def empty_cohort(fits: xr.Dataset) -> Spec:
+    """Draw `cohort` without medians, with every layer that those of a part may need.
+
+    Its axis is still to be set.
+    """
+    fits = prepare(fits, light=True, dims=DIMS)
+    table = cells(fits)[["model", "component", "component_order"]].drop_duplicates()
+    table = table.assign(k=0.0, se=0.0, low=0.0, high=0.0)
+    drawn = _drawn_cohort(fits, table, heading(fits, COHORT_TITLE), [0.0, 1.0], every=True)
+    rows = table.head(0)  # one table for all layers
+    layers = [one | {"data": rows} if one.get("data") is table else one for one in drawn["layer"]]
+    return drawn | {"layer": layers}
+
+
+def _drawn_cohort(
+    fits: xr.Dataset, table: pd.DataFrame, heads: Spec, ends: list[float], *, every: bool = False
+) -> Spec:
+    names = components(table)
+    layers = [gaussian_rule(fits), *_medians(table, names, ends[0], every=every)]
+    _frame(layers, ends, None, names)
+    width = max(room_for(names) * len(names), 240)
+    return {"layer": layers, "width": width, "height": 280, "title": heads}
 
 
 def _nearest(model: xr.Dataset, label: str) -> str:
@@ -304,7 +364,7 @@ def _nearest(model: xr.Dataset, label: str) -> str:
     return f"{label}: nearest {first['entry']}, distance {first['distance']:.2f}{note}"
 
 
-def _medians(own: pd.DataFrame, names: list[str], floor: float) -> list[Spec]:
+def _medians(own: pd.DataFrame, names: list[str], floor: float, *, every: bool) -> list[Spec]:
     """Medians of the published entries, and those of the models with their standard errors."""
     place: Spec = {"x": _component_axis(names), "y": k_axis()}
     looks = model_scales(own["model"])
@@ -316,11 +376,9 @@ def _medians(own: pd.DataFrame, names: list[str], floor: float) -> list[Spec]:
     tips = [nominal("model"), nominal("component"), quantity("k", format=".4f"), error]
     dots = side | {"color": looks["color"], "shape": looks["shape"], "tooltip": tips}
     tick: Spec = {"color": INK, "thickness": 1.5, "size": 30}
-    told, entries = place | {"tooltip": _entry_tips()}, _entries(names)
-    below = entries["k"] < floor
+    told = place | {"tooltip": _entry_tips()}
     return [
-        layer("tick", told, data=entries[~below], **tick),
-        *_arrows(entries[below], told),
+        *_published(_entries(names), told, floor, "tick", every=every, **tick),
         layer("rule", bars, data=own, strokeWidth=2),
         layer("point", dots, data=own, filled=True, size=90),
     ]

@@ -51,7 +51,8 @@ TITLES = {
     "z": "Distance of k from the Gaussian anchor, in standard errors",
     "outlier": "Largest |w| over the maximum expected of a Gaussian",
 }
-#: What a profile is called.
+#: What a difference and a profile are called.
+DIFFERENCE = "Difference of k"
 PROFILE = "Weibull shape k by layer, ± one standard error"
 _LEGENDS = {"lam": "λ", "r2": "r²", "ks": "KS", "outlier": "max ratio"}
 # Width of a cell with a number, height of a cell, and distance between the strokes of a hatched
@@ -196,11 +197,11 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     names = [", ".join(f"{d} {shortened(s[d].item())}" for d in differ) for s in (a, b)]
     notes = [f"{names[1]} minus {names[0]}"]
     if not table["value"].notna().any():
-        return nothing_drawn(joined, table, "Difference of k", *notes)
+        return nothing_drawn(joined, table, DIFFERENCE, *notes)
     found = where_lower(table)
     table, note = layer_medians(panels(table, "model"))
     tips = ("value=difference", "noise=two standard errors", "first_k=first k", "second_k=second k")
-    text = "Difference of k"
+    text = DIFFERENCE
     title = heading(joined, found or text, text if found else "", *notes, note)
     colours = Colours(0.0, "no change", least_reach(table["noise"] / 2))
     drawn = heat(table, title, "Δk", colours=colours, tips=tips, digits=".3f")
@@ -378,15 +379,35 @@ def depth_profile(fits: xr.Dataset) -> Spec:
     found = where_low(table, gaussian_anchor(fits).k)
     looks = model_scales(table["model"])
     table, note = thinned(panels(table, "component"), "layer")
-    table["low"], table["high"] = table["k"] - table["k_se"], table["k"] + table["k_se"]
     heads = heading(fits, found or text, text if found else "", "dashed: a Gaussian", note)
-    layers = [gaussian_rule(fits), *_profiles(table, looks)]
+    return _drawn_profile(fits, table, looks, heads)
+
+
+def empty_profile(fits: xr.Dataset) -> Spec:
+    """Draw `depth_profile` without rows, for those of any one component of up to 6 models.
+
+    They need ``low`` and ``high``, k ± one standard error, and what rows of `layer_map` have.
+    """
+    fits = last_step(prepare(fits, light=True, dims=DIMS))
+    heads = heading(fits, PROFILE, "dashed: a Gaussian")
+    table = cells(fits).assign(place=0)
+    looks = model_scales(table["model"])
+    drawn = _drawn_profile(fits, table, looks, heads, full=len(table) <= _FULL)
+    return drawn | {"data": drawn["data"].head(0)}
+
+
+def _drawn_profile(
+    fits: xr.Dataset, table: pd.DataFrame, looks: Spec, heads: Spec, *, full: bool = True
+) -> Spec:
+    """Draw the matrices of a table."""
+    table["low"], table["high"] = table["k"] - table["k_se"], table["k"] + table["k_se"]
+    layers = [gaussian_rule(fits), *_profiles(table, looks, full=full)]
     width = 200 if table["layer"].nunique() <= _DOTTED else 420
     drawn = facet(layers, table, heads, columns=4 if width == 200 else 2, width=width, height=140)
     return drawn | {"description": summary(table, "k", "Weibull shape k by layer")}
 
 
-def _profiles(table: pd.DataFrame, looks: Spec) -> list[Spec]:
+def _profiles(table: pd.DataFrame, looks: Spec, *, full: bool) -> list[Spec]:
     """Draw line, points and standard errors of each model, and crosses where k is unknown."""
     few = table["layer"].nunique() <= _DOTTED
     x = ordinal("layer", title="layer", axis={"labelOverlap": True, "labelAngle": 0, "ticks": few})
@@ -395,7 +416,7 @@ def _profiles(table: pd.DataFrame, looks: Spec) -> list[Spec]:
     error = {"y": quantity("low", title="Weibull shape k"), "y2": {"field": "high"}}
     at: Spec = {"x": x, "y": k_axis(), "color": looks["color"]}
     line = at | {"strokeDash": looks["strokeDash"], "detail": detail(table, "model")}
-    dots = at | {"shape": looks["shape"], "tooltip": tooltips(table)}
+    dots = at | {"shape": looks["shape"], "tooltip": tooltips(table, full=full)}
     faint: Spec = {} if few else {"opacity": 0.35}
     layers = [
         layer("line", line, strokeWidth=1),

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from weibnb.charts.vega import Spec
 
 _RATIOS = [0.5, 1, 2, 3, 5, 10, 20, 50, 100, 1000]
-# Maximum number of labelled points.
-_FLAGS = 12
+#: Maximum number of labelled points of a strip, and what is drawn beside them.
+FLAGS = 12
+STRIP_NOTE = "dashed: 1, a Gaussian; 3, the threshold for outliers"
 # Estimates that `body_tail` gives for every trim.
 _BY_TRIM = ("k", "k_se", "lam", "lam_se")
 _UPPER = ("near_tail", "near_tail_se")
@@ -161,7 +162,7 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
     gaps = counted(table["reason"])
     table = panels(table, "model")
     limit, value = FACTORS["gaussian"], table["value"]
-    flagged = (value > limit) & (value.rank(ascending=False) <= _FLAGS)
+    flagged = (value > limit) & (value.rank(ascending=False) <= FLAGS)
     table["flag"] = np.where(flagged, "layer " + table["layer"].astype(str), "")
     table = table.sort_values("value", ascending=False)
     beyond = table["value"] > limit
@@ -183,7 +184,7 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
         layer("point", place | looks, filled=True, size=50, opacity=0.85),
         layer("text", place | {"text": nominal("flag")}, dy=-9, color=INK, fontSize=10),
     ]
-    heads = heading(fits, text, "dashed: 1, a Gaussian; 3, the threshold for outliers", note, gaps)
+    heads = heading(fits, text, STRIP_NOTE, note, gaps)
     height = max(26 * len(names), 80)
     told = {"description": summary(table, "value", text)}
     return facet(layers, table, heads, columns=2, width=380, height=height) | told

@@ -323,7 +323,7 @@ def _against(entries: xr.Dataset, spread: Array) -> _Entries:
         entries["k"].values,
         entries["standard_error"].values,
         spread,
-        _selects(entries),
+        selects(entries),
         weibull.anchor(estimator=estimator, trim=trim).k,
     )
 
@@ -381,7 +381,7 @@ def _uncertainty(
     return np.where(known, error, np.nan), distance - distance[first] <= gap
 
 
-def _selects(entries: xr.Dataset) -> NDArray[np.bool_]:
+def selects(entries: xr.Dataset) -> NDArray[np.bool_]:
     """Which components are queries, keys or both with values."""
     if "weight_class" not in entries.coords:
         return np.zeros(entries.sizes["component"], bool)

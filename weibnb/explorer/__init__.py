@@ -2,9 +2,9 @@
 
 `widget` is the explorer, `widgets` its parts alone, `linked` what all are made of: their `state`
 decides the `drawing` of the `parts` that `filters` select, by `panels`. `content` and `table` send
-it with `labels` and the numbers of `matrices` to the page in `static`, `page_counts` what this fits
-by itself; `saving` writes it as `export`, `saved_page` or `python_code`, `views` keep states,
-`refitting` is what takes long, and `growing` a widget that takes newer fits over by `following`.
+it with `labels` and numbers of `matrices` to the page in `static`, `page_counts` what this fits by
+itself; `saving` writes it as `export`, `saved_page` (with `made_again`) or `python_code`, `views`
+keep it; `refitting` takes long, and `growing` is a widget that takes newer fits by `following`.
 """
 
 import lazy_loader
@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "growing",
         "labels",
         "linked",
+        "made_again",
         "matrices",
         "page_counts",
         "panels",

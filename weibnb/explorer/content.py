@@ -105,18 +105,22 @@ class DrawnView:
         spec: Spec | None = None
         try:
             part = part_of(view)
-            said = _said_once(view.spec(part), part)
+            said = said_once(view.spec(part), part)
             if view.told:
                 said = _named_in_place(said)
             elif view.brief:
                 said = _with_legend(said, {"labelExpr": "split(datum.label, '   λ')[0]"})
             spec = vega_lite(said)
-            tables = {name: _by_columns(rows) for name, rows in spec["datasets"].items()}
-            content: dict[str, Any] = {"spec": spec | {"datasets": tables}}
+            content: dict[str, Any] = {"spec": for_page(spec)}
         except (ValueError, TypeError, ImportError) as err:
             content = {"problem": _why_not(view.label, str(err))}
         text = json.dumps(content | {"label": view.label}, separators=(",", ":"))
         return cls(view, made_from, spec, text)
+
+
+def for_page(spec: Spec) -> Spec:
+    """Give a chart with its tables by columns."""
+    return spec | {"datasets": {name: _by_columns(rows) for name, rows in spec["datasets"].items()}}
 
 
 def _by_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -143,11 +147,11 @@ def _why_not(label: str, reason: str) -> str:
     return NOT_HELD.format(label) if missing else reason
 
 
-def _said_once(spec: Spec, part: xr.Dataset) -> Spec:
+def said_once(spec: Spec, part: xr.Dataset) -> Spec:
     """Leave out of the titles what stands above all charts: their models and the protocol."""
     if "title" not in spec:
         first, *others = spec["vconcat"]
-        return spec | {"vconcat": [_said_once(first, part), *others]}
+        return spec | {"vconcat": [said_once(first, part), *others]}
     if "estimator" not in part.attrs:  # what was seen inside a matrix has no protocol
         return spec
     notes = spec["title"]["subtitle"]

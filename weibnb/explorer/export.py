@@ -74,7 +74,7 @@ def web_page(
         code=html.escape(code),
         numbers="".join(f"<p>{html.escape(name)}</p>{text}" for name, text in numbers if text),
         style=(STATIC / "explorer.css").read_text(encoding="utf-8"),
-        saved=json.dumps(held).replace("<", "\\u003c"),
+        saved=json.dumps(held, separators=(",", ":")).replace("<", "\\u003c"),
         script=vega_bundle("page.js").replace("</script", "<\\/script"),
     )
 

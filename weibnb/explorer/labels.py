@@ -96,7 +96,7 @@ TEXTS = {
     "lower": "lower end of the trim, %",
     "upper": "upper end of the trim, %",
     "by": "by",
-    "click": "Click a cell of the map for its Weibull plot.",
+    "click": "Click a matrix for its Weibull plot.",
     "estimator": "estimator",
     "table": "matrices",
     "row": "1 row",
@@ -141,6 +141,23 @@ TEXTS = {
     "page_count": "{number} of {total} matrices · {protocol}",
     "page_stale": "{number} without counts stay at {protocol}",
     "page_no_counts": "No counts of this step in this page, so k stays as it is.",
+    "page_profile": "k of {component} along the layers",
+    "page_profile_stays": (
+        "k along the layers of another component needs Python here: the map has medians, or there "
+        "are more than 6 models"
+    ),
+    "page_flag": "layer {layer}",
+    "page_arrows": "arrows: {number} published entries below the axis",
+    "page_below": "triangles at the bottom: {number} below, to {k}",
+    "page_above": "triangles at the top: {number} above, to {k}",
+    "page_compared": "{number} of {total} matrices compared · {protocol}",
+    "page_nearest": "{model}: nearest {entry}, distance {distance}",
+    "page_lonely": "{model}: no published entry has its components",
+    "page_tied": "tied",
+    "page_nothing_close": "nothing close",
+    "page_untrained": "untrained is closer",
+    "page_no_selection": "no shared selection component",
+    "page_not_drawn": "not drawn: {number} without this number",
     "no_plot": "No counts of this matrix in this page: its Weibull plot is drawn by the explorer.",
     "excludes": "{title} excludes every matrix.",
     "none_pass": "No matrix passes the filters together.",
@@ -153,6 +170,11 @@ TEXTS = {
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."
     ),
 }
+#: Why a saved page has no filters.
+NOT_ALL_DRAWN = (
+    "Filters need Python here: the charts are medians over matrices that are not all in this page."
+)
+ONLY_SELECTED = "Filters need Python here: this page holds the selected matrices alone."
 NO_REFIT = "No counts, so k stays as it is: scan the weights, weibnb.scan(path)."
 #: In the place of a chart.
 NOT_HELD = "{}: these fits do not hold what it is drawn from. Scan the weights: weibnb.scan(path)."

@@ -204,7 +204,7 @@ def _shares_of(rows: CountRows, row: int) -> tuple[Any, Any, float]:
 
 def _packed(arrays: Arrays) -> bytes:
     """Put arrays one after the other, each by planes of bytes, which compress well; and do so."""
-    squeeze = zlib.compressobj(6)
+    squeeze = zlib.compressobj(7)
     parts = []
     for array in arrays.values():
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)

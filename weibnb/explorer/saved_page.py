@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weibnb.charts.layers import PROFILE, TITLES
+from weibnb.charts.classes import BANDS_TITLE, COHORT_TITLE
+from weibnb.charts.layers import DIFFERENCE, PROFILE, TITLES, empty_profile
 from weibnb.charts.training import PATHS, title_of_course
+from weibnb.charts.vega import COLOURS
 from weibnb.explorer import content
 from weibnb.explorer.filters import Cells
+from weibnb.explorer.labels import NOT_ALL_DRAWN, ONLY_SELECTED
+from weibnb.explorer.made_again import MADE_AGAIN, made_again, rows_of, template
 from weibnb.explorer.matrices import close_up
 from weibnb.explorer.page_counts import page_counts
 from weibnb.fits.schema import DIMS
@@ -21,14 +25,26 @@ from weibnb.fits.select import keep_status
 from weibnb.messages import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from weibnb.explorer.content import DrawnView
     from weibnb.explorer.drawing import Charts, Drawing
 
-#: Charts whose rows a page can take out: each is a matrix of its own, or a bin of layers.
-_FILTERED = {"layer_map", "depth_profile", "weibull_plot", "trajectories", "phase_portrait"}
+#: Charts of which a page can show some of the matrices: each is a row, or it makes them again.
+_FILTERED = MADE_AGAIN | {
+    "layer_map", "depth_profile", "weibull_plot", "trajectories", "phase_portrait", "difference",
+    "change_map",
+}  # fmt: skip
 #: Those that it can fit again, too.
-_ALIVE = {"layer_map", "depth_profile", "weibull_plot"}
-_PLAIN = {"depth_profile": PROFILE, "phase_portrait": PATHS}
+_ALIVE = {"layer_map", "depth_profile", "weibull_plot", "class_bands", "outlier_strip"}
+_PLAIN = {
+    "depth_profile": PROFILE,
+    "phase_portrait": PATHS,
+    "class_bands": BANDS_TITLE,
+    "outlier_strip": TITLES["outlier"],
+    "difference": DIFFERENCE,
+    "cohort": COHORT_TITLE,
+}
 _MOST_STEPS, _MOST_MATRICES = 60, 20_000  # that a page holds
 _MOST_BYTES = 3_000_000  # of counts
 
@@ -48,19 +64,39 @@ def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]
         fits = keep_status(fits, drawing.statuses)
     cells = Cells.of(fits)
     controls = json.loads(content.controls(cells, {panel: drawing.panel}))
-    if not drawn <= _FILTERED:  # what else is drawn from all rows would no longer be true of some
-        controls |= {"facets": [], "layers": (0, 0)}
+    controls |= {"options": {}, "columns": {}}  # of the explorer
+    frames = {step: _frame(drawing, step, charts) for step in steps}
+    if whole := _why_unfiltered(drawn, frames.values()):
+        controls |= {"facets": [], "layers": (0, 0), "unfiltered": whole}
+    single = "expert" not in fits["k"].dims or not drawn & MADE_AGAIN
     return {
         "controls": controls,
         "checkpoints": json.loads(content.checkpoints(cells)),
         "state": {"panel": panel}
         | {name: drawing.state[name] for name in ("step", "trim", "estimator")},
         "cells": _packed(_labels(cells, controls["facets"])),
-        "frames": {step: _packed(_frame(drawing, step, charts)) for step in steps},
+        "frames": {step: _packed(frame) for step, frame in frames.items()},
         "drawn": drawing.drawn,
+        "compared": _compared(drawing) if "difference" in drawn else None,
         "note": note,
-        "live": _counts(drawing, query) if drawn <= _ALIVE else None,
+        "live": _counts(drawing, query) if drawn <= _ALIVE and single else None,
     }
+
+
+def _why_unfiltered(drawn: set[str], frames: Iterable[dict[str, Any]]) -> str:
+    """Say why rows cannot be taken out of charts: what stays would no longer be true."""
+    if not drawn <= _FILTERED:
+        return ONLY_SELECTED
+    shown = [chart for frame in frames for chart in frame["charts"].values()]
+    partly = any(chart.get("again", chart) is None for chart in shown)
+    return NOT_ALL_DRAWN if partly else ""
+
+
+def _compared(drawing: Drawing) -> list[list[Any]]:
+    """Give model and step of both checkpoints as the page writes them."""
+    pairs = drawing.state["first"], drawing.state["second"]
+    return [[printable(label) if isinstance(label, str) else label for label in pair]
+            for pair in pairs]  # fmt: skip
 
 
 def _steps(drawing: Drawing, charts: Charts) -> tuple[list[int], str]:
@@ -91,12 +127,31 @@ def _frame(drawing: Drawing, step: int, charts: Charts) -> dict[str, Any]:
         alone = replace(drawing, state={**drawing.state, "selected": listed[:1], "pinned": {}})
         plot = alone.charts(charts).get("detail")
     return {
-        "charts": {slot: _content(drawn) for slot, drawn in charts.items()},
+        "charts": {
+            slot: _content(drawn) | made_again(drawing, drawn) for slot, drawn in charts.items()
+        },
         "plot": plot and _content(plot),
         "chosen": content.labels_of(drawing.chosen),
         "listed": content.labels_of(listed),
         "matrices": matrices,
+        **_profile(drawing, charts),
     }
+
+
+def _profile(drawing: Drawing, charts: Charts) -> dict[str, Any]:
+    """Give the chart along the layers without rows: a page takes those of a component of the map.
+
+    None where the map has medians, or there are more models than colours.
+    """
+    shown, beside = charts.get("main"), charts.get("side")
+    if shown is None or beside is None or beside.view.function != "depth_profile":
+        return {}
+    part = drawing.part_of(shown.view)
+    single = "expert" not in part["k"].dims and rows_of(shown) == drawing.number
+    if not single or part.sizes["model"] > len(COLOURS):
+        return {"profile": None}
+    spec = template(empty_profile(part), part)
+    return {"profile": {"spec": content.for_page(spec), "label": "", "plain": PROFILE}}
 
 
 def _content(drawn: DrawnView) -> dict[str, Any]:
@@ -135,4 +190,5 @@ def _counts(drawing: Drawing, query: dict[str, Any]) -> dict[str, Any] | None:
 
 def _packed(content: dict[str, Any]) -> str:
     """Write JSON as text, compressed."""
-    return b64encode(zlib.compress(json.dumps(content).encode(), 9)).decode("ascii")
+    text = json.dumps(content, separators=(",", ":"))
+    return b64encode(zlib.compress(text.encode(), 9)).decode("ascii")

@@ -1292,9 +1292,10 @@ function clampLayers(layers, changed, [first, last]) {
   return found[0] > found[1] ? [found[changed], found[changed]] : found;
 }
 function buildFilters(page) {
-  const { facets, layers, texts } = page.controls;
+  const { facets, layers, texts, unfiltered } = page.controls;
   const box = make("details", { class: "wb-filters", open: true });
   box.append(make("summary", {}, texts.filters));
+  if (unfiltered) box.append(make("p", { class: "wb-note" }, unfiltered));
   const more = make("details", { class: "wb-more" }, make("summary", {}, texts.more_filters));
   const parts = [];
   for (const facet of facets) {
@@ -3422,7 +3423,7 @@ function cellsOf(row, layers) {
   const [low, high] = [Number(ends[1]), Number(ends[2])];
   return layers.filter((layer) => low <= layer && layer <= high).map((layer) => [cell[0], layer, cell[2], cell[3]]);
 }
-function refitted(row, fit2, { value }, anchor) {
+function refitted(row, fit2, { value }, anchor, was = anchor) {
   if ("matrix" in row) return onPaper(row, fit2, anchor);
   const { k, lam, r2 } = fit2;
   const next = { ...row, ..."lam" in row && { lam }, ..."r2" in row && { r2 } };
@@ -3432,14 +3433,17 @@ function refitted(row, fit2, { value }, anchor) {
     row.k_se
   );
   if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
-  if ("value" in row && row.value !== null) {
-    if (QUANTITIES.includes(value)) next.value = fit2[
-      /** @type {"k"} */
-      value
-    ];
-    if (value === "z" && error) next.value = (k - anchor.k) / error;
-  }
+  if ("value" in row && row.value !== null) next.value = otherValue(row, fit2, value, anchor, was);
   return next;
+}
+function otherValue(row, fit2, value, anchor, was) {
+  if (QUANTITIES.includes(value)) return fit2[
+    /** @type {"k"} */
+    value
+  ];
+  if (value === "z" && row.k_se) return (fit2.k - anchor.k) / Number(row.k_se);
+  if (value === "outlier") return Number(row.value) * Number(row.lam) / fit2.lam * (anchor.lam / was.lam);
+  return row.value;
 }
 function onPaper(row, { k, lam, r2 }, anchor) {
   const { magnitude, y, kind } = (
@@ -3494,7 +3498,7 @@ function redrawn(sent, asked, before, counts) {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
         const fit2 = fitOf(owners.get(row.matrix) ?? row);
-        return fit2 ? refitted(row, fit2, asked, anchor) : row;
+        return fit2 ? refitted(row, fit2, asked, anchor, was) : row;
       })
     ])
   );

@@ -49,15 +49,1152 @@ function labelled(text, ...controls) {
   return make("label", { class: "wb-field" }, make("span", {}, text), ...controls);
 }
 function fill(text, values) {
-  return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+  return text.replace(/\{(\w+)\}/g, (whole2, name) => String(values[name] ?? whole2));
 }
 var grouped = (value) => value.toLocaleString("en");
+
+// src/fitting/ordinates.js
+var EDGE = 16;
+var EULER = 0.5772156649015329;
+var CELLS = 1024;
+var LEAST_RANKS = 4096;
+var NEAR_END = 0.05;
+var NODES = 96;
+var EIN = Array.from({ length: 36 }, (_, i) => i + 1).reduce(
+  ({ found, factorial }, m) => {
+    const next = factorial * m;
+    return { found: [...found, (m % 2 ? 1 : -1) / (m * next)], factorial: next };
+  },
+  { found: (
+    /** @type {number[]} */
+    []
+  ), factorial: 1 }
+).found;
+function exponentialIntegral(t) {
+  if (t <= 4) {
+    let ein = 0;
+    for (let i = t <= 0.1 ? 9 : EIN.length - 1; i >= 0; i--) ein = ein * t + EIN[i];
+    return ein * t - EULER - Math.log(t);
+  }
+  let b = t + 1;
+  let c = 1e300;
+  let d = 1 / b;
+  let fraction = d;
+  for (let i = 1; i < 200; i++) {
+    const step = -i * i;
+    b += 2;
+    d = 1 / (step * d + b);
+    c = b + step / c;
+    fraction *= c * d;
+    if (Math.abs(c * d - 1) < 1e-16) break;
+  }
+  return fraction * Math.exp(-t);
+}
+var ordinateOfRank = (rank, n) => Math.log(-Math.log1p(-(rank - 0.5) / n));
+var ordinate = (share) => Math.log(-Math.log1p(-share));
+var TABLE = (() => {
+  const at = Array.from({ length: CELLS + 1 }, (_, i) => {
+    if (i === 0 || i === CELLS) return [0, 0, 0];
+    const f = i / CELLS;
+    const u = 1 - f;
+    const t = -Math.log1p(-f);
+    const integral = -(u * Math.log(t) + exponentialIntegral(t));
+    return [integral, Math.log(t) / CELLS, 1 / (t * u) / CELLS ** 2];
+  });
+  const table2 = new Float64Array(6 * CELLS);
+  for (let i = 1; i < CELLS - 1; i++) {
+    const [[p0, d0, s0], [p1, d1, s1]] = [at[i], at[i + 1]];
+    const rise = p1 - p0;
+    table2.set(
+      [
+        p0,
+        d0,
+        s0 / 2,
+        10 * rise - 6 * d0 - 4 * d1 - 1.5 * s0 + 0.5 * s1,
+        -15 * rise + 8 * d0 + 7 * d1 + 1.5 * s0 - s1,
+        6 * rise - 3 * d0 - 3 * d1 - 0.5 * s0 + 0.5 * s1
+      ],
+      6 * i
+    );
+  }
+  return table2;
+})();
+function directSum(first, last, n, power) {
+  let total = 0;
+  for (let rank = first; rank <= last; rank++) total += ordinateOfRank(rank, n) ** power;
+  return total;
+}
+function smoothPrefix(rank, n) {
+  const u = 1 - rank / n;
+  const t = u < 0.5 ? -Math.log(u) : -Math.log1p(-rank / n);
+  const integral = -(u * Math.log(t) + exponentialIntegral(t));
+  const tu = t * u;
+  const third = (t + 2 * (t - 1) ** 2) / tu ** 3;
+  return n * integral - 1 / tu / (24 * n) + 7 * third / (5760 * n ** 3);
+}
+function prefixSum(rank, n) {
+  const share = rank / n;
+  if (n >= LEAST_RANKS && NEAR_END <= share && share <= 1 - NEAR_END) {
+    const place3 = share * CELLS;
+    const cell = Math.floor(place3);
+    const d = place3 - cell;
+    const i = 6 * cell;
+    const [c3, c4, c5] = [TABLE[i + 3], TABLE[i + 4], TABLE[i + 5]];
+    const slope = 2 * TABLE[i + 2] + d * (6 * c3 + d * (12 * c4 + d * 20 * c5));
+    const inner2 = TABLE[i + 2] + d * (c3 + d * (c4 + d * c5));
+    return n * (TABLE[i] + d * (TABLE[i + 1] + d * inner2)) - slope * CELLS * CELLS / (24 * n);
+  }
+  const inner = Math.min(Math.max(rank, EDGE), n - EDGE);
+  return smoothPrefix(inner, n) + directSum(inner + 1, rank, n, 1) - directSum(rank + 1, inner, n, 1);
+}
+var GAUSS = Array.from({ length: NODES }, (_, i) => {
+  let x = Math.cos(Math.PI * (i + 0.75) / (NODES + 0.5));
+  let slope = 1;
+  for (let turn = 0; turn < 20; turn++) {
+    let [before, value] = [1, x];
+    for (let j = 2; j <= NODES; j++) {
+      [before, value] = [value, ((2 * j - 1) * x * value - (j - 1) * before) / j];
+    }
+    slope = NODES * (x * value - before) / (x * x - 1);
+    x -= value / slope;
+  }
+  return [x, 2 / ((1 - x * x) * slope * slope)];
+});
+function endOfSquares(rank, n) {
+  const u = 1 - rank / n;
+  const t = -Math.log1p(-rank / n);
+  const [y, tu] = [Math.log(t), t * u];
+  const [d1, d2] = [1 / tu, (t - 1) / tu ** 2];
+  const d3 = (t + 2 * (t - 1) ** 2) / tu ** 3;
+  return { y, term: -2 * y * d1 / (24 * n) + 14 * (3 * d1 * d2 + y * d3) / (5760 * n ** 3) };
+}
+function squareSum(first, last, n) {
+  const start = Math.max(first - 1, EDGE);
+  const stop = Math.min(last, n - EDGE);
+  if (stop - start < 4 * EDGE) return directSum(first, last, n, 2);
+  const [low, high] = [endOfSquares(start, n), endOfSquares(stop, n)];
+  let total = directSum(first, start, n, 2) + directSum(stop + 1, last, n, 2);
+  total += high.term - low.term;
+  const [half, middle2] = [0.5 * (high.y - low.y), 0.5 * (high.y + low.y)];
+  for (const [node, weight] of GAUSS) {
+    const y = middle2 + half * node;
+    total += n * half * weight * y * y * Math.exp(y - Math.exp(y));
+  }
+  return total;
+}
+
+// src/fitting/bins.js
+var LABELS_AN_OCTAVE = 1024;
+var GROUP = LABELS_AN_OCTAVE / 8;
+var BIAS = 1023;
+var [LOWER, MIDDLE] = [0, 2].map(
+  (half) => Float64Array.from({ length: LABELS_AN_OCTAVE }, (_, i) => Math.log1p((i + half) / LABELS_AN_OCTAVE))
+);
+var SUMS = 4;
+var MOMENTS = 4;
+function positionOf(label, exact) {
+  const octave = label >> 10;
+  const place3 = label & LABELS_AN_OCTAVE - 1;
+  if (octave === 0) return Math.log(place3 + (exact ? 0 : 2)) - (BIAS + 9) * Math.LN2;
+  return (exact ? LOWER : MIDDLE)[place3] + (octave - BIAS) * Math.LN2;
+}
+function binsOf(labels, counts, exact) {
+  const size = labels.length;
+  const origin = size ? positionOf(labels[size >> 1], exact) : 0;
+  const x = new Float64Array(size);
+  const starts = [];
+  let n = 0;
+  for (let j = 0; j < size; j++) {
+    x[j] = positionOf(labels[j], exact) - origin;
+    n += counts[j];
+    if (!j || Math.floor(labels[j] / GROUP) !== Math.floor(labels[j - 1] / GROUP)) starts.push(j);
+  }
+  const bins2 = { x, counts, n, origin, starts: Int32Array.from([...starts, size]) };
+  return { ...bins2, ...sumsOf(bins2) };
+}
+function sumsOf({ x, counts, n, starts }) {
+  const groups = starts.length - 1;
+  const sums = new Float64Array(SUMS * groups);
+  const moments = new Float64Array(MOMENTS * groups);
+  let [seen, sx, sxx, sxy] = [0, 0, 0, 0];
+  let before = n ? prefixSum(0, n) : 0;
+  for (let group = 0; group < groups; group++) {
+    sums.set([seen, sx, sxx, sxy], SUMS * group);
+    const [start, stop] = [starts[group], starts[group + 1]];
+    const [mass, first] = [seen, sx];
+    for (let j = start; j < stop; j++) {
+      const [c, at] = [counts[j], x[j]];
+      seen += c;
+      const here = prefixSum(seen, n);
+      sx += c * at;
+      sxx += c * at * at;
+      sxy += at * (here - before);
+      before = here;
+    }
+    moments.set(momentsOf(x, counts, start, stop, (sx - first) / (seen - mass)), MOMENTS * group);
+  }
+  return { sums, moments };
+}
+function momentsOf(x, counts, start, stop, mean) {
+  let [mass, second, third, fourth] = [0, 0, 0, 0];
+  for (let j = start; j < stop; j++) {
+    const d = x[j] - mean;
+    const square = counts[j] * d * d;
+    mass += counts[j];
+    second += square;
+    third += square * d;
+    fourth += square * d * d;
+  }
+  return [mean, second / mass, third / mass, fourth / mass];
+}
+function groupOf({ sums, starts }, rank) {
+  let [low, high] = [0, starts.length - 2];
+  while (low < high) {
+    const middle2 = low + high + 1 >> 1;
+    if (sums[SUMS * middle2] < rank) low = middle2;
+    else high = middle2 - 1;
+  }
+  return low;
+}
+function sumsUpTo(bins2, rank) {
+  const { x, counts, n, starts, sums } = bins2;
+  const group = groupOf(bins2, rank);
+  const at = SUMS * group;
+  let [seen, sx, sxx, sxy] = [sums[at], sums[at + 1], sums[at + 2], sums[at + 3]];
+  let before = prefixSum(seen, n);
+  let j = starts[group];
+  let bin = j;
+  for (; seen < rank && j < starts[group + 1]; j++) {
+    const mass = Math.min(counts[j], rank - seen);
+    seen += mass;
+    const here = prefixSum(seen, n);
+    sx += mass * x[j];
+    sxx += mass * x[j] * x[j];
+    sxy += x[j] * (here - before);
+    before = here;
+    bin = j;
+  }
+  return { sx, sxx, sxy, sy: before, bin };
+}
+function curveOf({ x, counts, n, origin }) {
+  let below = 0;
+  const share = Array.from(x, (_, j) => {
+    below += counts[j];
+    return (below - counts[j] / 2) / n;
+  });
+  return { magnitude: Array.from(x, (at) => Math.exp(at + origin)), share, n };
+}
+
+// src/fitting/weibull.js
+var LEAST = 100;
+var STEPS = 60;
+var SMOOTH = 0.25;
+var WIDEST = 0.118;
+var NONE = Object.freeze({ k: Number.NaN, lam: Number.NaN, r2: Number.NaN });
+function trimRanks(n, [lower, upper]) {
+  let first = Math.max(Math.ceil(lower * n + 0.5), 1);
+  while (first > 1 && (first - 1.5) / n >= lower) first -= 1;
+  while ((first - 0.5) / n < lower) first += 1;
+  let last = Math.min(Math.floor(upper * n + 0.5), n);
+  while (last < n && (last + 0.5) / n <= upper) last += 1;
+  while ((last - 0.5) / n > upper) last -= 1;
+  return [first, last];
+}
+var squares = /* @__PURE__ */ new Map();
+function knownSquareSum(first, last, n) {
+  const key = `${first} ${last} ${n}`;
+  let sum = squares.get(key);
+  if (sum === void 0) {
+    if (squares.size > 2e3) squares.clear();
+    sum = squareSum(first, last, n);
+    squares.set(key, sum);
+  }
+  return sum;
+}
+function fitWeibull(bins2, trim, estimator) {
+  const { x, n, origin } = bins2;
+  if (n < LEAST || x.length < 2) return NONE;
+  const [first, last] = trimRanks(n, trim);
+  const m = last - first + 1;
+  if (m < 1) return NONE;
+  const [below, upTo] = [sumsUpTo(bins2, first - 1), sumsUpTo(bins2, last)];
+  const begin = binOf(bins2, first);
+  if (begin === upTo.bin) return NONE;
+  const [sx, sy] = [upTo.sx - below.sx, upTo.sy - below.sy];
+  const sxy = upTo.sxy - below.sxy - sx * sy / m;
+  const sxx = upTo.sxx - below.sxx - sx * sx / m;
+  const syy = knownSquareSum(first, last, n) - sy * sy / m;
+  let k = sxy / sxx;
+  let b = (sx - sy / k) / m;
+  if (estimator === "maximum_likelihood") {
+    const ends = { low: first - 1, high: n - last, start: x[begin], stop: x[upTo.bin] };
+    const found = censoredFit(atomsOf(bins2, first, last, k), ends, k, b);
+    if (!found) return NONE;
+    [k, b] = found;
+  }
+  return { k, lam: Math.exp(b + origin), r2: sxy * sxy / (sxx * syy) };
+}
+function binOf(bins2, rank) {
+  const group = groupOf(bins2, rank);
+  let j = bins2.starts[group];
+  let seen = bins2.sums[SUMS * group] + bins2.counts[j];
+  while (seen < rank) {
+    j += 1;
+    seen += bins2.counts[j];
+  }
+  return j;
+}
+function atomsOf({ x, counts, starts, sums, moments, n }, first, last, k) {
+  const atoms = [];
+  const smooth = k * WIDEST < SMOOTH;
+  for (let group = 0; group < starts.length - 1; group++) {
+    const from = sums[SUMS * group];
+    const to = group + 2 < starts.length ? sums[SUMS * (group + 1)] : n;
+    if (to < first) continue;
+    if (from >= last) break;
+    if (smooth && from >= first - 1 && to <= last) {
+      atoms.push(to - from);
+      for (let i = 0; i < MOMENTS; i++) atoms.push(moments[MOMENTS * group + i]);
+      continue;
+    }
+    let seen = from;
+    for (let j = starts[group]; j < starts[group + 1]; j++) {
+      const mass = Math.min(seen + counts[j], last) - Math.max(seen, first - 1);
+      seen += counts[j];
+      if (mass > 0) atoms.push(mass, x[j], 0, 0, 0);
+    }
+  }
+  return atoms;
+}
+function censoredFit(atoms, ends, k, b) {
+  for (let turn = 0, converged = false; turn < STEPS; turn++) {
+    const [s1, s2, h11, h12, h22] = slopes(atoms, ends, k, b);
+    const determinant = h11 * h22 - h12 * h12;
+    if (!(determinant > 0)) return null;
+    if (converged) return [k, b];
+    const stepK = -(h22 * s1 - h12 * s2) / determinant;
+    const stepB = -(h11 * s2 - h12 * s1) / determinant;
+    const damp = Math.min(
+      1,
+      0.5 * k / Math.max(Math.abs(stepK), 1e-300),
+      1 / Math.max(Math.abs(stepB), 1e-300)
+    );
+    k += damp * stepK;
+    b += damp * stepB;
+    converged = Math.abs(stepK) < 1e-12 * k && Math.abs(stepB) < 1e-12;
+  }
+  return null;
+}
+function slopes(atoms, { low, high, start, stop }, k, b) {
+  let [mass, sd, z0, z1, z2] = [0, 0, 0, 0, 0];
+  for (let i = 0; i < atoms.length; i += 5) {
+    const [g, m2, m3, m4] = [atoms[i], atoms[i + 2], atoms[i + 3], atoms[i + 4]];
+    const d = atoms[i + 1] - b;
+    const z = g * Math.exp(k * d);
+    const p = 1 + k * k * (m2 / 2 + k * (m3 / 6 + k * m4 / 24));
+    const p1 = k * (m2 + k * (m3 / 2 + k * m4 / 6));
+    const p2 = m2 + k * (m3 + k * m4 / 2);
+    mass += g;
+    sd += g * d;
+    z0 += z * p;
+    z1 += z * (d * p + p1);
+    z2 += z * (d * d * p + 2 * d * p1 + p2);
+  }
+  let s1 = mass / k + sd - z1;
+  let s2 = k * (z0 - mass);
+  let h11 = -mass / (k * k) - z2;
+  let h12 = k * z1 + z0 - mass;
+  let h22 = -k * k * z0;
+  if (low > 0) {
+    const d = start - b;
+    const z = Math.exp(k * d);
+    const r = 1 / Math.expm1(z);
+    const curve = -r * (1 + r);
+    s1 += low * r * z * d;
+    s2 -= low * r * k * z;
+    h11 += low * (curve * (z * d) ** 2 + r * z * d * d);
+    h12 += low * (-curve * k * z * z * d - r * (k * z * d + z));
+    h22 += low * (curve * (k * z) ** 2 + r * k * k * z);
+  }
+  if (high > 0) {
+    const d = stop - b;
+    const z = Math.exp(k * d);
+    s1 -= high * z * d;
+    s2 += high * k * z;
+    h11 -= high * z * d * d;
+    h12 += high * (k * z * d + z);
+    h22 -= high * k * k * z;
+  }
+  return [s1, s2, h11, h12, h22];
+}
+
+// src/fitting/anchor.js
+var WEIGHTS = 2 ** 30;
+var [LOWEST, HIGHEST] = [-20, 3];
+var BIAS2 = 1023;
+function gaussianBins() {
+  const [labels, counts] = [
+    /** @type {number[]} */
+    [],
+    /** @type {number[]} */
+    []
+  ];
+  const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
+  let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
+  for (let octave = LOWEST; octave < HIGHEST; octave++) {
+    for (let place3 = 0; place3 < 1024; place3 += 2) {
+      const [low, high] = [place3 ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place3 + more) / 1024));
+      below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
+      const rank = Math.min(Math.round(below * WEIGHTS), WEIGHTS);
+      if (rank <= ranks) continue;
+      labels.push((octave + BIAS2) * 1024 + place3);
+      counts.push(rank - ranks);
+      ranks = rank;
+    }
+  }
+  return binsOf(labels, counts, true);
+}
+var bins;
+function gaussianAnchor(trim, estimator) {
+  bins ??= gaussianBins();
+  return fitWeibull(bins, trim, estimator);
+}
+
+// src/fitting/shares.js
+var LEVELS = 2 ** 16 - 1;
+var LEAST2 = 100;
+var MANY = 2 ** 20;
+function sharesOf(means, low, reach, ends, n) {
+  const x = Float64Array.from(means, (level) => level / LEVELS * reach);
+  return { x, origin: low, ends, n };
+}
+var known = { key: "", pieces: (
+  /** @type {Piece[]} */
+  []
+) };
+function piecesOf(trim, number) {
+  const key = `${trim} ${number}`;
+  if (known.key !== key) {
+    const pieces = [];
+    for (let part2 = 0; part2 < number; part2++) {
+      const from = Math.max(trim[0], part2 / number);
+      const to = Math.min(trim[1], (part2 + 1) / number);
+      if (to - from > 1e-9) pieces.push(pieceOf(part2, from, to, number));
+    }
+    known = { key, pieces };
+  }
+  return known.pieces;
+}
+function pieceOf(part2, from, to, number) {
+  const [first, last] = [Math.round(from * MANY), Math.round(to * MANY)];
+  const ranks = last - first;
+  const y = (prefixSum(last, MANY) - prefixSum(first, MANY)) / ranks;
+  const dy = ordinate((last - 0.5) / MANY) - ordinate((first + 0.5) / MANY);
+  return {
+    part: part2,
+    share: to - from,
+    middle: (from + to) / 2 * number - part2 - 0.5,
+    width: (to - from) * number,
+    y,
+    yy: squareSum(first + 1, last, MANY) / ranks - y * y,
+    dy
+  };
+}
+function fitShares({ x, origin, ends, n }, trim, estimator) {
+  const last = x.length - 1;
+  const pieces = piecesOf(trim, x.length);
+  const none = { k: Number.NaN, lam: Number.NaN, r2: Number.NaN };
+  if (n < LEAST2 || !pieces.length) return none;
+  let [m, sx, sy, sxx, sxy, syy] = [0, 0, 0, 0, 0, 0];
+  const atoms = [];
+  for (const { part: part2, share, middle: middle2, width, y, yy, dy } of pieces) {
+    const outer = part2 === 0 || part2 === last;
+    const slope = (x[Math.min(part2 + 1, last)] - x[Math.max(part2 - 1, 0)]) / (outer ? 1 : 2);
+    const at = x[part2] + slope * middle2;
+    const spread = outer ? ends[part2 && 1] * width * width : (slope * width) ** 2 / 12;
+    const together = outer ? Math.sqrt(spread * yy) : slope * width * dy / 12;
+    m += share;
+    sx += share * at;
+    sy += share * y;
+    sxx += share * (at * at + spread);
+    sxy += share * (at * y + together);
+    syy += share * (y * y + yy);
+    atoms.push(n * share, at, spread, 0, 1.8 * spread * spread);
+  }
+  sxx -= sx * sx / m;
+  sxy -= sx * sy / m;
+  syy -= sy * sy / m;
+  if (!(sxx > 0)) return none;
+  let k = sxy / sxx;
+  let b = (sx - sy / k) / m;
+  if (estimator === "maximum_likelihood") {
+    const [start, stop] = [atoms[1], atoms[atoms.length - 4]].map((at, end) => {
+      const spread = Math.sqrt(3 * atoms[end ? atoms.length - 3 : 2]);
+      return at + (end ? spread : -spread);
+    });
+    const censored = { low: n * trim[0], high: n * (1 - trim[1]), start, stop };
+    const found = censoredFit(atoms, censored, k, b);
+    if (!found) return none;
+    [k, b] = found;
+  }
+  return { k, lam: Math.exp(b + origin), r2: sxy * sxy / (sxx * syy) };
+}
+
+// src/fitting/counts.js
+function room(type, size) {
+  if (type === "u1") return new Uint8Array(size);
+  if (type === "u2") return new Uint16Array(size);
+  if (type === "u4") return new Uint32Array(size);
+  return type === "f4" ? new Float32Array(size) : new Float64Array(size);
+}
+function arraysOf(described, bytes) {
+  const found = {};
+  let at = 0;
+  for (const [name, type, size] of described) {
+    const width = Number(type.slice(1));
+    const array = room(type, size);
+    if (type === "u8") {
+      for (let plane = 0; plane < width; plane++) {
+        const weight = 256 ** plane;
+        for (let i = 0; i < size; i++) array[i] += weight * bytes[at + plane * size + i];
+      }
+    } else {
+      const own = new Uint8Array(array.buffer);
+      for (let plane = 0; plane < width; plane++) {
+        for (let i = 0; i < size; i++) own[width * i + plane] = bytes[at + plane * size + i];
+      }
+    }
+    found[name] = array;
+    at += width * size;
+  }
+  return found;
+}
+async function unpacked(packed) {
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+function countsOf({ kind, dims, dtypes, arrays }, bytes) {
+  const held = arraysOf(arrays, bytes);
+  const made = kind === "bins" ? ofBins(held) : ofShares(held);
+  const [matrices, curves] = [made.map((one) => one.fit), made.map((one) => one.curve)];
+  const cells = /* @__PURE__ */ new Map();
+  const first = /* @__PURE__ */ new Map();
+  matrices.forEach((matrix, i) => {
+    const place3 = held.places[i];
+    if (!first.has(place3)) first.set(place3, i);
+    const own = cells.get(place3);
+    if (own) own.push(matrix);
+    else cells.set(place3, [matrix]);
+  });
+  const names = ["model", "layer", "component", "step"];
+  const orders = names.map((name) => new Map(dims[name].map((label, i) => [label, i])));
+  return {
+    exact: kind === "bins",
+    layers: (
+      /** @type {number[]} */
+      dims.layer
+    ),
+    /** Shape and storage format of a matrix. @param {Cell} cell */
+    about(cell) {
+      const at = first.get(placeOf(cell, orders));
+      if (at === void 0) return "";
+      const shape = held.rows[at] ? `${held.rows[at]} × ${held.cols[at]} ` : "";
+      return shape + dtypes[held.dtypes[at]];
+    },
+    /** k by step. @param {Cell} cell @param {Trim} trim @param {Estimator} estimator */
+    alongSteps(cell, trim, estimator) {
+      const points = dims.step.map((step) => {
+        const fit2 = this.fit([cell[0], cell[1], cell[2], step], trim, estimator);
+        return (
+          /** @type {[number, number]} */
+          [Number(step), fit2?.k ?? Number.NaN]
+        );
+      });
+      return points.filter(([, k]) => !Number.isNaN(k));
+    },
+    number: matrices.length,
+    /** @param {Cell} cell */
+    has: (cell) => cells.has(placeOf(cell, orders)),
+    /** @param {Cell} cell @param {Trim} trim @param {Estimator} estimator @returns {Fit | null} */
+    fit: (cell, trim, estimator) => middle(cells.get(placeOf(cell, orders))?.map((matrix) => matrix(trim, estimator)) ?? []),
+    /** Magnitudes of a matrix, the share of the weights below each, and how many weights. @param {Cell} cell */
+    curve(cell) {
+      const at = first.get(placeOf(cell, orders));
+      return at === void 0 ? null : curves[at]();
+    },
+    /** Make what is made once of each matrix. @param {number} i */
+    prepare: (i) => matrices[i]([0.1, 0.9], "rank_regression")
+  };
+}
+function placeOf(cell, orders) {
+  let place3 = 0;
+  for (const [i, order] of orders.entries()) {
+    const at = order.get(cell[i]);
+    if (at === void 0) return -1;
+    place3 = place3 * order.size + at;
+  }
+  return place3;
+}
+function middle(several) {
+  const fits = several.filter((fit2) => fit2 !== null);
+  if (fits.length < 2) return fits[0] ?? null;
+  return {
+    k: median(fits.map((fit2) => fit2.k)),
+    lam: median(fits.map((fit2) => fit2.lam)),
+    r2: median(fits.map((fit2) => fit2.r2))
+  };
+}
+function median(values) {
+  const known2 = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+  if (!known2.length) return Number.NaN;
+  const half = known2.length >> 1;
+  return known2.length % 2 ? known2[half] : (known2[half - 1] + known2[half]) / 2;
+}
+function ofBins({ exact, sizes, labels, counts }) {
+  let at = 0;
+  return Array.from(sizes, (size, i) => {
+    const start = at;
+    at += size;
+    let bins2;
+    const made = () => {
+      if (bins2) return bins2;
+      const own = new Uint32Array(size);
+      let label = 0;
+      for (let j = 0; j < size; j++) own[j] = label += labels[start + j];
+      bins2 = binsOf(own, counts.subarray(start, start + size), Boolean(exact[i]));
+      return bins2;
+    };
+    return {
+      fit: (trim, estimator) => fitWeibull(made(), trim, estimator),
+      curve: () => curveOf(made())
+    };
+  });
+}
+function ofShares({ n, low, reach, ends, means }) {
+  const number = means.length / n.length;
+  return Array.from(n, (weights, i) => {
+    const own = means.subarray(number * i, number * (i + 1));
+    const shares = sharesOf(own, low[i], reach[i], ends.subarray(2 * i, 2 * i + 2), weights);
+    return { fit: (trim, estimator) => fitShares(shares, trim, estimator), curve: () => null };
+  });
+}
+
+// src/redrawn.js
+var QUANTITIES = ["k", "lam", "r2"];
+var NEAR = 1e-5;
+function cellsOf(row, layers) {
+  const cell = cellOf(row);
+  if (!cell) return [];
+  const ends = typeof row.band === "string" && row.band.match(/^(-?\d+)–(-?\d+)$/);
+  if (!ends) return [cell];
+  const [low, high] = [Number(ends[1]), Number(ends[2])];
+  return layers.filter((layer) => low <= layer && layer <= high).map((layer) => [cell[0], layer, cell[2], cell[3]]);
+}
+function refitted(row, fit2, { value }, anchor, was = anchor) {
+  if ("matrix" in row) return onPaper(row, fit2, anchor);
+  const { k, lam, r2 } = fit2;
+  const next = { ...row, ..."lam" in row && { lam }, ..."r2" in row && { r2 } };
+  if ("k" in row) next.k = Number.isNaN(k) ? null : k;
+  const error = (
+    /** @type {number} */
+    row.k_se
+  );
+  if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
+  if ("value" in row && row.value !== null) next.value = otherValue(row, fit2, value, anchor, was);
+  return next;
+}
+function otherValue(row, fit2, value, anchor, was) {
+  if (QUANTITIES.includes(value)) return fit2[
+    /** @type {"k"} */
+    value
+  ];
+  if (value === "z" && row.k_se) return (fit2.k - anchor.k) / Number(row.k_se);
+  if (value === "outlier") return Number(row.value) * Number(row.lam) / fit2.lam * (anchor.lam / was.lam);
+  return row.value;
+}
+function onPaper(row, { k, lam, r2 }, anchor) {
+  const { magnitude, y, kind } = (
+    /** @type {{ magnitude: number, y: number, kind?: string }} */
+    row
+  );
+  const matrix = relabelled(String(row.matrix), k, lam, r2);
+  const line = k * Math.log(magnitude / lam);
+  if (kind === void 0) return { ...row, matrix, residual: y - line };
+  if (kind === "scale") return { ...row, matrix, magnitude: lam };
+  if (kind === "gaussian") {
+    const at = gaussianOrdinate(magnitude / (lam / anchor.lam));
+    return { ...row, matrix, y: at, residual: at - line };
+  }
+  if (kind !== "line") return row;
+  const margin = (
+    /** @type {number} */
+    (row.high - /** @type {number} */
+    row.low) / 2
+  );
+  return { ...row, matrix, y: line, low: line - margin, high: line + margin };
+}
+function relabelled(text, k, lam, r2) {
+  return text.replace(/k \d\S*( ± \S+)?/, `k ${k.toFixed(4)}`).replace(/λ \d\S*/, `λ ${Number(lam.toPrecision(4))}`).replace(/r² \d\S*/, `r² ${r2.toFixed(4)}`).replace(/\s+KS \d\S*/, "");
+}
+function gaussianOrdinate(x) {
+  const z = x / Math.SQRT2;
+  const t = 1 / (1 + z / 2);
+  const c = [
+    -1.26551223,
+    1.00002368,
+    0.37409196,
+    0.09678418,
+    -0.18628806,
+    0.27886807,
+    -1.13520398,
+    1.48851587,
+    -0.82215223,
+    0.17087277
+  ];
+  const above = t * Math.exp(-z * z + c.reduceRight((sum, one) => sum * t + one, 0));
+  return Math.log(-Math.log(above));
+}
+function redrawn(sent, asked, before, counts) {
+  const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
+  const fitOf = fitter(asked, before, counts);
+  const owners = ownersOf(sent.data);
+  const data = Object.fromEntries(
+    Object.entries(sent.data).map(([name, rows]) => [
+      name,
+      rows.map((row) => {
+        if (isTrim(row)) return trimRow(asked.trim);
+        if (isAnchor(row)) return { ...row, at: anchor.k };
+        const fit2 = fitOf(owners.get(row.matrix) ?? row);
+        return fit2 ? refitted(row, fit2, asked, anchor, was) : row;
+      })
+    ])
+  );
+  const values = renamed(shifted(sent.values, was.k, anchor.k), sent.data, data);
+  return { data, values: reworded(values, protocolText(before), protocolText(asked)) };
+}
+function protocolText({ trim, estimator }) {
+  const [lower, upper] = trim.map((end) => Number((100 * end).toPrecision(10)));
+  return `${estimator.replace("_", " ")}, trim ${lower}–${upper} %`;
+}
+function reworded(values, before, after) {
+  const said = (one) => typeof one === "string" ? one.replace(before, after) : one;
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.map(said) : said(value)
+    ])
+  );
+}
+function fitter(asked, before, counts) {
+  const known2 = /* @__PURE__ */ new Map();
+  return (row) => {
+    const cells = cellsOf(row, counts.layers).filter(counts.has);
+    if (!cells.length) return null;
+    const key = keyOf(cells[0]) + cells.length;
+    let fit2 = known2.get(key);
+    if (fit2 === void 0) {
+      fit2 = middle(cells.map((cell) => counts.fit(cell, asked.trim, asked.estimator)));
+      known2.set(key, fit2);
+    }
+    return fit2;
+  };
+}
+function shifted(values, was, is) {
+  const numbers = Object.values(values).flat().filter((one) => typeof one === "number");
+  const moved = (one) => typeof one === "number" && numbers.some((other) => Math.abs(one + other - 2 * was) < NEAR) ? one + is - was : one;
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.map(moved) : moved(value)
+    ])
+  );
+}
+function renamed(values, before, after) {
+  const names = new Map(
+    Object.entries(before).flatMap(
+      ([name, rows]) => rows.map((row, i) => [row.matrix, after[name][i].matrix])
+    )
+  );
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [name, names.get(value) ?? value])
+  );
+}
+var ownersOf = (data) => new Map(
+  Object.values(data).flat().filter((row) => "matrix" in row && cellOf(row)).map((row) => [row.matrix, row])
+);
+var isTrim = (row) => "low" in row && "high" in row && Object.keys(row).length === 2;
+var isAnchor = (row) => typeof row.words === "string" && row.words.includes("untrained Gaussian");
+var trimRow = ([low, high]) => ({
+  low: ordinate(Math.max(low, 1e-4)),
+  high: ordinate(Math.min(high, 1 - 1e-6))
+});
+
+// src/sieve.js
+function buildSieve({ labels, places, facets: codes }, facets) {
+  const cells = places[0].map((_, i) => (
+    /** @type {Cell} */
+    labels.map((some, d) => some[places[d][i]])
+  ));
+  const numbers = new Map(cells.map((cell, i) => [keyOf(cell), i]));
+  const layers = (
+    /** @type {number[]} */
+    labels[1]
+  );
+  function tests({ filters, layers: ends, step }) {
+    const found = facets.filter(({ name }) => filters[name]).map(({ name, values }) => {
+      const kept2 = values.map((value) => filters[name].includes(value));
+      return [name, (i) => kept2[codes[name][i]]];
+    });
+    if (ends) found.push(["layers", (i) => ends[0] <= Number(cells[i][1]) && Number(cells[i][1]) <= ends[1]]);
+    if (step !== null) found.push(["step", (i) => cells[i][3] === step]);
+    return new Map(found);
+  }
+  return {
+    total: cells.length,
+    /** @param {Asked} asked @returns {Sifted} */
+    sift(asked) {
+      const all = tests(asked);
+      const passing = (without) => {
+        const others = [...all].filter(([name]) => name !== without).map(([, test]) => test);
+        return cells.map((_, i) => others.every((test) => test(i)));
+      };
+      const kept2 = passing();
+      const counts = facets.map(({ name, values }) => {
+        const sums = values.map(() => 0);
+        passing(name).forEach((passes, i) => {
+          if (passes) sums[codes[name][i]] += 1;
+        });
+        return [name, sums];
+      });
+      return {
+        counts: Object.fromEntries(counts),
+        cells: cells.filter((_, i) => kept2[i]),
+        empty: kept2.includes(true) ? [] : [...all].filter(([, test]) => !cells.some((_, i) => test(i))).map(([name]) => name),
+        has: (cell) => kept2[numbers.get(keyOf(cell)) ?? -1] === true,
+        nearest([model, layer, component, step]) {
+          const far = (cell) => Math.abs(Number(cell[1]) - Number(layer));
+          const same = (cell) => cell[0] === model && cell[2] === component && cell[3] === step;
+          const like = cells.filter((cell, i) => kept2[i] && same(cell));
+          const own = like.find((cell) => cell[1] === layer);
+          if (own || !like.length || Number.isInteger(layer) || typeof layer !== "number") return own ?? null;
+          return like.reduce((best, cell) => far(cell) < far(best) ? cell : best);
+        },
+        passes(row) {
+          const own = cellsOf(row, layers).map((cell) => numbers.get(keyOf(cell)));
+          const known2 = own.filter((i) => i !== void 0);
+          return !known2.length || known2.some((i) => kept2[i]);
+        }
+      };
+    }
+  };
+}
+function bothOf(pairs, sieve, { filters: { model: _models, ...filters }, layers }) {
+  const { cells, passes } = sieve.sift({ filters, layers, step: null });
+  return {
+    number: cells.filter((cell) => pairs.some(([model, step]) => cell[0] === model && cell[3] === step)).length,
+    /** A row of a difference, which both must have. @param {Datum} row */
+    passes: (row) => pairs.every(([model, step]) => passes({ ...row, model, step }))
+  };
+}
+function sifted(spec, passes) {
+  const datasets = Object.fromEntries(
+    Object.entries(
+      /** @type {Record<string, Datum[]>} */
+      spec.datasets
+    ).map(([name, rows]) => [
+      name,
+      rows.filter((row) => !("layer" in row && "component" in row) || passes(row))
+    ])
+  );
+  const [before, after] = [spec.datasets, datasets].map((one) => Object.values(one).flat().length);
+  return before === after ? spec : holding(spec, datasets);
+}
+function holding(spec, datasets) {
+  const after = Object.values(datasets).flat();
+  const known2 = /* @__PURE__ */ new Map();
+  const left = (field) => {
+    const found = known2.get(field) ?? new Set(after.map((row) => row[field]));
+    known2.set(field, found);
+    return found;
+  };
+  return { ...narrowed({ ...spec, datasets: {} }, left), datasets };
+}
+function narrowed(node, left) {
+  if (Array.isArray(node)) return node.map((child) => narrowed(child, left));
+  if (!node || typeof node !== "object") return node;
+  const next = Object.fromEntries(Object.entries(node).map(([key, child]) => [key, narrowed(child, left)]));
+  const { domain, range } = next.scale ?? {};
+  if (typeof next.field !== "string" || next.type === "quantitative" || !Array.isArray(domain)) return next;
+  const kept2 = domain.map((label) => left(next.field).has(label));
+  const cut = (list) => list.filter((_, i) => kept2[i]);
+  next.scale = { ...next.scale, domain: cut(domain) };
+  if (Array.isArray(range) && range.length === domain.length) next.scale.range = cut(range);
+  return next;
+}
+function standingOut(rows, anchor) {
+  let found = null;
+  let most = Number.NEGATIVE_INFINITY;
+  for (const row of rows) {
+    const cell = cellOf(row);
+    if (!cell || typeof row.k !== "number" || "matrix" in row) continue;
+    const far = Math.abs(row.k - anchor) - 2 * Number(row.k_se ?? 0);
+    if (far > most) [found, most] = [cell, far];
+  }
+  return found;
+}
+
+// src/published.js
+var numberIn = (row, name) => Number.isFinite(row[name]) ? Number(row[name]) : null;
+var numbersIn = (rows, name) => rows.map((row) => numberIn(row, name)).filter((value) => value !== null).sort((a, b) => a - b);
+function quantile(values, share) {
+  const at = share * (values.length - 1);
+  const [low, high] = [values[Math.floor(at)], values[Math.ceil(at)]];
+  return low + (at - Math.floor(at)) * (high - low);
+}
+var endsOf = (values, gaussian) => [
+  Math.floor(20 * Math.min(...values, gaussian - 0.1) - 0.2) / 20,
+  Math.ceil(20 * Math.max(...values, gaussian) + 0.2) / 20
+];
+function besideEntries(spec, table2, rowsFor, { values, names, gaussian, isPublished = true }, texts) {
+  const ends = endsOf(values, gaussian);
+  let under = 0;
+  const told = (row) => {
+    if (isAnchor(row)) return { ...row, at: gaussian };
+    if (!("below" in row)) return row;
+    const below = Number(row.k) < ends[0];
+    under += Number(below);
+    return { ...row, below: below ? "yes" : "no" };
+  };
+  const tables = Object.entries(
+    /** @type {Record<string, Datum[]>} */
+    spec.datasets
+  ).map(([name, rows]) => {
+    const left = rows.filter((row) => !("component" in row) || isPublished && names.has(row.component));
+    return [name, name === table2 ? rowsFor(ends) : left.map(told)];
+  });
+  const share = names.size / new Set(placesOf(spec)).size;
+  const arrows = under ? fill(texts.page_arrows, { number: under }) : "";
+  return { spec: withAxes(holding(spec, Object.fromEntries(tables)), ends, share), arrows };
+}
+var placesOf = (spec) => spec.spec ? placesOf(spec.spec) : spec.layer.map((one) => one.encoding.x?.scale?.domain ?? []).flat();
+function withAxes(spec, domain, share) {
+  if (spec.spec) return { ...spec, spec: withAxes(spec.spec, domain, share) };
+  const narrow = ({ expr }) => ({
+    expr: expr.replace(/< (\d+)/, (_, pixels) => `< ${Math.round(pixels * share)}`)
+  });
+  const layer = spec.layer.map((one) => {
+    const { x, y } = one.encoding;
+    const { axis } = x ?? {};
+    const names = axis && { ...x, axis: { ...axis, labelAngle: narrow(axis.labelAngle), labelAlign: narrow(axis.labelAlign) } };
+    const values = y?.scale && { ...y, scale: { ...y.scale, domain } };
+    return { ...one, encoding: { ...one.encoding, ...names && { x: names }, ...values && { y: values } } };
+  });
+  return { ...spec, layer };
+}
+
+// src/cohort.js
+var LONGEST = 48;
+function medianOf(matrices) {
+  const sorted = [...matrices].sort((a, b) => a.k - b.k);
+  const [last, values] = [sorted.length - 1, sorted.map(({ k }) => k)];
+  const [one, two] = [sorted[last >> 1], sorted[last + 1 >> 1]];
+  const sampling = one === two ? one.error : Math.hypot(one.error, two.error) / 2;
+  const reach = Math.sqrt(sorted.length) / 2;
+  const [low, high] = [-reach, reach].map((more) => Math.min(Math.max(last / 2 + more, 0), last));
+  const spread = last ? (quantile(values, high / last) - quantile(values, low / last)) / 2 : Number.NaN;
+  const known2 = [sampling, spread].filter((error) => !Number.isNaN(error));
+  return { k: quantile(values, 0.5), se: known2.length ? Math.max(...known2) : Number.NaN };
+}
+var root = (terms) => Math.hypot(...terms);
+function ranked(own, published, selecting) {
+  const spread = /* @__PURE__ */ new Map();
+  for (const component of own.keys()) {
+    const ks = published.filter((row) => row.component === component).map((row) => Number(row.k));
+    const mean = ks.reduce((sum, k) => sum + k, 0) / ks.length;
+    const deviation = root(ks.map((k) => k - mean)) / Math.sqrt(ks.length - 1);
+    if (deviation > 0) spread.set(component, deviation);
+  }
+  const found = /* @__PURE__ */ new Map();
+  for (const row of published) {
+    const [name, component] = [String(row.model), String(row.component)];
+    const unit = spread.get(component);
+    if (!unit) continue;
+    const entry = found.get(name) ?? { name, distance: 0, z: /* @__PURE__ */ new Map(), blind: true };
+    found.set(name, entry);
+    entry.z.set(
+      component,
+      /** @type {number} */
+      (own.get(component) - Number(row.k)) / unit
+    );
+    if (selecting.includes(component)) entry.blind = false;
+  }
+  const entries = [...found.values()];
+  for (const entry of entries) entry.distance = root(entry.z.values()) / Math.sqrt(entry.z.size);
+  entries.sort((a, b) => Number(a.blind) - Number(b.blind) || a.distance - b.distance);
+  return { entries, spread };
+}
+function nearestTo(model, medians, published, gaussian, { selects, close }, texts) {
+  const own = new Map(medians.map(({ component, k }) => [component, k]));
+  const { entries, spread } = ranked(own, published, selects);
+  const [first, picked] = [entries[0], entries.find(({ distance }) => distance > 0)];
+  if (!picked) return fill(texts.page_lonely, { model });
+  const errors = new Map(medians.map(({ component, se }) => [component, se / (spread.get(component) ?? Number.NaN)]));
+  const slope = ({ z, distance }, component) => (z.get(component) ?? 0) / (distance > 0 ? distance * z.size : 1);
+  const moved = (by) => root([...errors].map(([component, error]) => by(component) * (error || 0)));
+  const isTied = (one) => one.blind === first.blind && one.distance - first.distance <= moved((name) => slope(one, name) - slope(first, name));
+  const margin = moved((name) => slope(picked, name));
+  const untrained = root([...picked.z.keys()].map((name) => (Number(own.get(name)) - gaussian) / Number(spread.get(name))));
+  const isFirst = picked === first;
+  const notes = [
+    isTied(picked) && entries.filter(isTied).length > 1 && texts.page_tied,
+    isFirst && picked.distance - margin > close && texts.page_nothing_close,
+    isFirst && untrained / Math.sqrt(picked.z.size) < picked.distance && texts.page_untrained,
+    picked.blind && texts.page_no_selection
+  ].filter(Boolean);
+  const told = fill(texts.page_nearest, { model, entry: picked.name, distance: picked.distance.toFixed(2) });
+  return told + (notes.length ? ` (${notes.join("; ")})` : "");
+}
+function mediansOf(rows) {
+  const groups = /* @__PURE__ */ new Map();
+  for (const { model, component, k, error } of rows) {
+    if (typeof k !== "number") continue;
+    const own = groups.get(String(model)) ?? /* @__PURE__ */ new Map();
+    groups.set(String(model), own);
+    own.set(component, [...own.get(component) ?? [], { k, error: typeof error === "number" ? error : Number.NaN }]);
+  }
+  return new Map(
+    [...groups].map(([model, own]) => [
+      model,
+      [...own].map(([component, matrices]) => ({ component, ...medianOf(matrices) }))
+    ])
+  );
+}
+function cohortOf(again, passes, texts) {
+  const { [again.matrices]: all, ...datasets } = (
+    /** @type {Record<string, Datum[]>} */
+    again.spec.datasets
+  );
+  const kept2 = all.filter(passes);
+  if (kept2.length === all.length) return null;
+  const models = mediansOf(kept2);
+  const own = [...models].flatMap(
+    ([model, medians]) => medians.map((one) => ({ ...one, model, low: one.k - (one.se || 0), high: one.k + (one.se || 0) }))
+  );
+  const tables = Object.values(datasets).flat();
+  const gaussian = Number(tables.find(isAnchor)?.at);
+  const published = tables.filter((row) => "below" in row);
+  const about = { values: own.flatMap(({ low, high }) => [low, high]), names: new Set(own.map((one) => one.component)), gaussian };
+  const { spec, arrows } = besideEntries({ ...again.spec, datasets }, again.table, () => own, about, texts);
+  const nearest = [...models].slice(0, again.most).map(([model, medians]) => {
+    const name = model.length > LONGEST ? `${model.slice(0, LONGEST - 1)}…` : model;
+    return nearestTo(name, medians, published, gaussian, again, texts);
+  });
+  return { spec, notes: [again.note, ...nearest, arrows] };
+}
+
+// src/again.js
+var LEAST_HEIGHT = 80;
+var LEAST_SPREAD = 0.1;
+var OFFSET = 0.7;
+function madeAgain(content, { sift, varies, asked, fitting }, drawn, texts) {
+  const { again, plain: text = "" } = content;
+  const sent = (
+    /** @type {any} */
+    content.spec
+  );
+  if (!again) return content;
+  const titled = ({ spec, notes }) => {
+    const title = { text, subtitle: notes.filter(Boolean) };
+    const { $schema, config } = sent;
+    return { ...content, spec: { $schema, config, ...spec, title, description: text } };
+  };
+  if (again.chart === "cohort") {
+    const made = cohortOf(again, sift.passes, texts);
+    return made ? titled(made) : content;
+  }
+  const parted = { structure: "", spec: sent, values: {}, data: sent.datasets, description: "" };
+  const value = "outlier";
+  const data = varies && fitting ? redrawn(parted, { ...asked, value }, drawn, fitting).data : sent.datasets;
+  const all = (
+    /** @type {Datum[]} */
+    data[sent.data.name]
+  );
+  const rows = all.filter((row) => !cellOf(row) || sift.passes(row));
+  if (!varies && rows.length === all.length) return content;
+  const anchor = Object.values(data).flat().find(isAnchor);
+  return titled(
+    again.chart === "class_bands" ? bandsOf(again, rows, anchor, protocolText(asked), texts) : stripOf(again, rows, { ...sent, datasets: data }, texts)
+  );
+}
+function bandsOf({ spec, band, published, notes, no_band }, rows, anchor, protocol, texts) {
+  const all = numbersIn(rows, "k");
+  const [first, last] = [0.25, 0.75].map((share) => quantile(all, share));
+  const reach = 3 * Math.max(last - first, LEAST_SPREAD);
+  const [low, high] = [first - reach, last + reach];
+  const within2 = all.filter((k) => low <= k && k <= high);
+  const beyondOf = (k) => k === null || low <= k && k <= high ? "no" : k < low ? "below" : "above";
+  const rowsFor = (ends) => placed(rows).map((row) => {
+    const median2 = numberIn(row, "median");
+    const barred = median2 !== null && ends[0] <= median2 && median2 <= ends[1] ? "yes" : "no";
+    return { ...row, beyond: beyondOf(numberIn(row, "k")), barred };
+  });
+  const isPublished = protocol === published;
+  const names = new Set(rows.map((row) => row.component));
+  const about = { values: [...within2, ...band], names, gaussian: Number(anchor?.at), isPublished };
+  const { spec: made, arrows } = besideEntries(spec, spec.data.name, rowsFor, about, texts);
+  const [below, above] = [all.filter((k) => k < low), all.filter((k) => k > high)];
+  const sides = [
+    below.length ? fill(texts.page_below, { number: below.length, k: below[0].toFixed(3) }) : "",
+    above.length ? fill(texts.page_above, { number: above.length, k: above[above.length - 1].toFixed(3) }) : ""
+  ];
+  return { spec: made, notes: [...isPublished ? notes : no_band, arrows, sides.filter(Boolean).join(" · ")] };
+}
+function placed(rows) {
+  const nameOf = ({ model, component }) => JSON.stringify([model, component]);
+  const groups = /* @__PURE__ */ new Map();
+  for (const row of rows) {
+    const own = groups.get(nameOf(row));
+    if (own) own.push(row);
+    else groups.set(nameOf(row), [row]);
+  }
+  const found = new Map(
+    [...groups].map(([key, own]) => {
+      const layers = [...new Set(own.map((row) => Number(row.layer)))].sort((a, b) => a - b);
+      const ks = numbersIn(own, "k");
+      return [key, { layers, median: ks.length ? quantile(ks, 0.5) : null }];
+    })
+  );
+  return rows.map((row) => {
+    const { layers = [], median: median2 = null } = found.get(nameOf(row)) ?? {};
+    const share = layers.length > 1 ? layers.indexOf(Number(row.layer)) / (layers.length - 1) - 0.5 : 0;
+    return { ...row, offset: OFFSET * share, median: median2 };
+  });
+}
+function stripOf({ notes, limit, most }, rows, sent, texts) {
+  const values = numbersIn(rows, "value");
+  const flagged = rows.map((row) => {
+    const value = numberIn(row, "value") ?? 0;
+    const [above, same] = [values.filter((one) => one > value).length, values.filter((one) => one === value).length];
+    const stands = value > limit && above + (same + 1) / 2 <= most;
+    return { ...row, flag: stands ? fill(texts.page_flag, { layer: String(row.layer) }) : "" };
+  });
+  const before = new Set(sent.datasets[sent.data.name].map((row) => row.component)).size;
+  const left = new Set(rows.map((row) => row.component)).size;
+  const spec = holding(sent, { ...sent.datasets, [sent.data.name]: flagged });
+  const panel = spec.spec ?? spec;
+  const height = Math.max(panel.height * left / before, LEAST_HEIGHT);
+  const missing = rows.length - values.length;
+  return {
+    spec: spec.spec ? { ...spec, spec: { ...panel, height } } : { ...spec, height },
+    notes: [...notes, missing ? fill(texts.page_not_drawn, { number: missing }) : ""]
+  };
+}
 
 // src/card.js
 var SVG = "http://www.w3.org/2000/svg";
 var [WIDTH, HEIGHT, MARGIN] = [180, 36, 4];
 var AWAY = 14;
-var LEAST = 3;
+var LEAST3 = 3;
 function rankOf(row, rows) {
   const others = alike(row, rows, "layer").map((one) => Number(one.k));
   const below = others.filter((k) => k < Number(row.k)).length;
@@ -86,7 +1223,7 @@ function pathOf(points, at) {
   return { path: `M${path}`, dot: here ? spot(here) : null };
 }
 function sparkline(points, at, text) {
-  if (points.length < LEAST) return [];
+  if (points.length < LEAST3) return [];
   const { path, dot } = pathOf(points, at);
   const picture = document.createElementNS(SVG, "svg");
   picture.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
@@ -114,9 +1251,9 @@ function numbersOf(row) {
     ...known2("n") ? [["n", grouped(number("n"))]] : []
   ];
 }
-function buildCard(root, { model, controls: { texts } }, chart, held) {
+function buildCard(root2, { model, controls: { texts } }, chart, held) {
   const card = make("div", { class: "wb-card", role: "tooltip", hidden: true });
-  root.append(card);
+  root2.append(card);
   const content = (row, cell) => {
     const rows = chart.rows();
     const component = String(row.component);
@@ -145,7 +1282,7 @@ function buildCard(root, { model, controls: { texts } }, chart, held) {
     card.hidden = false;
     place(
       card,
-      root,
+      root2,
       /** @type {MouseEvent} */
       /** @type {unknown} */
       event
@@ -160,8 +1297,8 @@ function foundAt(cell, text) {
   const key = keyOf(cell);
   return rows.filter((row) => row.cells.some((one) => keyOf(one) === key)).map((row) => row.text);
 }
-function place(card, root, { clientX, clientY }) {
-  const frame = root.getBoundingClientRect();
+function place(card, root2, { clientX, clientY }) {
+  const frame = root2.getBoundingClientRect();
   const { offsetWidth: width, offsetHeight: height } = card;
   const right = clientX + AWAY + width < Math.min(frame.right, innerWidth);
   const below = clientY + AWAY + height < innerHeight;
@@ -194,8 +1331,8 @@ function mark(group, known2, isTable) {
 // src/alive.js
 var MOST = 16;
 var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
-function part(whole) {
-  const { datasets: data = {}, description = "", ...rest } = whole;
+function part(whole2) {
+  const { datasets: data = {}, description = "", ...rest } = whole2;
   const values = {};
   const names = /* @__PURE__ */ new Map();
   const lift = (value) => {
@@ -277,8 +1414,8 @@ function livingChart() {
      * @param {Change} [change]
      * @returns {Promise<boolean>} whether it stands in the place
      */
-    async draw(whole, place3, options, isLate, change = () => ({})) {
-      const next = part(whole);
+    async draw(whole2, place3, options, isLate, change = () => ({})) {
+      const next = part(whole2);
       if (drawn && sent?.structure === next.structure) {
         sent = next;
         await show2({ ...next, ...change(next) });
@@ -708,11 +1845,11 @@ function isDark() {
   return matchMedia("(prefers-color-scheme: dark)").matches;
 }
 var THEMED = ["data-jp-theme-light", "class", "theme", "data-vscode-theme-kind"];
-function followTheme(root, onChange) {
+function followTheme(root2, onChange) {
   const look = () => {
     const theme = isDark() ? "dark" : "light";
-    if (theme === root.dataset.theme) return;
-    root.dataset.theme = theme;
+    if (theme === root2.dataset.theme) return;
+    root2.dataset.theme = theme;
     onChange(theme);
   };
   const observer = new MutationObserver(look);
@@ -876,7 +2013,7 @@ function outlines(marks) {
 }
 
 // src/gestures.js
-var LEAST2 = 8;
+var LEAST4 = 8;
 function span(a, b) {
   return {
     left: Math.min(a.clientX, b.clientX),
@@ -891,17 +2028,17 @@ var within = (box, { left, top }) => ({
   top: box.top - top,
   bottom: box.bottom - top
 });
-function brush(root, chart, choose) {
+function brush(root2, chart, choose) {
   const frame = make("div", { class: "wb-brush", hidden: true });
-  root.append(frame);
+  root2.append(frame);
   const place3 = chart.element;
   place3.addEventListener("pointerdown", (down) => {
     if (down.button !== 0) return;
     delete place3.dataset.brushed;
     const move = (event) => {
-      const at = within(span(down, event), root.getBoundingClientRect());
+      const at = within(span(down, event), root2.getBoundingClientRect());
       const [width, height] = [at.right - at.left, at.bottom - at.top];
-      if (width + height < LEAST2) return;
+      if (width + height < LEAST4) return;
       event.preventDefault();
       place3.dataset.brushed = "yes";
       frame.hidden = false;
@@ -1005,9 +2142,9 @@ function choosing({ model, busy, send }) {
      * @param {HTMLElement} root
      * @param {Chart} chart
      */
-    onChart(root, chart) {
+    onChart(root2, chart) {
       main = chart;
-      brush(root, chart, choose);
+      brush(root2, chart, choose);
       arrowKeys(chart, chosen, choose);
       zoomable(chart);
     }
@@ -1026,9 +2163,10 @@ function clampLayers(layers, changed, [first, last]) {
   return found[0] > found[1] ? [found[changed], found[changed]] : found;
 }
 function buildFilters(page) {
-  const { facets, layers, texts } = page.controls;
+  const { facets, layers, texts, unfiltered } = page.controls;
   const box = make("details", { class: "wb-filters", open: true });
   box.append(make("summary", {}, texts.filters));
+  if (unfiltered) box.append(make("p", { class: "wb-note" }, unfiltered));
   const more = make("details", { class: "wb-more" }, make("summary", {}, texts.more_filters));
   const parts = [];
   for (const facet of facets) {
@@ -1138,600 +2276,6 @@ function buildLayers({ model, controls, send }) {
       });
     }
   };
-}
-
-// src/fitting/ordinates.js
-var EDGE = 16;
-var EULER = 0.5772156649015329;
-var CELLS = 1024;
-var LEAST_RANKS = 4096;
-var NEAR_END = 0.05;
-var NODES = 96;
-var EIN = Array.from({ length: 36 }, (_, i) => i + 1).reduce(
-  ({ found, factorial }, m) => {
-    const next = factorial * m;
-    return { found: [...found, (m % 2 ? 1 : -1) / (m * next)], factorial: next };
-  },
-  { found: (
-    /** @type {number[]} */
-    []
-  ), factorial: 1 }
-).found;
-function exponentialIntegral(t) {
-  if (t <= 4) {
-    let ein = 0;
-    for (let i = t <= 0.1 ? 9 : EIN.length - 1; i >= 0; i--) ein = ein * t + EIN[i];
-    return ein * t - EULER - Math.log(t);
-  }
-  let b = t + 1;
-  let c = 1e300;
-  let d = 1 / b;
-  let fraction = d;
-  for (let i = 1; i < 200; i++) {
-    const step = -i * i;
-    b += 2;
-    d = 1 / (step * d + b);
-    c = b + step / c;
-    fraction *= c * d;
-    if (Math.abs(c * d - 1) < 1e-16) break;
-  }
-  return fraction * Math.exp(-t);
-}
-var ordinateOfRank = (rank, n) => Math.log(-Math.log1p(-(rank - 0.5) / n));
-var ordinate = (share) => Math.log(-Math.log1p(-share));
-var TABLE = (() => {
-  const at = Array.from({ length: CELLS + 1 }, (_, i) => {
-    if (i === 0 || i === CELLS) return [0, 0, 0];
-    const f = i / CELLS;
-    const u = 1 - f;
-    const t = -Math.log1p(-f);
-    const integral = -(u * Math.log(t) + exponentialIntegral(t));
-    return [integral, Math.log(t) / CELLS, 1 / (t * u) / CELLS ** 2];
-  });
-  const table2 = new Float64Array(6 * CELLS);
-  for (let i = 1; i < CELLS - 1; i++) {
-    const [[p0, d0, s0], [p1, d1, s1]] = [at[i], at[i + 1]];
-    const rise = p1 - p0;
-    table2.set(
-      [
-        p0,
-        d0,
-        s0 / 2,
-        10 * rise - 6 * d0 - 4 * d1 - 1.5 * s0 + 0.5 * s1,
-        -15 * rise + 8 * d0 + 7 * d1 + 1.5 * s0 - s1,
-        6 * rise - 3 * d0 - 3 * d1 - 0.5 * s0 + 0.5 * s1
-      ],
-      6 * i
-    );
-  }
-  return table2;
-})();
-function directSum(first, last, n, power) {
-  let total = 0;
-  for (let rank = first; rank <= last; rank++) total += ordinateOfRank(rank, n) ** power;
-  return total;
-}
-function smoothPrefix(rank, n) {
-  const u = 1 - rank / n;
-  const t = u < 0.5 ? -Math.log(u) : -Math.log1p(-rank / n);
-  const integral = -(u * Math.log(t) + exponentialIntegral(t));
-  const tu = t * u;
-  const third = (t + 2 * (t - 1) ** 2) / tu ** 3;
-  return n * integral - 1 / tu / (24 * n) + 7 * third / (5760 * n ** 3);
-}
-function prefixSum(rank, n) {
-  const share = rank / n;
-  if (n >= LEAST_RANKS && NEAR_END <= share && share <= 1 - NEAR_END) {
-    const place3 = share * CELLS;
-    const cell = Math.floor(place3);
-    const d = place3 - cell;
-    const i = 6 * cell;
-    const [c3, c4, c5] = [TABLE[i + 3], TABLE[i + 4], TABLE[i + 5]];
-    const slope = 2 * TABLE[i + 2] + d * (6 * c3 + d * (12 * c4 + d * 20 * c5));
-    const inner2 = TABLE[i + 2] + d * (c3 + d * (c4 + d * c5));
-    return n * (TABLE[i] + d * (TABLE[i + 1] + d * inner2)) - slope * CELLS * CELLS / (24 * n);
-  }
-  const inner = Math.min(Math.max(rank, EDGE), n - EDGE);
-  return smoothPrefix(inner, n) + directSum(inner + 1, rank, n, 1) - directSum(rank + 1, inner, n, 1);
-}
-var GAUSS = Array.from({ length: NODES }, (_, i) => {
-  let x = Math.cos(Math.PI * (i + 0.75) / (NODES + 0.5));
-  let slope = 1;
-  for (let turn = 0; turn < 20; turn++) {
-    let [before, value] = [1, x];
-    for (let j = 2; j <= NODES; j++) {
-      [before, value] = [value, ((2 * j - 1) * x * value - (j - 1) * before) / j];
-    }
-    slope = NODES * (x * value - before) / (x * x - 1);
-    x -= value / slope;
-  }
-  return [x, 2 / ((1 - x * x) * slope * slope)];
-});
-function endOfSquares(rank, n) {
-  const u = 1 - rank / n;
-  const t = -Math.log1p(-rank / n);
-  const [y, tu] = [Math.log(t), t * u];
-  const [d1, d2] = [1 / tu, (t - 1) / tu ** 2];
-  const d3 = (t + 2 * (t - 1) ** 2) / tu ** 3;
-  return { y, term: -2 * y * d1 / (24 * n) + 14 * (3 * d1 * d2 + y * d3) / (5760 * n ** 3) };
-}
-function squareSum(first, last, n) {
-  const start = Math.max(first - 1, EDGE);
-  const stop = Math.min(last, n - EDGE);
-  if (stop - start < 4 * EDGE) return directSum(first, last, n, 2);
-  const [low, high] = [endOfSquares(start, n), endOfSquares(stop, n)];
-  let total = directSum(first, start, n, 2) + directSum(stop + 1, last, n, 2);
-  total += high.term - low.term;
-  const [half, middle2] = [0.5 * (high.y - low.y), 0.5 * (high.y + low.y)];
-  for (const [node, weight] of GAUSS) {
-    const y = middle2 + half * node;
-    total += n * half * weight * y * y * Math.exp(y - Math.exp(y));
-  }
-  return total;
-}
-
-// src/fitting/bins.js
-var LABELS_AN_OCTAVE = 1024;
-var GROUP = LABELS_AN_OCTAVE / 8;
-var BIAS = 1023;
-var [LOWER, MIDDLE] = [0, 2].map(
-  (half) => Float64Array.from({ length: LABELS_AN_OCTAVE }, (_, i) => Math.log1p((i + half) / LABELS_AN_OCTAVE))
-);
-var SUMS = 4;
-var MOMENTS = 4;
-function positionOf(label, exact) {
-  const octave = label >> 10;
-  const place3 = label & LABELS_AN_OCTAVE - 1;
-  if (octave === 0) return Math.log(place3 + (exact ? 0 : 2)) - (BIAS + 9) * Math.LN2;
-  return (exact ? LOWER : MIDDLE)[place3] + (octave - BIAS) * Math.LN2;
-}
-function binsOf(labels, counts, exact) {
-  const size = labels.length;
-  const origin = size ? positionOf(labels[size >> 1], exact) : 0;
-  const x = new Float64Array(size);
-  const starts = [];
-  let n = 0;
-  for (let j = 0; j < size; j++) {
-    x[j] = positionOf(labels[j], exact) - origin;
-    n += counts[j];
-    if (!j || Math.floor(labels[j] / GROUP) !== Math.floor(labels[j - 1] / GROUP)) starts.push(j);
-  }
-  const bins2 = { x, counts, n, origin, starts: Int32Array.from([...starts, size]) };
-  return { ...bins2, ...sumsOf(bins2) };
-}
-function sumsOf({ x, counts, n, starts }) {
-  const groups = starts.length - 1;
-  const sums = new Float64Array(SUMS * groups);
-  const moments = new Float64Array(MOMENTS * groups);
-  let [seen, sx, sxx, sxy] = [0, 0, 0, 0];
-  let before = n ? prefixSum(0, n) : 0;
-  for (let group = 0; group < groups; group++) {
-    sums.set([seen, sx, sxx, sxy], SUMS * group);
-    const [start, stop] = [starts[group], starts[group + 1]];
-    const [mass, first] = [seen, sx];
-    for (let j = start; j < stop; j++) {
-      const [c, at] = [counts[j], x[j]];
-      seen += c;
-      const here = prefixSum(seen, n);
-      sx += c * at;
-      sxx += c * at * at;
-      sxy += at * (here - before);
-      before = here;
-    }
-    moments.set(momentsOf(x, counts, start, stop, (sx - first) / (seen - mass)), MOMENTS * group);
-  }
-  return { sums, moments };
-}
-function momentsOf(x, counts, start, stop, mean) {
-  let [mass, second, third, fourth] = [0, 0, 0, 0];
-  for (let j = start; j < stop; j++) {
-    const d = x[j] - mean;
-    const square = counts[j] * d * d;
-    mass += counts[j];
-    second += square;
-    third += square * d;
-    fourth += square * d * d;
-  }
-  return [mean, second / mass, third / mass, fourth / mass];
-}
-function groupOf({ sums, starts }, rank) {
-  let [low, high] = [0, starts.length - 2];
-  while (low < high) {
-    const middle2 = low + high + 1 >> 1;
-    if (sums[SUMS * middle2] < rank) low = middle2;
-    else high = middle2 - 1;
-  }
-  return low;
-}
-function sumsUpTo(bins2, rank) {
-  const { x, counts, n, starts, sums } = bins2;
-  const group = groupOf(bins2, rank);
-  const at = SUMS * group;
-  let [seen, sx, sxx, sxy] = [sums[at], sums[at + 1], sums[at + 2], sums[at + 3]];
-  let before = prefixSum(seen, n);
-  let j = starts[group];
-  let bin = j;
-  for (; seen < rank && j < starts[group + 1]; j++) {
-    const mass = Math.min(counts[j], rank - seen);
-    seen += mass;
-    const here = prefixSum(seen, n);
-    sx += mass * x[j];
-    sxx += mass * x[j] * x[j];
-    sxy += x[j] * (here - before);
-    before = here;
-    bin = j;
-  }
-  return { sx, sxx, sxy, sy: before, bin };
-}
-function curveOf({ x, counts, n, origin }) {
-  let below = 0;
-  const share = Array.from(x, (_, j) => {
-    below += counts[j];
-    return (below - counts[j] / 2) / n;
-  });
-  return { magnitude: Array.from(x, (at) => Math.exp(at + origin)), share, n };
-}
-
-// src/fitting/weibull.js
-var LEAST3 = 100;
-var STEPS = 60;
-var SMOOTH = 0.25;
-var WIDEST = 0.118;
-var NONE = Object.freeze({ k: Number.NaN, lam: Number.NaN, r2: Number.NaN });
-function trimRanks(n, [lower, upper]) {
-  let first = Math.max(Math.ceil(lower * n + 0.5), 1);
-  while (first > 1 && (first - 1.5) / n >= lower) first -= 1;
-  while ((first - 0.5) / n < lower) first += 1;
-  let last = Math.min(Math.floor(upper * n + 0.5), n);
-  while (last < n && (last + 0.5) / n <= upper) last += 1;
-  while ((last - 0.5) / n > upper) last -= 1;
-  return [first, last];
-}
-var squares = /* @__PURE__ */ new Map();
-function knownSquareSum(first, last, n) {
-  const key = `${first} ${last} ${n}`;
-  let sum = squares.get(key);
-  if (sum === void 0) {
-    if (squares.size > 2e3) squares.clear();
-    sum = squareSum(first, last, n);
-    squares.set(key, sum);
-  }
-  return sum;
-}
-function fitWeibull(bins2, trim, estimator) {
-  const { x, n, origin } = bins2;
-  if (n < LEAST3 || x.length < 2) return NONE;
-  const [first, last] = trimRanks(n, trim);
-  const m = last - first + 1;
-  if (m < 1) return NONE;
-  const [below, upTo] = [sumsUpTo(bins2, first - 1), sumsUpTo(bins2, last)];
-  const begin = binOf(bins2, first);
-  if (begin === upTo.bin) return NONE;
-  const [sx, sy] = [upTo.sx - below.sx, upTo.sy - below.sy];
-  const sxy = upTo.sxy - below.sxy - sx * sy / m;
-  const sxx = upTo.sxx - below.sxx - sx * sx / m;
-  const syy = knownSquareSum(first, last, n) - sy * sy / m;
-  let k = sxy / sxx;
-  let b = (sx - sy / k) / m;
-  if (estimator === "maximum_likelihood") {
-    const ends = { low: first - 1, high: n - last, start: x[begin], stop: x[upTo.bin] };
-    const found = censoredFit(atomsOf(bins2, first, last, k), ends, k, b);
-    if (!found) return NONE;
-    [k, b] = found;
-  }
-  return { k, lam: Math.exp(b + origin), r2: sxy * sxy / (sxx * syy) };
-}
-function binOf(bins2, rank) {
-  const group = groupOf(bins2, rank);
-  let j = bins2.starts[group];
-  let seen = bins2.sums[SUMS * group] + bins2.counts[j];
-  while (seen < rank) {
-    j += 1;
-    seen += bins2.counts[j];
-  }
-  return j;
-}
-function atomsOf({ x, counts, starts, sums, moments, n }, first, last, k) {
-  const atoms = [];
-  const smooth = k * WIDEST < SMOOTH;
-  for (let group = 0; group < starts.length - 1; group++) {
-    const from = sums[SUMS * group];
-    const to = group + 2 < starts.length ? sums[SUMS * (group + 1)] : n;
-    if (to < first) continue;
-    if (from >= last) break;
-    if (smooth && from >= first - 1 && to <= last) {
-      atoms.push(to - from);
-      for (let i = 0; i < MOMENTS; i++) atoms.push(moments[MOMENTS * group + i]);
-      continue;
-    }
-    let seen = from;
-    for (let j = starts[group]; j < starts[group + 1]; j++) {
-      const mass = Math.min(seen + counts[j], last) - Math.max(seen, first - 1);
-      seen += counts[j];
-      if (mass > 0) atoms.push(mass, x[j], 0, 0, 0);
-    }
-  }
-  return atoms;
-}
-function censoredFit(atoms, ends, k, b) {
-  for (let turn = 0, converged = false; turn < STEPS; turn++) {
-    const [s1, s2, h11, h12, h22] = slopes(atoms, ends, k, b);
-    const determinant = h11 * h22 - h12 * h12;
-    if (!(determinant > 0)) return null;
-    if (converged) return [k, b];
-    const stepK = -(h22 * s1 - h12 * s2) / determinant;
-    const stepB = -(h11 * s2 - h12 * s1) / determinant;
-    const damp = Math.min(
-      1,
-      0.5 * k / Math.max(Math.abs(stepK), 1e-300),
-      1 / Math.max(Math.abs(stepB), 1e-300)
-    );
-    k += damp * stepK;
-    b += damp * stepB;
-    converged = Math.abs(stepK) < 1e-12 * k && Math.abs(stepB) < 1e-12;
-  }
-  return null;
-}
-function slopes(atoms, { low, high, start, stop }, k, b) {
-  let [mass, sd, z0, z1, z2] = [0, 0, 0, 0, 0];
-  for (let i = 0; i < atoms.length; i += 5) {
-    const [g, m2, m3, m4] = [atoms[i], atoms[i + 2], atoms[i + 3], atoms[i + 4]];
-    const d = atoms[i + 1] - b;
-    const z = g * Math.exp(k * d);
-    const p = 1 + k * k * (m2 / 2 + k * (m3 / 6 + k * m4 / 24));
-    const p1 = k * (m2 + k * (m3 / 2 + k * m4 / 6));
-    const p2 = m2 + k * (m3 + k * m4 / 2);
-    mass += g;
-    sd += g * d;
-    z0 += z * p;
-    z1 += z * (d * p + p1);
-    z2 += z * (d * d * p + 2 * d * p1 + p2);
-  }
-  let s1 = mass / k + sd - z1;
-  let s2 = k * (z0 - mass);
-  let h11 = -mass / (k * k) - z2;
-  let h12 = k * z1 + z0 - mass;
-  let h22 = -k * k * z0;
-  if (low > 0) {
-    const d = start - b;
-    const z = Math.exp(k * d);
-    const r = 1 / Math.expm1(z);
-    const curve = -r * (1 + r);
-    s1 += low * r * z * d;
-    s2 -= low * r * k * z;
-    h11 += low * (curve * (z * d) ** 2 + r * z * d * d);
-    h12 += low * (-curve * k * z * z * d - r * (k * z * d + z));
-    h22 += low * (curve * (k * z) ** 2 + r * k * k * z);
-  }
-  if (high > 0) {
-    const d = stop - b;
-    const z = Math.exp(k * d);
-    s1 -= high * z * d;
-    s2 += high * k * z;
-    h11 -= high * z * d * d;
-    h12 += high * (k * z * d + z);
-    h22 -= high * k * k * z;
-  }
-  return [s1, s2, h11, h12, h22];
-}
-
-// src/fitting/shares.js
-var LEVELS = 2 ** 16 - 1;
-var LEAST4 = 100;
-var MANY = 2 ** 20;
-function sharesOf(means, low, reach, ends, n) {
-  const x = Float64Array.from(means, (level) => level / LEVELS * reach);
-  return { x, origin: low, ends, n };
-}
-var known = { key: "", pieces: (
-  /** @type {Piece[]} */
-  []
-) };
-function piecesOf(trim, number) {
-  const key = `${trim} ${number}`;
-  if (known.key !== key) {
-    const pieces = [];
-    for (let part2 = 0; part2 < number; part2++) {
-      const from = Math.max(trim[0], part2 / number);
-      const to = Math.min(trim[1], (part2 + 1) / number);
-      if (to - from > 1e-9) pieces.push(pieceOf(part2, from, to, number));
-    }
-    known = { key, pieces };
-  }
-  return known.pieces;
-}
-function pieceOf(part2, from, to, number) {
-  const [first, last] = [Math.round(from * MANY), Math.round(to * MANY)];
-  const ranks = last - first;
-  const y = (prefixSum(last, MANY) - prefixSum(first, MANY)) / ranks;
-  const dy = ordinate((last - 0.5) / MANY) - ordinate((first + 0.5) / MANY);
-  return {
-    part: part2,
-    share: to - from,
-    middle: (from + to) / 2 * number - part2 - 0.5,
-    width: (to - from) * number,
-    y,
-    yy: squareSum(first + 1, last, MANY) / ranks - y * y,
-    dy
-  };
-}
-function fitShares({ x, origin, ends, n }, trim, estimator) {
-  const last = x.length - 1;
-  const pieces = piecesOf(trim, x.length);
-  const none = { k: Number.NaN, lam: Number.NaN, r2: Number.NaN };
-  if (n < LEAST4 || !pieces.length) return none;
-  let [m, sx, sy, sxx, sxy, syy] = [0, 0, 0, 0, 0, 0];
-  const atoms = [];
-  for (const { part: part2, share, middle: middle2, width, y, yy, dy } of pieces) {
-    const outer = part2 === 0 || part2 === last;
-    const slope = (x[Math.min(part2 + 1, last)] - x[Math.max(part2 - 1, 0)]) / (outer ? 1 : 2);
-    const at = x[part2] + slope * middle2;
-    const spread = outer ? ends[part2 && 1] * width * width : (slope * width) ** 2 / 12;
-    const together = outer ? Math.sqrt(spread * yy) : slope * width * dy / 12;
-    m += share;
-    sx += share * at;
-    sy += share * y;
-    sxx += share * (at * at + spread);
-    sxy += share * (at * y + together);
-    syy += share * (y * y + yy);
-    atoms.push(n * share, at, spread, 0, 1.8 * spread * spread);
-  }
-  sxx -= sx * sx / m;
-  sxy -= sx * sy / m;
-  syy -= sy * sy / m;
-  if (!(sxx > 0)) return none;
-  let k = sxy / sxx;
-  let b = (sx - sy / k) / m;
-  if (estimator === "maximum_likelihood") {
-    const [start, stop] = [atoms[1], atoms[atoms.length - 4]].map((at, end) => {
-      const spread = Math.sqrt(3 * atoms[end ? atoms.length - 3 : 2]);
-      return at + (end ? spread : -spread);
-    });
-    const censored = { low: n * trim[0], high: n * (1 - trim[1]), start, stop };
-    const found = censoredFit(atoms, censored, k, b);
-    if (!found) return none;
-    [k, b] = found;
-  }
-  return { k, lam: Math.exp(b + origin), r2: sxy * sxy / (sxx * syy) };
-}
-
-// src/fitting/counts.js
-function room(type, size) {
-  if (type === "u1") return new Uint8Array(size);
-  if (type === "u2") return new Uint16Array(size);
-  if (type === "u4") return new Uint32Array(size);
-  return type === "f4" ? new Float32Array(size) : new Float64Array(size);
-}
-function arraysOf(described, bytes) {
-  const found = {};
-  let at = 0;
-  for (const [name, type, size] of described) {
-    const width = Number(type.slice(1));
-    const array = room(type, size);
-    if (type === "u8") {
-      for (let plane = 0; plane < width; plane++) {
-        const weight = 256 ** plane;
-        for (let i = 0; i < size; i++) array[i] += weight * bytes[at + plane * size + i];
-      }
-    } else {
-      const own = new Uint8Array(array.buffer);
-      for (let plane = 0; plane < width; plane++) {
-        for (let i = 0; i < size; i++) own[width * i + plane] = bytes[at + plane * size + i];
-      }
-    }
-    found[name] = array;
-    at += width * size;
-  }
-  return found;
-}
-async function unpacked(packed) {
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-function countsOf({ kind, dims, dtypes, arrays }, bytes) {
-  const held = arraysOf(arrays, bytes);
-  const made = kind === "bins" ? ofBins(held) : ofShares(held);
-  const [matrices, curves] = [made.map((one) => one.fit), made.map((one) => one.curve)];
-  const cells = /* @__PURE__ */ new Map();
-  const first = /* @__PURE__ */ new Map();
-  matrices.forEach((matrix, i) => {
-    const place3 = held.places[i];
-    if (!first.has(place3)) first.set(place3, i);
-    const own = cells.get(place3);
-    if (own) own.push(matrix);
-    else cells.set(place3, [matrix]);
-  });
-  const names = ["model", "layer", "component", "step"];
-  const orders = names.map((name) => new Map(dims[name].map((label, i) => [label, i])));
-  return {
-    exact: kind === "bins",
-    layers: (
-      /** @type {number[]} */
-      dims.layer
-    ),
-    /** Shape and storage format of a matrix. @param {Cell} cell */
-    about(cell) {
-      const at = first.get(placeOf(cell, orders));
-      if (at === void 0) return "";
-      const shape = held.rows[at] ? `${held.rows[at]} × ${held.cols[at]} ` : "";
-      return shape + dtypes[held.dtypes[at]];
-    },
-    /** k by step. @param {Cell} cell @param {Trim} trim @param {Estimator} estimator */
-    alongSteps(cell, trim, estimator) {
-      const points = dims.step.map((step) => {
-        const fit2 = this.fit([cell[0], cell[1], cell[2], step], trim, estimator);
-        return (
-          /** @type {[number, number]} */
-          [Number(step), fit2?.k ?? Number.NaN]
-        );
-      });
-      return points.filter(([, k]) => !Number.isNaN(k));
-    },
-    number: matrices.length,
-    /** @param {Cell} cell */
-    has: (cell) => cells.has(placeOf(cell, orders)),
-    /** @param {Cell} cell @param {Trim} trim @param {Estimator} estimator @returns {Fit | null} */
-    fit: (cell, trim, estimator) => middle(cells.get(placeOf(cell, orders))?.map((matrix) => matrix(trim, estimator)) ?? []),
-    /** Magnitudes of a matrix, the share of the weights below each, and how many weights. @param {Cell} cell */
-    curve(cell) {
-      const at = first.get(placeOf(cell, orders));
-      return at === void 0 ? null : curves[at]();
-    },
-    /** Make what is made once of each matrix. @param {number} i */
-    prepare: (i) => matrices[i]([0.1, 0.9], "rank_regression")
-  };
-}
-function placeOf(cell, orders) {
-  let place3 = 0;
-  for (const [i, order] of orders.entries()) {
-    const at = order.get(cell[i]);
-    if (at === void 0) return -1;
-    place3 = place3 * order.size + at;
-  }
-  return place3;
-}
-function middle(several) {
-  const fits = several.filter((fit2) => fit2 !== null);
-  if (fits.length < 2) return fits[0] ?? null;
-  return {
-    k: median(fits.map((fit2) => fit2.k)),
-    lam: median(fits.map((fit2) => fit2.lam)),
-    r2: median(fits.map((fit2) => fit2.r2))
-  };
-}
-function median(values) {
-  const known2 = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
-  if (!known2.length) return Number.NaN;
-  const half = known2.length >> 1;
-  return known2.length % 2 ? known2[half] : (known2[half - 1] + known2[half]) / 2;
-}
-function ofBins({ exact, sizes, labels, counts }) {
-  let at = 0;
-  return Array.from(sizes, (size, i) => {
-    const start = at;
-    at += size;
-    let bins2;
-    const made = () => {
-      if (bins2) return bins2;
-      const own = new Uint32Array(size);
-      let label = 0;
-      for (let j = 0; j < size; j++) own[j] = label += labels[start + j];
-      bins2 = binsOf(own, counts.subarray(start, start + size), Boolean(exact[i]));
-      return bins2;
-    };
-    return {
-      fit: (trim, estimator) => fitWeibull(made(), trim, estimator),
-      curve: () => curveOf(made())
-    };
-  });
-}
-function ofShares({ n, low, reach, ends, means }) {
-  const number = means.length / n.length;
-  return Array.from(n, (weights, i) => {
-    const own = means.subarray(number * i, number * (i + 1));
-    const shares = sharesOf(own, low[i], reach[i], ends.subarray(2 * i, 2 * i + 2), weights);
-    return { fit: (trim, estimator) => fitShares(shares, trim, estimator), curve: () => null };
-  });
 }
 
 // src/crosshair.js
@@ -2015,11 +2559,11 @@ var NARROW2 = 960;
 var STACKED = 640;
 var IN_PANE = 250;
 var BESIDE = IN_PANE + 100;
-function buildCharts(root, page, choose, moved, actions) {
+function buildCharts(root2, page, choose, moved, actions) {
   const height = () => {
-    if (root.clientWidth < STACKED) return void 0;
-    const high = root.classList.contains("wb-high");
-    return paneHeight(high ? root.clientHeight - IN_PANE : visibleHeight(root) - BESIDE);
+    if (root2.clientWidth < STACKED) return void 0;
+    const high = root2.classList.contains("wb-high");
+    return paneHeight(high ? root2.clientHeight - IN_PANE : visibleHeight(root2) - BESIDE);
   };
   const more = (name) => ({ main: { moved }, detail: { height } })[name];
   const { dark, texts } = page.controls;
@@ -2044,197 +2588,18 @@ function buildSentences() {
   };
   return { status, spoken, empty, update };
 }
-function followSize(root, filters) {
+function followSize(root2, filters) {
   let narrow = null;
   const observer = new ResizeObserver(() => {
-    root.style.setProperty("--wb-seen", `${visibleHeight(root)}px`);
-    const now = root.clientWidth < NARROW2;
-    if (!root.clientWidth || now === narrow) return;
+    root2.style.setProperty("--wb-seen", `${visibleHeight(root2)}px`);
+    const now = root2.clientWidth < NARROW2;
+    if (!root2.clientWidth || now === narrow) return;
     narrow = now;
     filters.open = !now;
   });
-  observer.observe(root);
+  observer.observe(root2);
   return () => observer.disconnect();
 }
-
-// src/fitting/anchor.js
-var WEIGHTS = 2 ** 30;
-var [LOWEST, HIGHEST] = [-20, 3];
-var BIAS2 = 1023;
-function gaussianBins() {
-  const [labels, counts] = [
-    /** @type {number[]} */
-    [],
-    /** @type {number[]} */
-    []
-  ];
-  const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
-  let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
-  for (let octave = LOWEST; octave < HIGHEST; octave++) {
-    for (let place3 = 0; place3 < 1024; place3 += 2) {
-      const [low, high] = [place3 ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place3 + more) / 1024));
-      below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
-      const rank = Math.min(Math.round(below * WEIGHTS), WEIGHTS);
-      if (rank <= ranks) continue;
-      labels.push((octave + BIAS2) * 1024 + place3);
-      counts.push(rank - ranks);
-      ranks = rank;
-    }
-  }
-  return binsOf(labels, counts, true);
-}
-var bins;
-function gaussianAnchor(trim, estimator) {
-  bins ??= gaussianBins();
-  return fitWeibull(bins, trim, estimator);
-}
-
-// src/redrawn.js
-var QUANTITIES = ["k", "lam", "r2"];
-var NEAR = 1e-5;
-function cellsOf(row, layers) {
-  const cell = cellOf(row);
-  if (!cell) return [];
-  const ends = typeof row.band === "string" && row.band.match(/^(-?\d+)–(-?\d+)$/);
-  if (!ends) return [cell];
-  const [low, high] = [Number(ends[1]), Number(ends[2])];
-  return layers.filter((layer) => low <= layer && layer <= high).map((layer) => [cell[0], layer, cell[2], cell[3]]);
-}
-function refitted(row, fit2, { value }, anchor) {
-  if ("matrix" in row) return onPaper(row, fit2, anchor);
-  const { k, lam, r2 } = fit2;
-  const next = { ...row, ..."lam" in row && { lam }, ..."r2" in row && { r2 } };
-  if ("k" in row) next.k = Number.isNaN(k) ? null : k;
-  const error = (
-    /** @type {number} */
-    row.k_se
-  );
-  if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
-  if ("value" in row && row.value !== null) {
-    if (QUANTITIES.includes(value)) next.value = fit2[
-      /** @type {"k"} */
-      value
-    ];
-    if (value === "z" && error) next.value = (k - anchor.k) / error;
-  }
-  return next;
-}
-function onPaper(row, { k, lam, r2 }, anchor) {
-  const { magnitude, y, kind } = (
-    /** @type {{ magnitude: number, y: number, kind?: string }} */
-    row
-  );
-  const matrix = relabelled(String(row.matrix), k, lam, r2);
-  const line = k * Math.log(magnitude / lam);
-  if (kind === void 0) return { ...row, matrix, residual: y - line };
-  if (kind === "scale") return { ...row, matrix, magnitude: lam };
-  if (kind === "gaussian") {
-    const at = gaussianOrdinate(magnitude / (lam / anchor.lam));
-    return { ...row, matrix, y: at, residual: at - line };
-  }
-  if (kind !== "line") return row;
-  const margin = (
-    /** @type {number} */
-    (row.high - /** @type {number} */
-    row.low) / 2
-  );
-  return { ...row, matrix, y: line, low: line - margin, high: line + margin };
-}
-function relabelled(text, k, lam, r2) {
-  return text.replace(/k \d\S*( ± \S+)?/, `k ${k.toFixed(4)}`).replace(/λ \d\S*/, `λ ${Number(lam.toPrecision(4))}`).replace(/r² \d\S*/, `r² ${r2.toFixed(4)}`).replace(/\s+KS \d\S*/, "");
-}
-function gaussianOrdinate(x) {
-  const z = x / Math.SQRT2;
-  const t = 1 / (1 + z / 2);
-  const c = [
-    -1.26551223,
-    1.00002368,
-    0.37409196,
-    0.09678418,
-    -0.18628806,
-    0.27886807,
-    -1.13520398,
-    1.48851587,
-    -0.82215223,
-    0.17087277
-  ];
-  const above = t * Math.exp(-z * z + c.reduceRight((sum, one) => sum * t + one, 0));
-  return Math.log(-Math.log(above));
-}
-function redrawn(sent, asked, before, counts) {
-  const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
-  const fitOf = fitter(asked, before, counts);
-  const owners = ownersOf(sent.data);
-  const data = Object.fromEntries(
-    Object.entries(sent.data).map(([name, rows]) => [
-      name,
-      rows.map((row) => {
-        if (isTrim(row)) return trimRow(asked.trim);
-        if (isAnchor(row)) return { ...row, at: anchor.k };
-        const fit2 = fitOf(owners.get(row.matrix) ?? row);
-        return fit2 ? refitted(row, fit2, asked, anchor) : row;
-      })
-    ])
-  );
-  const values = renamed(shifted(sent.values, was.k, anchor.k), sent.data, data);
-  return { data, values: reworded(values, protocolText(before), protocolText(asked)) };
-}
-function protocolText({ trim, estimator }) {
-  const [lower, upper] = trim.map((end) => Number((100 * end).toPrecision(10)));
-  return `${estimator.replace("_", " ")}, trim ${lower}–${upper} %`;
-}
-function reworded(values, before, after) {
-  const said = (one) => typeof one === "string" ? one.replace(before, after) : one;
-  return Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [
-      name,
-      Array.isArray(value) ? value.map(said) : said(value)
-    ])
-  );
-}
-function fitter(asked, before, counts) {
-  const known2 = /* @__PURE__ */ new Map();
-  return (row) => {
-    const cells = cellsOf(row, counts.layers).filter(counts.has);
-    if (!cells.length) return null;
-    const key = keyOf(cells[0]) + cells.length;
-    let fit2 = known2.get(key);
-    if (fit2 === void 0) {
-      fit2 = middle(cells.map((cell) => counts.fit(cell, asked.trim, asked.estimator)));
-      known2.set(key, fit2);
-    }
-    return fit2;
-  };
-}
-function shifted(values, was, is) {
-  const numbers = Object.values(values).flat().filter((one) => typeof one === "number");
-  const moved = (one) => typeof one === "number" && numbers.some((other) => Math.abs(one + other - 2 * was) < NEAR) ? one + is - was : one;
-  return Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [
-      name,
-      Array.isArray(value) ? value.map(moved) : moved(value)
-    ])
-  );
-}
-function renamed(values, before, after) {
-  const names = new Map(
-    Object.entries(before).flatMap(
-      ([name, rows]) => rows.map((row, i) => [row.matrix, after[name][i].matrix])
-    )
-  );
-  return Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [name, names.get(value) ?? value])
-  );
-}
-var ownersOf = (data) => new Map(
-  Object.values(data).flat().filter((row) => "matrix" in row && cellOf(row)).map((row) => [row.matrix, row])
-);
-var isTrim = (row) => "low" in row && "high" in row && Object.keys(row).length === 2;
-var isAnchor = (row) => typeof row.words === "string" && row.words.includes("untrained Gaussian");
-var trimRow = ([low, high]) => ({
-  low: ordinate(Math.max(low, 1e-4)),
-  high: ordinate(Math.min(high, 1 - 1e-6))
-});
 
 // src/paper.js
 var POINTS = 200;
@@ -2289,105 +2654,45 @@ function redone(rows, own, { k, lam }, curve) {
   });
 }
 
-// src/sieve.js
-function buildSieve({ labels, places, facets: codes }, facets) {
-  const cells = places[0].map((_, i) => (
-    /** @type {Cell} */
-    labels.map((some, d) => some[places[d][i]])
-  ));
-  const numbers = new Map(cells.map((cell, i) => [keyOf(cell), i]));
-  const layers = (
-    /** @type {number[]} */
-    labels[1]
+// src/profile.js
+function besideMap({ charts: { main, side }, profile }, { cells: [cell], own }, texts) {
+  if (profile === void 0 || own || !cell || !side) return side;
+  const isOther = (row) => row.component !== cell[2];
+  if (!profile || !main) return rowsOf2(side).every(isOther) ? noted(side, texts.page_profile_stays) : side;
+  const rows = rowsOf2(main).filter((row) => !isOther(row));
+  const { $schema, config } = (
+    /** @type {any} */
+    side.spec
   );
-  function tests({ filters, layers: ends, step }) {
-    const found = facets.filter(({ name }) => filters[name]).map(({ name, values }) => {
-      const kept2 = values.map((value) => filters[name].includes(value));
-      return [name, (i) => kept2[codes[name][i]]];
-    });
-    if (ends) found.push(["layers", (i) => ends[0] <= Number(cells[i][1]) && Number(cells[i][1]) <= ends[1]]);
-    if (step !== null) found.push(["step", (i) => cells[i][3] === step]);
-    return new Map(found);
-  }
-  return {
-    total: cells.length,
-    /** @param {Asked} asked @returns {Sifted} */
-    sift(asked) {
-      const all = tests(asked);
-      const passing = (without) => {
-        const others = [...all].filter(([name]) => name !== without).map(([, test]) => test);
-        return cells.map((_, i) => others.every((test) => test(i)));
-      };
-      const kept2 = passing();
-      const counts = facets.map(({ name, values }) => {
-        const sums = values.map(() => 0);
-        passing(name).forEach((passes, i) => {
-          if (passes) sums[codes[name][i]] += 1;
-        });
-        return [name, sums];
-      });
-      return {
-        counts: Object.fromEntries(counts),
-        cells: cells.filter((_, i) => kept2[i]),
-        empty: kept2.includes(true) ? [] : [...all].filter(([, test]) => !cells.some((_, i) => test(i))).map(([name]) => name),
-        has: (cell) => kept2[numbers.get(keyOf(cell)) ?? -1] === true,
-        passes(row) {
-          const own = cellsOf(row, layers).map((cell) => numbers.get(keyOf(cell)));
-          const known2 = own.filter((i) => i !== void 0);
-          return !known2.length || known2.some((i) => kept2[i]);
-        }
-      };
-    }
-  };
+  const spec = { $schema, config, .../** @type {any} */
+  profile.spec };
+  const datasets = { ...spec.datasets, [spec.data.name]: rows.map(withEnds) };
+  return { ...profile, spec: { ...spec, datasets }, label: fill(texts.page_profile, { component: cell[2] }) };
 }
-function sifted(spec, passes) {
-  const datasets = Object.fromEntries(
-    Object.entries(
-      /** @type {Record<string, Datum[]>} */
-      spec.datasets
-    ).map(([name, rows]) => [
-      name,
-      rows.filter((row) => !cellOf(row) || passes(row))
-    ])
+var rowsOf2 = ({ spec }) => (
+  /** @type {Datum[][]} */
+  Object.values(
+    /** @type {any} */
+    spec.datasets
+  ).flat().filter((row) => cellOf(row))
+);
+function withEnds(row) {
+  const [k, error] = [row.k, row.k_se];
+  const known2 = typeof k === "number" && typeof error === "number";
+  return { ...row, low: known2 ? k - error : null, high: known2 ? k + error : null };
+}
+function noted(content, note) {
+  const { title, ...spec } = (
+    /** @type {any} */
+    content.spec
   );
-  const [before, after] = [spec.datasets, datasets].map((one) => Object.values(one).flat());
-  if (before.length === after.length) return spec;
-  const known2 = /* @__PURE__ */ new Map();
-  const left = (field) => {
-    const found = known2.get(field) ?? new Set(after.map((row) => row[field]));
-    known2.set(field, found);
-    return found;
-  };
-  return { ...narrowed({ ...spec, datasets: {} }, left), datasets };
-}
-function narrowed(node, left) {
-  if (Array.isArray(node)) return node.map((child) => narrowed(child, left));
-  if (!node || typeof node !== "object") return node;
-  const next = Object.fromEntries(Object.entries(node).map(([key, child]) => [key, narrowed(child, left)]));
-  const { domain, range } = next.scale ?? {};
-  if (typeof next.field !== "string" || next.type === "quantitative" || !Array.isArray(domain)) return next;
-  const kept2 = domain.map((label) => left(next.field).has(label));
-  const cut = (list) => list.filter((_, i) => kept2[i]);
-  next.scale = { ...next.scale, domain: cut(domain) };
-  if (Array.isArray(range) && range.length === domain.length) next.scale.range = cut(range);
-  return next;
-}
-function standingOut(rows, anchor) {
-  let found = null;
-  let most = Number.NEGATIVE_INFINITY;
-  for (const row of rows) {
-    const cell = cellOf(row);
-    if (!cell || typeof row.k !== "number" || "matrix" in row) continue;
-    const far = Math.abs(row.k - anchor) - 2 * Number(row.k_se ?? 0);
-    if (far > most) [found, most] = [cell, far];
-  }
-  return found;
+  return { ...content, spec: { ...spec, title: { ...title, subtitle: [...title.subtitle, note] } } };
 }
 
 // src/saved.js
-var LONGEST = 60;
+var LONGEST2 = 60;
 function lookedAt({ chosen }, sift, clicked, rows, drawn) {
-  const cell = clicked && sift.has(clicked) ? clicked : null;
+  const cell = clicked && sift.nearest(clicked);
   if (!cell && chosen.length && chosen.every(sift.has)) return { cells: chosen, own: true };
   const anchor = gaussianAnchor(drawn.trim, drawn.estimator).k;
   const found = cell ?? chosen.find(sift.has) ?? standingOut(rows.filter(sift.passes), anchor);
@@ -2402,8 +2707,9 @@ function numbersAt(cell, rows, texts, dated) {
   });
   const [model, layer, component, step] = cell;
   const name = fill(texts.pane_name, { component, layer });
-  const named = model.length > LONGEST ? `${model.slice(0, LONGEST - 1)}…` : model;
-  const place3 = dated ? fill(texts.pane_place, { model: named, step }) : named;
+  const named = model.length > LONGEST2 ? `${model.slice(0, LONGEST2 - 1)}…` : model;
+  const at = typeof step === "number" ? grouped(step) : step;
+  const place3 = dated ? fill(texts.pane_place, { model: named, step: at }) : named;
   return { heads: [{ pin: "", name, place: place3 }], rows: row ? numbersOf(row) : [], more: "" };
 }
 var WRITTEN = {
@@ -2411,6 +2717,11 @@ var WRITTEN = {
   λ: ({ lam }) => String(Number(lam.toPrecision(4))),
   "r²": ({ r2 }) => r2.toFixed(4)
 };
+function countedNumbers(matrices, cell, counts, { trim, estimator }) {
+  const fit2 = counts.fit(cell, trim, estimator);
+  if (matrices.rows.length || !fit2) return matrices;
+  return { ...matrices, rows: Object.entries(WRITTEN).map(([label, write2]) => [label, write2(fit2)]) };
+}
 function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
   const fits = cells.map((cell) => counts.fit(cell, trim, estimator));
   const rows = matrices.rows.map(([label, ...values]) => [
@@ -2424,10 +2735,11 @@ function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
 }
 function wordsOf(saved, seen, looked, matrices) {
   const { texts } = saved.controls;
-  const { sift, total, asked } = seen;
-  const counted = { number: grouped(sift.cells.length), total: grouped(total) };
+  const { sift, both, total, asked } = seen;
+  const number = grouped(both ? both.number : sift.cells.length);
+  const counted = { number, total: grouped(total), protocol: protocolText(asked) };
   return {
-    count: fill(texts.page_count, { ...counted, protocol: protocolText(asked) }),
+    count: fill(both ? texts.page_compared : texts.page_count, counted),
     left_out: [saved.note, staleText(saved, seen)].filter(Boolean).join(" · "),
     spoken: "",
     no_refit: seen.fitting || seen.waits ? "" : texts.page_no_counts,
@@ -2456,12 +2768,17 @@ function whyEmpty({ controls: { texts, facets } }, { cells, empty }) {
 // src/page.js
 var bytesOf = (text) => unpacked(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));
 var contentOf = async (text) => JSON.parse(new TextDecoder().decode(await bytesOf(text)));
+function whole(content) {
+  const { again } = content;
+  return { ...withRows(content), ...again && "spec" in again && { again: withRows({ ...again, label: "" }) } };
+}
 function framesOf(packed) {
   const known2 = /* @__PURE__ */ new Map();
   const read = async (step) => {
     const frame = await contentOf(packed[step]);
-    const charts = Object.entries(frame.charts).map(([slot, content]) => [slot, withRows(content)]);
-    return { ...frame, charts: Object.fromEntries(charts), plot: frame.plot && withRows(frame.plot) };
+    const charts = Object.entries(frame.charts).map(([slot, content]) => [slot, whole(content)]);
+    const [plot, profile] = [frame.plot && withRows(frame.plot), frame.profile && withRows(frame.profile)];
+    return { ...frame, charts: Object.fromEntries(charts), plot, profile };
   };
   return (step) => {
     const frame = known2.get(step) ?? read(step);
@@ -2489,10 +2806,10 @@ function localPage({ controls, checkpoints, state }, changed, busy) {
   };
   return { model, controls, checkpoints: () => checkpoints, send, busy };
 }
-function layOut(root, page, note, fits) {
+function layOut(root2, page, note, fits) {
   const { texts } = page.controls;
   const choice = choosing(page);
-  const charts = buildCharts(root, page, choice.choose, choice.outline, { export: true });
+  const charts = buildCharts(root2, page, choice.choose, choice.outline, { export: true });
   const [filters, steps, fit2] = [buildFilters(page), buildSteps(page), buildFit(page)];
   const [numbers, sentences] = [buildNumbers(), buildSentences()];
   const title = make("p", { class: "wb-title" });
@@ -2505,12 +2822,12 @@ function layOut(root, page, note, fits) {
     pane,
     make("div", { class: "wb-rest" }, charts.side.element, charts.more.element)
   );
-  root.append(
+  root2.append(
     make("div", { class: "wb-bar" }, steps.element, fit2.element, sentences.status),
     make("div", { class: "wb-body" }, filters.element, panel)
   );
-  choice.onChart(root, charts.main);
-  followSize(root, filters.element);
+  choice.onChart(root2, charts.main);
+  followSize(root2, filters.element);
   const update = (words) => {
     page.model.set("_words", JSON.stringify(words));
     fit2.element.hidden = !fits;
@@ -2538,17 +2855,14 @@ function placing(charts) {
   };
 }
 function looking(saved, sieve, countsNow) {
-  const { controls, checkpoints, drawn, state } = saved;
+  const { controls, checkpoints, drawn, state, compared } = saved;
   const frameAt = framesOf(saved.frames);
   const oneStep = controls.panels[state.panel].one_step;
   const stepped = oneStep && checkpoints.steps.length > 0;
   return async (model) => {
     const [step, filters, layers] = ["step", "filters", "layers"].map(model.get);
-    const sift = sieve.sift({
-      filters,
-      layers: layers.join() === controls.layers.join() ? null : layers,
-      step: stepped ? step : null
-    });
+    const ends = layers.join() === controls.layers.join() ? null : layers;
+    const sift = sieve.sift({ filters, layers: ends, step: stepped ? step : null });
     const counts = countsNow();
     const fitting = counts && sift.cells.some(counts.has) ? counts : null;
     const asked = fitting ? { ...drawn, trim: model.get("trim"), estimator: model.get("estimator") } : drawn;
@@ -2559,6 +2873,7 @@ function looking(saved, sieve, countsNow) {
         /** @type {Cell} */
         [...clicked.slice(0, 3), step]
       ) : clicked,
+      both: compared && bothOf(compared, sieve, { filters, layers: ends }),
       key: JSON.stringify([step, filters, layers]),
       varies: protocolText(asked) !== protocolText(drawn),
       waits: saved.live !== null && !counts,
@@ -2566,16 +2881,19 @@ function looking(saved, sieve, countsNow) {
     };
   };
 }
-function kept(content, { sift, varies }) {
+function kept(content, seen, { drawn, controls }) {
+  const { sift, both, varies } = seen;
   if (!content?.spec || !sift.cells.length) return sift.cells.length ? content : null;
-  const spec = sifted(content.spec, sift.passes);
+  if (content.again) return madeAgain(content, seen, drawn, controls.texts);
+  const spec = sifted(content.spec, (both ?? sift).passes);
   return { ...content, spec: content.plain && (varies || spec !== content.spec) ? plainly(spec, content.plain) : spec };
 }
 function plainly(spec, title) {
   const subtitle = [spec.title?.subtitle ?? []].flat().filter((line) => line !== title);
   return { ...spec, title: { ...spec.title, text: title, subtitle }, description: title };
 }
-function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
+function drawing(saved, charts, put) {
+  const { drawn, controls: { texts }, checkpoints } = saved;
   const drawDetail = ({ frame, fitting, asked, key, varies }, cell, own) => {
     const detail = own ? frame.charts.detail : frame.plot ?? frame.charts.detail;
     if (!cell || !detail) return put("detail", "none", () => null);
@@ -2587,30 +2905,41 @@ function drawing({ drawn, controls: { texts }, checkpoints }, charts, put) {
       return redrawn(own ? sent : plotOf(sent, cell, fitting, asked), asked, drawn, fitting);
     });
   };
+  const tableOf = ({ frame, fitting, asked, varies }, { own, cells }, rows) => {
+    const [cell] = cells;
+    if (!own && !cell) return null;
+    let numbers = own ? frame.matrices : numbersAt(cell, rows, texts, checkpoints.steps.length !== 1);
+    if (!numbers || !fitting) return numbers;
+    if (!own) numbers = countedNumbers(numbers, cell, fitting, asked);
+    return varies ? refittedNumbers(numbers, own ? frame.listed : cells, fitting, asked) : numbers;
+  };
   return async (seen) => {
     const { frame, sift, fitting, asked, key, varies, clicked } = seen;
     const change = varies && fitting ? (sent) => redrawn(sent, asked, drawn, fitting) : void 0;
-    for (const name of ["main", "side", "more"]) {
-      await put(name, `${key} ${varies}`, () => kept(frame.charts[name], seen), change);
-    }
+    const place3 = (name, content, more = "") => {
+      const state = `${key} ${varies} ${more}`;
+      if (content?.again) return put(name, `${state} ${protocolText(asked)}`, () => kept(content, seen, saved));
+      return put(name, state, () => kept(content, seen, saved), change);
+    };
+    await place3("main", frame.charts.main);
     const rows = charts.main.rows();
     const looked = lookedAt(frame, sift, clicked ?? null, rows, drawn);
     const [cell] = looked.cells;
+    await place3("side", besideMap(frame, looked, texts), looked.own ? "" : cell?.[2]);
+    await place3("more", frame.charts.more);
     await drawDetail(seen, cell, looked.own);
-    const numbers = looked.own ? frame.matrices : cell ? numbersAt(cell, rows, texts, checkpoints.steps.length !== 1) : null;
-    const listed = looked.own ? frame.listed : looked.cells;
-    const matrices = numbers && varies && fitting ? refittedNumbers(numbers, listed, fitting, asked) : numbers;
+    const matrices = tableOf(seen, looked, rows);
     return { looked, matrices };
   };
 }
-async function show(saved, root) {
+async function show(saved, root2) {
   const { live } = saved;
   let counts = null;
   let [busy, again] = [false, false];
   const page = localPage(saved, () => later(), () => busy);
   const { model } = page;
   const hint = live?.header.kind === "bins" ? saved.controls.texts.click : "";
-  const { charts, update } = layOut(root, page, hint, live !== null);
+  const { charts, update } = layOut(root2, page, hint, live !== null);
   const { put, forget } = placing(charts);
   const sieve = buildSieve(await contentOf(saved.cells), saved.controls.facets);
   const look = looking(saved, sieve, () => counts);
@@ -2632,9 +2961,9 @@ async function show(saved, root) {
     about: (cell) => counts?.about(cell) ?? "",
     alongSteps: (cell) => counts?.alongSteps(cell, model.get("trim"), model.get("estimator")) ?? []
   };
-  for (const name of SLOTS) buildCard(root, page, charts[name], held);
+  for (const name of SLOTS) buildCard(root2, page, charts[name], held);
   let drawn;
-  followTheme(root, () => {
+  followTheme(root2, () => {
     forget();
     drawn = later();
   });

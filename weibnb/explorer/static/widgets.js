@@ -901,9 +901,10 @@ function clampLayers(layers, changed, [first, last]) {
   return found[0] > found[1] ? [found[changed], found[changed]] : found;
 }
 function buildFilters(page) {
-  const { facets, layers, texts } = page.controls;
+  const { facets, layers, texts, unfiltered } = page.controls;
   const box = make("details", { class: "wb-filters", open: true });
   box.append(make("summary", {}, texts.filters));
+  if (unfiltered) box.append(make("p", { class: "wb-note" }, unfiltered));
   const more = make("details", { class: "wb-more" }, make("summary", {}, texts.more_filters));
   const parts = [];
   for (const facet of facets) {
