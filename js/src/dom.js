@@ -47,8 +47,8 @@ export function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
 
-/** @param {number} value */
-export const grouped = (value) => value.toLocaleString("en");
+/** A number with commas from 1,000 on; the label of a step may be a word. @param {number | string} value */
+export const grouped = (value) => (typeof value === "number" ? value.toLocaleString("en") : value);
 
 /**
  * Copy text, where the browser lets this page.

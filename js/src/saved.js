@@ -56,8 +56,7 @@ export function numbersAt(cell, rows, texts, dated) {
   const [model, layer, component, step] = cell;
   const name = fill(texts.pane_name, { component, layer });
   const named = model.length > LONGEST ? `${model.slice(0, LONGEST - 1)}…` : model;
-  const at = typeof step === "number" ? grouped(step) : step;
-  const place = dated ? fill(texts.pane_place, { model: named, step: at }) : named;
+  const place = dated ? fill(texts.pane_place, { model: named, step: grouped(step) }) : named;
   return { heads: [{ pin: "", name, place }], rows: row ? numbersOf(row) : [], more: "" };
 }
 

@@ -48,6 +48,7 @@ COHORT_TITLE = "Medians of k among the published entries"
 COHORT_NOTE = "ticks: published entries · dashed: a Gaussian"
 #: Models of a cohort whose nearest entry is named.
 MOST_NEAREST = 3
+_FEW_MODELS = 3  # beside each other, or above
 _BAR = "bar: median over layers"
 NO_BAND = ["no band: it was published for another protocol", _BAR]
 # Within the axis: a clip is found by its id in the page, see `between` of `marks`.
@@ -154,7 +155,8 @@ def _drawn_bands(layers: list[Spec], table: pd.DataFrame, ends: list[float], hea
     below = "component; its layers from left to right"
     _frame(layers, ends, below, names, table["place"].nunique())
     width = max(room_for(names) * len(names), 160)
-    return facet(layers, table, heads, columns=2, width=width, height=280)
+    height = 280 if table["place"].nunique() <= _FEW_MODELS else 150
+    return facet(layers, table, heads, columns=2, width=width, height=height)
 
 
 def _component_axis(names: list[str]) -> Spec:

@@ -51,7 +51,7 @@ function labelled(text, ...controls) {
 function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
-var grouped = (value) => value.toLocaleString("en");
+var grouped = (value) => typeof value === "number" ? value.toLocaleString("en") : value;
 async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -51,7 +51,7 @@ function labelled(text, ...controls) {
 function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole2, name) => String(values[name] ?? whole2));
 }
-var grouped = (value) => value.toLocaleString("en");
+var grouped = (value) => typeof value === "number" ? value.toLocaleString("en") : value;
 
 // src/fitting/ordinates.js
 var EDGE = 16;
@@ -2708,8 +2708,7 @@ function numbersAt(cell, rows, texts, dated) {
   const [model, layer, component, step] = cell;
   const name = fill(texts.pane_name, { component, layer });
   const named = model.length > LONGEST2 ? `${model.slice(0, LONGEST2 - 1)}…` : model;
-  const at = typeof step === "number" ? grouped(step) : step;
-  const place3 = dated ? fill(texts.pane_place, { model: named, step: at }) : named;
+  const place3 = dated ? fill(texts.pane_place, { model: named, step: grouped(step) }) : named;
   return { heads: [{ pin: "", name, place: place3 }], rows: row ? numbersOf(row) : [], more: "" };
 }
 var WRITTEN = {

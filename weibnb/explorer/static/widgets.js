@@ -191,7 +191,7 @@ function labelled(text, ...controls) {
 function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
-var grouped = (value) => value.toLocaleString("en");
+var grouped = (value) => typeof value === "number" ? value.toLocaleString("en") : value;
 
 // src/marks.js
 var KINDS = ["rect", "symbol", "text"];
