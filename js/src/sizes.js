@@ -158,9 +158,51 @@ function inColumns(found, columns, width) {
   if (!columns) return found;
   const number = panelsOf(found);
   const beside = columnsFor({ ...found, columns }, width);
-  const { axis, ...resolve } = found.resolve ?? {};
-  const own = number > beside && number % beside ? { axis: { ...axis, x: "independent" } } : {};
-  return { ...found, columns: beside, resolve: { ...resolve, ...own } };
+  const { axis: { x: _, ...axis } = /** @type {any} */ ({}), ...resolve } = found.resolve ?? {};
+  const bare = { ...found, columns: beside, resolve: { ...resolve, axis } };
+  return number > beside && number % beside ? titledOnce(bare) : titledBelow(bare);
+}
+
+const ONCE = { titleOrient: "bottom", titleFontWeight: 400, titleFontSize: 12 };
+
+/**
+ * Every panel with an x axis, and one title below all of them.
+ * @param {any} found
+ */
+function titledOnce(found) {
+  const { facet, spec } = found;
+  const title = facet.title ?? spec.layer?.map((/** @type {any} */ one) => one.encoding?.x?.title).find(Boolean);
+  return {
+    ...found,
+    facet: { ...facet, title, header: { ...facet.header, ...ONCE } },
+    spec: withTitles(spec, { title: null }),
+    resolve: { ...found.resolve, axis: { ...found.resolve.axis, x: "independent" } },
+  };
+}
+
+/**
+ * Shared axes, each with its title, whatever Python had room for.
+ * @param {any} found
+ */
+const titledBelow = (found) => ({
+  ...found,
+  facet: { ...found.facet, title: null },
+  spec: withTitles(found.spec, {}),
+});
+
+/**
+ * @param {any} panel
+ * @param {{ title?: null }} own what the x axes have in the place of titles of theirs
+ */
+function withTitles(panel, own) {
+  /** @param {any} one */
+  const retitled = (one) => {
+    const x = one.encoding?.x;
+    if (!x?.field || x.axis === null) return one;
+    const { title: _, ...axis } = x.axis ?? {};
+    return { ...one, encoding: { ...one.encoding, x: { ...x, axis: { ...axis, ...own } } } };
+  };
+  return panel.layer ? { ...panel, layer: panel.layer.map(retitled) } : panel;
 }
 
 /**

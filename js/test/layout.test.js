@@ -128,15 +128,17 @@ test("small multiples stand beside each other as the place has room", () => {
   assert.equal(arrangement(spec, 581), arrangement(spec, 700));
 });
 
-test("cells of small multiples keep their width, and an incomplete row has axes of its own", () => {
-  const layer = [{ encoding: { x: { scale: { domain: ["median"] } } } }];
+test("cells of small multiples keep their width, and an incomplete row has axes of its own, titled once", () => {
+  const layer = [{ encoding: { x: { field: "band", title: "layer", scale: { domain: ["median"] } } } }];
   const rows = ["a", "b", "c", "d"].map((panel) => ({ panel }));
   const spec = /** @type {any} */ ({
     ...{ facet: { field: "panel" }, spec: { width: { step: 88 }, layer }, columns: 4 },
     ...{ data: { name: "rows0" }, datasets: { rows0: rows } },
   });
   const of = (/** @type {number} */ width) => {
-    const { columns, resolve } = /** @type {any} */ (arranged(spec, width));
+    const { columns, resolve, facet, spec: panel } = /** @type {any} */ (arranged(spec, width));
+    assert.equal(facet.title, columns === 3 ? "layer" : null);
+    assert.equal(panel.layer[0].encoding.x.axis.title, columns === 3 ? null : undefined);
     return [columns, resolve.axis?.x];
   };
   assert.deepEqual([200, 240, 330, 420].map(of), [[1, undefined], [2, undefined], [3, "independent"], [4, undefined]]);

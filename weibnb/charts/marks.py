@@ -151,8 +151,36 @@ def facet(
     header["labelExpr"] = "split(datum.label, '\\n')"
     spec |= {"facet": _header("panel", header), "columns": min(columns, number)}
     if number > columns and number % columns:
-        spec["resolve"] = {"axis": {"x": "independent"}}
+        return _titled_once(spec)
     return spec
+
+
+def _titled_once(spec: Spec) -> Spec:
+    """Let every panel have an x axis, where the last row is incomplete, with one title below all.
+
+    A page does the same in its own width: js/src/sizes.js.
+    """
+    panel = spec["spec"]
+    titles = [each["encoding"].get("x", {}).get("title") for each in panel["layer"]]
+    title = next(filter(None, titles), None)
+    layers = [each | {"encoding": _untitled(each["encoding"])} for each in panel["layer"]]
+    looks = {"titleOrient": "bottom", "titleFontWeight": 400, "titleFontSize": 12}
+    header = spec["facet"]["header"] | looks
+    return spec | {
+        "spec": panel | {"layer": layers},
+        "facet": spec["facet"] | {"title": title, "header": header},
+        "resolve": {"axis": {"x": "independent"}},
+    }
+
+
+def _untitled(encoding: Spec) -> Spec:
+    """Take the title off the x axis, where there is one."""
+    x = encoding.get("x", {})
+    return (
+        encoding | {"x": x | {"axis": x.get("axis", {}) | {"title": None}}}
+        if "field" in x
+        else encoding
+    )
 
 
 def _header(field: str, header: Spec) -> Spec:
