@@ -149,8 +149,9 @@ def test_a_bad_state_changes_nothing(
 
 
 def test_a_first_state_is_a_dict_or_a_file(fits: xr.Dataset) -> None:
+    nonsense: Any = 5
     with pytest.raises(TypeError, match="`state` must be a dict, got int"):
-        Undrawn(fits, state=5)
+        Undrawn(fits, state=nonsense)
 
 
 def test_numbers_of_numpy(fits: xr.Dataset) -> None:
