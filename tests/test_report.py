@@ -162,6 +162,17 @@ def test_names_from_a_checkpoint_cannot_act(run: xr.Dataset, step: int) -> None:
     assert SCRIPT not in fragment
 
 
+def test_a_name_cannot_turn_the_text_of_the_page(tmp_path: Path) -> None:
+    for name in ("\u202egnp.exe", "a\x1b[31m", "\u2066b"):
+        place = tmp_path / name
+        place.mkdir()
+        save_file(mixture(0), place / "model.safetensors")
+        told = summary(wb.scan(place))
+        for text in (told.to_html(), told._repr_html_()):
+            assert not set(text) & {"\u202e", "\x1b", "\u2066"}
+            assert name.encode("unicode_escape").decode() in text
+
+
 def test_a_path_cannot_act(tmp_path: Path) -> None:
     place = tmp_path / "<img src=x onerror=alert(3)>"
     place.mkdir()

@@ -70,15 +70,15 @@ class Summary:
 
     def _html(self, figures: str = "") -> str:
         """Write the verdict and the findings, pictures, and the tables behind them."""
-        parts = [f"<p>{html.escape(line)}</p>" for line in self.headline]
+        parts = [f"<p>{_escaped(line)}</p>" for line in self.headline]
         for title, (content, note) in self.sections.items():
-            parts.append(f"<h2>{html.escape(title)}</h2>")
+            parts.append(f"<h2>{_escaped(title)}</h2>")
             if isinstance(content, pd.DataFrame):
                 parts.append(f'<div class="scroll">{_html_table(content)}</div>')
             else:
-                parts.append(f"<p>{html.escape(content)}</p>")
+                parts.append(f"<p>{_escaped(content)}</p>")
             if note:
-                parts.append(f'<p class="note">{html.escape(note)}</p>')
+                parts.append(f'<p class="note">{_escaped(note)}</p>')
             if title == FINDINGS:
                 parts.append(figures)
             if title == "By component":
@@ -102,6 +102,11 @@ class Summary:
         )
 
 
+def _escaped(text: object) -> str:
+    """Write text for HTML; what does not print, such as marks that turn text round, as code."""
+    return html.escape(printable_lines(str(text)))
+
+
 def _word(column: str, value: Any) -> str:
     """Write one value of a table; a figure has the digits that its column deserves."""
     if isinstance(value, float):
@@ -112,11 +117,11 @@ def _word(column: str, value: Any) -> str:
 def _html_table(table: pd.DataFrame) -> str:
     """Write a table as HTML, text to the left and numbers to the right."""
     sides = ["" if is_numeric_dtype(table[name]) else ' class="word"' for name in table]
-    rows = [[f"<th{side}>{html.escape(str(n))}</th>" for n, side in zip(table, sides, strict=True)]]
+    rows = [[f"<th{side}>{_escaped(n)}</th>" for n, side in zip(table, sides, strict=True)]]
     for record in table.to_dict("records"):
         texts = [_word(str(name), value) for name, value in record.items()]
         cells = zip(texts, sides, strict=True)
-        rows.append([f"<td{side}>{html.escape(text)}</td>" for text, side in cells])
+        rows.append([f"<td{side}>{_escaped(text)}</td>" for text, side in cells])
     return f"<table>{_html_rows(rows)}</table>"
 
 
@@ -125,7 +130,7 @@ def _html_map(
 ) -> str:
     """Write k by layer and component as HTML, blue below the anchor and orange above."""
     words = statuses.to_numpy(str) if statuses is not None else np.full(table.shape, "ok")
-    rows = [["<th>layer</th>", *(f"<th>{html.escape(str(column))}</th>" for column in table)]]
+    rows = [["<th>layer</th>", *(f"<th>{_escaped(column)}</th>" for column in table)]]
     for layer, values, status in zip(table.index, table.to_numpy(float), words, strict=True):
         cells = (_map_cell(k, k / reference - 1, s) for k, s in zip(values, status, strict=True))
         rows.append([f"<th>{int(layer)}</th>", *cells])
@@ -134,7 +139,7 @@ def _html_map(
         "sound fit"
     )
     return (
-        f'<div class="scroll"><table class="map"><caption>{html.escape(caption)}</caption>'
+        f'<div class="scroll"><table class="map"><caption>{_escaped(caption)}</caption>'
         f"{_html_rows(rows)}</table></div>"
     )
 
@@ -146,7 +151,7 @@ def _html_rows(rows: list[list[str]]) -> str:
 def _map_cell(k: float, share: float, status: str) -> str:
     if status not in ("ok", "absent"):
         text = "no fit" if np.isnan(k) else f"{k:.3f}"
-        return f'<td class="unsound" title="{html.escape(status)}">{text}</td>'
+        return f'<td class="unsound" title="{_escaped(status)}">{text}</td>'
     if np.isnan(k):
         return "<td>–</td>"
     colour = "26,133,255" if share < 0 else "230,97,0"

@@ -294,3 +294,17 @@ def test_bad_arguments() -> None:
     for wrong in ("rows", 32.0, True):
         with pytest.raises(TypeError, match="None, 'row' or a number"):
             wb.quantisation(fits, block=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("unit", [1e-310, 1e-200, 1e200, 1e300])
+def test_a_matrix_outside_the_squares_of_float64_does_not_stop_the_others(unit: float) -> None:
+    name = "model.layers.{}.self_attn.q_proj.weight"
+    weights = draws(shape=(64, 96))
+    fits = wb.scan({name.format(0): 50 * weights * unit, name.format(1): weights})
+    table: Any = wb.quantisation(fits).table.set_index("layer")
+    alone: Any = wb.quantisation(wb.scan({name.format(1): weights})).table.set_index("layer")
+    assert table.loc[0, "status"] == "out of range"
+    assert np.isnan(table.loc[0, "int8"])
+    assert table.loc[1, "status"] == "ok"
+    assert table.loc[1, "int8"] == alone.loc[1, "int8"]

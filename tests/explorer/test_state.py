@@ -127,6 +127,12 @@ def test_a_state_is_drawn_once(explorer: Explorer, monkeypatch: pytest.MonkeyPat
         ({"trim": [0.9, 0.1]}, TraitError, "trim"),
         ({"selected": [["demo", 0]]}, TraitError, "`selected` must hold"),
         ({"selected": ["demo"]}, TraitError, "`selected` must hold"),
+        ({"selected": [5]}, TraitError, "`selected` must hold"),
+        ({"selected": [None]}, TraitError, "`selected` must hold"),
+        ({"order": [[]]}, TraitError, "`order` must be one of"),
+        ({"window": ["rows"]}, TraitError, "`window` must be empty or four integers"),
+        ({"window": [9, 3, 0, 5]}, TraitError, "`window` must be empty or four integers"),
+        ({"window": [0.5, 3, 0, 5]}, TraitError, "`window` must be empty or four integers"),
         ({"first": ["demo", 3]}, TraitError, "`first` must be a model and one of its steps"),
         ({"second": ["other", 0]}, TraitError, "`second` must be a model"),
         ({"order": ["colour", True]}, TraitError, "`order` must be one of"),
@@ -140,6 +146,12 @@ def test_a_bad_state_changes_nothing(
     with pytest.raises(error, match=message):
         explorer.state = state
     assert explorer.state == {"step": 100}
+
+
+def test_a_first_state_is_a_dict_or_a_file(fits: xr.Dataset) -> None:
+    nonsense: Any = 5
+    with pytest.raises(TypeError, match="`state` must be a dict, got int"):
+        Undrawn(fits, state=nonsense)
 
 
 def test_numbers_of_numpy(fits: xr.Dataset) -> None:

@@ -198,3 +198,11 @@ def test_spread_of_known_scales() -> None:
     nothing = Spread(*spread(rms, 1.0))
     assert nothing.h == 0
     assert nothing.error > 0
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_lines_outside_float32_have_neither_h_nor_an_error(unit: float) -> None:
+    live = np.full(96, unit) * np.exp(np.random.default_rng(0).normal(0, 0.3, 96))
+    with np.errstate(over="ignore", divide="ignore"):
+        found = spread(live.astype(np.float32), 0.0)
+    assert np.isnan(found[:2]).all()

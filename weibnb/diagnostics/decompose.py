@@ -54,6 +54,7 @@ _NUMBERS = {
     "anchor": ("k of a Gaussian", "1"),
     "anchor_r2": ("r2 of a Gaussian", "1"),
     "anchor_core": ("k of a Gaussian of this size, rows and columns divided", "1"),
+    "anchor_r2_core": ("r2 of a Gaussian of this size, rows and columns divided", "1"),
     "k_shuffled": ("k of the shuffled weights, rows and columns divided", "1"),
     "below": ("How far k lies below the anchor", "1"),
     "from_rows": ("Of this by unequal rows", "1"),
@@ -82,6 +83,7 @@ _WORDS = {
     "populations": "Verdict on two populations among the weights",
     "core_populations": "The same of the core",
     "status": "ok, or why there is no fit",
+    "status_core": "The same of the core",
     "sentence": "The cause in one sentence",
 }
 #: Variables of the result: long name and units.
@@ -98,6 +100,8 @@ VARIABLES: dict[str, tuple[str, str]] = {
 }
 # Weights that are shuffled in all, and orders of a small matrix at most.
 _SHUFFLED, _MOST_ORDERS = 1 << 18, 16
+# Spread of w² (over its mean) below which the weights of a core have one magnitude.
+_ONE_MAGNITUDE = 1e-4
 # Spread of scales below which alpha would be noise.
 _LEAST_SPREAD = 0.08
 
@@ -185,6 +189,8 @@ def _causes(
     finite: Matrix = np.empty(weights.shape, np.float32)
     exponent = int(np.frexp(counts.largest)[1]) if weights.dtype == np.float64 else 0
     finite_part(weights, weights.dtype.type(2.0 ** -min(max(exponent, -1000), 1000)), finite)
+    if np.count_nonzero(finite) < counts.n:
+        return {"status_core": "subnormal"}
     core = _alive(finite)
     dead = {
         "dead_rows": finite.shape[0] - core.shape[0],
@@ -198,12 +204,14 @@ def _causes(
     ]
     real, control = on_threads(lambda job: job(), jobs, workers)
     real |= dead
-    if not real.get("converged"):
+    if real["status_core"] not in FITTED:
         return real
     gains = _gains(found["k_raw"], real)
     by_chance = _gains(found["k_raw"], control) if np.isfinite(control["k_core"]) else (0.0, 0.0)
+    ideal_k, _, ideal_r2 = _gaussian_core(core.shape, protocol)
     real |= {
-        "anchor_core": _gaussian_core(core.shape, protocol),
+        "anchor_core": ideal_k,
+        "anchor_r2_core": ideal_r2,
         "k_shuffled": control["k_core"],
         "from_rows": gains[0] - by_chance[0],
         "from_cols": gains[1] - by_chance[1],
@@ -254,11 +262,16 @@ def _divided(weights: Matrix, protocol: Protocol) -> Found:
     for at, stage in enumerate(("rows", "cols", "core")):
         found |= _stage(stage, fitted, at)
     found |= {"rounds": scales.rounds, "imbalance": scales.imbalance}
-    if not scales.converged:
+    found |= {"converged": scales.converged, "status_core": ""}
+    if min(one.n for one in counts) < np.count_nonzero(weights):
+        found["status_core"] = "subnormal"
+    elif scales.converged:
+        one_magnitude = kurtosis * counts[-1].n / weights.size <= 1 + _ONE_MAGNITUDE**2
+        found["status_core"] = "constant" if one_magnitude else str(fitted["status"][-1])
+    if found["status_core"] not in FITTED:
         return found | dict.fromkeys((f"{name}_core" for name in _OF_STAGES), np.nan)
     height, width = weights.shape
     found |= {
-        "converged": True,
         "core_populations": _populations(counts[-1]),
         "h_row": _spread(scales.a, (kurtosis - 1) / (4 * width)),
         "h_col": _spread(scales.b, (kurtosis - 1) / (4 * height)),
@@ -301,8 +314,8 @@ def _control(weights: Matrix, protocol: Protocol) -> Found:
     return dict(zip(("k_rows", "k_cols", "k_core"), k.tolist(), strict=True))
 
 
-def _gaussian_core(shape: tuple[int, int], protocol: Protocol) -> float:
-    """Give k of a Gaussian matrix with rows and columns divided: it is a little above the anchor.
+def _gaussian_core(shape: tuple[int, int], protocol: Protocol) -> tuple[float, float, float]:
+    """Fit a Gaussian matrix with rows and columns divided: its k is a little above the anchor.
 
     A line of m weights of one length is a point on a sphere, whose squares follow a Beta law.
     """
@@ -312,7 +325,7 @@ def _gaussian_core(shape: tuple[int, int], protocol: Protocol) -> float:
     m = 1 / (1 / shape[0] + 1 / shape[1])
     return fit_quantiles(
         lambda p, _: np.log(special.betaincinv(0.5, (m - 1) / 2, p)) / 2, trim, estimator
-    )[0]
+    )
 
 
 def gaussian_alpha(spread: float, protocol: Protocol) -> float:

@@ -33,7 +33,7 @@ def explain(found: Mapping[Any, Any]) -> str:
     values = {name: np.asarray(value).item() for name, value in found.items()}
     if values["status"] not in FITTED:
         return f"There is no k: {MEANINGS.get(values['status'], values['status'])}."
-    if values["converged"]:
+    if values["status_core"] in FITTED:
         text = f"{_parted(values)}; {_core(values)}."
     else:
         text = f"{_how_low(values)} is not taken apart: {_obstacle(values)}."
@@ -45,10 +45,17 @@ def explain(found: Mapping[Any, Any]) -> str:
 
 
 def _obstacle(found: Mapping[str, Any]) -> str:
-    """Say why rows and columns are not both divided."""
+    """Say why rows and columns are not both divided, or leave nothing to fit."""
+    if found["status_core"] == "constant":
+        return "divided by rows and columns, all weights have one magnitude"
+    if found["status_core"] == "subnormal":
+        return "the weights span more magnitudes than float32 holds"
+    if found["status_core"]:
+        return f"the core is {MEANINGS[found['status_core']]}"
     if found["rounds"]:
         return (
-            "zeros keep rows and columns from being made equal (rows still differ by "
+            f"{found['rounds']} rounds did not make rows and columns equal, which zeros or "
+            "magnitudes far apart prevent (rows still differ by "
             f"{100 * found['imbalance']:.2g} %); k is {found['k_rows']:.3f} with rows divided, "
             f"{found['k_cols']:.3f} with columns"
         )
@@ -92,7 +99,9 @@ def _core(found: Mapping[str, Any]) -> str:
         more = "more" if above < 0 else "less"
         return f"the core's magnitudes are {more} unequal than a Gaussian's ({words})"
     size = (found["rows"] - found["dead_rows"]) * (found["cols"] - found["dead_cols"])
-    if abs(found["r2_core"] - found["anchor_r2"]) > max(_R2_NEAR, _ERRORS * _R2_NOISE / size**0.5):
+    if abs(found["r2_core"] - found["anchor_r2_core"]) > max(
+        _R2_NEAR, _ERRORS * _R2_NOISE / size**0.5
+    ):
         return f"the core has a Gaussian's k, but not its shape ({words})"
     return "the core is Gaussian"
 

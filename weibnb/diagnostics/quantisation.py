@@ -39,8 +39,10 @@ Block: TypeAlias = int | Literal["row"] | None
 
 # Noise over the signal that the arithmetic itself makes: 150 dB.
 _ROUNDING = 1e-15
-# Status of a cell without counts, and of one that loses nothing.
-_NO_COUNTS, _LOSSLESS = "no counts", "lossless"
+# Status of a cell without counts, of one that loses nothing, and of one that is not predicted.
+_NO_COUNTS, _LOSSLESS, _FAR = "no counts", "lossless", "out of range"
+# Largest weights between these have squares that float64 holds.
+_LEAST, _MOST = 1e-140, 1e150
 
 
 class _Matrix(NamedTuple):
@@ -99,8 +101,9 @@ def quantisation(
         - ``"equal rows"``: rows or blocks, and the scan knows of no unequal rows.
 
         ``status`` is ``"ok"``, ``"lossless"``, ``"nonfinite"`` (NaN or infinite weights are left
-        out: with them no scale exists), ``"no counts"`` as of published tables, or the status of
-        a cell that was not counted or holds nothing but zeros; sqnr is NaN in these.
+        out: with them no scale exists), ``"no counts"`` as of published tables, ``"out of
+        range"`` (below 1e-140 or above 1e150, whose squares float64 does not hold), or the
+        status of a cell that was not counted or holds nothing but zeros; sqnr is NaN in these.
 
     Raises
     ------
@@ -236,6 +239,8 @@ def _matrices(fits: xr.Dataset) -> Iterator[tuple[list[int], list[_Matrix]]]:
         for at, counts in zip(numbers[block.place].ravel().tolist(), block.counts, strict=True):
             if counts.n + counts.zeros == 0:
                 continue
+            if counts.n and not _LEAST < counts.largest < _MOST:
+                continue
             cell = at // several
             rms = None if scales is None else scales[cell][scales[cell] > 0]
             zeros = int(max(dead[cell], 0) * cols[cell]) if several == 1 else 0
@@ -298,6 +303,9 @@ def _status(fits: xr.Dataset, found: _Sums) -> NDArray[np.object_]:
     known = found.signal > 0
     lasting = np.isin(before, [*LASTING, "absent"])
     words = np.where(lasting, before, _NO_COUNTS)
+    if "max_abs" in fits:
+        largest = fits["max_abs"].values
+        words = np.where((largest > 0) & ((largest <= _LEAST) | (largest >= _MOST)), _FAR, words)
     nonfinite = fits["nonfinite"].values > 0 if "nonfinite" in fits else np.zeros_like(known)
     words = np.where(known, np.where(before == "scaled", "scaled", "ok"), words)
     words = np.where(known & nonfinite, "nonfinite", words)

@@ -230,7 +230,9 @@ class LinkedWidget(anywidget.AnyWidget):
     def _state_now(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.class_trait_names(state=True)}
 
-    @traitlets.validate("filters", "trim", "step", "selected", "pinned", "first", "second", "order")
+    @traitlets.validate(
+        "filters", "trim", "step", "selected", "pinned", "first", "second", "order", "window"
+    )
     def _check(self, proposal: Mapping[str, Any]) -> Any:
         try:
             return checked(self._parts.cells, proposal["trait"].name, proposal["value"])

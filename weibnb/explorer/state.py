@@ -74,8 +74,13 @@ def checked(cells: Cells, name: str, value: Any) -> Any:
         raise ValueError(f"`step` must be one of {cells.steps}, got {value!r}.")
     if name in ("first", "second") and value and tuple(value) not in cells.checkpoints:
         raise ValueError(f"`{name}` must be a model and one of its steps, got {tuple(value)!r}.")
-    if name == "order" and value and value[0] not in COLUMNS:
+    if name == "order" and value and value[0] not in tuple(COLUMNS):
         raise unknown_name("order", value[0], COLUMNS)
+    if name == "window" and value and not _is_window(value):
+        raise ValueError(
+            "`window` must be empty or four integers (first row, the one after the last, and "
+            f"likewise columns), got {value!r}."
+        )
     return value
 
 
@@ -86,10 +91,17 @@ def _as_mapping(name: str, value: Any) -> dict[str, Any]:
 
 
 def _as_cell(cell: Any) -> tuple[Any, ...]:
-    labels = () if isinstance(cell, str) else tuple(cell)
+    labels = tuple(cell) if isinstance(cell, (tuple, list)) else ()
     if len(labels) != len(DIMS):
         raise ValueError(f"`selected` must hold tuples ({', '.join(DIMS)}), got {cell!r}.")
     return tuple(plain(label) for label in labels)
+
+
+def _is_window(value: tuple[Any, ...]) -> bool:
+    """Whether these are rows and columns from a first one to a later one."""
+    if len(value) != 4 or not all(isinstance(one, (int, np.integer)) for one in value):
+        return False
+    return bool(0 <= value[0] < value[1] and 0 <= value[2] < value[3])
 
 
 def checked_names(state: Any, known: Iterable[str]) -> dict[str, Any]:

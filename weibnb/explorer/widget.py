@@ -18,6 +18,7 @@ from weibnb.explorer import content, export
 from weibnb.explorer.growing import GrowingWidget, Growth
 from weibnb.explorer.panels import PANELS
 from weibnb.explorer.parts import Parts
+from weibnb.explorer.state import checked_names
 from weibnb.explorer.table import Table
 from weibnb.explorer.views import Views, read_view, view_text
 from weibnb.messages import printable
@@ -152,10 +153,11 @@ class Explorer(GrowingWidget):
         views: dict[str, dict[str, Any]] = {}
         if isinstance(state, str | os.PathLike):
             state, views = read_view(state)
+        state = checked_names(state or {}, self.class_trait_names(state=True))
         self._keep = None if keep is None else check_target(keep, [".json"], "view")
         if self._keep is not None and self._keep.exists():
             kept, views = read_view(self._keep)
-            state = kept | dict(state or {})
+            state = kept | state
         self.views = Views(self.class_trait_names(state=True), self._views_changed)
         self._looked_far = False
         self._table = Table()

@@ -156,6 +156,8 @@ def _spread(logs: Any, noise: Any) -> Any:
             square = (one - middle / live) ** 2
             second += square
             fourth += square * square
+    if not second < np.inf:  # a scale beyond what the lines are kept in
+        return np.nan, np.nan
     second, fourth = second / (live - 1), fourth / live
     fourth = max(fourth, 3.0 * second * second)
     error = math.sqrt((fourth - second * second * (live - 3) / (live - 1)) / live)

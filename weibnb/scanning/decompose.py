@@ -61,13 +61,14 @@ def decompose(
         - ``below``: how far k lies below the ``anchor``, which is ``from_rows`` + ``from_cols`` +
           ``from_dividing`` + ``from_core``.
         - ``k_shuffled``: the control, k of the shuffled weights treated in the same way, and
-          ``anchor_core``, that of a Gaussian of this size.
+          ``anchor_core`` and ``anchor_r2_core``, those of a Gaussian of this size.
         - ``h_row``, ``h_col``: standard deviation of the scales' logarithms.
         - ``share_rows``, ``share_cols``, ``share_core``: their shares of var ln|w|; sum 1.
         - ``bridge``, ``alpha``, ``alpha_gaussian``: see Notes.
         - ``populations``, ``core_populations``: the verdicts of `weibnb.find_populations`.
         - ``converged``, ``imbalance``, ``rounds``: how well rows and columns were made equal.
-        - ``rows``, ``cols``, ``dead_rows``, ``dead_cols``, ``nonfinite``, ``status``.
+        - ``rows``, ``cols``, ``dead_rows``, ``dead_cols``, ``nonfinite``, ``status``, and
+          ``status_core``, why the core has no k.
 
     Raises
     ------
