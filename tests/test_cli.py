@@ -75,7 +75,7 @@ def test_demo(tmp_path: Path, capsys: Capture) -> None:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "weibnb.cli", *arguments]
+    command = [sys.executable, "-m", "weibnb", *arguments]
     return subprocess.run(
         command,
         env=os.environ | {"PYTHONPATH": str(ROOT)},

@@ -299,7 +299,7 @@ def test_a_refit_has_errors_of_sampling(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [
-        ({"sample": 0.0}, ValueError, r"`sample` must be > 0 < 1, got 0\.0"),
+        ({"sample": 0.0}, ValueError, r"`sample` must be > 0 and < 1, got 0\.0"),
         ({"sample": 1.0}, ValueError, "Leave it out to read all"),
         ({"sample": float("nan")}, ValueError, "`sample`"),
         ({"precision": -1}, ValueError, "`precision` must be finite and > 0, got -1"),

@@ -32,7 +32,8 @@ def expected_maximum(n: Any, k: Any, lam: Any) -> Array:
     Exact to 0.1 %: ``(max/λ)^k`` is the largest of n unit exponentials, with mean ``ln n + γ``.
     """
     reach = np.log(np.asarray(n, float)) + np.euler_gamma
-    return np.asarray(np.asarray(lam, float) * reach ** (1 / np.asarray(k, float)))
+    with np.errstate(over="ignore"):  # beyond float64, of weights that span hundreds of decades
+        return np.asarray(np.asarray(lam, float) * reach ** (1 / np.asarray(k, float)))
 
 
 def expected_gaussian_maximum(n: Any, sigma: Any) -> Array:

@@ -111,10 +111,11 @@ def check_sampling(
         if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
             raise TypeError(f"`{name}` must be a number, got {value!r}.")
         if not 0.0 < value < beyond:
-            limit = "" if beyond == math.inf else f" < {beyond:g}"
-            whole = " Leave it out to read all." if limit else ""
-            finite = " finite and" if not limit else ""
-            raise ValueError(f"`{name}` must be{finite} > 0{limit}, got {value!r}.{whole}")
+            if name == "precision":
+                raise ValueError(f"`precision` must be finite and > 0, got {value!r}.")
+            raise ValueError(
+                f"`sample` must be > 0 and < 1, got {value!r}. Leave it out to read all."
+            )
     if sample is None and precision is None:
         return None
     asked = "sample" if precision is None else "precision"
