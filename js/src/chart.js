@@ -175,15 +175,23 @@ function outlineIn(element, marks) {
 }
 
 /**
- * Write what a chart shows above it, and notes on it.
+ * Write what a chart shows above it, and notes on it. What a chart before it says is not said again.
  * @param {HTMLElement} element
  * @param {string} title
  * @param {string[]} notes
  */
 function caption(element, title, notes) {
-  const words = notes.flatMap((note) => [" ", make("span", {}, note)]);
-  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, title), ...words);
+  const said = notes.length > 0 && titlesBefore(element).includes(title);
+  const [head, ...others] = said ? notes : [title, ...notes];
+  const words = others.flatMap((note) => [" ", make("span", {}, note)]);
+  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, head), ...words);
 }
+
+/** @param {HTMLElement} element */
+const titlesBefore = (element) =>
+  [...(element.closest(".wb")?.querySelectorAll("figcaption strong") ?? [])]
+    .filter((one) => one.compareDocumentPosition(element) === Node.DOCUMENT_POSITION_FOLLOWING)
+    .map((one) => one.textContent);
 
 /**
  * What an element does that is wider than its place; the main chart and that of the pane take keys

@@ -135,7 +135,8 @@ def test_the_crosshair_tells_what_lies_beyond(saved: Watched, fits: xr.Dataset) 
     )
     assert told is not None
     percent, beyond, number = (float(word.replace(",", "")) for word in told.groups())
-    assert number == fits["n"].sel(component="up_proj").max().item()
+    component = page.locator(".wb-title").inner_text().partition(" ")[0]
+    assert number == fits["n"].sel(component=component).max().item()
     assert beyond == pytest.approx(number * (1 - percent / 100), rel=0.02, abs=1)
     page.keyboard.press("Shift+ArrowRight")
     page.wait_for_function(
@@ -196,6 +197,10 @@ def test_trajectories_are_filtered(served: Watched, fits: xr.Dataset, tmp_path: 
     page = served.page
     page.goto(path.as_uri())
     page.locator(".wb-main").get_by_text("q_proj", exact=True).wait_for(timeout=WAIT)
+    page.locator(".wb-side figcaption strong").wait_for(timeout=WAIT)
+    heads = page.locator("figcaption strong").all_inner_texts()
+    assert "only" in heads[0]
+    assert len(set(heads)) == len(heads), "what one chart finds is not said again by the next"
     page.get_by_role("checkbox", name="transmission").uncheck()
     page.get_by_text("45 of 105 matrices").wait_for(timeout=WAIT)
     page.locator(".wb-main").get_by_text("up_proj", exact=True).wait_for(

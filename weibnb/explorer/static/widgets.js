@@ -729,9 +729,12 @@ function outlineIn(element, marks) {
   element.querySelector(".wb-chart")?.append(...marks.length ? [outlines(marks)] : []);
 }
 function caption(element, title, notes) {
-  const words = notes.flatMap((note) => [" ", make("span", {}, note)]);
-  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, title), ...words);
+  const said = notes.length > 0 && titlesBefore(element).includes(title);
+  const [head, ...others] = said ? notes : [title, ...notes];
+  const words = others.flatMap((note) => [" ", make("span", {}, note)]);
+  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, head), ...words);
 }
+var titlesBefore = (element) => [...element.closest(".wb")?.querySelectorAll("figcaption strong") ?? []].filter((one) => one.compareDocumentPosition(element) === Node.DOCUMENT_POSITION_FOLLOWING).map((one) => one.textContent);
 function scrolled(element, name) {
   if (name === "main") return keepLabels(element);
   return name === "detail" ? () => {
