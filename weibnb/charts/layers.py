@@ -31,7 +31,7 @@ from weibnb.charts.vega import DIVERGING, INK, ON_PALE, ON_STRONG
 from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare
 from weibnb.fits.select import last_step
-from weibnb.messages import check_choice, shortened
+from weibnb.messages import check_choice, grouped, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,7 +194,7 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     extra = {name: b["k"].copy(data=data) for name, data in numbers.items()}
     table = cells(joined, extra, unknown="not fitted in `first`")
     differ = [d for d in ("model", "step") if a[d].item() != b[d].item()] or ["step"]
-    names = [", ".join(f"{d} {shortened(s[d].item())}" for d in differ) for s in (a, b)]
+    names = [", ".join(f"{d} {shortened(grouped(s[d].item()))}" for d in differ) for s in (a, b)]
     notes = [f"{names[1]} minus {names[0]}"]
     if not table["value"].notna().any():
         return nothing_drawn(joined, table, DIFFERENCE, *notes)
