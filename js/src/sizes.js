@@ -163,6 +163,8 @@ function inColumns(found, columns, width) {
   return number > beside && number % beside ? titledOnce(bare) : titledBelow(bare);
 }
 
+// of a title that screen readers alone have
+const UNSEEN = { titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
 const ONCE = { titleOrient: "bottom", titleFontWeight: 400, titleFontSize: 12 };
 
 /**
@@ -175,7 +177,7 @@ function titledOnce(found) {
   return {
     ...found,
     facet: { ...facet, title, header: { ...facet.header, ...ONCE } },
-    spec: withTitles(spec, { title: null }),
+    spec: withTitles(spec, UNSEEN),
     resolve: { ...found.resolve, axis: { ...found.resolve.axis, x: "independent" } },
   };
 }
@@ -192,14 +194,14 @@ const titledBelow = (found) => ({
 
 /**
  * @param {any} panel
- * @param {{ title?: null }} own what the x axes have in the place of titles of theirs
+ * @param {Partial<typeof UNSEEN>} own how the titles of x axes look
  */
 function withTitles(panel, own) {
   /** @param {any} one */
   const retitled = (one) => {
     const x = one.encoding?.x;
     if (!x?.field || x.axis === null) return one;
-    const { title: _, ...axis } = x.axis ?? {};
+    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...axis } = x.axis ?? {};
     return { ...one, encoding: { ...one.encoding, x: { ...x, axis: { ...axis, ...own } } } };
   };
   return panel.layer ? { ...panel, layer: panel.layer.map(retitled) } : panel;

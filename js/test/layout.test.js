@@ -138,7 +138,8 @@ test("cells of small multiples keep their width, and an incomplete row has axes 
   const of = (/** @type {number} */ width) => {
     const { columns, resolve, facet, spec: panel } = /** @type {any} */ (arranged(spec, width));
     assert.equal(facet.title, columns === 3 ? "layer" : null);
-    assert.equal(panel.layer[0].encoding.x.axis.title, columns === 3 ? null : undefined);
+    assert.equal(panel.layer[0].encoding.x.title, "layer");
+    assert.equal(panel.layer[0].encoding.x.axis.titleOpacity, columns === 3 ? 0 : undefined);
     return [columns, resolve.axis?.x];
   };
   assert.deepEqual([200, 240, 330, 420].map(of), [[1, undefined], [2, undefined], [3, "independent"], [4, undefined]]);

@@ -163,7 +163,7 @@ def _titled_once(spec: Spec) -> Spec:
     panel = spec["spec"]
     titles = [each["encoding"].get("x", {}).get("title") for each in panel["layer"]]
     title = next(filter(None, titles), None)
-    layers = [each | {"encoding": _untitled(each["encoding"])} for each in panel["layer"]]
+    layers = [each | {"encoding": _unseen_title(each["encoding"])} for each in panel["layer"]]
     looks = {"titleOrient": "bottom", "titleFontWeight": 400, "titleFontSize": 12}
     header = spec["facet"]["header"] | looks
     return spec | {
@@ -173,14 +173,13 @@ def _titled_once(spec: Spec) -> Spec:
     }
 
 
-def _untitled(encoding: Spec) -> Spec:
-    """Take the title off the x axis, where there is one."""
+def _unseen_title(encoding: Spec) -> Spec:
+    """Hide the title of the x axis, where there is one; screen readers still have it."""
     x = encoding.get("x", {})
-    return (
-        encoding | {"x": x | {"axis": x.get("axis", {}) | {"title": None}}}
-        if "field" in x
-        else encoding
-    )
+    if "field" not in x:
+        return encoding
+    unseen = {"titleOpacity": 0, "titleFontSize": 1, "titlePadding": 0}
+    return encoding | {"x": x | {"axis": x.get("axis", {}) | unseen}}
 
 
 def _header(field: str, header: Spec) -> Spec:

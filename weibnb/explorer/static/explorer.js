@@ -478,6 +478,7 @@ function inColumns(found, columns, width) {
   const bare = { ...found, columns: beside, resolve: { ...resolve, axis } };
   return number > beside && number % beside ? titledOnce(bare) : titledBelow(bare);
 }
+var UNSEEN = { titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
 var ONCE = { titleOrient: "bottom", titleFontWeight: 400, titleFontSize: 12 };
 function titledOnce(found) {
   const { facet, spec } = found;
@@ -485,7 +486,7 @@ function titledOnce(found) {
   return {
     ...found,
     facet: { ...facet, title, header: { ...facet.header, ...ONCE } },
-    spec: withTitles(spec, { title: null }),
+    spec: withTitles(spec, UNSEEN),
     resolve: { ...found.resolve, axis: { ...found.resolve.axis, x: "independent" } }
   };
 }
@@ -498,7 +499,7 @@ function withTitles(panel, own) {
   const retitled = (one) => {
     const x = one.encoding?.x;
     if (!x?.field || x.axis === null) return one;
-    const { title: _, ...axis } = x.axis ?? {};
+    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...axis } = x.axis ?? {};
     return { ...one, encoding: { ...one.encoding, x: { ...x, axis: { ...axis, ...own } } } };
   };
   return panel.layer ? { ...panel, layer: panel.layer.map(retitled) } : panel;
@@ -2228,7 +2229,7 @@ function separated(rows, columns) {
 // src/grid.js
 var HEIGHT3 = 24;
 var BEYOND = 20;
-var UNSEEN = 20;
+var UNSEEN2 = 20;
 var FEW = 10;
 var WIDEST = 34;
 var numbered = 0;
@@ -2319,7 +2320,7 @@ var Grid = class {
   /** Draw the rows in view, and the active one wherever it is. */
   render() {
     const top = this.element.scrollTop;
-    const shown = this.element.clientHeight || UNSEEN * HEIGHT3;
+    const shown = this.element.clientHeight || UNSEEN2 * HEIGHT3;
     const first = Math.max(Math.floor(top / HEIGHT3) - BEYOND, 0);
     const last = Math.min(Math.ceil((top + shown) / HEIGHT3) + BEYOND, this.rows.length);
     const active = this.active.line;

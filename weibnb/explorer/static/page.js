@@ -1596,6 +1596,7 @@ function inColumns(found, columns, width) {
   const bare = { ...found, columns: beside, resolve: { ...resolve, axis } };
   return number > beside && number % beside ? titledOnce(bare) : titledBelow(bare);
 }
+var UNSEEN = { titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
 var ONCE = { titleOrient: "bottom", titleFontWeight: 400, titleFontSize: 12 };
 function titledOnce(found) {
   const { facet, spec } = found;
@@ -1603,7 +1604,7 @@ function titledOnce(found) {
   return {
     ...found,
     facet: { ...facet, title, header: { ...facet.header, ...ONCE } },
-    spec: withTitles(spec, { title: null }),
+    spec: withTitles(spec, UNSEEN),
     resolve: { ...found.resolve, axis: { ...found.resolve.axis, x: "independent" } }
   };
 }
@@ -1616,7 +1617,7 @@ function withTitles(panel, own) {
   const retitled = (one) => {
     const x = one.encoding?.x;
     if (!x?.field || x.axis === null) return one;
-    const { title: _, ...axis } = x.axis ?? {};
+    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...axis } = x.axis ?? {};
     return { ...one, encoding: { ...one.encoding, x: { ...x, axis: { ...axis, ...own } } } };
   };
   return panel.layer ? { ...panel, layer: panel.layer.map(retitled) } : panel;
