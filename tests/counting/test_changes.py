@@ -65,7 +65,11 @@ def held_against_numpy(found: MatrixChange, before: Array, after: Array) -> None
     assert found.change == count_magnitudes(np.where(finite, d, np.nan))
     a, b = (np.where(finite, w, 0.0) / found.unit for w in (a, b))
     expected = [((b - a) ** 2).sum(), (a**2).sum(), (b**2).sum(), (a * b).sum()]
-    np.testing.assert_allclose(found.squares, expected, rtol=1e-12, atol=1e-300)
+    np.testing.assert_allclose(found.squares[:3], expected[:3], rtol=1e-12, atol=1e-300)
+    norms = np.sqrt(expected[1]) * np.sqrt(expected[2])
+    np.testing.assert_allclose(
+        found.squares[3], expected[3], rtol=1e-12, atol=1e-12 * norms + 1e-300
+    )
     at = int(np.abs(inside).argmax())
     assert found.largest_at == (at if inside.any() else -1)
     assert found.change.largest == np.abs(inside).max(initial=0.0)
@@ -188,6 +192,14 @@ def test_tiny_and_huge_numbers_beside_those_of_a_narrow_format(sizes: tuple[floa
     )
     held_against_numpy(compare(a, narrow[1]), a, narrow[1])
     held_against_numpy(compare(narrow[0], b), narrow[0], b)
+
+
+@pytest.mark.parametrize("smaller", [1e-2, 1e-3, 1e-4, 1e-7])
+def test_products_of_sides_of_very_different_scale(smaller: float) -> None:
+    a = np.random.default_rng(0).normal(0, 100, (64, 80)).astype("f2")
+    for b in ((a * smaller).astype("f2"), -(a.T[:64, :1] * smaller).astype("f2") + 0 * a):
+        held_against_numpy(compare(a, b), a, b)
+        held_against_numpy(compare(b, a), b, a)
 
 
 @settings(max_examples=60, deadline=None)

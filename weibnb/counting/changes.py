@@ -43,6 +43,9 @@ _WAITING = 32
 _DIFFERENCE = FORMATS["F64"]
 _IN_RANGE = 1e-70, 1e70  # magnitudes whose squares may be summed up as they are
 _NOTHING = np.uint64((1 << 64) - 1)
+# Sums of squares that are this much alike give the product to 1e-12 of the norms.
+_ALIKE = 1e-6
+
 # What a loop sums up: four squares, weights that moved, that are not finite, and those of the
 # latter that changed.
 _SUMS = 7
@@ -182,10 +185,11 @@ class PendingChange:
         ]
         scratch = vars(_spare).pop("scratch", None) or _Scratch()
         sums, seen = np.zeros(_SUMS), np.array([0, _NOTHING, 0, 0], np.uint64)
-        if all(map(_is_narrow, tallies)):
+        squares = [_square(one) for one in tallies if _is_narrow(one)]
+        if len(squares) == 2 and min(squares) >= _ALIKE * max(squares):
             lines = copying[2].after(part.start) if self._copying else no_lines(_DIFFERENCE.bits)
             scratch.compare_narrow(before, after, lines, sums, seen)
-            sums[1], sums[2] = map(_square, tallies)
+            sums[1:3] = squares
             sums[3] = (sums[1] + sums[2] - sums[0]) / 2
         else:
             self._compare_wide(before, after, part.start, scratch, sums, seen)
