@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import weibnb as wb
-from scripts.coverage_of_errors import LAWS, normal, scaled
+from scripts.coverage_of_errors import HEADS, LAWS, normal, scaled
 from weibnb import count_magnitudes
 from weibnb.counting.formats import as_bits
 from weibnb.counting.lines import lines_of
@@ -47,6 +47,13 @@ def rows_tuned(rng: Rng, rows: int, columns: int) -> tuple[Array, Array]:
     return before * scale, after * scale * np.exp(np.float32(0.05) * normal(rng, rows, 1))
 
 
+def heads_tuned(rng: Rng, rows: int, columns: int) -> tuple[Array, Array]:
+    """Gaussian weights, noise of 5 %, and heads whose scales move by 10 %."""
+    before, after = tuned(rng, rows, columns)
+    moved = np.exp(np.float32(0.1) * normal(rng, HEADS, 1))
+    return before, after * np.repeat(moved, rows // HEADS, axis=0)
+
+
 def low_rank(rng: Rng, rows: int, columns: int) -> tuple[Array, Array]:
     """Gaussian weights, and the same with four directions added."""
     before = normal(rng, rows, columns)
@@ -69,6 +76,7 @@ def apart(rng: Rng, rows: int, columns: int) -> tuple[Array, Array]:
 PAIRS: dict[str, Callable[[Rng, int, int], tuple[Array, Array]]] = {
     "noise of 5 %": tuned,
     "rows, H = 0.5; noise of 5 %, scales move by 5 %": rows_tuned,
+    "noise of 5 %, scales of 16 heads move by 10 %": heads_tuned,
     "four directions added": low_rank,
     "rows, H = 0.5, kept; other weights": rows_kept,
     "rows, H = 0.5, nothing in common": apart,

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Rng = np.random.Generator
 
 EVERY = 1 << 30
+#: Heads of a matrix.
+HEADS = 16
 # Points of the grids on which the law of one weight is laid out.
 _POINTS = 2048
 
@@ -43,6 +45,17 @@ def scaled(h_rows: float, h_columns: float) -> Callable[[Rng, int, int], Array]:
     def draw(rng: Rng, rows: int, columns: int) -> Array:
         scale_of_rows = np.exp(h_rows * normal(rng, rows, 1))
         return normal(rng, rows, columns) * scale_of_rows * np.exp(h_columns * normal(rng, columns))
+
+    return draw
+
+
+def in_heads(h: float, h_rows: float = 0.0) -> Callable[[Rng, int, int], Array]:
+    """Gaussian weights in `HEADS` blocks of neighbouring rows, and in rows, of lognormal scale."""
+
+    def draw(rng: Rng, rows: int, columns: int) -> Array:
+        scale = np.repeat(np.exp(h * normal(rng, HEADS, 1)), rows // HEADS, axis=0)
+        weights: Array = scaled(h_rows, 0.0)(rng, rows, columns) * scale
+        return weights
 
     return draw
 
@@ -91,6 +104,16 @@ LAWS: dict[str, tuple[Callable[[Rng, int, int], Array], Callable[[], Array]]] = 
     "low rank and noise": (
         low_rank,
         lambda: of_scale(np.sqrt(1 + stats.chi2.ppf(_grid(), 4) / 4)),
+    ),
+    "heads, H = 0.2": (in_heads(0.2), lambda: _lognormal(0.2)),
+    "heads, H = 0.35": (in_heads(0.35), lambda: _lognormal(0.35)),
+    "heads of columns, H = 0.35": (
+        lambda rng, rows, columns: np.ascontiguousarray(in_heads(0.35)(rng, columns, rows).T),
+        lambda: _lognormal(0.35),
+    ),
+    "heads, H = 0.2, rows, H = 0.35": (
+        in_heads(0.2, 0.35),
+        lambda: _lognormal(np.hypot(0.2, 0.35)),
     ),
 }
 

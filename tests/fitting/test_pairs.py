@@ -56,6 +56,13 @@ def rows_tuned(rng: Rng) -> tuple[Array, Array]:
     return before * scale, after * scale * np.exp(np.float32(0.05) * normal(rng, SHAPE[0], 1))
 
 
+def heads_tuned(rng: Rng) -> tuple[Array, Array]:
+    """A little noise, and heads of four rows whose scales move."""
+    before, after = fine_tuned(rng)
+    moved = np.repeat(np.exp(np.float32(0.1) * normal(rng, SHAPE[0] // 4, 1)), 4, axis=0)
+    return before, after * moved
+
+
 def rows_kept(rng: Rng) -> tuple[Array, Array]:
     """New weights in rows that keep their scales."""
     scale = scales(rng)
@@ -93,6 +100,17 @@ def test_errors_equal_the_spread_of_changes(
     assert claimed[3] == pytest.approx(spread[2], rel=0.2)
     covered = np.abs(found[:, 0] - found[:, 0].mean()) <= 1.96 * found[:, 1]
     assert 0.87 < covered.mean() < 0.99
+
+
+def test_errors_cover_where_heads_move_apart() -> None:
+    """By rows and columns alone, 1.96 errors of λ covered 0.70 of the changes."""
+    rng = np.random.default_rng(9)
+    found = np.array([change(*heads_tuned(rng)) for _ in range(250)])
+    spread, claimed = found.std(0), np.median(found, 0)
+    for value, error in ((0, 1), (2, 3)):
+        assert spread[value] < 1.1 * claimed[error] < 1.6 * spread[value]
+        covered = np.abs(found[:, value] - found[:, value].mean()) <= 1.96 * found[:, error]
+        assert covered.mean() > 0.9
 
 
 def test_noise_below_the_intervals_of_float32_has_an_error_on_the_safe_side() -> None:

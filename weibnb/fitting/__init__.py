@@ -3,8 +3,8 @@
 `weibull` is the distribution on paper with the anchors, `rows` the counts of many matrices,
 `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the outcome.
 `kernels`, `ordinates`, `errors` are compiled loops, `torch_...` the same and more on tensors, of
-counts that are there in `torch_blocks`; `backends` chooses. `clusters`, `rank_functions`, `pairs`,
-`scales`, `unequal` and `full_look` deal with rows and columns, `sampling` with some of the rows.
+counts that are there in `torch_blocks`; `backends` chooses. `clusters`, `neighbours`, `pairs`,
+`rank_functions`, `scales`, `unequal`, `full_look` see rows and columns, `sampling` some of them.
 """
 
 import lazy_loader
@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "estimates",
         "full_look",
         "kernels",
+        "neighbours",
         "ordinates",
         "pairs",
         "rank_functions",
@@ -35,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "torch_fit",
         "torch_likelihood",
         "torch_lines",
+        "torch_neighbours",
         "torch_ordinates",
         "torch_rows",
         "torch_statistics",

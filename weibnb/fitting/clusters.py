@@ -13,6 +13,7 @@ from weibnb.counting.counters import counters_of, lay_out
 from weibnb.counting.lines import lines_in, packed
 from weibnb.fitting.estimates import COVARIANCES, EFFECTS
 from weibnb.fitting.kernels import CORRELATION, K_SE, LAM, LAM_SE
+from weibnb.fitting.neighbours import EACH, OF_SOME, Across, stand_out
 from weibnb.fitting.rank_functions import (
     CLASSES,
     PAIRS,
@@ -63,6 +64,9 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     v has mean zero over the matrix, so that a sample of lines loses no degree of freedom. Zeros
     and weights that are not finite have v = 0.
 
+    Neighbouring lines that are alike add what `weibnb.fitting.neighbours` finds, where it stands
+    out: a quarter of the lines that are looked at tell.
+
     Of a sample of blocks of rows, a share s of the matrix, the errors are those of the whole: what
     rows add to independent weights is less by s, what columns add is the same.
 
@@ -76,15 +80,24 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     classes, masses, means = by_class(rows, v)
     functions = np.concatenate([means, rank_functions(masses)], 1)
     beyond = np.full((len(table), functions.shape[1], functions.shape[1]), np.nan)
+    may_be_alike = np.zeros((len(table), 2), np.bool_)
     for exact in (False, True):
         exactness = zip(lines, rows.exact.tolist(), strict=True)
         of_kind = [some if one == exact else None for some, one in exactness]
         for dtype, pack in packed(of_kind):
             counters = counters_of(dtype, exact=exact)
-            _add_up(rows, classes, functions, masses, pack, counters, beyond)
+            _add_up(rows, classes, functions, masses, pack, counters, beyond, may_be_alike)
             fewest = pack.shapes[:, :, 0].min(1)
             wider = np.array([widening(number) for number in fewest.tolist()])
             beyond[pack.places] *= wider[:, None, None]
+    for row, across in np.argwhere(may_be_alike).tolist():
+        some = lines[row]
+        if some is not None and some.products is None:
+            one = rows.part(slice(row, row + 1))
+            own = classes[one.starts[0] - rows.starts[0] : one.starts[1] - rows.starts[0]]
+            beyond[row] += (
+                _of_neighbours(one, own, functions[row], some, across) / masses[row].sum() ** 2
+            )
     for row, some in enumerate(lines):
         if some is not None and some.products is not None and masses[row].any():
             beyond[row, :2, :2] = _beyond_independent(table[row], some, masses[row].sum())
@@ -99,6 +112,18 @@ def _beyond_independent(row: Array, lines: Lines, n: float) -> Array:
     own = np.array([k * k, lam * lam, row[CORRELATION] * k * lam])
     kk, bb, kb = (np.asarray(lines.products) / n**2 - 2.0 * own) * widening(lines.fewest)
     return np.array([[kk, kb], [kb, bb]])
+
+
+def _of_neighbours(
+    row: CountRows, classes: Any, functions: Array, lines: Lines, across: int
+) -> Array:
+    """Estimate what rows (0), or columns (1), that are alike add to products of sums."""
+    some, share = (lines.columns.T, lines.share) if across == 0 else (lines.rows, 1.0)
+    every = lines.rows.shape[1] if across == 0 else lines.columns.shape[0]
+    labels = row.labels[row.columns[row.starts[0] : row.starts[1]]]
+    counters = counters_of(lines.dtype, exact=bool(row.exact[0]))
+    found = across_lines(np.ascontiguousarray(some), labels, classes, counters, functions)
+    return share * Across(found[0], found[1], len(some), every).products()
 
 
 def composed(table: Array, rows: CountRows, v: Array, covariance: Array) -> Array:
@@ -154,6 +179,34 @@ def sums_of_lines(lines: Any, labels: Any, classes: Any, counters: Any, function
 
 
 @compiled_sums
+def across_lines(lines: Any, labels: Any, classes: Any, counters: Any, functions: Any) -> Any:
+    """Sum functions, (functions, classes), of the weights of lines, less their mean over each.
+
+    Gives (weights, functions), and those of one line in `EACH`, (lines, weights, functions).
+    """
+    table = np.empty((counters.mask >> counters.shift) + 1, np.uint8)
+    table[:] = CLASSES
+    lay_out(table, labels, classes, counters)
+    size, width = functions.shape[0], lines.shape[1]
+    values = np.zeros((CLASSES + 1, _WIDE))
+    values[:CLASSES, :size] = functions.T
+    sums, some = np.zeros((width, _WIDE)), np.empty((-(-len(lines) // EACH), width, _WIDE))
+    for i in range(len(lines)):
+        mean = _sums(lines[i], table, counters, values) / width
+        own = some[i // EACH]
+        for j in range(width):
+            at = table[np.int64((lines[i, j] & counters.mask) >> counters.shift)]
+            for a in range(_WIDE):
+                sums[j, a] += values[at, a] - mean[a]
+        if i % EACH == 0:
+            for j in range(width):
+                at = table[np.int64((lines[i, j] & counters.mask) >> counters.shift)]
+                for a in range(_WIDE):
+                    own[j, a] = values[at, a] - mean[a]
+    return sums[:, :size], some[:, :, :size]
+
+
+@compiled_sums
 def _add_up(
     rows: Any,
     classes: Any,
@@ -162,8 +215,12 @@ def _add_up(
     pack: Any,
     counters: Any,
     out: Any,
+    may_be_alike: Any,
 ) -> None:
-    """Estimate the covariance of functions within rows and columns beyond independent weights."""
+    """Estimate the covariance of functions within rows and columns beyond independent weights.
+
+    Tells in addition of which matrices rows, or columns, may be alike where they are neighbours.
+    """
     size = functions.shape[1]
     table = np.empty((counters.mask >> counters.shift) + 1, np.uint8)
     values = np.zeros((CLASSES + 1, _WIDE))
@@ -176,12 +233,11 @@ def _add_up(
         table[:] = CLASSES
         lay_out(table, rows.labels[rows.columns[start:stop]], own, counters)
         n = 0.0
+        products, share = np.zeros((3, _WIDE, _WIDE)), pack.shares[i]
         for b in range(CLASSES):
             n += masses[at, b]
             for a in range(size):
                 values[b, a] = functions[at, a, b]
-        products, share = np.zeros((3, _WIDE, _WIDE)), pack.shares[i]
-        for b in range(CLASSES):
             _add_products(products[2], values[b], (1.0 + share) * masses[at, b])
         for which in range(2):
             lines = lines_in(pack, i, which)
@@ -189,10 +245,24 @@ def _add_up(
             for line in lines:
                 total = _sums(line, table, counters, values)
                 _add_products(products[which], total, every / len(lines))
+            across = _sums_across(lines, table, counters, values)
+            may_be_alike[at, 1 - which] = stand_out(across, OF_SOME)
         for a in range(size):
             for b in range(size):
                 of_lines = products[0, a, b] + products[1, a, b]
                 out[at, a, b] = (of_lines - products[2, a, b]) / n**2
+
+
+@compiled_inline
+def _sums_across(lines: Any, table: Any, counters: Any, values: Any) -> Any:
+    """Sum the first two functions, over one line in `EACH`, of the lines across."""
+    sums = np.zeros((2, lines.shape[1]))
+    for line in range(0, len(lines), np.int64(EACH)):
+        for i in range(lines.shape[1]):
+            at = table[np.int64((lines[line, i] & counters.mask) >> counters.shift)]
+            sums[0, i] += values[at, 0]
+            sums[1, i] += values[at, 1]
+    return sums
 
 
 @compiled_inline

@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from weibnb.counting.counters import by_counter, counters_of
-from weibnb.counting.lines import FEWEST
+from weibnb.counting.lines import FEWEST, SAMPLED, choice
 from weibnb.counting.second_look import Influence, line_sums, some_lines
-from weibnb.fitting.clusters import sums_of_lines, widening
+from weibnb.fitting.clusters import across_lines, sums_of_lines, widening
 from weibnb.fitting.estimates import influences
+from weibnb.fitting.neighbours import (
+    OF_ALL,
+    Across,
+    products_of_windows,
+    quantile,
+    stands_out,
+    widest,
+)
 from weibnb.fitting.rank_functions import FUNCTIONS, by_class, rank_functions
 from weibnb.fitting.rows import CountRows
 
@@ -30,6 +38,8 @@ LOOKED_AT, LARGEST = 64, 16
 # Bits that the sum of an influence over a line may take, its sign left out.
 _BITS = 30
 _LOW = 1 << 32
+# Places of the products that are kept: of k, of ln λ, and of both.
+_KEPT = np.array([[0, 1, 0], [0, 1, 1]])
 
 
 class FullLook(NamedTuple):
@@ -39,7 +49,7 @@ class FullLook(NamedTuple):
     ----------
     products : ndarray of float64, shape (3,)
         Σ_i (Σ_j v_ij)² + Σ_j (Σ_i v_ij)² of the influences v on k and on ln λ, and the same of
-        their product.
+        their product; with what neighbouring lines add that are alike.
     functions : ndarray of float64, shape (5, 5)
         Covariance of rank functions beyond independent weights, from rows and columns of
         every scale; NaN in matrices too small for it.
@@ -99,13 +109,54 @@ def look_at_all(
         nonfinite=counts.nans + counts.infinities > 0,
         workers=workers,
     )
-    products = np.zeros(3)
-    for one in (sums.rows, sums.columns):
+    products, functions = np.zeros(3), _rank_functions(bits, dtype, shape, counts, sums)
+    for which, one in enumerate((sums.rows, sums.columns)):
         b = one.astype(np.int32).astype(np.int64)
-        k, b = (one - b) / _LOW * step[0], b * step[1]
-        products += (k @ k, b @ b, k @ b)
-    functions = _rank_functions(bits, dtype, shape, counts, sums)
+        of_lines = np.stack([(one - b) / _LOW * step[0], b * step[1]], 1)
+        products += (of_lines.T @ of_lines)[*_KEPT]
+        width = widest(of_lines, OF_ALL) if min(shape) >= FEWEST else 0
+        if width:
+            looked_at = _Neighbours(bits, dtype, shape, counts, v, which)
+            products += looked_at.beyond(of_lines, width)
+            functions += looked_at.of_rank_functions(width)
     return FullLook(products, functions, sums.row_rms, sums.column_rms)
+
+
+class _Neighbours:
+    """Rows (0) or columns (1) that are alike, by some lines across them."""
+
+    def __init__(
+        self,
+        bits: Bits | torch.Tensor,
+        dtype: str,
+        shape: tuple[int, int],
+        counts: Counts,
+        v: Array,
+        which: int,
+    ) -> None:
+        chosen = [np.empty(0, np.int64)] * 2
+        chosen[1 - which] = choice(shape[1 - which], SAMPLED)
+        lines = some_lines(bits, dtype, shape, *chosen)
+        across = lines.rows if which else np.ascontiguousarray(lines.columns.T)
+        classes, masses, means = by_class(CountRows.of([counts]), v)
+        functions = np.concatenate([means[0], rank_functions(masses)[0]])
+        counters = counters_of(dtype, exact=counts.exact)
+        found = across_lines(across, counts.labels, classes, counters, functions)
+        self._across = Across(found[0], found[1], len(across), shape[1 - which])
+        self._n = masses.sum()
+
+    def beyond(self, of_lines: Array, width: int) -> Array:
+        """Give what they add to the products of influences, whose sums are known of all."""
+        within = self._across.within(width)[:2, :2] * self._across.every / self._across.number
+        found = products_of_windows(of_lines, width) - within
+        if not stands_out(of_lines, found, within, width, OF_ALL):
+            return np.zeros(3)
+        return np.asarray(found[*_KEPT] * quantile(len(of_lines), width))
+
+    def of_rank_functions(self, width: int) -> Array:
+        """Estimate what they add to the covariance of rank functions."""
+        found = self._across.between(width)[2:, 2:]
+        return np.asarray(found * quantile(len(self._across.sums), width) / self._n**2)
 
 
 def _rank_functions(

@@ -12,6 +12,7 @@ from weibnb.counting.counters import by_counter, counters_of
 from weibnb.fitting.clusters import widening
 from weibnb.fitting.estimates import influences
 from weibnb.fitting.kernels import LAM, OK, STATUS, K
+from weibnb.fitting.neighbours import EACH, OF_SOME, Across, stand_out
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.weibull import check_protocol
 
@@ -81,9 +82,11 @@ def change_between(
     up from the lines. It is 0 for a copy, and the sum of both variances for matrices that have
     nothing in common. The formats of both may differ.
 
-    What it has beyond Σ_ij d_ij² is wider by the squared ratio of Student's to the normal quantile.
-    With s the sums over lines there are (Σ s²)² / Σ s⁴ degrees of freedom: few, where few lines of
-    large scale rule the change.
+    Neighbouring lines that change alike, such as heads, add what `weibnb.fitting.neighbours` finds.
+
+    What lines have beyond Σ_ij d_ij² is wider by the squared ratio of Student's to the normal
+    quantile. With s the sums over lines there are (Σ s²)² / Σ s⁴ degrees of freedom: few, where few
+    lines of large scale rule the change.
 
     Examples
     --------
@@ -125,14 +128,17 @@ def error_of_change(
     if not _alike(*lines):
         return np.full(2, np.nan)
     tables = [_by_counter(*side, one) for side, one in zip((before, after), lines, strict=True)]
-    rows, columns = (
-        _line_sums(
-            *(np.ascontiguousarray(_across(one, which)) for one in lines), *tables[0], *tables[1]
-        )
-        for which in ("rows", "columns")
-    )
     size = lines[0].columns.shape[0], lines[0].rows.shape[1]
-    errors: Array = np.sqrt(_variance(rows, columns, size, carried_by_few=carried_by_few))
+    sums, alike = [], np.zeros(len(before[1]))
+    for which, every in zip(("rows", "columns"), size, strict=True):
+        both = tuple(np.ascontiguousarray(_across(one, which)) for one in lines)
+        of_lines, squares, across = _line_sums(*both, *tables[0], *tables[1])
+        sums.append((of_lines, squares))
+        if stand_out(across, OF_SOME):
+            found = Across(*_neighbours(*both, *tables[0], *tables[1]), len(both[0]), every)
+            alike += np.maximum(np.diagonal(found.products()), 0.0)
+    variance = _variance(sums[0], sums[1], size, carried_by_few=carried_by_few)
+    errors: Array = np.sqrt(variance + alike)
     return errors
 
 
@@ -172,17 +178,55 @@ def _line_sums(
     other_mask: Any,
     other_shift: Any,
 ) -> Any:
-    """Sum the differences over each line, (lines, changes), and their squares over all."""
-    sums, squares = np.zeros((one.shape[0], table.shape[1])), np.zeros(table.shape[1])
+    """Sum the differences over each line, (lines, changes), and their squares over all.
+
+    The third result has the sums over the lines across, (changes, weights).
+    """
+    size = table.shape[1]
+    sums, squares = np.zeros((one.shape[0], size)), np.zeros(size)
+    across = np.zeros((size, one.shape[1]))
     for line in range(one.shape[0]):
         for i in range(one.shape[1]):
             a = np.int64((one[line, i] & mask) >> shift)
             b = np.int64((other[line, i] & other_mask) >> other_shift)
-            for k in range(squares.size):
+            for k in range(size):
                 d = other_table[b, k] - table[a, k]
                 sums[line, k] += d
                 squares[k] += d * d
-    return sums, squares
+                across[k, i] += d
+    return sums, squares, across
+
+
+@compiled
+def _neighbours(
+    one: Any,
+    other: Any,
+    table: Any,
+    mask: Any,
+    shift: Any,
+    other_table: Any,
+    other_mask: Any,
+    other_shift: Any,
+) -> Any:
+    """Give the differences as `weibnb.fitting.neighbours.Across` has them."""
+    (lines, width), size = one.shape, table.shape[1]
+    sums = np.zeros((width, size))
+    some = np.empty((-(-lines // np.int64(EACH)), width, size))
+    own = np.empty((width, size))
+    for line in range(lines):
+        mean = np.zeros(size)
+        for i in range(width):
+            a = np.int64((one[line, i] & mask) >> shift)
+            b = np.int64((other[line, i] & other_mask) >> other_shift)
+            for k in range(size):
+                own[i, k] = other_table[b, k] - table[a, k]
+                mean[k] += own[i, k] / width
+        for i in range(width):
+            for k in range(size):
+                sums[i, k] += own[i, k] - mean[k]
+                if line % EACH == 0:
+                    some[line // EACH, i, k] = own[i, k] - mean[k]
+    return sums, some
 
 
 def _variance(

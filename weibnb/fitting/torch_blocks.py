@@ -22,6 +22,7 @@ from weibnb.fitting.torch_backend import ON_DEVICE, side_stream, with_less_memor
 from weibnb.fitting.torch_clusters import beyond_independent, classes_of, line_histograms
 from weibnb.fitting.torch_fit import fit_batch
 from weibnb.fitting.torch_lines import bin_of_counter, classes_of_words, spreads
+from weibnb.fitting.torch_neighbours import of_neighbours
 from weibnb.fitting.torch_rows import Batch
 from weibnb.fitting.torch_statistics import MOMENTS, describe_batch
 
@@ -184,12 +185,14 @@ def _look_at_lines(
     for numbers, of_rows, of_columns in _stacked(lines):
         chosen = to_device(numbers, block.device)
         own = type(classes)(*(one.index_select(0, chosen) for one in classes))
-        by_rows, by_columns = (
-            line_histograms(classes_of_words(words, block.form, bins, own.of_entry))
+        rows, columns = (
+            classes_of_words(words, block.form, bins, own.of_entry)
             for words in (of_rows, of_columns)
         )
-        shape = of_columns.shape[2], of_rows.shape[2]
-        beyond = beyond_independent(own, by_rows, by_columns, shape)
+        shape = columns.shape[2], rows.shape[2]
+        beyond = beyond_independent(own, line_histograms(rows), line_histograms(columns), shape)
+        alike = of_neighbours(own, rows, shape[0]) + of_neighbours(own, columns, shape[1])
+        beyond += alike / own.masses.sum(1)[:, None, None] ** 2
         found = [
             torch.stack([beyond[:, 0, 0], beyond[:, 1, 1], beyond[:, 0, 1]], 1),
             beyond[:, row, column],

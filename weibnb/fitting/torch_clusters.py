@@ -77,6 +77,8 @@ def beyond_independent(
 ) -> torch.Tensor:
     """Covariance of influences and rank functions beyond that of independent weights.
 
+    What neighbours add that are alike is not in it.
+
     Parameters
     ----------
     classes : Classes

@@ -1,0 +1,194 @@
+"""Neighbouring lines that are alike: clusters larger than one row or column, such as heads.
+
+The order of rows, or of columns, tells where heads are: the sums of an influence over neighbouring
+lines have one sign more often than chance gives. What they add to a variance is estimated as in
+time series, from the sums over windows of lines, and only where it stands out: most matrices have
+no order, and the noise of long windows would widen their errors for nothing.
+
+References
+----------
+W. K. Newey and K. D. West, "A Simple, Positive Semi-definite, Heteroskedasticity and
+Autocorrelation Consistent Covariance Matrix", Econometrica 55 (1987) 703-708.
+
+N. M. Kiefer and T. J. Vogelsang, "A New Asymptotic Theory for Heteroskedasticity-Autocorrelation
+Robust Tests", Econometric Theory 21 (2005) 1130-1164: the quantile for windows that are not short.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from weibnb.compiled import compiled_inline_sums, compiled_sums
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+#: One of so many lines that are looked at tells which of the lines across them are alike.
+EACH = 4
+#: Standard deviations by which windows must stand out, where some of a matrix is looked at (what
+#: they add is scaled up, and so is noise), and where all is.
+OF_SOME, OF_ALL = 5.0, 3.0
+#: Windows are at most this part of all lines.
+PARTS = 4
+# Of the 97.5 % quantile of the statistic with a Bartlett kernel, by powers of the width.
+_QUANTILE = 1.9600, 2.9694, 0.4160, -0.5324
+
+
+def widths(size: int) -> NDArray[np.int64]:
+    """Give the widths of windows that are tried: powers of two, and the widest.
+
+    Examples
+    --------
+    >>> widths(96).tolist(), widths(7).tolist()
+    ([2, 4, 8, 16, 24], [])
+    """
+    most = size // PARTS
+    powers = [2**i for i in range(1, most.bit_length()) if 2**i < most]
+    return np.array([*powers, most] if most > 1 else [], np.int64)
+
+
+def noise(size: int, width: int) -> float:
+    """Give the standard deviation of what windows find among independent lines of variance 1."""
+    lags = np.arange(1, width)
+    return float(2.0 * np.sqrt(((1.0 - lags / width) ** 2 * (size - lags)).sum()) / size)
+
+
+def quantile(size: int, width: int) -> float:
+    """Square the ratio of the quantile for windows of this width to the normal one."""
+    powers = (width / size) ** np.arange(len(_QUANTILE))
+    return float((powers @ _QUANTILE / _QUANTILE[0]) ** 2)
+
+
+class Across(NamedTuple):
+    """Functions of the weights of some lines, which tell of each line across them.
+
+    Attributes
+    ----------
+    sums : ndarray of float64, shape (weights, functions)
+        Over the lines, each less its mean, so that what a line has in all its weights is left out.
+    values : ndarray of float64, shape (lines, weights, functions)
+        Of one in `EACH` of the lines.
+    number : int
+        How many lines there are.
+    every : int
+        How many the matrix has.
+    """
+
+    sums: Array
+    values: Array
+    number: int
+    every: int
+
+    def within(self, width: int) -> Array:
+        """Sum the products of neighbours within each of the lines."""
+        each = [products_of_windows(line, width) for line in self.values]
+        return np.asarray(np.mean(each, axis=0) * self.number)
+
+    def between(self, width: int) -> Array:
+        """Estimate the products of neighbours of the matrix that are not of one line."""
+        found = products_of_windows(self.sums, width) - self.within(width)
+        return np.asarray(found / self._share)
+
+    def products(self) -> Array:
+        """Estimate what neighbours add to the products of sums, where it stands out.
+
+        One standard deviation of its noise is added: what scales of heads do to k is small beside
+        what they do to λ, and a sample that finds none of it has too small an error.
+        """
+        size, functions = self.sums.shape
+        width = widest(self.sums[:, :2], OF_SOME)
+        if width:
+            within = self.within(width)
+            found = products_of_windows(self.sums, width) - within
+            if stands_out(self.sums[:, :2], found, within, width, OF_SOME):
+                found += noise(size, width) * self.sums.T @ self.sums
+                return np.asarray(found / self._share * quantile(size, width))
+        return np.zeros((functions, functions))
+
+    @property
+    def _share(self) -> float:
+        """Share of the pairs of different lines of the matrix that are looked at."""
+        return max(self.number * (self.number - 1), 1) / max(self.every * (self.every - 1), 1)
+
+
+def stands_out(sums: Array, found: Array, within: Array, width: int, limit: float) -> bool:
+    """Whether the products of neighbours of different lines are no noise.
+
+    What neighbours have within lines is noise, too: rows that stand several times.
+    """
+    own = (sums**2).sum(0)
+    products, shared = (np.diagonal(one)[:2] for one in (found, within))
+    return bool((products > limit * noise(len(sums), width) * (own + np.maximum(shared, 0))).any())
+
+
+def widest(sums: Array, limit: float) -> int:
+    """Choose the width of windows that adds most, of those that stand out; 0 if none does.
+
+    `sums`, (lines, functions), have mean zero over all lines.
+    """
+    own, best, chosen = (sums**2).sum(0), 0.0, 0
+    if not (own > 0.0).all():
+        return 0
+    for width in widths(len(sums)).tolist():
+        found = np.diagonal(products_of_windows(sums, width)) / own
+        weight = found.sum() * quantile(len(sums), width)
+        if weight > best and found.max() > limit * noise(len(sums), width):
+            best, chosen = weight, width
+    return chosen
+
+
+@compiled_sums
+def products_of_windows(sums: Any, width: Any) -> Any:
+    """Sum the products of neighbours, weighted by a Bartlett kernel: (functions, functions).
+
+    Those of a line with itself are left out. `sums` is (lines, functions).
+    """
+    size, functions = sums.shape
+    products, window = np.zeros((functions, functions)), np.zeros(functions)
+    for i in range(size + width - 1):
+        for a in range(functions):
+            if i < size:
+                window[a] += sums[i, a]
+            if i >= width:
+                window[a] -= sums[i - width, a]
+        for a in range(functions):
+            for b in range(a + 1):
+                products[a, b] += window[a] * window[b]
+    for a in range(functions):
+        for b in range(a + 1):
+            own = 0.0
+            for i in range(size):
+                own += sums[i, a] * sums[i, b]
+            products[a, b] = products[a, b] / width - own
+            products[b, a] = products[a, b]
+    return products
+
+
+@compiled_inline_sums
+def stand_out(sums: Any, limit: Any) -> Any:
+    """Whether blocks of neighbours stand out in the first look: (functions, lines), overwritten.
+
+    Blocks of two lines, of four and so on; less is seen than by windows, in less time.
+    """
+    functions, size = sums.shape
+    for a in range(functions):
+        some = sums[a]
+        mean = some.sum() / size
+        own = 0.0
+        for i in range(size):
+            some[i] -= mean
+            own += some[i] ** 2
+        number, width = size // 2, 2
+        while number >= np.int64(PARTS):
+            of_blocks = 0.0
+            for i in range(number):
+                some[i] = some[2 * i] + some[2 * i + 1]
+                of_blocks += some[i] ** 2
+            if of_blocks - own > limit * own * np.sqrt(2.0 * (width - 1) / size):
+                return True
+            number, width = number // 2, 2 * width
+    return False
