@@ -135,8 +135,9 @@ def error_of_change(
         of_lines, squares, across = _line_sums(*both, *tables[0], *tables[1])
         sums.append((of_lines, squares))
         if stand_out(across, OF_SOME):
-            found = Across(*_neighbours(*both, *tables[0], *tables[1]), len(both[0]), every)
-            alike += np.maximum(np.diagonal(found.products()), 0.0)
+            across, some = _neighbours(*both, *tables[0], *tables[1])
+            found = Across(across, some, len(both[0]), every).products()
+            alike += np.maximum(np.diagonal(found), 0.0)
     variance = _variance(sums[0], sums[1], size, carried_by_few=carried_by_few)
     errors: Array = np.sqrt(variance + alike)
     return errors
