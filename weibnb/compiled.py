@@ -30,6 +30,8 @@ as_array: Any = carray
 def compiled(function: F) -> F:
     """Compile a loop, which runs with the interpreter lock released.
 
+    What is divided by zero is infinite or NaN in it, as in NumPy.
+
     Numba keeps it beside its source or in the home. Where nothing of the kind can be written, it
     is compiled anew in each process, and one warning says so. Assign numbers in it, not arrays to
     slices: for each of those numba compiles the words of an error, which takes 2 s. Pass literals
@@ -95,12 +97,13 @@ _kept: list[Any] = []
 
 def _compiled(function: F, **options: Any) -> F:
     loop: Any
+    options |= {"nogil": True, "error_model": "numpy"}
     try:
-        loop = numba.njit(nogil=True, cache=True, **options)(function)
+        loop = numba.njit(cache=True, **options)(function)
         _forget_stale(Path(loop.stats.cache_path))
     except RuntimeError:  # numba found no place for its cache
         _tell_once()
-        loop = numba.njit(nogil=True, **options)(function)
+        loop = numba.njit(**options)(function)
     return cast("F", loop)
 
 

@@ -289,3 +289,17 @@ def test_another_law_is_no_gaussian_and_the_half_normal_is_needed() -> None:
     alone = rank_families(draws, families=["student_t"])
     assert alone[["likelihood_ratio", "gaussian_p"]].isna().all(axis=None)
     assert np.isnan(table.loc["half_normal", "shape_se"])
+
+
+@pytest.mark.parametrize("extreme", [(1e200, 1e-200), (1e300, 1e-300), (1e200,), (1e-200,)])
+def test_weights_beyond_what_a_family_can_reach(extreme: tuple[float, ...]) -> None:
+    """A family that fails has no numbers; the others are ranked by theirs."""
+    weights = np.random.default_rng(0).normal(size=1000)
+    weights[: len(extreme)] = extreme
+    table = rank_families(weights)
+    there = table[table["delta_bic"].notna()]
+    assert len(there) >= 3
+    assert there["delta_bic"].iloc[0] == 0.0
+    assert (there["rank"].diff().dropna() == 1).all()
+    failed = table[table["delta_bic"].isna()]
+    assert failed[["shape_se", "ks", "divergence"]].isna().all(axis=None)
