@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     ("arguments", "message"),
     [
         (["scan", "nowhere"], "nowhere"),
-        (["scan", "{}", "--trim", "0.9", "0.1"], "`trim` must satisfy"),
         (["scan", "{}", "--device", "gpu"], "`device` must be"),
         (["scan", "{}", "-o", "no such folder/fits.nc"], "no such folder"),
         (["show", "nowhere.nc"], "nowhere.nc"),
@@ -42,6 +41,35 @@ def test_bad_input_is_one_line_on_stderr(
     assert message in shown.err
     assert shown.err.count("\n") == 1
     assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("scan a --trim 0.9 0.1", "must ascend, got 0.9 0.1"),
+        ("scan a --trim nan 1", "must be a number between 0 and 1, got 'nan'"),
+        ("scan a --trim -1 2", "must be a number between 0 and 1, got '-1'"),
+        ("scan a --precision nan", "must be a number above 0, got 'nan'"),
+        ("scan a --precision inf", "must be a number above 0, got 'inf'"),
+        ("scan a --sample 1", "must be a number between 0 and 1, got '1'"),
+        ("scan a --max-tensors 0", "must be a whole number, at least 1, got '0'"),
+        ("scan a --max-header 1e6", "must be a whole number, at least 1, got '1e6'"),
+        ("quantisation a --bits -3", "must be a number above 0, got '-3'"),
+        ("explore a --port 70000", "must be a whole number, from 1 to 65535, got '70000'"),
+        ("watch a.db --last -1", "must be a whole number, at least 0, got '-1'"),
+    ],
+)
+def test_values_that_no_command_takes(capsys: Capture, command: str, said: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(command.split())
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_ends_of_an_interval_are_taken(tmp_path: Path, capsys: Capture) -> None:
+    model = write(tmp_path / "tiny")
+    assert main(["scan", str(model), "--trim", "0", "1", "--quiet"]) == 0
+    assert "matrices in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["scan"], ["scan", "a", "--trim", "1"], ["paint"]])

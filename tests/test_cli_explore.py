@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import nbformat
 import pytest
+import xarray as xr
 
 import weibnb as wb
 from weibnb import cli, cli_explore
@@ -98,14 +99,21 @@ def test_what_the_kernel_gets_is_found_from_elsewhere(
     [
         (["no.safetensors"], "no such file"),
         (["no.nc"], "must name a file of fits"),
-        ([str(DATA / "demo"), "--port", "70000"], "from 1 to 65535"),
+        (["{}/other.nc"], "it is no file of fits"),
+        (["{}/text.nc"], "it is no file of fits"),
     ],
 )
 def test_what_is_refused(
-    server: type[Server], words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    server: type[Server],
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    xr.Dataset({"t": ("x", [1.0])}).to_netcdf(tmp_path / "other.nc")
+    (tmp_path / "text.nc").write_text("a text of some length " * 100)
     server.command = ()
-    assert cli.main(["explore", *words]) == 1
+    assert cli.main(["explore", *(word.format(tmp_path) for word in words)]) == 1
     assert said in capsys.readouterr().err
     assert server.command == ()
 

@@ -136,7 +136,6 @@ def test_names_cannot_steer_the_terminal(
         ("none.db", [], "not there yet"),
         ("text.db", [], "no store"),
         ("fits.nc", [], "`STORE` must end in .db"),
-        ("none.db", ["--last", "-1"], "`--last` must be at least 0"),
     ],
 )
 def test_once_and_nothing_to_read(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 #: Makes the parser of a command: `add_parser` of the subparsers.
 AddCommand: TypeAlias = Callable[..., argparse.ArgumentParser]
@@ -34,7 +35,7 @@ def describe_sizes(command: argparse.ArgumentParser) -> None:
         ("--max-header", "BYTES", MAX_HEADER, "most bytes of a header"),
     ):
         described = f"{what} (default: {number:,})"
-        command.add_argument(name, type=int, metavar=metavar, default=number, help=described)
+        command.add_argument(name, type=whole(1), metavar=metavar, default=number, help=described)
 
 
 class _AddName(argparse.Action):
@@ -54,6 +55,55 @@ class _AddName(argparse.Action):
             problem = "was given before" if equals else f"is no PATTERN=COMPONENT: {component!r}"
             parser.error(f"{option_string} {pattern!r} {problem}")
         setattr(namespace, self.dest, {**names, pattern: component})
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Make what takes a whole number within limits from the command line."""
+
+    def take(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            limits = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"must be a whole number, {limits}, got {text!r}")
+        return number
+
+    return take
+
+
+def between(least: float, most: float, *, ends: bool = False) -> Callable[[str], float]:
+    """Make what takes a number between limits, or one of them, from the command line."""
+
+    def take(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not (least < number < most or (ends and number in (least, most))):
+            limits = f"above {least:g}" if most == math.inf else f"between {least:g} and {most:g}"
+            raise argparse.ArgumentTypeError(f"must be a number {limits}, got {text!r}")
+        return number
+
+    return take
+
+
+class Interval(argparse.Action):
+    """Takes the lower and the upper end of an interval."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Take both."""
+        lower, upper = values
+        if lower >= upper:
+            parser.error(f"argument {option_string}: must ascend, got {lower:g} {upper:g}")
+        setattr(namespace, self.dest, (lower, upper))
 
 
 def as_path(text: str) -> Path:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weibnb.cli_arguments import as_source
+from weibnb.cli_arguments import as_source, whole
 
 if TYPE_CHECKING:
     import argparse
@@ -36,7 +36,9 @@ def describe_explore(add: AddCommand) -> None:
         metavar="PATH",
         help="what `weibnb scan` takes, a file of fits (fits.nc) or a store (run.db)",
     )
-    explore.add_argument("--port", type=int, default=8866, help="of the page (default: 8866)")
+    explore.add_argument(
+        "--port", type=whole(1, 65535), default=8866, help="of the page (default: 8866)"
+    )
     explore.add_argument(
         "--dequantise",
         action="store_true",
@@ -50,8 +52,6 @@ def _explore(options: argparse.Namespace) -> int:
     """Serve the page until it is interrupted."""
     if find_spec("voila") is None:
         raise ImportError("Voilà is not installed: pip install 'weibnb[lab]'")
-    if not 0 < options.port < 65536:
-        raise ValueError(f"`--port` must be from 1 to 65535, got {options.port}.")
     command = [sys.executable, "-m", "voila", str(_DATA / "explore.ipynb"), "--token"]
     command += [f"--port={options.port}", "--template=weibnb", "--Voila.ip=127.0.0.1"]
     if options.no_browser:
@@ -82,9 +82,13 @@ def _checked(source: Path | str) -> str:
         return source
     if source.suffix.lower() in STORE_SUFFIXES:
         return str(source.absolute())
-    if source.suffix == ".nc" and not source.exists():
-        raise FileNotFoundError(f"{source} must name a file of fits; there is none.")
-    if source.suffix != ".nc":
+    if source.suffix == ".nc":
+        if not source.exists():
+            raise FileNotFoundError(f"{source} must name a file of fits; there is none.")
+        from weibnb.fits.files import open_fits
+
+        open_fits(source).close()
+    else:
         from weibnb.scanning.background import BackgroundScan
 
         BackgroundScan(source)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
-from weibnb.cli_arguments import as_source, describe_limits
+from weibnb.cli_arguments import as_source, between, describe_limits
 from weibnb.cli_output import say, warnings_told
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def describe_quantisation(add: AddCommand) -> None:
         help="weights that share a scale: matrix, row, or a number such as 32 (default: matrix)",
     )
     command.add_argument(
-        "--bits", type=float, metavar="BITS", help="plan formats for so many bits per weight"
+        "--bits",
+        type=between(0.0, inf),
+        metavar="BITS",
+        help="plan formats for so many bits per weight",
     )
     command.add_argument("--step", type=int, help="step of a run (default: the last)")
     describe_limits(command)

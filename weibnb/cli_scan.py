@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from math import inf
 from typing import TYPE_CHECKING
 
-from weibnb.cli_arguments import as_path, as_source, describe_limits
+from weibnb.cli_arguments import Interval, as_path, as_source, between, describe_limits
 from weibnb.cli_output import Stopped, say, warnings_told
 from weibnb.cli_show import left_out, table_text, verdict
 from weibnb.interrupts import held
@@ -52,7 +53,8 @@ def describe_scan(add: AddCommand) -> None:
     scan.add_argument(
         "--trim",
         nargs=2,
-        type=float,
+        type=between(0.0, 1.0, ends=True),
+        action=Interval,
         metavar=("LOWER", "UPPER"),
         help="probability interval that is fitted (default: 0.1 0.9; likelihood: 0 1)",
     )
@@ -114,14 +116,14 @@ def _describe_sampling(scan: argparse.ArgumentParser) -> None:
     """Add how much of each matrix is read."""
     scan.add_argument(
         "--precision",
-        type=float,
+        type=between(0.0, inf),
         metavar="ERROR",
         help="read only so many rows of each matrix that k has this standard error against the "
         "whole matrix, such as 0.002",
     )
     scan.add_argument(
         "--sample",
-        type=float,
+        type=between(0.0, 1.0),
         metavar="SHARE",
         help="read only this share of the rows of each matrix, such as 0.01; with --precision, "
         "at most",

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from weibnb.cli_arguments import as_path
+from weibnb.cli_arguments import as_path, whole
 from weibnb.cli_output import say, tell
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def describe_watch(add: AddCommand) -> None:
         "--once", action="store_true", help="print what is there, finished or not, and end"
     )
     watch.add_argument(
-        "--last", type=int, metavar="N", help="begin with the last N records (default: all)"
+        "--last", type=whole(0), metavar="N", help="begin with the last N records (default: all)"
     )
     watch.set_defaults(run=_watch)
 
@@ -61,8 +61,6 @@ def _watch(options: argparse.Namespace) -> int:
     from weibnb.fits.following import StoreNews
     from weibnb.fits.store_schema import STORE_SUFFIXES
 
-    if options.last is not None and options.last < 0:
-        raise ValueError(f"`--last` must be at least 0, got {options.last}.")
     if options.store.suffix.lower() not in STORE_SUFFIXES:
         endings = ", ".join(STORE_SUFFIXES)
         raise ValueError(f"`STORE` must end in {endings}, got {str(options.store)!r}.")
