@@ -125,6 +125,7 @@ def test_a_state_is_drawn_once(explorer: Explorer, monkeypatch: pytest.MonkeyPat
         ({"filters": {"component": ["q"]}}, TraitError, "must be one of"),
         ({"filters": ["q_proj"]}, TraitError, "dict"),
         ({"trim": [0.9, 0.1]}, TraitError, "trim"),
+        ({"layers": [2, 0]}, TraitError, "`layers` must be the first and the last layer"),
         ({"selected": [["demo", 0]]}, TraitError, "`selected` must hold"),
         ({"selected": ["demo"]}, TraitError, "`selected` must hold"),
         ({"selected": [5]}, TraitError, "`selected` must hold"),

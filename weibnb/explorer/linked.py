@@ -231,7 +231,8 @@ class LinkedWidget(anywidget.AnyWidget):
         return {name: getattr(self, name) for name in self.class_trait_names(state=True)}
 
     @traitlets.validate(
-        "filters", "trim", "step", "selected", "pinned", "first", "second", "order", "window"
+        *("filters", "layers", "trim", "step", "selected", "pinned"),
+        *("first", "second", "order", "window"),
     )
     def _check(self, proposal: Mapping[str, Any]) -> Any:
         try:

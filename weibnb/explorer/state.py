@@ -63,6 +63,8 @@ def checked(cells: Cells, name: str, value: Any) -> Any:
     """
     if name == "filters":
         return cells.check(_as_mapping(name, value))
+    if name == "layers" and value[0] > value[1]:
+        raise ValueError(f"`layers` must be the first and the last layer, got {tuple(value)!r}.")
     if name == "trim":
         lower, upper = check_protocol(value, "rank_regression")[0]
         return round(lower, 6), round(upper, 6)
