@@ -127,7 +127,8 @@ def test_what_only_python_makes_anew_is_not_filtered_and_the_page_says_why(
     assert bool(held["controls"]["facets"]) == filtered
     said = held["controls"].get("unfiltered", "")
     assert said.startswith("Filters need Python here") == (not filtered)
-    assert (held["live"] is None) == (panel not in ("classes", "table"))
+    assert held["live"]["header"]["kind"] == "bins"
+    assert held["stays"] == ""
     if panel == "trajectories":
         (frame,) = held["frames"].values()
         for name in ("main", "side"):
