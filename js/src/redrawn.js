@@ -2,7 +2,7 @@
 
 import { cellOf, keyOf } from "./cells.js";
 import { onDensity } from "./densities.js";
-import { isDifference, onDifference } from "./differences.js";
+import { isDifference, onDifference, reachOf } from "./differences.js";
 import { gaussianAnchor } from "./fitting/anchor.js";
 import { middle } from "./fitting/counts.js";
 import { ordinate } from "./fitting/ordinates.js";
@@ -141,14 +141,14 @@ function gaussianOrdinate(x) {
 export function redrawn(sent, asked, before, counts, compared = null) {
   const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
   const fitOf = fitter(asked, before, counts);
-  const owners = ownersOf(sent.data);
+  const [owners, reach] = [ownersOf(sent.data), reachOf(sent.values)];
   const data = Object.fromEntries(
     Object.entries(sent.data).map(([name, rows]) => [
       name,
       rows.map((row) => {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
-        if (isDifference(row)) return compared ? ofBoth(row, compared, asked, counts) : row;
+        if (isDifference(row)) return compared ? ofBoth(row, compared, asked, counts, reach) : row;
         const fit = fitOf(owners.get(row.matrix) ?? row);
         return fit ? refitted(row, fit, asked, anchor, was) : row;
       }),
@@ -168,8 +168,9 @@ export function redrawn(sent, asked, before, counts, compared = null) {
  * @param {[string, string | number][]} compared
  * @param {Asked} asked
  * @param {Counts} counts
+ * @param {number} reach of the colours
  */
-function ofBoth(row, compared, { trim, estimator }, counts) {
+function ofBoth(row, compared, { trim, estimator }, counts, reach) {
   const [before, after] = compared.map(([model, step]) => cellsOf({ ...row, model, step }, counts.layers));
   /** @type {[Fit, Fit][]} */
   const both = [];
@@ -177,7 +178,7 @@ function ofBoth(row, compared, { trim, estimator }, counts) {
     const [from, to] = [cell, after[i]].map((one) => counts.fit(one, trim, estimator));
     if (from && to) both.push([from, to]);
   });
-  return both.length ? onDifference(row, both) : row;
+  return both.length ? onDifference(row, both, reach) : row;
 }
 
 /** How matrices are fitted, in words. @param {Pick<Asked, "trim" | "estimator">} asked */

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { onDensity } from "../src/densities.js";
-import { onDifference } from "../src/differences.js";
+import { onDifference, reachOf } from "../src/differences.js";
 import { pathsOf } from "../src/training.js";
 
 /** @param {unknown} found @param {number} expected */
@@ -44,12 +44,14 @@ test("of the paths, two of a panel are told apart: whose k moved most, and surel
 test("a difference is that of both fits, of several layers the median", () => {
   /** @param {number} k */
   const fit = (k) => ({ k, lam: 2 * k, r2: 0.9 });
-  const row = { first_k: 9, second_k: 9, value: 0, noise: 0.2, quiet: "yes", k: 9, lam: 9 };
-  const made = onDifference(row, [[fit(1), fit(1.5)]]);
-  assert.deepEqual(made, { ...row, first_k: 1, second_k: 1.5, value: 0.5, quiet: "no", k: 1.5, lam: 3 });
-  const several = onDifference(row, [[fit(1), fit(1.5)], [fit(1), fit(1.1)], [fit(2), fit(1)]]);
+  const row = { first_k: 9, second_k: 9, value: 0, noise: 0.2, quiet: "yes", strong: "yes", k: 9, lam: 9 };
+  const made = onDifference(row, [[fit(1), fit(1.5)]], 0.7);
+  assert.deepEqual(made, { ...row, first_k: 1, second_k: 1.5, value: 0.5, quiet: "no", strong: "no", k: 1.5, lam: 3 });
+  assert.equal(onDifference(row, [[fit(1), fit(1.5)]], 0.6).strong, "yes");
+  assert.equal(reachOf({ a: -0.6, b: [0.6, 0.3, "0.9"], c: 0.8, d: 0 }), 0.6);
+  const several = onDifference(row, [[fit(1), fit(1.5)], [fit(1), fit(1.1)], [fit(2), fit(1)]], 1);
   near(several.value, 1.1 - 1);
   assert.equal(several.quiet, "yes");
-  assert.equal(onDifference({ delta_k: 1, value: 3 }, [[fit(1), fit(2)]]).value, 3, "a distance hangs on no protocol");
-  assert.equal(onDifference(row, [[fit(1), fit(Number.NaN)]]).value, null);
+  assert.equal(onDifference({ delta_k: 1, value: 3 }, [[fit(1), fit(2)]], 1).value, 3, "a distance hangs on no protocol");
+  assert.equal(onDifference(row, [[fit(1), fit(Number.NaN)]], 1).value, null);
 });

@@ -3437,17 +3437,24 @@ function ofShares({ n, low, reach, ends, means }) {
 
 // src/differences.js
 var isDifference = (row) => "first_k" in row || "delta_k" in row;
-function onDifference(row, both) {
+var STRONG = 0.75;
+function reachOf(values) {
+  const numbers = Object.values(values).flat().filter((one) => typeof one === "number");
+  return Math.max(0, ...numbers.filter((one) => numbers.includes(-one)));
+}
+function onDifference(row, both, reach) {
   const value = known2(median(both.map(([from, to]) => to.k - from.k)));
   if (!("first_k" in row)) return { ...row, delta_k: value };
   const [first, second] = [0, 1].map((side) => middle(both.map((fits) => fits[side])));
-  const quiet = value !== null && Math.abs(value) < Number(row.noise) ? "yes" : "no";
+  const far = Math.abs(value ?? Number.NaN);
+  const [quiet, strong] = [far < Number(row.noise), far > STRONG * reach].map((is) => is ? "yes" : "no");
   return {
     ...row,
     ...{ k: known2(second?.k), first_k: known2(first?.k), second_k: known2(second?.k), value },
     ..."lam" in row && { lam: known2(second?.lam) },
     ..."r2" in row && { r2: known2(second?.r2) },
-    ..."quiet" in row && { quiet }
+    ..."quiet" in row && { quiet },
+    ..."strong" in row && { strong }
   };
 }
 var known2 = (value) => value === void 0 || Number.isNaN(value) ? null : value;
@@ -3601,14 +3608,14 @@ function gaussianOrdinate(x) {
 function redrawn(sent, asked, before, counts, compared = null) {
   const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
   const fitOf = fitter(asked, before, counts);
-  const owners = ownersOf(sent.data);
+  const [owners, reach] = [ownersOf(sent.data), reachOf(sent.values)];
   const data = Object.fromEntries(
     Object.entries(sent.data).map(([name, rows]) => [
       name,
       rows.map((row) => {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
-        if (isDifference(row)) return compared ? ofBoth(row, compared, asked, counts) : row;
+        if (isDifference(row)) return compared ? ofBoth(row, compared, asked, counts, reach) : row;
         const fit2 = fitOf(owners.get(row.matrix) ?? row);
         return fit2 ? refitted(row, fit2, asked, anchor, was) : row;
       })
@@ -3624,14 +3631,14 @@ function redrawn(sent, asked, before, counts, compared = null) {
     notes
   ) };
 }
-function ofBoth(row, compared, { trim, estimator }, counts) {
+function ofBoth(row, compared, { trim, estimator }, counts, reach) {
   const [before, after] = compared.map(([model, step]) => cellsOf({ ...row, model, step }, counts.layers));
   const both = [];
   before.forEach((cell, i) => {
     const [from, to] = [cell, after[i]].map((one) => counts.fit(one, trim, estimator));
     if (from && to) both.push([from, to]);
   });
-  return both.length ? onDifference(row, both) : row;
+  return both.length ? onDifference(row, both, reach) : row;
 }
 function protocolText({ trim, estimator }) {
   const [lower, upper] = trim.map((end) => Number((100 * end).toPrecision(10)));
