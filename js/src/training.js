@@ -18,7 +18,8 @@ export const isOnCourse = (row) => "at" in row && "step" in row;
  * @returns {Datum[]}
  */
 export function pathsOf(rows) {
-  if (!rows.some((row) => row.told)) return rows;
+  const sides = rows.filter(({ told, role }) => told && role === "end").map(({ side }) => side);
+  if (!sides.length) return rows;
   /** @type {Map<string, { first: Datum, last: Datum }>} */
   const ends = new Map();
   for (const row of rows.filter(({ k }) => typeof k === "number")) {
@@ -36,11 +37,11 @@ export function pathsOf(rows) {
   );
   const sizes = rows.map(({ lam }) => Math.log(Number(lam)));
   const middle = (sizes.reduce((a, b) => Math.min(a, b)) + sizes.reduce((a, b) => Math.max(a, b))) / 2;
-  const made = rows.map((row, i) => ({
-    ...row,
-    told: most.get(nameOf(row)) ? `${row.component} of layer ${row.layer}` : "",
-    side: sizes[i] < middle ? "left" : "right",
-  }));
+  const made = rows.map((row, i) => {
+    const told = most.get(nameOf(row)) ? `${row.component} of layer ${row.layer}` : "";
+    const side = sizes[i] < middle ? "left" : "right";
+    return { ...row, told, side: told && !sides.includes(side) ? sides[0] : side }; // where names are drawn
+  });
   // what is told apart is drawn last, over the rest
   return [...made.filter(({ told }) => !told), ...made.filter(({ told }) => told)];
 }

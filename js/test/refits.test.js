@@ -30,13 +30,16 @@ test("a density and its ratio to the Weibull are those of scipy", () => {
 test("of the paths, two of a panel are told apart: whose k moved most, and surely", () => {
   const moves = [0.5, 0.3, 0.2, 0.6].map((move, layer) =>
     [10, 0, 5].map((step) => {
-      const row = { model: "m", layer, component: "q", step, panel: "value", lam: layer + 1.1, told: "q of layer 2" };
+      const role = step === 10 ? "end" : "between";
+      const row = { role, side: layer < 2 ? "left" : "right", model: "m", layer, component: "q", step, panel: "value", lam: layer + 1.1, told: "q of layer 2" };
       return { ...row, k: 1 - (move * step) / 10, k_se: layer === 3 ? 0.2 : 0.01 };
     }),
   );
   const made = pathsOf(moves.flat());
   assert.deepEqual(made.map(({ told }) => told), [...Array(6).fill(""), ...Array(3).fill("q of layer 0"), ...Array(3).fill("q of layer 1")]);
   assert.deepEqual(new Set(made.filter(({ side }) => side === "left").map(({ layer }) => layer)), new Set([0, 1]));
+  const rightOnly = pathsOf(moves.flat().map((row) => ({ ...row, side: "right" })));
+  assert.ok(rightOnly.every(({ told, side }) => !told || side === "right"), "names are drawn on that side alone");
   const untold = moves.flat().map((row) => ({ ...row, told: "" }));
   assert.equal(pathsOf(untold), untold, "where Python told none apart, there are no names to draw");
 });

@@ -128,7 +128,7 @@ def test_trajectories_and_paths(
 ) -> None:
     page, drawn = refitted(fits, "trajectories", tmp_path, case, track=track)
     key = ("model", "layer", "component", "step")
-    for name, columns in (("main", ("k", "lam", "r2")), ("side", ("k", "lam", "told", "side"))):
+    for name, columns in (("main", ("k", "lam", "r2")), ("side", ("k", "lam", "told"))):
         spec = drawn[name]["spec"]
         own = table(page[name]["data"][spec["data"]["name"]], *key)
         agree(own, table(spec["datasets"][spec["data"]["name"]], *key), *columns)

@@ -280,7 +280,7 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
             dy=-6,
             lineBreak=" of ",
         )
-        for side in (("left", "right") if table["told"].any() else ())
+        for side in table.loc[table["told"].ne("") & table["role"].eq("end"), "side"].unique()
     ]
     return [
         layer("line", place | path | lines),

@@ -3496,7 +3496,8 @@ var [TOLD, SURELY] = [2, 4];
 var BAND = / · shaded: published feed-forward medians$/;
 var isOnCourse = (row) => "at" in row && "step" in row;
 function pathsOf(rows) {
-  if (!rows.some((row) => row.told)) return rows;
+  const sides = rows.filter(({ told, role }) => told && role === "end").map(({ side }) => side);
+  if (!sides.length) return rows;
   const ends = /* @__PURE__ */ new Map();
   for (const row of rows.filter(({ k }) => typeof k === "number")) {
     const { first, last } = ends.get(nameOf(row)) ?? { first: row, last: row };
@@ -3513,11 +3514,11 @@ function pathsOf(rows) {
   );
   const sizes = rows.map(({ lam }) => Math.log(Number(lam)));
   const middle2 = (sizes.reduce((a, b) => Math.min(a, b)) + sizes.reduce((a, b) => Math.max(a, b))) / 2;
-  const made = rows.map((row, i) => ({
-    ...row,
-    told: most.get(nameOf(row)) ? `${row.component} of layer ${row.layer}` : "",
-    side: sizes[i] < middle2 ? "left" : "right"
-  }));
+  const made = rows.map((row, i) => {
+    const told = most.get(nameOf(row)) ? `${row.component} of layer ${row.layer}` : "";
+    const side = sizes[i] < middle2 ? "left" : "right";
+    return { ...row, told, side: told && !sides.includes(side) ? sides[0] : side };
+  });
   return [...made.filter(({ told }) => !told), ...made.filter(({ told }) => told)];
 }
 var nameOf = ({ model, layer, component }) => JSON.stringify([model, layer, component]);
