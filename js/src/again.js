@@ -35,20 +35,20 @@ const OFFSET = 0.7; // of its room, that the layers of a component take
  * @returns {StillContent}
  */
 export function madeAgain(content, { sift, varies, asked, fitting }, drawn, texts) {
-  const { again, plain: text = "" } = content;
+  const { again, plain = "" } = content;
   const sent = /** @type {any} */ (content.spec);
   if (!again) return content;
-  /** @type {(made: { spec: any, notes: string[] }) => StillContent} */
-  const titled = ({ spec, notes }) => {
+  /** @type {(made: { spec: any, notes: string[], text?: string }) => StillContent} */
+  const titled = ({ spec, notes, text = plain }) => {
     const title = { text, subtitle: notes.filter(Boolean) };
     const { $schema, config } = sent; // one that has no matrices has none of these
     return { ...content, spec: { $schema, config, ...spec, title, description: text } };
   };
   if (again.chart === "cohort") {
-    const made = cohortOf(again, sift.passes, texts);
+    const made = cohortOf(again, sift.passes, texts, varies ? fitting : null, asked);
     return made ? titled(made) : content;
   }
-  const parted = { structure: "", spec: sent, values: {}, data: sent.datasets, description: "" };
+  const parted = { structure: "", spec: sent, values: {}, data: sent.datasets, description: "", notes: [] };
   const value = "outlier"; // of these charts, the only number that has no column of its own
   const data = varies && fitting ? redrawn(parted, { ...asked, value }, drawn, fitting).data : sent.datasets;
   const all = /** @type {Datum[]} */ (data[sent.data.name]);

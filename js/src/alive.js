@@ -9,7 +9,7 @@ import { KEY, keepMarks } from "./kept_marks.js";
  * @typedef {import("vega-typings").Spec} Spec
  * @typedef {Record<string, unknown>} Values
  * @typedef {Record<string, Record<string, unknown>[]>} Data
- * @typedef {{ structure: string, spec: Spec, values: Values, data: Data, description: string }} Parted
+ * @typedef {{ structure: string, spec: Spec, values: Values, data: Data, description: string, notes: string[] }} Parted `notes` stand above the chart
  * @typedef {(sent: Parted) => Partial<Parted>} Change other data and numbers
  */
 
@@ -24,7 +24,7 @@ const LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
  * @returns {Parted}
  */
 export function part(whole) {
-  const { datasets: data = {}, description = "", ...rest } = whole;
+  const { datasets: data = {}, description = "", notes = [], ...rest } = whole;
   /** @type {Values} */
   const values = {};
   /** @type {Map<string, string>} */
@@ -45,6 +45,7 @@ export function part(whole) {
     values,
     data,
     description,
+    notes,
   };
 }
 
@@ -118,6 +119,8 @@ export function livingChart() {
       listeners.push([type, act]);
       drawn?.view.addEventListener(type, act);
     },
+    /** What is said above what is shown. */
+    notes: () => shown?.notes ?? [],
     /** The rows of data, as they are shown. */
     rows: () => Object.values(shown?.data ?? {}).flat(),
     /**

@@ -32,7 +32,7 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   const chart = livingChart();
   const place = buildPlace(element, height);
-  let [turn, last] = [0, ""];
+  let [turn, last, title] = [0, "", ""];
   /** @type {Change | undefined} */
   let lastChange;
 
@@ -48,17 +48,18 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
       sayWhyNot(element, content);
       return;
     }
-    const { spec, title, notes, options } = forThePage(content.spec, darkColours, actions);
+    const { spec, notes, options, ...said } = forThePage(content.spec, darkColours, actions);
     const box = make("div", { class: "wb-chart" });
     holdRoom(element, ROOM[name]);
-    const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn, change);
+    const isNew = await chart.draw({ ...place.arrange(spec), notes }, box, options, () => mine !== turn, change);
     if (isNew) {
       element.replaceChildren(make("figcaption", {}), box);
       place.renew();
       chooseByClick(chart.view(), element, choose);
     }
     if (mine !== turn) return;
-    caption(element, title, notes);
+    title = said.title;
+    caption(element, title, chart.notes());
     await place.fill(chart.view());
     if (mine === turn) settle(content.label);
   }
@@ -87,6 +88,7 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
       turn += 1;
       lastChange = change;
       await chart.vary(change);
+      caption(element, title, chart.notes());
       settle();
     },
     /** Where the chart lies on the page. */

@@ -3,15 +3,18 @@
  * the matrices that are left, by the rules of weibnb/diagnostics/bands.py and cohorts.py.
  */
 
+import { cellOf } from "./cells.js";
 import { fill } from "./dom.js";
+import { gaussianAnchor } from "./fitting/anchor.js";
 import { besideEntries, quantile } from "./published.js";
-import { isAnchor } from "./redrawn.js";
+import { isAnchor, protocolText } from "./redrawn.js";
 
 /**
+ * @typedef {import("./types").Asked} Asked
  * @typedef {import("./types").Datum} Datum
  * @typedef {{ component: string, k: number, se: number }} Median
  * @typedef {{ chart: "cohort", spec: any, matrices: string, table: string, selects: string[], close: number,
- *   note: string, most: number }} Cohort
+ *   note: string, most: number, published: string, alone: [string, string] }} Cohort
  * @typedef {Record<string, string>} Texts
  * @typedef {{ name: string, distance: number, z: Map<string, number>, blind: boolean }} Entry
  */
@@ -127,24 +130,44 @@ function mediansOf(rows) {
 }
 
 /**
- * The chart of the matrices that pass; null where these are all.
+ * Matrices with k by another protocol.
+ * @param {Datum[]} rows
+ * @param {Pick<import("./redrawn.js").Counts, "fit">} counts
+ * @param {Asked} asked
+ */
+const fittedAgain = (rows, counts, { trim, estimator }) =>
+  rows.map((row) => {
+    const cell = cellOf(row);
+    const fit = cell && counts.fit(cell, trim, estimator);
+    return fit ? { ...row, k: Number.isNaN(fit.k) ? null : fit.k } : row;
+  });
+
+/**
+ * The chart of the matrices that pass; null where these are all. The published entries, which have
+ * no counts, are left out by another protocol than theirs.
  * @param {Cohort} again
  * @param {(row: Datum) => boolean} passes
  * @param {Texts} texts
+ * @param {import("./redrawn.js").Counts | null} counts where the protocol is another one
+ * @param {Asked} asked
+ * @returns {{ spec: any, notes: string[], text?: string } | null}
  */
-export function cohortOf(again, passes, texts) {
+export function cohortOf(again, passes, texts, counts, asked) {
   const { [again.matrices]: all, ...datasets } = /** @type {Record<string, Datum[]>} */ (again.spec.datasets);
   const kept = all.filter(passes);
-  if (kept.length === all.length) return null;
-  const models = mediansOf(kept);
+  if (kept.length === all.length && !counts) return null;
+  const models = mediansOf(counts ? fittedAgain(kept, counts, asked) : kept);
   const own = [...models].flatMap(([model, medians]) =>
     medians.map((one) => ({ ...one, model, low: one.k - (one.se || 0), high: one.k + (one.se || 0) })),
   );
   const tables = Object.values(datasets).flat();
-  const gaussian = Number(tables.find(isAnchor)?.at);
+  const gaussian = counts ? gaussianAnchor(asked.trim, asked.estimator).k : Number(tables.find(isAnchor)?.at);
+  const isPublished = !counts || protocolText(asked) === again.published;
   const published = tables.filter((row) => "below" in row);
-  const about = { values: own.flatMap(({ low, high }) => [low, high]), names: new Set(own.map((one) => one.component)), gaussian };
+  const [values, names] = [own.flatMap(({ low, high }) => [low, high]), new Set(own.map((one) => one.component))];
+  const about = { values, names, gaussian, isPublished };
   const { spec, arrows } = besideEntries({ ...again.spec, datasets }, again.table, () => own, about, texts);
+  if (!isPublished) return { spec, notes: again.alone.slice(1), text: again.alone[0] };
   const nearest = [...models].slice(0, again.most).map(([model, medians]) => {
     const name = model.length > LONGEST ? `${model.slice(0, LONGEST - 1)}…` : model;
     return nearestTo(name, medians, published, gaussian, again, texts);

@@ -98,9 +98,8 @@ function localPage({ controls, checkpoints, state }, changed, busy) {
  * @param {HTMLElement} root
  * @param {Page} page
  * @param {string} note below the selected matrix
- * @param {boolean} fits whether it can fit
  */
-function layOut(root, page, note, fits) {
+function layOut(root, page, note) {
   const { texts } = page.controls;
   const choice = choosing(page);
   const charts = buildCharts(root, page, choice.choose, choice.outline, { export: true });
@@ -125,7 +124,6 @@ function layOut(root, page, note, fits) {
   /** @param {Words} words */
   const update = (words) => {
     page.model.set("_words", JSON.stringify(words));
-    fit.element.hidden = !fits;
     for (const part of [filters, steps, fit, numbers, sentences]) part.update(words);
     title.replaceChildren(...titleOf(words, texts.selected));
     pane.hidden = !words.chosen.length;
@@ -156,6 +154,9 @@ function placing(charts) {
   };
 }
 
+/** Whether another matrix can be looked at: not where all charts are those of the selected. @param {Saved} saved */
+const isClicked = ({ state }) => state.panel !== "weibull";
+
 /**
  * What a state asks for: which rows of which frame, and by which protocol.
  * @param {Saved} saved
@@ -176,7 +177,7 @@ function looking(saved, sieve, countsNow) {
     const fitting = counts && sift.cells.some(counts.has) ? counts : null;
     const asked = fitting ? { ...drawn, trim: model.get("trim"), estimator: model.get("estimator") } : drawn;
     /** @type {Cell | undefined} */
-    const clicked = model.get("selected").at(-1);
+    const clicked = isClicked(saved) ? model.get("selected").at(-1) : undefined;
     return {
       frame: await frameAt(oneStep ? step : state.step),
       clicked: clicked && stepped ? /** @type {Cell} */ ([...clicked.slice(0, 3), step]) : clicked,
@@ -226,7 +227,8 @@ function drawing(saved, charts, put) {
   const drawDetail = ({ frame, fitting, asked, key, varies }, cell, own) => {
     const detail = own ? frame.charts.detail : (frame.plot ?? frame.charts.detail);
     if (!cell || !detail) return put("detail", "none", () => null);
-    if (!own && !(fitting?.exact && fitting.curve(cell))) {
+    const others = !own && !frame.plot && frame.listed.length > 1;
+    if (others || (!own && !(fitting?.exact && fitting.curve(cell)))) {
       return put("detail", "note", () => ({ problem: texts.no_plot, label: "" }));
     }
     return put("detail", `${key} ${detail === frame.plot}`, () => detail, (sent) => {
@@ -252,7 +254,7 @@ function drawing(saved, charts, put) {
   return async (seen) => {
     const { frame, sift, fitting, asked, key, varies, clicked } = seen;
     /** @type {Change | undefined} */
-    const change = varies && fitting ? (sent) => redrawn(sent, asked, drawn, fitting) : undefined;
+    const change = varies && fitting ? (sent) => redrawn(sent, asked, drawn, fitting, saved.compared) : undefined;
     /** @param {string} name @param {StillContent | undefined} content @param {string} [more] that it depends on */
     const place = (name, content, more = "") => {
       const state = `${key} ${varies} ${more}`;
@@ -283,8 +285,8 @@ async function show(saved, root) {
   let [busy, again] = [false, false];
   const page = localPage(saved, () => later(), () => busy);
   const { model } = page;
-  const hint = live?.header.kind === "bins" ? saved.controls.texts.click : "";
-  const { charts, update } = layOut(root, page, hint, live !== null);
+  const hint = live?.header.kind === "bins" && isClicked(saved) ? saved.controls.texts.click : "";
+  const { charts, update } = layOut(root, page, hint);
   const { put, forget } = placing(charts);
   const sieve = buildSieve(await contentOf(saved.cells), saved.controls.facets);
   const look = looking(saved, sieve, () => counts);

@@ -1,9 +1,12 @@
 /** Charts by another protocol, from the counts on the page: what moves in which row. */
 
 import { cellOf, keyOf } from "./cells.js";
+import { onDensity } from "./densities.js";
+import { isDifference, onDifference, reachOf } from "./differences.js";
 import { gaussianAnchor } from "./fitting/anchor.js";
 import { middle } from "./fitting/counts.js";
 import { ordinate } from "./fitting/ordinates.js";
+import { BAND, isOnCourse, pathsOf } from "./training.js";
 
 /**
  * @typedef {import("./types").Asked} Asked
@@ -46,11 +49,13 @@ export function cellsOf(row, layers) {
  */
 export function refitted(row, fit, { value }, anchor, was = anchor) {
   if ("matrix" in row) return onPaper(row, fit, anchor);
+  if ("density" in row) return onDensity(row, fit, anchor.lam);
   const { k, lam, r2 } = fit;
   /** @type {Datum} */
   const next = { ...row, ...("lam" in row && { lam }), ...("r2" in row && { r2 }) };
   if ("k" in row) next.k = Number.isNaN(k) ? null : k;
   const error = /** @type {number} */ (row.k_se);
+  if (isOnCourse(row)) return "low" in row ? { ...next, low: null, high: null } : next;
   if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
   if ("value" in row && row.value !== null) next.value = otherValue(row, fit, value, anchor, was);
   return next;
@@ -89,6 +94,7 @@ function onPaper(row, { k, lam, r2 }, anchor) {
     const at = gaussianOrdinate(magnitude / (lam / anchor.lam));
     return { ...row, matrix, y: at, residual: at - line };
   }
+  if (kind === "other") return { ...row, residual: y - line };
   if (kind !== "line") return row;
   const margin = (/** @type {number} */ (row.high) - /** @type {number} */ (row.low)) / 2;
   return { ...row, matrix, y: line, low: line - margin, high: line + margin };
@@ -129,25 +135,50 @@ function gaussianOrdinate(x) {
  * @param {Asked} asked
  * @param {Asked} before by which Python drew it
  * @param {Counts} counts
- * @returns {{ data: import("./alive.js").Data, values: Record<string, unknown> }}
+ * @param {import("./types").Saved["compared"]} [compared] checkpoints of which differences are drawn
+ * @returns {{ data: import("./alive.js").Data, values: Record<string, unknown>, description: string, notes: string[] }}
  */
-export function redrawn(sent, asked, before, counts) {
+export function redrawn(sent, asked, before, counts, compared = null) {
   const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
   const fitOf = fitter(asked, before, counts);
-  const owners = ownersOf(sent.data);
+  const [owners, reach] = [ownersOf(sent.data), reachOf(sent.values)];
   const data = Object.fromEntries(
     Object.entries(sent.data).map(([name, rows]) => [
       name,
       rows.map((row) => {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
+        if (isDifference(row)) return compared ? ofBoth(row, compared, asked, counts, reach) : row;
         const fit = fitOf(owners.get(row.matrix) ?? row);
         return fit ? refitted(row, fit, asked, anchor, was) : row;
       }),
     ]),
   );
-  const values = renamed(shifted(sent.values, was.k, anchor.k), sent.data, data);
-  return { data, values: reworded(values, protocolText(before), protocolText(asked)) };
+  const names = namesOf(sent.data, data);
+  const told = renamed({ ...shifted(sent.values, was.k, anchor.k), notes: sent.notes }, names);
+  const { notes, ...values } = reworded(told, protocolText(before), protocolText(asked));
+  const description = [...names].reduce((text, [old, next]) => text.replace(old, () => next), sent.description);
+  const ordered = Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, pathsOf(rows)]));
+  return { data: ordered, values, description, notes: /** @type {string[]} */ (notes) };
+}
+
+/**
+ * A row about two checkpoints, where the matrices have counts in both.
+ * @param {Datum} row
+ * @param {[string, string | number][]} compared
+ * @param {Asked} asked
+ * @param {Counts} counts
+ * @param {number} reach of the colours
+ */
+function ofBoth(row, compared, { trim, estimator }, counts, reach) {
+  const [before, after] = compared.map(([model, step]) => cellsOf({ ...row, model, step }, counts.layers));
+  /** @type {[Fit, Fit][]} */
+  const both = [];
+  before.forEach((cell, i) => {
+    const [from, to] = [cell, after[i]].map((one) => counts.fit(one, trim, estimator));
+    if (from && to) both.push([from, to]);
+  });
+  return both.length ? onDifference(row, both, reach) : row;
 }
 
 /** How matrices are fitted, in words. @param {Pick<Asked, "trim" | "estimator">} asked */
@@ -164,7 +195,7 @@ export function protocolText({ trim, estimator }) {
  */
 function reworded(values, before, after) {
   const said = (/** @type {unknown} */ one) =>
-    typeof one === "string" ? one.replace(before, after) : one;
+    typeof one === "string" ? one.replace(before, after).replace(BAND, "") : one;
   return Object.fromEntries(
     Object.entries(values).map(([name, value]) => [
       name,
@@ -216,21 +247,37 @@ export function shifted(values, was, is) {
 }
 
 /**
- * Names of matrices in scales, as their rows have them now.
- * @param {Record<string, unknown>} values
+ * Names of matrices and lines of the titles of their panels, as rows have them now.
  * @param {import("./alive.js").Data} before
  * @param {import("./alive.js").Data} after
+ * @returns {Map<string, string>}
  */
-function renamed(values, before, after) {
-  const names = new Map(
-    Object.entries(before).flatMap(([name, rows]) =>
-      rows.map((row, i) => [row.matrix, after[name][i].matrix]),
-    ),
-  );
-  return Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [name, names.get(value) ?? value]),
-  );
+function namesOf(before, after) {
+  /** @type {Map<string, string>} */
+  const names = new Map();
+  for (const [name, rows] of Object.entries(before)) {
+    rows.forEach((row, i) => {
+      for (const key of ["matrix", "panel"]) {
+        const [old, next] = [row, after[name][i]].map((one) => String(one[key] ?? "").split("\n"));
+        if (row[key] !== after[name][i][key]) old.forEach((line, j) => names.set(line, next[j]));
+      }
+    });
+  }
+  return names;
 }
+
+/**
+ * Scales and titles with other names.
+ * @param {Record<string, unknown>} values
+ * @param {Map<unknown, string>} names
+ */
+const renamed = (values, names) =>
+  Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.map((one) => names.get(one) ?? one) : (names.get(value) ?? value),
+    ]),
+  );
 
 /**
  * In a Weibull plot, a row that says which matrix a name is: its points bear the name alone.

@@ -103,7 +103,7 @@ export function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
 
 /**
  * @param {import("./types").Saved} saved
- * @param {{ sift: Sifted, both: { number: number } | null, total: number, asked: Asked, fitting: Counts | null, varies: boolean, waits: boolean }} seen
+ * @param {{ sift: Sifted, both: ReturnType<typeof import("./sieve.js").bothOf> | null, total: number, asked: Asked, fitting: Counts | null, varies: boolean, waits: boolean }} seen
  *   `fitting` are the counts, where some of what is shown has any; it `waits` until they are there
  * @param {Looked} looked
  * @param {Matrices | null} matrices
@@ -112,13 +112,13 @@ export function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
 export function wordsOf(saved, seen, looked, matrices) {
   const { texts } = saved.controls;
   const { sift, both, total, asked } = seen;
-  const number = grouped(both ? both.number : sift.cells.length);
+  const number = grouped((both ?? sift).cells.length);
   const counted = { number, total: grouped(total), protocol: protocolText(asked) };
   return {
     count: fill(both ? texts.page_compared : texts.page_count, counted),
     left_out: [saved.note, staleText(saved, seen)].filter(Boolean).join(" · "),
     spoken: "",
-    no_refit: seen.fitting || seen.waits ? "" : texts.page_no_counts,
+    no_refit: seen.fitting || seen.waits ? "" : saved.stays || texts.page_no_counts,
     empty: whyEmpty(saved, sift),
     code: "",
     call: "",
@@ -132,10 +132,10 @@ export function wordsOf(saved, seen, looked, matrices) {
 /**
  * How many matrices stay as they were saved, for want of counts.
  * @param {import("./types").Saved} saved
- * @param {{ sift: Sifted, fitting: Counts | null, varies: boolean }} seen
+ * @param {{ sift: Sifted, both: { cells: Cell[] } | null, fitting: Counts | null, varies: boolean }} seen
  */
-function staleText({ controls, drawn }, { sift, fitting, varies }) {
-  const number = fitting && varies ? sift.cells.filter((cell) => !fitting.has(cell)).length : 0;
+function staleText({ controls, drawn }, { sift, both, fitting, varies }) {
+  const number = fitting && varies ? (both ?? sift).cells.filter((cell) => !fitting.has(cell)).length : 0;
   const protocol = protocolText(drawn);
   return number ? fill(controls.texts.page_stale, { number: grouped(number), protocol }) : "";
 }

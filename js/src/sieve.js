@@ -89,7 +89,7 @@ export function buildSieve({ labels, places, facets: codes }, facets) {
 export function bothOf(pairs, sieve, { filters: { model: _models, ...filters }, layers }) {
   const { cells, passes } = sieve.sift({ filters, layers, step: null });
   return {
-    number: cells.filter((cell) => pairs.some(([model, step]) => cell[0] === model && cell[3] === step)).length,
+    cells: cells.filter((cell) => pairs.some(([model, step]) => cell[0] === model && cell[3] === step)),
     /** A row of a difference, which both must have. @param {Datum} row */
     passes: (row) => pairs.every(([model, step]) => passes({ ...row, model, step })),
   };

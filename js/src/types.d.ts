@@ -189,6 +189,8 @@ export interface Saved {
   /** What is not in the page, in words. */
   note: string;
   live: { header: import("./fitting/counts.js").Header; data: string } | null;
+  /** Why it cannot fit, where it cannot. */
+  stays: string;
 }
 /** What Python drew at one step. */
 export interface Frame {

@@ -28,7 +28,10 @@ const published = Object.entries({ q_proj: Q, o_proj: O }).flatMap(([component, 
   Object.entries(ks).map(([model, k]) => ({ model, component, k, below: "no" })),
 );
 const texts = { page_nearest: "{model}: {entry} {distance}", page_lonely: "{model}: none", page_tied: "tied", page_nothing_close: "nothing close", page_untrained: "untrained is closer", page_no_selection: "no selection", page_arrows: "{number} arrows" };
-const again = /** @type {any} */ ({ selects: ["q_proj"], close: 2, note: "ticks", most: 3, matrices: "matrices", table: "own" });
+const again = /** @type {any} */ ({ selects: ["q_proj"], close: 2, note: "ticks", most: 3, matrices: "matrices", table: "own",
+  published: "rank regression, trim 10–90 %", alone: ["Medians of k", "no entries"] });
+/** @type {import("../src/types").Asked} */
+const asked = { trim: [0.1, 0.9], estimator: "rank_regression", value: "k" };
 
 test("the nearest published entry is Python's, and so is what is said of it", () => {
   // weibnb.nearest_published
@@ -53,10 +56,18 @@ test("the chart is of the matrices that pass; that of all is Python's", () => {
   const layer = [{ encoding: { x: { field: "component", type: "nominal", scale: { domain: ["q_proj", "o_proj"] }, axis } } }];
   const spec = { layer, datasets: { matrices, own: [], rule: [{ at: 1.205434, words: "an untrained Gaussian matrix" }], published } };
   const chart = { ...again, spec };
-  assert.equal(cohortOf(chart, () => true, texts), null);
-  const made = /** @type {any} */ (cohortOf(chart, (one) => one.component === "q_proj", texts));
+  assert.equal(cohortOf(chart, () => true, texts, null, asked), null);
+  const made = /** @type {any} */ (cohortOf(chart, (one) => one.component === "q_proj", texts, null, asked));
   assert.deepEqual(made.spec.datasets.own, [{ component: "q_proj", k: 1.15, se: 0.01, model: "m", low: 1.14, high: 1.16 }]);
   assert.equal(made.spec.datasets.published.length, Object.keys(Q).length);
   assert.equal(made.notes[0], "ticks");
   assert.equal(made.notes[2], "2 arrows", "entries below 1.05");
+  const counts = { layers: [0, 1], has: () => true, fit: () => ({ k: 1.3, lam: 1, r2: 1 }) };
+  /** @type {import("../src/types").Asked} */
+  const other = { ...asked, trim: [0.05, 0.95] };
+  const fitted = /** @type {any} */ (cohortOf(chart, () => true, texts, counts, other));
+  assert.deepEqual(fitted.spec.datasets.own.map((/** @type {any} */ one) => one.k), [1.3, 1.3]);
+  assert.equal(fitted.spec.datasets.published.length, 0, "they were fitted by another protocol");
+  assert.deepEqual([fitted.text, fitted.notes], ["Medians of k", ["no entries"]]);
+  assert.ok(Math.abs(fitted.spec.datasets.rule[0].at - 1.190923) < 1e-6);
 });

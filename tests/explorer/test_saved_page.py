@@ -15,6 +15,7 @@ import xarray as xr
 import weibnb as wb
 from tests.explorer.conftest import rows_of, slot, with_rows, words
 from weibnb.explorer import saved_page
+from weibnb.explorer.labels import NO_REFIT, STAYS_OF_EXPERTS
 from weibnb.exploring import explore
 
 if TYPE_CHECKING:
@@ -115,6 +116,36 @@ def test_counts_that_are_too_many_are_those_of_one_step_or_none(
     assert held_in(explore(fits.drop_vars("counts")), tmp_path)["live"] is None
 
 
+def test_what_shows_several_steps_has_the_counts_of_all_that_it_draws_or_says_why_not(
+    fits: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = held_in(explore(fits, panel="trajectories"), tmp_path)["live"]
+    assert whole["header"]["dims"]["step"] == fits["step"].values.tolist()
+    monkeypatch.setattr(saved_page, "_MOST_BYTES", 3 * len(whole["data"]) // 4 // 2)
+    held = held_in(explore(fits, panel="trajectories"), tmp_path)
+    assert held["live"] is None
+    assert held["stays"].startswith("Trim and estimator need Python here: this page has room for")
+    compared = held_in(explore(fits, panel="compare"), tmp_path)
+    assert compared["live"]["header"]["dims"]["step"] == [0, 7000]
+    assert compared["stays"] == ""
+    experts = xr.concat([fits] * 2, "expert").assign_coords(expert=[0, 1])
+    held = held_in(explore(experts, panel="trajectories"), tmp_path)
+    assert (held["live"], held["stays"]) == (None, STAYS_OF_EXPERTS)
+    held = held_in(explore(fits.drop_vars("counts"), panel="compare"), tmp_path)
+    assert (held["live"], held["stays"]) == (None, NO_REFIT)
+
+
+def test_both_models_that_are_compared_have_counts_whatever_the_filter_says(
+    fits: xr.Dataset, tmp_path: Path
+) -> None:
+    two = xr.concat([fits, fits.assign_coords(model=["other"])], "model", join="outer")
+    explorer = explore(two, panel="compare", filters={"model": ["demo"]})
+    explorer.first, explorer.second = ("demo", 7000), ("other", 7000)
+    dims = held_in(explorer, tmp_path)["live"]["header"]["dims"]
+    assert dims["model"] == ["demo", "other"]
+    assert dims["step"] == [7000]
+
+
 @pytest.mark.parametrize("panel", ["classes", "trajectories", "compare", "weibull", "table"])
 def test_what_only_python_makes_anew_is_not_filtered_and_the_page_says_why(
     explorer: Explorer, tmp_path: Path, panel: str
@@ -127,7 +158,8 @@ def test_what_only_python_makes_anew_is_not_filtered_and_the_page_says_why(
     assert bool(held["controls"]["facets"]) == filtered
     said = held["controls"].get("unfiltered", "")
     assert said.startswith("Filters need Python here") == (not filtered)
-    assert (held["live"] is None) == (panel not in ("classes", "table"))
+    assert held["live"]["header"]["kind"] == "bins"
+    assert held["stays"] == ""
     if panel == "trajectories":
         (frame,) = held["frames"].values()
         for name in ("main", "side"):

@@ -46,6 +46,11 @@ if TYPE_CHECKING:
 BANDS_TITLE = "Weibull shape k by component"
 COHORT_TITLE = "Medians of k among the published entries"
 COHORT_NOTE = "ticks: published entries · dashed: a Gaussian"
+#: Title and note of the medians by another protocol.
+COHORT_ALONE = (
+    "Medians of k",
+    "dashed: a Gaussian · no published entries: they were fitted by {}",
+)
 #: Models of a cohort whose nearest entry is named.
 MOST_NEAREST = 3
 _FEW_MODELS = 3  # beside each other, or above

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
@@ -67,6 +68,7 @@ def numbers_html(spec: Spec) -> str:
     written = found.to_html(
         index=False, border=0, na_rep="", float_format="{:.5g}".format, justify="left"
     )
+    written = re.sub(r"\n\s*", "\n", written)  # its indents are a third of a page
     return (
         f"<details><summary>The numbers of this chart, as saved</summary>"
         f'<div class="scroll">{written}</div></details>'

@@ -175,6 +175,18 @@ NOT_ALL_DRAWN = (
     "Filters need Python here: the charts are medians over matrices that are not all in this page."
 )
 ONLY_SELECTED = "Filters need Python here: this page holds the selected matrices alone."
+#: Why trim and estimator of a saved page cannot be changed.
+STAYS_OF_WEIGHTS = (
+    "Trim and estimator need Python here: these charts are drawn from the weights, which are not "
+    "in this page."
+)
+STAYS_OF_EXPERTS = (
+    "Trim and estimator need Python here: this page does not tell the counts of experts apart."
+)
+STAYS_OF_COUNTS = (
+    "Trim and estimator need Python here: this page has room for {:g} MB of counts, and does not "
+    "hold those of all that is drawn."
+)
 NO_REFIT = "No counts, so k stays as it is: scan the weights, weibnb.scan(path)."
 #: In the place of a chart.
 NOT_HELD = "{}: these fits do not hold what it is drawn from. Scan the weights: weibnb.scan(path)."

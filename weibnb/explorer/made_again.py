@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from weibnb.charts.classes import (
+    COHORT_ALONE,
     COHORT_NOTE,
     MOST_NEAREST,
     NO_BAND,
@@ -84,6 +85,8 @@ def _cohort(drawn: DrawnView, part: xr.Dataset) -> dict[str, Any] | None:
         "close": CLOSE,
         "note": COHORT_NOTE,
         "most": MOST_NEAREST,
+        "published": _PUBLISHED,
+        "alone": [words.format(_PUBLISHED) for words in COHORT_ALONE],
     }
 
 

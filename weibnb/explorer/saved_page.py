@@ -16,10 +16,18 @@ from weibnb.charts.training import PATHS, title_of_course
 from weibnb.charts.vega import COLOURS
 from weibnb.explorer import content
 from weibnb.explorer.filters import Cells
-from weibnb.explorer.labels import NOT_ALL_DRAWN, ONLY_SELECTED
+from weibnb.explorer.labels import (
+    NO_REFIT,
+    NOT_ALL_DRAWN,
+    ONLY_SELECTED,
+    STAYS_OF_COUNTS,
+    STAYS_OF_EXPERTS,
+    STAYS_OF_WEIGHTS,
+)
 from weibnb.explorer.made_again import MADE_AGAIN, made_again, rows_of, template
 from weibnb.explorer.matrices import close_up
 from weibnb.explorer.page_counts import page_counts
+from weibnb.explorer.panels import PANELS, at_both
 from weibnb.fits.schema import DIMS
 from weibnb.fits.select import keep_status
 from weibnb.messages import printable
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
 
     from weibnb.explorer.content import DrawnView
     from weibnb.explorer.drawing import Charts, Drawing
+    from weibnb.explorer.filters import Cell
 
 #: Charts of which a page can show some of the matrices: each is a row, or it makes them again.
 _FILTERED = MADE_AGAIN | {
@@ -36,7 +45,9 @@ _FILTERED = MADE_AGAIN | {
     "change_map",
 }  # fmt: skip
 #: Those that it can fit again, too.
-_ALIVE = {"layer_map", "depth_profile", "weibull_plot", "class_bands", "outlier_strip"}
+_ALIVE = _FILTERED | {"density"}
+#: Those that it fits again where a row is a matrix, and no median over experts.
+_OF_ONE = MADE_AGAIN | {"trajectories", "phase_portrait", "difference", "change_map", "density"}
 _PLAIN = {
     "depth_profile": PROFILE,
     "phase_portrait": PATHS,
@@ -68,7 +79,7 @@ def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]
     frames = {step: _frame(drawing, step, charts) for step in steps}
     if whole := _why_unfiltered(drawn, frames.values()):
         controls |= {"facets": [], "layers": (0, 0), "unfiltered": whole}
-    single = "expert" not in fits["k"].dims or not drawn & MADE_AGAIN
+    live, stays = _live(drawing, drawn, query)
     return {
         "controls": controls,
         "checkpoints": json.loads(content.checkpoints(cells)),
@@ -79,7 +90,8 @@ def held_by_page(drawing: Drawing, panel: str, charts: Charts) -> dict[str, Any]
         "drawn": drawing.drawn,
         "compared": _compared(drawing) if "difference" in drawn else None,
         "note": note,
-        "live": _counts(drawing, query) if drawn <= _ALIVE and single else None,
+        "live": live,
+        "stays": stays,
     }
 
 
@@ -121,11 +133,14 @@ def _frame(drawing: Drawing, step: int, charts: Charts) -> dict[str, Any]:
         drawing = replace(drawing, state={**drawing.state, "step": step})
         charts = drawing.charts({})
     matrices = None if drawing.empty else drawing.numbers()
-    listed = close_up(drawing.chosen, drawing.pins)[: len(matrices["heads"])] if matrices else []
+    listed = _listed(drawing)[: len(matrices["heads"])] if matrices else []
     plot = None
-    if len(listed) > 1:  # a page makes the plot of another matrix from that of one alone
-        alone = replace(drawing, state={**drawing.state, "selected": listed[:1], "pinned": {}})
-        plot = alone.charts(charts).get("detail")
+    detail = charts.get("detail")
+    if len(listed) > 1 and detail is not None and detail.view.function == "weibull_plot":
+        # a page makes the plot of another matrix from that of one alone
+        one = listed[-1] if drawing.compared else listed[0]
+        alone = {**drawing.state, "step": one[3], "selected": [one], "pinned": {}}
+        plot = replace(drawing, state=alone, panel=PANELS["table"]).charts({}).get("detail")
     return {
         "charts": {
             slot: _content(drawn) | made_again(drawing, drawn) for slot, drawn in charts.items()
@@ -136,6 +151,14 @@ def _frame(drawing: Drawing, step: int, charts: Charts) -> dict[str, Any]:
         "matrices": matrices,
         **_profile(drawing, charts),
     }
+
+
+def _listed(drawing: Drawing) -> list[Cell]:
+    """List the matrices whose numbers are told."""
+    cells = close_up(drawing.chosen, drawing.pins)
+    if drawing.compared:
+        return at_both(cells, drawing.state["first"], drawing.state["second"])
+    return cells
 
 
 def _profile(drawing: Drawing, charts: Charts) -> dict[str, Any]:
@@ -176,16 +199,39 @@ def _labels(cells: Cells, facets: list[dict[str, Any]]) -> dict[str, Any]:
     return {"labels": shown, "places": cells.places.T.tolist(), "facets": codes}
 
 
-def _counts(drawing: Drawing, query: dict[str, Any]) -> dict[str, Any] | None:
-    """Give what lets a page fit by itself, of all its steps if that is not too much.
-
-    None where there are no counts, or too many.
-    """
-    for part in (query, drawing.query):
+def _live(
+    drawing: Drawing, drawn: set[str], query: dict[str, Any]
+) -> tuple[dict[str, Any] | None, str]:
+    """Give the counts that let a page fit by itself, or else why it cannot."""
+    if not drawing.parts.have_counts:
+        return None, NO_REFIT
+    if not drawn <= _ALIVE:
+        return None, STAYS_OF_WEIGHTS
+    if "expert" in drawing.parts.whole["k"].dims and drawn & _OF_ONE:
+        return None, STAYS_OF_EXPERTS
+    asked = [query, drawing.query] if drawing.panel.one_step else [_all_steps(drawing, drawn)]
+    for part in asked:
         sent = page_counts(drawing.parts.whole.sel(part), most=_MOST_BYTES)
-        if sent is not None and (sent[0]["kind"] == "bins" or part is drawing.query):
-            return {"header": sent[0], "data": b64encode(sent[1]).decode("ascii")}
-    return None
+        one = drawing.panel.one_step and part is drawing.query
+        if sent is not None and (sent[0]["kind"] == "bins" or one):
+            return {"header": sent[0], "data": b64encode(sent[1]).decode("ascii")}, ""
+    return None, STAYS_OF_COUNTS.format(_MOST_BYTES / 1e6)
+
+
+def _all_steps(drawing: Drawing, drawn: set[str]) -> dict[str, Any]:
+    """Choose what charts of several steps are drawn from: where two are compared, these.
+
+    The medians beside them are of the last step of each model.
+    """
+    query = drawing.query
+    if "difference" not in drawn:
+        return query
+    pairs = [drawing.state["first"], drawing.state["second"]]
+    last = dict(sorted(drawing.parts.cells.checkpoints, key=lambda pair: pair[1]))
+    query = query | {"step": sorted({*last.values(), *(step for _, step in pairs)})}
+    if "model" in query:
+        query["model"] = list(dict.fromkeys([*query["model"], *(model for model, _ in pairs)]))
+    return query
 
 
 def _packed(content: dict[str, Any]) -> str:

@@ -145,8 +145,8 @@ export function middle(several) {
   };
 }
 
-/** @param {number[]} values */
-function median(values) {
+/** Of those that are known. @param {number[]} values */
+export function median(values) {
   const known = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
   if (!known.length) return Number.NaN;
   const half = known.length >> 1;

@@ -123,14 +123,14 @@ function sparkline(points, at, text) {
   return [make("p", { class: "wb-card-note" }, `${text} ${ends}`), picture];
 }
 function numbersOf(row) {
-  const known2 = (name) => typeof row[name] === "number";
+  const known3 = (name) => typeof row[name] === "number";
   const number = (name) => Number(row[name]);
-  const error = known2("k_se") ? ` ± ${number("k_se").toPrecision(2)}` : "";
+  const error = known3("k_se") ? ` ± ${number("k_se").toPrecision(2)}` : "";
   return [
-    ...known2("k") ? [["k", number("k").toFixed(4) + error]] : [],
-    ...known2("lam") ? [["λ", String(Number(number("lam").toPrecision(4)))]] : [],
-    ...known2("r2") ? [["r²", number("r2").toFixed(4)]] : [],
-    ...known2("n") ? [["n", grouped(number("n"))]] : []
+    ...known3("k") ? [["k", number("k").toFixed(4) + error]] : [],
+    ...known3("lam") ? [["λ", String(Number(number("lam").toPrecision(4)))]] : [],
+    ...known3("r2") ? [["r²", number("r2").toFixed(4)]] : [],
+    ...known3("n") ? [["n", grouped(number("n"))]] : []
   ];
 }
 function buildCard(root, { model, controls: { texts } }, chart, held) {
@@ -197,8 +197,8 @@ function keepMarks(spec, tables) {
   mark(spec, /* @__PURE__ */ new Set(), named);
   return spec;
 }
-function mark(group, known2, isTable) {
-  const own = new Set(known2);
+function mark(group, known3, isTable) {
+  const own = new Set(known3);
   for (const data of group.data ?? []) {
     const kept = (data.transform ?? []).every(({ type }) => OF_ROWS.includes(type));
     if (kept && (isTable(data) || own.has(data.source))) own.add(data.name);
@@ -214,7 +214,7 @@ function mark(group, known2, isTable) {
 var MOST = 16;
 var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
 function part(whole) {
-  const { datasets: data = {}, description = "", ...rest } = whole;
+  const { datasets: data = {}, description = "", notes = [], ...rest } = whole;
   const values = {};
   const names = /* @__PURE__ */ new Map();
   const lift = (value) => {
@@ -231,7 +231,8 @@ function part(whole) {
     spec: { ...structure, params: [...structure.params ?? [], ...params], description },
     values,
     data,
-    description
+    description,
+    notes
   };
 }
 function lifted(node, key, lift) {
@@ -286,6 +287,8 @@ function livingChart() {
       listeners.push([type, act2]);
       drawn?.view.addEventListener(type, act2);
     },
+    /** What is said above what is shown. */
+    notes: () => shown?.notes ?? [],
     /** The rows of data, as they are shown. */
     rows: () => Object.values(shown?.data ?? {}).flat(),
     /**
@@ -422,9 +425,9 @@ function limits(across, zoom) {
   const low = least >= READ ? 0.8 : LEAST_STEP / least;
   return [Math.min(low, 1), Math.max(MOST_STEP * zoom / most, 1)];
 }
-function slopeOf(last, now, known2) {
+function slopeOf(last, now, known3) {
   const slope = (now[1] - last[1]) / (now[0] - last[0]);
-  return slope > 0 && Number.isFinite(slope) ? slope : known2;
+  return slope > 0 && Number.isFinite(slope) ? slope : known3;
 }
 var heightFor = (factor) => Math.min(Math.max(Math.sqrt(factor), 0.8), 1.5);
 async function fit(view, sizes, room2, measure) {
@@ -551,10 +554,10 @@ function buildPlace(element, height) {
   let sizes = null;
   let held = "";
   let asked = {};
-  let known2 = 0;
+  let known3 = 0;
   const room2 = () => {
-    known2 = widthOf(element) || known2;
-    const width = Math.max(known2 - PADDING, LEAST_WIDTH);
+    known3 = widthOf(element) || known3;
+    const width = Math.max(known3 - PADDING, LEAST_WIDTH);
     return { width, height: height?.(), zoom: Number(element.dataset.zoom ?? 1) };
   };
   return {
@@ -827,7 +830,7 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   const chart = livingChart();
   const place2 = buildPlace(element, height);
-  let [turn, last] = [0, ""];
+  let [turn, last, title] = [0, "", ""];
   let lastChange;
   async function draw(text, change) {
     turn += 1;
@@ -839,17 +842,18 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
       sayWhyNot(element, content);
       return;
     }
-    const { spec, title, notes, options } = forThePage(content.spec, darkColours, actions);
+    const { spec, notes, options, ...said } = forThePage(content.spec, darkColours, actions);
     const box = make("div", { class: "wb-chart" });
     holdRoom(element, ROOM[name]);
-    const isNew = await chart.draw(place2.arrange(spec), box, options, () => mine !== turn, change);
+    const isNew = await chart.draw({ ...place2.arrange(spec), notes }, box, options, () => mine !== turn, change);
     if (isNew) {
       element.replaceChildren(make("figcaption", {}), box);
       place2.renew();
       chooseByClick(chart.view(), element, choose);
     }
     if (mine !== turn) return;
-    caption(element, title, notes);
+    title = said.title;
+    caption(element, title, chart.notes());
     await place2.fill(chart.view());
     if (mine === turn) settle(content.label);
   }
@@ -872,6 +876,7 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
       turn += 1;
       lastChange = change;
       await chart.vary(change);
+      caption(element, title, chart.notes());
       settle();
     },
     /** Where the chart lies on the page. */
@@ -2818,6 +2823,24 @@ function followSize(root, filters) {
   return () => observer.disconnect();
 }
 
+// src/densities.js
+var DENSITIES = {
+  Weibull: (x, { k, lam }) => k * (x / lam) ** k * Math.exp(-((x / lam) ** k)),
+  "half-normal": (x, { lam }, gaussian) => {
+    const z = x * gaussian / lam;
+    return Math.sqrt(2 / Math.PI) * z * Math.exp(-z * z / 2);
+  }
+};
+function onDensity(row, fit2, gaussian) {
+  const x = Number(row.magnitude);
+  const made = DENSITIES[String(row.kind)]?.(x, fit2, gaussian);
+  const density = made === void 0 ? row.density : finite(made);
+  const ratio = typeof density === "number" && density > 0 ? finite(density / DENSITIES.Weibull(x, fit2, gaussian)) : null;
+  const panel = String(row.panel).replace(/, k \d\S*$/m, `, k ${fit2.k.toFixed(3)}`);
+  return { ...row, density, panel, ..."ratio" in row && { ratio } };
+}
+var finite = (value) => Number.isFinite(value) ? value : null;
+
 // src/fitting/ordinates.js
 var EDGE = 16;
 var EULER = 0.5772156649015329;
@@ -3193,38 +3216,6 @@ function slopes(atoms, { low, high, start, stop }, k, b) {
   return [s1, s2, h11, h12, h22];
 }
 
-// src/fitting/anchor.js
-var WEIGHTS = 2 ** 30;
-var [LOWEST, HIGHEST] = [-20, 3];
-var BIAS2 = 1023;
-function gaussianBins() {
-  const [labels, counts] = [
-    /** @type {number[]} */
-    [],
-    /** @type {number[]} */
-    []
-  ];
-  const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
-  let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
-  for (let octave = LOWEST; octave < HIGHEST; octave++) {
-    for (let place2 = 0; place2 < 1024; place2 += 2) {
-      const [low, high] = [place2 ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place2 + more) / 1024));
-      below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
-      const rank = Math.min(Math.round(below * WEIGHTS), WEIGHTS);
-      if (rank <= ranks) continue;
-      labels.push((octave + BIAS2) * 1024 + place2);
-      counts.push(rank - ranks);
-      ranks = rank;
-    }
-  }
-  return binsOf(labels, counts, true);
-}
-var bins;
-function gaussianAnchor(trim, estimator) {
-  bins ??= gaussianBins();
-  return fitWeibull(bins, trim, estimator);
-}
-
 // src/fitting/shares.js
 var LEVELS = 2 ** 16 - 1;
 var LEAST5 = 100;
@@ -3410,10 +3401,10 @@ function middle(several) {
   };
 }
 function median(values) {
-  const known2 = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
-  if (!known2.length) return Number.NaN;
-  const half = known2.length >> 1;
-  return known2.length % 2 ? known2[half] : (known2[half - 1] + known2[half]) / 2;
+  const known3 = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+  if (!known3.length) return Number.NaN;
+  const half = known3.length >> 1;
+  return known3.length % 2 ? known3[half] : (known3[half - 1] + known3[half]) / 2;
 }
 function ofBins({ exact, sizes, labels, counts }) {
   let at = 0;
@@ -3444,6 +3435,99 @@ function ofShares({ n, low, reach, ends, means }) {
   });
 }
 
+// src/differences.js
+var isDifference = (row) => "first_k" in row || "delta_k" in row;
+var STRONG = 0.75;
+function reachOf(values) {
+  const numbers = Object.values(values).flat().filter((one) => typeof one === "number");
+  return Math.max(0, ...numbers.filter((one) => numbers.includes(-one)));
+}
+function onDifference(row, both, reach) {
+  const value = known2(median(both.map(([from, to]) => to.k - from.k)));
+  if (!("first_k" in row)) return { ...row, delta_k: value };
+  const [first, second] = [0, 1].map((side) => middle(both.map((fits) => fits[side])));
+  const far = Math.abs(value ?? Number.NaN);
+  const [quiet, strong] = [far < Number(row.noise), far > STRONG * reach].map((is) => is ? "yes" : "no");
+  return {
+    ...row,
+    ...{ k: known2(second?.k), first_k: known2(first?.k), second_k: known2(second?.k), value },
+    ..."lam" in row && { lam: known2(second?.lam) },
+    ..."r2" in row && { r2: known2(second?.r2) },
+    ..."quiet" in row && { quiet },
+    ..."strong" in row && { strong }
+  };
+}
+var known2 = (value) => value === void 0 || Number.isNaN(value) ? null : value;
+
+// src/fitting/anchor.js
+var WEIGHTS = 2 ** 30;
+var [LOWEST, HIGHEST] = [-20, 3];
+var BIAS2 = 1023;
+function gaussianBins() {
+  const [labels, counts] = [
+    /** @type {number[]} */
+    [],
+    /** @type {number[]} */
+    []
+  ];
+  const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
+  let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
+  for (let octave = LOWEST; octave < HIGHEST; octave++) {
+    for (let place2 = 0; place2 < 1024; place2 += 2) {
+      const [low, high] = [place2 ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place2 + more) / 1024));
+      below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
+      const rank = Math.min(Math.round(below * WEIGHTS), WEIGHTS);
+      if (rank <= ranks) continue;
+      labels.push((octave + BIAS2) * 1024 + place2);
+      counts.push(rank - ranks);
+      ranks = rank;
+    }
+  }
+  return binsOf(labels, counts, true);
+}
+var bins;
+function gaussianAnchor(trim, estimator) {
+  bins ??= gaussianBins();
+  return fitWeibull(bins, trim, estimator);
+}
+
+// src/training.js
+var [TOLD, SURELY] = [2, 4];
+var BAND = / · shaded: published feed-forward medians$/;
+var isOnCourse = (row) => "at" in row && "step" in row;
+function pathsOf(rows) {
+  const sides = rows.filter(({ told, role }) => told && role === "end").map(({ side }) => side);
+  if (!sides.length) return rows;
+  const ends = /* @__PURE__ */ new Map();
+  for (const row of rows.filter(({ k }) => typeof k === "number")) {
+    const { first, last } = ends.get(nameOf(row)) ?? { first: row, last: row };
+    const own = { first: isBefore(row, first) ? row : first, last: isBefore(last, row) ? row : last };
+    ends.set(nameOf(row), own);
+  }
+  const moves = [...ends].map(([key, { first, last }]) => ({ key, panel: first.panel, ...moveOf(first, last) }));
+  const most = new Map(
+    moves.filter(({ moved, sure }) => !(moved < sure)).map(({ key, panel, moved }, _, all) => {
+      const others = all.filter((one) => one.panel === panel && one.moved >= moved);
+      const same = others.filter((one) => one.moved === moved).length;
+      return [key, others.length - (same - 1) / 2 <= TOLD];
+    })
+  );
+  const sizes = rows.map(({ lam }) => Math.log(Number(lam)));
+  const middle2 = (sizes.reduce((a, b) => Math.min(a, b)) + sizes.reduce((a, b) => Math.max(a, b))) / 2;
+  const made = rows.map((row, i) => {
+    const told = most.get(nameOf(row)) ? `${row.component} of layer ${row.layer}` : "";
+    const side = sizes[i] < middle2 ? "left" : "right";
+    return { ...row, told, side: told && !sides.includes(side) ? sides[0] : side };
+  });
+  return [...made.filter(({ told }) => !told), ...made.filter(({ told }) => told)];
+}
+var nameOf = ({ model, layer, component }) => JSON.stringify([model, layer, component]);
+var isBefore = (one, other) => Number(one.step) < Number(other.step);
+var moveOf = (first, last) => ({
+  moved: Math.abs(Number(last.k) - Number(first.k)),
+  sure: SURELY * Math.hypot(Number(first.k_se ?? Number.NaN), Number(last.k_se ?? Number.NaN))
+});
+
 // src/redrawn.js
 var QUANTITIES = ["k", "lam", "r2"];
 var NEAR = 1e-5;
@@ -3457,6 +3541,7 @@ function cellsOf(row, layers) {
 }
 function refitted(row, fit2, { value }, anchor, was = anchor) {
   if ("matrix" in row) return onPaper(row, fit2, anchor);
+  if ("density" in row) return onDensity(row, fit2, anchor.lam);
   const { k, lam, r2 } = fit2;
   const next = { ...row, ..."lam" in row && { lam }, ..."r2" in row && { r2 } };
   if ("k" in row) next.k = Number.isNaN(k) ? null : k;
@@ -3464,6 +3549,7 @@ function refitted(row, fit2, { value }, anchor, was = anchor) {
     /** @type {number} */
     row.k_se
   );
+  if (isOnCourse(row)) return "low" in row ? { ...next, low: null, high: null } : next;
   if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
   if ("value" in row && row.value !== null) next.value = otherValue(row, fit2, value, anchor, was);
   return next;
@@ -3490,6 +3576,7 @@ function onPaper(row, { k, lam, r2 }, anchor) {
     const at = gaussianOrdinate(magnitude / (lam / anchor.lam));
     return { ...row, matrix, y: at, residual: at - line3 };
   }
+  if (kind === "other") return { ...row, residual: y - line3 };
   if (kind !== "line") return row;
   const margin = (
     /** @type {number} */
@@ -3519,30 +3606,47 @@ function gaussianOrdinate(x) {
   const above = t * Math.exp(-z * z + c.reduceRight((sum, one) => sum * t + one, 0));
   return Math.log(-Math.log(above));
 }
-function redrawn(sent, asked, before, counts) {
+function redrawn(sent, asked, before, counts, compared = null) {
   const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
   const fitOf = fitter(asked, before, counts);
-  const owners = ownersOf(sent.data);
+  const [owners, reach] = [ownersOf(sent.data), reachOf(sent.values)];
   const data = Object.fromEntries(
     Object.entries(sent.data).map(([name, rows]) => [
       name,
       rows.map((row) => {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
+        if (isDifference(row)) return compared ? ofBoth(row, compared, asked, counts, reach) : row;
         const fit2 = fitOf(owners.get(row.matrix) ?? row);
         return fit2 ? refitted(row, fit2, asked, anchor, was) : row;
       })
     ])
   );
-  const values = renamed(shifted(sent.values, was.k, anchor.k), sent.data, data);
-  return { data, values: reworded(values, protocolText(before), protocolText(asked)) };
+  const names = namesOf(sent.data, data);
+  const told = renamed({ ...shifted(sent.values, was.k, anchor.k), notes: sent.notes }, names);
+  const { notes, ...values } = reworded(told, protocolText(before), protocolText(asked));
+  const description = [...names].reduce((text, [old, next]) => text.replace(old, () => next), sent.description);
+  const ordered = Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, pathsOf(rows)]));
+  return { data: ordered, values, description, notes: (
+    /** @type {string[]} */
+    notes
+  ) };
+}
+function ofBoth(row, compared, { trim, estimator }, counts, reach) {
+  const [before, after] = compared.map(([model, step]) => cellsOf({ ...row, model, step }, counts.layers));
+  const both = [];
+  before.forEach((cell, i) => {
+    const [from, to] = [cell, after[i]].map((one) => counts.fit(one, trim, estimator));
+    if (from && to) both.push([from, to]);
+  });
+  return both.length ? onDifference(row, both, reach) : row;
 }
 function protocolText({ trim, estimator }) {
   const [lower, upper] = trim.map((end) => Number((100 * end).toPrecision(10)));
   return `${estimator.replace("_", " ")}, trim ${lower}–${upper} %`;
 }
 function reworded(values, before, after) {
-  const said = (one) => typeof one === "string" ? one.replace(before, after) : one;
+  const said = (one) => typeof one === "string" ? one.replace(before, after).replace(BAND, "") : one;
   return Object.fromEntries(
     Object.entries(values).map(([name, value]) => [
       name,
@@ -3551,15 +3655,15 @@ function reworded(values, before, after) {
   );
 }
 function fitter(asked, before, counts) {
-  const known2 = /* @__PURE__ */ new Map();
+  const known3 = /* @__PURE__ */ new Map();
   return (row) => {
     const cells = cellsOf(row, counts.layers).filter(counts.has);
     if (!cells.length) return null;
     const key = keyOf(cells[0]) + cells.length;
-    let fit2 = known2.get(key);
+    let fit2 = known3.get(key);
     if (fit2 === void 0) {
       fit2 = middle(cells.map((cell) => counts.fit(cell, asked.trim, asked.estimator)));
-      known2.set(key, fit2);
+      known3.set(key, fit2);
     }
     return fit2;
   };
@@ -3574,16 +3678,24 @@ function shifted(values, was, is) {
     ])
   );
 }
-function renamed(values, before, after) {
-  const names = new Map(
-    Object.entries(before).flatMap(
-      ([name, rows]) => rows.map((row, i) => [row.matrix, after[name][i].matrix])
-    )
-  );
-  return Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [name, names.get(value) ?? value])
-  );
+function namesOf(before, after) {
+  const names = /* @__PURE__ */ new Map();
+  for (const [name, rows] of Object.entries(before)) {
+    rows.forEach((row, i) => {
+      for (const key of ["matrix", "panel"]) {
+        const [old, next] = [row, after[name][i]].map((one) => String(one[key] ?? "").split("\n"));
+        if (row[key] !== after[name][i][key]) old.forEach((line3, j) => names.set(line3, next[j]));
+      }
+    });
+  }
+  return names;
 }
+var renamed = (values, names) => Object.fromEntries(
+  Object.entries(values).map(([name, value]) => [
+    name,
+    Array.isArray(value) ? value.map((one) => names.get(one) ?? one) : names.get(value) ?? value
+  ])
+);
 var ownersOf = (data) => new Map(
   Object.values(data).flat().filter((row) => "matrix" in row && cellOf(row)).map((row) => [row.matrix, row])
 );

@@ -460,6 +460,24 @@ function gaussianAnchor(trim, estimator) {
   return fitWeibull(bins, trim, estimator);
 }
 
+// src/densities.js
+var DENSITIES = {
+  Weibull: (x, { k, lam }) => k * (x / lam) ** k * Math.exp(-((x / lam) ** k)),
+  "half-normal": (x, { lam }, gaussian) => {
+    const z = x * gaussian / lam;
+    return Math.sqrt(2 / Math.PI) * z * Math.exp(-z * z / 2);
+  }
+};
+function onDensity(row, fit2, gaussian) {
+  const x = Number(row.magnitude);
+  const made = DENSITIES[String(row.kind)]?.(x, fit2, gaussian);
+  const density = made === void 0 ? row.density : finite(made);
+  const ratio = typeof density === "number" && density > 0 ? finite(density / DENSITIES.Weibull(x, fit2, gaussian)) : null;
+  const panel = String(row.panel).replace(/, k \d\S*$/m, `, k ${fit2.k.toFixed(3)}`);
+  return { ...row, density, panel, ..."ratio" in row && { ratio } };
+}
+var finite = (value) => Number.isFinite(value) ? value : null;
+
 // src/fitting/shares.js
 var LEVELS = 2 ** 16 - 1;
 var LEAST2 = 100;
@@ -645,10 +663,10 @@ function middle(several) {
   };
 }
 function median(values) {
-  const known2 = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
-  if (!known2.length) return Number.NaN;
-  const half = known2.length >> 1;
-  return known2.length % 2 ? known2[half] : (known2[half - 1] + known2[half]) / 2;
+  const known3 = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
+  if (!known3.length) return Number.NaN;
+  const half = known3.length >> 1;
+  return known3.length % 2 ? known3[half] : (known3[half - 1] + known3[half]) / 2;
 }
 function ofBins({ exact, sizes, labels, counts }) {
   let at = 0;
@@ -679,6 +697,67 @@ function ofShares({ n, low, reach, ends, means }) {
   });
 }
 
+// src/differences.js
+var isDifference = (row) => "first_k" in row || "delta_k" in row;
+var STRONG = 0.75;
+function reachOf(values) {
+  const numbers = Object.values(values).flat().filter((one) => typeof one === "number");
+  return Math.max(0, ...numbers.filter((one) => numbers.includes(-one)));
+}
+function onDifference(row, both, reach) {
+  const value = known2(median(both.map(([from, to]) => to.k - from.k)));
+  if (!("first_k" in row)) return { ...row, delta_k: value };
+  const [first, second] = [0, 1].map((side) => middle(both.map((fits) => fits[side])));
+  const far = Math.abs(value ?? Number.NaN);
+  const [quiet, strong] = [far < Number(row.noise), far > STRONG * reach].map((is) => is ? "yes" : "no");
+  return {
+    ...row,
+    ...{ k: known2(second?.k), first_k: known2(first?.k), second_k: known2(second?.k), value },
+    ..."lam" in row && { lam: known2(second?.lam) },
+    ..."r2" in row && { r2: known2(second?.r2) },
+    ..."quiet" in row && { quiet },
+    ..."strong" in row && { strong }
+  };
+}
+var known2 = (value) => value === void 0 || Number.isNaN(value) ? null : value;
+
+// src/training.js
+var [TOLD, SURELY] = [2, 4];
+var BAND = / · shaded: published feed-forward medians$/;
+var isOnCourse = (row) => "at" in row && "step" in row;
+function pathsOf(rows) {
+  const sides = rows.filter(({ told, role }) => told && role === "end").map(({ side }) => side);
+  if (!sides.length) return rows;
+  const ends = /* @__PURE__ */ new Map();
+  for (const row of rows.filter(({ k }) => typeof k === "number")) {
+    const { first, last } = ends.get(nameOf(row)) ?? { first: row, last: row };
+    const own = { first: isBefore(row, first) ? row : first, last: isBefore(last, row) ? row : last };
+    ends.set(nameOf(row), own);
+  }
+  const moves = [...ends].map(([key, { first, last }]) => ({ key, panel: first.panel, ...moveOf(first, last) }));
+  const most = new Map(
+    moves.filter(({ moved, sure }) => !(moved < sure)).map(({ key, panel, moved }, _, all) => {
+      const others = all.filter((one) => one.panel === panel && one.moved >= moved);
+      const same = others.filter((one) => one.moved === moved).length;
+      return [key, others.length - (same - 1) / 2 <= TOLD];
+    })
+  );
+  const sizes = rows.map(({ lam }) => Math.log(Number(lam)));
+  const middle2 = (sizes.reduce((a, b) => Math.min(a, b)) + sizes.reduce((a, b) => Math.max(a, b))) / 2;
+  const made = rows.map((row, i) => {
+    const told = most.get(nameOf(row)) ? `${row.component} of layer ${row.layer}` : "";
+    const side = sizes[i] < middle2 ? "left" : "right";
+    return { ...row, told, side: told && !sides.includes(side) ? sides[0] : side };
+  });
+  return [...made.filter(({ told }) => !told), ...made.filter(({ told }) => told)];
+}
+var nameOf = ({ model, layer, component }) => JSON.stringify([model, layer, component]);
+var isBefore = (one, other) => Number(one.step) < Number(other.step);
+var moveOf = (first, last) => ({
+  moved: Math.abs(Number(last.k) - Number(first.k)),
+  sure: SURELY * Math.hypot(Number(first.k_se ?? Number.NaN), Number(last.k_se ?? Number.NaN))
+});
+
 // src/redrawn.js
 var QUANTITIES = ["k", "lam", "r2"];
 var NEAR = 1e-5;
@@ -692,6 +771,7 @@ function cellsOf(row, layers) {
 }
 function refitted(row, fit2, { value }, anchor, was = anchor) {
   if ("matrix" in row) return onPaper(row, fit2, anchor);
+  if ("density" in row) return onDensity(row, fit2, anchor.lam);
   const { k, lam, r2 } = fit2;
   const next = { ...row, ..."lam" in row && { lam }, ..."r2" in row && { r2 } };
   if ("k" in row) next.k = Number.isNaN(k) ? null : k;
@@ -699,6 +779,7 @@ function refitted(row, fit2, { value }, anchor, was = anchor) {
     /** @type {number} */
     row.k_se
   );
+  if (isOnCourse(row)) return "low" in row ? { ...next, low: null, high: null } : next;
   if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
   if ("value" in row && row.value !== null) next.value = otherValue(row, fit2, value, anchor, was);
   return next;
@@ -725,6 +806,7 @@ function onPaper(row, { k, lam, r2 }, anchor) {
     const at = gaussianOrdinate(magnitude / (lam / anchor.lam));
     return { ...row, matrix, y: at, residual: at - line };
   }
+  if (kind === "other") return { ...row, residual: y - line };
   if (kind !== "line") return row;
   const margin = (
     /** @type {number} */
@@ -754,30 +836,47 @@ function gaussianOrdinate(x) {
   const above = t * Math.exp(-z * z + c.reduceRight((sum, one) => sum * t + one, 0));
   return Math.log(-Math.log(above));
 }
-function redrawn(sent, asked, before, counts) {
+function redrawn(sent, asked, before, counts, compared = null) {
   const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
   const fitOf = fitter(asked, before, counts);
-  const owners = ownersOf(sent.data);
+  const [owners, reach] = [ownersOf(sent.data), reachOf(sent.values)];
   const data = Object.fromEntries(
     Object.entries(sent.data).map(([name, rows]) => [
       name,
       rows.map((row) => {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
+        if (isDifference(row)) return compared ? ofBoth(row, compared, asked, counts, reach) : row;
         const fit2 = fitOf(owners.get(row.matrix) ?? row);
         return fit2 ? refitted(row, fit2, asked, anchor, was) : row;
       })
     ])
   );
-  const values = renamed(shifted(sent.values, was.k, anchor.k), sent.data, data);
-  return { data, values: reworded(values, protocolText(before), protocolText(asked)) };
+  const names = namesOf(sent.data, data);
+  const told = renamed({ ...shifted(sent.values, was.k, anchor.k), notes: sent.notes }, names);
+  const { notes, ...values } = reworded(told, protocolText(before), protocolText(asked));
+  const description = [...names].reduce((text, [old, next]) => text.replace(old, () => next), sent.description);
+  const ordered = Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, pathsOf(rows)]));
+  return { data: ordered, values, description, notes: (
+    /** @type {string[]} */
+    notes
+  ) };
+}
+function ofBoth(row, compared, { trim, estimator }, counts, reach) {
+  const [before, after] = compared.map(([model, step]) => cellsOf({ ...row, model, step }, counts.layers));
+  const both = [];
+  before.forEach((cell, i) => {
+    const [from, to] = [cell, after[i]].map((one) => counts.fit(one, trim, estimator));
+    if (from && to) both.push([from, to]);
+  });
+  return both.length ? onDifference(row, both, reach) : row;
 }
 function protocolText({ trim, estimator }) {
   const [lower, upper] = trim.map((end) => Number((100 * end).toPrecision(10)));
   return `${estimator.replace("_", " ")}, trim ${lower}–${upper} %`;
 }
 function reworded(values, before, after) {
-  const said = (one) => typeof one === "string" ? one.replace(before, after) : one;
+  const said = (one) => typeof one === "string" ? one.replace(before, after).replace(BAND, "") : one;
   return Object.fromEntries(
     Object.entries(values).map(([name, value]) => [
       name,
@@ -786,15 +885,15 @@ function reworded(values, before, after) {
   );
 }
 function fitter(asked, before, counts) {
-  const known2 = /* @__PURE__ */ new Map();
+  const known3 = /* @__PURE__ */ new Map();
   return (row) => {
     const cells = cellsOf(row, counts.layers).filter(counts.has);
     if (!cells.length) return null;
     const key = keyOf(cells[0]) + cells.length;
-    let fit2 = known2.get(key);
+    let fit2 = known3.get(key);
     if (fit2 === void 0) {
       fit2 = middle(cells.map((cell) => counts.fit(cell, asked.trim, asked.estimator)));
-      known2.set(key, fit2);
+      known3.set(key, fit2);
     }
     return fit2;
   };
@@ -809,16 +908,24 @@ function shifted(values, was, is) {
     ])
   );
 }
-function renamed(values, before, after) {
-  const names = new Map(
-    Object.entries(before).flatMap(
-      ([name, rows]) => rows.map((row, i) => [row.matrix, after[name][i].matrix])
-    )
-  );
-  return Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [name, names.get(value) ?? value])
-  );
+function namesOf(before, after) {
+  const names = /* @__PURE__ */ new Map();
+  for (const [name, rows] of Object.entries(before)) {
+    rows.forEach((row, i) => {
+      for (const key of ["matrix", "panel"]) {
+        const [old, next] = [row, after[name][i]].map((one) => String(one[key] ?? "").split("\n"));
+        if (row[key] !== after[name][i][key]) old.forEach((line, j) => names.set(line, next[j]));
+      }
+    });
+  }
+  return names;
 }
+var renamed = (values, names) => Object.fromEntries(
+  Object.entries(values).map(([name, value]) => [
+    name,
+    Array.isArray(value) ? value.map((one) => names.get(one) ?? one) : names.get(value) ?? value
+  ])
+);
 var ownersOf = (data) => new Map(
   Object.values(data).flat().filter((row) => "matrix" in row && cellOf(row)).map((row) => [row.matrix, row])
 );
@@ -881,8 +988,8 @@ function buildSieve({ labels, places, facets: codes }, facets) {
         },
         passes(row) {
           const own = cellsOf(row, layers).map((cell) => numbers.get(keyOf(cell)));
-          const known2 = own.filter((i) => i !== void 0);
-          return !known2.length || known2.some((i) => kept2[i]);
+          const known3 = own.filter((i) => i !== void 0);
+          return !known3.length || known3.some((i) => kept2[i]);
         }
       };
     }
@@ -891,7 +998,7 @@ function buildSieve({ labels, places, facets: codes }, facets) {
 function bothOf(pairs, sieve, { filters: { model: _models, ...filters }, layers }) {
   const { cells, passes } = sieve.sift({ filters, layers, step: null });
   return {
-    number: cells.filter((cell) => pairs.some(([model, step]) => cell[0] === model && cell[3] === step)).length,
+    cells: cells.filter((cell) => pairs.some(([model, step]) => cell[0] === model && cell[3] === step)),
     /** A row of a difference, which both must have. @param {Datum} row */
     passes: (row) => pairs.every(([model, step]) => passes({ ...row, model, step }))
   };
@@ -911,10 +1018,10 @@ function sifted(spec, passes) {
 }
 function holding(spec, datasets) {
   const after = Object.values(datasets).flat();
-  const known2 = /* @__PURE__ */ new Map();
+  const known3 = /* @__PURE__ */ new Map();
   const left = (field) => {
-    const found = known2.get(field) ?? new Set(after.map((row) => row[field]));
-    known2.set(field, found);
+    const found = known3.get(field) ?? new Set(after.map((row) => row[field]));
+    known3.set(field, found);
     return found;
   };
   return { ...narrowed({ ...spec, datasets: {} }, left), datasets };
@@ -1002,8 +1109,8 @@ function medianOf(matrices) {
   const reach = Math.sqrt(sorted.length) / 2;
   const [low, high] = [-reach, reach].map((more) => Math.min(Math.max(last / 2 + more, 0), last));
   const spread = last ? (quantile(values, high / last) - quantile(values, low / last)) / 2 : Number.NaN;
-  const known2 = [sampling, spread].filter((error) => !Number.isNaN(error));
-  return { k: quantile(values, 0.5), se: known2.length ? Math.max(...known2) : Number.NaN };
+  const known3 = [sampling, spread].filter((error) => !Number.isNaN(error));
+  return { k: quantile(values, 0.5), se: known3.length ? Math.max(...known3) : Number.NaN };
 }
 var root = (terms) => Math.hypot(...terms);
 function ranked(own, published, selecting) {
@@ -1069,22 +1176,30 @@ function mediansOf(rows) {
     ])
   );
 }
-function cohortOf(again, passes, texts) {
+var fittedAgain = (rows, counts, { trim, estimator }) => rows.map((row) => {
+  const cell = cellOf(row);
+  const fit2 = cell && counts.fit(cell, trim, estimator);
+  return fit2 ? { ...row, k: Number.isNaN(fit2.k) ? null : fit2.k } : row;
+});
+function cohortOf(again, passes, texts, counts, asked) {
   const { [again.matrices]: all, ...datasets } = (
     /** @type {Record<string, Datum[]>} */
     again.spec.datasets
   );
   const kept2 = all.filter(passes);
-  if (kept2.length === all.length) return null;
-  const models = mediansOf(kept2);
+  if (kept2.length === all.length && !counts) return null;
+  const models = mediansOf(counts ? fittedAgain(kept2, counts, asked) : kept2);
   const own = [...models].flatMap(
     ([model, medians]) => medians.map((one) => ({ ...one, model, low: one.k - (one.se || 0), high: one.k + (one.se || 0) }))
   );
   const tables = Object.values(datasets).flat();
-  const gaussian = Number(tables.find(isAnchor)?.at);
+  const gaussian = counts ? gaussianAnchor(asked.trim, asked.estimator).k : Number(tables.find(isAnchor)?.at);
+  const isPublished = !counts || protocolText(asked) === again.published;
   const published = tables.filter((row) => "below" in row);
-  const about = { values: own.flatMap(({ low, high }) => [low, high]), names: new Set(own.map((one) => one.component)), gaussian };
+  const [values, names] = [own.flatMap(({ low, high }) => [low, high]), new Set(own.map((one) => one.component))];
+  const about = { values, names, gaussian, isPublished };
   const { spec, arrows } = besideEntries({ ...again.spec, datasets }, again.table, () => own, about, texts);
+  if (!isPublished) return { spec, notes: again.alone.slice(1), text: again.alone[0] };
   const nearest = [...models].slice(0, again.most).map(([model, medians]) => {
     const name = model.length > LONGEST ? `${model.slice(0, LONGEST - 1)}…` : model;
     return nearestTo(name, medians, published, gaussian, again, texts);
@@ -1097,22 +1212,22 @@ var LEAST_HEIGHT = 80;
 var LEAST_SPREAD = 0.1;
 var OFFSET = 0.7;
 function madeAgain(content, { sift, varies, asked, fitting }, drawn, texts) {
-  const { again, plain: text = "" } = content;
+  const { again, plain = "" } = content;
   const sent = (
     /** @type {any} */
     content.spec
   );
   if (!again) return content;
-  const titled = ({ spec, notes }) => {
+  const titled = ({ spec, notes, text = plain }) => {
     const title = { text, subtitle: notes.filter(Boolean) };
     const { $schema, config } = sent;
     return { ...content, spec: { $schema, config, ...spec, title, description: text } };
   };
   if (again.chart === "cohort") {
-    const made = cohortOf(again, sift.passes, texts);
+    const made = cohortOf(again, sift.passes, texts, varies ? fitting : null, asked);
     return made ? titled(made) : content;
   }
-  const parted = { structure: "", spec: sent, values: {}, data: sent.datasets, description: "" };
+  const parted = { structure: "", spec: sent, values: {}, data: sent.datasets, description: "", notes: [] };
   const value = "outlier";
   const data = varies && fitting ? redrawn(parted, { ...asked, value }, drawn, fitting).data : sent.datasets;
   const all = (
@@ -1150,12 +1265,12 @@ function bandsOf({ spec, band, published, notes, no_band }, rows, anchor, protoc
   return { spec: made, notes: [...isPublished ? notes : no_band, arrows, sides.filter(Boolean).join(" · ")] };
 }
 function placed(rows) {
-  const nameOf = ({ model, component }) => JSON.stringify([model, component]);
+  const nameOf2 = ({ model, component }) => JSON.stringify([model, component]);
   const groups = /* @__PURE__ */ new Map();
   for (const row of rows) {
-    const own = groups.get(nameOf(row));
+    const own = groups.get(nameOf2(row));
     if (own) own.push(row);
-    else groups.set(nameOf(row), [row]);
+    else groups.set(nameOf2(row), [row]);
   }
   const found = new Map(
     [...groups].map(([key, own]) => {
@@ -1165,7 +1280,7 @@ function placed(rows) {
     })
   );
   return rows.map((row) => {
-    const { layers = [], median: median2 = null } = found.get(nameOf(row)) ?? {};
+    const { layers = [], median: median2 = null } = found.get(nameOf2(row)) ?? {};
     const share = layers.length > 1 ? layers.indexOf(Number(row.layer)) / (layers.length - 1) - 0.5 : 0;
     return { ...row, offset: OFFSET * share, median: median2 };
   });
@@ -1241,14 +1356,14 @@ function sparkline(points, at, text) {
   return [make("p", { class: "wb-card-note" }, `${text} ${ends}`), picture];
 }
 function numbersOf(row) {
-  const known2 = (name) => typeof row[name] === "number";
+  const known3 = (name) => typeof row[name] === "number";
   const number = (name) => Number(row[name]);
-  const error = known2("k_se") ? ` ± ${number("k_se").toPrecision(2)}` : "";
+  const error = known3("k_se") ? ` ± ${number("k_se").toPrecision(2)}` : "";
   return [
-    ...known2("k") ? [["k", number("k").toFixed(4) + error]] : [],
-    ...known2("lam") ? [["λ", String(Number(number("lam").toPrecision(4)))]] : [],
-    ...known2("r2") ? [["r²", number("r2").toFixed(4)]] : [],
-    ...known2("n") ? [["n", grouped(number("n"))]] : []
+    ...known3("k") ? [["k", number("k").toFixed(4) + error]] : [],
+    ...known3("lam") ? [["λ", String(Number(number("lam").toPrecision(4)))]] : [],
+    ...known3("r2") ? [["r²", number("r2").toFixed(4)]] : [],
+    ...known3("n") ? [["n", grouped(number("n"))]] : []
   ];
 }
 function buildCard(root2, { model, controls: { texts } }, chart, held) {
@@ -1315,8 +1430,8 @@ function keepMarks(spec, tables) {
   mark(spec, /* @__PURE__ */ new Set(), named);
   return spec;
 }
-function mark(group, known2, isTable) {
-  const own = new Set(known2);
+function mark(group, known3, isTable) {
+  const own = new Set(known3);
   for (const data of group.data ?? []) {
     const kept2 = (data.transform ?? []).every(({ type }) => OF_ROWS.includes(type));
     if (kept2 && (isTable(data) || own.has(data.source))) own.add(data.name);
@@ -1332,7 +1447,7 @@ function mark(group, known2, isTable) {
 var MOST = 16;
 var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
 function part(whole2) {
-  const { datasets: data = {}, description = "", ...rest } = whole2;
+  const { datasets: data = {}, description = "", notes = [], ...rest } = whole2;
   const values = {};
   const names = /* @__PURE__ */ new Map();
   const lift = (value) => {
@@ -1349,7 +1464,8 @@ function part(whole2) {
     spec: { ...structure, params: [...structure.params ?? [], ...params], description },
     values,
     data,
-    description
+    description,
+    notes
   };
 }
 function lifted(node, key, lift) {
@@ -1404,6 +1520,8 @@ function livingChart() {
       listeners.push([type, act]);
       drawn?.view.addEventListener(type, act);
     },
+    /** What is said above what is shown. */
+    notes: () => shown?.notes ?? [],
     /** The rows of data, as they are shown. */
     rows: () => Object.values(shown?.data ?? {}).flat(),
     /**
@@ -1540,9 +1658,9 @@ function limits(across, zoom) {
   const low = least >= READ ? 0.8 : LEAST_STEP / least;
   return [Math.min(low, 1), Math.max(MOST_STEP * zoom / most, 1)];
 }
-function slopeOf(last, now, known2) {
+function slopeOf(last, now, known3) {
   const slope = (now[1] - last[1]) / (now[0] - last[0]);
-  return slope > 0 && Number.isFinite(slope) ? slope : known2;
+  return slope > 0 && Number.isFinite(slope) ? slope : known3;
 }
 var heightFor = (factor) => Math.min(Math.max(Math.sqrt(factor), 0.8), 1.5);
 async function fit(view, sizes, room2, measure) {
@@ -1669,10 +1787,10 @@ function buildPlace(element, height) {
   let sizes = null;
   let held = "";
   let asked = {};
-  let known2 = 0;
+  let known3 = 0;
   const room2 = () => {
-    known2 = widthOf(element) || known2;
-    const width = Math.max(known2 - PADDING, LEAST_WIDTH);
+    known3 = widthOf(element) || known3;
+    const width = Math.max(known3 - PADDING, LEAST_WIDTH);
     return { width, height: height?.(), zoom: Number(element.dataset.zoom ?? 1) };
   };
   return {
@@ -1897,7 +2015,7 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   const chart = livingChart();
   const place3 = buildPlace(element, height);
-  let [turn, last] = [0, ""];
+  let [turn, last, title] = [0, "", ""];
   let lastChange;
   async function draw(text, change) {
     turn += 1;
@@ -1909,17 +2027,18 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
       sayWhyNot(element, content);
       return;
     }
-    const { spec, title, notes, options } = forThePage(content.spec, darkColours, actions);
+    const { spec, notes, options, ...said } = forThePage(content.spec, darkColours, actions);
     const box = make("div", { class: "wb-chart" });
     holdRoom(element, ROOM[name]);
-    const isNew = await chart.draw(place3.arrange(spec), box, options, () => mine !== turn, change);
+    const isNew = await chart.draw({ ...place3.arrange(spec), notes }, box, options, () => mine !== turn, change);
     if (isNew) {
       element.replaceChildren(make("figcaption", {}), box);
       place3.renew();
       chooseByClick(chart.view(), element, choose);
     }
     if (mine !== turn) return;
-    caption(element, title, notes);
+    title = said.title;
+    caption(element, title, chart.notes());
     await place3.fill(chart.view());
     if (mine === turn) settle(content.label);
   }
@@ -1942,6 +2061,7 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
       turn += 1;
       lastChange = change;
       await chart.vary(change);
+      caption(element, title, chart.notes());
       settle();
     },
     /** Where the chart lies on the page. */
@@ -2710,8 +2830,8 @@ var rowsOf2 = ({ spec }) => (
 );
 function withEnds(row) {
   const [k, error] = [row.k, row.k_se];
-  const known2 = typeof k === "number" && typeof error === "number";
-  return { ...row, low: known2 ? k - error : null, high: known2 ? k + error : null };
+  const known3 = typeof k === "number" && typeof error === "number";
+  return { ...row, low: known3 ? k - error : null, high: known3 ? k + error : null };
 }
 function noted(content, note) {
   const { title, ...spec } = (
@@ -2767,13 +2887,13 @@ function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
 function wordsOf(saved, seen, looked, matrices) {
   const { texts } = saved.controls;
   const { sift, both, total, asked } = seen;
-  const number = grouped(both ? both.number : sift.cells.length);
+  const number = grouped((both ?? sift).cells.length);
   const counted = { number, total: grouped(total), protocol: protocolText(asked) };
   return {
     count: fill(both ? texts.page_compared : texts.page_count, counted),
     left_out: [saved.note, staleText(saved, seen)].filter(Boolean).join(" · "),
     spoken: "",
-    no_refit: seen.fitting || seen.waits ? "" : texts.page_no_counts,
+    no_refit: seen.fitting || seen.waits ? "" : saved.stays || texts.page_no_counts,
     empty: whyEmpty(saved, sift),
     code: "",
     call: "",
@@ -2783,8 +2903,8 @@ function wordsOf(saved, seen, looked, matrices) {
     drawn: asked
   };
 }
-function staleText({ controls, drawn }, { sift, fitting, varies }) {
-  const number = fitting && varies ? sift.cells.filter((cell) => !fitting.has(cell)).length : 0;
+function staleText({ controls, drawn }, { sift, both, fitting, varies }) {
+  const number = fitting && varies ? (both ?? sift).cells.filter((cell) => !fitting.has(cell)).length : 0;
   const protocol = protocolText(drawn);
   return number ? fill(controls.texts.page_stale, { number: grouped(number), protocol }) : "";
 }
@@ -2804,7 +2924,7 @@ function whole(content) {
   return { ...withRows(content), ...again && "spec" in again && { again: withRows({ ...again, label: "" }) } };
 }
 function framesOf(packed) {
-  const known2 = /* @__PURE__ */ new Map();
+  const known3 = /* @__PURE__ */ new Map();
   const read = async (step) => {
     const frame = await contentOf(packed[step]);
     const charts = Object.entries(frame.charts).map(([slot, content]) => [slot, whole(content)]);
@@ -2812,8 +2932,8 @@ function framesOf(packed) {
     return { ...frame, charts: Object.fromEntries(charts), plot, profile };
   };
   return (step) => {
-    const frame = known2.get(step) ?? read(step);
-    known2.set(step, frame);
+    const frame = known3.get(step) ?? read(step);
+    known3.set(step, frame);
     return frame;
   };
 }
@@ -2837,7 +2957,7 @@ function localPage({ controls, checkpoints, state }, changed, busy) {
   };
   return { model, controls, checkpoints: () => checkpoints, send, busy };
 }
-function layOut(root2, page, note, fits) {
+function layOut(root2, page, note) {
   const { texts } = page.controls;
   const choice = choosing(page);
   const charts = buildCharts(root2, page, choice.choose, choice.outline, { export: true });
@@ -2861,7 +2981,6 @@ function layOut(root2, page, note, fits) {
   followSize(root2, filters.element);
   const update = (words) => {
     page.model.set("_words", JSON.stringify(words));
-    fit2.element.hidden = !fits;
     for (const part2 of [filters, steps, fit2, numbers, sentences]) part2.update(words);
     title.replaceChildren(...titleOf(words, texts.selected));
     pane.hidden = !words.chosen.length;
@@ -2885,6 +3004,7 @@ function placing(charts) {
     }
   };
 }
+var isClicked = ({ state }) => state.panel !== "weibull";
 function looking(saved, sieve, countsNow) {
   const { controls, checkpoints, drawn, state, compared } = saved;
   const frameAt = framesOf(saved.frames);
@@ -2897,7 +3017,7 @@ function looking(saved, sieve, countsNow) {
     const counts = countsNow();
     const fitting = counts && sift.cells.some(counts.has) ? counts : null;
     const asked = fitting ? { ...drawn, trim: model.get("trim"), estimator: model.get("estimator") } : drawn;
-    const clicked = model.get("selected").at(-1);
+    const clicked = isClicked(saved) ? model.get("selected").at(-1) : void 0;
     return {
       frame: await frameAt(oneStep ? step : state.step),
       clicked: clicked && stepped ? (
@@ -2928,7 +3048,8 @@ function drawing(saved, charts, put) {
   const drawDetail = ({ frame, fitting, asked, key, varies }, cell, own) => {
     const detail = own ? frame.charts.detail : frame.plot ?? frame.charts.detail;
     if (!cell || !detail) return put("detail", "none", () => null);
-    if (!own && !(fitting?.exact && fitting.curve(cell))) {
+    const others = !own && !frame.plot && frame.listed.length > 1;
+    if (others || !own && !(fitting?.exact && fitting.curve(cell))) {
       return put("detail", "note", () => ({ problem: texts.no_plot, label: "" }));
     }
     return put("detail", `${key} ${detail === frame.plot}`, () => detail, (sent) => {
@@ -2946,7 +3067,7 @@ function drawing(saved, charts, put) {
   };
   return async (seen) => {
     const { frame, sift, fitting, asked, key, varies, clicked } = seen;
-    const change = varies && fitting ? (sent) => redrawn(sent, asked, drawn, fitting) : void 0;
+    const change = varies && fitting ? (sent) => redrawn(sent, asked, drawn, fitting, saved.compared) : void 0;
     const place3 = (name, content, more = "") => {
       const state = `${key} ${varies} ${more}`;
       if (content?.again) return put(name, `${state} ${protocolText(asked)}`, () => kept(content, seen, saved));
@@ -2969,8 +3090,8 @@ async function show(saved, root2) {
   let [busy, again] = [false, false];
   const page = localPage(saved, () => later(), () => busy);
   const { model } = page;
-  const hint = live?.header.kind === "bins" ? saved.controls.texts.click : "";
-  const { charts, update } = layOut(root2, page, hint, live !== null);
+  const hint = live?.header.kind === "bins" && isClicked(saved) ? saved.controls.texts.click : "";
+  const { charts, update } = layOut(root2, page, hint);
   const { put, forget } = placing(charts);
   const sieve = buildSieve(await contentOf(saved.cells), saved.controls.facets);
   const look = looking(saved, sieve, () => counts);

@@ -26,7 +26,7 @@ function mark(group, known, isTable) {
 var MOST = 16;
 var LITERALS = /'[^']*'|"[^"]*"|[A-Za-z_]\w*|-?\d+\.\d+(?:e[-+]?\d+)?/g;
 function part(whole) {
-  const { datasets: data = {}, description = "", ...rest } = whole;
+  const { datasets: data = {}, description = "", notes = [], ...rest } = whole;
   const values = {};
   const names = /* @__PURE__ */ new Map();
   const lift = (value) => {
@@ -43,7 +43,8 @@ function part(whole) {
     spec: { ...structure, params: [...structure.params ?? [], ...params], description },
     values,
     data,
-    description
+    description,
+    notes
   };
 }
 function lifted(node, key, lift) {
@@ -98,6 +99,8 @@ function livingChart() {
       listeners.push([type, act]);
       drawn?.view.addEventListener(type, act);
     },
+    /** What is said above what is shown. */
+    notes: () => shown?.notes ?? [],
     /** The rows of data, as they are shown. */
     rows: () => Object.values(shown?.data ?? {}).flat(),
     /**
@@ -635,7 +638,7 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
   const element = make("figure", { class: `wb-${name}`, "data-slot": name, hidden: true });
   const chart = livingChart();
   const place = buildPlace(element, height);
-  let [turn, last] = [0, ""];
+  let [turn, last, title] = [0, "", ""];
   let lastChange;
   async function draw(text, change) {
     turn += 1;
@@ -647,17 +650,18 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
       sayWhyNot(element, content);
       return;
     }
-    const { spec, title, notes, options } = forThePage(content.spec, darkColours, actions);
+    const { spec, notes, options, ...said } = forThePage(content.spec, darkColours, actions);
     const box = make("div", { class: "wb-chart" });
     holdRoom(element, ROOM[name]);
-    const isNew = await chart.draw(place.arrange(spec), box, options, () => mine !== turn, change);
+    const isNew = await chart.draw({ ...place.arrange(spec), notes }, box, options, () => mine !== turn, change);
     if (isNew) {
       element.replaceChildren(make("figcaption", {}), box);
       place.renew();
       chooseByClick(chart.view(), element, choose);
     }
     if (mine !== turn) return;
-    caption(element, title, notes);
+    title = said.title;
+    caption(element, title, chart.notes());
     await place.fill(chart.view());
     if (mine === turn) settle(content.label);
   }
@@ -680,6 +684,7 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
       turn += 1;
       lastChange = change;
       await chart.vary(change);
+      caption(element, title, chart.notes());
       settle();
     },
     /** Where the chart lies on the page. */
