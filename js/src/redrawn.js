@@ -55,7 +55,8 @@ export function refitted(row, fit, { value }, anchor, was = anchor) {
   const next = { ...row, ...("lam" in row && { lam }), ...("r2" in row && { r2 }) };
   if ("k" in row) next.k = Number.isNaN(k) ? null : k;
   const error = /** @type {number} */ (row.k_se);
-  if (isOnCourse(row)) return "low" in row ? { ...next, low: null, high: null } : next;
+  // the band was published for another protocol: none is drawn on the anchor's line, and Vega warns of no number
+  if (isOnCourse(row)) return "low" in row ? { ...next, low: anchor.k, high: anchor.k } : next;
   if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
   if ("value" in row && row.value !== null) next.value = otherValue(row, fit, value, anchor, was);
   return next;

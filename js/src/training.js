@@ -39,9 +39,20 @@ export function pathsOf(rows) {
   const middle = (sizes.reduce((a, b) => Math.min(a, b)) + sizes.reduce((a, b) => Math.max(a, b))) / 2;
   const made = rows.map((row, i) => {
     const told = most.get(nameOf(row)) ? `${row.component} of layer ${row.layer}` : "";
-    const side = sizes[i] < middle ? "left" : "right";
-    return { ...row, told, side: told && !sides.includes(side) ? sides[0] : side }; // where names are drawn
+    /** @type {Datum} */
+    const found = { ...row, told, side: sizes[i] < middle ? "left" : "right" };
+    return found;
   });
+  // names on a side for which the chart has no layer are not drawn, and Vega warns of a layer without any
+  const named = made.filter(({ told, role }) => told && role === "end");
+  const fromMiddle = (/** @type {Datum} */ { lam }) => Math.abs(Math.log(Number(lam)) - middle);
+  const free = [...named].sort((one, other) => fromMiddle(one) - fromMiddle(other));
+  for (const side of new Set(sides)) {
+    const isSpare = (/** @type {Datum} */ one) =>
+      !sides.includes(one.side) || named.filter((other) => other.side === one.side).length > 1;
+    const moved = named.some((one) => one.side === side) ? undefined : free.find(isSpare);
+    if (moved) moved.side = side;
+  }
   // what is told apart is drawn last, over the rest
   return [...made.filter(({ told }) => !told), ...made.filter(({ told }) => told)];
 }

@@ -39,7 +39,8 @@ test("of the paths, two of a panel are told apart: whose k moved most, and surel
   assert.deepEqual(made.map(({ told }) => told), [...Array(6).fill(""), ...Array(3).fill("q of layer 0"), ...Array(3).fill("q of layer 1")]);
   assert.deepEqual(new Set(made.filter(({ side }) => side === "left").map(({ layer }) => layer)), new Set([0, 1]));
   const rightOnly = pathsOf(moves.flat().map((row) => ({ ...row, side: "right" })));
-  assert.ok(rightOnly.every(({ told, side }) => !told || side === "right"), "names are drawn on that side alone");
+  const named = rightOnly.filter(({ told, role }) => told && role === "end");
+  assert.deepEqual(named.map(({ layer, side }) => [layer, side]), [[0, "left"], [1, "right"]], "a layer of names is not empty");
   const untold = moves.flat().map((row) => ({ ...row, told: "" }));
   assert.equal(pathsOf(untold), untold, "where Python told none apart, there are no names to draw");
 });

@@ -746,9 +746,17 @@ function pathsOf(rows) {
   const middle2 = (sizes.reduce((a, b) => Math.min(a, b)) + sizes.reduce((a, b) => Math.max(a, b))) / 2;
   const made = rows.map((row, i) => {
     const told = most.get(nameOf(row)) ? `${row.component} of layer ${row.layer}` : "";
-    const side = sizes[i] < middle2 ? "left" : "right";
-    return { ...row, told, side: told && !sides.includes(side) ? sides[0] : side };
+    const found = { ...row, told, side: sizes[i] < middle2 ? "left" : "right" };
+    return found;
   });
+  const named = made.filter(({ told, role }) => told && role === "end");
+  const fromMiddle = ({ lam }) => Math.abs(Math.log(Number(lam)) - middle2);
+  const free = [...named].sort((one, other) => fromMiddle(one) - fromMiddle(other));
+  for (const side of new Set(sides)) {
+    const isSpare = (one) => !sides.includes(one.side) || named.filter((other) => other.side === one.side).length > 1;
+    const moved = named.some((one) => one.side === side) ? void 0 : free.find(isSpare);
+    if (moved) moved.side = side;
+  }
   return [...made.filter(({ told }) => !told), ...made.filter(({ told }) => told)];
 }
 var nameOf = ({ model, layer, component }) => JSON.stringify([model, layer, component]);
@@ -779,7 +787,7 @@ function refitted(row, fit2, { value }, anchor, was = anchor) {
     /** @type {number} */
     row.k_se
   );
-  if (isOnCourse(row)) return "low" in row ? { ...next, low: null, high: null } : next;
+  if (isOnCourse(row)) return "low" in row ? { ...next, low: anchor.k, high: anchor.k } : next;
   if ("low" in row && "high" in row && error) Object.assign(next, { low: k - error, high: k + error });
   if ("value" in row && row.value !== null) next.value = otherValue(row, fit2, value, anchor, was);
   return next;
