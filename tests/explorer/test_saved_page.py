@@ -129,8 +129,9 @@ def test_what_shows_several_steps_has_the_counts_of_all_that_it_draws_or_says_wh
     assert compared["live"]["header"]["dims"]["step"] == [0, 7000]
     assert compared["stays"] == ""
     experts = xr.concat([fits] * 2, "expert").assign_coords(expert=[0, 1])
-    held = held_in(explore(experts, panel="trajectories"), tmp_path)
-    assert (held["live"], held["stays"]) == (None, STAYS_OF_EXPERTS)
+    for panel in ("trajectories", "overview"):
+        held = held_in(explore(experts, panel=panel), tmp_path)
+        assert (held["live"], held["stays"]) == (None, STAYS_OF_EXPERTS)
     held = held_in(explore(fits.drop_vars("counts"), panel="compare"), tmp_path)
     assert (held["live"], held["stays"]) == (None, NO_REFIT)
 

@@ -47,7 +47,7 @@ _FILTERED = MADE_AGAIN | {
 #: Those that it can fit again, too.
 _ALIVE = _FILTERED | {"density"}
 #: Those that it fits again where a row is a matrix, and no median over experts.
-_OF_ONE = MADE_AGAIN | {"trajectories", "phase_portrait", "difference", "change_map", "density"}
+_OF_ONE = _ALIVE - {"layer_map", "depth_profile"}
 _PLAIN = {
     "depth_profile": PROFILE,
     "phase_portrait": PATHS,
