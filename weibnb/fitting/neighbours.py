@@ -16,6 +16,7 @@ Robust Tests", Econometric Theory 21 (2005) 1130-1164: the quantile for windows 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -130,15 +131,42 @@ def widest(sums: Array, limit: float) -> int:
 
     `sums`, (lines, functions), have mean zero over all lines.
     """
-    own, best, chosen = (sums**2).sum(0), 0.0, 0
-    if not (own > 0.0).all():
+    tried, noises, quantiles = _tried(len(sums))
+    own = (sums**2).sum(0)
+    if not tried.size or not (own > 0.0).all():
         return 0
-    for width in widths(len(sums)).tolist():
-        found = np.diagonal(products_of_windows(sums, width)) / own
-        weight = found.sum() * quantile(len(sums), width)
-        if weight > best and found.max() > limit * noise(len(sums), width):
-            best, chosen = weight, width
-    return chosen
+    found = _squares_of_windows(sums, tried) / own - 1.0
+    weight = found.sum(1) * quantiles
+    weight[~(found.max(1) > limit * noises)] = 0.0
+    best = int(weight.argmax())
+    return int(tried[best]) if weight[best] > 0.0 else 0
+
+
+@lru_cache(maxsize=64)
+def _tried(size: int) -> tuple[NDArray[np.int64], Array, Array]:
+    """Give the widths that are tried, with their noise and their quantile."""
+    tried = widths(size)
+    found = [[one(size, width) for width in tried.tolist()] for one in (noise, quantile)]
+    return tried, np.array(found[0]), np.array(found[1])
+
+
+@compiled_sums
+def _squares_of_windows(sums: Any, tried: Any) -> Any:
+    """Sum the squares of the sums over windows, over their width: (widths, functions)."""
+    size, functions = sums.shape
+    found = np.zeros((tried.size, functions))
+    for a in range(functions):
+        running = np.zeros(size + 1)
+        for i in range(size):
+            running[i + 1] = running[i] + sums[i, a]
+        for w in range(tried.size):
+            width, total = tried[w], 0.0
+            for i in range(width, size + 1):
+                total += (running[i] - running[i - width]) ** 2
+            for i in range(1, width):
+                total += running[i] ** 2 + (running[size] - running[size - i]) ** 2
+            found[w, a] = total / width
+    return found
 
 
 @compiled_sums
