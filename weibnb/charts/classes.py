@@ -376,6 +376,8 @@ def _medians(own: pd.DataFrame, names: list[str], floor: float, *, every: bool) 
     place: Spec = {"x": _component_axis(names), "y": k_axis()}
     looks = model_scales(own["model"])
     models = looks["color"]["scale"]["domain"]
+    if len(models) == 1:
+        looks = {name: one | {"legend": None} for name, one in looks.items()}
     apart = {"domain": models, "paddingOuter": 0.6}
     side = place | ({"xOffset": nominal("model", scale=apart)} if len(models) > 1 else {})
     bars = side | {"color": looks["color"], "y": k_axis("low"), "y2": {"field": "high"}}
