@@ -206,3 +206,18 @@ def test_lines_outside_float32_have_neither_h_nor_an_error(unit: float) -> None:
     with np.errstate(over="ignore", divide="ignore"):
         found = spread(live.astype(np.float32), 0.0)
     assert np.isnan(found[:2]).all()
+
+
+@pytest.mark.parametrize(("heads", "least"), [(16, 0.85), (32, 0.9)])
+def test_errors_of_all_lines_cover_where_lines_of_a_head_are_alike(
+    heads: int, least: float
+) -> None:
+    """As if lines were drawn one by one, 1.96 errors covered h in some 0.3."""
+    rng, found = np.random.default_rng(8), []
+    for _ in range(300):
+        scale = np.repeat(np.exp(0.35 * rng.normal(size=heads)), 512 // heads)
+        rms = scale * np.sqrt(rng.chisquare(128, 512) / 128)
+        found.append(spread(rms.astype(np.float32), 1 / 256)[:2])
+    h, error = np.array(found).T
+    assert (np.abs(h - 0.35) <= 1.96 * error).mean() > least
+    assert np.median(error) < 1.5 * h.std()

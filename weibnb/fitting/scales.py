@@ -11,6 +11,7 @@ from weibnb.compiled import compiled, compiled_inline_sums, compiled_sums
 from weibnb.counting.lines import FEWEST, lines_in, packed
 from weibnb.counting.squares import Rule, as_words, rule_of, squares
 from weibnb.fitting.clusters import widening
+from weibnb.fitting.neighbours import OF_ALL, products_of_windows, quantile, widest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,10 +87,28 @@ def _wider(live: NDArray[np.int64]) -> Array:
 
 
 def spread(rms: NDArray[Any], noise: float) -> tuple[float, float, float]:
-    """Give what `spreads` does by the RMS of each line, and the noise in its logarithm."""
+    """Give what `spreads` does by the RMS of each line, and the noise in its logarithm.
+
+    The lines are in their order: where neighbours are alike the error is wider by what
+    `weibnb.fitting.neighbours` finds in their squares.
+    """
     live = rms[rms > 0]
-    h, error = _spread(np.log(live.astype(float)), noise)
-    return h, error * widening(live.size) ** 0.5, noise
+    logs = np.log(live.astype(float))
+    h, error = _spread(logs, noise)
+    if not math.isfinite(h):
+        return h, error, noise
+    return h, error * (widening(live.size) * _of_neighbours(logs)) ** 0.5, noise
+
+
+def _of_neighbours(logs: Array) -> float:
+    """Give the variance of a variance where neighbours are alike, over that where none are."""
+    squares = (logs - logs.mean()) ** 2
+    centred = (squares - squares.mean())[:, None]
+    width = widest(centred, OF_ALL)
+    if not width:
+        return 1.0
+    beyond = products_of_windows(centred, width).item() * quantile(logs.size, width)
+    return float(1.0 + max(beyond, 0.0) / (centred**2).sum())
 
 
 @compiled_sums
