@@ -114,6 +114,18 @@ def test_blocks_stand_out_and_independent_lines_do_not() -> None:
     assert sum(stand_out(one.T.copy(), 5.0) for one in alone) < 20
 
 
+@pytest.mark.parametrize("fields", [False, True])
+@pytest.mark.parametrize("part", [slice(0, 77), slice(0, 128), slice(90, 150), slice(240, 256)])
+def test_a_part_that_was_spoiled_keeps_its_error_small(part: slice, *, fields: bool) -> None:
+    """One part of other scale is no draw of many heads, and a wide error would hide it."""
+    weights = np.random.default_rng(9).normal(size=(256, 192)).astype(np.float32)
+    weights[part] /= 20
+    sound = weights[np.random.default_rng(1).permutation(256)]
+    found, expected = fitted(weights, fields=fields), fitted(sound, fields=fields)
+    # of 32 rows, by chance more or fewer are of the part
+    assert found["k_se"][0] < (1.1 if fields else 2.0) * expected["k_se"][0]
+
+
 def test_sums_of_nothing_do_not_stand_out() -> None:
     assert widest(np.zeros((64, 2)), OF_ALL) == 0
     assert not stand_out(np.zeros((2, 64)), 5.0)

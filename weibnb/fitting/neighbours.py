@@ -35,6 +35,9 @@ EACH = 4
 OF_SOME, OF_ALL = 5.0, 3.0
 #: Windows are at most this part of all lines.
 PARTS = 4
+#: Changes of sign along the lines that there are at least. Fewer are no draw of many heads: a
+#: trend, the parts of a fused matrix, or a part that was spoiled, which a wide error would hide.
+CHANGES = 3
 # Of the 97.5 % quantile of the statistic with a Bartlett kernel, by powers of the width.
 _QUANTILE = 1.9600, 2.9694, 0.4160, -0.5324
 
@@ -139,7 +142,21 @@ def widest(sums: Array, limit: float) -> int:
     weight = found.sum(1) * quantiles
     weight[~(found.max(1) > limit * noises)] = 0.0
     best = int(weight.argmax())
-    return int(tried[best]) if weight[best] > 0.0 else 0
+    width = int(tried[best])
+    many = changes(sums[:, found[best].argmax()], width) >= CHANGES
+    return width if weight[best] > 0.0 and many else 0
+
+
+def changes(sums: Array, width: int) -> int:
+    """Count changes of sign along the sums over a quarter of a window each.
+
+    Examples
+    --------
+    >>> changes(np.repeat([1.0, -1.0, 1.0], 8), 8), changes(np.repeat([1.0, -1.0], 12), 8)
+    (2, 1)
+    """
+    positive = np.add.reduceat(sums, np.arange(0, len(sums), max(width // 4, 1))) > 0.0
+    return int(np.count_nonzero(positive[1:] != positive[:-1]))
 
 
 @lru_cache(maxsize=64)

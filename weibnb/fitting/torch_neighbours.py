@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from weibnb.counting.transfers import to_device
-from weibnb.fitting.neighbours import EACH, OF_SOME, PARTS, noise, quantile, widths
+from weibnb.fitting.neighbours import CHANGES, EACH, OF_SOME, PARTS, noise, quantile, widths
 
 if TYPE_CHECKING:
     from weibnb.fitting.torch_clusters import Classes
@@ -51,12 +51,16 @@ def of_neighbours(classes: Classes, lines: torch.Tensor, every: int) -> torch.Te
     weight = (each.sum(2) * quantiles[:, None]).where(each.amax(2) > limits[:, None], -torch.inf)
     most, chosen = weight.max(0)
     width = all_widths.take(chosen)
+    signs = torch.stack([_changes(deciding, b) for b in tried.tolist()])
+    places = torch.arange(len(lines), device=lines.device)
+    leading = each[chosen, places].argmax(1)
+    many = signs[chosen, places, leading] >= CHANGES
     within = torch.stack([products_of_windows(one, width) for one in some]).mean(0) * number
     found = products_of_windows(sums, width) - within
     shared = within.diagonal(dim1=1, dim2=2)[:, :2].clamp(min=0.0)
     least = limits.take(chosen)[:, None] * (own + shared)
     stands_out = (found.diagonal(dim1=1, dim2=2)[:, :2] > least).any(1)
-    add = may_be & (most > 0.0) & stands_out & (own > 0.0).all(1)
+    add = may_be & (most > 0.0) & many & stands_out & (own > 0.0).all(1)
     found = found + (limits.take(chosen) / OF_SOME)[:, None, None] * (sums.mT @ sums)
     share = max(number * (number - 1), 1) / max(every * (every - 1), 1)
     wider = quantiles.take(chosen) / share
@@ -76,6 +80,16 @@ def _sums(functions: torch.Tensor, lines: torch.Tensor) -> tuple[torch.Tensor, t
         if number % EACH == 0:
             some.append(one)
     return sums, torch.stack(some)
+
+
+def _changes(sums: torch.Tensor, width: int) -> torch.Tensor:
+    """As `weibnb.fitting.neighbours.changes`: (matrices, functions)."""
+    each = max(width // 4, 1)
+    starts = torch.arange(0, sums.shape[1], each, device=sums.device)
+    running = torch.cat([torch.zeros_like(sums[:, :1]), sums.cumsum(1)], 1)
+    stops = (starts + each).clamp(max=sums.shape[1])
+    positive = running.index_select(1, stops) - running.index_select(1, starts) > 0.0
+    return (positive[:, 1:] != positive[:, :-1]).sum(1)
 
 
 def _stand_out(sums: torch.Tensor) -> torch.Tensor:
