@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 from scipy import special
 
 from weibnb.counting.dispatch import count_magnitudes
@@ -180,17 +179,3 @@ def test_the_covariance_of_refits_has_it_too() -> None:
         again = fit_counts(rows, covariance=fits[COVARIANCE], workers=1)
         assert again["k_se"][0] == pytest.approx(fits["k_se"][0], rel=0.25)
         assert again["lam_se"][0] == pytest.approx(fits["lam_se"][0], rel=0.25)
-
-
-def test_torch_finds_the_same() -> None:
-    rng = np.random.default_rng(8)
-    drawn = [blocks(rng, (128, 96), number, h) for number, h in ((8, 0.5), (16, 0.3), (1, 0.0))]
-    drawn += [np.ascontiguousarray(blocks(rng, (96, 128), 6, 0.4).T) for _ in range(2)]
-    rows = CountRows.of([count_magnitudes(one, device="cpu", workers=1) for one in drawn])
-    lines = [lines_of(*as_bits(one), one.shape) for one in drawn]
-    expected = fit_counts(rows, lines=lines, workers=1)
-    found = fit_counts(rows, lines=lines, device=torch.device("cpu"), workers=1)
-    independent = fit_counts(rows, workers=1)
-    assert expected["lam_se"][0] > 3 * independent["lam_se"][0]
-    for name in ("k_se", "lam_se", COVARIANCE):
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-18)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from tests import oracle
+from tests.fitting.test_neighbours import blocks
 from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import as_bits, label_values
@@ -267,6 +268,21 @@ def test_clustered_errors(trim: tuple[float, float] | None, estimator: Estimator
     found = fit_counts(rows, covariance=covariance, device=CPU, **how)
     for name in (*ESTIMATES, *EFFECTS):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-7, atol=1e-9, err_msg=name)
+
+
+def test_heads_are_seen_as_by_compiled_code() -> None:
+    rng = np.random.default_rng(8)
+    drawn = [blocks(rng, (128, 96), number, h) for number, h in ((16, 0.5), (16, 0.3), (1, 0.0))]
+    drawn += [np.ascontiguousarray(blocks(rng, (96, 128), 16, 0.4).T) for _ in range(2)]
+    rows = CountRows.of([count_magnitudes(one, device="cpu", workers=1) for one in drawn])
+    lines = [lines_of(*as_bits(one), one.shape) for one in drawn]
+    expected = fit_counts(rows, lines=lines, workers=1)
+    found = fit_counts(rows, lines=lines, device=CPU, workers=1)
+    effects = expected["lam_design_effect"]
+    assert (effects[[0, 1, 3, 4]] > 9.0).all()
+    assert effects[2] < 2.0
+    for name in ("k_se", "lam_se", COVARIANCE):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-18)
 
 
 def test_batches_hold_matrices_of_like_width(monkeypatch: pytest.MonkeyPatch) -> None:
