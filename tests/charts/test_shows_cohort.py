@@ -187,3 +187,7 @@ def test_errors_name_the_protocol_and_the_number_of_models() -> None:
             charts.cohort(wb.refit(show.run().isel(step=[-1]), **other))
     with pytest.raises(ValueError, match=r"at most 6 models for this chart, got 7.*fits\.sel"):
         charts.cohort(wb.reference_cohort().isel(model=slice(0, 7)))
+
+
+def test_medians_of_one_model_need_no_legend() -> None:
+    assert show.legends(charts.cohort(show.run())) == []

@@ -137,3 +137,14 @@ def test_too_many_models_are_told_without_a_call() -> None:
             f"it has room for {room}, and the filters leave 500. Choose fewer in them."
         )
     assert "spec" in slot(explorer, "detail")
+
+
+def test_layers_that_run_backwards_are_shown_as_any_others(fits: xr.Dataset) -> None:
+    backwards = fits.isel(layer=slice(None, None, -1))
+    drawn = []
+    for some in (fits, backwards):
+        rows = rows_of(slot(explore(some, layers=(0, 1)), "main")["spec"])
+        cells = [row for row in rows if "component" in row]
+        drawn.append({(row["layer"], row["component"]): row["k"] for row in cells})
+    assert drawn[0]
+    assert drawn[0] == drawn[1]

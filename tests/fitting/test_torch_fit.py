@@ -14,15 +14,20 @@ torch = pytest.importorskip("torch")
 
 from tests import oracle
 from tests.fitting.test_neighbours import blocks
+from weibnb.counting.counters import by_counter, counters_of
 from weibnb.counting.counts import Counts
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import as_bits, label_values
 from weibnb.counting.lines import lines_of
 from weibnb.fitting import torch_backend, torch_fit, torch_likelihood, torch_ordinates
-from weibnb.fitting.estimates import COVARIANCE, EFFECTS, ESTIMATES, fit_counts
+from weibnb.fitting.clusters import _of_neighbours
+from weibnb.fitting.estimates import COVARIANCE, EFFECTS, ESTIMATES, fit_counts, influences
+from weibnb.fitting.rank_functions import by_class, rank_functions
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.torch_body import trim_ranks
+from weibnb.fitting.torch_clusters import classes_of
 from weibnb.fitting.torch_fit import fit_batch
+from weibnb.fitting.torch_neighbours import of_neighbours
 from weibnb.fitting.torch_rows import Batch
 
 if TYPE_CHECKING:
@@ -270,19 +275,35 @@ def test_clustered_errors(trim: tuple[float, float] | None, estimator: Estimator
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-7, atol=1e-9, err_msg=name)
 
 
-def test_heads_are_seen_as_by_compiled_code() -> None:
+@pytest.mark.parametrize("across", [0, 1])
+def test_heads_are_seen_as_by_compiled_code(across: int) -> None:
+    """What neighbours add to the products of sums, of heads, of a spoiled part and of none."""
     rng = np.random.default_rng(8)
-    drawn = [blocks(rng, (128, 96), number, h) for number, h in ((16, 0.5), (16, 0.3), (1, 0.0))]
-    drawn += [np.ascontiguousarray(blocks(rng, (96, 128), 16, 0.4).T) for _ in range(2)]
-    rows = CountRows.of([count_magnitudes(one, device="cpu", workers=1) for one in drawn])
-    lines = [lines_of(*as_bits(one), one.shape) for one in drawn]
-    expected = fit_counts(rows, lines=lines, workers=1)
-    found = fit_counts(rows, lines=lines, device=CPU, workers=1)
-    effects = expected["lam_design_effect"]
-    assert (effects[[0, 1, 3, 4]] > 9.0).all()
-    assert effects[2] < 2.0
-    for name in ("k_se", "lam_se", COVARIANCE):
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-18)
+    spoiled = blocks(rng, (256, 96), 1, 0.0)
+    spoiled[:77] /= 20
+    drawn = [blocks(rng, (256, 96), 16, h) for h in (0.5, 0.3)]
+    added = []
+    for matrix in (*drawn, spoiled, blocks(rng, (256, 96), 1, 0.0)):
+        weights = matrix if across == 0 else np.ascontiguousarray(matrix.T)
+        counts = count_magnitudes(weights, device="cpu", workers=1)
+        bits, form = as_bits(weights)
+        lines = lines_of(bits, form, weights.shape)
+        row = CountRows.of([counts])
+        _, v = influences(row, trim=(0.1, 0.9), estimator="rank_regression")
+        of_bin, masses, means = by_class(row, v)
+        functions = np.concatenate([means, rank_functions(masses)], 1)[0]
+        expected = _of_neighbours(row, of_bin, functions, lines, across)
+        of_lines = lines.columns.T if across == 0 else lines.rows
+        counters = counters_of(form, exact=counts.exact)
+        table = by_counter(counters, counts.labels, of_bin.astype(np.int64))
+        places = table[(of_lines & counters.mask) >> counters.shift]
+        classes = classes_of(
+            torch.as_tensor(counts.counts.astype(float))[None], torch.as_tensor(v)[:, None]
+        )
+        found = of_neighbours(classes, torch.as_tensor(places)[None], 96)[0].numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
+        added.append(bool(found.any()))
+    assert added == [True, True, False, False]
 
 
 def test_batches_hold_matrices_of_like_width(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,8 +135,9 @@ def error_of_change(
         of_lines, squares, across = _line_sums(*both, *tables[0], *tables[1])
         sums.append((of_lines, squares))
         if stand_out(across, OF_SOME):
-            across, some = _neighbours(*both, *tables[0], *tables[1])
-            found = Across(across, some, len(both[0]), every).products()
+            d = _of_weights(both[1], *tables[1]) - _of_weights(both[0], *tables[0])
+            d -= d.mean(1, keepdims=True)
+            found = Across(d.sum(0), d[::EACH], len(d), every).products()
             alike += np.maximum(np.diagonal(found), 0.0)
     variance = _variance(sums[0], sums[1], size, carried_by_few=carried_by_few)
     errors: Array = np.sqrt(variance + alike)
@@ -168,6 +169,11 @@ def _by_counter(counts: Counts, v: Array, lines: Lines) -> tuple[Any, ...]:
     return np.ascontiguousarray(table.T), counters.mask, counters.shift
 
 
+def _of_weights(bits: Bits, table: Array, mask: Any, shift: Any) -> Array:
+    """Give what each weight adds, (lines, weights, changes)."""
+    return np.asarray(table[(bits & mask) >> shift])
+
+
 @compiled
 def _line_sums(
     one: Any,
@@ -196,38 +202,6 @@ def _line_sums(
                 squares[k] += d * d
                 across[k, i] += d
     return sums, squares, across
-
-
-@compiled
-def _neighbours(
-    one: Any,
-    other: Any,
-    table: Any,
-    mask: Any,
-    shift: Any,
-    other_table: Any,
-    other_mask: Any,
-    other_shift: Any,
-) -> Any:
-    """Give the differences as `weibnb.fitting.neighbours.Across` has them."""
-    (lines, width), size = one.shape, table.shape[1]
-    sums = np.zeros((width, size))
-    some = np.empty((-(-lines // np.int64(EACH)), width, size))
-    own = np.empty((width, size))
-    for line in range(lines):
-        mean = np.zeros(size)
-        for i in range(width):
-            a = np.int64((one[line, i] & mask) >> shift)
-            b = np.int64((other[line, i] & other_mask) >> other_shift)
-            for k in range(size):
-                own[i, k] = other_table[b, k] - table[a, k]
-                mean[k] += own[i, k] / width
-        for i in range(width):
-            for k in range(size):
-                sums[i, k] += own[i, k] - mean[k]
-                if line % EACH == 0:
-                    some[line // EACH, i, k] = own[i, k] - mean[k]
-    return sums, some
 
 
 def _variance(
