@@ -175,8 +175,15 @@ def test_fits_on_disk_give_the_same(fits: xr.Dataset, tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(rank_families(opened), rank_families(fits))
 
 
-def test_too_few_weights_give_no_row() -> None:
-    assert rank_families(np.random.default_rng(0).normal(size=50)).empty
+def test_too_few_weights_have_one_row_without_a_family() -> None:
+    x = np.random.default_rng(0).normal(size=50).astype(np.float32)
+    name = "model.layers.0.mlp.up_proj.weight"
+    fits = wb.scan({"m": {name: x.reshape(5, 10)}}, progress=False)
+    for one in (x, np.zeros((8, 8)), fits):
+        table = rank_families(one)
+        assert len(table) == 1
+        assert table["family"].isna().all()
+        assert table[["rank", "shape", "scale", "delta_bic", "ks"]].isna().all(axis=None)
 
 
 def test_some_families_only() -> None:
@@ -213,10 +220,14 @@ def test_extreme_magnitudes(scale: float) -> None:
     assert rank_families(x)["family"].iloc[0] == "half_normal"
 
 
-@pytest.mark.parametrize("values", [[1.0, 2.0, 3.0], [1.0, 1.001, 1.002], [1e-310, 2e-310]])
-def test_few_distinct_values_do_not_raise(values: list[float]) -> None:
-    x = np.random.default_rng(0).choice(values, 1_000)
-    assert rank_families(x)["rank"].notna().all()
+@pytest.mark.parametrize(
+    ("values", "fitted"),
+    [([1.0, 2.0, 3.0], True), ([1.0, 1.001, 1.002], False), ([1e-310, 2e-310], False)],
+)
+def test_few_distinct_values_do_not_raise(values: list[float], *, fitted: bool) -> None:
+    table = rank_families(np.random.default_rng(0).choice(values, 1_000))
+    assert len(table) == (len(FAMILIES) if fitted else 1)
+    assert (table["rank"].notna() == fitted).all()
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def rank_families(
         if by == "class":
             raise ValueError("`by` must be 'cell' for a single matrix, got 'class'.")
         found = _rank(fits, chosen, limits, DEFAULT_TRIM["rank_regression"], None)
-        return _table(found, chosen, {}).dropna(subset=["family"])
+        return _table(found, chosen, {})
     fits = prepare(fits, "counts", dims=DIMS)
     found = _rank(fits, chosen, limits, protocol_of(fits)[1], workers)
     table = _table(found, chosen, _cells(fits, found[:, 0, WEIGHTS]))
