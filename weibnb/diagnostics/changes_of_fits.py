@@ -11,7 +11,7 @@ from weibnb.diagnostics.changes import NOT_COMPARED, Diff, as_table
 from weibnb.fits.refit import refit
 from weibnb.fits.schema import DIMS, NO_EXPERT, prepare, protocol_of
 from weibnb.fitting.distances import moved_between
-from weibnb.messages import printable
+from weibnb.messages import grouped, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +28,13 @@ def named(before: tuple[str, int], after: tuple[str, int]) -> tuple[str, str]:
 
     Examples
     --------
-    >>> named(("run", 0), ("run", 500))
-    ('run step 0', 'run step 500')
+    >>> named(("run", 500), ("run", 7000))
+    ('run step 500', 'run step 7,000')
     """
     if before[0] != after[0] or before[1] == after[1]:
         return before[0], after[0]
-    return f"{before[0]} step {before[1]}", f"{after[0]} step {after[1]}"
+    first, second = (f"{model} step {grouped(step)}" for model, step in (before, after))
+    return first, second
 
 
 def compare_fits(before: xr.Dataset, after: xr.Dataset) -> Diff:
