@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 import weibnb as wb
-from weibnb.compiled import compiled, compiled_inline, compiled_inline_sums, compiled_sums
+from weibnb.compiled import (
+    _forget_stale,
+    compiled,
+    compiled_inline,
+    compiled_inline_sums,
+    compiled_sums,
+)
 
 
 def test_a_compiled_loop_is_the_function() -> None:
@@ -136,3 +142,13 @@ def test_a_kept_loop_is_compiled_anew_when_one_that_it_calls_has_changed(
     (package / "inner.py").write_text(LOOPS["inner"].format(added=5))
     assert call() == [6, 0]
     assert call() == [6, 1]
+
+
+def test_a_kept_loop_that_another_process_removes_meanwhile(tmp_path: Path) -> None:
+    """A link to nothing is listed, and is not there."""
+    (tmp_path / "gone.nbi").symlink_to(tmp_path / "nothing")
+    old = tmp_path / "old.nbi"
+    old.touch()
+    os.utime(old, (0, 0))
+    _forget_stale.__wrapped__(tmp_path)
+    assert not old.exists()

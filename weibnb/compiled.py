@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -70,6 +71,18 @@ def compiled_callback(function: Callable[..., None], signature: str) -> int:
     return cast("int", callback.address)
 
 
+@intrinsic
+def _as_float32(_: Any, _bits: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), generate
+
+
+#: Read 32 bits as a float32, in a compiled function.
+as_float32: Any = _as_float32
+
+
 def c_function(name: str, signature: str) -> Any:
     """Name a function of the C library that compiled functions may call."""
     arguments, result = sigutils.normalize_signature(signature)
@@ -113,7 +126,10 @@ def _forget_stale(kept_in: Path) -> None:
 
     Numba holds a loop against its own module alone; loops have copies of those that they call.
     """
-    written = {path: path.stat().st_mtime_ns for path in kept_in.glob("*.nbi")}
+    written = {}
+    for path in kept_in.glob("*.nbi"):
+        with suppress(FileNotFoundError):  # another process has just removed it
+            written[path] = path.stat().st_mtime_ns
     newest = _newest_source(min(written.values(), default=sys.maxsize))
     for path, time in written.items():
         if time < newest:

@@ -13,7 +13,8 @@ from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import as_bits, decode
 from weibnb.counting.lines import FEWEST
 from weibnb.fitting.estimates import influences
-from weibnb.fitting.full_look import LARGEST, LOOKED_AT, look_at_all, of_every_scale
+from weibnb.fitting.full_look import look_at_all
+from weibnb.fitting.line_sums import LARGEST, LOOKED_AT, of_every_scale
 from weibnb.fitting.rank_functions import by_class, rank_functions
 from weibnb.fitting.rows import CountRows
 

@@ -18,7 +18,7 @@ from weibnb.compiled import compiled, compiled_inline
 from weibnb.counting.counts import from_counters
 from weibnb.counting.formats import FORMATS, LABELS, Format
 from weibnb.counting.limits import DEFAULTS, Limits
-from weibnb.counting.lines import FEWEST, LinesInCopying, copy_lines, no_lines
+from weibnb.counting.lines import FEWEST, LinesInCopying, copy_part, no_lines
 from weibnb.parallel import slices
 
 if TYPE_CHECKING:
@@ -86,13 +86,6 @@ def take(counters: Any, first: Any, stop: Any, most: Any) -> Any:
     return occupied[:number].copy(), counts[:number].copy()
 
 
-@compiled_inline
-def _copy_lines(bits: Any, begin: Any, stop: Any, lines: Any) -> None:
-    """Copy what a part of a piece holds of lines."""
-    first, rows, columns, row_bits, column_bits = lines
-    copy_lines(bits[begin:stop], (first + begin, rows, columns, row_bits, column_bits))
-
-
 @compiled
 def _count_16(bits: Any, words: Any, counters: Any, lines: Any) -> Any:
     """Count 16-bit patterns: those of whole words, and the rest."""
@@ -103,7 +96,7 @@ def _count_16(bits: Any, words: Any, counters: Any, lines: Any) -> Any:
     for at in range(0, bits.size, _CHUNK):
         part = words[at // 4 : (at + _CHUNK) // 4]
         _add_by_four(part, counters, np.uint64(0x7FFF7FFF7FFF7FFF), np.uint64(0))
-        _copy_lines(bits, at, at + _CHUNK, lines)
+        copy_part(bits, at, at + _CHUNK, lines)
     _add(bits[4 * words.size :], counters, mask, np.uint16(0))
     return take(counters, first, stop, min(bits.size, 1 << 15))
 
@@ -118,7 +111,7 @@ def _count_8(bits: Any, words: Any, counters: Any, lines: Any) -> Any:
     signs, above = np.uint64(0x007F007F007F007F), np.uint64(0x7F007F007F007F00)
     for at in range(0, bits.size, _CHUNK):
         _add_by_four(words[at // 8 : (at + _CHUNK) // 8], counters, signs, above)
-        _copy_lines(bits, at, at + _CHUNK, lines)
+        copy_part(bits, at, at + _CHUNK, lines)
     single = np.zeros(1 << 7, np.uint32)
     for left in range(1 << 7):
         pairs, total = counters[left << 7 : (left + 1) << 7], np.uint32(0)
@@ -165,9 +158,9 @@ def _count_top_bits(
         _add(block, counters, mask, shift)
         counted += block.size
         if counted - copied >= _CHUNK:
-            _copy_lines(bits, copied, counted, lines)
+            copy_part(bits, copied, counted, lines)
             copied = counted
-    _copy_lines(bits, copied, counted, lines)
+    copy_part(bits, copied, counted, lines)
     begin, stop = np.int64(first >> shift), np.int64(last >> shift) + 1
     bins = take(counters, begin, stop, min(counted, max(stop - begin, 0)))
     return bins, counted, zeros, infinities, np.int64(union), np.int64(largest)

@@ -86,6 +86,11 @@ class Counting:
         if self._counter is not None:
             self._counter.close()
 
+    @property
+    def on_threads(self) -> bool:
+        """Whether what is in the memory of the host is counted there."""
+        return not self._devices
+
     def counts_in_place(self, weights: Any) -> bool:
         """Whether weights are counted where they are: tensors on a device, shards of DTensors.
 

@@ -146,13 +146,16 @@ class LinesInCopying:
         Format of the weights.
     shape : tuple of int
         Rows and columns of the matrix as stored.
-    sampled : int
-        How many rows, and how many columns, are looked at.
+    only : ndarray of int64, optional
+        Numbers of the columns to copy, ascending, and no rows; by default `SAMPLED` of both.
     """
 
-    def __init__(self, dtype: str, shape: tuple[int, int], sampled: int = SAMPLED) -> None:
+    def __init__(self, dtype: str, shape: tuple[int, int], only: Numbers | None = None) -> None:
         rows, columns = shape
-        self._rows, self._columns = choice(rows, sampled), choice(columns, sampled)
+        if only is None:
+            self._rows, self._columns = choice(rows, SAMPLED), choice(columns, SAMPLED)
+        else:
+            self._rows, self._columns = np.empty(0, np.int64), only
         word = FORMATS[dtype].bits
         self.lines = Lines(
             dtype,
@@ -211,7 +214,7 @@ def no_lines(word: np.dtype[Any]) -> tuple[Any, ...]:
 def copy_lines(bits: Any, wanted: Any) -> None:
     """Copy the parts of rows and columns that a piece holds: of each its numbers, and the place."""
     start, rows, columns, row_bits, column_bits = wanted
-    if rows.size == 0:
+    if rows.size + columns.size == 0:
         return
     width, stop = row_bits.shape[1], start + bits.size
     for line in range(rows.size):
@@ -224,3 +227,10 @@ def copy_lines(bits: Any, wanted: Any) -> None:
             at = begin + columns[line]
             if 0 <= at < bits.size:
                 column_bits[row, line] = bits[at]
+
+
+@compiled_inline
+def copy_part(bits: Any, begin: Any, stop: Any, wanted: Any) -> None:
+    """Copy what a part of a piece holds of lines."""
+    start, rows, columns, row_bits, column_bits = wanted
+    copy_lines(bits[begin:stop], (start + begin, rows, columns, row_bits, column_bits))

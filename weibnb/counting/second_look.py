@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from weibnb.compiled import compiled, compiled_inline, compiled_inline_sums, compiled_sums
+from weibnb.compiled import (
+    as_float32,
+    compiled,
+    compiled_inline,
+    compiled_inline_sums,
+    compiled_sums,
+)
+from weibnb.counting.cpu import Tally, take
 from weibnb.counting.formats import FORMATS
-from weibnb.counting.lines import Lines
+from weibnb.counting.lines import Lines, copy_part, no_lines
 from weibnb.counting.squares import as_words, rule_of
 from weibnb.parallel import on_threads, slices
 
@@ -19,7 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import TypeIs
 
+    from weibnb.counting.counts import Counts
     from weibnb.counting.formats import Bits
+    from weibnb.counting.lines import LinesInCopying
 
     Array = NDArray[np.float64]
     Flags = NDArray[np.bool_]
@@ -28,6 +38,10 @@ if TYPE_CHECKING:
 
 # Weights of whole rows that are looked at, or copied where they have gaps, at once.
 _BLOCK = 1 << 18
+# Weights whose columns are added up in float32, and whose lines are copied from the cache.
+_CHUNK = 1 << 16
+# Mask of places that are no patterns.
+_ALL = np.uint32(0xFFFFFFFF)
 
 
 def is_tensor(bits: object) -> TypeIs[torch.Tensor]:
@@ -35,11 +49,11 @@ def is_tensor(bits: object) -> TypeIs[torch.Tensor]:
     return hasattr(bits, "detach")
 
 
-def _blocks(bits: Bits, shape: tuple[int, int], part: slice = slice(None)) -> Iterator[_Block]:
+def _blocks(bits: Bits, shape: tuple[int, int], part: slice, most: int) -> Iterator[_Block]:
     """Cut a part of the entries of a matrix into whole rows: the number of the first, and some."""
     lines = shape[0] // len(bits)
     first, stop, _ = part.indices(len(bits))
-    for some in slices(stop - first, max(_BLOCK // (lines * shape[1]), 1)):
+    for some in slices(stop - first, max(most // (lines * shape[1]), 1)):
         at = slice(first + some.start, first + some.stop)
         yield at.start * lines, np.ascontiguousarray(bits[at]).reshape(-1, shape[1])
 
@@ -81,7 +95,7 @@ def zero_lines(
     word = FORMATS[dtype].bits.type
     mask = word((1 << 8 * np.dtype(word).itemsize - 1) - 1)
     rows, columns = np.zeros(shape[0], word), np.zeros(shape[1], word)
-    for start, block in _blocks(_entries(bits, shape), shape):
+    for start, block in _blocks(_entries(bits, shape), shape, slice(None), _BLOCK):
         _unite(block, mask, rows[start : start + len(block)], columns)
     return rows == 0, columns == 0
 
@@ -173,25 +187,70 @@ def line_sums(
         from weibnb.counting import device_look
 
         return LineSums(*device_look.line_sums(bits, dtype, shape, influence, largest))
+    sums, _ = _sums(bits, dtype, shape, influence, largest, workers, nonfinite=nonfinite)
+    return sums
+
+
+def count_and_sum(
+    bits: Bits,
+    dtype: str,
+    shape: tuple[int, int],
+    influence: Influence,
+    *,
+    largest: float,
+    workers: int,
+    copying: tuple[LinesInCopying, LinesInCopying],
+) -> tuple[Counts, LineSums]:
+    """Count fewer than 2^32 weights of 16 bits, sum over lines, and copy some, in one pass.
+
+    The parameters are those of `line_sums`, `largest` a magnitude near the largest one. Root mean
+    squares are right if all weights are finite.
+    """
+    bits = bits.view()
+    bits.flags.writeable = False  # as those of a file: loops are compiled for these alone
+    sums, counters = _sums(bits, dtype, shape, influence, largest, workers, copying=copying)
+    found = take(counters, 0, counters.size, min(counters.size, prod(shape)))
+    return Tally(FORMATS[dtype], *found).finish(), sums
+
+
+def _sums(
+    bits: Bits,
+    dtype: str,
+    shape: tuple[int, int],
+    influence: Influence,
+    largest: float,
+    workers: int,
+    *,
+    nonfinite: bool = False,
+    copying: tuple[LinesInCopying, LinesInCopying] | None = None,
+) -> tuple[LineSums, Numbers]:
+    """Sum over lines; where some are copied, count the patterns of 16 bits as well."""
     rule, unit = rule_of(dtype, largest)
-    entries = _entries(bits, shape)
+    entries, (table, mask, shift) = _entries(bits, shape), influence
+    none = no_lines(as_words(bits[:0], dtype, unit).dtype)
     rows, row_squares, row_sizes = np.zeros(shape[0], np.int64), *np.zeros((2, shape[0]))
 
-    def job(part: slice) -> tuple[Any, Any]:
+    def job(part: slice) -> tuple[Any, Any, Any]:
         columns, squared = np.zeros(shape[1], np.int64), np.zeros((2, shape[1]))
-        for start, block in _blocks(entries, shape, part):
+        counters = np.zeros(table.size if copying else 0, np.uint32)
+        for start, block in _blocks(entries, shape, part, bits.size if copying else _BLOCK):
             words, own = as_words(block, dtype, unit), slice(start, start + len(block))
-            _sum(block, words, influence, rule, rows[own], columns, row_squares[own], squared[0])
+            places, of_place = (_places(block, mask, shift), _ALL) if shift else (block, mask)
+            wanted = none, none
+            if copying is not None:
+                wanted = copying[0].after(start * shape[1]), copying[1].after(start * shape[1])
+            out = rows[own], row_squares[own], columns, squared[0]
+            _sum(places, of_place, words, table, counters, rule, wanted, *out)
             if nonfinite:
                 finite = (words & rule.mask) < rule.limit
                 row_sizes[own] = finite.sum(1)
                 squared[1] += finite.sum(0)
-        return columns, squared
+        return columns, squared, counters
 
     each = -(-len(entries) // workers)
     found = on_threads(job, slices(len(entries), each), workers)
-    columns = sum(one for one, _ in found)
-    column_squares, column_sizes = sum(one for _, one in found)
+    columns, squared, counted = (np.sum(some, 0) for some in zip(*found, strict=True))
+    column_squares, column_sizes = squared
     if not nonfinite:
         row_sizes[:], column_sizes = shape[1], np.full(shape[1], shape[0])
     with np.errstate(invalid="ignore"):
@@ -199,71 +258,112 @@ def line_sums(
             unit * np.sqrt(squared / sizes)
             for squared, sizes in ((row_squares, row_sizes), (column_squares, column_sizes))
         )
-    return LineSums(rows, columns, row_rms, column_rms)
+    return LineSums(rows, columns, row_rms, column_rms), counted
 
 
 @compiled_sums
 def _sum(
-    block: Any,
+    places: Any,
+    mask: Any,
     words: Any,
-    influence: Any,
+    table: Any,
+    counters: Any,
     rule: Any,
+    wanted: Any,
     rows: Any,
-    columns: Any,
     row_squares: Any,
+    columns: Any,
     column_squares: Any,
 ) -> None:
-    """Add the sums of some whole rows, two at once: columns are read and written half as often."""
-    size = block.shape[1]
-    places = np.empty((2, size), np.uint32)
-    word = np.empty(size, np.uint32)
-    value, total = word.view(np.float32), np.zeros(size, np.float32)
-    for i in range(0, len(block), 2):
-        single = i + 1 == len(block)
-        _places(block[i], influence, places[0])
-        if single:
-            places[1] = 0
-        else:
-            _places(block[i + 1], influence, places[1])
-        one, other = _two_rows(places, influence.table, columns)
-        rows[i] = one
-        row_squares[i] = _squares(words[i], rule, word, value, total)
-        if not single:
-            rows[i + 1] = other
-            row_squares[i + 1] = _squares(words[i + 1], rule, word, value, total)
-    for j in range(size):
-        column_squares[j] += total[j]
+    """Add the sums of some whole rows, count places if there are counters, and copy lines."""
+    size, flat = places.shape[1], words.reshape(-1)
+    step = max(_CHUNK // size // 3 * 3, 3)
+    for first in range(0, len(places), step):
+        stop = min(first + step, len(places))
+        total = np.zeros(size, np.float32)
+        for i in range(first, stop - 2, 3):
+            a, b, c = places[i], places[i + 1], places[i + 2]
+            if counters.size:
+                found = _count_three_rows(a, b, c, mask, table, counters, columns)
+            else:
+                found = _three_rows(a, b, c, mask, table, columns)
+            rows[i], rows[i + 1], rows[i + 2] = found
+            found = _three_squares(words[i], words[i + 1], words[i + 2], rule, total)
+            row_squares[i], row_squares[i + 1], row_squares[i + 2] = found
+        for i in range(stop - (stop - first) % 3, stop):
+            for j in range(size):
+                at, square = np.uint64(places[i, j] & mask), _square(words[i, j], rule)
+                if counters.size:
+                    counters[at] += np.uint32(1)
+                rows[i] += table[at]
+                columns[j] += table[at]
+                row_squares[i] += square
+                total[j] += square
+        for j in range(size):
+            column_squares[j] += total[j]
+        copy_part(flat, first * size, stop * size, wanted[0])
+        copy_part(flat, first * size, stop * size, wanted[1])
+
+
+@compiled_inline_sums
+def _three_rows(a: Any, b: Any, c: Any, mask: Any, table: Any, columns: Any) -> Any:
+    """Sum influences over three rows, and add them to columns."""
+    of_a = of_b = of_c = np.int64(0)
+    for j in range(columns.size):
+        first, second = table[np.uint64(a[j] & mask)], table[np.uint64(b[j] & mask)]
+        third = table[np.uint64(c[j] & mask)]
+        of_a += first
+        of_b += second
+        of_c += third
+        columns[j] += first + second + third
+    return of_a, of_b, of_c
+
+
+@compiled_inline_sums
+def _count_three_rows(
+    a: Any, b: Any, c: Any, mask: Any, table: Any, counters: Any, columns: Any
+) -> Any:
+    """Do what `_three_rows` does, and count."""
+    of_a = of_b = of_c = np.int64(0)
+    for j in range(columns.size):
+        at_a, at_b, at_c = np.uint64(a[j] & mask), np.uint64(b[j] & mask), np.uint64(c[j] & mask)
+        counters[at_a] += np.uint32(1)
+        counters[at_b] += np.uint32(1)
+        counters[at_c] += np.uint32(1)
+        of_a += table[at_a]
+        of_b += table[at_b]
+        of_c += table[at_c]
+        columns[j] += table[at_a] + table[at_b] + table[at_c]
+    return of_a, of_b, of_c
+
+
+@compiled_inline_sums
+def _three_squares(a: Any, b: Any, c: Any, rule: Any, total: Any) -> Any:
+    """Sum squares over three rows, and add them to columns."""
+    of_a = of_b = of_c = np.float32(0.0)
+    for j in range(total.size):
+        first, second, third = _square(a[j], rule), _square(b[j], rule), _square(c[j], rule)
+        of_a += first
+        of_b += second
+        of_c += third
+        total[j] += first + second + third
+    return of_a, of_b, of_c
 
 
 @compiled_inline
-def _places(row: Any, influence: Any, places: Any) -> None:
-    """Give the counter of each weight."""
-    for j in range(row.size):
-        places[j] = (row[j] & influence.mask) >> influence.shift
-
-
-@compiled_inline_sums
-def _two_rows(places: Any, table: Any, columns: Any) -> Any:
-    """Sum influences over two rows, and add them to columns."""
-    one = other = np.int64(0)
-    for j in range(columns.size):
-        first, second = table[np.uint64(places[0, j])], table[np.uint64(places[1, j])]
-        one += first
-        other += second
-        columns[j] += first + second
-    return one, other
-
-
-@compiled_inline_sums
-def _squares(row: Any, rule: Any, word: Any, value: Any, total: Any) -> Any:
-    """Sum squares over a row, and add them to columns."""
+def _square(pattern: Any, rule: Any) -> Any:
+    """Square a weight, 0 if it is not finite."""
     magnitude, limit, up, factor = rule
-    for j in range(row.size):
-        bits = np.uint32(row[j]) & magnitude
-        word[j] = (bits << up) if bits < limit else np.uint32(0)
-    some = np.float32(0.0)
-    for j in range(row.size):
-        square = (value[j] * factor) ** 2
-        some += square
-        total[j] += square
-    return some
+    bits = np.uint32(pattern) & magnitude
+    value = as_float32((bits << up) if bits < limit else np.uint32(0)) * factor
+    return value * value
+
+
+@compiled
+def _places(block: Any, mask: Any, shift: Any) -> Any:
+    """Give the counter of each weight."""
+    places = np.empty(block.shape, np.uint32)
+    for i in range(len(block)):
+        for j in range(block.shape[1]):
+            places[i, j] = (block[i, j] & mask) >> shift
+    return places

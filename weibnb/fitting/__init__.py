@@ -4,7 +4,7 @@
 `estimates` their fit, `single` that of one, `statistics` what needs no fit, `status` the outcome.
 `kernels`, `ordinates`, `errors` are compiled loops, `torch_...` the same and more on tensors, of
 counts that are there in `torch_blocks`; `backends` chooses. `clusters`, `neighbours`, `pairs`,
-`rank_functions`, `scales`, `unequal`, `full_look` see rows and columns, `sampling` some of them.
+`rank_functions`, `scales`, `unequal`, `line_sums`, `full_look` see lines, `sampling` some of them.
 """
 
 import lazy_loader
@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "estimates",
         "full_look",
         "kernels",
+        "line_sums",
         "neighbours",
         "ordinates",
         "pairs",

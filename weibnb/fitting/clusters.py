@@ -83,7 +83,10 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     may_be_alike = np.zeros((len(table), 2), np.bool_)
     for exact in (False, True):
         exactness = zip(lines, rows.exact.tolist(), strict=True)
-        of_kind = [some if one == exact else None for some, one in exactness]
+        of_kind = [
+            some if one == exact and some is not None and some.products is None else None
+            for some, one in exactness
+        ]
         for dtype, pack in packed(of_kind):
             counters = counters_of(dtype, exact=exact)
             _add_up(rows, classes, functions, masses, pack, counters, beyond, may_be_alike)

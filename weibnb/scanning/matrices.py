@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from weibnb.io.mapping import Origin
     from weibnb.io.sources import Planned
     from weibnb.scanning.sampled import SampledCounts, SampleLook
-    from weibnb.scanning.structure import SecondLook, Structure
+    from weibnb.scanning.structure import PendingWithSums, SecondLook, Structure
     from weibnb.scanning.weight_tensors import Fused, WeightTensor
 
     Cell = tuple[int, str, int]
@@ -106,7 +106,7 @@ class MatrixInCounting:
     tensor: WeightTensor
     source: Source
     expert: int
-    pending: Pending | SampledCounts | None
+    pending: Pending | PendingWithSums | SampledCounts | None
     problem: str = ""
     origin: Origin | None = None
     look: SecondLook | SampleLook | None = None
@@ -243,19 +243,22 @@ def begin_counting(
                 problem = str(err)
         origin, in_place = origin_of(weights), counting.counts_in_place(weights)
         for expert in experts:
-            pending, look = None, None
+            pending: Pending | PendingWithSums | None = None
+            look = sums = None
             if weights is not None:
                 part = tensor.one_expert(weights, expert)
                 shape = None if structure is None else tensor.stored_shape
                 if in_place:
                     pending = counting.submit(part, shape)
                 else:
-                    pending = counting.submit_bits(part, tensor.info.dtype, shape)
+                    if structure is not None and counting.on_threads:
+                        sums = structure.begin(part, tensor.info.dtype, tensor.stored_shape)
+                    pending = sums or counting.submit_bits(part, tensor.info.dtype, shape)
                 if structure is not None:
                     kept = origin is not None or not pending.was_read
                     if in_place:
                         kept = still and not hasattr(part, "device_mesh")
-                    look = tensor.second_look(part if kept else None, structure)
+                    look = tensor.second_look(part if kept else None, structure, sums=sums)
             yield MatrixInCounting(tensor, listing.source, expert, pending, problem, origin, look)
 
 

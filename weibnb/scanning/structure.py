@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from weibnb.counting.formats import Bits
     from weibnb.counting.lines import Lines
     from weibnb.counting.pieces import PendingPieces
+    from weibnb.fitting.line_sums import Sums
     from weibnb.fitting.weibull import Estimator
 
 
@@ -40,6 +41,61 @@ class Structure:
     trim: tuple[float, float]
     estimator: Estimator
     workers: int
+
+    def threads(self, shape: tuple[int, int]) -> int:
+        """Tell how many threads look at a matrix."""
+        return self.workers if prod(shape) >= LARGE else 1
+
+    def begin(self, bits: object, dtype: str, shape: tuple[int, int]) -> PendingWithSums | None:
+        """Prepare to count a matrix and look at all of it in one pass, where that can be."""
+        if not self.fields:
+            return None
+        from weibnb.fitting.line_sums import can_count_and_sum
+
+        can = can_count_and_sum(bits, dtype, shape)
+        return PendingWithSums(cast("Bits", bits), dtype, shape, self) if can else None
+
+
+class PendingWithSums:
+    """Counts of a matrix that are made with the sums over its lines, by who waits for them.
+
+    Parameters
+    ----------
+    bits : ndarray of unsigned int
+        A matrix that `weibnb.fitting.line_sums.can_count_and_sum` takes.
+    dtype, shape, structure
+        As of `SecondLook`.
+    """
+
+    was_read = ready = False
+    load = 1.0
+
+    def __init__(
+        self, bits: Bits, dtype: str, shape: tuple[int, int], structure: Structure
+    ) -> None:
+        self._matrix, self._structure = (bits, dtype, shape), structure
+        self.lines: Lines | None = None
+        self.sums: Sums | None = None
+
+    def result(self) -> Counts:
+        """Count, and sum."""
+        from weibnb.fitting.line_sums import count_and_sum
+
+        how = self._structure
+        counts, self.lines, self.sums = count_and_sum(
+            *self._matrix,
+            trim=how.trim,
+            estimator=how.estimator,
+            workers=how.threads(self._matrix[2]),
+        )
+        return counts
+
+    def in_place(self) -> None:
+        """Nothing is on a device."""
+
+    def abandon(self) -> bool:
+        """Nothing was begun."""
+        return False
 
 
 def check_structure(*, structure: bool, fields: bool) -> None:
@@ -66,6 +122,8 @@ class SecondLook:
         How the scan looks at it.
     pieces : PendingPieces or None
         What looked for lines of zeros while it counted, where the bits are let go.
+    pending : PendingWithSums or None
+        What summed over every line while it counted.
     """
 
     bits: Bits | torch.Tensor | None
@@ -74,6 +132,7 @@ class SecondLook:
     transposed: bool
     structure: Structure
     pieces: PendingPieces | None = None
+    pending: PendingWithSums | None = None
 
     def __call__(self, counts: Counts, lines: Lines | None) -> dict[str, Any]:
         """Look again where it is due; give the attributes of `weibnb.fits.build.Matrix`."""
@@ -128,7 +187,8 @@ class SecondLook:
             counts,
             trim=how.trim,
             estimator=how.estimator,
-            workers=how.workers if prod(self.shape) >= LARGE else 1,
+            workers=how.threads(self.shape),
+            sums=None if self.pending is None else self.pending.sums,
         )
         if lines is not None:
             lines = replace(lines, products=look.products, functions=look.functions)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from weibnb.io.checkpoint import Checkpoint
     from weibnb.io.fused import Part
     from weibnb.io.safetensors import TensorInfo
-    from weibnb.scanning.structure import Structure
+    from weibnb.scanning.structure import PendingWithSums, Structure
 
 Fused: TypeAlias = Literal["keep", "split", "both"]
 FUSED: tuple[Fused, ...] = ("keep", "split", "both")
@@ -140,10 +140,12 @@ class WeightTensor:
         bits: Bits | torch.Tensor | None,
         structure: Structure,
         pieces: PendingPieces | None = None,
+        *,
+        sums: PendingWithSums | None = None,
     ) -> SecondLook:
         """Prepare to look at a matrix again, whose bits are given if they stay what they are."""
         dtype, transposed = self.info.dtype, self.role.transposed
-        return SecondLook(bits, dtype, self.stored_shape, transposed, structure, pieces)
+        return SecondLook(bits, dtype, self.stored_shape, transposed, structure, pieces, sums)
 
     def one_expert(self, weights: Any, expert: int) -> Any:
         """Take the matrix of one expert from the tensor, or from its bits in one dimension.
