@@ -179,3 +179,22 @@ def test_undecodable_names_are_escaped_in_memory_too() -> None:
     for variable in fits.variables.values():
         if variable.dtype.kind in "OUT":
             "".join(map(str, variable.values.ravel())).encode()
+
+
+@pytest.mark.parametrize("dim", ["model", "layer", "component"])
+def test_selections_of_one_label_that_are_joined_are_the_whole_again(
+    tmp_path: Path, dim: str
+) -> None:
+    names = (UP, UP.replace("up_proj", "gate_proj"))
+    two = [
+        {name.format(i): normal(40, 40, seed=i) for name in names for i in range(2)} for _ in "ab"
+    ]
+    fits = wb.scan(dict(zip("ab", two, strict=True)), progress=False)
+    parts = [fits.isel({dim: i}) for i in range(fits.sizes[dim])]
+    joined = xr.concat(parts, dim, **CONCAT | {"join": "exact"})
+    for one in (joined, wb.open_fits(wb.save_fits(joined, tmp_path / "fits.nc"))):
+        again = prepare(one)
+        for name in ("n_layers", "model_type", "weight_class", "source", "problem"):
+            assert again[name].dims == fits[name].dims
+            np.testing.assert_array_equal(again[name], fits[name])
+        assert wb.check(one).findings == wb.check(fits).findings

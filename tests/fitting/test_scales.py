@@ -74,7 +74,7 @@ def test_h_is_what_its_formula_says(dtype: str, shape: tuple[int, int]) -> None:
     stored = weights.astype(oracle.DTYPES[dtype])
     values = stored.astype(float)
     for found, matrix in zip(measured(stored), (values, values.T), strict=True):
-        live = int((matrix != 0).any(1).sum())
+        live = min((matrix != 0).any(side).sum() for side in (0, 1))
         h, noise = by_numpy(matrix)
         if live < FEWEST:
             assert np.isnan(found[:2]).all()
@@ -115,7 +115,17 @@ def test_few_lines_that_are_not_zero_give_no_h(live: int) -> None:
     weights[:live] = np.random.default_rng(0).normal(size=(live, 60))
     rows, columns = measured(weights)
     assert np.isnan(rows.h) == np.isnan(rows.error) == (live < FEWEST)
-    assert np.isnan(columns.h) == (live == 0)
+    assert np.isnan(columns.h) == np.isnan(columns.error) == (live < FEWEST)
+
+
+@pytest.mark.parametrize("live", [1, 2, 4, FEWEST, 12])
+def test_columns_of_few_rows_that_are_not_zero_are_not_called_unequal(live: int) -> None:
+    rng = np.random.default_rng(live)
+    for _ in range(20):
+        weights = np.zeros((64, 400))
+        weights[:live] = rng.normal(size=(live, 400))
+        columns = measured(weights)[1]
+        assert not columns.h > 3 * columns.error
 
 
 def test_a_matrix_is_measured_alike_in_any_company() -> None:

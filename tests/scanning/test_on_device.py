@@ -78,6 +78,7 @@ def model() -> dict[str, Any]:
     layers += [to_torch(np.random.default_rng(0).normal(0, 2e-311, (30, 40)))]
     layers += [torch.rand(30, 40).bfloat16().float(), torch.rand(30, 40) * 1e-42]
     layers += [torch.rand(30, 40, dtype=torch.float64) * 1e300]
+    layers += [torch.randn(30, 40) * (torch.arange(30) < 3)[:, None]]
     weights = {Q.format(i): tensor for i, tensor in enumerate(layers)}
     weights["h.0.mlp.c_fc.weight"] = unequal("float32", (48, 100), 1)
     for i in range(4):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.counting.formats import LABELS
-from weibnb.fits.schema import DIMS, FIELDS, TEXT, VARIABLES, protocol_of
+from weibnb.fits.schema import DIMS, FIELDS, OF_CHECKPOINTS, TEXT, VARIABLES, protocol_of
 from weibnb.fitting.estimates import COVARIANCE, COVARIANCES
 from weibnb.messages import shortened
 
@@ -43,12 +43,11 @@ READ_LATER = ("counts", *_ENTRIES)
 # Bytes that a byte of deflate can stand for, at most.
 _DEFLATED = 1100
 _LABELS = (*_CELL, "bin", *FIELDS.values())
-_CHECKPOINT = ("source", "fingerprint", "problem", "not_fitted", "protocol")
 _DIMS_OF = {
     **{name: (*_CELL, *_LAST.get(name, ())) for name in VARIABLES},
     **dict.fromkeys((*_COUNTS_OF_CELLS, "counts_exact"), _CELL),
     **dict.fromkeys(_ENTRIES, ("entry",)),
-    **dict.fromkeys(_CHECKPOINT, ("model", "step")),
+    **dict.fromkeys(OF_CHECKPOINTS, ("model", "step")),
     **dict.fromkeys(("weight_class", "tower"), ("component",)),
     "magnitude": ("bin",),
 }

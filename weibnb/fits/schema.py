@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Dimensions of every estimate; ``scan(..., experts="each")`` adds ``expert``.
 DIMS = ("model", "layer", "component", "step")
+#: Variables of whole checkpoints, on the dims model and step.
+OF_CHECKPOINTS = ("source", "fingerprint", "problem", "not_fitted", "protocol")
 #: Expert coordinate of a matrix that is not an expert.
 NO_EXPERT = -1
 #: Variables and what they mean: long name, units.
@@ -219,7 +221,7 @@ def prepare(
             f"`fits` must be a Dataset of fits as weibnb.scan returns; it lacks "
             f"{', '.join(missing)}."
         )
-    fits = _single_counts(_mend(_with_dims(fits, dims)))
+    fits = _single_counts(_mend(_on_own_dims(_with_dims(fits, dims))))
     made_by: list[str] = list(fits["protocol"].values.ravel()) if "protocol" in fits else []
     protocols = set(made_by) - {""}
     if len(protocols) > 1 and not mixed_protocols:
@@ -266,18 +268,31 @@ def _remedy(absent: Sequence[str]) -> str:
 
 def _with_dims(fits: xr.Dataset, dims: Sequence[str]) -> xr.Dataset:
     """Give back dropped dims, and the coordinates that lie on them."""
-    dropped = [dim for dim in dims if dim not in fits["k"].dims]
-    if not dropped:
+    if not (dropped := [dim for dim in dims if dim not in fits["k"].dims]):
         return fits
-    described_by = {"model": tuple(model_attributes({})), "component": ("weight_class", "tower")}
     return fits.expand_dims(dropped).assign_coords(
         {
             name: (dim, np.atleast_1d(fits[name].values))
             for dim in dropped
-            for name in described_by.get(dim, ())
+            for name in _DESCRIBED_BY.get(dim, ())
             if name in fits.coords
         }
     )
+
+
+def _on_own_dims(fits: xr.Dataset) -> xr.Dataset:
+    """Give what is alike in joined selections of one label each the dims that a scan gives it."""
+    own: dict[str, Any] = {
+        name: (dim, np.full(fits.sizes[dim], fits[name].values))
+        for dim, names in _DESCRIBED_BY.items()
+        for name in names
+        if dim in fits.dims and name in fits.coords and not fits[name].dims
+    }
+    for name in set(OF_CHECKPOINTS) & set(fits):
+        one = fits[name].isel(layer=0, component=0, drop=True, missing_dims="ignore")
+        if one.dims != fits[name].dims and bool((one == fits[name]).all()):
+            own[name] = one.variable
+    return fits.assign(own) if own else fits
 
 
 def _mend(fits: xr.Dataset) -> xr.Dataset:
@@ -373,9 +388,12 @@ def escape(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
+# Coordinates that lie on a dim.
+_DESCRIBED_BY = {"model": tuple(model_attributes({})), "component": ("weight_class", "tower")}
+
+
 def escape_all(words: NDArray[Any]) -> NDArray[np.object_]:
     """Escape every text of an array."""
     found = list(map(str, words.ravel().tolist()))
     escaped = {word: escape(word) for word in set(found)}
-    text = np.array([escaped[word] for word in found], object)
-    return text.reshape(words.shape)
+    return np.array([escaped[word] for word in found], object).reshape(words.shape)

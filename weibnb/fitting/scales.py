@@ -46,8 +46,8 @@ def spreads(lines: Sequence[Lines | None], largest: Array) -> Array:
     ndarray of float64, shape (matrices, 2, 3)
         Of rows and of columns as they are stored: the standard deviation h of ln RMS over lines
         without the noise of RMS, its standard error, and the variance of ln RMS over lines of
-        one scale. NaN without lines, and with fewer than `weibnb.counting.lines.FEWEST` of them
-        that are not zero.
+        one scale. NaN without lines, with fewer than `weibnb.counting.lines.FEWEST` of them that
+        are not zero, and where fewer weights of each than that are in lines that are not zero.
 
     Notes
     -----
@@ -150,10 +150,11 @@ def _look(bits: Any, rule: Any) -> Any:
             mean[j] += without
             some += without * without
         fourth += some
-    shared = np.float32(0.0)
+    shared, across = np.float32(0.0), 0
     for j in range(size):
         shared += mean[j] * mean[j]
-    if live < 2:
+        across += mean[j] > 0.0
+    if live < 2 or across < FEWEST:
         return logs, np.nan
     beyond = float(fourth) - float(shared) / live
     return logs, max(beyond, 0.0) / (4.0 * (live - 1))
@@ -167,7 +168,7 @@ def _spread(logs: Any, noise: Any) -> Any:
         if one > -np.inf:
             live += 1
             middle += one
-    if live < FEWEST:
+    if live < FEWEST or np.isnan(noise):
         return np.nan, np.nan
     second, fourth = 0.0, 0.0
     for one in logs:

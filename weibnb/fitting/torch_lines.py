@@ -82,7 +82,8 @@ def spreads(words: torch.Tensor, form: Format) -> torch.Tensor:
     least = torch.maximum(error.sqrt() / 2.0, h / _NORMAL)
     error = least.where(h * h < _NORMAL * error, (error / (2.0 * h)).where(h > 0.0, 0.0))
     error = error * widening(words.shape[1], words.device).take(number.long()).sqrt()
-    return torch.stack([h, error], 1).masked_fill(number[:, None] < FEWEST, torch.nan)
+    unknown = (number < FEWEST) | noise.isnan()
+    return torch.stack([h, error], 1).masked_fill(unknown[:, None], torch.nan)
 
 
 def _look(words: torch.Tensor, form: Format) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,7 +100,9 @@ def _look(words: torch.Tensor, form: Format) -> tuple[torch.Tensor, torch.Tensor
     share = square / total.where(live, 1.0).float()[..., None]
     without = share + share * share * (0.5 + share / 3.0)
     fourth = without.square().sum((1, 2), dtype=torch.float64)
-    shared = without.sum(1, dtype=torch.float64).square().sum(1)
+    mean = without.sum(1, dtype=torch.float64)
+    shared, across = mean.square().sum(1), (mean > 0.0).sum(1)
     number = live.sum(1)
     noise = (fourth - shared / number).clamp(min=0.0) / (4.0 * (number - 1))
-    return logs.where(live, -torch.inf), noise.masked_fill(number < 2, torch.nan)
+    unknown = (number < 2) | (across < FEWEST)
+    return logs.where(live, -torch.inf), noise.masked_fill(unknown, torch.nan)
