@@ -14,6 +14,7 @@ import weibnb as wb
 from weibnb.diagnostics.outliers import (
     expected_gaussian_maximum,
     expected_maximum,
+    expected_maximum_of_scales,
     outlier_strength,
 )
 
@@ -55,6 +56,20 @@ def test_the_largest_of_n_gaussian_weights(n: int) -> None:
     uniform = np.random.default_rng(1).random(40_000)
     largest = stats.halfnorm.isf(-np.expm1(np.log(uniform) / n))
     assert largest.mean() == pytest.approx(float(expected_gaussian_maximum(n, 1.0)), rel=8e-3)
+
+
+@pytest.mark.parametrize("h", [0.0, 0.3, 0.7])
+def test_the_largest_of_n_weights_of_lognormal_scale(h: float) -> None:
+    """Against the mean of simulated maxima, within three of its errors and 3 %."""
+    rng, n = np.random.default_rng(4), 1 << 15
+    largest = [
+        np.abs(np.exp(rng.normal(0, h, n)) * rng.normal(0, 2.0, n)).max() for _ in range(400)
+    ]
+    error = 3 * np.std(largest) / 20 + 0.03 * np.mean(largest)
+    found = expected_maximum_of_scales([n, n], 2.0, h)
+    assert found == pytest.approx([np.mean(largest)] * 2, abs=error)
+    if h == 0.0:
+        assert found == pytest.approx(expected_gaussian_maximum([n, n], 2.0))
 
 
 def test_the_largest_weights_of_many_matrices_are_judged_together() -> None:

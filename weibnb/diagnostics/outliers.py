@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 Rule = Literal["gaussian", "weibull"]
 #: How many times the expected maximum a weight must exceed, for each rule.
 FACTORS: dict[Rule, float] = {"gaussian": 3.0, "weibull": 1.5}
+# Standard normal deviates, by which scales are averaged, and the share of each.
+_NODES, _SHARES = special.roots_hermitenorm(60)
+_SHARES /= _SHARES.sum()
+_HALVINGS = 40
 #: Variables of fits that the rules need.
 NEEDED = ("n", "max_abs", "magnitude_quantile")
 
@@ -46,6 +50,27 @@ def expected_gaussian_maximum(n: Any, sigma: Any) -> Array:
     """
     tail = np.exp(-np.euler_gamma) / (2 * np.asarray(n, float))
     return np.asarray(-np.asarray(sigma, float) * special.ndtri(tail))
+
+
+def expected_maximum_of_scales(n: Any, sigma: Any, h: Any) -> Array:
+    """Largest of n Gaussian magnitudes to be expected whose scales are lognormal, in the same way.
+
+    `sigma` is the median scale, and `h` the standard deviation of its logarithm over weights.
+
+    Examples
+    --------
+    >>> expected_maximum_of_scales([2**18, 2**18], 1.0, [0.0, 0.5]).round(1)
+    array([ 4.7, 12.7])
+    """
+    n, sigma, h = np.broadcast_arrays(*(np.asarray(one, float) for one in (n, sigma, h)))
+    scale = np.exp(h[..., None] * _NODES)
+    low, high = (np.log(expected_gaussian_maximum(n, 1.0)) + reach * h for reach in (0.0, 8.0))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        tail = special.erfc(np.exp(middle)[..., None] / scale / np.sqrt(2)) @ _SHARES
+        beyond = n * tail > np.exp(-np.euler_gamma)
+        low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+    return np.asarray(sigma * np.exp(high))
 
 
 def exceedance(magnitude: Any, n: Any, k: Any, lam: Any) -> Array:

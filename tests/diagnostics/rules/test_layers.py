@@ -10,6 +10,7 @@ import pytest
 
 import weibnb as wb
 from tests.diagnostics.rules.models import MATRICES, look, looked, model, name_of, places
+from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.testing import write_checkpoint
 
 
@@ -127,6 +128,28 @@ def test_outliers_are_told_with_their_place() -> None:
     assert places(look(fits, "outliers")) == [(1, "up_proj", -1)]
     weights[name_of(1)][7, 9] = 0.05
     assert look(weights, "outliers") == ()
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+@pytest.mark.parametrize("h", [0.3, 0.5])
+def test_large_weights_in_rows_and_columns_of_large_scale_are_no_outliers(
+    h: float, sides: int
+) -> None:
+    """By the fits alone: none of 24 matrices, of which some need a look; a planted one is told."""
+    rng = np.random.default_rng(11)
+    names = [name_of(layer) for layer in range(24)]
+    weights = {name: rng.normal(0, 0.02, (256, 512)) for name in names}
+    for weight in weights.values():
+        weight *= np.exp(rng.normal(0, h, (256, 1)))
+        if sides == 2:
+            weight *= np.exp(rng.normal(0, h, 512))
+    fits = wb.scan({"m": weights}, progress=False)
+    assert h < 0.5 or bool(outlier_strength(fits)["needs_look"].any())
+    assert look(fits, "outliers") == ()
+    weights[name_of(5)][3, 3] = 100 * 0.02 * np.exp(h * sides)
+    found = look(wb.scan({"m": weights}, progress=False), "outliers")
+    assert places(found) == [(5, "up_proj", -1)]
+    assert "for rows and columns of this spread" in found[0].text
 
 
 @pytest.mark.parametrize(

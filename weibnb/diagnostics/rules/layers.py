@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
-from weibnb.diagnostics.outliers import NEEDED, outlier_strength
+from weibnb.diagnostics.outliers import (
+    NEEDED,
+    expected_gaussian_maximum,
+    expected_maximum_of_scales,
+    outlier_strength,
+)
 from weibnb.diagnostics.pooling import ESTIMATES, FALSE_ALARM, FEWEST_LAYERS
 from weibnb.diagnostics.rules.material import flagged
 from weibnb.diagnostics.rules.values import EIGHT_BITS
@@ -79,12 +84,26 @@ def outliers(material: Material) -> Found:
         yield from _placed(material.reader.outliers())
         return
     strength = outlier_strength(material.fits)
-    ratio = (material.fits["max_abs"] / strength["threshold"]).where(strength["needs_look"])
-    for at, cell in flagged(ratio.notnull()):
+    wider = _by_scales(material.fits, strength)
+    ratio = material.fits["max_abs"] / strength["threshold"] / wider
+    for at, cell in flagged(ratio > 1.0):
         times = float(ratio.values[at])
-        text = f"its largest |w| is {times:.3g} times the threshold for outliers."
-        step = "It may lie in a row of large scale: weibnb.find_outliers(fits) looks at those."
+        spread = ", for rows and columns of this spread" if wider.values[at] > 1.0 else ""
+        text = f"its largest |w| is {times:.3g} times the threshold for outliers{spread}."
+        step = "weibnb.find_outliers(fits) reads the weights and tells where it is."
         yield Finding("outliers", "note", (cell,), times, 1.0, text, step)
+
+
+def _by_scales(fits: xr.Dataset, strength: xr.Dataset) -> xr.DataArray:
+    """Tell how much larger weights may be where rows and columns are of unequal scale."""
+    look = strength["needs_look"]
+    wider = look.copy(data=np.ones(look.shape))
+    if "h_row" in fits and "h_col" in fits:
+        spread = (fits["h_row"] ** 2 + fits["h_col"] ** 2).fillna(0.0) ** 0.5
+        h, n = (one.transpose(*look.dims).values[look.values] for one in (spread, fits["n"]))
+        equal = expected_gaussian_maximum(n, 1.0)
+        wider.values[look.values] = expected_maximum_of_scales(n, 1.0, h) / equal
+    return wider
 
 
 def _placed(table: pd.DataFrame) -> Iterator[Finding]:
