@@ -175,6 +175,17 @@ def test_weights_are_taken_from_everywhere() -> None:
     assert (np.bincount(columns.ravel()) == 64).all()
 
 
+def test_rows_that_alternate_are_told_by_the_weights_that_are_taken() -> None:
+    """As gate and up of one matrix: every second row, of 4,096, is three times as large."""
+    weights = np.random.default_rng(2).normal(size=(4096, 1024)).astype(np.float16)
+    weights[1::2] *= np.float16(3)
+    bits, form = as_bits(weights)
+    counts, _, sums = count_and_sum(bits, form, weights.shape, workers=1, **RANKS)
+    v = own_influences(counts, RANKS)
+    kept = of_counts(bits, form, weights.shape, counts, v, workers=1, known=sums)
+    assert kept.of_lines is sums.of_lines
+
+
 @pytest.mark.parametrize(
     ("bits", "dtype", "shape", "can"),
     [

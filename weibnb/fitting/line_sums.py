@@ -14,7 +14,7 @@ from weibnb.counting import second_look
 from weibnb.counting.counters import by_counter, counters_of
 from weibnb.counting.cpu import count_bits
 from weibnb.counting.formats import FORMATS, decode
-from weibnb.counting.lines import FEWEST, LinesInCopying
+from weibnb.counting.lines import FEWEST, LinesInCopying, choice
 from weibnb.counting.second_look import Influence
 from weibnb.fitting.estimates import influences
 from weibnb.fitting.rows import CountRows
@@ -138,10 +138,10 @@ def count_and_sum(
 
 
 def _spread_out(matrix: Bits) -> Bits:
-    """Take neighbours from one row after the other, going on along it: (rows, weights)."""
+    """Take neighbours from rows at random, further along each row: (rows, weights)."""
     rows, columns = matrix.shape
     width = min(_TOGETHER, columns)
-    lines, parts = np.arange(0, rows, -(-rows * width // _SOME)), columns // width
+    lines, parts = choice(rows, _SOME // width), columns // width
     cut = matrix[:, : parts * width].reshape(rows, parts, width)
     some: Bits = cut[lines, np.arange(lines.size) % parts]
     return some
