@@ -60,7 +60,7 @@ def expected_maximum_of_scales(n: Any, sigma: Any, h: Any) -> Array:
     Examples
     --------
     >>> expected_maximum_of_scales([2**18, 2**18], 1.0, [0.0, 0.5]).round(1)
-    array([ 4.7, 12.7])
+    array([ 4.7, 18.3])
     """
     n, sigma, h = np.broadcast_arrays(*(np.asarray(one, float) for one in (n, sigma, h)))
     scale = np.exp(h[..., None] * _NODES)
