@@ -3073,6 +3073,14 @@ function curveOf({ x, counts, n, origin }) {
   return { magnitude: Array.from(x, (at) => Math.exp(at + origin)), share, n };
 }
 
+// src/fitting/quantiles.js
+function quantile(values, share) {
+  const at = share * (values.length - 1);
+  const [low, high] = [values[Math.floor(at)], values[Math.ceil(at)]];
+  return low + (at - Math.floor(at)) * (high - low);
+}
+var median = (values) => quantile(values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b), 0.5);
+
 // src/fitting/weibull.js
 var LEAST4 = 100;
 var STEPS = 60;
@@ -3399,12 +3407,6 @@ function middle(several) {
     lam: median(fits.map((fit2) => fit2.lam)),
     r2: median(fits.map((fit2) => fit2.r2))
   };
-}
-function median(values) {
-  const known3 = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
-  if (!known3.length) return Number.NaN;
-  const half = known3.length >> 1;
-  return known3.length % 2 ? known3[half] : (known3[half - 1] + known3[half]) / 2;
 }
 function ofBins({ exact, sizes, labels, counts }) {
   let at = 0;

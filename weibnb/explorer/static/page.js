@@ -460,6 +460,14 @@ function gaussianAnchor(trim, estimator) {
   return fitWeibull(bins, trim, estimator);
 }
 
+// src/fitting/quantiles.js
+function quantile(values, share) {
+  const at = share * (values.length - 1);
+  const [low, high] = [values[Math.floor(at)], values[Math.ceil(at)]];
+  return low + (at - Math.floor(at)) * (high - low);
+}
+var median = (values) => quantile(values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b), 0.5);
+
 // src/densities.js
 var DENSITIES = {
   Weibull: (x, { k, lam }) => k * (x / lam) ** k * Math.exp(-((x / lam) ** k)),
@@ -661,12 +669,6 @@ function middle(several) {
     lam: median(fits.map((fit2) => fit2.lam)),
     r2: median(fits.map((fit2) => fit2.r2))
   };
-}
-function median(values) {
-  const known3 = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
-  if (!known3.length) return Number.NaN;
-  const half = known3.length >> 1;
-  return known3.length % 2 ? known3[half] : (known3[half - 1] + known3[half]) / 2;
 }
 function ofBins({ exact, sizes, labels, counts }) {
   let at = 0;
@@ -1061,11 +1063,6 @@ function standingOut(rows, anchor) {
 // src/published.js
 var numberIn = (row, name) => Number.isFinite(row[name]) ? Number(row[name]) : null;
 var numbersIn = (rows, name) => rows.map((row) => numberIn(row, name)).filter((value) => value !== null).sort((a, b) => a - b);
-function quantile(values, share) {
-  const at = share * (values.length - 1);
-  const [low, high] = [values[Math.floor(at)], values[Math.ceil(at)]];
-  return low + (at - Math.floor(at)) * (high - low);
-}
 var endsOf = (values, gaussian) => [
   Math.floor(20 * Math.min(...values, gaussian - 0.1) - 0.2) / 20,
   Math.ceil(20 * Math.max(...values, gaussian) + 0.2) / 20
