@@ -11,7 +11,7 @@ from weibnb.charts.tables import CLASSES, DEPTHS, excluded
 from weibnb.charts.vega import COLOURS, INK
 from weibnb.fits.schema import gaussian_anchor, protocol_of
 from weibnb.fitting.weibull import protocol_text
-from weibnb.messages import shortened
+from weibnb.messages import TooManyError, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -253,10 +253,8 @@ def model_scales(models: pd.Series[Any]) -> Spec:
     """Encode models by colour, shape and dash; raise if there are more models than colours."""
     names = list(dict.fromkeys(models))
     if len(names) > len(COLOURS):
-        raise ValueError(
-            f"`fits` must hold at most {len(COLOURS)} models for this chart, got {len(names)}. "
-            "Select some: fits.sel(model=[...])."
-        )
+        room = f"{len(COLOURS)} models"
+        raise TooManyError(room, len(names), use="for this chart", select="fits.sel(model=[...])")
     legend = {"title": "model", "symbolSize": 60, "labelLimit": 260}
     dashes = scales(nominal("model"), names, None, strokeDash=DASHES)
     return scales(nominal("model"), names, legend, color=COLOURS, shape=SHAPES) | dashes
