@@ -150,36 +150,39 @@ def facet(
         return spec | {"facet": {"row": _header("down", beside), "column": across}, "spacing": 14}
     header["labelExpr"] = "split(datum.label, '\\n')"
     spec |= {"facet": _header("panel", header), "columns": min(columns, number)}
-    if number > columns and number % columns:
-        return _titled_once(spec)
-    return spec
+    if number <= columns:
+        return spec
+    if number % columns:  # every panel has an x axis, as the last row is incomplete
+        return _titled_once(spec, "x") | {"resolve": {"axis": {"x": "independent"}}}
+    return _titled_once(spec, "y")
 
 
-def _titled_once(spec: Spec) -> Spec:
-    """Let every panel have an x axis, where the last row is incomplete, with one title below all.
+def _titled_once(spec: Spec, axis: Literal["x", "y"]) -> Spec:
+    """Write the title of an axis once for all panels: below them, or at their left.
 
     A page does the same in its own width: js/src/sizes.js.
     """
     panel = spec["spec"]
-    titles = [each["encoding"].get("x", {}).get("title") for each in panel["layer"]]
+    titles = [each["encoding"].get(axis, {}).get("title") for each in panel["layer"]]
     title = next(filter(None, titles), None)
-    layers = [each | {"encoding": _unseen_title(each["encoding"])} for each in panel["layer"]]
-    looks = {"titleOrient": "bottom", "titleFontWeight": 400, "titleFontSize": 12}
-    header = spec["facet"]["header"] | looks
+    layers = [each | {"encoding": _unseen_title(each["encoding"], axis)} for each in panel["layer"]]
+    turned = (
+        {"titleOrient": "bottom"} if axis == "x" else {"titleOrient": "left", "titleAngle": -90}
+    )
+    header = spec["facet"]["header"] | turned | {"titleFontWeight": 400, "titleFontSize": 12}
     return spec | {
         "spec": panel | {"layer": layers},
         "facet": spec["facet"] | {"title": title, "header": header},
-        "resolve": {"axis": {"x": "independent"}},
     }
 
 
-def _unseen_title(encoding: Spec) -> Spec:
-    """Hide the title of the x axis, where there is one; screen readers still have it."""
-    x = encoding.get("x", {})
-    if "field" not in x:
+def _unseen_title(encoding: Spec, axis: Literal["x", "y"]) -> Spec:
+    """Hide the title of an axis, where there is one; screen readers still have it."""
+    place = encoding.get(axis, {})
+    if "field" not in place:
         return encoding
     unseen = {"titleOpacity": 0, "titleFontSize": 1, "titlePadding": 0}
-    return encoding | {"x": x | {"axis": x.get("axis", {}) | unseen}}
+    return encoding | {axis: place | {"axis": place.get("axis", {}) | unseen}}
 
 
 def _header(field: str, header: Spec) -> Spec:

@@ -479,33 +479,31 @@ function inColumns(found, columns, width) {
     {}
   ), ...resolve } = found.resolve ?? {};
   const bare = { ...found, columns: beside, resolve: { ...resolve, axis } };
-  return number > beside && number % beside ? titledOnce(bare) : titledBelow(bare);
+  if (number <= beside) return { ...bare, facet: { ...found.facet, title: null }, spec: withTitles(found.spec, {}) };
+  if (number % beside === 0) return titledOnce(bare, "y");
+  return titledOnce({ ...bare, resolve: { ...resolve, axis: { ...axis, x: "independent" } } }, "x");
 }
 var UNSEEN = { titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
-var ONCE = { titleOrient: "bottom", titleFontWeight: 400, titleFontSize: 12 };
-function titledOnce(found) {
+var ONCE = { titleFontWeight: 400, titleFontSize: 12 };
+var SIDE = { x: { titleOrient: "bottom", titleAngle: 0 }, y: { titleOrient: "left", titleAngle: -90 } };
+function titledOnce(found, axis) {
   const { facet, spec } = found;
-  const title = facet.title ?? spec.layer?.map((one) => one.encoding?.x?.title).find(Boolean);
+  const title = spec.layer?.map((one) => one.encoding?.[axis]?.title).find(Boolean) ?? null;
   return {
     ...found,
-    facet: { ...facet, title, header: { ...facet.header, ...ONCE } },
-    spec: withTitles(spec, UNSEEN),
-    resolve: { ...found.resolve, axis: { ...found.resolve.axis, x: "independent" } }
+    facet: { ...facet, title, header: { ...facet.header, ...ONCE, ...SIDE[axis] } },
+    spec: withTitles(spec, { [axis]: UNSEEN })
   };
 }
-var titledBelow = (found) => ({
-  ...found,
-  facet: { ...found.facet, title: null },
-  spec: withTitles(found.spec, {})
-});
 function withTitles(panel, own) {
-  const retitled = (one) => {
-    const x = one.encoding?.x;
-    if (!x?.field || x.axis === null) return one;
-    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...axis } = x.axis ?? {};
-    return { ...one, encoding: { ...one.encoding, x: { ...x, axis: { ...axis, ...own } } } };
+  const retitled = (one, axis) => {
+    const place2 = one.encoding?.[axis];
+    if (!place2?.field || place2.axis === null) return one;
+    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...looks } = place2.axis ?? {};
+    return { ...one, encoding: { ...one.encoding, [axis]: { ...place2, axis: { ...looks, ...own[axis] } } } };
   };
-  return panel.layer ? { ...panel, layer: panel.layer.map(retitled) } : panel;
+  const both = (one) => retitled(retitled(one, "x"), "y");
+  return panel.layer ? { ...panel, layer: panel.layer.map(both) } : panel;
 }
 function columnsFor(spec, width) {
   if (!spec.columns) return 1;
