@@ -131,15 +131,19 @@ def for_page(spec: Spec) -> Spec:
 
 
 def _by_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Lay out a table for the page, in half the bytes: a value that all rows have stands once."""
-    columns = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
-    return {
-        "rows": len(rows),
-        "columns": {
-            name: values[:1] if all(one == values[0] for one in values) else values
-            for name, values in columns.items()
-        },
-    }
+    """Lay out a table for the page, in half the bytes.
+
+    A value that all rows have stands once, and a column that is like one before it is its name.
+    """
+    columns: dict[str, list[Any] | str] = {}
+    for name in rows[0] if rows else ():
+        values = [row[name] for row in rows]
+        if all(one == values[0] for one in values):
+            columns[name] = values[:1]
+        else:
+            like = next((other for other, held in columns.items() if held == values), None)
+            columns[name] = like or values
+    return {"rows": len(rows), "columns": columns}
 
 
 def _why_not(label: str, error: Exception) -> str:

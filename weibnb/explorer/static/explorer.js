@@ -750,7 +750,14 @@ function keepLabels(element) {
 // src/tables.js
 function rowsOf(table2) {
   if (Array.isArray(table2)) return table2;
-  const columns = Object.entries(table2.columns);
+  const held = (values) => (
+    /** @type {unknown[]} */
+    typeof values === "string" ? table2.columns[values] : values
+  );
+  const columns = Object.entries(table2.columns).map(([name, values]) => (
+    /** @type {const} */
+    [name, held(values)]
+  ));
   return Array.from(
     { length: table2.rows },
     (_, i) => Object.fromEntries(columns.map(([name, values]) => [name, values[values.length > 1 ? i : 0]]))

@@ -558,7 +558,14 @@ function keepLabels(element) {
 // src/tables.js
 function rowsOf(table) {
   if (Array.isArray(table)) return table;
-  const columns = Object.entries(table.columns);
+  const held = (values) => (
+    /** @type {unknown[]} */
+    typeof values === "string" ? table.columns[values] : values
+  );
+  const columns = Object.entries(table.columns).map(([name, values]) => (
+    /** @type {const} */
+    [name, held(values)]
+  ));
   return Array.from(
     { length: table.rows },
     (_, i) => Object.fromEntries(columns.map(([name, values]) => [name, values[values.length > 1 ? i : 0]]))
