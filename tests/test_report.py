@@ -750,8 +750,9 @@ def test_report_of_a_step(run: xr.Dataset, file: Path, tmp_path: Path, capsys: C
     assert main(["report", str(file), "-o", str(out), "--step", "0"]) == 0
     assert out.read_text(encoding="utf-8") == told(run, step=0).to_html()
     capsys.readouterr()
-    assert main(["report", str(file), "-o", str(out), "--step", "7"]) == 1
-    assert "`step` must be one of" in capsys.readouterr().err
+    assert main(["report", str(file), "-o", str(out), "--step", "7"]) == 2
+    steps = ", ".join(map(str, run["step"].values))
+    assert f"--step must be one of {steps}, got 7." in capsys.readouterr().err
 
 
 def test_report_looks_for_places(tmp_path: Path, capsys: Capture) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weibnb.cli_arguments import check_step
 from weibnb.cli_check import describe_check
 from weibnb.cli_convert import describe_convert
 from weibnb.cli_diff import describe_diff
@@ -54,6 +55,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         status: int = options.run(options)
         sys.stdout.flush()
+    except argparse.ArgumentError as err:  # a value that only what was opened shows to be wrong
+        tell(str(err))
+        return 2
     except BrokenPipeError:  # the reader has seen enough
         to_nowhere(sys.stdout)
         return 1
@@ -114,6 +118,7 @@ def _report(options: argparse.Namespace) -> int:
     from weibnb.report import write_report
 
     with open_fits(options.file) as fits:
+        check_step(options.step, fits)
         write_report(fits, options.output, step=options.step, look=options.look)
     say(f"Wrote {options.output}.")
     return 0

@@ -6,7 +6,12 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from weibnb.messages import shortened
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Makes the parser of a command: `add_parser` of the subparsers.
 AddCommand: TypeAlias = Callable[..., argparse.ArgumentParser]
@@ -116,3 +121,11 @@ def as_path(text: str) -> Path:
 def as_source(text: str) -> Path | str:
     """Take a path, or a URL, which is none."""
     return text if "://" in text else as_path(text)
+
+
+def check_step(step: int | None, fits: xr.Dataset) -> None:
+    """Raise wrong usage unless fits have the step, and name those they have."""
+    known = fits["step"].values.ravel().tolist()
+    if step is not None and step not in known:
+        steps = shortened(", ".join(map(str, known)), 200)
+        raise argparse.ArgumentError(None, f"--step must be one of {steps}, got {step}.")

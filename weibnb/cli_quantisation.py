@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from weibnb.cli_arguments import as_source, between, describe_limits
+from weibnb.cli_arguments import as_source, between, check_step, describe_limits
 from weibnb.cli_output import say, warnings_told
 
 if TYPE_CHECKING:
@@ -62,10 +62,7 @@ def _predicted(options: argparse.Namespace) -> str:
     from weibnb.diagnostics.quantisation import quantisation
 
     fits = _fits(options)
-    known = fits["step"].values.tolist()
-    if options.step is not None and options.step not in known:
-        steps = ", ".join(map(str, known))
-        raise ValueError(f"--step must be one of {steps}, got {options.step}.")
+    check_step(options.step, fits)
     fits = fits if options.step is None else fits.sel(step=[options.step])
     names = NUMBER_FORMATS
     formats = [name.strip() for name in options.formats.split(",")] if options.formats else names

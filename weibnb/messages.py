@@ -10,6 +10,44 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+class NotHeldError(ValueError):
+    """Fits lack what a function reads of them."""
+
+
+class NeedsWeightsError(ValueError):
+    """Fits were given to a function that shows what was read of the weights.
+
+    Attributes
+    ----------
+    call : str
+        What to run instead.
+    """
+
+    def __init__(self, made_by: str, call: str) -> None:
+        super().__init__(
+            f"`found` must come from {made_by}, which reads the weights; these are fits. {call}"
+        )
+        self.call = call
+
+
+class TooManyError(ValueError):
+    """Fits hold more than a chart has room for.
+
+    Attributes
+    ----------
+    room : str
+        How many of what it has room for.
+    number : int
+        How many there are.
+    """
+
+    def __init__(self, room: str, number: int, *, use: str, select: str) -> None:
+        super().__init__(
+            f"`fits` must hold at most {room} {use}, got {number}. Select some: {select}."
+        )
+        self.room, self.number = room, number
+
+
 def did_you_mean(value: object, valid: Iterable[str]) -> str:
     """Write " Did you mean 'layer'?", or nothing where no valid name is close."""
     names = {name.lower(): name for name in valid}

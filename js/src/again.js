@@ -6,7 +6,8 @@
 import { cellOf } from "./cells.js";
 import { cohortOf } from "./cohort.js";
 import { fill } from "./dom.js";
-import { besideEntries, numberIn, numbersIn, quantile } from "./published.js";
+import { quantile } from "./fitting/quantiles.js";
+import { besideEntries, numberIn, numbersIn } from "./published.js";
 import { isAnchor, protocolText, redrawn } from "./redrawn.js";
 import { holding } from "./sieve.js";
 

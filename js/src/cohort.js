@@ -6,7 +6,8 @@
 import { cellOf } from "./cells.js";
 import { fill } from "./dom.js";
 import { gaussianAnchor } from "./fitting/anchor.js";
-import { besideEntries, quantile } from "./published.js";
+import { quantile } from "./fitting/quantiles.js";
+import { besideEntries } from "./published.js";
 import { isAnchor, protocolText } from "./redrawn.js";
 
 /**

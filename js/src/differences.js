@@ -1,6 +1,7 @@
 /** Differences of two checkpoints by another protocol, as weibnb/charts/layers.py makes them. */
 
-import { median, middle } from "./fitting/counts.js";
+import { middle } from "./fitting/counts.js";
+import { median } from "./fitting/quantiles.js";
 
 /**
  * @typedef {import("./types").Datum} Datum

@@ -14,17 +14,6 @@ export const numbersIn = (rows, name) =>
   rows.map((row) => numberIn(row, name)).filter((value) => value !== null).sort((a, b) => a - b);
 
 /**
- * A quantile between the two nearest of sorted values.
- * @param {number[]} values
- * @param {number} share
- */
-export function quantile(values, share) {
-  const at = share * (values.length - 1);
-  const [low, high] = [values[Math.floor(at)], values[Math.ceil(at)]];
-  return low + (at - Math.floor(at)) * (high - low);
-}
-
-/**
  * Ends of an axis of k: published entries far below do not squash the rest.
  * @param {number[]} values
  * @param {number} gaussian k of an untrained matrix

@@ -160,51 +160,45 @@ function inColumns(found, columns, width) {
   const beside = columnsFor({ ...found, columns }, width);
   const { axis: { x: _, ...axis } = /** @type {any} */ ({}), ...resolve } = found.resolve ?? {};
   const bare = { ...found, columns: beside, resolve: { ...resolve, axis } };
-  return number > beside && number % beside ? titledOnce(bare) : titledBelow(bare);
+  if (number <= beside) return { ...bare, facet: { ...found.facet, title: null }, spec: withTitles(found.spec, {}) };
+  if (number % beside === 0) return titledOnce(bare, "y");
+  return titledOnce({ ...bare, resolve: { ...resolve, axis: { ...axis, x: "independent" } } }, "x");
 }
 
 // of a title that screen readers alone have
 const UNSEEN = { titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
-const ONCE = { titleOrient: "bottom", titleFontWeight: 400, titleFontSize: 12 };
+const ONCE = { titleFontWeight: 400, titleFontSize: 12 };
+const SIDE = { x: { titleOrient: "bottom", titleAngle: 0 }, y: { titleOrient: "left", titleAngle: -90 } };
 
 /**
- * Every panel with an x axis, and one title below all of them.
+ * The title of an axis once for all panels: below them, or at their left.
  * @param {any} found
+ * @param {"x" | "y"} axis
  */
-function titledOnce(found) {
+function titledOnce(found, axis) {
   const { facet, spec } = found;
-  const title = facet.title ?? spec.layer?.map((/** @type {any} */ one) => one.encoding?.x?.title).find(Boolean);
+  const title = spec.layer?.map((/** @type {any} */ one) => one.encoding?.[axis]?.title).find(Boolean) ?? null;
   return {
     ...found,
-    facet: { ...facet, title, header: { ...facet.header, ...ONCE } },
-    spec: withTitles(spec, UNSEEN),
-    resolve: { ...found.resolve, axis: { ...found.resolve.axis, x: "independent" } },
+    facet: { ...facet, title, header: { ...facet.header, ...ONCE, ...SIDE[axis] } },
+    spec: withTitles(spec, { [axis]: UNSEEN }),
   };
 }
 
 /**
- * Shared axes, each with its title, whatever Python had room for.
- * @param {any} found
- */
-const titledBelow = (found) => ({
-  ...found,
-  facet: { ...found.facet, title: null },
-  spec: withTitles(found.spec, {}),
-});
-
-/**
  * @param {any} panel
- * @param {Partial<typeof UNSEEN>} own how the titles of x axes look
+ * @param {{ x?: typeof UNSEEN, y?: typeof UNSEEN }} own how the titles of axes look
  */
 function withTitles(panel, own) {
-  /** @param {any} one */
-  const retitled = (one) => {
-    const x = one.encoding?.x;
-    if (!x?.field || x.axis === null) return one;
-    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...axis } = x.axis ?? {};
-    return { ...one, encoding: { ...one.encoding, x: { ...x, axis: { ...axis, ...own } } } };
+  /** @param {any} one @param {"x" | "y"} axis */
+  const retitled = (one, axis) => {
+    const place = one.encoding?.[axis];
+    if (!place?.field || place.axis === null) return one;
+    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...looks } = place.axis ?? {};
+    return { ...one, encoding: { ...one.encoding, [axis]: { ...place, axis: { ...looks, ...own[axis] } } } };
   };
-  return panel.layer ? { ...panel, layer: panel.layer.map(retitled) } : panel;
+  const both = (/** @type {any} */ one) => retitled(retitled(one, "x"), "y");
+  return panel.layer ? { ...panel, layer: panel.layer.map(both) } : panel;
 }
 
 /**

@@ -1,8 +1,11 @@
-/** Tables of charts as Python sends them: by columns, where a value that all rows have stands once. */
+/**
+ * Tables of charts as Python sends them: by columns, where a value that all rows have stands once, and
+ * a column like another is its name.
+ */
 
 /**
  * @typedef {import("./types").Datum} Datum
- * @typedef {{ rows: number, columns: Record<string, unknown[]> }} Table
+ * @typedef {{ rows: number, columns: Record<string, unknown[] | string> }} Table
  */
 
 /**
@@ -11,7 +14,9 @@
  */
 export function rowsOf(table) {
   if (Array.isArray(table)) return table;
-  const columns = Object.entries(table.columns);
+  const held = (/** @type {unknown[] | string} */ values) =>
+    /** @type {unknown[]} */ (typeof values === "string" ? table.columns[values] : values);
+  const columns = Object.entries(table.columns).map(([name, values]) => /** @type {const} */ ([name, held(values)]));
   return Array.from({ length: table.rows }, (_, i) =>
     Object.fromEntries(columns.map(([name, values]) => [name, values[values.length > 1 ? i : 0]])),
   );

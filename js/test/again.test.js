@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { madeAgain } from "../src/again.js";
-import { quantile } from "../src/published.js";
 
 // tests/explorer/test_made_again.py holds every number against Python's
 const texts = { page_below: "{number} below, to {k}", page_above: "{number} above, to {k}", page_arrows: "{number} arrows", page_flag: "layer {layer}", page_not_drawn: "{number} missing" };
@@ -17,11 +16,6 @@ const bands = /** @type {any} */ ({ chart: "class_bands", spec: { data: { name: 
 const content = /** @type {any} */ ({ label: "a", plain: "k", again: bands, spec: { data: { name: "rows0" }, layer, datasets: { rows0: rows, rule: [anchor] } } });
 /** @type {(passes: (row: any) => boolean) => any} */
 const seen = (passes) => ({ sift: { passes }, varies: false, asked: drawn, fitting: null });
-
-test("a quantile lies between the two nearest values", () => {
-  assert.deepEqual([0, 0.25, 0.5, 1].map((share) => quantile([1, 2, 4], share)), [1, 1.5, 2, 4]);
-  assert.equal(quantile([3], 0.25), 3);
-});
 
 test("a chart of all matrices is Python's own", () => {
   assert.equal(madeAgain(content, seen(() => true), drawn, texts), content);

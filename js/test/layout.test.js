@@ -145,6 +145,36 @@ test("cells of small multiples keep their width, and an incomplete row has axes 
   assert.deepEqual([200, 240, 330, 420].map(of), [[1, undefined], [2, undefined], [3, "independent"], [4, undefined]]);
 });
 
+test("the y axes of several full rows are titled once, at the left", () => {
+  const hidden = { grid: true, titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
+  const y = { field: "k", title: "shape", axis: hidden };
+  const layer = [{ encoding: { x: { field: "layer", title: "layer" }, y } }];
+  const spec = /** @type {any} */ ({
+    ...{ facet: { field: "panel" }, spec: { width: 200, layer }, columns: 4 },
+    ...{ data: { name: "rows0" }, datasets: { rows0: ["a", "b", "c", "d"].map((panel) => ({ panel })) } },
+  });
+  const of = (/** @type {number} */ width) => {
+    const { columns, resolve, facet, spec: panel } = /** @type {any} */ (arranged(spec, width));
+    const { x: across, y: up } = panel.layer[0].encoding;
+    assert.deepEqual([across.axis.titleOpacity, up.title, up.axis.grid], [undefined, "shape", true]);
+    return [columns, facet.title, facet.header?.titleOrient, up.axis.titleOpacity, resolve.axis?.x];
+  };
+  assert.deepEqual(of(200), [1, "shape", "left", 0, undefined]);
+  assert.deepEqual(of(340), [2, "shape", "left", 0, undefined]);
+  assert.deepEqual(of(900), [4, null, undefined, undefined, undefined]);
+});
+
+test("an incomplete row has a title below all panels, however Python has turned it", () => {
+  const layer = [{ encoding: { x: { field: "layer", title: "layer" }, y: { field: "k", title: "shape" } } }];
+  const header = { titleOrient: "left", titleAngle: -90 };
+  const spec = /** @type {any} */ ({
+    ...{ facet: { field: "panel", title: "shape", header }, spec: { width: 200, layer }, columns: 4 },
+    ...{ data: { name: "rows0" }, datasets: { rows0: ["a", "b", "c", "d"].map((panel) => ({ panel })) } },
+  });
+  const { columns, facet } = /** @type {any} */ (arranged(spec, 480));
+  assert.deepEqual([columns, facet.title, facet.header.titleOrient, facet.header.titleAngle], [3, "layer", "bottom", 0]);
+});
+
 test("titles are taken off a chart, wherever they stand", () => {
   const title = { text: "k", subtitle: ["a", "b"] };
   assert.deepEqual(untitled(/** @type {any} */ ({ mark: "bar", title })), { spec: { mark: "bar" }, title: "k", notes: ["a", "b"] });

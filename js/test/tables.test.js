@@ -10,6 +10,10 @@ test("columns become rows, and a value that stands once is in all of them", () =
   ];
   assert.deepEqual(rowsOf(table), rows);
   assert.deepEqual(rowsOf({ rows: 1, columns: { at: [1.2054] } }), [{ at: 1.2054 }]);
+  assert.deepEqual(rowsOf({ rows: 2, columns: { k: [1.2, null], value: "k" } }), [
+    { k: 1.2, value: 1.2 },
+    { k: null, value: null },
+  ]);
   assert.deepEqual(rowsOf({ rows: 0, columns: {} }), []);
   const spec = /** @type {any} */ ({ mark: "rect", datasets: { rows0: table, rows1: rows } });
   assert.deepEqual(withRows({ spec, label: "a map" }), {

@@ -114,5 +114,7 @@ def test_a_page_gets_small_tables_with_names_as_text() -> None:
     assert written.startswith("<details><summary>")
     assert "&lt;b&gt;" in written
     assert "<b>" not in written
+    plot = numbers_html(charts.weibull_plot.spec(fits.sel(component=["q_proj"], layer=[0])))
+    assert "q_proj of layer 0: k " in plot
     assert "NaN" not in numbers_html(charts.layer_map.spec(show.holes()))
     assert numbers_html(charts.layer_map.spec(show.tall(60))) == ""

@@ -44,7 +44,10 @@ def with_rows(content: dict[str, Any]) -> dict[str, Any]:
     for name, table in content.get("spec", {}).get("datasets", {}).items():
         columns = {
             key: values * table["rows"] if len(values) == 1 else values
-            for key, values in table["columns"].items()
+            for key, values in (
+                (key, table["columns"][held] if isinstance(held, str) else held)
+                for key, held in table["columns"].items()
+            )
         }
         rows = zip(*columns.values(), strict=True)
         content["spec"]["datasets"][name] = [dict(zip(columns, row, strict=True)) for row in rows]

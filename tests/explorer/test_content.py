@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("values", [[1, 2, 1], [1, 1, 1], [None, 1.5, None], ["a"], [None, None]])
 def test_columns_hold_what_rows_did(values: list[Any]) -> None:
-    rows = [{"value": value, "place": at, "model": "m"} for at, value in enumerate(values)]
+    rows = [
+        {"value": value, "place": at, "layer": at, "model": "m"} for at, value in enumerate(values)
+    ]
     table = _by_columns(rows)
     assert table["columns"]["model"] == ["m"]
+    assert table["columns"]["layer"] == ("place" if len(rows) > 1 else [0])
     spec = {"datasets": {"rows": json.loads(json.dumps(table))}}
     assert with_rows({"spec": spec})["spec"]["datasets"]["rows"] == rows
 

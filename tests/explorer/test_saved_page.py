@@ -240,3 +240,19 @@ def test_published_entries_whose_steps_are_words(tmp_path: Path) -> None:
     held = held_in(explore(wb.reference_cohort()), tmp_path)
     assert held["live"] is None
     assert len(held["frames"]) == 1
+
+
+def test_a_page_of_many_matrices_is_light(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    parts = [f"self_attn.{name}_proj" for name in "qkvo"]
+    parts += [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
+    weights = {
+        f"model.layers.{layer}.{part}.weight": rng.normal(size=(64, 64)).astype("f2")
+        for layer in range(285)
+        for part in parts
+    }
+    explorer = explore(wb.scan({"model": weights}, progress=False))
+    page = explorer.save(tmp_path / "view.html")
+    shown = held_in(explorer, tmp_path)["frames"]["0"]["charts"]["main"]
+    assert len(shown["spec"]["datasets"]["rows0"]) == 1_995
+    assert page.stat().st_size < 1_500_000

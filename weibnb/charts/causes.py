@@ -26,7 +26,7 @@ from weibnb.charts.tables import MAX_PANELS
 from weibnb.charts.vega import COLOURS, INK
 from weibnb.fits.schema import protocol_of
 from weibnb.fitting.weibull import protocol_text
-from weibnb.messages import printable, shortened
+from weibnb.messages import NeedsWeightsError, printable, shortened
 
 if TYPE_CHECKING:
     from weibnb.charts.vega import Spec
@@ -107,10 +107,8 @@ def _checked(found: xr.Dataset) -> xr.Dataset:
         path = "source"
         if "source" in found:
             path = repr(printable(np.atleast_1d(found["source"].values).ravel()[0]))
-        raise ValueError(
-            "`found` must come from weibnb.decompose, which reads the weights; these are fits. "
-            f"Run charts.decomposition(wb.decompose({path}, fits=fits))."
-        )
+        call = f"Run charts.decomposition(wb.decompose({path}, fits=fits))."
+        raise NeedsWeightsError("weibnb.decompose", call)
     found = found if "matrix" in found.dims else found.expand_dims("matrix")
     if not 1 <= found.sizes["matrix"] <= MAX_PANELS:
         raise ValueError(

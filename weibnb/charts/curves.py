@@ -11,7 +11,7 @@ from weibnb.charts.tables import MAX_PANELS
 from weibnb.counting.counts import merged
 from weibnb.counting.formats import INTERVAL_WIDTH
 from weibnb.fits.schema import DIMS, prepare
-from weibnb.messages import grouped, printable, shortened
+from weibnb.messages import TooManyError, grouped, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,10 +64,8 @@ def curves(fits: xr.Dataset, *, lines_alone: bool = False, first: int | None = N
     dims, present = fits["k"].dims, _present(fits)
     number = int(present.sum())
     if number > MAX_PANELS and first is None:
-        raise ValueError(
-            f"`fits` must hold at most {MAX_PANELS} matrices for this chart, got {number}. "
-            "Select some: fits.sel(layer=0).isel(step=-1)."
-        )
+        select = "fits.sel(layer=0).isel(step=-1)"
+        raise TooManyError(f"{MAX_PANELS} matrices", number, use="for this chart", select=select)
     return [
         _curve(fits.isel(dict(zip(dims, at, strict=True))))
         for at in np.argwhere(present)[:first].tolist()

@@ -14,7 +14,7 @@ import xarray as xr
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.marks import layer, nominal, quantity, swatches
 from weibnb.charts.vega import COLOURS, INK
-from weibnb.messages import check_choice, counted, printable, shortened
+from weibnb.messages import NeedsWeightsError, check_choice, counted, printable, shortened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,11 +110,11 @@ def _checked(found: xr.Dataset) -> xr.Dataset:
         path = "source"
         if "source" in found and found["source"].size:
             path = repr(printable(np.atleast_1d(found["source"].values).ravel()[0]))
-        raise ValueError(
-            "`found` must come from weibnb.look_inside, which reads the weights; these are fits. "
+        call = (
             f"Run charts.matrix(wb.look_inside({path}, fits=fits)), or wb.explore(fits, "
             f"source={path})."
         )
+        raise NeedsWeightsError("weibnb.look_inside", call)
     return found
 
 

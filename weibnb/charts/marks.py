@@ -11,7 +11,7 @@ from weibnb.charts.tables import CLASSES, DEPTHS, excluded
 from weibnb.charts.vega import COLOURS, INK
 from weibnb.fits.schema import gaussian_anchor, protocol_of
 from weibnb.fitting.weibull import protocol_text
-from weibnb.messages import shortened
+from weibnb.messages import TooManyError, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,36 +150,39 @@ def facet(
         return spec | {"facet": {"row": _header("down", beside), "column": across}, "spacing": 14}
     header["labelExpr"] = "split(datum.label, '\\n')"
     spec |= {"facet": _header("panel", header), "columns": min(columns, number)}
-    if number > columns and number % columns:
-        return _titled_once(spec)
-    return spec
+    if number <= columns:
+        return spec
+    if number % columns:  # every panel has an x axis, as the last row is incomplete
+        return _titled_once(spec, "x") | {"resolve": {"axis": {"x": "independent"}}}
+    return _titled_once(spec, "y")
 
 
-def _titled_once(spec: Spec) -> Spec:
-    """Let every panel have an x axis, where the last row is incomplete, with one title below all.
+def _titled_once(spec: Spec, axis: Literal["x", "y"]) -> Spec:
+    """Write the title of an axis once for all panels: below them, or at their left.
 
     A page does the same in its own width: js/src/sizes.js.
     """
     panel = spec["spec"]
-    titles = [each["encoding"].get("x", {}).get("title") for each in panel["layer"]]
+    titles = [each["encoding"].get(axis, {}).get("title") for each in panel["layer"]]
     title = next(filter(None, titles), None)
-    layers = [each | {"encoding": _unseen_title(each["encoding"])} for each in panel["layer"]]
-    looks = {"titleOrient": "bottom", "titleFontWeight": 400, "titleFontSize": 12}
-    header = spec["facet"]["header"] | looks
+    layers = [each | {"encoding": _unseen_title(each["encoding"], axis)} for each in panel["layer"]]
+    turned = (
+        {"titleOrient": "bottom"} if axis == "x" else {"titleOrient": "left", "titleAngle": -90}
+    )
+    header = spec["facet"]["header"] | turned | {"titleFontWeight": 400, "titleFontSize": 12}
     return spec | {
         "spec": panel | {"layer": layers},
         "facet": spec["facet"] | {"title": title, "header": header},
-        "resolve": {"axis": {"x": "independent"}},
     }
 
 
-def _unseen_title(encoding: Spec) -> Spec:
-    """Hide the title of the x axis, where there is one; screen readers still have it."""
-    x = encoding.get("x", {})
-    if "field" not in x:
+def _unseen_title(encoding: Spec, axis: Literal["x", "y"]) -> Spec:
+    """Hide the title of an axis, where there is one; screen readers still have it."""
+    place = encoding.get(axis, {})
+    if "field" not in place:
         return encoding
     unseen = {"titleOpacity": 0, "titleFontSize": 1, "titlePadding": 0}
-    return encoding | {"x": x | {"axis": x.get("axis", {}) | unseen}}
+    return encoding | {axis: place | {"axis": place.get("axis", {}) | unseen}}
 
 
 def _header(field: str, header: Spec) -> Spec:
@@ -253,10 +256,8 @@ def model_scales(models: pd.Series[Any]) -> Spec:
     """Encode models by colour, shape and dash; raise if there are more models than colours."""
     names = list(dict.fromkeys(models))
     if len(names) > len(COLOURS):
-        raise ValueError(
-            f"`fits` must hold at most {len(COLOURS)} models for this chart, got {len(names)}. "
-            "Select some: fits.sel(model=[...])."
-        )
+        room = f"{len(COLOURS)} models"
+        raise TooManyError(room, len(names), use="for this chart", select="fits.sel(model=[...])")
     legend = {"title": "model", "symbolSize": 60, "labelLimit": 260}
     dashes = scales(nominal("model"), names, None, strokeDash=DASHES)
     return scales(nominal("model"), names, legend, color=COLOURS, shape=SHAPES) | dashes

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from weibnb.fits.schema import DIMS
-from weibnb.messages import grouped, printable, shortened
+from weibnb.messages import TooManyError, grouped, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -167,9 +167,11 @@ def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     if len(unique) > limit:
         what = f"pairs of {' and '.join(names)}" if len(names) > 1 else f"{names[0]}s"
         most = names[numbers.index(max(numbers))].replace("weight_class", "component")
-        raise ValueError(
-            f"`fits` must hold at most {limit} {what} for small multiples, "
-            f"got {len(unique)}. Select some: fits.sel({most}=[...])."
+        raise TooManyError(
+            f"{limit} {what}",
+            len(unique),
+            use="for small multiples",
+            select=f"fits.sel({most}=[...])",
         )
     varies = [number > 1 for number in numbers]
     words = {}

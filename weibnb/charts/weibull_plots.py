@@ -31,7 +31,7 @@ from weibnb.charts.weibull_paper import (
 from weibnb.diagnostics.outliers import FACTORS, expected_gaussian_maximum
 from weibnb.fits.schema import DIMS, gaussian_anchor, prepare, protocol_of
 from weibnb.fitting.weibull import Estimator, ordinate, protocol_text
-from weibnb.messages import check_choice, shortened
+from weibnb.messages import TooManyError, check_choice, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -282,10 +282,8 @@ def _others(
     for estimator in estimators:
         check_choice("estimators", estimator, get_args(Estimator))
     if estimators and len(drawn) > _COMPARED:
-        raise ValueError(
-            f"`fits` must hold at most {_COMPARED} matrices to compare estimators, got "
-            f"{len(drawn)}. Select some: fits.sel(layer=0).isel(step=-1)."
-        )
+        room, select = f"{_COMPARED} matrices", "fits.sel(layer=0).isel(step=-1)"
+        raise TooManyError(room, len(drawn), use="to compare estimators", select=select)
     found = []
     for estimator in dict.fromkeys(estimators):
         from weibnb.fits.refit import refit

@@ -12,6 +12,7 @@ from scipy.special import gamma
 from weibnb.diagnostics.dynamics import first_known
 from weibnb.diagnostics.verdicts import assemble
 from weibnb.fits.schema import DIMS, FORCES, prepare
+from weibnb.messages import NotHeldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +63,7 @@ def recorded_forces(fits: xr.Dataset) -> xr.Dataset:
     """
     fits = prepare(fits, light=True, dims=DIMS)
     if any(name not in fits for name in FORCES):
-        raise ValueError(
+        raise NotHeldError(
             "`fits` must hold forces; record with Recorder(model, optimizer=..., forces=True)."
         )
     fits = fits.sortby("step")

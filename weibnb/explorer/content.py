@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,15 @@ from weibnb.explorer.labels import (
     TEXTS,
     TOO_MANY,
 )
-from weibnb.messages import counted, grouped, printable, shortened
+from weibnb.messages import (
+    NeedsWeightsError,
+    NotHeldError,
+    TooManyError,
+    counted,
+    grouped,
+    printable,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -113,7 +120,7 @@ class DrawnView:
             spec = vega_lite(said)
             content: dict[str, Any] = {"spec": for_page(spec)}
         except (ValueError, TypeError, ImportError) as err:
-            content = {"problem": _why_not(view.label, str(err))}
+            content = {"problem": _why_not(view.label, err)}
         text = json.dumps(content | {"label": view.label}, separators=(",", ":"))
         return cls(view, made_from, spec, text)
 
@@ -124,27 +131,28 @@ def for_page(spec: Spec) -> Spec:
 
 
 def _by_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Lay out a table for the page, in half the bytes: a value that all rows have stands once."""
-    columns = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
-    return {
-        "rows": len(rows),
-        "columns": {
-            name: values[:1] if all(one == values[0] for one in values) else values
-            for name, values in columns.items()
-        },
-    }
+    """Lay out a table for the page, in half the bytes.
+
+    A value that all rows have stands once, and a column that is like one before it is its name.
+    """
+    columns: dict[str, list[Any] | str] = {}
+    for name in rows[0] if rows else ():
+        values = [row[name] for row in rows]
+        if all(one == values[0] for one in values):
+            columns[name] = values[:1]
+        else:
+            like = next((other for other, held in columns.items() if held == values), None)
+            columns[name] = like or values
+    return {"rows": len(rows), "columns": columns}
 
 
-def _why_not(label: str, reason: str) -> str:
+def _why_not(label: str, error: Exception) -> str:
     """Say why a chart is not drawn, as somebody can mend it who has the page alone."""
-    many = re.match(r"`fits` must hold at most (.+) for .+, got ([\d,]+)", reason)
-    if many is not None:
-        return TOO_MANY.format(label, *many.groups())
-    _, of_weights, call = reason.partition("reads the weights; these are fits. ")
-    if of_weights:
-        return NO_WEIGHTS.format(label, call)
-    missing = reason.startswith("`fits` must hold")
-    return NOT_HELD.format(label) if missing else reason
+    if isinstance(error, TooManyError):
+        return TOO_MANY.format(label, error.room, f"{error.number:,}")
+    if isinstance(error, NeedsWeightsError):
+        return NO_WEIGHTS.format(label, error.call)
+    return NOT_HELD.format(label) if isinstance(error, NotHeldError) else str(error)
 
 
 def said_once(spec: Spec, part: xr.Dataset) -> Spec:

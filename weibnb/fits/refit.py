@@ -19,6 +19,7 @@ from weibnb.fitting.backends import backend_name, fitting_device
 from weibnb.fitting.estimates import COVARIANCES, EFFECTS, fit_counts
 from weibnb.fitting.status import status_after_fit
 from weibnb.fitting.weibull import Estimator, check_protocol, protocol_text
+from weibnb.messages import NotHeldError
 from weibnb.parallel import check_workers
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def refit(
     """
     fits = prepare(fits, mixed_protocols=True)
     if "counts" not in fits:
-        raise ValueError(
+        raise NotHeldError(
             "`fits` must hold the magnitude counts to be fitted again; "
             "scan with keep_counts=True (the default)."
         )

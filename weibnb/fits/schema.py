@@ -14,6 +14,7 @@ from xarray.core.indexing import ExplicitlyIndexed
 
 from weibnb.counting.counts import Counts
 from weibnb.fitting.weibull import Anchor, Estimator, Trim, anchor, check_protocol
+from weibnb.messages import NotHeldError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -230,7 +231,7 @@ def prepare(
             "Bring them to one with weibnb.refit(fits, trim=...)."
         )
     if absent := [name for name in needed if name not in fits or _nowhere_known(fits, name)]:
-        raise ValueError(f"`fits` must hold {', '.join(absent)}; {_remedy(absent)}.")
+        raise NotHeldError(f"`fits` must hold {', '.join(absent)}; {_remedy(absent)}.")
     order = [
         dim for dim in (*DIMS, "expert", "quantile", "pair", *FIELDS.values()) if dim in fits.dims
     ]

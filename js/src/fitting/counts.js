@@ -1,6 +1,7 @@
 /** Counts of the matrices on the page, as weibnb/explorer/page_counts.py packs them. */
 
 import { binsOf, curveOf } from "./bins.js";
+import { median } from "./quantiles.js";
 import { fitShares, sharesOf } from "./shares.js";
 import { fitWeibull } from "./weibull.js";
 
@@ -143,14 +144,6 @@ export function middle(several) {
     lam: median(fits.map((fit) => fit.lam)),
     r2: median(fits.map((fit) => fit.r2)),
   };
-}
-
-/** Of those that are known. @param {number[]} values */
-export function median(values) {
-  const known = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
-  if (!known.length) return Number.NaN;
-  const half = known.length >> 1;
-  return known.length % 2 ? known[half] : (known[half - 1] + known[half]) / 2;
 }
 
 /**

@@ -460,6 +460,14 @@ function gaussianAnchor(trim, estimator) {
   return fitWeibull(bins, trim, estimator);
 }
 
+// src/fitting/quantiles.js
+function quantile(values, share) {
+  const at = share * (values.length - 1);
+  const [low, high] = [values[Math.floor(at)], values[Math.ceil(at)]];
+  return low + (at - Math.floor(at)) * (high - low);
+}
+var median = (values) => quantile(values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b), 0.5);
+
 // src/densities.js
 var DENSITIES = {
   Weibull: (x, { k, lam }) => k * (x / lam) ** k * Math.exp(-((x / lam) ** k)),
@@ -661,12 +669,6 @@ function middle(several) {
     lam: median(fits.map((fit2) => fit2.lam)),
     r2: median(fits.map((fit2) => fit2.r2))
   };
-}
-function median(values) {
-  const known3 = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
-  if (!known3.length) return Number.NaN;
-  const half = known3.length >> 1;
-  return known3.length % 2 ? known3[half] : (known3[half - 1] + known3[half]) / 2;
 }
 function ofBins({ exact, sizes, labels, counts }) {
   let at = 0;
@@ -1061,11 +1063,6 @@ function standingOut(rows, anchor) {
 // src/published.js
 var numberIn = (row, name) => Number.isFinite(row[name]) ? Number(row[name]) : null;
 var numbersIn = (rows, name) => rows.map((row) => numberIn(row, name)).filter((value) => value !== null).sort((a, b) => a - b);
-function quantile(values, share) {
-  const at = share * (values.length - 1);
-  const [low, high] = [values[Math.floor(at)], values[Math.ceil(at)]];
-  return low + (at - Math.floor(at)) * (high - low);
-}
 var endsOf = (values, gaussian) => [
   Math.floor(20 * Math.min(...values, gaussian - 0.1) - 0.2) / 20,
   Math.ceil(20 * Math.max(...values, gaussian) + 0.2) / 20
@@ -1720,33 +1717,31 @@ function inColumns(found, columns, width) {
     {}
   ), ...resolve } = found.resolve ?? {};
   const bare = { ...found, columns: beside, resolve: { ...resolve, axis } };
-  return number > beside && number % beside ? titledOnce(bare) : titledBelow(bare);
+  if (number <= beside) return { ...bare, facet: { ...found.facet, title: null }, spec: withTitles(found.spec, {}) };
+  if (number % beside === 0) return titledOnce(bare, "y");
+  return titledOnce({ ...bare, resolve: { ...resolve, axis: { ...axis, x: "independent" } } }, "x");
 }
 var UNSEEN = { titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
-var ONCE = { titleOrient: "bottom", titleFontWeight: 400, titleFontSize: 12 };
-function titledOnce(found) {
+var ONCE = { titleFontWeight: 400, titleFontSize: 12 };
+var SIDE = { x: { titleOrient: "bottom", titleAngle: 0 }, y: { titleOrient: "left", titleAngle: -90 } };
+function titledOnce(found, axis) {
   const { facet, spec } = found;
-  const title = facet.title ?? spec.layer?.map((one) => one.encoding?.x?.title).find(Boolean);
+  const title = spec.layer?.map((one) => one.encoding?.[axis]?.title).find(Boolean) ?? null;
   return {
     ...found,
-    facet: { ...facet, title, header: { ...facet.header, ...ONCE } },
-    spec: withTitles(spec, UNSEEN),
-    resolve: { ...found.resolve, axis: { ...found.resolve.axis, x: "independent" } }
+    facet: { ...facet, title, header: { ...facet.header, ...ONCE, ...SIDE[axis] } },
+    spec: withTitles(spec, { [axis]: UNSEEN })
   };
 }
-var titledBelow = (found) => ({
-  ...found,
-  facet: { ...found.facet, title: null },
-  spec: withTitles(found.spec, {})
-});
 function withTitles(panel, own) {
-  const retitled = (one) => {
-    const x = one.encoding?.x;
-    if (!x?.field || x.axis === null) return one;
-    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...axis } = x.axis ?? {};
-    return { ...one, encoding: { ...one.encoding, x: { ...x, axis: { ...axis, ...own } } } };
+  const retitled = (one, axis) => {
+    const place3 = one.encoding?.[axis];
+    if (!place3?.field || place3.axis === null) return one;
+    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...looks } = place3.axis ?? {};
+    return { ...one, encoding: { ...one.encoding, [axis]: { ...place3, axis: { ...looks, ...own[axis] } } } };
   };
-  return panel.layer ? { ...panel, layer: panel.layer.map(retitled) } : panel;
+  const both = (one) => retitled(retitled(one, "x"), "y");
+  return panel.layer ? { ...panel, layer: panel.layer.map(both) } : panel;
 }
 function columnsFor(spec, width) {
   if (!spec.columns) return 1;
@@ -1945,7 +1940,14 @@ function keepLabels(element) {
 // src/tables.js
 function rowsOf(table2) {
   if (Array.isArray(table2)) return table2;
-  const columns = Object.entries(table2.columns);
+  const held = (values) => (
+    /** @type {unknown[]} */
+    typeof values === "string" ? table2.columns[values] : values
+  );
+  const columns = Object.entries(table2.columns).map(([name, values]) => (
+    /** @type {const} */
+    [name, held(values)]
+  ));
   return Array.from(
     { length: table2.rows },
     (_, i) => Object.fromEntries(columns.map(([name, values]) => [name, values[values.length > 1 ? i : 0]]))

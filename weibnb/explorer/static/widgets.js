@@ -344,33 +344,31 @@ function inColumns(found, columns, width) {
     {}
   ), ...resolve } = found.resolve ?? {};
   const bare = { ...found, columns: beside, resolve: { ...resolve, axis } };
-  return number > beside && number % beside ? titledOnce(bare) : titledBelow(bare);
+  if (number <= beside) return { ...bare, facet: { ...found.facet, title: null }, spec: withTitles(found.spec, {}) };
+  if (number % beside === 0) return titledOnce(bare, "y");
+  return titledOnce({ ...bare, resolve: { ...resolve, axis: { ...axis, x: "independent" } } }, "x");
 }
 var UNSEEN = { titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
-var ONCE = { titleOrient: "bottom", titleFontWeight: 400, titleFontSize: 12 };
-function titledOnce(found) {
+var ONCE = { titleFontWeight: 400, titleFontSize: 12 };
+var SIDE = { x: { titleOrient: "bottom", titleAngle: 0 }, y: { titleOrient: "left", titleAngle: -90 } };
+function titledOnce(found, axis) {
   const { facet, spec } = found;
-  const title = facet.title ?? spec.layer?.map((one) => one.encoding?.x?.title).find(Boolean);
+  const title = spec.layer?.map((one) => one.encoding?.[axis]?.title).find(Boolean) ?? null;
   return {
     ...found,
-    facet: { ...facet, title, header: { ...facet.header, ...ONCE } },
-    spec: withTitles(spec, UNSEEN),
-    resolve: { ...found.resolve, axis: { ...found.resolve.axis, x: "independent" } }
+    facet: { ...facet, title, header: { ...facet.header, ...ONCE, ...SIDE[axis] } },
+    spec: withTitles(spec, { [axis]: UNSEEN })
   };
 }
-var titledBelow = (found) => ({
-  ...found,
-  facet: { ...found.facet, title: null },
-  spec: withTitles(found.spec, {})
-});
 function withTitles(panel, own) {
-  const retitled = (one) => {
-    const x = one.encoding?.x;
-    if (!x?.field || x.axis === null) return one;
-    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...axis } = x.axis ?? {};
-    return { ...one, encoding: { ...one.encoding, x: { ...x, axis: { ...axis, ...own } } } };
+  const retitled = (one, axis) => {
+    const place = one.encoding?.[axis];
+    if (!place?.field || place.axis === null) return one;
+    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...looks } = place.axis ?? {};
+    return { ...one, encoding: { ...one.encoding, [axis]: { ...place, axis: { ...looks, ...own[axis] } } } };
   };
-  return panel.layer ? { ...panel, layer: panel.layer.map(retitled) } : panel;
+  const both = (one) => retitled(retitled(one, "x"), "y");
+  return panel.layer ? { ...panel, layer: panel.layer.map(both) } : panel;
 }
 function columnsFor(spec, width) {
   if (!spec.columns) return 1;
@@ -560,7 +558,14 @@ function keepLabels(element) {
 // src/tables.js
 function rowsOf(table) {
   if (Array.isArray(table)) return table;
-  const columns = Object.entries(table.columns);
+  const held = (values) => (
+    /** @type {unknown[]} */
+    typeof values === "string" ? table.columns[values] : values
+  );
+  const columns = Object.entries(table.columns).map(([name, values]) => (
+    /** @type {const} */
+    [name, held(values)]
+  ));
   return Array.from(
     { length: table.rows },
     (_, i) => Object.fromEntries(columns.map(([name, values]) => [name, values[values.length > 1 ? i : 0]]))
