@@ -20,6 +20,8 @@ const MOST_STEP = 96; // px of a cell of a map
 const READ = 40; // px from which a cell holds a number: it shrinks to four fifths of them at most
 const LEAST_STEP = 3;
 const LEAST_PANEL = 0.65; // of the width that one of several panels was made with
+const LETTER = 6; // px of a letter above a panel, about
+const GAP = 14; // px between panels
 const NARROW = 420; // px of a chart below which legends stand under it
 
 /**
@@ -155,6 +157,7 @@ export function arranged(spec, width) {
  * @returns {Spec}
  */
 function inColumns(found, columns, width) {
+  if (found.vconcat) return inRows(found, width);
   if (!columns) return found;
   const number = panelsOf(found);
   const beside = columnsFor({ ...found, columns }, width);
@@ -163,6 +166,48 @@ function inColumns(found, columns, width) {
   if (number <= beside) return { ...bare, facet: { ...found.facet, title: null }, spec: withTitles(found.spec, {}) };
   if (number % beside === 0) return titledOnce(bare, "y");
   return titledOnce({ ...bare, resolve: { ...resolve, axis: { ...axis, x: "independent" } } }, "x");
+}
+
+/**
+ * Parts of a chart that stand below each other, those of the same matrices together.
+ * @param {any} found
+ * @returns {any[][]}
+ */
+function groupsOf({ vconcat }) {
+  /** @type {any[][]} */
+  const groups = [];
+  for (const part of vconcat) {
+    const last = groups.at(-1);
+    if (part.facet && part.columns && last?.[0].facet && last[0].data?.name === part.data?.name) last.push(part);
+    else groups.push([part]);
+  }
+  return groups;
+}
+
+/**
+ * Small multiples and what belongs below each of them, in several rows where there is room for few.
+ * @param {any} found
+ * @param {number} width px
+ * @returns {Spec}
+ */
+function inRows(found, width) {
+  const datasets = { ...found.datasets };
+  const vconcat = groupsOf(found).flatMap((group) => {
+    const [{ facet, columns, data }] = group;
+    if (!facet || !columns) return group;
+    const rows = datasets[data.name];
+    const places = [...new Set(rows.map((/** @type {any} */ row) => row.place))].sort((a, b) => a - b);
+    const beside = columnsFor({ ...group[0], datasets }, width);
+    if (places.length <= beside) return group;
+    delete datasets[data.name];
+    return places.flatMap((place, i) => {
+      if (i % beside) return [];
+      const [name, own] = [`${data.name} from ${place}`, new Set(places.slice(i, i + beside))];
+      datasets[name] = rows.filter((/** @type {any} */ row) => own.has(row.place));
+      return group.map((part) => ({ ...part, data: { name } }));
+    });
+  });
+  return { ...found, vconcat, datasets };
 }
 
 // of a title that screen readers alone have
@@ -208,8 +253,16 @@ function withTitles(panel, own) {
  */
 function columnsFor(spec, width) {
   if (!spec.columns) return 1;
-  const room = Math.floor((width - AXES) / (LEAST_PANEL * panelWidth(spec.spec)));
-  return Math.max(1, Math.min(spec.columns, room));
+  const least = Math.max(LEAST_PANEL * panelWidth(spec.spec), labelWidth(spec));
+  return Math.max(1, Math.min(spec.columns, Math.floor((width - AXES) / least)));
+}
+
+/** Pixels that the longest line above a panel takes, about. @param {any} spec with small multiples */
+function labelWidth({ facet, data, datasets }) {
+  const rows = datasets?.[data?.name] ?? [];
+  const lines = rows.flatMap((/** @type {any} */ row) => String(row[facet.field]).split("\n"));
+  const longest = Math.max(0, ...new Set(lines.map((/** @type {string} */ line) => line.length)));
+  return Math.min(LETTER * longest, facet.header?.labelLimit ?? Number.POSITIVE_INFINITY) + GAP;
 }
 
 /** Pixels that a panel was made with, of which cells keep theirs. @param {any} panel */
@@ -248,7 +301,11 @@ function withGradients(node, gradientLength) {
  * @param {Spec} spec
  * @param {number} width px
  */
-export const arrangement = (spec, width) => `${width < NARROW} ${columnsFor(spec, width)}`;
+export function arrangement(spec, width) {
+  const { vconcat = [spec], datasets } = /** @type {any} */ (spec);
+  const columns = vconcat.map((/** @type {any} */ part) => (part.facet ? columnsFor({ ...part, datasets }, width) : 1));
+  return `${width < NARROW} ${columns.join(" ")}`;
+}
 
 /**
  * Take title and notes off a chart: the page writes them, where they wrap.

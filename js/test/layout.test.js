@@ -128,6 +128,29 @@ test("small multiples stand beside each other as the place has room", () => {
   assert.equal(arrangement(spec, 581), arrangement(spec, 700));
 });
 
+test("small multiples and what belongs below them stand in rows of as many as the place has room for", () => {
+  const part = (/** @type {string} */ name, /** @type {number} */ height) => ({ data: { name }, facet: { field: "panel" }, spec: { width: 200, height }, columns: 3 });
+  const last = { data: { name: "others" }, layer: [] };
+  const rows = [5, 6, 7].map((place) => ({ place, panel: `matrix ${place}` }));
+  const spec = /** @type {any} */ ({ vconcat: [part("some", 150), part("some", 50), last], datasets: { some: rows, others: [] } });
+  /** Height of each part, and the matrices in it. @param {number} width */
+  const drawn = (width) => {
+    const { vconcat, datasets } = /** @type {any} */ (arranged(spec, width));
+    assert.equal(Object.values(datasets).flat().length, 3);
+    return vconcat.map((/** @type {any} */ one) => [one.spec?.height, datasets[one.data.name].map((/** @type {any} */ row) => row.place)]);
+  };
+  assert.deepEqual(drawn(451), [[150, [5, 6, 7]], [50, [5, 6, 7]], [undefined, []]]);
+  assert.deepEqual(drawn(449), [[150, [5, 6]], [50, [5, 6]], [150, [7]], [50, [7]], [undefined, []]]);
+  assert.deepEqual(drawn(250).map((/** @type {any} */ [, places]) => places), [[5], [5], [6], [6], [7], [7], []]);
+  assert.notEqual(arrangement(spec, 449), arrangement(spec, 451));
+});
+
+test("a panel is as wide as what is written above it", () => {
+  const spec = /** @type {any} */ ({ data: { name: "rows" }, facet: { field: "panel", header: { labelLimit: 260 } }, spec: { width: 200 }, columns: 4 });
+  const columns = (/** @type {string} */ panel) => /** @type {any} */ (arranged({ ...spec, datasets: { rows: [{ panel }] } }, 700)).columns;
+  assert.deepEqual(["short", `short\n${"x".repeat(30)}`, "x".repeat(40), "x".repeat(400)].map(columns), [4, 3, 2, 2]);
+});
+
 test("cells of small multiples keep their width, and an incomplete row has axes of its own, titled once", () => {
   const layer = [{ encoding: { x: { field: "band", title: "layer", scale: { domain: ["median"] } } } }];
   const rows = ["a", "b", "c", "d"].map((panel) => ({ panel }));

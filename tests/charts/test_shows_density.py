@@ -123,7 +123,7 @@ def test_every_curve_encloses_its_share_of_the_weights(values: NDArray[Any], sca
 
 
 @pytest.mark.parametrize(
-    ("scale", "unit"), [("log", "per unit of ln |w|"), ("linear", "per unit of the weights")]
+    ("scale", "unit"), [("log", "per ln |w|"), ("linear", "per unit of the weights")]
 )
 def test_axes_say_their_units(values: NDArray[Any], scale: Any, unit: str) -> None:
     chart = charts.density(one_matrix(values), scale=scale, rival=False)

@@ -165,7 +165,7 @@ def _strip(table: pd.DataFrame, scale: Scale, ends: list[float]) -> list[Spec]:
 def _layers(table: pd.DataFrame, scale: Scale, ends: list[float]) -> list[Spec]:
     """Draw the area of the counted weights, and the lines of the distributions."""
     kinds = [kind for kind in _KINDS if kind in set(table["kind"])]
-    unit = "per unit of ln |w|" if scale == "log" else "per unit of the weights"
+    unit = "per ln |w|" if scale == "log" else "per unit of the weights"
     at: Spec = {
         "x": _magnitudes(scale, ends, titled=not table["ratio"].notna().any()),
         "y": quantity("density", title=f"density ({unit})"),

@@ -403,6 +403,8 @@ var MOST_STEP = 96;
 var READ = 40;
 var LEAST_STEP = 3;
 var LEAST_PANEL = 0.65;
+var LETTER = 6;
+var GAP = 14;
 var NARROW = 420;
 function sizesOf(view) {
   const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
@@ -471,6 +473,7 @@ function arranged(spec, width) {
   return inColumns(found, columns, width);
 }
 function inColumns(found, columns, width) {
+  if (found.vconcat) return inRows(found, width);
   if (!columns) return found;
   const number = panelsOf(found);
   const beside = columnsFor({ ...found, columns }, width);
@@ -482,6 +485,34 @@ function inColumns(found, columns, width) {
   if (number <= beside) return { ...bare, facet: { ...found.facet, title: null }, spec: withTitles(found.spec, {}) };
   if (number % beside === 0) return titledOnce(bare, "y");
   return titledOnce({ ...bare, resolve: { ...resolve, axis: { ...axis, x: "independent" } } }, "x");
+}
+function groupsOf({ vconcat }) {
+  const groups = [];
+  for (const part2 of vconcat) {
+    const last = groups.at(-1);
+    if (part2.facet && part2.columns && last?.[0].facet && last[0].data?.name === part2.data?.name) last.push(part2);
+    else groups.push([part2]);
+  }
+  return groups;
+}
+function inRows(found, width) {
+  const datasets = { ...found.datasets };
+  const vconcat = groupsOf(found).flatMap((group) => {
+    const [{ facet, columns, data }] = group;
+    if (!facet || !columns) return group;
+    const rows = datasets[data.name];
+    const places = [...new Set(rows.map((row) => row.place))].sort((a, b) => a - b);
+    const beside = columnsFor({ ...group[0], datasets }, width);
+    if (places.length <= beside) return group;
+    delete datasets[data.name];
+    return places.flatMap((place2, i) => {
+      if (i % beside) return [];
+      const [name, own] = [`${data.name} from ${place2}`, new Set(places.slice(i, i + beside))];
+      datasets[name] = rows.filter((row) => own.has(row.place));
+      return group.map((part2) => ({ ...part2, data: { name } }));
+    });
+  });
+  return { ...found, vconcat, datasets };
 }
 var UNSEEN = { titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
 var ONCE = { titleFontWeight: 400, titleFontSize: 12 };
@@ -507,8 +538,14 @@ function withTitles(panel, own) {
 }
 function columnsFor(spec, width) {
   if (!spec.columns) return 1;
-  const room2 = Math.floor((width - AXES) / (LEAST_PANEL * panelWidth(spec.spec)));
-  return Math.max(1, Math.min(spec.columns, room2));
+  const least = Math.max(LEAST_PANEL * panelWidth(spec.spec), labelWidth(spec));
+  return Math.max(1, Math.min(spec.columns, Math.floor((width - AXES) / least)));
+}
+function labelWidth({ facet, data, datasets }) {
+  const rows = datasets?.[data?.name] ?? [];
+  const lines2 = rows.flatMap((row) => String(row[facet.field]).split("\n"));
+  const longest = Math.max(0, ...new Set(lines2.map((line3) => line3.length)));
+  return Math.min(LETTER * longest, facet.header?.labelLimit ?? Number.POSITIVE_INFINITY) + GAP;
 }
 function panelWidth({ width, layer }) {
   if (typeof width === "number") return width;
@@ -530,7 +567,14 @@ function withGradients(node, gradientLength) {
   );
   return next.gradientLength ? { ...next, gradientLength } : next;
 }
-var arrangement = (spec, width) => `${width < NARROW} ${columnsFor(spec, width)}`;
+function arrangement(spec, width) {
+  const { vconcat = [spec], datasets } = (
+    /** @type {any} */
+    spec
+  );
+  const columns = vconcat.map((part2) => part2.facet ? columnsFor({ ...part2, datasets }, width) : 1);
+  return `${width < NARROW} ${columns.join(" ")}`;
+}
 function untitled(spec) {
   const { title, ...rest } = (
     /** @type {any} */
@@ -682,7 +726,7 @@ function buildStage(root, { model, controls }) {
 // src/sticky.js
 var DOWN = '.role-axis[aria-label^="Y-axis"] .role-axis-label text, .role-row-header text';
 var ACROSS = '.role-axis[aria-label^="X-axis"] .role-axis-label text';
-var GAP = 4;
+var GAP2 = 4;
 var LEVEL = 20;
 function labelsOf(svg, which) {
   const corner = svg.getBoundingClientRect();
@@ -723,13 +767,13 @@ function keepLabels(element) {
     const { top: corner, width, height } = svg.getBoundingClientRect();
     const moved = element.scrollLeft;
     const components = moved > 0 ? labelsOf(svg, DOWN) : [];
-    const wide = Math.max(0, ...components.map(({ right }) => right)) + GAP;
+    const wide = Math.max(0, ...components.map(({ right }) => right)) + GAP2;
     write(column, components, { left: moved, top: 0, width: wide, height });
     const seen = visibleBottom(element) - corner;
     const layers = seen > 0 && seen < height ? hiddenAxis(labelsOf(svg, ACROSS), seen) : [];
     const [first] = layers;
-    const high = first ? first.bottom - first.top + GAP : 0;
-    write(line3, layers, { left: 0, top: seen - high, width, height: high }, first ? first.top - GAP / 2 : 0);
+    const high = first ? first.bottom - first.top + GAP2 : 0;
+    write(line3, layers, { left: 0, top: seen - high, width, height: high }, first ? first.top - GAP2 / 2 : 0);
     if (column.parentElement !== place2) place2.append(line3, column);
   };
   let frame = 0;
