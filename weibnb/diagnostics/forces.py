@@ -57,9 +57,10 @@ def recorded_forces(fits: xr.Dataset) -> xr.Dataset:
     >>> import weibnb as wb
     >>> weights = np.random.default_rng(0).normal(size=(20, 20))
     >>> fits = wb.scan({"tiny": {"model.layers.0.mlp.up_proj.weight": weights}})
-    >>> recorded_forces(fits)
+    >>> recorded_forces(fits)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: `fits` must hold forces; record with Recorder(model, optimizer=..., forces=True).
+        ...
+    weibnb.messages.NotHeldError: `fits` must hold forces; record with Recorder(..., forces=True).
     """
     fits = prepare(fits, light=True, dims=DIMS)
     if any(name not in fits for name in FORCES):

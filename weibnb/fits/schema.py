@@ -208,7 +208,7 @@ def prepare(
     ('model', 'layer', 'component', 'step')
     >>> prepare(fits, "counts")
     Traceback (most recent call last):
-    ValueError: `fits` must hold counts; scan with keep_counts=True (the default).
+    weibnb.messages.NotHeldError: `fits` must hold counts; scan with keep_counts=True (the default).
     """
     if not isinstance(fits, xr.Dataset):
         raise TypeError(f"`fits` must be an xarray.Dataset of fits, got {type(fits).__name__}.")
