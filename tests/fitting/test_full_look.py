@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from tests import oracle
 from weibnb.counting.dispatch import count_magnitudes
 from weibnb.counting.formats import as_bits, decode
-from weibnb.counting.lines import FEWEST
-from weibnb.fitting.estimates import influences
+from weibnb.counting.lines import lines_of
+from weibnb.fitting.estimates import COVARIANCE, fit_counts, influences
 from weibnb.fitting.full_look import look_at_all
-from weibnb.fitting.line_sums import LARGEST, LOOKED_AT, of_every_scale
-from weibnb.fitting.rank_functions import by_class, rank_functions
+from weibnb.fitting.rank_functions import FUNCTIONS, PAIRS
 from weibnb.fitting.rows import CountRows
 
 if TYPE_CHECKING:
@@ -32,13 +31,14 @@ PROTOCOLS: list[Any] = [
 
 
 def products(values: Array, counts: Counts, v: Array) -> Array:
-    """Sum the squares and products of the sums of v over rows, and over columns."""
-    each = np.zeros((2, *values.shape))
+    """Sum the squares and products of the sums of v, and of w², over rows, and over columns."""
+    each = np.zeros((3, *values.shape))
     there = np.isfinite(values) & (values != 0)
     at = np.searchsorted(counts.values, np.abs(values[there]), side="right") - 1
-    each[:, there] = v[:, at]
+    each[:2, there] = v[:, at]
+    each[2] = values**2 / np.mean(values**2) - 1.0
     sums = np.concatenate([each.sum(2), each.sum(1)], 1)
-    return np.array([sums[0] @ sums[0], sums[1] @ sums[1], sums[0] @ sums[1]])
+    return np.asarray(sums @ sums.T)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -59,7 +59,9 @@ def test_products_and_scales_of_every_line(dtype: str, kind: str, protocol: Any)
     values = decode(bits, form).reshape(shape)
     v = np.nan_to_num(influences(CountRows.of([counts]), **protocol)[1])
     expected = products(values, counts, v)
-    np.testing.assert_allclose(look.products, expected, rtol=1e-4, atol=1e-4 * expected[0])
+    assert np.isnan(look.products[2]).all() == (counts.zeros + counts.nans > 0)
+    expected[np.isnan(look.products)] = np.nan
+    np.testing.assert_allclose(look.products, expected, rtol=1e-4, atol=1e-4 * expected[0, 0])
     for axis, rms in ((1, look.row_rms), (0, look.column_rms)):
         np.testing.assert_allclose(rms, np.sqrt(np.nanmean(values**2, axis)), rtol=1e-6)
 
@@ -70,7 +72,8 @@ def test_a_matrix_without_a_weight_to_fit(value: float) -> None:
     counts = count_magnitudes(weights)
     bits, form = as_bits(weights)
     look = look_at_all(bits, form, (5, 9), counts, workers=1, **PROTOCOLS[0])
-    assert not look.products.any()
+    assert not look.products[:2, :2].any()
+    assert np.isnan(look.products[2]).all()
     expected = 0.0 if value == 0 else np.nan
     np.testing.assert_array_equal(look.row_rms, np.full(5, expected))
     np.testing.assert_array_equal(look.column_rms, np.full(9, expected))
@@ -89,38 +92,66 @@ def test_sums_of_long_lines_fit_their_word() -> None:
     np.testing.assert_allclose(look.products, expected, rtol=1e-3)
 
 
-@pytest.mark.parametrize("shape", [(60, 45), (300, 150), (7, 400)])
-def test_rank_functions_are_clustered_by_many_lines(shape: tuple[int, int]) -> None:
-    """Against sums over all lines of a decoded matrix."""
+def drawn(law: str, shape: tuple[int, int]) -> Array:
+    """Weights in rows, columns or both of unequal scale."""
     rng = np.random.default_rng(4)
-    weights = (rng.normal(size=shape) * np.exp(rng.normal(0, 0.5, (shape[0], 1)))).astype("f2")
+    weights = rng.normal(size=shape)
+    if law != "columns":
+        weights *= np.exp(rng.normal(0, 0.5, (shape[0], 1)))
+    if law != "rows":
+        weights *= np.exp(rng.normal(0, 0.5, shape[1]))
+    return weights.astype(np.float16)
+
+
+def fitted(weights: Array, sampled: int, *, look: bool) -> Any:
+    """Fit with the sums over every line, or without them."""
     bits, form = as_bits(weights)
     counts = count_magnitudes(weights)
-    found = look_at_all(bits, form, shape, counts, workers=1, **PROTOCOLS[0]).functions
-    if min(shape) < FEWEST:
-        assert np.isnan(found).all()
-        return
-    rows = CountRows.of([counts])
-    classes, masses, _ = by_class(rows, np.empty((0, counts.labels.size)))
-    f = rank_functions(masses)[0]
-    each = f[:, classes[np.searchsorted(counts.values, np.abs(weights.astype(float)))]]
-    own = np.einsum("aij,bij->ab", each, each)
-    of_lines = sum(each.sum(axis) @ each.sum(axis).T for axis in (1, 2))
-    ratio = stats.t.ppf(0.975, min(shape) - 1) / stats.norm.ppf(0.975)
-    expected = (of_lines - 2 * own) / weights.size**2 * ratio**2
-    error = np.sqrt(np.outer(*2 * [np.diag(expected)])) * (0 if max(shape) <= LOOKED_AT else 0.05)
-    assert (np.abs(found - expected) <= error + 1e-9 * np.abs(expected)).all()
+    lines = lines_of(bits, form, weights.shape, sampled)
+    if look:
+        found = look_at_all(
+            bits, form, weights.shape, counts, workers=1, lines=lines, **PROTOCOLS[0]
+        )
+        lines = replace(lines, products=found.products)
+    return fit_counts(CountRows.of([counts]), lines=[lines], workers=1)
 
 
-@pytest.mark.parametrize("size", [8, LOOKED_AT, LOOKED_AT + 1, 500, 5000])
-def test_lines_of_every_scale_stand_for_all(size: int) -> None:
-    rms = np.exp(np.random.default_rng(1).normal(0, 0.5, size))
-    rms[3] = np.nan
-    numbers, standing_for = of_every_scale(rms)
-    assert standing_for.sum() == pytest.approx(size)
-    assert np.unique(numbers).size == numbers.size == min(size, LOOKED_AT)
-    largest = np.argsort(np.nan_to_num(rms))[-min(size, LARGEST) :]
-    assert np.isin(largest, numbers).all()
-    assert (standing_for[np.isin(numbers, largest)] == 1).all()
-    known = np.nan_to_num(rms) ** 4
-    assert standing_for @ known[numbers] == pytest.approx(known.sum(), rel=0.1)
+def covariance(weights: Array, sampled: int, *, look: bool) -> Array:
+    """Covariance of the rank functions: (functions, functions)."""
+    kept = np.zeros((FUNCTIONS, FUNCTIONS))
+    kept[PAIRS] = kept[PAIRS[::-1]] = fitted(weights, sampled, look=look)[COVARIANCE][0]
+    return kept
+
+
+@pytest.mark.parametrize("law", ["rows", "columns", "both"])
+def test_what_all_lines_tell_changes_nothing_where_all_were_copied(law: str) -> None:
+    """But for weights of one class that differ, which are few where all ranks have their own."""
+    weights = drawn(law, (60, 45))
+    alone, beside = (covariance(weights, 60, look=look) for look in (False, True))
+    size = np.sqrt(np.diag(alone))
+    assert np.abs((beside - alone) / np.outer(size, size)).max() < 0.02
+
+
+@pytest.mark.parametrize("law", ["rows", "columns", "both"])
+def test_rank_functions_follow_what_all_lines_tell(law: str) -> None:
+    """Against all lines: nearer than the sample alone, and within a tenth of the variance."""
+    weights = drawn(law, (500, 400))
+    every = covariance(weights, 500, look=False)
+    size = np.sqrt(np.diag(every))
+    off = [
+        np.abs(covariance(weights, 64, look=look) - every) / np.outer(size, size)
+        for look in (False, True)
+    ]
+    assert off[1].max() < 0.1
+    assert off[1].max() < off[0].max() / 2
+
+
+def test_squares_are_left_out_where_many_weights_are_zero() -> None:
+    """Then what the influences alone tell of the rank functions is put in."""
+    weights = drawn("rows", (500, 400))
+    weights[np.random.default_rng(5).random(weights.shape) < 0.1] = 0.0
+    every = covariance(weights, 500, look=False)
+    size = np.sqrt(np.diag(every))
+    off = np.abs(covariance(weights, 64, look=True) - every) / np.outer(size, size)
+    assert off[0, 0] < 0.1
+    assert off[3:, 3:].max() < 0.1

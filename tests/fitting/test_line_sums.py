@@ -16,14 +16,12 @@ from weibnb.fitting import line_sums
 from weibnb.fitting.estimates import influences
 from weibnb.fitting.full_look import look_at_all
 from weibnb.fitting.line_sums import (
-    LOOKED_AT,
     Sums,
     apart,
     can_count_and_sum,
     count_and_sum,
     of_counts,
 )
-from weibnb.fitting.rank_functions import by_class, rank_functions
 from weibnb.fitting.rows import CountRows
 
 if TYPE_CHECKING:
@@ -87,10 +85,6 @@ def test_counts_lines_and_sums(shape: tuple[int, int], dtype: str, workers: int)
         np.testing.assert_array_equal(found, each.sum(axis))
         rounding = 1e-6 if max(shape) < 10_000 else 1e-5  # of sums in float32
         np.testing.assert_allclose(rms, np.sqrt((values**2).mean(axis)), rtol=rounding)
-    if sums.columns is not None:
-        columns, across = sums.columns
-        np.testing.assert_array_equal(across, bits.reshape(shape)[:, columns.numbers])
-        assert columns.standing_for.sum() == pytest.approx(shape[1])
 
 
 @pytest.mark.parametrize("how", [RANKS, LIKELIHOOD], ids=["ranks", "likelihood"])
@@ -104,14 +98,8 @@ def test_what_is_summed_before_is_what_is_summed_after(law: str, how: Any) -> No
     before, after = (
         look_at_all(bits, form, SHAPE, counts, workers=1, sums=one, **how) for one in (sums, None)
     )
-    size = np.sqrt(after.products[0] * after.products[1])
-    assert before.products[:2] == pytest.approx(after.products[:2], rel=0.05)
-    assert before.products[2] == pytest.approx(after.products[2], abs=0.05 * size)
-    masses = by_class(CountRows.of([counts]), np.empty((0, counts.labels.size)))[1]
-    own = (rank_functions(masses)[0] ** 2) @ masses[0] / masses.sum() ** 2
-    own = np.sqrt(own + np.maximum(np.diag(after.functions), 0.0))
-    noise = 3.0 * np.sqrt(2 / LOOKED_AT) * np.outer(own, own)  # other columns were chosen
-    assert (np.abs(before.functions - after.functions) <= noise).all()
+    size = np.sqrt(np.diag(after.products))
+    assert np.abs((before.products - after.products) / np.outer(size, size)).max() < 0.05
     for one, other in ((before.row_rms, after.row_rms), (before.column_rms, after.column_rms)):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 

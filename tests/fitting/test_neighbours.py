@@ -47,8 +47,8 @@ def fitted(weights: Array, *, fields: bool = False) -> dict[str, Any]:
     counts = count_magnitudes(weights, device="cpu", workers=1)
     lines = lines_of(bits, dtype, weights.shape)
     if fields:
-        look = look_at_all(bits, dtype, weights.shape, counts, workers=1, **HOW)
-        lines = replace(lines, products=look.products, functions=look.functions)
+        look = look_at_all(bits, dtype, weights.shape, counts, lines=lines, workers=1, **HOW)
+        lines = replace(lines, products=look.products)
     return fit_counts(CountRows.of([counts]), lines=[lines], workers=1)
 
 

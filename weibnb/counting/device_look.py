@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from weibnb.counting.formats import FORMATS
-from weibnb.counting.lines import Lines
 from weibnb.counting.squares import rule_of
 from weibnb.counting.staging import WORDS
 from weibnb.parallel import slices
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from weibnb.counting.second_look import Influence
 
     Flags = NDArray[np.bool_]
-    Numbers = NDArray[np.int64]
 
 # Weights that are looked at at once: each takes some 30 bytes of the device's memory meanwhile.
 _BLOCK = 1 << 22
@@ -35,17 +32,6 @@ def zero_lines(weights: torch.Tensor, shape: tuple[int, int]) -> tuple[Flags, Fl
         rows[own] = alive.any(1).cpu()
         columns |= alive.any(0).cpu()
     return ~rows.numpy(), ~columns.numpy()
-
-
-def some_lines(
-    weights: torch.Tensor, dtype: str, shape: tuple[int, int], rows: Numbers, columns: Numbers
-) -> Lines:
-    """Bring some rows and columns to the host."""
-    matrix, found = _words(weights.detach().reshape(shape)), []
-    for dim, numbers in enumerate((rows, columns)):
-        chosen = matrix.index_select(dim, torch.from_numpy(numbers).to(matrix.device))
-        found.append(chosen.cpu().numpy().view(FORMATS[dtype].bits))
-    return Lines(dtype, *found)
 
 
 def line_sums(

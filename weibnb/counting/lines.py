@@ -40,7 +40,7 @@ class Lines:
         Whole rows.
     columns : ndarray of unsigned int, shape (rows of the matrix, columns looked at)
         Whole columns.
-    products, functions : ndarray of float64, shapes (3,) and (5, 5), optional
+    products : ndarray of float64, shape (3, 3), optional
         Where every line was looked at as well: of `weibnb.fitting.full_look`.
     share : float
         Share of the rows of the matrix that the columns hold; 1 but for a sample of blocks.
@@ -50,7 +50,6 @@ class Lines:
     rows: Bits
     columns: Bits
     products: NDArray[np.float64] | None = None
-    functions: NDArray[np.float64] | None = None
     share: float = field(default=1.0, kw_only=True)
 
     @property
@@ -146,16 +145,11 @@ class LinesInCopying:
         Format of the weights.
     shape : tuple of int
         Rows and columns of the matrix as stored.
-    only : ndarray of int64, optional
-        Numbers of the columns to copy, ascending, and no rows; by default `SAMPLED` of both.
     """
 
-    def __init__(self, dtype: str, shape: tuple[int, int], only: Numbers | None = None) -> None:
+    def __init__(self, dtype: str, shape: tuple[int, int]) -> None:
         rows, columns = shape
-        if only is None:
-            self._rows, self._columns = choice(rows, SAMPLED), choice(columns, SAMPLED)
-        else:
-            self._rows, self._columns = np.empty(0, np.int64), only
+        self._rows, self._columns = choice(rows, SAMPLED), choice(columns, SAMPLED)
         word = FORMATS[dtype].bits
         self.lines = Lines(
             dtype,

@@ -16,7 +16,7 @@ from weibnb.compiled import (
 )
 from weibnb.counting.cpu import Tally, take
 from weibnb.counting.formats import FORMATS
-from weibnb.counting.lines import Lines, copy_part, no_lines
+from weibnb.counting.lines import copy_part, no_lines
 from weibnb.counting.squares import as_words, rule_of
 from weibnb.parallel import on_threads, slices
 
@@ -146,18 +146,6 @@ class LineSums(NamedTuple):
     column_rms: Array
 
 
-def some_lines(
-    bits: Bits | torch.Tensor, dtype: str, shape: tuple[int, int], rows: Numbers, columns: Numbers
-) -> Lines:
-    """Copy rows and columns of given numbers; the others are those of `zero_lines`."""
-    if is_tensor(bits):
-        from weibnb.counting import device_look
-
-        return device_look.some_lines(bits, dtype, shape, rows, columns)
-    matrix = bits.reshape(shape)
-    return Lines(dtype, matrix[rows], matrix.take(columns, 1))
-
-
 def line_sums(
     bits: Bits | torch.Tensor,
     dtype: str,
@@ -199,7 +187,7 @@ def count_and_sum(
     *,
     largest: float,
     workers: int,
-    copying: tuple[LinesInCopying, LinesInCopying],
+    copying: LinesInCopying,
 ) -> tuple[Counts, LineSums]:
     """Count fewer than 2^32 weights of 16 bits, sum over lines, and copy some, in one pass.
 
@@ -222,7 +210,7 @@ def _sums(
     workers: int,
     *,
     nonfinite: bool = False,
-    copying: tuple[LinesInCopying, LinesInCopying] | None = None,
+    copying: LinesInCopying | None = None,
 ) -> tuple[LineSums, Numbers]:
     """Sum over lines; where some are copied, count the patterns of 16 bits as well."""
     rule, unit = rule_of(dtype, largest)
@@ -236,9 +224,7 @@ def _sums(
         for start, block in _blocks(entries, shape, part, bits.size if copying else _BLOCK):
             words, own = as_words(block, dtype, unit), slice(start, start + len(block))
             places, of_place = (_places(block, mask, shift), _ALL) if shift else (block, mask)
-            wanted = none, none
-            if copying is not None:
-                wanted = copying[0].after(start * shape[1]), copying[1].after(start * shape[1])
+            wanted = none if copying is None else copying.after(start * shape[1])
             out = rows[own], row_squares[own], columns, squared[0]
             _sum(places, of_place, words, table, counters, rule, wanted, *out)
             if nonfinite:
@@ -301,8 +287,7 @@ def _sum(
                 total[j] += square
         for j in range(size):
             column_squares[j] += total[j]
-        copy_part(flat, first * size, stop * size, wanted[0])
-        copy_part(flat, first * size, stop * size, wanted[1])
+        copy_part(flat, first * size, stop * size, wanted)
 
 
 @compiled_inline_sums

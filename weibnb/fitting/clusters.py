@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +11,14 @@ from scipy import special
 
 from weibnb.compiled import compiled_inline, compiled_sums
 from weibnb.counting.counters import counters_of, lay_out
+from weibnb.counting.formats import label_values
 from weibnb.counting.lines import lines_in, packed
 from weibnb.fitting.estimates import COVARIANCES, EFFECTS
 from weibnb.fitting.kernels import CORRELATION, K_SE, LAM, LAM_SE
 from weibnb.fitting.neighbours import EACH, OF_SOME, Across, stand_out
 from weibnb.fitting.rank_functions import (
     CLASSES,
+    FUNCTIONS,
     PAIRS,
     by_class,
     clustered_part,
@@ -77,25 +80,23 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     """
     if not any(lines):
         return np.column_stack([table, np.full((len(table), len(EFFECTS) + COVARIANCES), np.nan)])
-    classes, masses, means = by_class(rows, v)
+    of_all = np.array([some is not None and some.products is not None for some in lines])
+    classes, masses, means = by_class(rows, with_squares(rows, v) if of_all.any() else v)
     functions = np.concatenate([means, rank_functions(masses)], 1)
     beyond = np.full((len(table), functions.shape[1], functions.shape[1]), np.nan)
     may_be_alike = np.zeros((len(table), 2), np.bool_)
     for exact in (False, True):
         exactness = zip(lines, rows.exact.tolist(), strict=True)
-        of_kind = [
-            some if one == exact and some is not None and some.products is None else None
-            for some, one in exactness
-        ]
+        of_kind = [some if one == exact else None for some, one in exactness]
         for dtype, pack in packed(of_kind):
             counters = counters_of(dtype, exact=exact)
-            _add_up(rows, classes, functions, masses, pack, counters, beyond, may_be_alike)
+            _add_up(rows, classes, functions, masses, pack, counters, of_all, beyond, may_be_alike)
             fewest = pack.shapes[:, :, 0].min(1)
             wider = np.array([widening(number) for number in fewest.tolist()])
             beyond[pack.places] *= wider[:, None, None]
     for row, across in np.argwhere(may_be_alike).tolist():
         some = lines[row]
-        if some is not None and some.products is None:
+        if some is not None:
             one = rows.part(slice(row, row + 1))
             own = classes[one.starts[0] - rows.starts[0] : one.starts[1] - rows.starts[0]]
             beyond[row] += (
@@ -103,18 +104,52 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
             )
     for row, some in enumerate(lines):
         if some is not None and some.products is not None and masses[row].any():
-            beyond[row, :2, :2] = _beyond_independent(table[row], some, masses[row].sum())
-            beyond[row, 2:, 2:] = some.functions
-    kept = beyond[:, 2:, 2:][:, *PAIRS]
+            beyond[row] = _by_all_lines(beyond[row], table[row], masses[row], functions[row], some)
+    kept = beyond[:, -FUNCTIONS:, -FUNCTIONS:][:, *PAIRS]
     return np.column_stack([table, with_effects(table, beyond[:, :2, :2]), kept])
 
 
-def _beyond_independent(row: Array, lines: Lines, n: float) -> Array:
-    """Covariance of k and ln λ that the look at every line found beyond independent weights."""
+def with_squares(rows: CountRows, v: Array) -> Array:
+    """Add to functions, (functions, entries), the square of w over its mean, less 1."""
+    labels = rows.labels[rows.columns[rows.starts[0] : rows.starts[-1]]]
+    squares = np.empty(labels.size)
+    for first, stop in pairwise((rows.starts - rows.starts[0]).tolist()):
+        if first < stop:
+            magnitudes = label_values(labels[first:stop])
+            own = (magnitudes / magnitudes[-1]) ** 2
+            counts = rows.counts[rows.starts[0] + first : rows.starts[0] + stop]
+            squares[first:stop] = own / np.average(own, weights=counts) - 1.0
+    return np.vstack([v, squares])
+
+
+def _by_all_lines(
+    beyond: Array, row: Array, masses: Array, functions: Array, lines: Lines
+) -> Array:
+    """Put in what all lines tell of the first functions, and what follows for the others.
+
+    These follow by their regression on the first, as covariances do where a selection has changed
+    those of some.
+
+    References
+    ----------
+    D. N. Lawley, "A Note on Karl Pearson's Selection Formulae", Proceedings of the Royal Society
+    of Edinburgh A 62 (1943) 28-30.
+    """
+    n = masses.sum()
+    products = np.asarray(lines.products)
+    first = 2 if np.isnan(products).any() else 3
+    independent = (functions * masses) @ functions.T / n**2
+    estimated = (beyond + 2.0 * independent)[:, :first]
+    if not np.isfinite(estimated).all():  # there is no fit
+        return beyond
     k, lam = row[K_SE], row[LAM_SE] / row[LAM]
-    own = np.array([k * k, lam * lam, row[CORRELATION] * k * lam])
-    kk, bb, kb = (np.asarray(lines.products) / n**2 - 2.0 * own) * widening(lines.fewest)
-    return np.array([[kk, kb], [kb, bb]])
+    own = independent[:first, :first].copy()
+    own[:2, :2] = [[k * k, row[CORRELATION] * k * lam], [row[CORRELATION] * k * lam, lam * lam]]
+    known = (products[:first, :first] / n**2 - 2.0 * own) * widening(lines.fewest)
+    slopes = estimated @ np.linalg.pinv(estimated[:first], hermitian=True)
+    slopes[:first] = np.eye(first)
+    changed: Array = beyond + slopes @ (known - beyond[:first, :first]) @ slopes.T
+    return changed
 
 
 def _of_neighbours(
@@ -165,23 +200,6 @@ def widening(lines: float) -> float:
 
 
 @compiled_sums
-def sums_of_lines(lines: Any, labels: Any, classes: Any, counters: Any, functions: Any) -> Any:
-    """Sum functions, (functions, classes), over each line by the classes of bins."""
-    table = np.empty((counters.mask >> counters.shift) + 1, np.uint8)
-    table[:] = CLASSES
-    lay_out(table, labels, classes, counters)
-    values = np.zeros((CLASSES + 1, _WIDE))
-    size = functions.shape[0]
-    values[:CLASSES, :size] = functions.T
-    sums = np.empty((len(lines), size))
-    for i in range(len(lines)):
-        own = _sums(lines[i], table, counters, values)
-        for j in range(size):
-            sums[i, j] = own[j]
-    return sums
-
-
-@compiled_sums
 def across_lines(lines: Any, labels: Any, classes: Any, counters: Any, functions: Any) -> Any:
     """Sum functions, (functions, classes), of the weights of lines, less their mean over each.
 
@@ -217,12 +235,14 @@ def _add_up(
     masses: Any,
     pack: Any,
     counters: Any,
+    of_all: Any,
     out: Any,
     may_be_alike: Any,
 ) -> None:
     """Estimate the covariance of functions within rows and columns beyond independent weights.
 
-    Tells in addition of which matrices rows, or columns, may be alike where they are neighbours.
+    Tells in addition of which matrices rows, or columns, may be alike where they are neighbours;
+    of those of which all lines were summed that is known.
     """
     size = functions.shape[1]
     table = np.empty((counters.mask >> counters.shift) + 1, np.uint8)
@@ -248,8 +268,9 @@ def _add_up(
             for line in lines:
                 total = _sums(line, table, counters, values)
                 _add_products(products[which], total, every / len(lines))
-            across = _sums_across(lines, table, counters, values)
-            may_be_alike[at, 1 - which] = stand_out(across, OF_SOME)
+            if not of_all[at]:
+                across = _sums_across(lines, table, counters, values)
+                may_be_alike[at, 1 - which] = stand_out(across, OF_SOME)
         for a in range(size):
             for b in range(size):
                 of_lines = products[0, a, b] + products[1, a, b]

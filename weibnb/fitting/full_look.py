@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from weibnb.counting.counters import counters_of
-from weibnb.counting.lines import FEWEST, SAMPLED, choice
-from weibnb.counting.second_look import some_lines
-from weibnb.fitting.clusters import across_lines, sums_of_lines, widening
+from weibnb.fitting.clusters import across_lines, with_squares
 from weibnb.fitting.estimates import influences
-from weibnb.fitting.line_sums import apart, of_counts, of_every_scale
+from weibnb.fitting.line_sums import OTHERS, apart, of_counts
 from weibnb.fitting.neighbours import (
     OF_ALL,
     Across,
@@ -20,7 +19,7 @@ from weibnb.fitting.neighbours import (
     stands_out,
     widest,
 )
-from weibnb.fitting.rank_functions import FUNCTIONS, by_class, rank_functions
+from weibnb.fitting.rank_functions import by_class
 from weibnb.fitting.rows import CountRows
 
 if TYPE_CHECKING:
@@ -29,13 +28,11 @@ if TYPE_CHECKING:
 
     from weibnb.counting.counts import Counts
     from weibnb.counting.formats import Bits
+    from weibnb.counting.lines import Lines
     from weibnb.fitting.line_sums import Sums
     from weibnb.fitting.weibull import Estimator
 
     Array = NDArray[np.float64]
-
-# Places of the products that are kept: of k, of ln λ, and of both.
-_KEPT = np.array([[0, 1, 0], [0, 1, 1]])
 
 
 class FullLook(NamedTuple):
@@ -43,18 +40,15 @@ class FullLook(NamedTuple):
 
     Attributes
     ----------
-    products : ndarray of float64, shape (3,)
-        Σ_i (Σ_j v_ij)² + Σ_j (Σ_i v_ij)² of the influences v on k and on ln λ, and the same of
-        their product; with what neighbouring lines add that are alike.
-    functions : ndarray of float64, shape (5, 5)
-        Covariance of rank functions beyond independent weights, from rows and columns of
-        every scale; NaN in matrices too small for it.
+    products : ndarray of float64, shape (3, 3)
+        Σ_i v_i v_i' + Σ_j v_j v_j' of the sums over rows and over columns of three functions: the
+        influences on k and on ln λ, and w² over its mean, less 1; with what neighbouring lines add
+        that are alike. NaN for the third where many weights are zero or not finite.
     row_rms, column_rms : ndarray of float64, shape (lines,)
         Root mean square of the finite weights of each; NaN where there are none.
     """
 
     products: Array
-    functions: Array
     row_rms: Array
     column_rms: Array
 
@@ -68,6 +62,7 @@ def look_at_all(
     trim: tuple[float, float],
     estimator: Estimator,
     workers: int,
+    lines: Lines | None = None,
     sums: Sums | None = None,
 ) -> FullLook:
     """Look at every row and column of a matrix whose counts are known.
@@ -80,6 +75,8 @@ def look_at_all(
         Of the same weights.
     trim, estimator, workers
         As of `weibnb.scan`.
+    lines : Lines, optional
+        Some of its rows and columns, which tell what neighbours that are alike have in common.
     sums : Sums, optional
         What was summed while they were counted; not used where the influences are others, and
         where zeros, which have none, or weights that are not finite are among them.
@@ -87,86 +84,49 @@ def look_at_all(
     Notes
     -----
     Influences are looked up as whole numbers, two in a word of 64 bits: each is rounded to some
-    2^-30 of the largest, times the length of the longer side. Seven functions in place of two
-    would take 0.65 ns more per weight, beside 0.4. The five of the rank are therefore clustered by
-    64 rows and 64 columns of every scale: errors of refits are within some 15 % of those of a scan
-    by the same protocol, mostly.
+    2^-30 of the largest, times the length of the longer side.
     """
+    rows = CountRows.of([counts])
     v = np.zeros((2, 0))
     if counts.labels.size:
-        v = np.nan_to_num(influences(CountRows.of([counts]), trim=trim, estimator=estimator)[1])
+        v = np.nan_to_num(influences(rows, trim=trim, estimator=estimator)[1])
     sums = of_counts(bits, dtype, shape, counts, v, workers=workers, known=sums)
     found = sums.of_lines
-    products, functions = np.zeros(3), _rank_functions(bits, dtype, shape, counts, sums)
-    for which, one in enumerate((found.rows, found.columns)):
-        of_lines = apart(one, sums.unit)
+    products = np.zeros((3, 3))
+    others = counts.zeros + counts.nans + counts.infinities > OTHERS * prod(shape)
+    for which, (one, rms) in enumerate(
+        ((found.rows, found.row_rms), (found.columns, found.column_rms))
+    ):
+        squares = np.full(rms.size, np.nan) if others else _squares(rms, shape[1 - which])
+        of_lines = np.column_stack([apart(one, sums.unit), squares])
         of_lines -= of_lines.mean(0)
-        products += (of_lines.T @ of_lines)[*_KEPT]
-        width = widest(of_lines, OF_ALL) if min(shape) >= FEWEST else 0
-        if width:
-            looked_at = _Neighbours(bits, dtype, shape, counts, v, which)
-            products += looked_at.beyond(of_lines, width)
-            functions += looked_at.of_rank_functions(width)
-    return FullLook(products, functions, found.row_rms, found.column_rms)
+        products += of_lines.T @ of_lines
+        width = widest(of_lines[:, :2], OF_ALL) if lines is not None else 0
+        if lines is not None and width:
+            products += _of_neighbours(of_lines, width, which, lines, rows, v)
+    return FullLook(products, found.row_rms, found.column_rms)
 
 
-class _Neighbours:
-    """Rows (0) or columns (1) that are alike, by some lines across them."""
-
-    def __init__(
-        self,
-        bits: Bits | torch.Tensor,
-        dtype: str,
-        shape: tuple[int, int],
-        counts: Counts,
-        v: Array,
-        which: int,
-    ) -> None:
-        chosen = [np.empty(0, np.int64)] * 2
-        chosen[1 - which] = choice(shape[1 - which], SAMPLED)
-        lines = some_lines(bits, dtype, shape, *chosen)
-        across = lines.rows if which else np.ascontiguousarray(lines.columns.T)
-        classes, masses, means = by_class(CountRows.of([counts]), v)
-        functions = np.concatenate([means[0], rank_functions(masses)[0]])
-        counters = counters_of(dtype, exact=counts.exact)
-        found = across_lines(across, counts.labels, classes, counters, functions)
-        self._across = Across(found[0], found[1], len(across), shape[1 - which])
-        self._n = masses.sum()
-
-    def beyond(self, of_lines: Array, width: int) -> Array:
-        """Give what they add to the products of influences, whose sums are known of all."""
-        within = self._across.within(width)[:2, :2] * self._across.every / self._across.number
-        found = products_of_windows(of_lines, width) - within
-        if not stands_out(of_lines, found, within, width, OF_ALL):
-            return np.zeros(3)
-        return np.asarray(found[*_KEPT] * quantile(len(of_lines), width))
-
-    def of_rank_functions(self, width: int) -> Array:
-        """Estimate what they add to the covariance of rank functions."""
-        found = self._across.between(width)[2:, 2:]
-        return np.asarray(found * quantile(len(self._across.sums), width) / self._n**2)
+def _squares(rms: Array, weights: int) -> Array:
+    """Sum w² over its mean, less 1, over lines of so many weights each."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        squares = (rms / rms.max()) ** 2
+        sums: Array = weights * (squares / squares.mean() - 1.0)
+    return sums
 
 
-def _rank_functions(
-    bits: Bits | torch.Tensor, dtype: str, shape: tuple[int, int], counts: Counts, sums: Sums
+def _of_neighbours(
+    of_lines: Array, width: int, which: int, lines: Lines, rows: CountRows, v: Array
 ) -> Array:
-    """Cluster the functions of the rank by rows and columns of every scale."""
-    if min(shape) < FEWEST or not counts.labels.size:
-        return np.full((FUNCTIONS, FUNCTIONS), np.nan)
-    classes, masses, _ = by_class(CountRows.of([counts]), np.empty((0, counts.labels.size)))
-    functions = rank_functions(masses)[0]
-    rows = of_every_scale(sums.of_lines.row_rms)
-    if sums.columns is None:
-        columns = of_every_scale(sums.of_lines.column_rms)
-        lines = some_lines(bits, dtype, shape, rows.numbers, columns.numbers)
-        along, across = lines.rows, lines.columns
-    else:
-        columns, across = sums.columns
-        along = some_lines(bits, dtype, shape, rows.numbers, np.empty(0, np.int64)).rows
-    counters = counters_of(dtype, exact=counts.exact)
-    covariance: Array = -2.0 * (functions * masses) @ functions.T
-    for some, own in ((rows, along), (columns, np.ascontiguousarray(across.T))):
-        each = sums_of_lines(own, counts.labels, classes, counters, functions)
-        covariance += each.T * some.standing_for @ each
-    covariance *= widening(min(shape)) / masses.sum() ** 2
-    return covariance
+    """Give what rows (0), or columns (1), that are alike add to the products of their sums."""
+    across = lines.rows if which else np.ascontiguousarray(lines.columns.T)
+    every = lines.columns.shape[0] if which else lines.rows.shape[1]
+    classes, _, means = by_class(rows, with_squares(rows, v))
+    counters = counters_of(lines.dtype, exact=bool(rows.exact[0]))
+    found = across_lines(across, rows.labels, classes, counters, means[0])
+    looked_at = Across(found[0], found[1], len(across), every)
+    within = looked_at.within(width) * looked_at.every / looked_at.number
+    found = products_of_windows(of_lines, width) - within
+    if not stands_out(of_lines[:, :2], found, within, width, OF_ALL):
+        return np.zeros_like(found)
+    return np.asarray(found * quantile(len(of_lines), width))

@@ -13,7 +13,7 @@ import numpy as np
 from weibnb.counting import second_look
 from weibnb.counting.counters import by_counter, counters_of
 from weibnb.counting.cpu import count_bits
-from weibnb.counting.formats import FORMATS, decode
+from weibnb.counting.formats import FORMATS
 from weibnb.counting.lines import FEWEST, LinesInCopying, choice
 from weibnb.counting.second_look import Influence
 from weibnb.fitting.estimates import influences
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Numbers = NDArray[np.int64]
 
-#: Lines by which rank functions are clustered, and those of largest RMS among them.
-LOOKED_AT, LARGEST = 64, 16
+#: Share of weights that are zero or not finite, and have no influence: more would lie in some lines
+#: rather than others.
+OTHERS = 1e-3
 # Bits that the sum of an influence over a line may take, its sign left out.
 _BITS = 30
 _LOW = 1 << 32
@@ -43,25 +44,8 @@ _FROM, _TO, _SOME = 1 << 22, 1 << 32, 1 << 17
 _TOGETHER = 64
 # Root mean square by which estimated influences may be off, over their own.
 _OFF = 0.05
-# Share of zeros, which have no influence: more would lie in some lines rather than others.
-_ZEROS = 1e-3
 # Part of the largest magnitude in whose unit the squares of all can be summed.
 _NEAR = 2.0**-20
-
-
-class Some(NamedTuple):
-    """Some lines that stand for all.
-
-    Attributes
-    ----------
-    numbers : ndarray of int64, shape (lines,)
-        Which they are, ascending.
-    standing_for : ndarray of float64, shape (lines,)
-        How many lines each stands for.
-    """
-
-    numbers: Numbers
-    standing_for: Array
 
 
 class Sums(NamedTuple):
@@ -77,15 +61,12 @@ class Sums(NamedTuple):
         What 1 in each of the two numbers of a word is of both influences.
     near : float
         The magnitude in whose unit squares are summed.
-    columns : tuple of Some and ndarray of unsigned int, or None
-        Columns of every scale, and their bits, (rows, columns), if they were copied on the way.
     """
 
     of_lines: LineSums
     table: Numbers
     unit: Array
     near: float
-    columns: tuple[Some, Bits] | None = None
 
 
 def can_count_and_sum(bits: object, dtype: str, shape: tuple[int, int]) -> bool:
@@ -120,10 +101,7 @@ def count_and_sum(
         estimated = np.stack([np.interp(between, some.labels, one) for one in v])
         whole, step = _whole_numbers(estimated, max(shape))
         table[1:first], table[first : last + 1], table[last + 1 :] = whole[0], whole, whole[-1]
-    scales = _scales(sample, dtype, shape[1], some.largest)
-    columns = None if scales is None else of_every_scale(scales)
-    only = np.empty(0, np.int64) if columns is None else columns.numbers
-    copying = LinesInCopying(dtype, shape), LinesInCopying(dtype, shape, only)
+    copying = LinesInCopying(dtype, shape)
     counts, sums = second_look.count_and_sum(
         bits,
         dtype,
@@ -133,8 +111,7 @@ def count_and_sum(
         workers=workers,
         copying=copying,
     )
-    chosen = None if columns is None else (columns, copying[1].lines.columns)
-    return counts, copying[0].lines, Sums(sums, table, np.diag(step), some.largest, chosen)
+    return counts, copying.lines, Sums(sums, table, np.diag(step), some.largest)
 
 
 def _spread_out(matrix: Bits) -> Bits:
@@ -145,18 +122,6 @@ def _spread_out(matrix: Bits) -> Bits:
     cut = matrix[:, : parts * width].reshape(rows, parts, width)
     some: Bits = cut[lines, np.arange(lines.size) % parts]
     return some
-
-
-def _scales(sample: Bits, dtype: str, columns: int, largest: float) -> Array | None:
-    """Estimate the scale of each column by what was `_spread_out`, if that is from all columns."""
-    lines, width = sample.shape
-    parts = columns // width
-    times = lines // parts
-    if times == 0 or largest == 0.0:
-        return None
-    squares = (decode(sample[: times * parts], dtype, narrow=True) / np.float32(largest)) ** 2
-    seen = squares.reshape(times, -1).mean(0)
-    return np.append(seen, np.full(columns - seen.size, seen.mean()))
 
 
 def of_counts(
@@ -183,7 +148,7 @@ def _scaled(known: Sums | None, dtype: str, counts: Counts, v: Array) -> Sums | 
     k is in proportion to that on λ, whose sums over lines may be ten times as large.
     """
     n = counts.counts.sum()
-    if known is None or counts.nans + counts.infinities > 0 or counts.zeros > _ZEROS * n:
+    if known is None or counts.nans + counts.infinities > 0 or counts.zeros > OTHERS * n:
         return None
     if not known.near > counts.largest * _NEAR:
         return None
@@ -237,21 +202,3 @@ def apart(whole: Numbers, unit: Array) -> Array:
     low = whole.astype(np.int32).astype(np.int64)
     numbers: Array = np.stack([(whole - low) / _LOW, low], 1) @ unit
     return numbers
-
-
-def of_every_scale(scales: Array) -> Some:
-    """Choose lines by their scale.
-
-    They are the `LARGEST` ones, which rule whatever depends on the upper tail, and of the others,
-    in order of their scale, one from the middle of each of so many equal parts that there are
-    `LOOKED_AT`; all lines if there are no more.
-    """
-    if scales.size <= LOOKED_AT:
-        return Some(np.arange(scales.size), np.ones(scales.size))
-    order, parts = np.argsort(np.nan_to_num(scales)), LOOKED_AT - LARGEST
-    others = scales.size - LARGEST
-    middle = ((np.arange(parts) + 0.5) * others / parts).astype(np.int64)
-    numbers = order[np.concatenate([middle, np.arange(others, scales.size)])]
-    standing_for = np.repeat([others / parts, 1.0], [parts, LARGEST])
-    in_place = np.argsort(numbers)  # columns in their order are copied in a third of the time
-    return Some(numbers[in_place], standing_for[in_place])

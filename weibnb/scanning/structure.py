@@ -188,9 +188,10 @@ class SecondLook:
             trim=how.trim,
             estimator=how.estimator,
             workers=how.threads(self.shape),
+            lines=lines,
             sums=None if self.pending is None else self.pending.sums,
         )
         if lines is not None:
-            lines = replace(lines, products=look.products, functions=look.functions)
+            lines = replace(lines, products=look.products)
         with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite there
             return lines, [look.row_rms.astype(np.float32), look.column_rms.astype(np.float32)]
