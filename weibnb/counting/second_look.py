@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -235,7 +236,7 @@ def _sums(
 
     each = -(-len(entries) // workers)
     found = on_threads(job, slices(len(entries), each), workers)
-    columns, squared, counted = (np.sum(some, 0) for some in zip(*found, strict=True))
+    columns, squared, counted = (reduce(np.add, some) for some in zip(*found, strict=True))
     column_squares, column_sizes = squared
     if not nonfinite:
         row_sizes[:], column_sizes = shape[1], np.full(shape[1], shape[0])

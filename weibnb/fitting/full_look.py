@@ -98,7 +98,7 @@ def look_at_all(
         ((found.rows, found.row_rms), (found.columns, found.column_rms))
     ):
         squares = np.full(rms.size, np.nan) if others else _squares(rms, shape[1 - which])
-        of_lines = np.column_stack([apart(one, sums.unit), squares])
+        of_lines = np.vstack([apart(one, sums.unit), squares]).T
         of_lines -= of_lines.mean(0)
         products += of_lines.T @ of_lines
         width = widest(of_lines[:, :2], OF_ALL) if lines is not None else 0

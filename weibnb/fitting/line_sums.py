@@ -153,7 +153,7 @@ def _scaled(known: Sums | None, dtype: str, counts: Counts, v: Array) -> Sums | 
     if not known.near > counts.largest * _NEAR:
         return None
     labels = counters_of(dtype, exact=counts.exact).labels
-    estimated = apart(known.table[np.searchsorted(labels, counts.labels)], known.unit).T
+    estimated = apart(known.table[np.searchsorted(labels, counts.labels)], known.unit)
     estimated -= (estimated @ counts.counts / n)[:, None]
     weighted = estimated * counts.counts
     try:
@@ -198,7 +198,7 @@ def _whole_numbers(v: Array, longest: int) -> tuple[Numbers, Array]:
 
 
 def apart(whole: Numbers, unit: Array) -> Array:
-    """Give both influences of the whole numbers that are in each word: (entries, 2)."""
+    """Give both influences of the whole numbers that are in each word: (2, entries)."""
     low = whole.astype(np.int32).astype(np.int64)
-    numbers: Array = np.stack([(whole - low) / _LOW, low], 1) @ unit
+    numbers: Array = unit.T @ np.stack([(whole - low) / _LOW, low])
     return numbers
