@@ -171,6 +171,7 @@ def _coarseness(low: Array, high: Array) -> NDArray[np.int8]:
     """
     from weibnb.fitting.kernels import COARSE, COARSE_AS_FLOAT32, FINE
 
-    as_float32 = (low < _FLOAT32_FINE) & (np.fmod(low, _FLOAT32_GRID) == 0)
+    as_float32 = low < _FLOAT32_FINE
+    as_float32[as_float32] = np.fmod(low[as_float32], _FLOAT32_GRID) == 0
     kind = np.where(as_float32, COARSE_AS_FLOAT32, FINE)
     return np.where(high - low > low / _FEWEST_STEPS, COARSE, kind).astype(np.int8)
