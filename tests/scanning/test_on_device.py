@@ -105,6 +105,24 @@ def test_a_live_model(estimator: Any, trim: Any, *, keep_counts: bool) -> None:
             assert one == other
 
 
+def in_heads(seed: int, across: int) -> Any:
+    """Weights in 16 blocks of rows, or of columns, of unequal scale."""
+    rng = np.random.default_rng(seed)
+    scale = np.repeat(np.exp(0.5 * rng.normal(size=16)), 16)
+    weights = (rng.normal(size=(256, 96)) * scale[:, None]).astype(np.float32)
+    return to_torch(np.ascontiguousarray(weights.T) if across else weights)
+
+
+@pytest.mark.usefixtures("device")
+def test_heads_and_what_follows_for_errors_of_refits() -> None:
+    layers = [in_heads(0, 0), unequal("float32", (256, 96), 0), in_heads(1, 1), in_heads(2, 0)]
+    source = {"m": {Q.format(i): weights for i, weights in enumerate(layers)}}
+    found, expected = (wb.scan(source, backend=which) for which in ("torch", "numba"))
+    effects = expected["k_design_effect"].values.ravel()
+    assert (effects[[0, 2, 3]] > 2.0 * effects[1]).all()
+    hold_equal(found, expected)
+
+
 @pytest.mark.usefixtures("device")
 def test_counts_that_are_not_kept_do_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:

@@ -68,7 +68,8 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     and weights that are not finite have v = 0.
 
     Neighbouring lines that are alike add what `weibnb.fitting.neighbours` finds, where it stands
-    out: a quarter of the lines that are looked at tell.
+    out: a quarter of the lines that are looked at tell. It is found of the influences; what follows
+    for the rank functions is told by their regression on them.
 
     Of a sample of blocks of rows, a share s of the matrix, the errors are those of the whole: what
     rows add to independent weights is less by s, what columns add is the same.
@@ -97,14 +98,16 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     for row, across in np.argwhere(may_be_alike).tolist():
         some = lines[row]
         if some is not None:
-            one = rows.part(slice(row, row + 1))
+            one, n = rows.part(slice(row, row + 1)), masses[row].sum()
             own = classes[one.starts[0] - rows.starts[0] : one.starts[1] - rows.starts[0]]
-            beyond[row] += (
-                _of_neighbours(one, own, functions[row], some, across) / masses[row].sum() ** 2
-            )
+            more = _of_neighbours(one, own, functions[row, :2], some, across) / n**2
+            known = beyond[row, :2, :2] + more
+            beyond[row] = _follow(beyond[row], _independent(functions[row], masses[row]), known)
     for row, some in enumerate(lines):
         if some is not None and some.products is not None and masses[row].any():
-            beyond[row] = _by_all_lines(beyond[row], table[row], masses[row], functions[row], some)
+            independent = _independent(functions[row], masses[row])
+            known = _by_all_lines(table[row], independent, masses[row].sum(), some)
+            beyond[row] = _follow(beyond[row], independent, known)
     kept = beyond[:, -FUNCTIONS:, -FUNCTIONS:][:, *PAIRS]
     return np.column_stack([table, with_effects(table, beyond[:, :2, :2]), kept])
 
@@ -122,10 +125,24 @@ def with_squares(rows: CountRows, v: Array) -> Array:
     return np.vstack([v, squares])
 
 
-def _by_all_lines(
-    beyond: Array, row: Array, masses: Array, functions: Array, lines: Lines
-) -> Array:
-    """Put in what all lines tell of the first functions, and what follows for the others.
+def _independent(functions: Array, masses: Array) -> Array:
+    """Covariance of the means of functions, by class, over independent weights."""
+    return np.asarray((functions * masses) @ functions.T / masses.sum() ** 2)
+
+
+def _by_all_lines(row: Array, independent: Array, n: float, lines: Lines) -> Array:
+    """Covariance beyond independent weights of functions whose sums are known of all lines."""
+    products = np.asarray(lines.products)
+    first = 2 if np.isnan(products).any() else 3
+    own = independent[:first, :first].copy()
+    k, lam = row[K_SE], row[LAM_SE] / row[LAM]
+    own[:2, :2] = np.outer([k, lam], [k, lam]) * [[1, row[CORRELATION]], [row[CORRELATION], 1]]
+    known: Array = (products[:first, :first] / n**2 - 2.0 * own) * widening(lines.fewest)
+    return known
+
+
+def _follow(beyond: Array, independent: Array, known: Array) -> Array:
+    """Put what is known of the first functions in, and what follows for the others.
 
     These follow by their regression on the first, as covariances do where a selection has changed
     those of some.
@@ -135,17 +152,10 @@ def _by_all_lines(
     D. N. Lawley, "A Note on Karl Pearson's Selection Formulae", Proceedings of the Royal Society
     of Edinburgh A 62 (1943) 28-30.
     """
-    n = masses.sum()
-    products = np.asarray(lines.products)
-    first = 2 if np.isnan(products).any() else 3
-    independent = (functions * masses) @ functions.T / n**2
+    first = len(known)
     estimated = (beyond + 2.0 * independent)[:, :first]
     if not np.isfinite(estimated).all():  # there is no fit
         return beyond
-    k, lam = row[K_SE], row[LAM_SE] / row[LAM]
-    own = independent[:first, :first].copy()
-    own[:2, :2] = [[k * k, row[CORRELATION] * k * lam], [row[CORRELATION] * k * lam, lam * lam]]
-    known = (products[:first, :first] / n**2 - 2.0 * own) * widening(lines.fewest)
     slopes = estimated @ np.linalg.pinv(estimated[:first], hermitian=True)
     slopes[:first] = np.eye(first)
     changed: Array = beyond + slopes @ (known - beyond[:first, :first]) @ slopes.T
@@ -211,20 +221,20 @@ def across_lines(lines: Any, labels: Any, classes: Any, counters: Any, functions
     size, width = functions.shape[0], lines.shape[1]
     values = np.zeros((CLASSES + 1, _WIDE))
     values[:CLASSES, :size] = functions.T
-    sums, some = np.zeros((width, _WIDE)), np.empty((-(-len(lines) // EACH), width, _WIDE))
+    sums, some = np.zeros((width, size)), np.empty((-(-len(lines) // EACH), width, size))
     for i in range(len(lines)):
         mean = _sums(lines[i], table, counters, values) / width
         own = some[i // EACH]
         for j in range(width):
             at = table[np.int64((lines[i, j] & counters.mask) >> counters.shift)]
-            for a in range(_WIDE):
+            for a in range(size):
                 sums[j, a] += values[at, a] - mean[a]
         if i % EACH == 0:
             for j in range(width):
                 at = table[np.int64((lines[i, j] & counters.mask) >> counters.shift)]
-                for a in range(_WIDE):
+                for a in range(size):
                     own[j, a] = values[at, a] - mean[a]
-    return sums[:, :size], some[:, :, :size]
+    return sums, some
 
 
 @compiled_sums

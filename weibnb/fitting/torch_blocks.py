@@ -19,7 +19,12 @@ from weibnb.fitting.kernels import STATUS
 from weibnb.fitting.rank_functions import PAIRS
 from weibnb.fitting.status import FIT_WORDS, MINIMUM_WEIGHTS
 from weibnb.fitting.torch_backend import ON_DEVICE, side_stream, with_less_memory
-from weibnb.fitting.torch_clusters import beyond_independent, classes_of, line_histograms
+from weibnb.fitting.torch_clusters import (
+    beyond_independent,
+    classes_of,
+    line_histograms,
+    with_neighbours,
+)
 from weibnb.fitting.torch_fit import fit_batch
 from weibnb.fitting.torch_lines import bin_of_counter, classes_of_words, spreads
 from weibnb.fitting.torch_neighbours import of_neighbours
@@ -192,7 +197,7 @@ def _look_at_lines(
         shape = columns.shape[2], rows.shape[2]
         beyond = beyond_independent(own, line_histograms(rows), line_histograms(columns), shape)
         alike = of_neighbours(own, rows, shape[0]) + of_neighbours(own, columns, shape[1])
-        beyond += alike / own.masses.sum(1)[:, None, None] ** 2
+        beyond = with_neighbours(beyond, own, alike)
         found = [
             torch.stack([beyond[:, 0, 0], beyond[:, 1, 1], beyond[:, 0, 1]], 1),
             beyond[:, row, column],

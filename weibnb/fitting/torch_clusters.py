@@ -101,6 +101,19 @@ def beyond_independent(
     return torch.as_tensor(products * widening(fewest, f.device)[-1] / n**2)
 
 
+def with_neighbours(beyond: torch.Tensor, classes: Classes, alike: torch.Tensor) -> torch.Tensor:
+    """Add what neighbours that are alike add, (matrices, 2, 2), and what follows from it.
+
+    `beyond` is that of `beyond_independent`; the others follow as in `weibnb.fitting.clusters`.
+    """
+    f = torch.cat([classes.means, classes.functions], 1)
+    n = classes.masses.sum(1)[:, None, None]
+    estimated = (beyond + 2.0 * (f * classes.masses[:, None]) @ f.mT / n**2)[:, :, :2]
+    slopes = torch.linalg.solve_ex(estimated[:, :2], estimated.mT)[0].mT
+    more = slopes @ (alike / n**2) @ slopes.mT
+    return beyond + more.where((alike != 0.0).flatten(1).any(1)[:, None, None], 0.0)
+
+
 def widening(lines: int, device: torch.device) -> torch.Tensor:
     """As `weibnb.fitting.clusters.widening`, for every number of lines from 0 to this one."""
     degrees = np.maximum(np.arange(lines + 1) - 1, 1)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def of_neighbours(classes: Classes, lines: torch.Tensor, every: int) -> torch.Tensor:
-    """Estimate what neighbours add to the products of sums of influences and rank functions.
+    """Estimate what neighbours add to the products of sums of influences.
 
     Parameters
     ----------
@@ -32,34 +32,33 @@ def of_neighbours(classes: Classes, lines: torch.Tensor, every: int) -> torch.Te
 
     Returns
     -------
-    Tensor of float64, shape (matrices, 7, 7)
+    Tensor of float64, shape (matrices, 2, 2)
     """
-    functions = torch.cat([classes.means, classes.functions], 1).mT
+    functions = classes.means.mT
     functions = torch.cat([functions, torch.zeros_like(functions[:, :1])], 1)
     size, number = lines.shape[2], lines.shape[1]
     tried = widths(size)
     if not tried.size:
         return functions.new_zeros(len(functions), functions.shape[2], functions.shape[2])
     sums, some = _sums(functions, lines)
-    may_be = _stand_out(some.sum(0)[..., :2])
-    deciding = sums[..., :2]
-    own = deciding.square().sum(1)
+    may_be = _stand_out(some.sum(0))
+    own = sums.square().sum(1)
     quantiles = to_device(np.array([quantile(size, b) for b in tried.tolist()]), lines.device)
     limits = to_device(np.array([OF_SOME * noise(size, b) for b in tried.tolist()]), lines.device)
     all_widths = to_device(tried, lines.device)
-    each = torch.stack([_own(deciding, all_widths[i : i + 1]) / own for i in range(tried.size)])
+    each = torch.stack([_own(sums, all_widths[i : i + 1]) / own for i in range(tried.size)])
     weight = (each.sum(2) * quantiles[:, None]).where(each.amax(2) > limits[:, None], -torch.inf)
     most, chosen = weight.max(0)
     width = all_widths.take(chosen)
-    signs = torch.stack([_changes(deciding, b) for b in tried.tolist()])
+    signs = torch.stack([_changes(sums, b) for b in tried.tolist()])
     places = torch.arange(len(lines), device=lines.device)
     leading = each[chosen, places].argmax(1)
     many = signs[chosen, places, leading] >= CHANGES
     within = torch.stack([products_of_windows(one, width) for one in some]).mean(0) * number
     found = products_of_windows(sums, width) - within
-    shared = within.diagonal(dim1=1, dim2=2)[:, :2].clamp(min=0.0)
+    shared = within.diagonal(dim1=1, dim2=2).clamp(min=0.0)
     least = limits.take(chosen)[:, None] * (own + shared)
-    stands_out = (found.diagonal(dim1=1, dim2=2)[:, :2] > least).any(1)
+    stands_out = (found.diagonal(dim1=1, dim2=2) > least).any(1)
     add = may_be & (most > 0.0) & many & stands_out & (own > 0.0).all(1)
     found = found + (limits.take(chosen) / OF_SOME)[:, None, None] * (sums.mT @ sums)
     share = max(number * (number - 1), 1) / max(every * (every - 1), 1)
