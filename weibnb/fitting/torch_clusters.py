@@ -110,7 +110,7 @@ def with_neighbours(beyond: torch.Tensor, classes: Classes, alike: torch.Tensor)
     n = classes.masses.sum(1)[:, None, None]
     estimated = (beyond + 2.0 * (f * classes.masses[:, None]) @ f.mT / n**2)[:, :, :2]
     slopes = torch.linalg.solve_ex(estimated[:, :2], estimated.mT)[0].mT
-    more = slopes @ (alike / n**2) @ slopes.mT
+    more: torch.Tensor = slopes @ (alike / n**2) @ slopes.mT
     return beyond + more.where((alike != 0.0).flatten(1).any(1)[:, None, None], 0.0)
 
 
