@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 18
 # Weights whose columns are added up in float32, and whose lines are copied from the cache.
 _CHUNK = 1 << 16
-# Mask of places that are no patterns.
-_ALL = np.uint32(0xFFFFFFFF)
 
 
 def is_tensor(bits: object) -> TypeIs[torch.Tensor]:
@@ -224,10 +222,9 @@ def _sums(
         counters = np.zeros(table.size if copying else 0, np.uint32)
         for start, block in _blocks(entries, shape, part, bits.size if copying else _BLOCK):
             words, own = as_words(block, dtype, unit), slice(start, start + len(block))
-            places, of_place = (_places(block, mask, shift), _ALL) if shift else (block, mask)
             wanted = none if copying is None else copying.after(start * shape[1])
             out = rows[own], row_squares[own], columns, squared[0]
-            _sum(places, of_place, words, table, counters, rule, wanted, *out)
+            _sum(block, mask, shift, words, table, counters, rule, wanted, *out)
             if nonfinite:
                 finite = (words & rule.mask) < rule.limit
                 row_sizes[own] = finite.sum(1)
@@ -250,8 +247,9 @@ def _sums(
 
 @compiled_sums
 def _sum(
-    places: Any,
+    bits: Any,
     mask: Any,
+    shift: Any,
     words: Any,
     table: Any,
     counters: Any,
@@ -263,23 +261,23 @@ def _sum(
     column_squares: Any,
 ) -> None:
     """Add the sums of some whole rows, count places if there are counters, and copy lines."""
-    size, flat = places.shape[1], words.reshape(-1)
+    size, flat = bits.shape[1], words.reshape(-1)
     step = max(_CHUNK // size // 3 * 3, 3)
-    for first in range(0, len(places), step):
-        stop = min(first + step, len(places))
+    for first in range(0, len(bits), step):
+        stop = min(first + step, len(bits))
         total = np.zeros(size, np.float32)
         for i in range(first, stop - 2, 3):
-            a, b, c = places[i], places[i + 1], places[i + 2]
+            a, b, c = bits[i], bits[i + 1], bits[i + 2]
             if counters.size:
                 found = _count_three_rows(a, b, c, mask, table, counters, columns)
             else:
-                found = _three_rows(a, b, c, mask, table, columns)
+                found = _three_rows(a, b, c, mask, shift, table, columns)
             rows[i], rows[i + 1], rows[i + 2] = found
             found = _three_squares(words[i], words[i + 1], words[i + 2], rule, total)
             row_squares[i], row_squares[i + 1], row_squares[i + 2] = found
         for i in range(stop - (stop - first) % 3, stop):
             for j in range(size):
-                at, square = np.uint64(places[i, j] & mask), _square(words[i, j], rule)
+                at, square = np.uint64((bits[i, j] & mask) >> shift), _square(words[i, j], rule)
                 if counters.size:
                     counters[at] += np.uint32(1)
                 rows[i] += table[at]
@@ -292,12 +290,13 @@ def _sum(
 
 
 @compiled_inline_sums
-def _three_rows(a: Any, b: Any, c: Any, mask: Any, table: Any, columns: Any) -> Any:
+def _three_rows(a: Any, b: Any, c: Any, mask: Any, shift: Any, table: Any, columns: Any) -> Any:
     """Sum influences over three rows, and add them to columns."""
     of_a = of_b = of_c = np.int64(0)
     for j in range(columns.size):
-        first, second = table[np.uint64(a[j] & mask)], table[np.uint64(b[j] & mask)]
-        third = table[np.uint64(c[j] & mask)]
+        first = table[np.uint64((a[j] & mask) >> shift)]
+        second = table[np.uint64((b[j] & mask) >> shift)]
+        third = table[np.uint64((c[j] & mask) >> shift)]
         of_a += first
         of_b += second
         of_c += third
@@ -309,7 +308,7 @@ def _three_rows(a: Any, b: Any, c: Any, mask: Any, table: Any, columns: Any) -> 
 def _count_three_rows(
     a: Any, b: Any, c: Any, mask: Any, table: Any, counters: Any, columns: Any
 ) -> Any:
-    """Do what `_three_rows` does, and count."""
+    """Do what `_three_rows` does of patterns that are counters, and count."""
     of_a = of_b = of_c = np.int64(0)
     for j in range(columns.size):
         at_a, at_b, at_c = np.uint64(a[j] & mask), np.uint64(b[j] & mask), np.uint64(c[j] & mask)
@@ -343,13 +342,3 @@ def _square(pattern: Any, rule: Any) -> Any:
     bits = np.uint32(pattern) & magnitude
     value = as_float32((bits << up) if bits < limit else np.uint32(0)) * factor
     return value * value
-
-
-@compiled
-def _places(block: Any, mask: Any, shift: Any) -> Any:
-    """Give the counter of each weight."""
-    places = np.empty(block.shape, np.uint32)
-    for i in range(len(block)):
-        for j in range(block.shape[1]):
-            places[i, j] = (block[i, j] & mask) >> shift
-    return places
