@@ -48,7 +48,7 @@ def fitted(weights: Array, *, fields: bool = False) -> dict[str, Any]:
     lines = lines_of(bits, dtype, weights.shape)
     if fields:
         look = look_at_all(bits, dtype, weights.shape, counts, lines=lines, workers=1, **HOW)
-        lines = replace(lines, products=look.products)
+        lines = replace(lines, products=look.products, scales=look.scales)
     return fit_counts(CountRows.of([counts]), lines=[lines], workers=1)
 
 

@@ -40,7 +40,7 @@ class Lines:
         Whole rows.
     columns : ndarray of unsigned int, shape (rows of the matrix, columns looked at)
         Whole columns.
-    products : ndarray of float64, shape (3, 3), optional
+    products, scales : ndarray of float64, shapes (3, 3) and (lines looked at,), optional
         Where every line was looked at as well: of `weibnb.fitting.full_look`.
     share : float
         Share of the rows of the matrix that the columns hold; 1 but for a sample of blocks.
@@ -50,6 +50,7 @@ class Lines:
     rows: Bits
     columns: Bits
     products: NDArray[np.float64] | None = None
+    scales: NDArray[np.float64] | None = None
     share: float = field(default=1.0, kw_only=True)
 
     @property
@@ -80,6 +81,8 @@ class PackedLines(NamedTuple):
         Rows looked at and weights in each; columns looked at and weights in each.
     shares : ndarray of float64, shape (matrices,)
         Share of the rows of each matrix that the columns hold.
+    scales : ndarray of float64, one dim
+        Scale of each line, 0 where not every line of its matrix was looked at.
     """
 
     bits: Bits
@@ -87,6 +90,7 @@ class PackedLines(NamedTuple):
     starts: Numbers
     shapes: Numbers
     shares: NDArray[np.float64]
+    scales: NDArray[np.float64]
 
 
 def packed(lines: Sequence[Lines | None]) -> Iterator[tuple[str, PackedLines]]:
@@ -125,7 +129,14 @@ def _pack(group: dict[int, Lines]) -> PackedLines:
         (np.cumsum(sizes) - sizes).reshape(-1, 2),
         shapes.reshape(-1, 2, 2),
         np.array([one.share for one in group.values()]),
+        np.concatenate([_scales(one) for one in group.values()]),
     )
+
+
+def _scales(lines: Lines) -> NDArray[np.float64]:
+    """Give the scale of each line."""
+    number = lines.rows.shape[0] + lines.columns.shape[1]
+    return np.zeros(number) if lines.scales is None else lines.scales
 
 
 @compiled_inline

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from scipy import special
 
 from weibnb.compiled import compiled_inline, compiled_sums
 from weibnb.counting.counters import counters_of, lay_out
-from weibnb.counting.formats import label_values
 from weibnb.counting.lines import lines_in, packed
 from weibnb.fitting.estimates import COVARIANCES, EFFECTS
 from weibnb.fitting.kernels import CORRELATION, K_SE, LAM, LAM_SE
@@ -82,8 +80,9 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     if not any(lines):
         return np.column_stack([table, np.full((len(table), len(EFFECTS) + COVARIANCES), np.nan)])
     of_all = np.array([some is not None and some.products is not None for some in lines])
-    classes, masses, means = by_class(rows, with_squares(rows, v) if of_all.any() else v)
-    functions = np.concatenate([means, rank_functions(masses)], 1)
+    classes, masses, means = by_class(rows, v)
+    scale = np.zeros((len(means), int(of_all.any()), CLASSES))  # a number of lines, not of weights
+    functions = np.concatenate([means, scale, rank_functions(masses)], 1)
     beyond = np.full((len(table), functions.shape[1], functions.shape[1]), np.nan)
     may_be_alike = np.zeros((len(table), 2), np.bool_)
     for exact in (False, True):
@@ -106,23 +105,10 @@ def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | N
     for row, some in enumerate(lines):
         if some is not None and some.products is not None and masses[row].any():
             independent = _independent(functions[row], masses[row])
-            known = _by_all_lines(table[row], independent, masses[row].sum(), some)
+            known = _by_all_lines(table[row], masses[row].sum(), some)
             beyond[row] = _follow(beyond[row], independent, known)
     kept = beyond[:, -FUNCTIONS:, -FUNCTIONS:][:, *PAIRS]
     return np.column_stack([table, with_effects(table, beyond[:, :2, :2]), kept])
-
-
-def with_squares(rows: CountRows, v: Array) -> Array:
-    """Add to functions, (functions, entries), the square of w over its mean, less 1."""
-    labels = rows.labels[rows.columns[rows.starts[0] : rows.starts[-1]]]
-    squares = np.empty(labels.size)
-    for first, stop in pairwise((rows.starts - rows.starts[0]).tolist()):
-        if first < stop:
-            magnitudes = label_values(labels[first:stop])
-            own = (magnitudes / magnitudes[-1]) ** 2
-            counts = rows.counts[rows.starts[0] + first : rows.starts[0] + stop]
-            squares[first:stop] = own / np.average(own, weights=counts) - 1.0
-    return np.vstack([v, squares])
 
 
 def _independent(functions: Array, masses: Array) -> Array:
@@ -130,14 +116,12 @@ def _independent(functions: Array, masses: Array) -> Array:
     return np.asarray((functions * masses) @ functions.T / masses.sum() ** 2)
 
 
-def _by_all_lines(row: Array, independent: Array, n: float, lines: Lines) -> Array:
+def _by_all_lines(row: Array, n: float, lines: Lines) -> Array:
     """Covariance beyond independent weights of functions whose sums are known of all lines."""
-    products = np.asarray(lines.products)
-    first = 2 if np.isnan(products).any() else 3
-    own = independent[:first, :first].copy()
+    own = np.zeros((3, 3))
     k, lam = row[K_SE], row[LAM_SE] / row[LAM]
     own[:2, :2] = np.outer([k, lam], [k, lam]) * [[1, row[CORRELATION]], [row[CORRELATION], 1]]
-    known: Array = (products[:first, :first] / n**2 - 2.0 * own) * widening(lines.fewest)
+    known: Array = (np.asarray(lines.products) / n**2 - 2.0 * own) * widening(lines.fewest)
     return known
 
 
@@ -254,12 +238,13 @@ def _add_up(
     Tells in addition of which matrices rows, or columns, may be alike where they are neighbours;
     of those of which all lines were summed that is known.
     """
-    size = functions.shape[1]
+    size, seen = functions.shape[1], 0
     table = np.empty((counters.mask >> counters.shift) + 1, np.uint8)
     values = np.zeros((CLASSES + 1, _WIDE))
     for i in range(pack.places.size):
         at = pack.places[i]
         start, stop = rows.starts[at], rows.starts[at + 1]
+        first, seen = seen, seen + pack.shapes[i, 0, 0] + pack.shapes[i, 1, 0]
         if start == stop:
             continue
         own = classes[start - rows.starts[0] : stop - rows.starts[0]]
@@ -277,6 +262,8 @@ def _add_up(
             every = pack.shapes[i, 1 - which, 1] * (share if which == 0 else 1.0)
             for line in lines:
                 total = _sums(line, table, counters, values)
+                total[2] += pack.scales[first]
+                first += 1
                 _add_products(products[which], total, every / len(lines))
             if not of_all[at]:
                 across = _sums_across(lines, table, counters, values)

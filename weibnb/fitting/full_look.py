@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from weibnb.counting.counters import counters_of
-from weibnb.fitting.clusters import across_lines, with_squares
+from weibnb.counting.lines import choice
+from weibnb.fitting.clusters import across_lines
 from weibnb.fitting.estimates import influences
-from weibnb.fitting.line_sums import OTHERS, apart, of_counts
+from weibnb.fitting.line_sums import apart, of_counts
 from weibnb.fitting.neighbours import (
     OF_ALL,
     Across,
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+# Power of the RMS of a line: of 1.2 single large lines, of 2 single large weights would rule.
+_POWER = 1.5
+
 
 class FullLook(NamedTuple):
     """What every line of a matrix, as stored, gives.
@@ -41,14 +44,16 @@ class FullLook(NamedTuple):
     Attributes
     ----------
     products : ndarray of float64, shape (3, 3)
-        Σ_i v_i v_i' + Σ_j v_j v_j' of the sums over rows and over columns of three functions: the
-        influences on k and on ln λ, and w² over its mean, less 1; with what neighbouring lines add
-        that are alike. NaN for the third where many weights are zero or not finite.
+        Σ_i s_i s_i' + Σ_j s_j s_j' of three numbers of each row i, and column j: the sums of the
+        influences on k and on ln λ, and its scale; with what neighbouring lines add that are alike.
+    scales : ndarray of float64, shape (lines looked at,)
+        Those of the rows, then columns, that were copied: a power of the RMS, less its mean.
     row_rms, column_rms : ndarray of float64, shape (lines,)
         Root mean square of the finite weights of each; NaN where there are none.
     """
 
     products: Array
+    scales: Array
     row_rms: Array
     column_rms: Array
 
@@ -92,27 +97,34 @@ def look_at_all(
         v = np.nan_to_num(influences(rows, trim=trim, estimator=estimator)[1])
     sums = of_counts(bits, dtype, shape, counts, v, workers=workers, known=sums)
     found = sums.of_lines
-    products = np.zeros((3, 3))
-    others = counts.zeros + counts.nans + counts.infinities > OTHERS * prod(shape)
+    products, scales = np.zeros((3, 3)), []
     for which, (one, rms) in enumerate(
         ((found.rows, found.row_rms), (found.columns, found.column_rms))
     ):
-        squares = np.full(rms.size, np.nan) if others else _squares(rms, shape[1 - which])
-        of_lines = np.vstack([apart(one, sums.unit), squares]).T
+        of_lines = np.vstack([apart(one, sums.unit), _scale(rms, shape[1 - which])]).T
         of_lines -= of_lines.mean(0)
         products += of_lines.T @ of_lines
-        width = widest(of_lines[:, :2], OF_ALL) if lines is not None else 0
-        if lines is not None and width:
+        if lines is None:
+            continue
+        number = lines.columns.shape[1] if which else lines.rows.shape[0]
+        scales.append(of_lines[choice(rms.size, number), 2])
+        width = widest(of_lines[:, :2], OF_ALL)
+        if width:
             products += _of_neighbours(of_lines, width, which, lines, rows, v)
-    return FullLook(products, found.row_rms, found.column_rms)
+    return FullLook(products, np.concatenate([*scales, []]), found.row_rms, found.column_rms)
 
 
-def _squares(rms: Array, weights: int) -> Array:
-    """Sum w² over its mean, less 1, over lines of so many weights each."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        squares = (rms / rms.max()) ** 2
-        sums: Array = weights * (squares / squares.mean() - 1.0)
-    return sums
+def _scale(rms: Array, weights: int) -> Array:
+    """Give a power of the RMS over that of all, which heavy tails do not rule, times the weights.
+
+    It is 0 for lines without a finite weight.
+    """
+    alive = np.nan_to_num(rms)
+    largest = alive.max(initial=0.0)
+    alive = alive / largest if largest else alive
+    whole = np.sqrt((alive**2).mean())
+    scale: Array = weights * (alive / whole if whole else alive) ** _POWER
+    return scale
 
 
 def _of_neighbours(
@@ -121,12 +133,13 @@ def _of_neighbours(
     """Give what rows (0), or columns (1), that are alike add to the products of their sums."""
     across = lines.rows if which else np.ascontiguousarray(lines.columns.T)
     every = lines.columns.shape[0] if which else lines.rows.shape[1]
-    classes, _, means = by_class(rows, with_squares(rows, v))
+    classes, _, means = by_class(rows, v)
     counters = counters_of(lines.dtype, exact=bool(rows.exact[0]))
     found = across_lines(across, rows.labels, classes, counters, means[0])
     looked_at = Across(found[0], found[1], len(across), every)
     within = looked_at.within(width) * looked_at.every / looked_at.number
-    found = products_of_windows(of_lines, width) - within
+    found = products_of_windows(of_lines, width)
+    found[:2, :2] -= within
     if not stands_out(of_lines[:, :2], found, within, width, OF_ALL):
         return np.zeros_like(found)
     return np.asarray(found * quantile(len(of_lines), width))

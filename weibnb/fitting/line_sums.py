@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Numbers = NDArray[np.int64]
 
-#: Share of weights that are zero or not finite, and have no influence: more would lie in some lines
-#: rather than others.
-OTHERS = 1e-3
+# Share of zeros, which have no influence: more would lie in some lines rather than others.
+_ZEROS = 1e-3
 # Bits that the sum of an influence over a line may take, its sign left out.
 _BITS = 30
 _LOW = 1 << 32
@@ -148,7 +147,7 @@ def _scaled(known: Sums | None, dtype: str, counts: Counts, v: Array) -> Sums | 
     k is in proportion to that on λ, whose sums over lines may be ten times as large.
     """
     n = counts.counts.sum()
-    if known is None or counts.nans + counts.infinities > 0 or counts.zeros > OTHERS * n:
+    if known is None or counts.nans + counts.infinities > 0 or counts.zeros > _ZEROS * n:
         return None
     if not known.near > counts.largest * _NEAR:
         return None

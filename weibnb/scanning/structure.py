@@ -192,6 +192,6 @@ class SecondLook:
             sums=None if self.pending is None else self.pending.sums,
         )
         if lines is not None:
-            lines = replace(lines, products=look.products)
+            lines = replace(lines, products=look.products, scales=look.scales)
         with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite there
             return lines, [look.row_rms.astype(np.float32), look.column_rms.astype(np.float32)]
