@@ -136,6 +136,23 @@ def test_of_many_that_moved_two_in_a_panel_are_named() -> None:
     }
 
 
+def test_the_names_of_two_in_a_panel_keep_apart() -> None:
+    fits = show.demo()
+    same = fits["k"] + (fits["step"] == 7000) * 1e-4 * fits["layer"]
+    moved = same.where(fits["step"] != 7000, 0.5 + 1e-4 * fits["layer"])
+    chart = charts.phase_portrait(fits.assign(k=moved))
+    lines, gap = 2 * 11, 9  # px of both lines of a name
+    edges: dict[str, list[tuple[float, float, float]]] = {}
+    for part in show.marks(chart):
+        for row in part.rows if part.kind == "text" else ():
+            below = part.look["dy"] + (lines if part.look["baseline"] == "top" else 0)
+            edges.setdefault(row["panel"], []).append((row["k"], below - lines, below))
+    assert [len(two) for two in edges.values()] == [2, 2, 2]
+    for two in edges.values():
+        (_, top, _), (_, _, bottom) = sorted(two)
+        assert bottom < top <= -gap, "the upper name ends above where the lower begins"
+
+
 def test_a_run_fitted_at_step_zero_alone_is_drawn() -> None:
     weights = {0: show.run_weights()[0], 10: {
         name: np.zeros((48, 48), np.float16) for name in show.run_weights()[0]

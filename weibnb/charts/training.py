@@ -218,6 +218,10 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     ends = [steps == groups.transform("min"), steps == groups.transform("max")]
     table["role"] = np.select(ends, ["begin", "end"], "between")
     table["told"] = _told(table, key)
+    named = table["told"].ne("") & ends[1]
+    table["level"] = np.where(
+        table["k"] < table["k"].where(named).groupby(table["place"]).transform("max"), "low", "high"
+    )
     scale = np.log(table["lam"].astype(float))
     table["side"] = np.where(scale < (scale.min() + scale.max()) / 2, "left", "right")
     # what is told apart is drawn last, over the rest
@@ -247,7 +251,7 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
         "lam",
         scale={"type": "log", "nice": False, "padding": 12},
         title=["Weibull scale λ", "(units of the weights)"],  # as wide as a narrow panel
-        axis={"tickCount": 4, "format": "~g", "labelOverlap": True},
+        axis={"tickCount": 4, "format": "~g", "labelOverlap": True, "labelSeparation": 6},
     )
     place: Spec = {"x": x, "y": k_axis()}
     told = {"field": "told", "equal": ""}
@@ -268,19 +272,24 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
         "tooltip": tooltips(table),
     }
     lines = looks | {"strokeWidth": unless_told(1, 2)}
+    # the name of the lower of two begins at its mark, that of the other ends well above its own
+    levels: dict[str, Spec] = {
+        "low": {"baseline": "top", "dy": -9},
+        "high": {"baseline": "bottom", "dy": -12},
+    }
     ends = {"and": [roles[1], {"not": told}]}
+    named = table[table["told"].ne("") & table["role"].eq("end")]
     names = [
         layer(
             "text",
             place | {"text": nominal("told")},
-            where={"and": [ends, {"field": "side", "equal": side}]},
-            align=side,
-            dx=9 if side == "left" else -9,
-            baseline="bottom",
-            dy=-6,
+            where={"and": [ends, *({"field": f, "equal": v} for f, v in which.items())]},
+            align=which["side"],
+            dx=9 if which["side"] == "left" else -9,
             lineBreak=" of ",
+            **levels[which["level"]],
         )
-        for side in table.loc[table["told"].ne("") & table["role"].eq("end"), "side"].unique()
+        for which in named[["side", "level"]].drop_duplicates().to_dict("records")
     ]
     return [
         layer("line", place | path | lines),
