@@ -198,42 +198,50 @@ function inColumns(found, columns, width) {
 }
 
 /**
- * Parts of a chart that stand below each other, those of the same matrices together.
+ * Parts of a chart that stand below each other, those of the same matrices together, and the tables
+ * that they draw: Python sends several rows of small multiples.
  * @param {any} found
- * @returns {any[][]}
+ * @returns {{ parts: any[], tables: string[] }[]}
  */
 function groupsOf({ vconcat }) {
-  /** @type {any[][]} */
+  /** @type {{ parts: any[], tables: string[] }[]} */
   const groups = [];
   for (const part of vconcat) {
     const last = groups.at(-1);
-    if (part.facet && part.columns && last?.[0].facet && last[0].data?.name === part.data?.name) last.push(part);
-    else groups.push([part]);
+    const goesOn = last && part.facet && part.columns && last.parts[0].facet;
+    const table = part.data?.name;
+    if (!goesOn) groups.push({ parts: [part], tables: [table] });
+    else if (!last.tables.includes(table)) last.tables.push(table);
+    else if (last.tables.length === 1) last.parts.push(part);
   }
   return groups;
 }
 
 /**
- * Small multiples and what belongs below each of them, in several rows where there is room for few.
+ * Small multiples and what belongs below each of them, in rows of as many as there is room for.
  * @param {any} found
  * @param {number} width px
  * @returns {Spec}
  */
 function inRows(found, width) {
   const datasets = { ...found.datasets };
-  const vconcat = groupsOf(found).flatMap((group) => {
-    const [{ facet, columns, data }] = group;
-    if (!facet || !columns) return group;
-    const rows = datasets[data.name];
+  const vconcat = groupsOf(found).flatMap(({ parts, tables }) => {
+    const [{ facet, columns, data }] = parts;
+    if (!facet || !columns) return parts;
+    const rows = tables.flatMap((name) => datasets[name]);
     const places = [...new Set(rows.map((/** @type {any} */ row) => row.place))].sort((a, b) => a - b);
-    const beside = columnsFor({ ...group[0], datasets }, width);
-    if (places.length <= beside) return group;
-    delete datasets[data.name];
+    const beside = columnsFor({ ...parts[0], datasets: { [data.name]: rows } }, width);
+    if (places.length <= beside) return parts;
+    const labelLimit = Math.floor((width - AXES) / beside) - GAP;
+    for (const name of tables) delete datasets[name];
     return places.flatMap((place, i) => {
       if (i % beside) return [];
       const [name, own] = [`${data.name} from ${place}`, new Set(places.slice(i, i + beside))];
       datasets[name] = rows.filter((/** @type {any} */ row) => own.has(row.place));
-      return group.map((part) => ({ ...part, data: { name } }));
+      return parts.map((part) => {
+        const header = { ...part.facet.header, labelLimit };
+        return { ...part, data: { name }, facet: { ...part.facet, header } };
+      });
     });
   });
   return { ...found, vconcat, datasets };

@@ -143,6 +143,21 @@ test("small multiples and what belongs below them stand in rows of as many as th
   assert.notEqual(arrangement(spec, 449), arrangement(spec, 451));
 });
 
+test("rows of small multiples that Python sends are filled anew", () => {
+  const part = (/** @type {string} */ name, /** @type {number} */ height) => ({ data: { name }, facet: { field: "panel" }, spec: { width: 200, height }, columns: 3 });
+  const rows = [0, 1, 2, 3].map((place) => ({ place, panel: `matrix ${place}` }));
+  const spec = /** @type {any} */ ({
+    vconcat: [part("a", 150), part("a", 50), part("b", 150), part("b", 50)],
+    datasets: { a: rows.slice(0, 3), b: rows.slice(3) },
+  });
+  const drawn = (/** @type {number} */ width) => {
+    const { vconcat, datasets } = /** @type {any} */ (arranged(spec, width));
+    return vconcat.map((/** @type {any} */ one) => [one.spec.height, datasets[one.data.name].map((/** @type {any} */ row) => row.place)]);
+  };
+  assert.deepEqual(drawn(449), [[150, [0, 1]], [50, [0, 1]], [150, [2, 3]], [50, [2, 3]]]);
+  assert.deepEqual(drawn(800), [[150, [0, 1, 2]], [50, [0, 1, 2]], [150, [3]], [50, [3]]]);
+});
+
 test("a panel is as wide as what is written above it", () => {
   const spec = /** @type {any} */ ({ data: { name: "rows" }, facet: { field: "panel", header: { labelLimit: 260 } }, spec: { width: 200 }, columns: 4 });
   const columns = (/** @type {string} */ panel) => /** @type {any} */ (arranged({ ...spec, datasets: { rows: [{ panel }] } }, 700)).columns;

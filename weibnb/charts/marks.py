@@ -128,15 +128,16 @@ def facet(
     columns: int,
     width: Any,
     height: Any,
+    alone: bool = True,
 ) -> Spec:
-    """Make small multiples of a table from `panels`, or one chart where there is one panel.
+    """Make small multiples of a table from `panels`, or one chart where one panel stands `alone`.
 
     Panels that differ in two columns are a grid, whose rows and columns are named once, at its
     edges. Layers without data have `table`; width and height are those of a panel.
     """
     panel = {"layer": list(layers), "width": width, "height": height}
     number = table["place"].nunique()
-    if number < 2:
+    if number < 2 and alone:
         return panel | {"data": table, "title": title}
     header: Spec = {}
     if isinstance(width, int):

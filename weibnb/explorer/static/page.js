@@ -1759,26 +1759,33 @@ function groupsOf({ vconcat }) {
   const groups = [];
   for (const part2 of vconcat) {
     const last = groups.at(-1);
-    if (part2.facet && part2.columns && last?.[0].facet && last[0].data?.name === part2.data?.name) last.push(part2);
-    else groups.push([part2]);
+    const goesOn = last && part2.facet && part2.columns && last.parts[0].facet;
+    const table2 = part2.data?.name;
+    if (!goesOn) groups.push({ parts: [part2], tables: [table2] });
+    else if (!last.tables.includes(table2)) last.tables.push(table2);
+    else if (last.tables.length === 1) last.parts.push(part2);
   }
   return groups;
 }
 function inRows(found, width) {
   const datasets = { ...found.datasets };
-  const vconcat = groupsOf(found).flatMap((group) => {
-    const [{ facet, columns, data }] = group;
-    if (!facet || !columns) return group;
-    const rows = datasets[data.name];
+  const vconcat = groupsOf(found).flatMap(({ parts, tables }) => {
+    const [{ facet, columns, data }] = parts;
+    if (!facet || !columns) return parts;
+    const rows = tables.flatMap((name) => datasets[name]);
     const places = [...new Set(rows.map((row) => row.place))].sort((a, b) => a - b);
-    const beside = columnsFor({ ...group[0], datasets }, width);
-    if (places.length <= beside) return group;
-    delete datasets[data.name];
+    const beside = columnsFor({ ...parts[0], datasets: { [data.name]: rows } }, width);
+    if (places.length <= beside) return parts;
+    const labelLimit = Math.floor((width - AXES) / beside) - GAP;
+    for (const name of tables) delete datasets[name];
     return places.flatMap((place3, i) => {
       if (i % beside) return [];
       const [name, own] = [`${data.name} from ${place3}`, new Set(places.slice(i, i + beside))];
       datasets[name] = rows.filter((row) => own.has(row.place));
-      return group.map((part2) => ({ ...part2, data: { name } }));
+      return parts.map((part2) => {
+        const header = { ...part2.facet.header, labelLimit };
+        return { ...part2, data: { name }, facet: { ...part2.facet, header } };
+      });
     });
   });
   return { ...found, vconcat, datasets };
