@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -141,16 +142,13 @@ def test_the_names_of_two_in_a_panel_keep_apart() -> None:
     same = fits["k"] + (fits["step"] == 7000) * 1e-4 * fits["layer"]
     moved = same.where(fits["step"] != 7000, 0.5 + 1e-4 * fits["layer"])
     chart = charts.phase_portrait(fits.assign(k=moved))
-    lines, gap = 2 * 11, 9  # px of both lines of a name
-    edges: dict[str, list[tuple[float, float, float]]] = {}
-    for part in show.marks(chart):
-        for row in part.rows if part.kind == "text" else ():
-            below = part.look["dy"] + (lines if part.look["baseline"] == "top" else 0)
-            edges.setdefault(row["panel"], []).append((row["k"], below - lines, below))
-    assert [len(two) for two in edges.values()] == [2, 2, 2]
-    for two in edges.values():
-        (_, top, _), (_, _, bottom) = sorted(two)
-        assert bottom < top <= -gap, "the upper name ends above where the lower begins"
+    written = re.findall(r"told: (\w+ of layer \d)\".*?translate\(\S+,(\S+?)\)", show.svg(chart))
+    first_lines = {name: float(y) for name, y in written}
+    rows = [row for part in show.marks(chart) if part.kind == "text" for row in part.rows]
+    for panel in ("selection", "value", "transmission"):
+        low, high = sorted((row["k"], row["told"]) for row in rows if row["panel"] == panel)
+        apart = first_lines[low[1]] - first_lines[high[1]]
+        assert apart >= 2 * 11, "two lines of 11 px above where the lower name begins"
 
 
 def test_a_run_fitted_at_step_zero_alone_is_drawn() -> None:

@@ -219,9 +219,8 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     table["role"] = np.select(ends, ["begin", "end"], "between")
     table["told"] = _told(table, key)
     named = table["told"].ne("") & ends[1]
-    table["level"] = np.where(
-        table["k"] < table["k"].where(named).groupby(table["place"]).transform("max"), "low", "high"
-    )
+    highest = table["k"].where(named).groupby(table["place"]).transform("max")
+    table["level"] = np.where(named & (table["k"] < highest), "low", "high")
     scale = np.log(table["lam"].astype(float))
     table["side"] = np.where(scale < (scale.min() + scale.max()) / 2, "left", "right")
     # what is told apart is drawn last, over the rest
@@ -272,24 +271,21 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
         "tooltip": tooltips(table),
     }
     lines = looks | {"strokeWidth": unless_told(1, 2)}
-    # the name of the lower of two begins at its mark, that of the other ends well above its own
-    levels: dict[str, Spec] = {
-        "low": {"baseline": "top", "dy": -9},
-        "high": {"baseline": "bottom", "dy": -12},
-    }
     ends = {"and": [roles[1], {"not": told}]}
-    named = table[table["told"].ne("") & table["role"].eq("end")]
+    # of two lines, of which the first one is placed: the lower name begins at its mark
+    low = "datum.level === 'low'"
     names = [
         layer(
             "text",
             place | {"text": nominal("told")},
-            where={"and": [ends, *({"field": f, "equal": v} for f, v in which.items())]},
-            align=which["side"],
-            dx=9 if which["side"] == "left" else -9,
+            where={"and": [ends, {"field": "side", "equal": side}]},
+            align=side,
+            dx=9 if side == "left" else -9,
+            baseline={"expr": f"{low} ? 'top' : 'bottom'"},
+            dy={"expr": f"{low} ? -6 : -20"},
             lineBreak=" of ",
-            **levels[which["level"]],
         )
-        for which in named[["side", "level"]].drop_duplicates().to_dict("records")
+        for side in table.loc[table["told"].ne("") & table["role"].eq("end"), "side"].unique()
     ]
     return [
         layer("line", place | path | lines),

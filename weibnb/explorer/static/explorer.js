@@ -3596,6 +3596,10 @@ function pathsOf(rows) {
     return found;
   });
   const named = made.filter(({ told, role }) => told && role === "end");
+  for (const one of named) {
+    const isLow = named.some(({ panel, k }) => panel === one.panel && Number(k) > Number(one.k));
+    one.level = isLow ? "low" : "high";
+  }
   const fromMiddle = ({ lam }) => Math.abs(Math.log(Number(lam)) - middle2);
   const free = [...named].sort((one, other) => fromMiddle(one) - fromMiddle(other));
   for (const side of new Set(sides)) {
@@ -3701,7 +3705,8 @@ function redrawn(sent, asked, before, counts, compared = null) {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
         if (isDifference(row)) return compared ? ofBoth(row, compared, asked, counts, reach) : row;
-        const fit2 = fitOf(owners.get(row.matrix) ?? row);
+        const owner = owners.get(row.matrix) ?? row;
+        const fit2 = isOfExpert(owner) ? null : fitOf(owner);
         return fit2 ? refitted(row, fit2, asked, anchor, was) : row;
       })
     ])
@@ -3716,6 +3721,7 @@ function redrawn(sent, asked, before, counts, compared = null) {
     notes
   ) };
 }
+var isOfExpert = ({ expert }) => typeof expert === "number" && expert >= 0;
 function ofBoth(row, compared, { trim, estimator }, counts, reach) {
   const [before, after] = compared.map(([model, step]) => cellsOf({ ...row, model, step }, counts.layers));
   const both = [];
