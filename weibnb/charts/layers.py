@@ -293,7 +293,7 @@ def heat(
     across = max(1, min(4, 900 // (step * len(bands) + 60)))
     if len(bands) > 1 and len(set(table["model"])) > 1:
         across = 1  # layers of all models below each other
-    size = {"width": {"step": step}, "height": {"step": _HEIGHT}}
+    size: Spec = {"width": {"step": step}, "height": {"step": _HEIGHT}}
     return facet(layers, table, title | {"subtitle": notes}, columns=across, **size)
 
 
