@@ -276,6 +276,10 @@ def test_a_kernel_that_ends_is_told_at_once(run_notebook: Callable[..., Watched]
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     lost.wait_for(timeout=WAIT)
     assert page.locator(".wb-main svg.marks").is_visible()
+    again = run_notebook(SCAN, SHOW)
+    drawn(page, "main")
+    assert not lost.is_visible()
+    again.assert_clean()
 
 
 def test_hostile_names_are_text(run_notebook: Callable[..., Watched]) -> None:
