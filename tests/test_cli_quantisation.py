@@ -58,14 +58,27 @@ def test_each_model_has_its_last_step(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--block", "rows"], "--block must be matrix, row or a number"),
-        (["--block", "0"], "--block must be matrix, row or a number"),
-        (["--formats", "int5"], "Did you mean 'int8'"),
-        (["--bits", "1"], "`bits` must be at least 4"),
+        (["--block", "rows"], "--block: must be matrix, row or a number of weights, got 'rows'"),
+        (["--block", "0"], "--block: must be matrix, row or a number of weights, got '0'"),
+        (["--formats", "int4,x"], "must be some of int8, int4, fp8_e4m3, nf4, mxfp4, got 'x'"),
+        (["--formats", "int5"], "Did you mean 'int8'?"),
+        (["--formats", ""], "must be some of int8, int4, fp8_e4m3, nf4, mxfp4, got ''"),
+        (["--bits", "-1"], "--bits: must be a number above 0, got '-1'"),
     ],
 )
-def test_wrong_options_are_named(
-    place: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+def test_wrong_options_are_wrong_usage_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
-    assert main(["quantisation", str(place), "--quiet", *options]) == 1
+    with pytest.raises(SystemExit) as stopped:
+        main(["quantisation", "nowhere", "--quiet", *options])
+    assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_budget_below_the_cheapest_format_is_wrong_usage(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["quantisation", str(place), "--quiet", "--bits", "1"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("weibnb: --bits must be at least 4.")
+    assert "the cheapest of these formats, got 1.0" in told

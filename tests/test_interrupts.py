@@ -257,8 +257,8 @@ def test_no_half_written_file_is_left_by_two_signals(
 
 IMPORTING = """if True:
     import runpy, signal, sys
-    sys.argv = sys.argv[1:]
-    sys.orig_argv = [sys.executable, "-m", "weibnb.cli", *sys.argv[1:]]
+    module, *sys.argv = sys.argv[1:]
+    sys.orig_argv = [sys.executable, "-m", module, *sys.argv[1:]]
 
     class Finder:
         def find_spec(self, name, path=None, target=None):
@@ -267,15 +267,22 @@ IMPORTING = """if True:
                 signal.raise_signal(signal.SIGTERM if "term" in sys.argv else signal.SIGINT)
 
     sys.meta_path.insert(0, Finder())
-    runpy.run_module("weibnb.cli", run_name="__main__", alter_sys=False)
+    runpy.run_module(module, run_name="__main__", alter_sys=False)
 """
 
 
-@pytest.mark.parametrize(("word", "status"), [("term", 143), ("file", 130)])
+@pytest.mark.parametrize(
+    ("word", "status", "said"),
+    [("term", 143, "stopped by SIGTERM"), ("file", 130, "interrupted")],
+)
 @pytest.mark.parametrize("first", ["-m", "/usr/bin/weibnb"])
-def test_no_traceback_while_the_command_is_imported(word: str, status: int, first: str) -> None:
-    done = run(IMPORTING, first, "scan", word)
-    assert (done.returncode, done.stdout, done.stderr) == (status, "importing xarray\n", "")
+@pytest.mark.parametrize("module", ["weibnb", "weibnb.cli"])
+def test_one_line_while_the_command_is_imported(
+    word: str, status: int, said: str, first: str, module: str
+) -> None:
+    done = run(IMPORTING, module, first, "scan", word)
+    assert (done.returncode, done.stdout) == (status, "importing xarray\n")
+    assert done.stderr == f"weibnb: {said}\n"
 
 
 @pytest.mark.parametrize("program", ["script.py", "-c", "/usr/bin/jupyter"])

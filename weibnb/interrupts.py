@@ -118,8 +118,8 @@ class Stop:
         The first of them.
     """
 
-    def __init__(self) -> None:
-        self.number: int | None = None
+    def __init__(self, number: int | None = None) -> None:
+        self.number = number
 
     @property
     def status(self) -> int:
@@ -178,15 +178,22 @@ def signals_as_interrupts(clean_up: Callable[[], None]) -> Iterator[Stop]:
 
 
 def end_at_once_if_command() -> None:
-    """Let a signal end weibnb's own command without a traceback while its imports go on.
+    """Let a signal end weibnb's own command with one line while its imports go on.
 
     Who imports weibnb in a program of their own keeps their handlers.
     """
     if not _is_command() or threading.current_thread() is not threading.main_thread():
         return
+
+    def end(number: int, _: FrameType | None) -> None:
+        stop = Stop(number)
+        with suppress(OSError):  # nobody is there to read it
+            os.write(2, f"weibnb: {stop.text}\n".encode())
+        os._exit(stop.status)
+
     for number, handler in _handlers().items():
         if handler in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, lambda number, _: os._exit(128 + number))
+            signal.signal(number, end)
 
 
 def _handlers() -> dict[int, Handler | signal.Handlers]:
@@ -200,12 +207,12 @@ def _handlers() -> dict[int, Handler | signal.Handlers]:
 
 
 def _is_command() -> bool:
-    """Whether this process is ``weibnb`` or ``python -m weibnb.cli``."""
+    """Whether this process is ``weibnb`` or ``python -m weibnb``."""
     words = getattr(sys, "argv", [])
     if not words:
         return False
     if words[0] == "-m":  # the module's place among the words that Python was given
-        return sys.orig_argv[-len(words)].removeprefix("-m") == "weibnb.cli"
+        return sys.orig_argv[-len(words)].removeprefix("-m") in ("weibnb", "weibnb.cli")
     name = os.path.basename(words[0])  # noqa: PTH119  (pathlib would be imported for it)
     return name in ("weibnb", "weibnb.exe")
 

@@ -24,6 +24,7 @@ import { holding } from "./sieve.js";
  */
 
 const LEAST_HEIGHT = 80; // px of a strip
+const NAME = 0.25; // of the axis, that the name of a layer takes
 const LEAST_SPREAD = 0.1; // between the quartiles of k
 const OFFSET = 0.7; // of its room, that the layers of a component take
 
@@ -125,6 +126,25 @@ function placed(rows) {
 }
 
 /**
+ * Rows of which the names of layers have room beside those of larger values in their row.
+ * @param {Datum[]} rows
+ */
+function apart(rows) {
+  const at = (/** @type {Datum} */ row) => Math.log(numberIn(row, "value") ?? Number.NaN);
+  const known = rows.filter((row) => Number.isFinite(at(row)));
+  const least = NAME * (Math.max(...known.map(at)) - Math.min(...known.map(at)));
+  /** @type {Map<string, number>} */
+  const last = new Map();
+  const found = [...known].sort((a, b) => at(b) - at(a)).filter((row) => {
+    const place = JSON.stringify([row.place, row.component]);
+    const hasRoom = at(row) < (last.get(place) ?? Number.POSITIVE_INFINITY) - least;
+    if (hasRoom) last.set(place, at(row));
+    return hasRoom;
+  });
+  return new Set(found);
+}
+
+/**
  * The largest weights: those of a part that stand out have the names of their layers.
  * @param {Strip} again
  * @param {Datum[]} rows
@@ -133,10 +153,11 @@ function placed(rows) {
  */
 function stripOf({ notes, limit, most }, rows, sent, texts) {
   const values = numbersIn(rows, "value");
+  const named = apart(rows);
   const flagged = rows.map((row) => {
     const value = numberIn(row, "value") ?? 0;
     const [above, same] = [values.filter((one) => one > value).length, values.filter((one) => one === value).length];
-    const stands = value > limit && above + (same + 1) / 2 <= most;
+    const stands = value > limit && above + (same + 1) / 2 <= most && named.has(row);
     return { ...row, flag: stands ? fill(texts.page_flag, { layer: String(row.layer) }) : "" };
   });
   const before = new Set(sent.datasets[sent.data.name].map((/** @type {Datum} */ row) => row.component)).size;

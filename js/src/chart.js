@@ -60,8 +60,8 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
     if (mine !== turn) return;
     title = said.title;
     caption(element, title, chart.notes());
-    await place.fill(chart.view());
-    if (mine === turn) settle(content.label);
+    const fits = await place.fill(chart.view());
+    if (mine === turn) await (fits ? settle(content.label) : draw(text, change));
   }
 
   /** @param {string} [label] */
@@ -70,7 +70,7 @@ export function buildChart(name, darkColours, choose, { height, moved = () => {}
   /** Fill the place anew: it has another size, or the chart is zoomed. */
   const resize = async () => {
     if (!chart.view()) return;
-    await (place.suits() ? place.fill(chart.view()) : draw(last, lastChange));
+    if (!place.suits() || !(await place.fill(chart.view()))) await draw(last, lastChange);
     silenceEmpty(element);
     moved();
   };

@@ -45,7 +45,6 @@ async function render({ model, el }) {
  * @param {number} more
  */
 function countPages(model, more) {
-  if (model.comm_live === false) return;
   model.set("_pages", Math.max(model.get("_pages"), 0) + more);
   model.save_changes();
 }
@@ -90,7 +89,6 @@ function show(model, el) {
     "change:_findings": () => parts.found(model.get("_findings"), chosen()),
     "msg:custom": (message, buffers) =>
       "counts" in message ? live.take(message.counts, buffers[0]) : parts.receive(message, buffers),
-    comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)])),
   });
   const unfold = followSize(root, parts.filters);

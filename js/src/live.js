@@ -117,7 +117,7 @@ function buildCounts(model, rows) {
     const cells = rows().map(cellOf).filter((cell) => cell !== null);
     if (view === lookedAt || cells.every((cell) => counts?.has(cell))) return;
     lookedAt = view;
-    if (model.comm_live !== false) model.send({ counts: true });
+    model.send({ counts: true });
   };
   return {
     counts: () => counts,

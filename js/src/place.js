@@ -18,6 +18,7 @@ export function buildPlace(element, height) {
   /** @type {Spec} */
   let asked = {};
   let known = 0; // px; while JupyterLab changes its theme, nothing has a width
+  let [crowdedAt, kind] = [0, ""]; // px at which legends beside such a chart left it too little
   const room = () => {
     known = widthOf(element) || known;
     const width = Math.max(known - PADDING, LEAST_WIDTH);
@@ -27,24 +28,43 @@ export function buildPlace(element, height) {
     /** A chart for the width that is there. @param {Spec} spec */
     arrange(spec) {
       const { width } = room();
-      [asked, held] = [spec, arrangement(spec, width)];
-      return arranged(spec, width);
+      if (kindOf(spec) !== kind) [crowdedAt, kind] = [0, kindOf(spec)];
+      [asked, held] = [spec, arrangement(spec, width, width <= crowdedAt)];
+      return arranged(spec, width, width <= crowdedAt);
     },
     /** Another chart was put there. */
     renew() {
       sizes = null;
     },
     /** Whether the chart need not be made anew for the width that is there. */
-    suits: () => held === arrangement(asked, room().width),
-    /** @param {View | undefined} view */
+    suits() {
+      const { width } = room();
+      return held === arrangement(asked, width, width <= crowdedAt);
+    },
+    /**
+     * Whether the chart found its room; if not, it is to be arranged anew.
+     * @param {View | undefined} view
+     */
     async fill(view) {
-      if (!view) return;
+      if (!view) return true;
       sizes ??= sizesOf(view);
-      await fit(view, sizes, room(), () => sizeOf(element));
+      const given = room();
+      const { width } = given;
+      await fit(view, sizes, given, () => sizeOf(element));
+      if (given.zoom > 1 || width <= crowdedAt || sizeOf(element).width <= width + CROWDED) return true;
+      crowdedAt = width;
+      return held === arrangement(asked, width, true);
     },
   };
 }
 
+/**
+ * What a chart is drawn with, whatever it shows.
+ * @param {any} spec
+ */
+const kindOf = ({ spec, layer = spec?.layer ?? [] }) => JSON.stringify(layer.map((/** @type {any} */ { mark }) => mark));
+
+const CROWDED = 12; // px that a chart is too wide
 const LEAST_WIDTH = 200; // px of a chart
 const PADDING = 4; // px of a figure, both sides
 

@@ -150,7 +150,8 @@ export function redrawn(sent, asked, before, counts, compared = null) {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
         if (isDifference(row)) return compared ? ofBoth(row, compared, asked, counts, reach) : row;
-        const fit = fitOf(owners.get(row.matrix) ?? row);
+        const owner = owners.get(row.matrix) ?? row;
+        const fit = isOfExpert(owner) ? null : fitOf(owner);
         return fit ? refitted(row, fit, asked, anchor, was) : row;
       }),
     ]),
@@ -162,6 +163,9 @@ export function redrawn(sent, asked, before, counts, compared = null) {
   const ordered = Object.fromEntries(Object.entries(data).map(([name, rows]) => [name, pathsOf(rows)]));
   return { data: ordered, values, description, notes: /** @type {string[]} */ (notes) };
 }
+
+/** Whether a row is of one expert: those of a cell are told apart by Python alone. @param {Datum} row */
+const isOfExpert = ({ expert }) => typeof expert === "number" && expert >= 0;
 
 /**
  * A row about two checkpoints, where the matrices have counts in both.

@@ -18,10 +18,12 @@ const TURNS = 5; // of guessing a size at most
 const CLOSE = 3; // px between a chart and its place that nobody minds
 const MOST_STEP = 96; // px of a cell of a map
 const READ = 40; // px from which a cell holds a number: it shrinks to four fifths of them at most
-const LEAST_STEP = 3;
+const LEAST_STEP = 2;
 const LEAST_PANEL = 0.65; // of the width that one of several panels was made with
 const LETTER = 6; // px of a letter above a panel, about
+const LEAST_NAME = 100; // px of what is written above a panel, where it is narrower
 const GAP = 14; // px between panels
+const EVERY = 4; // square of colours stands in a legend of one line
 const NARROW = 420; // px of a chart below which legends stand under it
 
 /**
@@ -133,20 +135,41 @@ function set(view, sizes, factor) {
 
 /**
  * A chart for a place of some width: as many small multiples beside each other as it has room for,
- * the legends below where it is narrow.
+ * the legends below where it is narrow, or crowded by them.
  * @param {Spec} spec
  * @param {number} width px
+ * @param {boolean} crowded
  * @returns {Spec}
  */
-export function arranged(spec, width) {
+export function arranged(spec, width, crowded = false) {
   const { config = {}, columns, ...rest } = /** @type {any} */ (spec);
-  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
-  if (width >= NARROW) return inColumns({ ...rest, config: { ...config, legend } }, columns, width);
-  const gradientLength = Math.min(Math.max(width - 140, 100), 240); // with room for its labels
-  Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
-  const found = { ...withGradients(rest, gradientLength), config: { ...config, legend } };
-  return inColumns(found, columns, width);
+  const labelLimit = Math.min(640, Math.max(width - 130, 200));
+  if (width >= NARROW && !crowded) {
+    const legend = { ...config.legend, labelLimit };
+    return inColumns({ ...withLegends(rest, atSide(width)), config: { ...config, legend } }, columns, width);
+  }
+  const legend = { ...config.legend, labelLimit, orient: "bottom", columns: 2 };
+  return inColumns({ ...withLegends(rest, below(width)), config: { ...config, legend } }, columns, width);
 }
+
+/**
+ * A legend beside a chart, which leaves most of the width to it.
+ * @param {number} width px
+ */
+const atSide = (width) => (/** @type {any} */ legend) =>
+  legend.orient ? legend : { ...legend, labelLimit: Math.min(legend.labelLimit ?? 640, Math.max(0.3 * width, 130)) };
+
+/**
+ * A legend below a chart: names in two columns; of squares of colours the ends and the middle.
+ * @param {number} width px
+ */
+const below = (width) => (/** @type {any} */ legend) => {
+  if (legend.orient) return legend;
+  if (legend.symbolType !== "square") return { ...legend, labelLimit: Math.max(width / 2 - 60, 80) };
+  const values = legend.values.filter((/** @type {number} */ _, /** @type {number} */ i) => i % EVERY === 0).reverse();
+  const labelExpr = legend.labelExpr.replaceAll("datum.index", `(${EVERY} * datum.index)`);
+  return { ...legend, values, labelExpr, columns: values.length };
+};
 
 /**
  * Small multiples beside each other, where there are any. In an incomplete last row the panels have
@@ -160,90 +183,85 @@ function inColumns(found, columns, width) {
   if (found.vconcat) return inRows(found, width);
   if (!columns) return found;
   const number = panelsOf(found);
-  const beside = columnsFor({ ...found, columns }, width);
+  const across = columnsFor({ ...found, columns }, width);
   const { axis: { x: _, ...axis } = /** @type {any} */ ({}), ...resolve } = found.resolve ?? {};
-  const bare = { ...found, columns: beside, resolve: { ...resolve, axis } };
-  if (number <= beside) return { ...bare, facet: { ...found.facet, title: null }, spec: withTitles(found.spec, {}) };
-  if (number % beside === 0) return titledOnce(bare, "y");
-  return titledOnce({ ...bare, resolve: { ...resolve, axis: { ...axis, x: "independent" } } }, "x");
+  const own = number > across && number % across ? { x: "independent" } : {};
+  // in charts made by Python names may be longer: there a panel is as wide as they are
+  const header = { ...found.facet.header, labelLimit: { expr: `max(child_width, ${LEAST_NAME})` } };
+  return {
+    ...found,
+    facet: { ...found.facet, header },
+    columns: across,
+    resolve: { ...resolve, axis: { ...axis, ...own } },
+    spec: titledBeside(found.spec, Math.ceil(number / across)),
+  };
 }
 
 /**
- * Parts of a chart that stand below each other, those of the same matrices together.
+ * Parts of a chart that stand below each other, those of the same matrices together, and the tables
+ * that they draw: Python sends several rows of small multiples.
  * @param {any} found
- * @returns {any[][]}
+ * @returns {{ parts: any[], tables: string[] }[]}
  */
 function groupsOf({ vconcat }) {
-  /** @type {any[][]} */
+  /** @type {{ parts: any[], tables: string[] }[]} */
   const groups = [];
   for (const part of vconcat) {
     const last = groups.at(-1);
-    if (part.facet && part.columns && last?.[0].facet && last[0].data?.name === part.data?.name) last.push(part);
-    else groups.push([part]);
+    const goesOn = last && part.facet && part.columns && last.parts[0].facet;
+    const table = part.data?.name;
+    if (!goesOn) groups.push({ parts: [part], tables: [table] });
+    else if (!last.tables.includes(table)) last.tables.push(table);
+    else if (last.tables.length === 1) last.parts.push(part);
   }
   return groups;
 }
 
 /**
- * Small multiples and what belongs below each of them, in several rows where there is room for few.
+ * Small multiples and what belongs below each of them, in rows of as many as there is room for.
  * @param {any} found
  * @param {number} width px
  * @returns {Spec}
  */
 function inRows(found, width) {
   const datasets = { ...found.datasets };
-  const vconcat = groupsOf(found).flatMap((group) => {
-    const [{ facet, columns, data }] = group;
-    if (!facet || !columns) return group;
-    const rows = datasets[data.name];
+  const vconcat = groupsOf(found).flatMap(({ parts, tables }) => {
+    const [{ facet, columns, data }] = parts;
+    if (!facet || !columns) return parts;
+    const rows = tables.flatMap((name) => datasets[name]);
     const places = [...new Set(rows.map((/** @type {any} */ row) => row.place))].sort((a, b) => a - b);
-    const beside = columnsFor({ ...group[0], datasets }, width);
-    if (places.length <= beside) return group;
-    delete datasets[data.name];
+    const beside = columnsFor({ ...parts[0], datasets: { [data.name]: rows } }, width);
+    if (places.length <= beside) return parts;
+    const labelLimit = Math.floor((width - AXES) / beside) - GAP;
+    for (const name of tables) delete datasets[name];
     return places.flatMap((place, i) => {
       if (i % beside) return [];
       const [name, own] = [`${data.name} from ${place}`, new Set(places.slice(i, i + beside))];
       datasets[name] = rows.filter((/** @type {any} */ row) => own.has(row.place));
-      return group.map((part) => ({ ...part, data: { name } }));
+      return parts.map((part) => {
+        const header = { ...part.facet.header, labelLimit };
+        return { ...part, data: { name }, facet: { ...part.facet, header } };
+      });
     });
   });
   return { ...found, vconcat, datasets };
 }
 
-// of a title that screen readers alone have
-const UNSEEN = { titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
-const ONCE = { titleFontWeight: 400, titleFontSize: 12 };
-const SIDE = { x: { titleOrient: "bottom", titleAngle: 0 }, y: { titleOrient: "left", titleAngle: -90 } };
-
 /**
- * The title of an axis once for all panels: below them, or at their left.
- * @param {any} found
- * @param {"x" | "y"} axis
- */
-function titledOnce(found, axis) {
-  const { facet, spec } = found;
-  const title = spec.layer?.map((/** @type {any} */ one) => one.encoding?.[axis]?.title).find(Boolean) ?? null;
-  return {
-    ...found,
-    facet: { ...facet, title, header: { ...facet.header, ...ONCE, ...SIDE[axis] } },
-    spec: withTitles(spec, { [axis]: UNSEEN }),
-  };
-}
-
-/**
+ * The title of y beside the middle one of several rows of panels; that of x Python has put below them.
  * @param {any} panel
- * @param {{ x?: typeof UNSEEN, y?: typeof UNSEEN }} own how the titles of axes look
+ * @param {number} rows
  */
-function withTitles(panel, own) {
-  /** @param {any} one @param {"x" | "y"} axis */
-  const retitled = (one, axis) => {
-    const place = one.encoding?.[axis];
-    if (!place?.field || place.axis === null) return one;
-    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...looks } = place.axis ?? {};
-    return { ...one, encoding: { ...one.encoding, [axis]: { ...place, axis: { ...looks, ...own[axis] } } } };
+function titledBeside(panel, rows) {
+  /** @param {any} one */
+  const titled = (one) => {
+    const y = one.encoding?.y;
+    if (!y?.field || y.axis === null) return one;
+    const { titleOpacity: _, ...axis } = y.axis ?? {};
+    const seen = { titleOpacity: { expr: `parent.data === ${Math.floor((rows - 1) / 2)} ? 1 : 0` } };
+    return { ...one, encoding: { ...one.encoding, y: { ...y, axis: rows > 1 ? { ...axis, ...seen } : axis } } };
   };
-  const both = (/** @type {any} */ one) => retitled(retitled(one, "x"), "y");
-  return panel.layer ? { ...panel, layer: panel.layer.map(both) } : panel;
+  return panel.layer ? { ...panel, layer: panel.layer.map(titled) } : panel;
 }
 
 /**
@@ -262,7 +280,7 @@ function labelWidth({ facet, data, datasets }) {
   const rows = datasets?.[data?.name] ?? [];
   const lines = rows.flatMap((/** @type {any} */ row) => String(row[facet.field]).split("\n"));
   const longest = Math.max(0, ...new Set(lines.map((/** @type {string} */ line) => line.length)));
-  return Math.min(LETTER * longest, facet.header?.labelLimit ?? Number.POSITIVE_INFINITY) + GAP;
+  return Math.min(LETTER * longest, facet.header?.labelLimit ?? LEAST_NAME) + GAP;
 }
 
 /** Pixels that a panel was made with, of which cells keep theirs. @param {any} panel */
@@ -279,32 +297,32 @@ function panelsOf({ facet, data, datasets }) {
 }
 
 /**
- * Colour bars of some length.
+ * A chart with other legends.
  * @param {any} node
- * @param {number} gradientLength px
+ * @param {(legend: any) => any} change
  * @returns {any}
  */
-function withGradients(node, gradientLength) {
-  if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
+function withLegends(node, change) {
+  if (Array.isArray(node)) return node.map((child) => withLegends(child, change));
   if (!node || typeof node !== "object") return node;
-  const next = Object.fromEntries(
-    Object.entries(node).map(([key, child]) => [
-      key,
-      key === "datasets" ? child : withGradients(child, gradientLength),
-    ]),
+  return Object.fromEntries(
+    Object.entries(node).map(([key, child]) => {
+      if (key === "datasets") return [key, child];
+      return [key, key === "legend" && child ? change(child) : withLegends(child, change)];
+    }),
   );
-  return next.gradientLength ? { ...next, gradientLength } : next;
 }
 
 /**
  * What `arranged` makes of a chart: while it stays, the chart need not be made anew.
  * @param {Spec} spec
  * @param {number} width px
+ * @param {boolean} crowded
  */
-export function arrangement(spec, width) {
+export function arrangement(spec, width, crowded = false) {
   const { vconcat = [spec], datasets } = /** @type {any} */ (spec);
   const columns = vconcat.map((/** @type {any} */ part) => (part.facet ? columnsFor({ ...part, datasets }, width) : 1));
-  return `${width < NARROW} ${columns.join(" ")}`;
+  return `${width < NARROW || crowded} ${columns.join(" ")}`;
 }
 
 /**

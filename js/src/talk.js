@@ -38,8 +38,17 @@ export function talk(model, onWait) {
     onWait("done");
     flush();
   };
-  model.on("change:_answered", answered);
-  model.on("change:_working", hearing);
+  /** The kernel ended or began anew: this widget has no other end any more. */
+  const gone = () => {
+    rest();
+    onWait("silent");
+  };
+  const heard = /** @type {const} */ ([
+    ["change:_answered", answered],
+    ["change:_working", hearing],
+    ["comm_live_update", gone],
+  ]);
+  for (const [event, act] of heard) model.on(event, act);
   return {
     /** @type {import("./types").Send} */
     send(changes) {
@@ -49,8 +58,7 @@ export function talk(model, onWait) {
     busy: () => waiting,
     stop() {
       rest();
-      model.off("change:_answered", answered);
-      model.off("change:_working", hearing);
+      for (const [event, act] of heard) model.off(event, act);
     },
   };
 }

@@ -45,6 +45,10 @@ export function pathsOf(rows) {
   });
   // names on a side for which the chart has no layer are not drawn, and Vega warns of a layer without any
   const named = made.filter(({ told, role }) => told && role === "end");
+  for (const one of named) {
+    const isLow = named.some(({ panel, k }) => panel === one.panel && Number(k) > Number(one.k));
+    one.level = isLow ? "low" : "high";
+  }
   const fromMiddle = (/** @type {Datum} */ { lam }) => Math.abs(Math.log(Number(lam)) - middle);
   const free = [...named].sort((one, other) => fromMiddle(one) - fromMiddle(other));
   for (const side of new Set(sides)) {

@@ -153,7 +153,6 @@ export interface Model {
   on(name: string, act: (...given: any[]) => void): void;
   // biome-ignore lint/suspicious/noExplicitAny: as above
   off(name: string, act: (...given: any[]) => void): void;
-  comm_live?: boolean;
 }
 /** What people changed: traits and their new values. */
 export type Changes = Record<string, unknown>;

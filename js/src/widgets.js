@@ -47,7 +47,6 @@ async function render({ model, el }) {
       refresh();
     },
     "change:_main": draw,
-    comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
   });
   refresh();
   let drawing = Promise.resolve();

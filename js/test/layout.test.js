@@ -56,7 +56,7 @@ for (const [width, bands] of [[300, 3], [620, 12], [1450, 80]]) {
       height: s.y_step * 7 + 40,
     }));
     await fit(view, sizesOf(view), { width }, measure);
-    const step = Math.min(Math.max((width - 70) / bands, made >= 40 ? 0.8 * made : 3), 96);
+    const step = Math.min(Math.max((width - 70) / bands, made >= 40 ? 0.8 * made : 2), 96);
     assert.ok(Math.abs(now.x_step - step) < 0.5, `${now.x_step} for ${step}`);
     const [whole, runs] = anew();
     assert.equal(whole, runs, "laid out anew with every size");
@@ -86,7 +86,7 @@ test("a zoomed chart is wider than its place, with wider cells", async () => {
   assert.ok(now.x_step > 350 && now.x_step <= 384, String(now.x_step));
   assert.deepEqual(limits({ width: 500 }, 1)[1], Number.POSITIVE_INFINITY);
   assert.equal(limits({ x_step: 40 }, 1)[0], 0.8); // its cells hold numbers
-  assert.equal(limits({ x_step: 39 }, 1)[0], 3 / 39);
+  assert.equal(limits({ x_step: 39 }, 1)[0], 2 / 39);
 });
 
 test("how wide a chart becomes is learnt from the last two sizes", () => {
@@ -118,12 +118,10 @@ test("small multiples stand beside each other as the place has room", () => {
   const columns = (/** @type {number} */ width) => /** @type {any} */ (arranged(spec, width)).columns;
   assert.deepEqual([200, 319, 321, 449, 451, 581, 3000].map(columns), [1, 1, 2, 2, 3, 4, 4]);
   const { legend } = /** @type {any} */ (arranged(spec, 300)).config;
-  assert.deepEqual(legend, { labelFontSize: 11, labelLimit: 200, orient: "bottom", columns: 2, gradientLength: 160 });
+  assert.deepEqual(legend, { labelFontSize: 11, labelLimit: 200, orient: "bottom", columns: 2 });
   assert.equal(/** @type {any} */ (arranged(spec, 420)).config.legend.orient, undefined);
-  const own = { ...spec, layer: [{ color: { legend: { gradientLength: 110 } } }], datasets: { rows: [{ gradientLength: 1 }] } };
-  const lengthOf = (/** @type {number} */ width) => /** @type {any} */ (arranged(own, width)).layer[0].color.legend.gradientLength;
-  assert.deepEqual([200, 300, 410, 420].map(lengthOf), [100, 160, 240, 110]);
-  assert.equal(/** @type {any} */ (arranged(own, 300)).datasets.rows[0].gradientLength, 1);
+  assert.equal(/** @type {any} */ (arranged(spec, 420, true)).config.legend.orient, "bottom");
+  assert.notEqual(arrangement(spec, 500), arrangement(spec, 500, true));
   assert.notEqual(arrangement(spec, 319), arrangement(spec, 321));
   assert.equal(arrangement(spec, 581), arrangement(spec, 700));
 });
@@ -145,13 +143,28 @@ test("small multiples and what belongs below them stand in rows of as many as th
   assert.notEqual(arrangement(spec, 449), arrangement(spec, 451));
 });
 
+test("rows of small multiples that Python sends are filled anew", () => {
+  const part = (/** @type {string} */ name, /** @type {number} */ height) => ({ data: { name }, facet: { field: "panel" }, spec: { width: 200, height }, columns: 3 });
+  const rows = [0, 1, 2, 3].map((place) => ({ place, panel: `matrix ${place}` }));
+  const spec = /** @type {any} */ ({
+    vconcat: [part("a", 150), part("a", 50), part("b", 150), part("b", 50)],
+    datasets: { a: rows.slice(0, 3), b: rows.slice(3) },
+  });
+  const drawn = (/** @type {number} */ width) => {
+    const { vconcat, datasets } = /** @type {any} */ (arranged(spec, width));
+    return vconcat.map((/** @type {any} */ one) => [one.spec.height, datasets[one.data.name].map((/** @type {any} */ row) => row.place)]);
+  };
+  assert.deepEqual(drawn(449), [[150, [0, 1]], [50, [0, 1]], [150, [2, 3]], [50, [2, 3]]]);
+  assert.deepEqual(drawn(800), [[150, [0, 1, 2]], [50, [0, 1, 2]], [150, [3]], [50, [3]]]);
+});
+
 test("a panel is as wide as what is written above it", () => {
   const spec = /** @type {any} */ ({ data: { name: "rows" }, facet: { field: "panel", header: { labelLimit: 260 } }, spec: { width: 200 }, columns: 4 });
   const columns = (/** @type {string} */ panel) => /** @type {any} */ (arranged({ ...spec, datasets: { rows: [{ panel }] } }, 700)).columns;
   assert.deepEqual(["short", `short\n${"x".repeat(30)}`, "x".repeat(40), "x".repeat(400)].map(columns), [4, 3, 2, 2]);
 });
 
-test("cells of small multiples keep their width, and an incomplete row has axes of its own, titled once", () => {
+test("cells of small multiples keep their width, and the panels of an incomplete row have axes of their own", () => {
   const layer = [{ encoding: { x: { field: "band", title: "layer", scale: { domain: ["median"] } } } }];
   const rows = ["a", "b", "c", "d"].map((panel) => ({ panel }));
   const spec = /** @type {any} */ ({
@@ -159,43 +172,56 @@ test("cells of small multiples keep their width, and an incomplete row has axes 
     ...{ data: { name: "rows0" }, datasets: { rows0: rows } },
   });
   const of = (/** @type {number} */ width) => {
-    const { columns, resolve, facet, spec: panel } = /** @type {any} */ (arranged(spec, width));
-    assert.equal(facet.title, columns === 3 ? "layer" : null);
-    assert.equal(panel.layer[0].encoding.x.title, "layer");
-    assert.equal(panel.layer[0].encoding.x.axis.titleOpacity, columns === 3 ? 0 : undefined);
+    const { columns, resolve } = /** @type {any} */ (arranged(spec, width));
     return [columns, resolve.axis?.x];
   };
   assert.deepEqual([200, 240, 330, 420].map(of), [[1, undefined], [2, undefined], [3, "independent"], [4, undefined]]);
 });
 
-test("the y axes of several full rows are titled once, at the left", () => {
-  const hidden = { grid: true, titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
-  const y = { field: "k", title: "shape", axis: hidden };
-  const layer = [{ encoding: { x: { field: "layer", title: "layer" }, y } }];
+test("the title of y stands once beside several rows of panels, that of x below them as Python put it", () => {
+  const axis = { grid: true, titleOpacity: { expr: "parent.data === 7 ? 1 : 0" } };
+  const layer = [
+    { encoding: { x: { field: "layer", title: "layer", axis: { titleOpacity: 0 } }, y: { field: "k", title: "shape", axis } } },
+    { encoding: { y: { field: "k", axis: null } } },
+  ];
+  const panels = ["a", "b", "c", "d", "e"].map((panel) => ({ panel }));
   const spec = /** @type {any} */ ({
-    ...{ facet: { field: "panel" }, spec: { width: 200, layer }, columns: 4 },
-    ...{ data: { name: "rows0" }, datasets: { rows0: ["a", "b", "c", "d"].map((panel) => ({ panel })) } },
+    ...{ facet: { field: "panel", title: "layer", header: { titleOrient: "bottom" } }, spec: { width: 200, layer }, columns: 5 },
+    ...{ data: { name: "rows0" }, datasets: { rows0: panels } },
   });
   const of = (/** @type {number} */ width) => {
-    const { columns, resolve, facet, spec: panel } = /** @type {any} */ (arranged(spec, width));
-    const { x: across, y: up } = panel.layer[0].encoding;
-    assert.deepEqual([across.axis.titleOpacity, up.title, up.axis.grid], [undefined, "shape", true]);
-    return [columns, facet.title, facet.header?.titleOrient, up.axis.titleOpacity, resolve.axis?.x];
+    const { columns, facet, spec: panel } = /** @type {any} */ (arranged(spec, width));
+    const [{ encoding: { x, y } }, bare] = panel.layer;
+    assert.deepEqual([facet.title, facet.header.titleOrient, x.axis.titleOpacity], ["layer", "bottom", 0]);
+    assert.deepEqual([y.title, y.axis.grid, bare.encoding.y.axis], ["shape", true, null]);
+    return [columns, y.axis.titleOpacity?.expr];
   };
-  assert.deepEqual(of(200), [1, "shape", "left", 0, undefined]);
-  assert.deepEqual(of(340), [2, "shape", "left", 0, undefined]);
-  assert.deepEqual(of(900), [4, null, undefined, undefined, undefined]);
+  const beside = (/** @type {number} */ row) => `parent.data === ${row} ? 1 : 0`;
+  assert.deepEqual([200, 340, 900].map(of), [[1, beside(2)], [2, beside(1)], [5, undefined]]);
 });
 
-test("an incomplete row has a title below all panels, however Python has turned it", () => {
-  const layer = [{ encoding: { x: { field: "layer", title: "layer" }, y: { field: "k", title: "shape" } } }];
-  const header = { titleOrient: "left", titleAngle: -90 };
-  const spec = /** @type {any} */ ({
-    ...{ facet: { field: "panel", title: "shape", header }, spec: { width: 200, layer }, columns: 4 },
-    ...{ data: { name: "rows0" }, datasets: { rows0: ["a", "b", "c", "d"].map((panel) => ({ panel })) } },
-  });
-  const { columns, facet } = /** @type {any} */ (arranged(spec, 480));
-  assert.deepEqual([columns, facet.title, facet.header.titleOrient, facet.header.titleAngle], [3, "layer", "bottom", 0]);
+test("legends beside a chart leave most of the width to it, and stand below where there is no room", () => {
+  const squares = {
+    ...{ symbolType: "square", values: [9, 8, 7, 6, 5, 4, 3, 2, 1], columns: 1 },
+    labelExpr: "datum.index === 4 ? 'middle' : datum.index % 8 === 0 ? datum.label : ''",
+  };
+  const names = { labelLimit: 260 };
+  const own = { orient: "bottom", labelLimit: 260 };
+  const layer = [squares, names, own].map((legend) => ({ encoding: { color: { legend } } }));
+  const spec = /** @type {any} */ ({ layer, datasets: { rows: [{ legend: names }] } });
+  const of = (/** @type {number} */ width, crowded = false) => {
+    const { layer: drawn, datasets } = /** @type {any} */ (arranged(spec, width, crowded));
+    assert.equal(datasets, spec.datasets);
+    return drawn.map((/** @type {any} */ one) => one.encoding.color.legend);
+  };
+  const [upright, beside, free] = of(500);
+  assert.deepEqual([upright.values, beside.labelLimit, free], [squares.values, 150, own]);
+  for (const [width, crowded] of /** @type {[number, boolean][]} */ ([[500, true], [400, false]])) {
+    const [level, below, still] = of(width, crowded);
+    assert.deepEqual([level.values, level.columns], [[1, 5, 9], 3]);
+    assert.equal(level.labelExpr, squares.labelExpr.replaceAll("datum.index", "(4 * datum.index)"));
+    assert.deepEqual([below.labelLimit, still], [width / 2 - 60, own]);
+  }
 });
 
 test("titles are taken off a chart, wherever they stand", () => {

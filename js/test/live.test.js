@@ -66,6 +66,7 @@ test("a chart is drawn by another protocol", () => {
   const data = {
     map: [{ ...cell, k: 1, lam: 1, r2: 1, value: 1, k_se: 0.1, low: 0.9, high: 1.1 }],
     gone: [{ ...cell, layer: 9, k: 1, value: null }],
+    expert: [{ ...cell, expert: 3, k: 1, lam: 1 }],
     trim: [{ low: -2, high: 0.8 }],
     rule: [{ at: 1.205434, words: "an untrained Gaussian matrix" }, { at: 0, words: "63.2 %: λ" }],
     paper: [
@@ -83,6 +84,7 @@ test("a chart is drawn by another protocol", () => {
   const next = redrawn(/** @type {any} */ (sent), asked, /** @type {any} */ (before), counts);
   assert.deepEqual(next.data.map[0], { ...data.map[0], k: 2, lam: 0.5, r2: 0.9, value: 2, low: 1.9, high: 2.1 });
   assert.equal(next.data.gone[0], data.gone[0]);
+  assert.equal(next.data.expert[0], data.expert[0], "the median of a cell is no k of its experts");
   assert.ok(Math.abs(Number(next.data.trim[0].low) - Math.log(-Math.log(0.95))) < 1e-12);
   assert.ok(Math.abs(Number(next.data.rule[0].at) - 1.190923) < 1e-6);
   assert.equal(next.data.rule[1], data.rule[1]);

@@ -38,6 +38,8 @@ test("of the paths, two of a panel are told apart: whose k moved most, and surel
   const made = pathsOf(moves.flat());
   assert.deepEqual(made.map(({ told }) => told), [...Array(6).fill(""), ...Array(3).fill("q of layer 0"), ...Array(3).fill("q of layer 1")]);
   assert.deepEqual(new Set(made.filter(({ side }) => side === "left").map(({ layer }) => layer)), new Set([0, 1]));
+  const levels = made.filter(({ told, role }) => told && role === "end").map(({ layer, level }) => [layer, level]);
+  assert.deepEqual(levels, [[0, "low"], [1, "high"]], "names of one panel keep apart");
   const rightOnly = pathsOf(moves.flat().map((row) => ({ ...row, side: "right" })));
   const named = rightOnly.filter(({ told, role }) => told && role === "end");
   assert.deepEqual(named.map(({ layer, side }) => [layer, side]), [[0, "left"], [1, "right"]], "a layer of names is not empty");

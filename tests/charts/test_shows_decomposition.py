@@ -134,3 +134,10 @@ def test_fits_are_told_what_to_run() -> None:
     many = found().isel(matrix=[0] * 13)
     with pytest.raises(ValueError, match="must hold 1 to 12 matrices for this chart, got 13"):
         charts.decomposition(many)
+
+
+def test_what_to_run_names_a_file_but_not_weights_in_memory() -> None:
+    fits = show.run().isel(step=[0])
+    for source, called in (("models/a", "'models/a'"), ("dict", "source")):
+        with pytest.raises(ValueError, match=rf"wb\.decompose\({called}, fits=fits"):
+            charts.decomposition(fits.assign(source=fits["source"].copy(data=[[source]])))

@@ -122,9 +122,7 @@ def test_every_curve_encloses_its_share_of_the_weights(values: NDArray[Any], sca
     assert (y * width).sum() == pytest.approx(1, abs=5e-3)
 
 
-@pytest.mark.parametrize(
-    ("scale", "unit"), [("log", "per ln |w|"), ("linear", "per unit of the weights")]
-)
+@pytest.mark.parametrize(("scale", "unit"), [("log", "per ln |w|"), ("linear", "per unit of w")])
 def test_axes_say_their_units(values: NDArray[Any], scale: Any, unit: str) -> None:
     chart = charts.density(one_matrix(values), scale=scale, rival=False)
     x, below = sorted(show.axes(chart, "X"), reverse=True)
@@ -132,7 +130,7 @@ def test_axes_say_their_units(values: NDArray[Any], scale: Any, unit: str) -> No
     assert x.startswith(f"X-axis titled '|w| (units of the weights)' for a {scale} scale")
     y, strip = sorted(show.axes(chart, "Y"), key=lambda text: "Weibull" in text)
     assert strip.startswith("Y-axis titled '÷ Weibull' for a log scale with values from 0.25 to 4")
-    assert y.startswith(f"Y-axis titled 'density ({unit})' for a linear scale with values from 0")
+    assert y.startswith(f"Y-axis titled 'density {unit}' for a linear scale with values from 0")
     assert show.title(chart) == f"Density of {'ln |w|' if scale == 'log' else '|w|'}"
     for part in show.marks(chart):
         if part.encoding["y"].get("field") == "ratio":
@@ -211,6 +209,15 @@ def test_panels_hold_the_curves_of_their_matrix() -> None:
             there = show.mark(own, "line", strokeWidth=1.8).rows
             assert [row["density"] for row in here] == [row["density"] for row in there]
             assert {row["panel"].split(",")[0] for row in here} == {f"{name} of layer {layer}"}
+
+
+def test_the_one_in_the_last_row_is_named() -> None:
+    fits = show.run().isel(step=[0], component=[0, 1], layer=[0, 1])
+    chart = charts.density(fits, rival=False)
+    assert len(show.panels(chart)) == 4
+    picture = show.svg(chart)
+    for name in show.panels(chart):
+        assert name in picture
 
 
 def test_experts_have_a_panel_each() -> None:

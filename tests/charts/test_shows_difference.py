@@ -101,6 +101,16 @@ def test_a_dot_stands_where_the_difference_is_noise() -> None:
     assert "dot: below two standard errors" in show.subtitle(chart)
 
 
+def test_where_dots_would_touch_there_are_none() -> None:
+    fits = show.tall(61, models=2)
+    models = [{"model": name} for name in fits["model"].values]
+    for number, dotted in ((60, True), (61, False)):
+        chart = charts.difference(fits.isel(layer=slice(0, number)), *models)
+        assert bool([part for part in show.marks(chart) if part.kind == "point"]) == dotted
+        assert ("dot:" in show.subtitle(chart)) == dotted
+        assert ("noise is pale" in show.subtitle(chart)) != dotted
+
+
 def test_the_tooltip_has_both_shapes_and_the_difference() -> None:
     fits = show.run()
     drawn = coloured(charts.difference(fits, {"step": 10}, {"step": 300}))

@@ -156,3 +156,10 @@ def test_fits_are_told_what_to_run(tmp_path: Any) -> None:
         charts.matrix(planted())
     with pytest.raises(ValueError, match="`value` must be one of 'rms', 'largest'"):
         charts.matrix(wb.look_inside(planted()), value="k")  # type: ignore[arg-type]
+
+
+def test_what_to_run_names_a_file_but_not_weights_in_memory() -> None:
+    fits = show.run().isel(step=[0])
+    for source, called in (("models/a", "'models/a'"), ("dict", "source")):
+        with pytest.raises(ValueError, match=rf"wb\.look_inside\({called}, fits=fits"):
+            charts.matrix(fits.assign(source=fits["source"].copy(data=[[source]])))

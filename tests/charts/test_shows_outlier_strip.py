@@ -98,12 +98,27 @@ def test_labels_name_the_layers_beyond_the_rule() -> None:
     assert ">layer 4<" in show.svg(chart)
 
 
-def test_only_the_twelve_largest_are_labelled() -> None:
+def test_labels_of_a_row_do_not_touch() -> None:
     chart = charts.outlier_strip(wb.scan({"m": spiked(20, {i: 5.0 + i for i in range(20)})}))
     drawn = {row["layer"]: row["value"] for row in dots(chart).rows}
     assert len(drawn) == 20
-    largest = sorted(drawn, key=lambda layer: -drawn[layer])[:12]
-    assert {layer for _, layer in labels(chart)} == set(largest)
+    named = sorted((np.log(drawn[layer]) for _, layer in labels(chart)), reverse=True)
+    assert named[0] == np.log(max(drawn.values()))
+    assert len(named) >= 2
+    axis = np.ptp(np.log(list(drawn.values())))
+    assert -np.diff(named).max() > axis / 4
+
+
+def test_only_the_twelve_largest_are_labelled() -> None:
+    models = {f"m{i:02d}": spiked(2, {1: 5.0 + i}) for i in range(12)}
+    models["m00"] |= {
+        name.replace("up_proj", "gate_proj"): array for name, array in spiked(2, {1: 4.0}).items()
+    }
+    chart = charts.outlier_strip(wb.scan(models))
+    assert sum(row["value"] > 3 for row in dots(chart).rows) == 13
+    named = [row for row in show.mark(chart, "text").rows if row["flag"]]
+    assert len(named) == 12
+    assert {row["component"] for row in named} == {"up_proj"}
 
 
 def test_the_axis_is_logarithmic_and_holds_every_point_and_both_rules() -> None:
@@ -233,7 +248,10 @@ def test_neither_the_unit_nor_the_order_of_layers_matters(power: int, order: lis
 
 
 def test_errors_name_what_is_missing() -> None:
-    with pytest.raises(ValueError, match="`fits` must hold n, max_abs, magnitude_quantile"):
+    with pytest.raises(
+        ValueError,
+        match=r"must hold n, max_abs, magnitude_quantile; scan the weights: weibnb.scan\(path\)",
+    ):
         charts.outlier_strip(wb.reference_cohort())
     with pytest.raises(ValueError, match=r"at most 12 models .* got 13"):
         charts.outlier_strip(show.tall(1, models=13))

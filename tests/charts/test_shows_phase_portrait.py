@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,20 @@ def test_of_many_that_moved_two_in_a_panel_are_named() -> None:
         "value": 2,
         "transmission": 2,
     }
+
+
+def test_the_names_of_two_in_a_panel_keep_apart() -> None:
+    fits = show.demo()
+    same = fits["k"] + (fits["step"] == 7000) * 1e-4 * fits["layer"]
+    moved = same.where(fits["step"] != 7000, 0.5 + 1e-4 * fits["layer"])
+    chart = charts.phase_portrait(fits.assign(k=moved))
+    written = re.findall(r"told: (\w+ of layer \d)\".*?translate\(\S+,(\S+?)\)", show.svg(chart))
+    first_lines = {name: float(y) for name, y in written}
+    rows = [row for part in show.marks(chart) if part.kind == "text" for row in part.rows]
+    for panel in ("selection", "value", "transmission"):
+        low, high = sorted((row["k"], row["told"]) for row in rows if row["panel"] == panel)
+        apart = first_lines[low[1]] - first_lines[high[1]]
+        assert apart >= 2 * 11, "two lines of 11 px above where the lower name begins"
 
 
 def test_a_run_fitted_at_step_zero_alone_is_drawn() -> None:

@@ -268,8 +268,22 @@ def test_findings_select_their_matrices(run_notebook: Callable[..., Watched]) ->
     watched.assert_clean()
 
 
+def test_a_kernel_that_ends_is_told_at_once(run_notebook: Callable[..., Watched]) -> None:
+    page = run_notebook(SCAN, SHOW).page
+    drawn(page, "main")
+    lost = page.locator(".wb-lost")
+    assert not lost.is_visible()
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    lost.wait_for(timeout=WAIT)
+    assert page.locator(".wb-main svg.marks").is_visible()
+    again = run_notebook(SCAN, SHOW)
+    drawn(page, "main")
+    assert not lost.is_visible()
+    again.assert_clean()
+
+
 def test_hostile_names_are_text(run_notebook: Callable[..., Watched]) -> None:
-    hostile = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>"
+    hostile = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>" + 300 * "x"
     code = (
         "import numpy as np, weibnb as wb\n"
         "rng = np.random.default_rng(0)\n"
@@ -279,6 +293,10 @@ def test_hostile_names_are_text(run_notebook: Callable[..., Watched]) -> None:
     watched = run_notebook(code, SHOW)
     page = watched.page
     drawn(page, "main")
+    page.get_by_role("tab", name="Findings").click()
+    listed = page.locator(".wb-findings")
+    listed.locator("li").first.wait_for(timeout=WAIT)
+    assert listed.evaluate("list => list.scrollWidth <= list.clientWidth")
     for tab in ("Classes", "Compare", "Table", "Weibull plot"):
         page.get_by_role("tab", name=tab, exact=True).click()
         page.locator(".wb [role=tab][aria-selected=true]", has_text=tab).wait_for(timeout=WAIT)

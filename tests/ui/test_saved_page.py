@@ -11,7 +11,7 @@ import pytest
 
 import weibnb as wb
 from tests.ui.conftest import watch
-from tests.ui.test_explorer_page import CORNER, WAIT, cell
+from tests.ui.test_explorer_page import CORNER, DEMO, WAIT, cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,6 +180,41 @@ def test_a_bin_of_layers_shows_the_matrix_of_the_nearest(
     wait_for_k(page, fits, "up_proj", 4 % 3, 7000)
     page.locator(".wb-side").get_by_text("needs Python here").wait_for(timeout=WAIT)
     assert served.errors == []
+
+
+def test_a_map_of_many_layers_is_seen_whole_with_its_legend_below(
+    served: Watched, fits: xr.Dataset, tmp_path: Path
+) -> None:
+    layers = np.arange(200)
+    deep = fits.isel(step=[-1], layer=layers % 3).assign_coords(layer=layers)
+    page = served.page
+    page.set_viewport_size({"width": 620, "height": 900})
+    page.goto(wb.explore(deep).save(tmp_path / "view.html").as_uri())
+    wide = "document.querySelector('.wb-main').scrollWidth"
+    page.locator(".wb-main svg.marks").wait_for(timeout=WAIT)
+    page.wait_for_function(f"{wide} <= document.querySelector('.wb-main').clientWidth + 3")
+    cells, legend = (
+        page.locator(f".wb-main svg.marks {part}").first.bounding_box()
+        for part in (".mark-rect", ".role-legend")
+    )
+    assert cells
+    assert legend
+    assert legend["y"] > cells["y"] + cells["height"]
+    assert served.errors == []
+
+
+def test_long_names_stay_in_their_places(served: Watched, tmp_path: Path) -> None:
+    names = ["n" * 300, "m" * 300]
+    long = wb.scan(dict.fromkeys(names, DEMO / "step7000"), progress=False)
+    explorer = wb.explore(long, panel="compare")
+    explorer.selected = [(name, 0, "q_proj", 7000) for name in names]
+    page = served.page
+    page.set_viewport_size({"width": 900, "height": 900})
+    page.goto(explorer.save(tmp_path / "view.html").as_uri())
+    page.locator(".wb-more svg.marks").wait_for(timeout=WAIT)
+    page.locator(".wb-detail svg.marks").wait_for(timeout=WAIT)
+    page.wait_for_function("""[...document.querySelectorAll('.wb figure:not([hidden])')]
+      .every((place) => place.scrollWidth <= place.clientWidth + 3)""")
 
 
 def test_where_filters_need_python_the_page_says_so(

@@ -22,7 +22,7 @@ from weibnb.charts.marks import (
     scales,
 )
 from weibnb.charts.sentences import listed
-from weibnb.charts.tables import MAX_PANELS
+from weibnb.charts.tables import MAX_PANELS, source_in_code
 from weibnb.charts.vega import COLOURS, INK
 from weibnb.fits.schema import protocol_of
 from weibnb.fitting.weibull import protocol_text
@@ -104,9 +104,7 @@ def _checked(found: xr.Dataset) -> xr.Dataset:
     if not isinstance(found, xr.Dataset):
         raise TypeError(f"`found` must be an xarray.Dataset, got {type(found).__name__}.")
     if any(name not in found for name in (*_NEEDED, "sentence")):
-        path = "source"
-        if "source" in found:
-            path = repr(printable(np.atleast_1d(found["source"].values).ravel()[0]))
+        path = source_in_code(found)
         call = f"Run charts.decomposition(wb.decompose({path}, fits=fits))."
         raise NeedsWeightsError("weibnb.decompose", call)
     found = found if "matrix" in found.dims else found.expand_dims("matrix")

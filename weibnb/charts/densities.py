@@ -114,18 +114,20 @@ def density(fits: xr.Dataset, *, scale: Scale = "log", rival: bool = True) -> Sp
 
 def _in_rows(table: pd.DataFrame, scale: Scale, title: Spec) -> Spec:
     """Draw small multiples in rows of three, each above the ratio to its Weibull."""
-    rows = []
+    rows, kinds = [], [kind for kind in _KINDS if kind in set(table["kind"])]
     for first in range(0, table["place"].max() + 1, _COLUMNS):
         inside = table["place"].between(first, first + _COLUMNS - 1)
         own = table if inside.all() else table[inside].reset_index(drop=True)
         ends = [float(table["magnitude"].min()), float(table["magnitude"].max())]
-        size: Spec = {"columns": _COLUMNS, "width": 230}
-        rows.append(facet(_layers(own, scale, ends), own, {"text": ""}, height=150, **size))
+        size: Spec = {"columns": _COLUMNS, "width": 230, "alone": table["place"].max() < 1}
+        rows.append(facet(_layers(own, kinds, scale, ends), own, {"text": ""}, height=150, **size))
         if own["ratio"].notna().any():
-            strip = facet(_strip(own, scale, ends), own, {"text": ""}, height=50, **size)
+            strip = facet(_strip(own, kinds, scale, ends), own, {"text": ""}, height=50, **size)
             if "facet" in strip:
-                strip["facet"] = strip["facet"] | {"header": {"labelExpr": "''", "labelPadding": 0}}
+                strip["facet"]["header"] |= {"labelExpr": "''", "labelPadding": 0}
             rows.append(strip)
+    for row in rows:
+        del row["title"]  # an empty one takes room
     return {"vconcat": rows, "spacing": 4, "title": title}
 
 
@@ -140,13 +142,14 @@ def _magnitudes(scale: Scale, ends: list[float], *, titled: bool) -> Spec:
     )
 
 
-def _strip(table: pd.DataFrame, scale: Scale, ends: list[float]) -> list[Spec]:
+def _strip(table: pd.DataFrame, kinds: list[str], scale: Scale, ends: list[float]) -> list[Spec]:
     """Draw what was counted over the Weibull's density, from a quarter to four times."""
     ratio = quantity(
         "ratio",
         scale={"type": "log", "domain": _RATIOS, "nice": False},
         title="÷ Weibull",
-        axis={"values": [0.25, 1, 4], "format": "~g"},
+        # where the strip is low the title goes on beside the labels of x
+        axis={"values": [0.25, 1, 4], "format": "~g", "titleAnchor": "end"},
     )
     tips = [nominal("kind"), quantity("magnitude", format=".4~g"), quantity("ratio", format=".3~g")]
     place = {"x": _magnitudes(scale, ends, titled=True), "y": ratio, "tooltip": tips}
@@ -155,20 +158,19 @@ def _strip(table: pd.DataFrame, scale: Scale, ends: list[float]) -> list[Spec]:
     counts = between("ratio", _RATIOS, {"field": "kind", "equal": "counted"})
     layers = [rule_at(1.0, words="the fitted Weibull")]
     if others:
-        looks = scales(nominal("kind"), _KINDS, None, color=COLOURS, strokeDash=_DASHES)
+        looks = scales(nominal("kind"), kinds, None, color=COLOURS, strokeDash=_DASHES)
         looks["detail"] = nominal("kind")
         layers.append(layer("line", place | looks, where=lines, strokeWidth=1.3))
     dots: Spec = {"size": 10, "color": INK, "opacity": 0.9, "filled": True}
     return [*layers, layer("point", place, where=counts, **dots)]
 
 
-def _layers(table: pd.DataFrame, scale: Scale, ends: list[float]) -> list[Spec]:
+def _layers(table: pd.DataFrame, kinds: list[str], scale: Scale, ends: list[float]) -> list[Spec]:
     """Draw the area of the counted weights, and the lines of the distributions."""
-    kinds = [kind for kind in _KINDS if kind in set(table["kind"])]
-    unit = "per ln |w|" if scale == "log" else "per unit of the weights"
+    unit = "per ln |w|" if scale == "log" else "per unit of w"
     at: Spec = {
         "x": _magnitudes(scale, ends, titled=not table["ratio"].notna().any()),
-        "y": quantity("density", title=f"density ({unit})"),
+        "y": quantity("density", title=["density", unit]),
         "tooltip": [
             nominal("panel"),
             nominal("kind"),

@@ -13,8 +13,9 @@ import xarray as xr
 
 from weibnb.charts.chart_functions import as_chart
 from weibnb.charts.marks import layer, nominal, quantity, swatches
+from weibnb.charts.tables import source_in_code
 from weibnb.charts.vega import COLOURS, INK
-from weibnb.messages import NeedsWeightsError, check_choice, counted, printable, shortened
+from weibnb.messages import NeedsWeightsError, check_choice, counted, shortened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,9 +108,7 @@ def _checked(found: xr.Dataset) -> xr.Dataset:
     if not isinstance(found, xr.Dataset):
         raise TypeError(f"`found` must be an xarray.Dataset, got {type(found).__name__}.")
     if any(name not in found for name in _NEEDED):
-        path = "source"
-        if "source" in found and found["source"].size:
-            path = repr(printable(np.atleast_1d(found["source"].values).ravel()[0]))
+        path = source_in_code(found)
         call = (
             f"Run charts.matrix(wb.look_inside({path}, fits=fits)), or wb.explore(fits, "
             f"source={path})."

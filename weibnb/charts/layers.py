@@ -62,7 +62,7 @@ _WIDTH, _HEIGHT, _STROKES = 44, 24, 6
 _WIDE = 88
 # Standard errors from the middle of the colours to their ends, at least; without errors, k.
 _REACH, _REACH_OF_K = 6.0, 0.05
-# Maximum number of layers that a profile draws with large dots.
+# Maximum number of layers at which dots stand apart: of a profile, and of a map.
 _DOTTED = 60
 # Above this number of cells the tooltips are short.
 _FULL = 500
@@ -280,17 +280,20 @@ def heat(
         number = place | {"text": quantity("value", format=digits), "color": ink}
         layers.append(layer("text", number, where=_KNOWN, fontSize=11, dy=-1))
     if "noise" in table and (quiet := value.abs() < table["noise"]).any():
-        table["quiet"] = np.where(quiet, "yes", "no")
-        dot: Spec = {"shape": "circle", "size": 9, "filled": True, "yOffset": 8}
-        dot["color"] = ON_PALE if colours else "black"
-        layers.append(layer("point", place, where={"field": "quiet", "equal": "yes"}, **dot))
-        notes.append("dot: below two standard errors")
+        if len(bands) <= _DOTTED:
+            table["quiet"] = np.where(quiet, "yes", "no")
+            dot: Spec = {"shape": "circle", "size": 9, "filled": True, "yOffset": 8}
+            dot["color"] = ON_PALE if colours else "black"
+            layers.append(layer("point", place, where={"field": "quiet", "equal": "yes"}, **dot))
+            notes.append("dot: below two standard errors")
+        else:  # dots would touch each other
+            notes.append("noise is pale: hover for two standard errors of a cell")
     if len(bands) == 1:
         step = _WIDE  # with room for the name of a panel
     across = max(1, min(4, 900 // (step * len(bands) + 60)))
     if len(bands) > 1 and len(set(table["model"])) > 1:
         across = 1  # layers of all models below each other
-    size = {"width": {"step": step}, "height": {"step": _HEIGHT}}
+    size: Spec = {"width": {"step": step}, "height": {"step": _HEIGHT}}
     return facet(layers, table, title | {"subtitle": notes}, columns=across, **size)
 
 

@@ -128,15 +128,16 @@ def facet(
     columns: int,
     width: Any,
     height: Any,
+    alone: bool = True,
 ) -> Spec:
-    """Make small multiples of a table from `panels`, or one chart where there is one panel.
+    """Make small multiples of a table from `panels`, or one chart where one panel stands `alone`.
 
     Panels that differ in two columns are a grid, whose rows and columns are named once, at its
     edges. Layers without data have `table`; width and height are those of a panel.
     """
     panel = {"layer": list(layers), "width": width, "height": height}
     number = table["place"].nunique()
-    if number < 2:
+    if number < 2 and alone:
         return panel | {"data": table, "title": title}
     header: Spec = {}
     if isinstance(width, int):
@@ -146,50 +147,61 @@ def facet(
         beside: Spec = {"labelAngle": 0, "labelAlign": "left", "labelLimit": 160}
         if isinstance(width, int):
             panel["width"] = max(min(width, 840 // table["across_place"].nunique()), 90)
-        across = _header("across", header)
-        return spec | {"facet": {"row": _header("down", beside), "column": across}, "spacing": 14}
+        panel["layer"] = [_untitled(_untitled(each, "x"), "y") for each in layers]
+        row = _header("down", beside | _AT_LEFT, _title_of(layers, "y"))
+        column = _header("across", header | _BELOW, _title_of(layers, "x"))
+        return spec | {"facet": {"row": row, "column": column}, "spacing": 14}
     header["labelExpr"] = "split(datum.label, '\\n')"
-    spec |= {"facet": _header("panel", header), "columns": min(columns, number)}
-    if number <= columns:
-        return spec
-    if number % columns:  # every panel has an x axis, as the last row is incomplete
-        return _titled_once(spec, "x") | {"resolve": {"axis": {"x": "independent"}}}
-    return _titled_once(spec, "y")
+    panel["layer"] = [_untitled(each, "x") for each in layers]
+    if number > columns:
+        beside = {"titleOpacity": {"expr": f"parent.data === {_middle(number, columns)} ? 1 : 0"}}
+        panel["layer"] = [_with_axis(each, "y", beside) for each in panel["layer"]]
+    below = _header("panel", header | _BELOW, _title_of(layers, "x"))
+    spec |= {"facet": below, "columns": min(columns, number)}
+    if number > columns and number % columns:  # the last row is incomplete: every panel has an axis
+        spec["resolve"] = {"axis": {"x": "independent"}}
+    return spec
 
 
-def _titled_once(spec: Spec, axis: Literal["x", "y"]) -> Spec:
-    """Write the title of an axis once for all panels: below them, or at their left.
+_TITLE: Spec = {"titleFontWeight": 400, "titleFontSize": 12}
+_BELOW: Spec = {"titleOrient": "bottom", **_TITLE}
+_AT_LEFT: Spec = {"titleOrient": "left", "titleAngle": -90, **_TITLE}
+
+
+def _title_of(layers: Sequence[Spec], axis: Literal["x", "y"]) -> Any:
+    """Give the title of an axis, which stands once beside small multiples.
 
     A page does the same in its own width: js/src/sizes.js.
     """
-    panel = spec["spec"]
-    titles = [each["encoding"].get(axis, {}).get("title") for each in panel["layer"]]
-    title = next(filter(None, titles), None)
-    layers = [each | {"encoding": _unseen_title(each["encoding"], axis)} for each in panel["layer"]]
-    turned = (
-        {"titleOrient": "bottom"} if axis == "x" else {"titleOrient": "left", "titleAngle": -90}
+    return next(
+        filter(None, (each["encoding"].get(axis, {}).get("title") for each in layers)), None
     )
-    header = spec["facet"]["header"] | turned | {"titleFontWeight": 400, "titleFontSize": 12}
-    return spec | {
-        "spec": panel | {"layer": layers},
-        "facet": spec["facet"] | {"title": title, "header": header},
-    }
 
 
-def _unseen_title(encoding: Spec, axis: Literal["x", "y"]) -> Spec:
+def _middle(number: int, columns: int) -> int:
+    """Give the row, from 0, beside which the title of y stands."""
+    return (-(-number // columns) - 1) // 2
+
+
+def _untitled(each: Spec, axis: Literal["x", "y"]) -> Spec:
     """Hide the title of an axis, where there is one; screen readers still have it."""
-    place = encoding.get(axis, {})
-    if "field" not in place:
-        return encoding
-    unseen = {"titleOpacity": 0, "titleFontSize": 1, "titlePadding": 0}
-    return encoding | {axis: place | {"axis": place.get("axis", {}) | unseen}}
+    return _with_axis(each, axis, {"titleOpacity": 0, "titleFontSize": 1, "titlePadding": 0})
 
 
-def _header(field: str, header: Spec) -> Spec:
+def _with_axis(each: Spec, axis: Literal["x", "y"], looks: Spec) -> Spec:
+    """Give the axis of a layer other looks, where it has one."""
+    place = each["encoding"].get(axis, {})
+    if "field" not in place or ("axis" in place and place["axis"] is None):
+        return each
+    drawn = {axis: place | {"axis": place.get("axis", {}) | looks}}
+    return each | {"encoding": each["encoding"] | drawn}
+
+
+def _header(field: str, header: Spec, title: Any) -> Spec:
     """Encode the panels along one side of small multiples, in the order of the fits."""
     place = "place" if field == "panel" else f"{field}_place"
     order = {"field": place, "op": "min", "order": "ascending"}
-    return nominal(field, title=None, sort=order, header=header)
+    return nominal(field, title=title, sort=order, header=header)
 
 
 def scales(base: Spec, domain: Sequence[Any], legend: Spec | None, **ranges: Any) -> Spec:

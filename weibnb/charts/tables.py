@@ -152,6 +152,16 @@ def excluded(fits: xr.Dataset, table: pd.DataFrame) -> list[str]:
     return lines + [f"{shortened(reason)}: {count:,}" for reason, count in counts.head(6).items()]
 
 
+def source_in_code(fits: xr.Dataset) -> str:
+    """Write where the weights were scanned from, as an argument of a call.
+
+    Of weights in memory the fits know the type alone.
+    """
+    known = np.atleast_1d(fits["source"].values).ravel() if "source" in fits else np.array([])
+    where = str(known[0]) if known.size else ""
+    return "source" if not where or where.isidentifier() else repr(printable(where))
+
+
 def panels(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     """Assign every row to its small multiple: one per combination of the columns `names`.
 

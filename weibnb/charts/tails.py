@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 _RATIOS = [0.5, 1, 2, 3, 5, 10, 20, 50, 100, 1000]
 #: Maximum number of labelled points of a strip, and what is drawn beside them.
 FLAGS = 12
+# Part of the axis that the name of a layer takes, in a page that is narrow.
+_NAME = 0.25
 STRIP_NOTE = "dashed: 1, a Gaussian; 3, the threshold for outliers"
 # Estimates that `body_tail` gives for every trim.
 _BY_TRIM = ("k", "k_se", "lam", "lam_se")
@@ -141,7 +143,7 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
     altair chart
         max |w| over the expected maximum of a Gaussian with the same body, on a logarithmic axis.
         The line at 3 is the threshold of `weibnb.find_outliers`; what lies beyond is drawn even
-        where layers are left out, and labels name the layers of the 12 largest.
+        where layers are left out, and labels name the layers of the largest.
 
     Raises
     ------
@@ -162,7 +164,7 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
     gaps = counted(table["reason"])
     table = panels(table, "model")
     limit, value = FACTORS["gaussian"], table["value"]
-    flagged = (value > limit) & (value.rank(ascending=False) <= FLAGS)
+    flagged = (value > limit) & (value.rank(ascending=False) <= FLAGS) & _apart(table)
     table["flag"] = np.where(flagged, "layer " + table["layer"].astype(str), "")
     table = table.sort_values("value", ascending=False)
     beyond = table["value"] > limit
@@ -182,9 +184,25 @@ def outlier_strip(fits: xr.Dataset) -> Spec:
         rule_at(limit, "x", "threshold of weibnb.find_outliers"),
         rule_at(1.0, "x", "a Gaussian"),
         layer("point", place | looks, filled=True, size=50, opacity=0.85),
-        layer("text", place | {"text": nominal("flag")}, dy=-9, color=INK, fontSize=10),
+        layer("text", place | {"text": nominal("flag")}, dy=-9, color=INK, fontSize=11),
     ]
     heads = heading(fits, text, STRIP_NOTE, note, gaps)
     height = max(26 * len(names), 80)
     told = {"description": summary(table, "value", text)}
     return facet(layers, table, heads, columns=2, width=380, height=height) | told
+
+
+def _apart(table: pd.DataFrame) -> pd.Series[bool]:
+    """Whether the name of a layer has room beside those of larger values in its row.
+
+    A page does the same: js/src/again.js.
+    """
+    at = np.log(table["value"].where(table["value"] > 0))
+    least = _NAME * (at.max() - at.min())
+    room = pd.Series(data=False, index=table.index)
+    for _, row in at.dropna().groupby([table["place"], table["component"]], sort=False):
+        last = np.inf
+        for label, place in row.sort_values(ascending=False, kind="stable").items():
+            if place < last - least:
+                room[label], last = True, place
+    return room

@@ -218,6 +218,9 @@ def phase_portrait(fits: xr.Dataset) -> Spec:
     ends = [steps == groups.transform("min"), steps == groups.transform("max")]
     table["role"] = np.select(ends, ["begin", "end"], "between")
     table["told"] = _told(table, key)
+    named = table["told"].ne("") & ends[1]
+    highest = table["k"].where(named).groupby(table["place"]).transform("max")
+    table["level"] = np.where(named & (table["k"] < highest), "low", "high")
     scale = np.log(table["lam"].astype(float))
     table["side"] = np.where(scale < (scale.min() + scale.max()) / 2, "left", "right")
     # what is told apart is drawn last, over the rest
@@ -247,7 +250,7 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
         "lam",
         scale={"type": "log", "nice": False, "padding": 12},
         title=["Weibull scale λ", "(units of the weights)"],  # as wide as a narrow panel
-        axis={"tickCount": 4, "format": "~g", "labelOverlap": True},
+        axis={"tickCount": 4, "format": "~g", "labelOverlap": True, "labelSeparation": 6},
     )
     place: Spec = {"x": x, "y": k_axis()}
     told = {"field": "told", "equal": ""}
@@ -269,6 +272,8 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
     }
     lines = looks | {"strokeWidth": unless_told(1, 2)}
     ends = {"and": [roles[1], {"not": told}]}
+    # of two lines, of which the first one is placed: the lower name begins at its mark
+    low = "datum.level === 'low'"
     names = [
         layer(
             "text",
@@ -276,8 +281,8 @@ def _paths(table: pd.DataFrame) -> list[Spec]:
             where={"and": [ends, {"field": "side", "equal": side}]},
             align=side,
             dx=9 if side == "left" else -9,
-            baseline="bottom",
-            dy=-6,
+            baseline={"expr": f"{low} ? 'top' : 'bottom'"},
+            dy={"expr": f"{low} ? -6 : -20"},
             lineBreak=" of ",
         )
         for side in table.loc[table["told"].ne("") & table["role"].eq("end"), "side"].unique()

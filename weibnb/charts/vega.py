@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -72,6 +73,10 @@ CONFIG: Spec = {
 }
 
 
+# Columns in an expression.
+_OF_ROWS = re.compile(r"\bdatum\.(\w+)")
+
+
 def on_dark(node: Any) -> Any:
     """Repaint a specification for a dark page; the page's own scripts do the same."""
     if isinstance(node, dict):
@@ -113,6 +118,8 @@ def _columns(node: Any) -> Iterator[str]:
         for key, child in node.items():
             if key == "field" and isinstance(child, str):
                 yield child
+            elif key == "expr" and isinstance(child, str):
+                yield from _OF_ROWS.findall(child)
             elif isinstance(child, dict | list):
                 yield from _columns(child)
     elif isinstance(node, list):

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _PARTS = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 
 
+class TooFewBitsError(ValueError):
+    """No format takes as few bits per weight as there are."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BitPlan:
     """A format for every matrix; prints as a sentence and shows as HTML in a notebook.
@@ -115,7 +119,7 @@ def plan_bits(predicted: xr.Dataset, budget: float) -> BitPlan:
     total = weights.sum()
     least = float((bits.min(1) * weights).sum() / total)
     if not budget >= least:
-        raise ValueError(
+        raise TooFewBitsError(
             f"`bits` must be at least {least:.4g}, the cheapest of these formats, got {budget!r}. "
             "Offer a cheaper format, or larger blocks."
         )

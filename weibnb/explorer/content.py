@@ -190,6 +190,7 @@ def _named_in_place(spec: Spec) -> Spec:
             dx=-8,
             dy=-6 - 16 * i,
             color=colour,
+            limit={"expr": "width - 16"},
             fontSize=12,
             fontWeight=600,
         )

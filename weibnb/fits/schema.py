@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 DIMS = ("model", "layer", "component", "step")
 #: Variables of whole checkpoints, on the dims model and step.
 OF_CHECKPOINTS = ("source", "fingerprint", "problem", "not_fitted", "protocol")
+#: What to do where fits lack what a scan tells, as those made of tables do.
+RESCAN = "scan the weights: weibnb.scan(path)"
 #: Expert coordinate of a matrix that is not an expert.
 NO_EXPERT = -1
 #: Variables and what they mean: long name, units.
@@ -264,7 +266,7 @@ def _remedy(absent: Sequence[str]) -> str:
         return "scan with fields=True, on a CPU"
     if set(absent) & {*SCALES, *DEAD}:
         return "scan with structure=True (the default), on a CPU"
-    return "scan again"
+    return RESCAN
 
 
 def _with_dims(fits: xr.Dataset, dims: Sequence[str]) -> xr.Dataset:

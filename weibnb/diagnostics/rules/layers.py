@@ -18,7 +18,7 @@ from weibnb.diagnostics.outliers import (
 from weibnb.diagnostics.pooling import ESTIMATES, FALSE_ALARM, FEWEST_LAYERS
 from weibnb.diagnostics.rules.material import flagged
 from weibnb.diagnostics.rules.values import EIGHT_BITS
-from weibnb.fits.schema import protocol_of
+from weibnb.fits.schema import RESCAN, protocol_of
 from weibnb.fitting import weibull
 from weibnb.messages import counted
 
@@ -78,7 +78,7 @@ def far_layer(material: Material) -> Found:
 def outliers(material: Material) -> Found:
     """Matrices whose largest weight is far beyond their body."""
     if missing := [name for name in NEEDED if name not in material.fits]:
-        yield NotLookedAt("outliers", f"the fits lack {', '.join(missing)}; scan again")
+        yield NotLookedAt("outliers", f"the fits lack {', '.join(missing)}; {RESCAN}")
         return
     if material.reader is not None:
         yield from _placed(material.reader.outliers())
@@ -124,7 +124,7 @@ def untrained(material: Material) -> Found:
     """Components that look as they were drawn, at one scale in all layers, or most of a model."""
     needed = ("r2", "kurtosis", "rms", "n", "k_se", "dtype")
     if missing := [name for name in needed if name not in material.fits]:
-        yield NotLookedAt("untrained", f"the fits lack {', '.join(missing)}; scan again")
+        yield NotLookedAt("untrained", f"the fits lack {', '.join(missing)}; {RESCAN}")
         return
     configs = material.reader.configs() if material.reader is not None else {}
     fits = material.fits

@@ -79,8 +79,8 @@ var AWAY = 14;
 var LEAST = 3;
 function rankOf(row, rows) {
   const others = alike(row, rows, "layer").map((one) => Number(one.k));
-  const below = others.filter((k) => k < Number(row.k)).length;
-  return { rank: below + 1, number: others.length };
+  const below2 = others.filter((k) => k < Number(row.k)).length;
+  return { rank: below2 + 1, number: others.length };
 }
 function alike(row, rows, dim) {
   const same = ["model", "layer", "component", "step"].filter((name) => name !== dim);
@@ -183,9 +183,9 @@ function place(card, root, { clientX, clientY }) {
   const frame = root.getBoundingClientRect();
   const { offsetWidth: width, offsetHeight: height } = card;
   const right = clientX + AWAY + width < Math.min(frame.right, innerWidth);
-  const below = clientY + AWAY + height < innerHeight;
+  const below2 = clientY + AWAY + height < innerHeight;
   card.style.left = `${Math.max(clientX - frame.left + (right ? AWAY : -AWAY - width), 0)}px`;
-  card.style.top = `${clientY - frame.top + (below ? AWAY : -AWAY - height)}px`;
+  card.style.top = `${clientY - frame.top + (below2 ? AWAY : -AWAY - height)}px`;
 }
 
 // src/kept_marks.js
@@ -401,10 +401,12 @@ var TURNS = 5;
 var CLOSE = 3;
 var MOST_STEP = 96;
 var READ = 40;
-var LEAST_STEP = 3;
+var LEAST_STEP = 2;
 var LEAST_PANEL = 0.65;
 var LETTER = 6;
+var LEAST_NAME = 100;
 var GAP = 14;
+var EVERY = 4;
 var NARROW = 420;
 function sizesOf(view) {
   const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
@@ -460,81 +462,90 @@ var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.
 function set(view, sizes, factor) {
   for (const [name, size] of Object.entries(sizes)) view.signal(name, size * factor);
 }
-function arranged(spec, width) {
+function arranged(spec, width, crowded = false) {
   const { config = {}, columns, ...rest } = (
     /** @type {any} */
     spec
   );
-  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
-  if (width >= NARROW) return inColumns({ ...rest, config: { ...config, legend } }, columns, width);
-  const gradientLength = Math.min(Math.max(width - 140, 100), 240);
-  Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
-  const found = { ...withGradients(rest, gradientLength), config: { ...config, legend } };
-  return inColumns(found, columns, width);
+  const labelLimit = Math.min(640, Math.max(width - 130, 200));
+  if (width >= NARROW && !crowded) {
+    const legend2 = { ...config.legend, labelLimit };
+    return inColumns({ ...withLegends(rest, atSide(width)), config: { ...config, legend: legend2 } }, columns, width);
+  }
+  const legend = { ...config.legend, labelLimit, orient: "bottom", columns: 2 };
+  return inColumns({ ...withLegends(rest, below(width)), config: { ...config, legend } }, columns, width);
 }
+var atSide = (width) => (legend) => legend.orient ? legend : { ...legend, labelLimit: Math.min(legend.labelLimit ?? 640, Math.max(0.3 * width, 130)) };
+var below = (width) => (legend) => {
+  if (legend.orient) return legend;
+  if (legend.symbolType !== "square") return { ...legend, labelLimit: Math.max(width / 2 - 60, 80) };
+  const values = legend.values.filter((_, i) => i % EVERY === 0).reverse();
+  const labelExpr = legend.labelExpr.replaceAll("datum.index", `(${EVERY} * datum.index)`);
+  return { ...legend, values, labelExpr, columns: values.length };
+};
 function inColumns(found, columns, width) {
   if (found.vconcat) return inRows(found, width);
   if (!columns) return found;
   const number = panelsOf(found);
-  const beside = columnsFor({ ...found, columns }, width);
+  const across = columnsFor({ ...found, columns }, width);
   const { axis: { x: _, ...axis } = (
     /** @type {any} */
     {}
   ), ...resolve } = found.resolve ?? {};
-  const bare = { ...found, columns: beside, resolve: { ...resolve, axis } };
-  if (number <= beside) return { ...bare, facet: { ...found.facet, title: null }, spec: withTitles(found.spec, {}) };
-  if (number % beside === 0) return titledOnce(bare, "y");
-  return titledOnce({ ...bare, resolve: { ...resolve, axis: { ...axis, x: "independent" } } }, "x");
+  const own = number > across && number % across ? { x: "independent" } : {};
+  const header = { ...found.facet.header, labelLimit: { expr: `max(child_width, ${LEAST_NAME})` } };
+  return {
+    ...found,
+    facet: { ...found.facet, header },
+    columns: across,
+    resolve: { ...resolve, axis: { ...axis, ...own } },
+    spec: titledBeside(found.spec, Math.ceil(number / across))
+  };
 }
 function groupsOf({ vconcat }) {
   const groups = [];
   for (const part2 of vconcat) {
     const last = groups.at(-1);
-    if (part2.facet && part2.columns && last?.[0].facet && last[0].data?.name === part2.data?.name) last.push(part2);
-    else groups.push([part2]);
+    const goesOn = last && part2.facet && part2.columns && last.parts[0].facet;
+    const table2 = part2.data?.name;
+    if (!goesOn) groups.push({ parts: [part2], tables: [table2] });
+    else if (!last.tables.includes(table2)) last.tables.push(table2);
+    else if (last.tables.length === 1) last.parts.push(part2);
   }
   return groups;
 }
 function inRows(found, width) {
   const datasets = { ...found.datasets };
-  const vconcat = groupsOf(found).flatMap((group) => {
-    const [{ facet, columns, data }] = group;
-    if (!facet || !columns) return group;
-    const rows = datasets[data.name];
+  const vconcat = groupsOf(found).flatMap(({ parts, tables }) => {
+    const [{ facet, columns, data }] = parts;
+    if (!facet || !columns) return parts;
+    const rows = tables.flatMap((name) => datasets[name]);
     const places = [...new Set(rows.map((row) => row.place))].sort((a, b) => a - b);
-    const beside = columnsFor({ ...group[0], datasets }, width);
-    if (places.length <= beside) return group;
-    delete datasets[data.name];
+    const beside = columnsFor({ ...parts[0], datasets: { [data.name]: rows } }, width);
+    if (places.length <= beside) return parts;
+    const labelLimit = Math.floor((width - AXES) / beside) - GAP;
+    for (const name of tables) delete datasets[name];
     return places.flatMap((place2, i) => {
       if (i % beside) return [];
       const [name, own] = [`${data.name} from ${place2}`, new Set(places.slice(i, i + beside))];
       datasets[name] = rows.filter((row) => own.has(row.place));
-      return group.map((part2) => ({ ...part2, data: { name } }));
+      return parts.map((part2) => {
+        const header = { ...part2.facet.header, labelLimit };
+        return { ...part2, data: { name }, facet: { ...part2.facet, header } };
+      });
     });
   });
   return { ...found, vconcat, datasets };
 }
-var UNSEEN = { titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
-var ONCE = { titleFontWeight: 400, titleFontSize: 12 };
-var SIDE = { x: { titleOrient: "bottom", titleAngle: 0 }, y: { titleOrient: "left", titleAngle: -90 } };
-function titledOnce(found, axis) {
-  const { facet, spec } = found;
-  const title = spec.layer?.map((one) => one.encoding?.[axis]?.title).find(Boolean) ?? null;
-  return {
-    ...found,
-    facet: { ...facet, title, header: { ...facet.header, ...ONCE, ...SIDE[axis] } },
-    spec: withTitles(spec, { [axis]: UNSEEN })
+function titledBeside(panel, rows) {
+  const titled = (one) => {
+    const y = one.encoding?.y;
+    if (!y?.field || y.axis === null) return one;
+    const { titleOpacity: _, ...axis } = y.axis ?? {};
+    const seen = { titleOpacity: { expr: `parent.data === ${Math.floor((rows - 1) / 2)} ? 1 : 0` } };
+    return { ...one, encoding: { ...one.encoding, y: { ...y, axis: rows > 1 ? { ...axis, ...seen } : axis } } };
   };
-}
-function withTitles(panel, own) {
-  const retitled = (one, axis) => {
-    const place2 = one.encoding?.[axis];
-    if (!place2?.field || place2.axis === null) return one;
-    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...looks } = place2.axis ?? {};
-    return { ...one, encoding: { ...one.encoding, [axis]: { ...place2, axis: { ...looks, ...own[axis] } } } };
-  };
-  const both = (one) => retitled(retitled(one, "x"), "y");
-  return panel.layer ? { ...panel, layer: panel.layer.map(both) } : panel;
+  return panel.layer ? { ...panel, layer: panel.layer.map(titled) } : panel;
 }
 function columnsFor(spec, width) {
   if (!spec.columns) return 1;
@@ -545,7 +556,7 @@ function labelWidth({ facet, data, datasets }) {
   const rows = datasets?.[data?.name] ?? [];
   const lines2 = rows.flatMap((row) => String(row[facet.field]).split("\n"));
   const longest = Math.max(0, ...new Set(lines2.map((line3) => line3.length)));
-  return Math.min(LETTER * longest, facet.header?.labelLimit ?? Number.POSITIVE_INFINITY) + GAP;
+  return Math.min(LETTER * longest, facet.header?.labelLimit ?? LEAST_NAME) + GAP;
 }
 function panelWidth({ width, layer }) {
   if (typeof width === "number") return width;
@@ -556,24 +567,23 @@ function panelsOf({ facet, data, datasets }) {
   const rows = datasets?.[data?.name] ?? [];
   return new Set(rows.map((row) => row[facet.field])).size;
 }
-function withGradients(node, gradientLength) {
-  if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
+function withLegends(node, change) {
+  if (Array.isArray(node)) return node.map((child) => withLegends(child, change));
   if (!node || typeof node !== "object") return node;
-  const next = Object.fromEntries(
-    Object.entries(node).map(([key, child]) => [
-      key,
-      key === "datasets" ? child : withGradients(child, gradientLength)
-    ])
+  return Object.fromEntries(
+    Object.entries(node).map(([key, child]) => {
+      if (key === "datasets") return [key, child];
+      return [key, key === "legend" && child ? change(child) : withLegends(child, change)];
+    })
   );
-  return next.gradientLength ? { ...next, gradientLength } : next;
 }
-function arrangement(spec, width) {
+function arrangement(spec, width, crowded = false) {
   const { vconcat = [spec], datasets } = (
     /** @type {any} */
     spec
   );
   const columns = vconcat.map((part2) => part2.facet ? columnsFor({ ...part2, datasets }, width) : 1);
-  return `${width < NARROW} ${columns.join(" ")}`;
+  return `${width < NARROW || crowded} ${columns.join(" ")}`;
 }
 function untitled(spec) {
   const { title, ...rest } = (
@@ -597,6 +607,7 @@ function buildPlace(element, height) {
   let held = "";
   let asked = {};
   let known3 = 0;
+  let [crowdedAt, kind] = [0, ""];
   const room2 = () => {
     known3 = widthOf(element) || known3;
     const width = Math.max(known3 - PADDING, LEAST_WIDTH);
@@ -606,23 +617,37 @@ function buildPlace(element, height) {
     /** A chart for the width that is there. @param {Spec} spec */
     arrange(spec) {
       const { width } = room2();
-      [asked, held] = [spec, arrangement(spec, width)];
-      return arranged(spec, width);
+      if (kindOf(spec) !== kind) [crowdedAt, kind] = [0, kindOf(spec)];
+      [asked, held] = [spec, arrangement(spec, width, width <= crowdedAt)];
+      return arranged(spec, width, width <= crowdedAt);
     },
     /** Another chart was put there. */
     renew() {
       sizes = null;
     },
     /** Whether the chart need not be made anew for the width that is there. */
-    suits: () => held === arrangement(asked, room2().width),
-    /** @param {View | undefined} view */
+    suits() {
+      const { width } = room2();
+      return held === arrangement(asked, width, width <= crowdedAt);
+    },
+    /**
+     * Whether the chart found its room; if not, it is to be arranged anew.
+     * @param {View | undefined} view
+     */
     async fill(view) {
-      if (!view) return;
+      if (!view) return true;
       sizes ??= sizesOf(view);
-      await fit(view, sizes, room2(), () => sizeOf(element));
+      const given = room2();
+      const { width } = given;
+      await fit(view, sizes, given, () => sizeOf(element));
+      if (given.zoom > 1 || width <= crowdedAt || sizeOf(element).width <= width + CROWDED) return true;
+      crowdedAt = width;
+      return held === arrangement(asked, width, true);
     }
   };
 }
+var kindOf = ({ spec, layer = spec?.layer ?? [] }) => JSON.stringify(layer.map(({ mark: mark2 }) => mark2));
+var CROWDED = 12;
 var LEAST_WIDTH = 200;
 var PADDING = 4;
 var widthOf = (element) => element.clientWidth || insideOf(element.parentElement);
@@ -903,13 +928,13 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     if (mine !== turn) return;
     title = said.title;
     caption(element, title, chart.notes());
-    await place2.fill(chart.view());
-    if (mine === turn) settle(content.label);
+    const fits = await place2.fill(chart.view());
+    if (mine === turn) await (fits ? settle(content.label) : draw(text, change));
   }
   const settle = (label) => settled(element, turn, label);
   const resize = async () => {
     if (!chart.view()) return;
-    await (place2.suits() ? place2.fill(chart.view()) : draw(last, lastChange));
+    if (!place2.suits() || !await place2.fill(chart.view())) await draw(last, lastChange);
     silenceEmpty(element);
     moved();
   };
@@ -2283,7 +2308,7 @@ function separated(rows, columns) {
 // src/grid.js
 var HEIGHT3 = 24;
 var BEYOND = 20;
-var UNSEEN2 = 20;
+var UNSEEN = 20;
 var FEW = 10;
 var WIDEST = 34;
 var numbered = 0;
@@ -2374,7 +2399,7 @@ var Grid = class {
   /** Draw the rows in view, and the active one wherever it is. */
   render() {
     const top = this.element.scrollTop;
-    const shown = this.element.clientHeight || UNSEEN2 * HEIGHT3;
+    const shown = this.element.clientHeight || UNSEEN * HEIGHT3;
     const first = Math.max(Math.floor(top / HEIGHT3) - BEYOND, 0);
     const last = Math.min(Math.ceil((top + shown) / HEIGHT3) + BEYOND, this.rows.length);
     const active = this.active.line;
@@ -3114,10 +3139,10 @@ function sumsUpTo(bins2, rank) {
   return { sx, sxx, sxy, sy: before, bin };
 }
 function curveOf({ x, counts, n, origin }) {
-  let below = 0;
+  let below2 = 0;
   const share = Array.from(x, (_, j) => {
-    below += counts[j];
-    return (below - counts[j] / 2) / n;
+    below2 += counts[j];
+    return (below2 - counts[j] / 2) / n;
   });
   return { magnitude: Array.from(x, (at) => Math.exp(at + origin)), share, n };
 }
@@ -3162,12 +3187,12 @@ function fitWeibull(bins2, trim, estimator) {
   const [first, last] = trimRanks(n, trim);
   const m = last - first + 1;
   if (m < 1) return NONE;
-  const [below, upTo] = [sumsUpTo(bins2, first - 1), sumsUpTo(bins2, last)];
+  const [below2, upTo] = [sumsUpTo(bins2, first - 1), sumsUpTo(bins2, last)];
   const begin = binOf(bins2, first);
   if (begin === upTo.bin) return NONE;
-  const [sx, sy] = [upTo.sx - below.sx, upTo.sy - below.sy];
-  const sxy = upTo.sxy - below.sxy - sx * sy / m;
-  const sxx = upTo.sxx - below.sxx - sx * sx / m;
+  const [sx, sy] = [upTo.sx - below2.sx, upTo.sy - below2.sy];
+  const sxy = upTo.sxy - below2.sxy - sx * sy / m;
+  const sxx = upTo.sxx - below2.sxx - sx * sx / m;
   const syy = knownSquareSum(first, last, n) - sy * sy / m;
   let k = sxy / sxx;
   let b = (sx - sy / k) / m;
@@ -3522,12 +3547,12 @@ function gaussianBins() {
     []
   ];
   const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
-  let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
+  let [below2, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
   for (let octave = LOWEST; octave < HIGHEST; octave++) {
     for (let place2 = 0; place2 < 1024; place2 += 2) {
       const [low, high] = [place2 ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place2 + more) / 1024));
-      below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
-      const rank = Math.min(Math.round(below * WEIGHTS), WEIGHTS);
+      below2 += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
+      const rank = Math.min(Math.round(below2 * WEIGHTS), WEIGHTS);
       if (rank <= ranks) continue;
       labels.push((octave + BIAS2) * 1024 + place2);
       counts.push(rank - ranks);
@@ -3571,6 +3596,10 @@ function pathsOf(rows) {
     return found;
   });
   const named = made.filter(({ told, role }) => told && role === "end");
+  for (const one of named) {
+    const isLow = named.some(({ panel, k }) => panel === one.panel && Number(k) > Number(one.k));
+    one.level = isLow ? "low" : "high";
+  }
   const fromMiddle = ({ lam }) => Math.abs(Math.log(Number(lam)) - middle2);
   const free = [...named].sort((one, other) => fromMiddle(one) - fromMiddle(other));
   for (const side of new Set(sides)) {
@@ -3676,7 +3705,8 @@ function redrawn(sent, asked, before, counts, compared = null) {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
         if (isDifference(row)) return compared ? ofBoth(row, compared, asked, counts, reach) : row;
-        const fit2 = fitOf(owners.get(row.matrix) ?? row);
+        const owner = owners.get(row.matrix) ?? row;
+        const fit2 = isOfExpert(owner) ? null : fitOf(owner);
         return fit2 ? refitted(row, fit2, asked, anchor, was) : row;
       })
     ])
@@ -3691,6 +3721,7 @@ function redrawn(sent, asked, before, counts, compared = null) {
     notes
   ) };
 }
+var isOfExpert = ({ expert }) => typeof expert === "number" && expert >= 0;
 function ofBoth(row, compared, { trim, estimator }, counts, reach) {
   const [before, after] = compared.map(([model, step]) => cellsOf({ ...row, model, step }, counts.layers));
   const both = [];
@@ -3935,7 +3966,7 @@ function buildCounts(model, rows) {
     const cells = rows().map(cellOf).filter((cell) => cell !== null);
     if (view === lookedAt || cells.every((cell) => counts?.has(cell))) return;
     lookedAt = view;
-    if (model.comm_live !== false) model.send({ counts: true });
+    model.send({ counts: true });
   };
   return {
     counts: () => counts,
@@ -3994,8 +4025,19 @@ function talk(model, onWait) {
     onWait("done");
     flush();
   };
-  model.on("change:_answered", answered);
-  model.on("change:_working", hearing);
+  const gone = () => {
+    rest();
+    onWait("silent");
+  };
+  const heard = (
+    /** @type {const} */
+    [
+      ["change:_answered", answered],
+      ["change:_working", hearing],
+      ["comm_live_update", gone]
+    ]
+  );
+  for (const [event, act2] of heard) model.on(event, act2);
   return {
     /** @type {import("./types").Send} */
     send(changes) {
@@ -4005,8 +4047,7 @@ function talk(model, onWait) {
     busy: () => waiting,
     stop() {
       rest();
-      model.off("change:_answered", answered);
-      model.off("change:_working", hearing);
+      for (const [event, act2] of heard) model.off(event, act2);
     }
   };
 }
@@ -4064,7 +4105,6 @@ async function render({ model, el }) {
   };
 }
 function countPages(model, more) {
-  if (model.comm_live === false) return;
   model.set("_pages", Math.max(model.get("_pages"), 0) + more);
   model.save_changes();
 }
@@ -4104,7 +4144,6 @@ function show(model, el) {
     "change:_checkpoints": refresh,
     "change:_findings": () => parts.found(model.get("_findings"), chosen()),
     "msg:custom": (message, buffers) => "counts" in message ? live.take(message.counts, buffers[0]) : parts.receive(message, buffers),
-    comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false),
     ...Object.fromEntries(SLOTS.map((name) => [`change:_${name}`, () => draw(name)]))
   });
   const unfold = followSize(root, parts.filters);

@@ -277,10 +277,10 @@ function sumsUpTo(bins2, rank) {
   return { sx, sxx, sxy, sy: before, bin };
 }
 function curveOf({ x, counts, n, origin }) {
-  let below = 0;
+  let below2 = 0;
   const share = Array.from(x, (_, j) => {
-    below += counts[j];
-    return (below - counts[j] / 2) / n;
+    below2 += counts[j];
+    return (below2 - counts[j] / 2) / n;
   });
   return { magnitude: Array.from(x, (at) => Math.exp(at + origin)), share, n };
 }
@@ -317,12 +317,12 @@ function fitWeibull(bins2, trim, estimator) {
   const [first, last] = trimRanks(n, trim);
   const m = last - first + 1;
   if (m < 1) return NONE;
-  const [below, upTo] = [sumsUpTo(bins2, first - 1), sumsUpTo(bins2, last)];
+  const [below2, upTo] = [sumsUpTo(bins2, first - 1), sumsUpTo(bins2, last)];
   const begin = binOf(bins2, first);
   if (begin === upTo.bin) return NONE;
-  const [sx, sy] = [upTo.sx - below.sx, upTo.sy - below.sy];
-  const sxy = upTo.sxy - below.sxy - sx * sy / m;
-  const sxx = upTo.sxx - below.sxx - sx * sx / m;
+  const [sx, sy] = [upTo.sx - below2.sx, upTo.sy - below2.sy];
+  const sxy = upTo.sxy - below2.sxy - sx * sy / m;
+  const sxx = upTo.sxx - below2.sxx - sx * sx / m;
   const syy = knownSquareSum(first, last, n) - sy * sy / m;
   let k = sxy / sxx;
   let b = (sx - sy / k) / m;
@@ -440,12 +440,12 @@ function gaussianBins() {
     []
   ];
   const density = (w) => Math.sqrt(2 / Math.PI) * Math.exp(-w * w / 2);
-  let [below, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
+  let [below2, ranks] = [density(0) * 2 ** LOWEST * (1 - 0.5 / 1024), 0];
   for (let octave = LOWEST; octave < HIGHEST; octave++) {
     for (let place3 = 0; place3 < 1024; place3 += 2) {
       const [low, high] = [place3 ? -1 : -0.5, 1].map((more) => 2 ** octave * (1 + (place3 + more) / 1024));
-      below += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
-      const rank = Math.min(Math.round(below * WEIGHTS), WEIGHTS);
+      below2 += (high - low) * (density(low) + 4 * density((low + high) / 2) + density(high)) / 6;
+      const rank = Math.min(Math.round(below2 * WEIGHTS), WEIGHTS);
       if (rank <= ranks) continue;
       labels.push((octave + BIAS2) * 1024 + place3);
       counts.push(rank - ranks);
@@ -752,6 +752,10 @@ function pathsOf(rows) {
     return found;
   });
   const named = made.filter(({ told, role }) => told && role === "end");
+  for (const one of named) {
+    const isLow = named.some(({ panel, k }) => panel === one.panel && Number(k) > Number(one.k));
+    one.level = isLow ? "low" : "high";
+  }
   const fromMiddle = ({ lam }) => Math.abs(Math.log(Number(lam)) - middle2);
   const free = [...named].sort((one, other) => fromMiddle(one) - fromMiddle(other));
   for (const side of new Set(sides)) {
@@ -857,7 +861,8 @@ function redrawn(sent, asked, before, counts, compared = null) {
         if (isTrim(row)) return trimRow(asked.trim);
         if (isAnchor(row)) return { ...row, at: anchor.k };
         if (isDifference(row)) return compared ? ofBoth(row, compared, asked, counts, reach) : row;
-        const fit2 = fitOf(owners.get(row.matrix) ?? row);
+        const owner = owners.get(row.matrix) ?? row;
+        const fit2 = isOfExpert(owner) ? null : fitOf(owner);
         return fit2 ? refitted(row, fit2, asked, anchor, was) : row;
       })
     ])
@@ -872,6 +877,7 @@ function redrawn(sent, asked, before, counts, compared = null) {
     notes
   ) };
 }
+var isOfExpert = ({ expert }) => typeof expert === "number" && expert >= 0;
 function ofBoth(row, compared, { trim, estimator }, counts, reach) {
   const [before, after] = compared.map(([model, step]) => cellsOf({ ...row, model, step }, counts.layers));
   const both = [];
@@ -1073,9 +1079,9 @@ function besideEntries(spec, table2, rowsFor, { values, names, gaussian, isPubli
   const told = (row) => {
     if (isAnchor(row)) return { ...row, at: gaussian };
     if (!("below" in row)) return row;
-    const below = Number(row.k) < ends[0];
-    under += Number(below);
-    return { ...row, below: below ? "yes" : "no" };
+    const below2 = Number(row.k) < ends[0];
+    under += Number(below2);
+    return { ...row, below: below2 ? "yes" : "no" };
   };
   const tables = Object.entries(
     /** @type {Record<string, Datum[]>} */
@@ -1214,6 +1220,7 @@ function cohortOf(again, passes, texts, counts, asked) {
 
 // src/again.js
 var LEAST_HEIGHT = 80;
+var NAME = 0.25;
 var LEAST_SPREAD = 0.1;
 var OFFSET = 0.7;
 function madeAgain(content, { sift, varies, asked, fitting }, drawn, texts) {
@@ -1262,9 +1269,9 @@ function bandsOf({ spec, band, published, notes, no_band }, rows, anchor, protoc
   const names = new Set(rows.map((row) => row.component));
   const about = { values: [...within2, ...band], names, gaussian: Number(anchor?.at), isPublished };
   const { spec: made, arrows } = besideEntries(spec, spec.data.name, rowsFor, about, texts);
-  const [below, above] = [all.filter((k) => k < low), all.filter((k) => k > high)];
+  const [below2, above] = [all.filter((k) => k < low), all.filter((k) => k > high)];
   const sides = [
-    below.length ? fill(texts.page_below, { number: below.length, k: below[0].toFixed(3) }) : "",
+    below2.length ? fill(texts.page_below, { number: below2.length, k: below2[0].toFixed(3) }) : "",
     above.length ? fill(texts.page_above, { number: above.length, k: above[above.length - 1].toFixed(3) }) : ""
   ];
   return { spec: made, notes: [...isPublished ? notes : no_band, arrows, sides.filter(Boolean).join(" · ")] };
@@ -1290,12 +1297,26 @@ function placed(rows) {
     return { ...row, offset: OFFSET * share, median: median2 };
   });
 }
+function apart(rows) {
+  const at = (row) => Math.log(numberIn(row, "value") ?? Number.NaN);
+  const known3 = rows.filter((row) => Number.isFinite(at(row)));
+  const least = NAME * (Math.max(...known3.map(at)) - Math.min(...known3.map(at)));
+  const last = /* @__PURE__ */ new Map();
+  const found = [...known3].sort((a, b) => at(b) - at(a)).filter((row) => {
+    const place3 = JSON.stringify([row.place, row.component]);
+    const hasRoom = at(row) < (last.get(place3) ?? Number.POSITIVE_INFINITY) - least;
+    if (hasRoom) last.set(place3, at(row));
+    return hasRoom;
+  });
+  return new Set(found);
+}
 function stripOf({ notes, limit, most }, rows, sent, texts) {
   const values = numbersIn(rows, "value");
+  const named = apart(rows);
   const flagged = rows.map((row) => {
     const value = numberIn(row, "value") ?? 0;
     const [above, same] = [values.filter((one) => one > value).length, values.filter((one) => one === value).length];
-    const stands = value > limit && above + (same + 1) / 2 <= most;
+    const stands = value > limit && above + (same + 1) / 2 <= most && named.has(row);
     return { ...row, flag: stands ? fill(texts.page_flag, { layer: String(row.layer) }) : "" };
   });
   const before = new Set(sent.datasets[sent.data.name].map((row) => row.component)).size;
@@ -1317,8 +1338,8 @@ var AWAY = 14;
 var LEAST3 = 3;
 function rankOf(row, rows) {
   const others = alike(row, rows, "layer").map((one) => Number(one.k));
-  const below = others.filter((k) => k < Number(row.k)).length;
-  return { rank: below + 1, number: others.length };
+  const below2 = others.filter((k) => k < Number(row.k)).length;
+  return { rank: below2 + 1, number: others.length };
 }
 function alike(row, rows, dim) {
   const same = ["model", "layer", "component", "step"].filter((name) => name !== dim);
@@ -1421,9 +1442,9 @@ function place(card, root2, { clientX, clientY }) {
   const frame = root2.getBoundingClientRect();
   const { offsetWidth: width, offsetHeight: height } = card;
   const right = clientX + AWAY + width < Math.min(frame.right, innerWidth);
-  const below = clientY + AWAY + height < innerHeight;
+  const below2 = clientY + AWAY + height < innerHeight;
   card.style.left = `${Math.max(clientX - frame.left + (right ? AWAY : -AWAY - width), 0)}px`;
-  card.style.top = `${clientY - frame.top + (below ? AWAY : -AWAY - height)}px`;
+  card.style.top = `${clientY - frame.top + (below2 ? AWAY : -AWAY - height)}px`;
 }
 
 // src/kept_marks.js
@@ -1639,10 +1660,12 @@ var TURNS = 5;
 var CLOSE = 3;
 var MOST_STEP = 96;
 var READ = 40;
-var LEAST_STEP = 3;
+var LEAST_STEP = 2;
 var LEAST_PANEL = 0.65;
 var LETTER = 6;
+var LEAST_NAME = 100;
 var GAP = 14;
+var EVERY = 4;
 var NARROW = 420;
 function sizesOf(view) {
   const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
@@ -1698,81 +1721,90 @@ var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.
 function set(view, sizes, factor) {
   for (const [name, size] of Object.entries(sizes)) view.signal(name, size * factor);
 }
-function arranged(spec, width) {
+function arranged(spec, width, crowded = false) {
   const { config = {}, columns, ...rest } = (
     /** @type {any} */
     spec
   );
-  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
-  if (width >= NARROW) return inColumns({ ...rest, config: { ...config, legend } }, columns, width);
-  const gradientLength = Math.min(Math.max(width - 140, 100), 240);
-  Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
-  const found = { ...withGradients(rest, gradientLength), config: { ...config, legend } };
-  return inColumns(found, columns, width);
+  const labelLimit = Math.min(640, Math.max(width - 130, 200));
+  if (width >= NARROW && !crowded) {
+    const legend2 = { ...config.legend, labelLimit };
+    return inColumns({ ...withLegends(rest, atSide(width)), config: { ...config, legend: legend2 } }, columns, width);
+  }
+  const legend = { ...config.legend, labelLimit, orient: "bottom", columns: 2 };
+  return inColumns({ ...withLegends(rest, below(width)), config: { ...config, legend } }, columns, width);
 }
+var atSide = (width) => (legend) => legend.orient ? legend : { ...legend, labelLimit: Math.min(legend.labelLimit ?? 640, Math.max(0.3 * width, 130)) };
+var below = (width) => (legend) => {
+  if (legend.orient) return legend;
+  if (legend.symbolType !== "square") return { ...legend, labelLimit: Math.max(width / 2 - 60, 80) };
+  const values = legend.values.filter((_, i) => i % EVERY === 0).reverse();
+  const labelExpr = legend.labelExpr.replaceAll("datum.index", `(${EVERY} * datum.index)`);
+  return { ...legend, values, labelExpr, columns: values.length };
+};
 function inColumns(found, columns, width) {
   if (found.vconcat) return inRows(found, width);
   if (!columns) return found;
   const number = panelsOf(found);
-  const beside = columnsFor({ ...found, columns }, width);
+  const across = columnsFor({ ...found, columns }, width);
   const { axis: { x: _, ...axis } = (
     /** @type {any} */
     {}
   ), ...resolve } = found.resolve ?? {};
-  const bare = { ...found, columns: beside, resolve: { ...resolve, axis } };
-  if (number <= beside) return { ...bare, facet: { ...found.facet, title: null }, spec: withTitles(found.spec, {}) };
-  if (number % beside === 0) return titledOnce(bare, "y");
-  return titledOnce({ ...bare, resolve: { ...resolve, axis: { ...axis, x: "independent" } } }, "x");
+  const own = number > across && number % across ? { x: "independent" } : {};
+  const header = { ...found.facet.header, labelLimit: { expr: `max(child_width, ${LEAST_NAME})` } };
+  return {
+    ...found,
+    facet: { ...found.facet, header },
+    columns: across,
+    resolve: { ...resolve, axis: { ...axis, ...own } },
+    spec: titledBeside(found.spec, Math.ceil(number / across))
+  };
 }
 function groupsOf({ vconcat }) {
   const groups = [];
   for (const part2 of vconcat) {
     const last = groups.at(-1);
-    if (part2.facet && part2.columns && last?.[0].facet && last[0].data?.name === part2.data?.name) last.push(part2);
-    else groups.push([part2]);
+    const goesOn = last && part2.facet && part2.columns && last.parts[0].facet;
+    const table2 = part2.data?.name;
+    if (!goesOn) groups.push({ parts: [part2], tables: [table2] });
+    else if (!last.tables.includes(table2)) last.tables.push(table2);
+    else if (last.tables.length === 1) last.parts.push(part2);
   }
   return groups;
 }
 function inRows(found, width) {
   const datasets = { ...found.datasets };
-  const vconcat = groupsOf(found).flatMap((group) => {
-    const [{ facet, columns, data }] = group;
-    if (!facet || !columns) return group;
-    const rows = datasets[data.name];
+  const vconcat = groupsOf(found).flatMap(({ parts, tables }) => {
+    const [{ facet, columns, data }] = parts;
+    if (!facet || !columns) return parts;
+    const rows = tables.flatMap((name) => datasets[name]);
     const places = [...new Set(rows.map((row) => row.place))].sort((a, b) => a - b);
-    const beside = columnsFor({ ...group[0], datasets }, width);
-    if (places.length <= beside) return group;
-    delete datasets[data.name];
+    const beside = columnsFor({ ...parts[0], datasets: { [data.name]: rows } }, width);
+    if (places.length <= beside) return parts;
+    const labelLimit = Math.floor((width - AXES) / beside) - GAP;
+    for (const name of tables) delete datasets[name];
     return places.flatMap((place3, i) => {
       if (i % beside) return [];
       const [name, own] = [`${data.name} from ${place3}`, new Set(places.slice(i, i + beside))];
       datasets[name] = rows.filter((row) => own.has(row.place));
-      return group.map((part2) => ({ ...part2, data: { name } }));
+      return parts.map((part2) => {
+        const header = { ...part2.facet.header, labelLimit };
+        return { ...part2, data: { name }, facet: { ...part2.facet, header } };
+      });
     });
   });
   return { ...found, vconcat, datasets };
 }
-var UNSEEN = { titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
-var ONCE = { titleFontWeight: 400, titleFontSize: 12 };
-var SIDE = { x: { titleOrient: "bottom", titleAngle: 0 }, y: { titleOrient: "left", titleAngle: -90 } };
-function titledOnce(found, axis) {
-  const { facet, spec } = found;
-  const title = spec.layer?.map((one) => one.encoding?.[axis]?.title).find(Boolean) ?? null;
-  return {
-    ...found,
-    facet: { ...facet, title, header: { ...facet.header, ...ONCE, ...SIDE[axis] } },
-    spec: withTitles(spec, { [axis]: UNSEEN })
+function titledBeside(panel, rows) {
+  const titled = (one) => {
+    const y = one.encoding?.y;
+    if (!y?.field || y.axis === null) return one;
+    const { titleOpacity: _, ...axis } = y.axis ?? {};
+    const seen = { titleOpacity: { expr: `parent.data === ${Math.floor((rows - 1) / 2)} ? 1 : 0` } };
+    return { ...one, encoding: { ...one.encoding, y: { ...y, axis: rows > 1 ? { ...axis, ...seen } : axis } } };
   };
-}
-function withTitles(panel, own) {
-  const retitled = (one, axis) => {
-    const place3 = one.encoding?.[axis];
-    if (!place3?.field || place3.axis === null) return one;
-    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...looks } = place3.axis ?? {};
-    return { ...one, encoding: { ...one.encoding, [axis]: { ...place3, axis: { ...looks, ...own[axis] } } } };
-  };
-  const both = (one) => retitled(retitled(one, "x"), "y");
-  return panel.layer ? { ...panel, layer: panel.layer.map(both) } : panel;
+  return panel.layer ? { ...panel, layer: panel.layer.map(titled) } : panel;
 }
 function columnsFor(spec, width) {
   if (!spec.columns) return 1;
@@ -1783,7 +1815,7 @@ function labelWidth({ facet, data, datasets }) {
   const rows = datasets?.[data?.name] ?? [];
   const lines2 = rows.flatMap((row) => String(row[facet.field]).split("\n"));
   const longest = Math.max(0, ...new Set(lines2.map((line) => line.length)));
-  return Math.min(LETTER * longest, facet.header?.labelLimit ?? Number.POSITIVE_INFINITY) + GAP;
+  return Math.min(LETTER * longest, facet.header?.labelLimit ?? LEAST_NAME) + GAP;
 }
 function panelWidth({ width, layer }) {
   if (typeof width === "number") return width;
@@ -1794,24 +1826,23 @@ function panelsOf({ facet, data, datasets }) {
   const rows = datasets?.[data?.name] ?? [];
   return new Set(rows.map((row) => row[facet.field])).size;
 }
-function withGradients(node, gradientLength) {
-  if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
+function withLegends(node, change) {
+  if (Array.isArray(node)) return node.map((child) => withLegends(child, change));
   if (!node || typeof node !== "object") return node;
-  const next = Object.fromEntries(
-    Object.entries(node).map(([key, child]) => [
-      key,
-      key === "datasets" ? child : withGradients(child, gradientLength)
-    ])
+  return Object.fromEntries(
+    Object.entries(node).map(([key, child]) => {
+      if (key === "datasets") return [key, child];
+      return [key, key === "legend" && child ? change(child) : withLegends(child, change)];
+    })
   );
-  return next.gradientLength ? { ...next, gradientLength } : next;
 }
-function arrangement(spec, width) {
+function arrangement(spec, width, crowded = false) {
   const { vconcat = [spec], datasets } = (
     /** @type {any} */
     spec
   );
   const columns = vconcat.map((part2) => part2.facet ? columnsFor({ ...part2, datasets }, width) : 1);
-  return `${width < NARROW} ${columns.join(" ")}`;
+  return `${width < NARROW || crowded} ${columns.join(" ")}`;
 }
 function untitled(spec) {
   const { title, ...rest } = (
@@ -1835,6 +1866,7 @@ function buildPlace(element, height) {
   let held = "";
   let asked = {};
   let known3 = 0;
+  let [crowdedAt, kind] = [0, ""];
   const room2 = () => {
     known3 = widthOf(element) || known3;
     const width = Math.max(known3 - PADDING, LEAST_WIDTH);
@@ -1844,23 +1876,37 @@ function buildPlace(element, height) {
     /** A chart for the width that is there. @param {Spec} spec */
     arrange(spec) {
       const { width } = room2();
-      [asked, held] = [spec, arrangement(spec, width)];
-      return arranged(spec, width);
+      if (kindOf(spec) !== kind) [crowdedAt, kind] = [0, kindOf(spec)];
+      [asked, held] = [spec, arrangement(spec, width, width <= crowdedAt)];
+      return arranged(spec, width, width <= crowdedAt);
     },
     /** Another chart was put there. */
     renew() {
       sizes = null;
     },
     /** Whether the chart need not be made anew for the width that is there. */
-    suits: () => held === arrangement(asked, room2().width),
-    /** @param {View | undefined} view */
+    suits() {
+      const { width } = room2();
+      return held === arrangement(asked, width, width <= crowdedAt);
+    },
+    /**
+     * Whether the chart found its room; if not, it is to be arranged anew.
+     * @param {View | undefined} view
+     */
     async fill(view) {
-      if (!view) return;
+      if (!view) return true;
       sizes ??= sizesOf(view);
-      await fit(view, sizes, room2(), () => sizeOf(element));
+      const given = room2();
+      const { width } = given;
+      await fit(view, sizes, given, () => sizeOf(element));
+      if (given.zoom > 1 || width <= crowdedAt || sizeOf(element).width <= width + CROWDED) return true;
+      crowdedAt = width;
+      return held === arrangement(asked, width, true);
     }
   };
 }
+var kindOf = ({ spec, layer = spec?.layer ?? [] }) => JSON.stringify(layer.map(({ mark: mark2 }) => mark2));
+var CROWDED = 12;
 var LEAST_WIDTH = 200;
 var PADDING = 4;
 var widthOf = (element) => element.clientWidth || insideOf(element.parentElement);
@@ -2093,13 +2139,13 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     if (mine !== turn) return;
     title = said.title;
     caption(element, title, chart.notes());
-    await place3.fill(chart.view());
-    if (mine === turn) settle(content.label);
+    const fits = await place3.fill(chart.view());
+    if (mine === turn) await (fits ? settle(content.label) : draw(text, change));
   }
   const settle = (label) => settled(element, turn, label);
   const resize = async () => {
     if (!chart.view()) return;
-    await (place3.suits() ? place3.fill(chart.view()) : draw(last, lastChange));
+    if (!place3.suits() || !await place3.fill(chart.view())) await draw(last, lastChange);
     silenceEmpty(element);
     moved();
   };

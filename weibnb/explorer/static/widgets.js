@@ -266,10 +266,12 @@ var TURNS = 5;
 var CLOSE = 3;
 var MOST_STEP = 96;
 var READ = 40;
-var LEAST_STEP = 3;
+var LEAST_STEP = 2;
 var LEAST_PANEL = 0.65;
 var LETTER = 6;
+var LEAST_NAME = 100;
 var GAP = 14;
+var EVERY = 4;
 var NARROW = 420;
 function sizesOf(view) {
   const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
@@ -325,81 +327,90 @@ var leastTall = (tall, now, wanted) => Math.min(Math.max(tall * wanted / now, 0.
 function set(view, sizes, factor) {
   for (const [name, size] of Object.entries(sizes)) view.signal(name, size * factor);
 }
-function arranged(spec, width) {
+function arranged(spec, width, crowded = false) {
   const { config = {}, columns, ...rest } = (
     /** @type {any} */
     spec
   );
-  const legend = { ...config.legend, labelLimit: Math.min(640, Math.max(width - 130, 200)) };
-  if (width >= NARROW) return inColumns({ ...rest, config: { ...config, legend } }, columns, width);
-  const gradientLength = Math.min(Math.max(width - 140, 100), 240);
-  Object.assign(legend, { orient: "bottom", columns: 2, gradientLength });
-  const found = { ...withGradients(rest, gradientLength), config: { ...config, legend } };
-  return inColumns(found, columns, width);
+  const labelLimit = Math.min(640, Math.max(width - 130, 200));
+  if (width >= NARROW && !crowded) {
+    const legend2 = { ...config.legend, labelLimit };
+    return inColumns({ ...withLegends(rest, atSide(width)), config: { ...config, legend: legend2 } }, columns, width);
+  }
+  const legend = { ...config.legend, labelLimit, orient: "bottom", columns: 2 };
+  return inColumns({ ...withLegends(rest, below(width)), config: { ...config, legend } }, columns, width);
 }
+var atSide = (width) => (legend) => legend.orient ? legend : { ...legend, labelLimit: Math.min(legend.labelLimit ?? 640, Math.max(0.3 * width, 130)) };
+var below = (width) => (legend) => {
+  if (legend.orient) return legend;
+  if (legend.symbolType !== "square") return { ...legend, labelLimit: Math.max(width / 2 - 60, 80) };
+  const values = legend.values.filter((_, i) => i % EVERY === 0).reverse();
+  const labelExpr = legend.labelExpr.replaceAll("datum.index", `(${EVERY} * datum.index)`);
+  return { ...legend, values, labelExpr, columns: values.length };
+};
 function inColumns(found, columns, width) {
   if (found.vconcat) return inRows(found, width);
   if (!columns) return found;
   const number = panelsOf(found);
-  const beside = columnsFor({ ...found, columns }, width);
+  const across = columnsFor({ ...found, columns }, width);
   const { axis: { x: _, ...axis } = (
     /** @type {any} */
     {}
   ), ...resolve } = found.resolve ?? {};
-  const bare = { ...found, columns: beside, resolve: { ...resolve, axis } };
-  if (number <= beside) return { ...bare, facet: { ...found.facet, title: null }, spec: withTitles(found.spec, {}) };
-  if (number % beside === 0) return titledOnce(bare, "y");
-  return titledOnce({ ...bare, resolve: { ...resolve, axis: { ...axis, x: "independent" } } }, "x");
+  const own = number > across && number % across ? { x: "independent" } : {};
+  const header = { ...found.facet.header, labelLimit: { expr: `max(child_width, ${LEAST_NAME})` } };
+  return {
+    ...found,
+    facet: { ...found.facet, header },
+    columns: across,
+    resolve: { ...resolve, axis: { ...axis, ...own } },
+    spec: titledBeside(found.spec, Math.ceil(number / across))
+  };
 }
 function groupsOf({ vconcat }) {
   const groups = [];
   for (const part2 of vconcat) {
     const last = groups.at(-1);
-    if (part2.facet && part2.columns && last?.[0].facet && last[0].data?.name === part2.data?.name) last.push(part2);
-    else groups.push([part2]);
+    const goesOn = last && part2.facet && part2.columns && last.parts[0].facet;
+    const table = part2.data?.name;
+    if (!goesOn) groups.push({ parts: [part2], tables: [table] });
+    else if (!last.tables.includes(table)) last.tables.push(table);
+    else if (last.tables.length === 1) last.parts.push(part2);
   }
   return groups;
 }
 function inRows(found, width) {
   const datasets = { ...found.datasets };
-  const vconcat = groupsOf(found).flatMap((group) => {
-    const [{ facet, columns, data }] = group;
-    if (!facet || !columns) return group;
-    const rows = datasets[data.name];
+  const vconcat = groupsOf(found).flatMap(({ parts, tables }) => {
+    const [{ facet, columns, data }] = parts;
+    if (!facet || !columns) return parts;
+    const rows = tables.flatMap((name) => datasets[name]);
     const places = [...new Set(rows.map((row) => row.place))].sort((a, b) => a - b);
-    const beside = columnsFor({ ...group[0], datasets }, width);
-    if (places.length <= beside) return group;
-    delete datasets[data.name];
+    const beside = columnsFor({ ...parts[0], datasets: { [data.name]: rows } }, width);
+    if (places.length <= beside) return parts;
+    const labelLimit = Math.floor((width - AXES) / beside) - GAP;
+    for (const name of tables) delete datasets[name];
     return places.flatMap((place, i) => {
       if (i % beside) return [];
       const [name, own] = [`${data.name} from ${place}`, new Set(places.slice(i, i + beside))];
       datasets[name] = rows.filter((row) => own.has(row.place));
-      return group.map((part2) => ({ ...part2, data: { name } }));
+      return parts.map((part2) => {
+        const header = { ...part2.facet.header, labelLimit };
+        return { ...part2, data: { name }, facet: { ...part2.facet, header } };
+      });
     });
   });
   return { ...found, vconcat, datasets };
 }
-var UNSEEN = { titleOpacity: 0, titleFontSize: 1, titlePadding: 0 };
-var ONCE = { titleFontWeight: 400, titleFontSize: 12 };
-var SIDE = { x: { titleOrient: "bottom", titleAngle: 0 }, y: { titleOrient: "left", titleAngle: -90 } };
-function titledOnce(found, axis) {
-  const { facet, spec } = found;
-  const title = spec.layer?.map((one) => one.encoding?.[axis]?.title).find(Boolean) ?? null;
-  return {
-    ...found,
-    facet: { ...facet, title, header: { ...facet.header, ...ONCE, ...SIDE[axis] } },
-    spec: withTitles(spec, { [axis]: UNSEEN })
+function titledBeside(panel, rows) {
+  const titled = (one) => {
+    const y = one.encoding?.y;
+    if (!y?.field || y.axis === null) return one;
+    const { titleOpacity: _, ...axis } = y.axis ?? {};
+    const seen = { titleOpacity: { expr: `parent.data === ${Math.floor((rows - 1) / 2)} ? 1 : 0` } };
+    return { ...one, encoding: { ...one.encoding, y: { ...y, axis: rows > 1 ? { ...axis, ...seen } : axis } } };
   };
-}
-function withTitles(panel, own) {
-  const retitled = (one, axis) => {
-    const place = one.encoding?.[axis];
-    if (!place?.field || place.axis === null) return one;
-    const { titleOpacity: _, titleFontSize: __, titlePadding: ___, ...looks } = place.axis ?? {};
-    return { ...one, encoding: { ...one.encoding, [axis]: { ...place, axis: { ...looks, ...own[axis] } } } };
-  };
-  const both = (one) => retitled(retitled(one, "x"), "y");
-  return panel.layer ? { ...panel, layer: panel.layer.map(both) } : panel;
+  return panel.layer ? { ...panel, layer: panel.layer.map(titled) } : panel;
 }
 function columnsFor(spec, width) {
   if (!spec.columns) return 1;
@@ -410,7 +421,7 @@ function labelWidth({ facet, data, datasets }) {
   const rows = datasets?.[data?.name] ?? [];
   const lines2 = rows.flatMap((row) => String(row[facet.field]).split("\n"));
   const longest = Math.max(0, ...new Set(lines2.map((line) => line.length)));
-  return Math.min(LETTER * longest, facet.header?.labelLimit ?? Number.POSITIVE_INFINITY) + GAP;
+  return Math.min(LETTER * longest, facet.header?.labelLimit ?? LEAST_NAME) + GAP;
 }
 function panelWidth({ width, layer }) {
   if (typeof width === "number") return width;
@@ -421,24 +432,23 @@ function panelsOf({ facet, data, datasets }) {
   const rows = datasets?.[data?.name] ?? [];
   return new Set(rows.map((row) => row[facet.field])).size;
 }
-function withGradients(node, gradientLength) {
-  if (Array.isArray(node)) return node.map((child) => withGradients(child, gradientLength));
+function withLegends(node, change) {
+  if (Array.isArray(node)) return node.map((child) => withLegends(child, change));
   if (!node || typeof node !== "object") return node;
-  const next = Object.fromEntries(
-    Object.entries(node).map(([key, child]) => [
-      key,
-      key === "datasets" ? child : withGradients(child, gradientLength)
-    ])
+  return Object.fromEntries(
+    Object.entries(node).map(([key, child]) => {
+      if (key === "datasets") return [key, child];
+      return [key, key === "legend" && child ? change(child) : withLegends(child, change)];
+    })
   );
-  return next.gradientLength ? { ...next, gradientLength } : next;
 }
-function arrangement(spec, width) {
+function arrangement(spec, width, crowded = false) {
   const { vconcat = [spec], datasets } = (
     /** @type {any} */
     spec
   );
   const columns = vconcat.map((part2) => part2.facet ? columnsFor({ ...part2, datasets }, width) : 1);
-  return `${width < NARROW} ${columns.join(" ")}`;
+  return `${width < NARROW || crowded} ${columns.join(" ")}`;
 }
 function untitled(spec) {
   const { title, ...rest } = (
@@ -462,6 +472,7 @@ function buildPlace(element, height) {
   let held = "";
   let asked = {};
   let known = 0;
+  let [crowdedAt, kind] = [0, ""];
   const room = () => {
     known = widthOf(element) || known;
     const width = Math.max(known - PADDING, LEAST_WIDTH);
@@ -471,23 +482,37 @@ function buildPlace(element, height) {
     /** A chart for the width that is there. @param {Spec} spec */
     arrange(spec) {
       const { width } = room();
-      [asked, held] = [spec, arrangement(spec, width)];
-      return arranged(spec, width);
+      if (kindOf(spec) !== kind) [crowdedAt, kind] = [0, kindOf(spec)];
+      [asked, held] = [spec, arrangement(spec, width, width <= crowdedAt)];
+      return arranged(spec, width, width <= crowdedAt);
     },
     /** Another chart was put there. */
     renew() {
       sizes = null;
     },
     /** Whether the chart need not be made anew for the width that is there. */
-    suits: () => held === arrangement(asked, room().width),
-    /** @param {View | undefined} view */
+    suits() {
+      const { width } = room();
+      return held === arrangement(asked, width, width <= crowdedAt);
+    },
+    /**
+     * Whether the chart found its room; if not, it is to be arranged anew.
+     * @param {View | undefined} view
+     */
     async fill(view) {
-      if (!view) return;
+      if (!view) return true;
       sizes ??= sizesOf(view);
-      await fit(view, sizes, room(), () => sizeOf(element));
+      const given = room();
+      const { width } = given;
+      await fit(view, sizes, given, () => sizeOf(element));
+      if (given.zoom > 1 || width <= crowdedAt || sizeOf(element).width <= width + CROWDED) return true;
+      crowdedAt = width;
+      return held === arrangement(asked, width, true);
     }
   };
 }
+var kindOf = ({ spec, layer = spec?.layer ?? [] }) => JSON.stringify(layer.map(({ mark: mark2 }) => mark2));
+var CROWDED = 12;
 var LEAST_WIDTH = 200;
 var PADDING = 4;
 var widthOf = (element) => element.clientWidth || insideOf(element.parentElement);
@@ -711,13 +736,13 @@ function buildChart(name, darkColours, choose, { height, moved = () => {
     if (mine !== turn) return;
     title = said.title;
     caption(element, title, chart.notes());
-    await place.fill(chart.view());
-    if (mine === turn) settle(content.label);
+    const fits = await place.fill(chart.view());
+    if (mine === turn) await (fits ? settle(content.label) : draw(text, change));
   }
   const settle = (label) => settled(element, turn, label);
   const resize = async () => {
     if (!chart.view()) return;
-    await (place.suits() ? place.fill(chart.view()) : draw(last, lastChange));
+    if (!place.suits() || !await place.fill(chart.view())) await draw(last, lastChange);
     silenceEmpty(element);
     moved();
   };
@@ -1457,8 +1482,19 @@ function talk(model, onWait) {
     onWait("done");
     flush();
   };
-  model.on("change:_answered", answered);
-  model.on("change:_working", hearing);
+  const gone = () => {
+    rest();
+    onWait("silent");
+  };
+  const heard = (
+    /** @type {const} */
+    [
+      ["change:_answered", answered],
+      ["change:_working", hearing],
+      ["comm_live_update", gone]
+    ]
+  );
+  for (const [event, act] of heard) model.on(event, act);
   return {
     /** @type {import("./types").Send} */
     send(changes) {
@@ -1468,8 +1504,7 @@ function talk(model, onWait) {
     busy: () => waiting,
     stop() {
       rest();
-      model.off("change:_answered", answered);
-      model.off("change:_working", hearing);
+      for (const [event, act] of heard) model.off(event, act);
     }
   };
 }
@@ -1534,8 +1569,7 @@ async function render({ model, el }) {
       choice.answered();
       refresh();
     },
-    "change:_main": draw,
-    comm_live_update: () => root.classList.toggle("wb-silent", model.comm_live === false)
+    "change:_main": draw
   });
   refresh();
   let drawing = Promise.resolve();
