@@ -74,6 +74,8 @@ def test_a_path_is_data(server: type[Server], tmp_path: Path, name: str) -> None
     assert asked(server) == str(checkpoint)
     assert not any(name in word for word in server.command)
     assert {"--no-browser", "--port=9000", "--token", "--Voila.ip=127.0.0.1"} <= set(server.command)
+    ours = "--VoilaConfiguration.extension_denylist=weibnb"
+    assert ours in server.command, "an extension of JupyterLab fails in Voilà"
     source = nbformat.read(server.command[3], as_version=4).cells[0].source
     assert 'json.loads(os.environ["WEIBNB_EXPLORE"])' in source
 

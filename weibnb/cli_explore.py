@@ -54,6 +54,8 @@ def _explore(options: argparse.Namespace) -> int:
         raise ImportError("Voilà is not installed: pip install 'weibnb[lab]'")
     command = [sys.executable, "-m", "voila", str(_DATA / "explore.ipynb"), "--token"]
     command += [f"--port={options.port}", "--template=weibnb", "--Voila.ip=127.0.0.1"]
+    # our own extension of JupyterLab has nothing to hold on to in Voilà
+    command.append("--VoilaConfiguration.extension_denylist=weibnb")
     if options.no_browser:
         command.append("--no-browser")
     paths = [str(_DATA / "jupyter"), os.environ.get("JUPYTER_PATH", "")]

@@ -40,6 +40,12 @@ def test_the_numbers_are_those_of_the_fits(explorer: Explorer, fits: xr.Dataset)
     assert column(explorer)["k"].startswith(f"{wb.refit(one, trim=(0.2, 0.8))['k'].item():.4f}")
 
 
+def test_small_errors_are_written_without_an_exponent(fits: xr.Dataset) -> None:
+    small = fits.assign(lam_se=fits["lam_se"] * 0 + 6.04e-5)
+    lam = fits["lam"].sel(model="demo", layer=0, component="o_proj", step=7000).item()
+    assert column(explore(small, selected=[A]))["λ"] == f"{lam:.4g} ± 0.00006"
+
+
 def test_a_pin_stays_while_everything_else_changes(explorer: Explorer) -> None:
     explorer.pinned = {"A": B}
     explorer.selected = [A]

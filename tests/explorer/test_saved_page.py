@@ -15,7 +15,7 @@ import xarray as xr
 import weibnb as wb
 from tests.explorer.conftest import rows_of, slot, with_rows, words
 from weibnb.explorer import saved_page
-from weibnb.explorer.labels import NO_REFIT, STAYS_OF_EXPERTS
+from weibnb.explorer.labels import NO_REFIT, NONE_FITTED, STAYS_OF_EXPERTS
 from weibnb.exploring import explore
 
 if TYPE_CHECKING:
@@ -234,6 +234,13 @@ def test_nothing_left_is_a_page_without_charts(explorer: Explorer, tmp_path: Pat
     held = held_in(explorer, tmp_path)
     assert all(frame["charts"] == {} for frame in held["frames"].values())
     assert held["cells"]["places"] == [[], [], [], []]
+
+
+def test_of_matrices_that_cannot_be_fitted_the_page_says_so(tmp_path: Path) -> None:
+    name = "model.layers.{}.mlp.up_proj.weight"
+    none = wb.scan({"m": {name.format(i): np.full((8, 8), np.nan) for i in range(2)}})
+    held = held_in(explore(none), tmp_path)
+    assert (held["live"], held["stays"]) == (None, NONE_FITTED)
 
 
 def test_published_entries_whose_steps_are_words(tmp_path: Path) -> None:

@@ -188,6 +188,7 @@ STAYS_OF_COUNTS = (
     "hold those of all that is drawn."
 )
 NO_REFIT = "No counts, so k stays as it is: scan the weights, weibnb.scan(path)."
+NONE_FITTED = "None of these matrices could be fitted, so there is nothing to fit again."
 #: In the place of a chart.
 NOT_HELD = "{}: these fits do not hold what it is drawn from. Scan the weights: weibnb.scan(path)."
 NO_WEIGHTS = "{}: drawn from the weights, which are not at hand. {}"

@@ -22,6 +22,8 @@ _MOST = 4  # selected matrices that are listed beside the pinned ones
 # Of matrices that are taken together, as experts: what is no median.
 _TOGETHER: dict[str, Callable[[Any], Any]] = {"n": np.sum, "max_abs": np.max}
 # Label and format of further numbers.
+# From here on errors are written without an exponent, as the page's table writes them.
+_TINY = 1e-6
 _WRITTEN = {"r2": ("r²", ".4f"), "n": ("n", ",.0f"), "max_abs": ("max |w|", ".4g")}
 
 
@@ -107,4 +109,7 @@ def _number(cell: xr.Dataset, name: str) -> float | None:
 def _error(cell: xr.Dataset, name: str) -> str:
     """Write a standard error; nothing where it is not known."""
     value = _number(cell, name)
-    return "" if value is None or value <= 0 else f" ± {value:.2g}"
+    if value is None or value <= 0:
+        return ""
+    text = f"{value:.2g}"
+    return f" ± {np.format_float_positional(float(text), trim='-') if value > _TINY else text}"

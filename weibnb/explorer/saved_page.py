@@ -18,6 +18,7 @@ from weibnb.explorer import content
 from weibnb.explorer.filters import Cells
 from weibnb.explorer.labels import (
     NO_REFIT,
+    NONE_FITTED,
     NOT_ALL_DRAWN,
     ONLY_SELECTED,
     STAYS_OF_COUNTS,
@@ -205,6 +206,8 @@ def _live(
     """Give the counts that let a page fit by itself, or else why it cannot."""
     if not drawing.parts.have_counts:
         return None, NO_REFIT
+    if not drawing.parts.whole["k"].sel(drawing.query).notnull().any():
+        return None, NONE_FITTED
     if not drawn <= _ALIVE:
         return None, STAYS_OF_WEIGHTS
     if "expert" in drawing.parts.whole["k"].dims and drawn & _OF_ONE:
