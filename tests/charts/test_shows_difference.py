@@ -128,7 +128,7 @@ def test_the_title_says_which_less_which() -> None:
     assert show.title(chart) == "Difference of k"
     assert "step 300 minus step 10" in show.subtitle(chart)
     chart = charts.difference(show.pair(), {"model": "flat"}, {"model": "deep"})
-    assert "model deep minus model flat" in show.subtitle(chart)
+    assert "deep minus flat" in show.subtitle(chart)
 
 
 def test_numbers_stand_in_the_cells() -> None:

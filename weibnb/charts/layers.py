@@ -194,7 +194,8 @@ def difference(fits: xr.Dataset, first: Mapping[str, Any], second: Mapping[str, 
     extra = {name: b["k"].copy(data=data) for name, data in numbers.items()}
     table = cells(joined, extra, unknown="not fitted in `first`")
     differ = [d for d in ("model", "step") if a[d].item() != b[d].item()] or ["step"]
-    names = [", ".join(f"{d} {shortened(grouped(s[d].item()))}" for d in differ) for s in (a, b)]
+    words = {"model": "", "step": "step "}
+    names = [", ".join(words[d] + shortened(grouped(s[d].item())) for d in differ) for s in (a, b)]
     notes = [f"{names[1]} minus {names[0]}"]
     if not table["value"].notna().any():
         return nothing_drawn(joined, table, DIFFERENCE, *notes)
