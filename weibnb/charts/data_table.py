@@ -69,7 +69,7 @@ def numbers_html(spec: Spec) -> str:
         index=False, border=0, na_rep="", float_format="{:.5g}".format, justify="left"
     )
     written = re.sub(r"\n\s*", "\n", written)  # its indents are a third of a page
-    written = re.sub(r"(&nbsp;)+ ?", " ", written)  # gaps in names of matrices
+    written = re.sub(r"(?:&nbsp;| )+", " ", written)  # gaps in names of matrices
     return (
         f"<details><summary>The numbers of this chart, as saved</summary>"
         f'<div class="scroll">{written}</div></details>'
