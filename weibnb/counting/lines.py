@@ -219,7 +219,7 @@ def no_lines(word: np.dtype[Any]) -> tuple[Any, ...]:
 def copy_lines(bits: Any, wanted: Any) -> None:
     """Copy the parts of rows and columns that a piece holds: of each its numbers, and the place."""
     start, rows, columns, row_bits, column_bits = wanted
-    if rows.size + columns.size == 0:
+    if rows.size == 0:
         return
     width, stop = row_bits.shape[1], start + bits.size
     for line in range(rows.size):

@@ -147,15 +147,24 @@ def _follow(beyond: Array, independent: Array, known: Array) -> Array:
 
 
 def _of_neighbours(
-    row: CountRows, classes: Any, functions: Array, lines: Lines, across: int
+    row: CountRows, classes: Any, functions: Array, lines: Lines, which: int
 ) -> Array:
     """Estimate what rows (0), or columns (1), that are alike add to products of sums."""
-    some, share = (lines.columns.T, lines.share) if across == 0 else (lines.rows, 1.0)
-    every = lines.rows.shape[1] if across == 0 else lines.columns.shape[0]
+    share = lines.share if which == 0 else 1.0
+    return share * look_across(row, classes, functions, lines, which).products()
+
+
+def look_across(row: CountRows, classes: Any, functions: Array, lines: Lines, which: int) -> Across:
+    """Take functions, (functions, classes), of all rows (0), or columns (1), in lines across them.
+
+    `row` are the counts of one matrix, `classes` those of its bins.
+    """
+    across = lines.rows if which else lines.columns.T
+    every = lines.columns.shape[0] if which else lines.rows.shape[1]
     labels = row.labels[row.columns[row.starts[0] : row.starts[1]]]
     counters = counters_of(lines.dtype, exact=bool(row.exact[0]))
-    found = across_lines(np.ascontiguousarray(some), labels, classes, counters, functions)
-    return share * Across(found[0], found[1], len(some), every).products()
+    sums, values = _across_lines(np.ascontiguousarray(across), labels, classes, counters, functions)
+    return Across(sums, values, len(across), every)
 
 
 def composed(table: Array, rows: CountRows, v: Array, covariance: Array) -> Array:
@@ -194,7 +203,7 @@ def widening(lines: float) -> float:
 
 
 @compiled_sums
-def across_lines(lines: Any, labels: Any, classes: Any, counters: Any, functions: Any) -> Any:
+def _across_lines(lines: Any, labels: Any, classes: Any, counters: Any, functions: Any) -> Any:
     """Sum functions, (functions, classes), of the weights of lines, less their mean over each.
 
     Gives (weights, functions), and those of one line in `EACH`, (lines, weights, functions).
@@ -262,7 +271,7 @@ def _add_up(
             every = pack.shapes[i, 1 - which, 1] * (share if which == 0 else 1.0)
             for line in lines:
                 total = _sums(line, table, counters, values)
-                total[2] += pack.scales[first]
+                total[2] += pack.scales[first]  # 0 but where the third is the scale of the line
                 first += 1
                 _add_products(products[which], total, every / len(lines))
             if not of_all[at]:

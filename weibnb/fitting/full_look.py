@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from weibnb.counting.counters import counters_of
 from weibnb.counting.lines import choice
-from weibnb.fitting.clusters import across_lines
+from weibnb.fitting.clusters import look_across
 from weibnb.fitting.estimates import influences
 from weibnb.fitting.line_sums import apart, of_counts
 from weibnb.fitting.neighbours import (
     OF_ALL,
-    Across,
     products_of_windows,
     quantile,
     stands_out,
@@ -132,12 +130,8 @@ def _of_neighbours(
     of_lines: Array, width: int, which: int, lines: Lines, rows: CountRows, v: Array
 ) -> Array:
     """Give what rows (0), or columns (1), that are alike add to the products of their sums."""
-    across = lines.rows if which else np.ascontiguousarray(lines.columns.T)
-    every = lines.columns.shape[0] if which else lines.rows.shape[1]
     classes, _, means = by_class(rows, v)
-    counters = counters_of(lines.dtype, exact=bool(rows.exact[0]))
-    found = across_lines(across, rows.labels, classes, counters, means[0])
-    looked_at = Across(found[0], found[1], len(across), every)
+    looked_at = look_across(rows, classes, means[0], lines, which)
     within = looked_at.within(width) * looked_at.every / looked_at.number
     found = products_of_windows(of_lines, width)
     found[:2, :2] -= within
