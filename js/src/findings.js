@@ -1,7 +1,7 @@
 /** What a check found, worst first: in a list, and in a line above the charts. */
 
 import { keyOf } from "./cells.js";
-import { fill, make } from "./dom.js";
+import { make } from "./dom.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
@@ -11,6 +11,7 @@ import { fill, make } from "./dom.js";
  */
 
 const FIRST = 3; // findings that the line names
+const NOTHING = { badge: "", severity: "", headline: "", rows: [], note: "" };
 
 /**
  * The step that the matrices of a finding are shown at: that of the first.
@@ -54,7 +55,10 @@ export function foundOf(rows, [cell]) {
 export function buildFindings(page) {
   const { texts } = page.controls;
   const list = make("div", { class: "wb-findings" });
-  const line = make("p", { class: "wb-found-line", hidden: true });
+  const said = make("span", {});
+  const onclick = () => page.send({ panel: "findings" });
+  const all = make("button", { type: "button", onclick }, page.controls.panels.findings?.title ?? "");
+  const line = make("p", { class: "wb-found-line" }, said, all);
   const link = linkOf(page);
   /** @type {Finding[]} */
   let rows = [];
@@ -64,18 +68,16 @@ export function buildFindings(page) {
     elements: [line, list],
     /** @param {string} text */
     draw(text) {
-      if (!text) return;
       /** @type {Findings} */
-      const found = JSON.parse(text);
+      const found = text ? JSON.parse(text) : { ...NOTHING, headline: texts.not_checked };
       ({ rows } = found);
-      const note = rows.length ? found.note : `${texts.healthy}. ${found.note}`;
+      const note = rows.length ? found.note : `${found.headline} ${found.note}`;
       list.replaceChildren(
         make("ul", { "aria-label": texts.findings }, ...rows.map((row) => item(row, link))),
         make("p", { class: "wb-note" }, note),
       );
       oneStop(list);
-      line.hidden = !found.headline;
-      line.replaceChildren(...shortLine(found, page, link));
+      said.replaceChildren(...shortLine(found, link));
     },
     /** Tell which findings are of the selected matrix. @param {Cell[]} chosen */
     update(chosen) {
@@ -126,21 +128,16 @@ export const worst = (rows) =>
   rows.filter(({ severity }) => severity !== "not looked at").slice(0, FIRST);
 
 /**
- * The number of findings, the worst, and the way to all of them.
+ * The number of findings, and the worst.
  * @param {Findings} found
- * @param {Page} page
  * @param {ReturnType<typeof linkOf>} link
  */
-function shortLine({ rows, headline }, { controls, send }, link) {
-  const { texts, panels } = controls;
+function shortLine({ rows, headline }, link) {
   const named = worst(rows).map((finding) => {
     const { rule, where, cells } = finding;
     return cells.length ? link(finding, `${rule}, ${where}`) : rule;
   });
-  const links = [...new Set(named)].flatMap((one) => [one, " · "]);
-  const onclick = () => send({ panel: "findings" });
-  const all = make("button", { type: "button", onclick }, panels.findings?.title ?? "");
-  return [fill(texts.found, { headline }), " ", ...links, all];
+  return [headline, ...[...new Set(named)].flatMap((one, i) => [i ? " · " : " ", one])];
 }
 
 /** Of the buttons of a list, let the tab key reach one. @param {HTMLElement} list */

@@ -44,7 +44,7 @@ export function buildTabs({ model, controls, send }, prefix) {
     ),
   );
   box.append(...tabs);
-  const badge = make("span", { class: "wb-badge", hidden: true });
+  const badge = make("span", { class: "wb-badge" }); // it has its room before it has its words
   tabs[names.indexOf("findings")]?.append(" ", badge);
   return {
     element: box,
@@ -52,7 +52,6 @@ export function buildTabs({ model, controls, send }, prefix) {
     mark(text) {
       /** @type {import("./types").Findings} */
       const found = text ? JSON.parse(text) : { badge: "", severity: "" };
-      badge.hidden = !found.badge;
       badge.textContent = found.badge;
       badge.dataset.severity = found.severity;
     },

@@ -96,6 +96,7 @@ def test_a_layer_far_from_its_neighbours_is_looked_for_when_the_panel_is_opened(
     }
     explorer = explore(wb.scan({"far": weights}))
     assert found(explorer)["badge"] == ""
+    assert found(explorer)["headline"] == "No finding by the rules tried."
     explorer.panel = "findings"
     assert "far-layer" in {row["rule"] for row in found(explorer)["rows"]}
     assert found(explorer)["severity"] == "warning"
@@ -103,7 +104,8 @@ def test_a_layer_far_from_its_neighbours_is_looked_for_when_the_panel_is_opened(
 
 def test_published_medians_are_not_checked() -> None:
     listed = found(explore(wb.reference_cohort()))
-    assert listed["note"].startswith("Not checked: ")
+    assert listed["headline"] == "Not checked."
+    assert "published medians are of no matrix" in listed["note"]
     assert not listed["badge"]
 
 
@@ -121,9 +123,8 @@ def test_very_many_matrices_are_checked_when_the_panel_is_opened(
 def test_the_line_above_the_map_says_how_many_and_where() -> None:
     fits = broken()
     listed, check = found(explore(fits)), wb.check(fits)
-    assert listed["headline"] == f"{len(check.findings)} findings"
+    assert listed["headline"] == f"{len(check.findings)} findings:"
     where = {row["rule"]: row["where"] for row in listed["rows"]}
     assert where["all-zero"] == "layer 1 up_proj"
     assert where["layer-gap"].startswith("layer ") or "m\\x1b<b>" in where["layer-gap"]
     assert "\x1b" not in "".join(where.values())
-    assert found(explore(wb.reference_cohort()))["headline"] == ""

@@ -257,6 +257,13 @@ def test_findings_select_their_matrices(run_notebook: Callable[..., Watched]) ->
     page = watched.page
     drawn(page, "main")
     page.locator(".wb-badge", has_text="1 error").wait_for(timeout=WAIT)
+    place = page.locator(".wb-main svg.marks").bounding_box()
+    run_code(page, "explorer._findings, told = '', explorer._findings")
+    page.locator(".wb-found-line", has_text="Not checked yet.").wait_for(timeout=WAIT)
+    assert page.locator(".wb-main svg.marks").bounding_box() == place
+    run_code(page, "explorer._findings = told")
+    page.locator(".wb-badge", has_text="1 error").wait_for(timeout=WAIT)
+    assert page.locator(".wb-main svg.marks").bounding_box() == place
     assert not page.locator(".wb-findings").is_visible()
     page.get_by_role("tab", name="Findings").click()
     page.get_by_role("button", name=re.compile("nonfinite: .*layer 1, up_proj")).click()

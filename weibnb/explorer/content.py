@@ -230,8 +230,8 @@ def findings(fits: xr.Dataset, *, at_once: bool) -> str:
     try:
         check = check_fits(fits, ignore=(_SLOW,) if at_once else ())
     except ValueError as err:
-        nothing = {"badge": "", "severity": "", "headline": "", "rows": []}
-        return json.dumps(nothing | {"note": f"Not checked: {err}"})
+        nothing = {"badge": "", "severity": "", "headline": "Not checked.", "rows": []}
+        return json.dumps(nothing | {"note": str(err)})
     found = Counter(one.severity for one in check.findings)
     worst = next((word for word in SEVERITIES if found[word]), None)
     healthy = "" if at_once else TEXTS["healthy"]
@@ -257,7 +257,7 @@ def findings(fits: xr.Dataset, *, at_once: bool) -> str:
         for one in check.not_looked_at
     ]
     number = len(check.findings)
-    headline = counted(number, "finding") if number else ""
+    headline = f"{counted(number, 'finding')}:" if number else "No finding by the rules tried."
     hidden = number - _MOST_FINDINGS
     more = f"{hidden:,} more are not listed. " if hidden > 0 else ""
     note = more + LOOK_AT_WEIGHTS

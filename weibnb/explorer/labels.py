@@ -165,7 +165,7 @@ TEXTS = {
     "cross": "{percent} % below · {beyond} of {n} beyond",
     "cross_below": "below the first point",
     "healthy": "no finding",
-    "found": "{headline}:",
+    "not_checked": "Not checked yet.",
     "lost": (
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."
     ),

@@ -1286,6 +1286,7 @@ function buildCrosshair(chart, texts, { keys }) {
 
 // src/findings.js
 var FIRST = 3;
+var NOTHING = { badge: "", severity: "", headline: "", rows: [], note: "" };
 function stepOf(cells, step) {
   return cells.some((cell) => cell[3] === step) ? step : cells[0][3];
 }
@@ -1311,7 +1312,10 @@ function foundOf(rows, [cell]) {
 function buildFindings(page) {
   const { texts } = page.controls;
   const list = make("div", { class: "wb-findings" });
-  const line3 = make("p", { class: "wb-found-line", hidden: true });
+  const said = make("span", {});
+  const onclick = () => page.send({ panel: "findings" });
+  const all = make("button", { type: "button", onclick }, page.controls.panels.findings?.title ?? "");
+  const line3 = make("p", { class: "wb-found-line" }, said, all);
   const link = linkOf(page);
   let rows = [];
   list.addEventListener("keydown", (event) => walk2(list, event));
@@ -1320,17 +1324,15 @@ function buildFindings(page) {
     elements: [line3, list],
     /** @param {string} text */
     draw(text) {
-      if (!text) return;
-      const found = JSON.parse(text);
+      const found = text ? JSON.parse(text) : { ...NOTHING, headline: texts.not_checked };
       ({ rows } = found);
-      const note = rows.length ? found.note : `${texts.healthy}. ${found.note}`;
+      const note = rows.length ? found.note : `${found.headline} ${found.note}`;
       list.replaceChildren(
         make("ul", { "aria-label": texts.findings }, ...rows.map((row) => item(row, link))),
         make("p", { class: "wb-note" }, note)
       );
       oneStop(list);
-      line3.hidden = !found.headline;
-      line3.replaceChildren(...shortLine(found, page, link));
+      said.replaceChildren(...shortLine(found, link));
     },
     /** Tell which findings are of the selected matrix. @param {Cell[]} chosen */
     update(chosen) {
@@ -1361,16 +1363,12 @@ function item(finding, link) {
   return make("li", {}, kind, cells.length ? link(finding, words) : make("span", {}, words));
 }
 var worst = (rows) => rows.filter(({ severity }) => severity !== "not looked at").slice(0, FIRST);
-function shortLine({ rows, headline }, { controls, send }, link) {
-  const { texts, panels } = controls;
+function shortLine({ rows, headline }, link) {
   const named = worst(rows).map((finding) => {
     const { rule, where, cells } = finding;
     return cells.length ? link(finding, `${rule}, ${where}`) : rule;
   });
-  const links = [...new Set(named)].flatMap((one) => [one, " · "]);
-  const onclick = () => send({ panel: "findings" });
-  const all = make("button", { type: "button", onclick }, panels.findings?.title ?? "");
-  return [fill(texts.found, { headline }), " ", ...links, all];
+  return [headline, ...[...new Set(named)].flatMap((one, i) => [i ? " · " : " ", one])];
 }
 function oneStop(list) {
   [...list.querySelectorAll("button")].forEach((button, i) => {
@@ -1595,14 +1593,13 @@ function buildTabs({ model, controls, send }, prefix) {
     )
   );
   box.append(...tabs);
-  const badge = make("span", { class: "wb-badge", hidden: true });
+  const badge = make("span", { class: "wb-badge" });
   tabs[names.indexOf("findings")]?.append(" ", badge);
   return {
     element: box,
     /** @param {string} text what was found, as JSON */
     mark(text) {
       const found = text ? JSON.parse(text) : { badge: "", severity: "" };
-      badge.hidden = !found.badge;
       badge.textContent = found.badge;
       badge.dataset.severity = found.severity;
     },
