@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+# Matrices that a thread takes at once: fewer are not worth one, more are not needed.
+_FEWEST, _MOST = 8, 64
 
 
 def usable_cores() -> int:
@@ -47,6 +49,12 @@ def on_threads(job: Callable[[T], R], parts: Iterable[T], workers: int | None) -
         return [job(part) for part in listed]
     with ThreadPoolExecutor(number) as pool:
         return list(pool.map(job, listed))
+
+
+def shares(matrices: int, workers: int | None) -> list[slice]:
+    """Cut matrices into slices for so many threads, of 8 to 64 each."""
+    each = -(-matrices // check_workers(workers))
+    return slices(matrices, min(max(each, _FEWEST), _MOST))
 
 
 def slices(rows: int, size: int) -> list[slice]:

@@ -19,10 +19,9 @@ from weibnb.counting.formats import (
     value_parts,
 )
 from weibnb.fits.rows import BLOCK, count_blocks
-from weibnb.fitting.estimates import BATCH
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.status import FITTED, MINIMUM_WEIGHTS
-from weibnb.parallel import on_threads, slices
+from weibnb.parallel import on_threads, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -80,7 +79,7 @@ def on_rows(loop: Callable[..., Array], fits: Any, workers: int | None = None) -
         def job(part: slice, rows: CountRows = rows, grid: Grid = grid) -> Array:
             return loop(rows.part(part), grid)
 
-        parts += on_threads(job, slices(len(block), BATCH), workers)
+        parts += on_threads(job, shares(len(block), workers), workers)
     return np.concatenate(parts)
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from weibnb.counting.counts import Counts
 from weibnb.fits.lazy import as_objects
 from weibnb.fits.schema import FIELDS, FORCES, SAMPLING, SCALES, error_kind
-from weibnb.fitting.estimates import BATCH, EFFECTS, fit_counts
+from weibnb.fitting.estimates import EFFECTS, fit_counts
 from weibnb.fitting.rows import CountRows
 from weibnb.fitting.sampling import SHARE, VARIANCE_K, VARIANCE_LN_LAM, WHOLE
 from weibnb.fitting.scales import spread, spreads
 from weibnb.fitting.statistics import describe_counts
 from weibnb.fitting.status import COUNTED, status_after_fit
-from weibnb.parallel import on_threads, slices
+from weibnb.parallel import on_threads, shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -168,7 +168,7 @@ def _unequal_scales(matrices: Sequence[Matrix], workers: int) -> Arrays:
     def job(part: slice) -> NDArray[np.float64]:
         return scales_of(matrices[part])
 
-    found = np.concatenate(on_threads(job, slices(len(matrices), BATCH), workers))
+    found = np.concatenate(on_threads(job, shares(len(matrices), workers), workers))
     return dict(zip(SCALES, found.T, strict=True))
 
 

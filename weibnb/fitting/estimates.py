@@ -9,7 +9,7 @@ import numpy as np
 from weibnb.counting.formats import label_values, upper_edge
 from weibnb.fitting.status import FIT_WORDS, MINIMUM_WEIGHTS
 from weibnb.fitting.weibull import Estimator, check_protocol
-from weibnb.parallel import on_threads, slices
+from weibnb.parallel import on_threads, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,8 +38,6 @@ _WIDTH = len(COLUMNS) + 1
 EFFECTS = ("k_design_effect", "lam_design_effect")
 #: Covariance of rank functions within rows and columns, and how many numbers that is.
 COVARIANCE, COVARIANCES = "line_covariance", 15
-#: Matrices that a thread takes at once.
-BATCH = 64
 
 
 def fit_counts(
@@ -94,7 +92,7 @@ def fit_counts(
         table, v = fit(part)
         return with_sampling(widened(as_of_whole(table, known[part]), v, part), known[part])
 
-    table = np.concatenate(on_threads(job, slices(rows.exact.size, BATCH), workers))
+    table = np.concatenate(on_threads(job, shares(rows.exact.size, workers), workers))
     fitted: dict[str, NDArray[Any]] = dict(zip(COLUMNS, table.T, strict=False))
     if not alone:
         fitted |= zip(EFFECTS, table.T[_WIDTH:], strict=False)

@@ -9,9 +9,8 @@ import numpy as np
 
 from weibnb.compiled import compiled
 from weibnb.counting.formats import label_values, upper_edge
-from weibnb.fitting.estimates import BATCH
 from weibnb.fitting.weibull import QUANTILES
-from weibnb.parallel import on_threads, slices
+from weibnb.parallel import on_threads, shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +33,7 @@ def describe_counts(rows: CountRows, *, workers: int | None = None) -> dict[str,
         table: Array = _describe_rows(rows.part(part), edges, grid)
         return table
 
-    table = np.concatenate(on_threads(job, slices(rows.exact.size, BATCH), workers))
+    table = np.concatenate(on_threads(job, shares(rows.exact.size, workers), workers))
     total = np.maximum(table[:, 0] + rows.zeros, 1)
     empty = table[:, 0] + rows.zeros == 0
     mean_abs, square, fourth = (table[:, 1:4] / total[:, None]).T
