@@ -27,6 +27,7 @@ ACTIONS = 15
 KERNELS = 3  # fresh ones, for the first view
 NOISE = 2  # times a target that a shared machine may take
 CLICK, TRIM_OF_ONE, TRIM_OF_ALL = 100, 100, 200  # ms
+INTERACTIONS, MEMORY = 500, 400  # MB of the page's JavaScript after them
 COUNTS = 4000  # ms that counts take to follow the first view
 LAYERS = 285  # of seven matrices each; with more a map draws medians over layers
 SCAN = """
@@ -196,3 +197,39 @@ def test_twenty_thousand_matrices(
     benchmark.extra_info |= figures | {"bytes": shown.bytes}
     say(70 * LAYERS, figures)
     print(f"first view: {shown.bytes / 1e6:.2f} MB over the websocket")
+
+
+def test_memory_after_many_interactions(
+    benchmark: BenchmarkFixture, show: Callable[[int, Path], Shown], tmp_path: Path
+) -> None:
+    shown = show(LAYERS, tmp_path)
+    session = shown.page.context.new_cdp_session(shown.page)
+
+    def held() -> dict[str, float]:
+        shown.page.wait_for_timeout(COUNTS)
+        session.send("HeapProfiler.collectGarbage")
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        found = {metric["name"]: metric["value"] for metric in metrics}
+        return {
+            "MB": found["JSHeapUsedSize"] / 1e6,
+            "nodes": found["Nodes"],
+            "listeners": found["JSEventListeners"],
+        }
+
+    def interact(times: int) -> None:
+        for at in range(times):
+            shown.page.locator(".wb-main .mark-rect path").nth(1000).wait_for(state="attached")
+            shown.act("click", at % 1000, "detail")
+            shown.act("trim", 89 - at % 20, "main")
+            shown.act("tab", "Weibull plot", "main")
+            shown.act("trim", 69 - at % 20, "main")
+            shown.act("tab", "Overview", "main")
+
+    session.send("Performance.enable")
+    interact(2)
+    before = held()
+    benchmark.pedantic(lambda: interact(INTERACTIONS // 5), rounds=1)
+    after = held()
+    benchmark.extra_info |= {"before": before, "after": after}
+    print(f"\nafter {INTERACTIONS} interactions {after}, before them {before}")
+    assert after["MB"] < MEMORY
