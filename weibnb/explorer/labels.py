@@ -164,7 +164,6 @@ TEXTS = {
     "cross_at": "|w| {magnitude}",
     "cross": "{percent} % below · {beyond} of {n} beyond",
     "cross_below": "below the first point",
-    "healthy": "no finding",
     "not_checked": "Not checked yet.",
     "lost": (
         "No answer from the kernel: this is the last view. Run the cell again for a live explorer."
