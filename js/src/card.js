@@ -92,7 +92,7 @@ function sparkline(points, at, text) {
 export function numbersOf(row) {
   const known = (/** @type {string} */ name) => typeof row[name] === "number";
   const number = (/** @type {string} */ name) => Number(row[name]);
-  const error = known("k_se") ? ` ± ${number("k_se").toPrecision(2)}` : "";
+  const error = known("k_se") ? ` ± ${Number(number("k_se").toPrecision(2))}` : "";
   return [
     ...(known("k") ? [["k", number("k").toFixed(4) + error]] : []),
     ...(known("lam") ? [["λ", String(Number(number("lam").toPrecision(4)))]] : []),

@@ -18,6 +18,16 @@ export function cellOf(datum) {
   return cell.includes(undefined) ? null : /** @type {Cell} */ (cell);
 }
 
+/**
+ * The layers that a row of a map stands for, the first and the last, where these are several.
+ * @param {import("./types").Datum} row
+ * @returns {[number, number] | null}
+ */
+export function bandOf({ band }) {
+  const ends = typeof band === "string" && band.match(/^(-?\d+)–(-?\d+)$/);
+  return ends ? [Number(ends[1]), Number(ends[2])] : null;
+}
+
 /** @param {Cell} cell */
 export const keyOf = (cell) => JSON.stringify(cell);
 

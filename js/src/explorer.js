@@ -68,6 +68,7 @@ function show(model, el) {
   for (const name of SLOTS) buildCard(root, page, charts[name], live);
   choice.tell(table.mark);
   choice.tell(findings.update);
+  choice.tell(parts.pane.expect);
   zoomOnClick(root);
   el.append(root);
 

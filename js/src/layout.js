@@ -25,7 +25,7 @@ import { buildWork } from "./work.js";
 export const SLOTS = ["main", "side", "more", "detail"];
 const NARROW = 960; // px below which the filters are folded
 const STACKED = 640; // px below which the selected matrix stands below the map, as in the style sheet
-const IN_PANE = 250; // px of what else stands in the pane, and above it in the explorer
+const IN_PANE = 265; // px of what else stands in the pane, and above it in the explorer
 const BESIDE = IN_PANE + 100; // and in a cell of a notebook
 let numbered = 0;
 
@@ -54,7 +54,7 @@ export function buildParts(root, page, choose, moved) {
   const stage = buildStage(root, page);
   const work = buildWork(page);
   const charts = buildCharts(root, page, choose, moved);
-  const pane = buildPane(page, charts.detail.element);
+  const pane = buildPane(page, charts.detail.element, charts.main.rows);
   const sentences = buildSentences();
   const panel = make(
     "div",
@@ -96,7 +96,7 @@ export function buildParts(root, page, choose, moved) {
     for (const part of [protocol, following, views, stage, work, table, ...Object.values(charts)]) part.stop();
   };
   const { receive } = files;
-  return { charts, table, findings, found, fail, receive, refresh, stop, filters: filters.element };
+  return { charts, pane, table, findings, found, fail, receive, refresh, stop, filters: filters.element };
 }
 
 /**

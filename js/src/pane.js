@@ -2,6 +2,7 @@
 
 import { keyOf } from "./cells.js";
 import { fill, make } from "./dom.js";
+import { numbersAt } from "./saved.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
@@ -36,10 +37,12 @@ export function foundIn(found, cells) {
 /**
  * @param {Page} page
  * @param {HTMLElement} chart
+ * @param {() => import("./types").Datum[]} rows of the main chart
  */
-export function buildPane(page, chart) {
+export function buildPane(page, chart, rows) {
   const { texts } = page.controls;
   const numbers = buildNumbers();
+  const dated = () => page.checkpoints().steps.length !== 1;
   const findings = make("ul", { class: "wb-found" });
   const pins = buildPins(page);
   const element = make(
@@ -67,18 +70,44 @@ export function buildPane(page, chart) {
     );
     findings.hidden = !found.length;
   };
+  /** @param {Words} words */
+  const update = (words) => {
+    last = words;
+    pins.update(words);
+    numbers.update(words);
+    element.hidden = !words.chosen.length;
+    list();
+  };
   return {
     element,
     list,
-    /** @param {Words} words */
-    update(words) {
-      last = words;
-      pins.update(words);
-      numbers.update(words);
-      element.hidden = !words.chosen.length;
-      list();
+    update,
+    /** Show what the page knows of a matrix that was clicked. @param {Cell[]} chosen */
+    expect(chosen) {
+      const matrices = last && expected(last, chosen, rows, page.controls.texts, dated());
+      if (last && matrices) update({ ...last, chosen, matrices });
     },
   };
+}
+
+/**
+ * Numbers of another matrix, from its row in the map, in the place of those that are shown; dots for
+ * what only Python knows.
+ * @param {Words} shown
+ * @param {Cell[]} chosen
+ * @param {() => import("./types").Datum[]} rows
+ * @param {Record<string, string>} texts
+ * @param {boolean} dated
+ * @returns {import("./types").Matrices | null} null where one is not put for another
+ */
+export function expected({ chosen: [old], matrices }, chosen, rows, texts, dated) {
+  const [cell] = chosen;
+  if (matrices?.heads.length !== 1 || matrices.heads[0].pin || chosen.length !== 1) return null;
+  if (old && keyOf(old) === keyOf(cell)) return null;
+  const found = numbersAt(cell, rows(), texts, dated);
+  if (!found.rows.length) return null;
+  const known = new Map(found.rows.map(([label, value]) => [label, value]));
+  return { ...found, rows: matrices.rows.map(([label]) => [label, known.get(label) ?? "…"]) };
 }
 
 /** The numbers of what is selected. */

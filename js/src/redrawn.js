@@ -1,6 +1,6 @@
 /** Charts by another protocol, from the counts on the page: what moves in which row. */
 
-import { cellOf, keyOf } from "./cells.js";
+import { bandOf, cellOf, keyOf } from "./cells.js";
 import { onDensity } from "./densities.js";
 import { isDifference, onDifference, reachOf } from "./differences.js";
 import { gaussianAnchor } from "./fitting/anchor.js";
@@ -30,9 +30,9 @@ const NEAR = 1e-5; // of numbers that Python has rounded
 export function cellsOf(row, layers) {
   const cell = cellOf(row);
   if (!cell) return [];
-  const ends = typeof row.band === "string" && row.band.match(/^(-?\d+)–(-?\d+)$/);
-  if (!ends) return [cell];
-  const [low, high] = [Number(ends[1]), Number(ends[2])];
+  const band = bandOf(row);
+  if (!band) return [cell];
+  const [low, high] = band;
   return layers
     .filter((layer) => low <= layer && layer <= high)
     .map((layer) => [cell[0], layer, cell[2], cell[3]]);

@@ -1,6 +1,6 @@
 /** What a saved page says in one state: which matrices are looked at, their numbers, and words. */
 
-import { cellOf, keyOf } from "./cells.js";
+import { bandOf, cellOf, keyOf } from "./cells.js";
 import { numbersOf } from "./card.js";
 import { fill, grouped } from "./dom.js";
 import { gaussianAnchor } from "./fitting/anchor.js";
@@ -44,19 +44,19 @@ export function lookedAt({ chosen }, sift, clicked, rows, drawn) {
  * @param {Cell} cell
  * @param {Datum[]} rows
  * @param {Record<string, string>} texts
- * @param {boolean} dated whether the step is told
- * @returns {Matrices}
+ * @param {boolean} dated whether the step is told, also the first
+ * @returns {Matrices} no rows where the map has none of it alone
  */
 export function numbersAt(cell, rows, texts, dated) {
   const key = keyOf(cell);
   const row = rows.find((one) => {
-    const own = "k" in one && cellOf(one);
+    const own = "k" in one && !bandOf(one) && cellOf(one);
     return own && keyOf(own) === key;
   });
   const [model, layer, component, step] = cell;
   const name = fill(texts.pane_name, { component, layer });
   const named = model.length > LONGEST ? `${model.slice(0, LONGEST - 1)}…` : model;
-  const place = dated ? fill(texts.pane_place, { model: named, step: grouped(step) }) : named;
+  const place = dated || step ? fill(texts.pane_place, { model: named, step: grouped(step) }) : named;
   return { heads: [{ pin: "", name, place }], rows: row ? numbersOf(row) : [], more: "" };
 }
 

@@ -24,6 +24,7 @@ const LETTER = 6; // px of a letter above a panel, about
 const LEAST_NAME = 100; // px of what is written above a panel, where it is narrower
 const GAP = 14; // px between panels
 const EVERY = 4; // square of colours stands in a legend of one line
+const SYMBOL = 42; // px of an entry of a legend without its name
 const NARROW = 420; // px of a chart below which legends stand under it
 
 /**
@@ -160,12 +161,18 @@ const atSide = (width) => (/** @type {any} */ legend) =>
   legend.orient ? legend : { ...legend, labelLimit: Math.min(legend.labelLimit ?? 640, Math.max(0.3 * width, 130)) };
 
 /**
- * A legend below a chart: names in two columns; of squares of colours the ends and the middle.
+ * A legend below a chart: names in two columns, short ones in as many as there is room for; of
+ * squares of colours the ends and the middle.
  * @param {number} width px
  */
-const below = (width) => (/** @type {any} */ legend) => {
+const below = (width) => (/** @type {any} */ legend, /** @type {unknown[]} */ names = []) => {
   if (legend.orient) return legend;
-  if (legend.symbolType !== "square") return { ...legend, labelLimit: Math.max(width / 2 - 60, 80) };
+  if (legend.symbolType !== "square") {
+    const limited = { ...legend, labelLimit: Math.max(width / 2 - 60, 80) };
+    const longest = Math.max(0, ...names.map((name) => String(name).length));
+    const columns = Math.floor((width - AXES) / (SYMBOL + LETTER * longest));
+    return longest && columns > 2 ? { ...limited, columns } : limited;
+  }
   const values = legend.values.filter((/** @type {number} */ _, /** @type {number} */ i) => i % EVERY === 0).reverse();
   const labelExpr = legend.labelExpr.replaceAll("datum.index", `(${EVERY} * datum.index)`);
   return { ...legend, values, labelExpr, columns: values.length };
@@ -299,7 +306,7 @@ function panelsOf({ facet, data, datasets }) {
 /**
  * A chart with other legends.
  * @param {any} node
- * @param {(legend: any) => any} change
+ * @param {(legend: any, names?: unknown[]) => any} change of a legend of what is named so
  * @returns {any}
  */
 function withLegends(node, change) {
@@ -308,7 +315,7 @@ function withLegends(node, change) {
   return Object.fromEntries(
     Object.entries(node).map(([key, child]) => {
       if (key === "datasets") return [key, child];
-      return [key, key === "legend" && child ? change(child) : withLegends(child, change)];
+      return [key, key === "legend" && child ? change(child, node.scale?.domain) : withLegends(child, change)];
     }),
   );
 }

@@ -224,6 +224,16 @@ test("legends beside a chart leave most of the width to it, and stand below wher
   }
 });
 
+test("short names below a chart stand in as many columns as there is room for", () => {
+  const columns = (/** @type {number} */ width, /** @type {string[]} */ domain) =>
+    /** @type {any} */ (arranged(/** @type {any} */ ({ encoding: { color: { legend: {}, scale: { domain } } } }), width)).encoding.color
+      .legend.columns;
+  assert.equal(columns(285, ["other", "value", "query"]), 3);
+  assert.equal(columns(400, ["other", "value", "query"]), 4);
+  assert.equal(columns(285, ["selection", "value", "transmission"]), undefined, "two, as of every legend there");
+  assert.equal(columns(285, []), undefined);
+});
+
 test("titles are taken off a chart, wherever they stand", () => {
   const title = { text: "k", subtitle: ["a", "b"] };
   assert.deepEqual(untitled(/** @type {any} */ ({ mark: "bar", title })), { spec: { mark: "bar" }, title: "k", notes: ["a", "b"] });

@@ -202,7 +202,8 @@ class Drawing:
             both = self.state["first"], self.state["second"]
             chosen, pins = at_both(close_up(chosen, pins), *both), {}
         query, _ragged = box(close_up(chosen[:MAX_PANELS], pins), self.parts.sizes)
-        return numbers(self.part(query, of_status=False), chosen, pins)
+        part = self.part(query, of_status=False)
+        return numbers(part, chosen, pins, dated=self.parts.sizes["step"] > 1)
 
     def chosen_fits(self) -> xr.Dataset:
         """Select the chosen matrices alone."""

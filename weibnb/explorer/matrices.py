@@ -45,10 +45,11 @@ def close_up(chosen: Sequence[Cell], pinned: Mapping[str, Cell]) -> list[Cell]:
 
 
 def numbers(
-    part: xr.Dataset, chosen: Sequence[Cell], pinned: Mapping[str, Cell]
+    part: xr.Dataset, chosen: Sequence[Cell], pinned: Mapping[str, Cell], *, dated: bool
 ) -> dict[str, Any] | None:
     """List numbers of the pinned matrices and of the first selected ones, a column each.
 
+    `dated` is whether the step of each is told, also the first.
     A number that no matrix has is left out; None where nothing is selected.
     """
     others = [cell for cell in chosen if cell not in pinned.values()]
@@ -56,7 +57,10 @@ def numbers(
     if not listed:
         return None
     columns = [_numbers_of(part.sel(dict(zip(DIMS, cell, strict=True)))) for _, cell in listed]
-    heads = [{"pin": pin, "name": _name(cell), "place": _place(cell, part)} for pin, cell in listed]
+    heads = [
+        {"pin": pin, "name": _name(cell), "place": _place(cell, dated=dated)}
+        for pin, cell in listed
+    ]
     labels = list(dict.fromkeys(label for column in columns for label in column))
     rows = [[label, *(column.get(label, "–") for column in columns)] for label in labels]
     more = len(others) - _MOST
@@ -68,10 +72,10 @@ def _name(cell: Cell) -> str:
     return f"{shortened(cell[2])} · layer {cell[1]}"
 
 
-def _place(cell: Cell, part: xr.Dataset) -> str:
+def _place(cell: Cell, *, dated: bool) -> str:
     """Name the model and the step of a matrix."""
     model, step = shortened(cell[0]), cell[3]
-    return f"{model} · step {grouped(step)}" if part.sizes["step"] > 1 or step else model
+    return f"{model} · step {grouped(step)}" if dated or step else model
 
 
 def _numbers_of(cell: xr.Dataset) -> dict[str, str]:

@@ -15,6 +15,10 @@ function cellOf(datum) {
     cell
   );
 }
+function bandOf({ band }) {
+  const ends = typeof band === "string" && band.match(/^(-?\d+)–(-?\d+)$/);
+  return ends ? [Number(ends[1]), Number(ends[2])] : null;
+}
 var keyOf = (cell) => JSON.stringify(cell);
 function select(old, picked, add) {
   if (!add) return picked.slice(0, MOST_SELECTED);
@@ -778,9 +782,9 @@ var NEAR = 1e-5;
 function cellsOf(row, layers) {
   const cell = cellOf(row);
   if (!cell) return [];
-  const ends = typeof row.band === "string" && row.band.match(/^(-?\d+)–(-?\d+)$/);
-  if (!ends) return [cell];
-  const [low, high] = [Number(ends[1]), Number(ends[2])];
+  const band = bandOf(row);
+  if (!band) return [cell];
+  const [low, high] = band;
   return layers.filter((layer) => low <= layer && layer <= high).map((layer) => [cell[0], layer, cell[2], cell[3]]);
 }
 function refitted(row, fit2, { value }, anchor, was = anchor) {
@@ -1384,7 +1388,7 @@ function sparkline(points, at, text) {
 function numbersOf(row) {
   const known3 = (name) => typeof row[name] === "number";
   const number = (name) => Number(row[name]);
-  const error = known3("k_se") ? ` ± ${number("k_se").toPrecision(2)}` : "";
+  const error = known3("k_se") ? ` ± ${Number(number("k_se").toPrecision(2))}` : "";
   return [
     ...known3("k") ? [["k", number("k").toFixed(4) + error]] : [],
     ...known3("lam") ? [["λ", String(Number(number("lam").toPrecision(4)))]] : [],
@@ -1666,6 +1670,7 @@ var LETTER = 6;
 var LEAST_NAME = 100;
 var GAP = 14;
 var EVERY = 4;
+var SYMBOL = 42;
 var NARROW = 420;
 function sizesOf(view) {
   const signals = view.getState({ signals: () => true, data: () => false }).signals ?? {};
@@ -1735,9 +1740,14 @@ function arranged(spec, width, crowded = false) {
   return inColumns({ ...withLegends(rest, below(width)), config: { ...config, legend } }, columns, width);
 }
 var atSide = (width) => (legend) => legend.orient ? legend : { ...legend, labelLimit: Math.min(legend.labelLimit ?? 640, Math.max(0.3 * width, 130)) };
-var below = (width) => (legend) => {
+var below = (width) => (legend, names = []) => {
   if (legend.orient) return legend;
-  if (legend.symbolType !== "square") return { ...legend, labelLimit: Math.max(width / 2 - 60, 80) };
+  if (legend.symbolType !== "square") {
+    const limited = { ...legend, labelLimit: Math.max(width / 2 - 60, 80) };
+    const longest = Math.max(0, ...names.map((name) => String(name).length));
+    const columns = Math.floor((width - AXES) / (SYMBOL + LETTER * longest));
+    return longest && columns > 2 ? { ...limited, columns } : limited;
+  }
   const values = legend.values.filter((_, i) => i % EVERY === 0).reverse();
   const labelExpr = legend.labelExpr.replaceAll("datum.index", `(${EVERY} * datum.index)`);
   return { ...legend, values, labelExpr, columns: values.length };
@@ -1832,7 +1842,7 @@ function withLegends(node, change) {
   return Object.fromEntries(
     Object.entries(node).map(([key, child]) => {
       if (key === "datasets") return [key, child];
-      return [key, key === "legend" && child ? change(child) : withLegends(child, change)];
+      return [key, key === "legend" && child ? change(child, node.scale?.domain) : withLegends(child, change)];
     })
   );
 }
@@ -2622,6 +2632,81 @@ function buildCrosshair(chart, texts, { keys }) {
   });
 }
 
+// src/saved.js
+var LONGEST2 = 60;
+function lookedAt({ chosen }, sift, clicked, rows, drawn) {
+  const cell = clicked && sift.nearest(clicked);
+  if (!cell && chosen.length && chosen.every(sift.has)) return { cells: chosen, own: true };
+  const anchor = gaussianAnchor(drawn.trim, drawn.estimator).k;
+  const found = cell ?? chosen.find(sift.has) ?? standingOut(rows.filter(sift.passes), anchor);
+  if (!found) return { cells: [], own: false };
+  return { cells: [found], own: chosen.length === 1 && keyOf(chosen[0]) === keyOf(found) };
+}
+function numbersAt(cell, rows, texts, dated) {
+  const key = keyOf(cell);
+  const row = rows.find((one) => {
+    const own = "k" in one && !bandOf(one) && cellOf(one);
+    return own && keyOf(own) === key;
+  });
+  const [model, layer, component, step] = cell;
+  const name = fill(texts.pane_name, { component, layer });
+  const named = model.length > LONGEST2 ? `${model.slice(0, LONGEST2 - 1)}…` : model;
+  const place3 = dated || step ? fill(texts.pane_place, { model: named, step: grouped(step) }) : named;
+  return { heads: [{ pin: "", name, place: place3 }], rows: row ? numbersOf(row) : [], more: "" };
+}
+var WRITTEN = {
+  k: ({ k }) => k.toFixed(4),
+  λ: ({ lam }) => String(Number(lam.toPrecision(4))),
+  "r²": ({ r2 }) => r2.toFixed(4)
+};
+function countedNumbers(matrices, cell, counts, { trim, estimator }) {
+  const fit2 = counts.fit(cell, trim, estimator);
+  if (matrices.rows.length || !fit2) return matrices;
+  return { ...matrices, rows: Object.entries(WRITTEN).map(([label, write2]) => [label, write2(fit2)]) };
+}
+function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
+  const fits = cells.map((cell) => counts.fit(cell, trim, estimator));
+  const rows = matrices.rows.map(([label, ...values]) => [
+    label,
+    ...values.map((old, i) => {
+      const fit2 = fits[i];
+      return fit2 && WRITTEN[label] ? WRITTEN[label](fit2) : old;
+    })
+  ]);
+  return { ...matrices, rows };
+}
+function wordsOf(saved, seen, looked, matrices) {
+  const { texts } = saved.controls;
+  const { sift, both, total, asked } = seen;
+  const number = grouped((both ?? sift).cells.length);
+  const counted = { number, total: grouped(total), protocol: protocolText(asked) };
+  return {
+    count: fill(both ? texts.page_compared : texts.page_count, counted),
+    left_out: [saved.note, staleText(saved, seen)].filter(Boolean).join(" · "),
+    spoken: "",
+    no_refit: seen.fitting || seen.waits ? "" : saved.stays || texts.page_no_counts,
+    empty: whyEmpty(saved, sift),
+    code: "",
+    call: "",
+    chosen: looked.cells,
+    matrices,
+    counts: sift.counts,
+    drawn: asked
+  };
+}
+function staleText({ controls, drawn }, { sift, both, fitting, varies }) {
+  const number = fitting && varies ? (both ?? sift).cells.filter((cell) => !fitting.has(cell)).length : 0;
+  const protocol = protocolText(drawn);
+  return number ? fill(controls.texts.page_stale, { number: grouped(number), protocol }) : "";
+}
+function whyEmpty({ controls: { texts, facets } }, { cells, empty }) {
+  if (cells.length) return [];
+  const titles = /* @__PURE__ */ new Map([["layers", texts.layers], ["step", texts.step]]);
+  for (const { name, title } of facets) titles.set(name, title);
+  const alone = empty.map((name) => fill(texts.excludes, { title: titles.get(name) ?? name }));
+  return alone.length ? alone : [texts.none_pass];
+}
+
 // src/pane.js
 function buildNumbers() {
   const element = make("div", { class: "wb-numbers" });
@@ -2809,7 +2894,7 @@ function buildFit({ model, controls, send, busy }) {
 var SLOTS = ["main", "side", "more", "detail"];
 var NARROW2 = 960;
 var STACKED = 640;
-var IN_PANE = 250;
+var IN_PANE = 265;
 var BESIDE = IN_PANE + 100;
 function buildCharts(root2, page, choose, moved, actions) {
   const height = () => {
@@ -2939,81 +3024,6 @@ function noted(content, note) {
     content.spec
   );
   return { ...content, spec: { ...spec, title: { ...title, subtitle: [...title.subtitle, note] } } };
-}
-
-// src/saved.js
-var LONGEST2 = 60;
-function lookedAt({ chosen }, sift, clicked, rows, drawn) {
-  const cell = clicked && sift.nearest(clicked);
-  if (!cell && chosen.length && chosen.every(sift.has)) return { cells: chosen, own: true };
-  const anchor = gaussianAnchor(drawn.trim, drawn.estimator).k;
-  const found = cell ?? chosen.find(sift.has) ?? standingOut(rows.filter(sift.passes), anchor);
-  if (!found) return { cells: [], own: false };
-  return { cells: [found], own: chosen.length === 1 && keyOf(chosen[0]) === keyOf(found) };
-}
-function numbersAt(cell, rows, texts, dated) {
-  const key = keyOf(cell);
-  const row = rows.find((one) => {
-    const own = "k" in one && cellOf(one);
-    return own && keyOf(own) === key;
-  });
-  const [model, layer, component, step] = cell;
-  const name = fill(texts.pane_name, { component, layer });
-  const named = model.length > LONGEST2 ? `${model.slice(0, LONGEST2 - 1)}…` : model;
-  const place3 = dated ? fill(texts.pane_place, { model: named, step: grouped(step) }) : named;
-  return { heads: [{ pin: "", name, place: place3 }], rows: row ? numbersOf(row) : [], more: "" };
-}
-var WRITTEN = {
-  k: ({ k }) => k.toFixed(4),
-  λ: ({ lam }) => String(Number(lam.toPrecision(4))),
-  "r²": ({ r2 }) => r2.toFixed(4)
-};
-function countedNumbers(matrices, cell, counts, { trim, estimator }) {
-  const fit2 = counts.fit(cell, trim, estimator);
-  if (matrices.rows.length || !fit2) return matrices;
-  return { ...matrices, rows: Object.entries(WRITTEN).map(([label, write2]) => [label, write2(fit2)]) };
-}
-function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
-  const fits = cells.map((cell) => counts.fit(cell, trim, estimator));
-  const rows = matrices.rows.map(([label, ...values]) => [
-    label,
-    ...values.map((old, i) => {
-      const fit2 = fits[i];
-      return fit2 && WRITTEN[label] ? WRITTEN[label](fit2) : old;
-    })
-  ]);
-  return { ...matrices, rows };
-}
-function wordsOf(saved, seen, looked, matrices) {
-  const { texts } = saved.controls;
-  const { sift, both, total, asked } = seen;
-  const number = grouped((both ?? sift).cells.length);
-  const counted = { number, total: grouped(total), protocol: protocolText(asked) };
-  return {
-    count: fill(both ? texts.page_compared : texts.page_count, counted),
-    left_out: [saved.note, staleText(saved, seen)].filter(Boolean).join(" · "),
-    spoken: "",
-    no_refit: seen.fitting || seen.waits ? "" : saved.stays || texts.page_no_counts,
-    empty: whyEmpty(saved, sift),
-    code: "",
-    call: "",
-    chosen: looked.cells,
-    matrices,
-    counts: sift.counts,
-    drawn: asked
-  };
-}
-function staleText({ controls, drawn }, { sift, both, fitting, varies }) {
-  const number = fitting && varies ? (both ?? sift).cells.filter((cell) => !fitting.has(cell)).length : 0;
-  const protocol = protocolText(drawn);
-  return number ? fill(controls.texts.page_stale, { number: grouped(number), protocol }) : "";
-}
-function whyEmpty({ controls: { texts, facets } }, { cells, empty }) {
-  if (cells.length) return [];
-  const titles = /* @__PURE__ */ new Map([["layers", texts.layers], ["step", texts.step]]);
-  for (const { name, title } of facets) titles.set(name, title);
-  const alone = empty.map((name) => fill(texts.excludes, { title: titles.get(name) ?? name }));
-  return alone.length ? alone : [texts.none_pass];
 }
 
 // src/page.js
