@@ -203,6 +203,19 @@ def _outlier(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
+def _flipped(weights: Weights, _dtype: str) -> None:
+    """Flip the highest bit of the exponent of one weight."""
+    array = weights[name_of(2, "mlp.up_proj")].copy()
+    array.view(f"u{array.itemsize}")[5, 5] ^= 1 << (8 * array.itemsize - 2)
+    weights[name_of(2, "mlp.up_proj")] = array
+
+
+def _clipped(array: NDArray[Any]) -> NDArray[Any]:
+    """Cut a matrix at twice its RMS."""
+    end = 2 * np.sqrt((array.astype(np.float32) ** 2).mean())
+    return array.clip(-end, end).astype(array.dtype)
+
+
 def _other_format(weights: Weights, dtype: str) -> None:
     """Store one matrix in another format."""
     name = name_of(2, "mlp.up_proj")
@@ -256,6 +269,8 @@ FAULTS: dict[str, tuple[str, Any]] = {
     "a dead row": ("dead-lines", _dead(0)),
     "a dead column": ("dead-lines", _dead(1)),
     "a row of next to nothing": ("nearly-dead-lines", _set(2, "mlp.up_proj", _nearly_dead)),
+    "a flipped bit": ("runaway", _flipped),
+    "clipped at 2 σ": ("clipping", _set(2, "mlp.up_proj", _clipped)),
     "2 % at the largest": ("saturation", _some(lambda dtype: LARGEST[dtype], 0.02)),
     "too small for the format": ("underflow", _below),
     "restored from int8": ("comb", _set(2, "mlp.up_proj", _grid_of_matrix)),
@@ -270,7 +285,8 @@ FAULTS: dict[str, tuple[str, Any]] = {
 #: scales are beside them.
 NOT_IN_EIGHT_BITS = (
     "restored from int8", "restored from int4 in groups", "a layer 8 times as large",
-    "a row of next to nothing", "one huge weight", "the feed-forward part never trained",
+    "a row of next to nothing", "one huge weight", "a flipped bit", "clipped at 2 σ",
+    "the feed-forward part never trained",
 )  # fmt: skip
 #: What is done to a model before it is stored, and the rule.
 BEFORE = {

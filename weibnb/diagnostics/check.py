@@ -38,6 +38,7 @@ _ALL = (
     Rule("nonfinite", "error", "NaN or infinite weights", values.nonfinite),
     Rule("all-zero", "error", "every weight is zero", values.all_zero),
     Rule("constant", "error", "all weights have one magnitude", values.constant),
+    Rule("runaway", "error", "a few weights by far larger than all others", values.runaway),
     Rule("layer-gap", "error", "layers are not there", models.layer_gap),
     Rule("missing-tensors", "error", "a layer lacks a matrix", models.missing_tensors),
     Rule("shape-conflict", "error", "shapes contradict each other", models.shape_conflict),
@@ -46,6 +47,7 @@ _ALL = (
     Rule("dead-lines", "warning", "rows or columns of zeros", lines.dead_lines),
     Rule("nearly-dead-lines", "warning", "rows or columns near zero", lines.nearly_dead_lines),
     Rule("saturation", "warning", "weights at the format's largest", values.saturation),
+    Rule("clipping", "warning", "weights cut off at one magnitude", values.clipping),
     Rule("underflow", "warning", "weights below the format's normal numbers", values.underflow),
     Rule("comb", "warning", "few distinct magnitudes", values.comb),
     Rule("untrained", "warning", "weights as they were drawn", layers.untrained),
@@ -57,8 +59,8 @@ _ALL = (
 )
 # Rules on what a part of the rows does not tell of the others.
 _OF_ALL_ROWS = (
-    "nonfinite", "same-matrix", "dead-lines", "nearly-dead-lines", "saturation", "untrained",
-    "outliers",
+    "nonfinite", "runaway", "same-matrix", "dead-lines", "nearly-dead-lines", "saturation",
+    "clipping", "untrained", "outliers",
 )  # fmt: skip
 #: The rules by name, worst first.
 RULES = MappingProxyType({rule.name: rule for rule in _ALL})

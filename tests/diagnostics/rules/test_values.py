@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import weibnb as wb
 from tests.diagnostics.rules.models import experts, look, looked, model, name_of, places
-from weibnb.diagnostics.rules.facts import SMALLEST_NORMAL
-from weibnb.diagnostics.rules.values import LARGEST, SATURATED, UNDERFLOW
+from weibnb.diagnostics.rules.facts import FEW_ALONE, SMALLEST_NORMAL
+from weibnb.diagnostics.rules.values import CLIPPED, LARGEST, RUNAWAY, SATURATED, UNDERFLOW
 
 KINDS: dict[str, Any] = {
     "BF16": ml_dtypes.bfloat16,
@@ -94,7 +94,9 @@ def test_experts_without_counts_are_not_passed_in_silence(rule: str) -> None:
     assert looked(wb.scan({"m": model()}, keep_counts=False), rule).not_looked_at == ()
 
 
-@pytest.mark.parametrize("rule", ["saturation", "underflow", "comb", "same-matrix"])
+@pytest.mark.parametrize(
+    "rule", ["runaway", "saturation", "clipping", "underflow", "comb", "same-matrix"]
+)
 def test_rules_that_need_counts_say_so(rule: str) -> None:
     found = looked(wb.scan({"m": model()}, keep_counts=False), rule)
     assert found.findings == ()
@@ -182,5 +184,84 @@ def test_pruned_rows_have_their_levels(sparsity: float) -> None:
 @given(st.floats(2.0**-8, 2.0**8), st.sampled_from(["BF16", "F32", "F64"]))
 def test_healthy_weights_are_silent_at_every_scale(scale: float, dtype: str) -> None:
     weights = model(3, dtype=KINDS[dtype], scale=scale)
-    rules = ["nonfinite", "all-zero", "constant", "saturation", "underflow", "comb"]
+    rules = ["nonfinite", "all-zero", "constant", "runaway", "saturation", "clipping"]
+    rules += ["underflow", "comb"]
     assert wb.check({"m": weights}, select=rules, progress=False).findings == ()
+
+
+@pytest.mark.parametrize(("dtype", "bit"), [("BF16", 14), ("F32", 30), ("F64", 62), ("F16", 14)])
+def test_a_flipped_bit_of_the_exponent(dtype: str, bit: int) -> None:
+    weights = model(dtype=KINDS[dtype])
+    array = weights[name_of(1)]
+    array[5, 5] = 0.02
+    bits = array.view(f"u{array.itemsize}")
+    bits[5, 5] ^= bits.dtype.type(1 << bit)
+    (finding,) = look(weights, "runaway")
+    assert (places((finding,)), finding.severity) == ([(1, "up_proj", -1)], "error")
+    others = np.abs(np.delete(array.astype(np.float64).ravel(), 5 * 64 + 5))
+    assert finding.value == pytest.approx(float(abs(array[5, 5])) / others.max(), rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("times", "number", "runs_away"),
+    [
+        (1.02 * RUNAWAY, 1, True),
+        (0.98 * RUNAWAY, 1, False),
+        (1.02 * RUNAWAY, FEW_ALONE, True),
+        (1.02 * RUNAWAY, FEW_ALONE + 1, False),
+    ],
+)
+def test_how_far_and_how_many_run_away(times: float, number: int, runs_away: bool) -> None:
+    weights = model()
+    flat = weights[name_of(2)].reshape(-1)
+    flat[:number] = times * np.abs(flat).max() * (1 + 0.1 * np.arange(number))
+    assert places(look(weights, "runaway")) == ([(2, "up_proj", -1)] if runs_away else [])
+
+
+def test_a_matrix_that_has_died_but_for_one_row_does_not_run_away() -> None:
+    weights = model()
+    weights[name_of(2)][1:] *= 1e-12
+    assert look(weights, "runaway") == ()
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32", "F64"])
+@pytest.mark.parametrize("clipped", [0.01, 0.05, 0.3])
+def test_weights_that_are_clipped(dtype: str, clipped: float) -> None:
+    rng = np.random.default_rng(3)
+    weights = model(dtype=np.float64) | {name_of(1): rng.laplace(size=(256, 128))}
+    assert look({n: a.astype(KINDS[dtype]) for n, a in weights.items()}, "clipping") == ()
+    array = weights[name_of(1)]
+    end = np.quantile(np.abs(array), 1 - clipped)
+    weights[name_of(1)] = array.clip(-end, end)
+    stored = {n: a.astype(KINDS[dtype]) for n, a in weights.items()}
+    (finding,) = look(stored, "clipping")
+    assert places((finding,)) == [(1, "up_proj", -1)]
+    magnitudes = np.abs(stored[name_of(1)].astype(np.float64))
+    assert finding.value == pytest.approx(np.sum(magnitudes == magnitudes.max()), rel=0.05)
+
+
+def test_how_many_of_the_largest_are_clipped() -> None:
+    weights = model(dtype=KINDS["BF16"])
+    flat = weights[name_of(1)].reshape(-1)
+    largest = np.abs(flat).max() * KINDS["BF16"](1.5)
+    flat[: CLIPPED - 1] = largest
+    assert look(weights, "clipping") == ()
+    flat[:CLIPPED] = -largest
+    assert places(look(weights, "clipping")) == [(1, "up_proj", -1)]
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+@pytest.mark.parametrize("law", ["uniform", "cut Gaussian", "rows twenty times", "int8 by row"])
+def test_what_ends_without_being_clipped(dtype: str, law: str) -> None:
+    rng = np.random.default_rng(4)
+    normal = rng.normal(0, 0.02, (640, 256))
+    laws = {
+        "uniform": rng.uniform(-0.0625, 0.0625, (640, 256)),
+        "cut Gaussian": rng.permutation(normal[np.abs(normal) < 0.04])[: 512 * 256].reshape(
+            512, 256
+        ),
+        "rows twenty times": np.repeat(normal[:32], 20, axis=0),
+        "int8 by row": np.round(normal / (s := np.abs(normal).max(1, keepdims=True) / 127)) * s,
+    }
+    weights = {name_of(0): laws[law].astype(KINDS[dtype])}
+    assert look(weights, "clipping") == ()

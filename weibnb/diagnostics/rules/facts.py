@@ -20,6 +20,10 @@ SMALLEST_NORMAL = {
     "F64": 2.0**-1022,
 }
 
+#: Weights that may stand alone beyond the others, at most.
+FEW_ALONE = 10
+_BESIDE = 16  # occupied bins below that of the largest weight
+
 
 class Facts(NamedTuple):
     """What is known of the weights of a matrix.
@@ -36,6 +40,12 @@ class Facts(NamedTuple):
         Largest magnitude.
     at_largest, subnormal : int
         Weights of the largest magnitude, and below the normal ones of the format.
+    beside_largest : int
+        The most weights in one of the occupied bins next to that of the largest magnitude.
+    alone : int
+        Weights beyond the widest gap above which there are at most `FEW_ALONE`.
+    ln_gap : float
+        Logarithm of how many times the magnitudes of this gap differ.
     ln_chance : float
         Logarithm of the chance that another draw of the same law has the same counts.
     digest : bytes
@@ -50,6 +60,9 @@ class Facts(NamedTuple):
     largest: float
     at_largest: int
     subnormal: int
+    beside_largest: int
+    alone: int
+    ln_gap: float
     ln_chance: float
     digest: bytes
 
@@ -66,9 +79,22 @@ def facts_of(counts: Counts, dtype: str) -> Facts:
         counts.largest,
         int(counts.packed[-1]) if counts.labels.size else 0,
         int(counts.counts[below].sum()),
+        int(counts.packed[-1 - _BESIDE : -1].max(initial=0)),
+        *_alone(counts),
         _ln_chance(counts),
         _digest(counts),
     )
+
+
+def _alone(counts: Counts) -> tuple[int, float]:
+    """Count the weights beyond the widest gap near the largest, and give how wide it is."""
+    beyond = np.cumsum(counts.packed[:0:-1][:FEW_ALONE], dtype=np.int64)[::-1]
+    beyond = beyond[beyond <= FEW_ALONE]
+    if not beyond.size:
+        return 0, 0.0
+    gaps = np.diff(np.log(counts.values[-1 - beyond.size :]))
+    widest = int(gaps.argmax())
+    return int(beyond[widest]), float(gaps[widest])
 
 
 def _ln_chance(counts: Counts) -> float:

@@ -35,6 +35,12 @@ SATURATED = {False: 0.002, True: 0.01}
 UNDERFLOW = 0.25
 #: Distinct magnitudes of a 16- or 32-bit matrix that are few, and how many weights each must have.
 FEW_LEVELS, WEIGHTS_A_LEVEL = 256, 16
+#: Times the next magnitude that few weights may have, and of how many weights at least.
+RUNAWAY, ENOUGH = 1000.0, 1000
+#: Weights of the largest magnitude, and how many times those of any magnitude beside it, from which
+#: on they were clipped.
+CLIPPED, TIMES_BESIDE = 20, 8
+_LN_MOST = np.log(np.finfo(float).max)
 _WRITE_AGAIN = "Write the checkpoint again from the state that was trained, and scan it."
 
 
@@ -78,6 +84,42 @@ def unreadable(material: Material) -> Found:
         text = f"the checkpoint could not be read: {shortened(problem, 300)}"
         step = "Download or copy it again."
         yield Finding("unreadable", "error", (Cell(model, number),), 1, 0, text, step)
+
+
+def runaway(material: Material) -> Found:
+    """Weights that are by far larger than all others, and few."""
+    for matrix, facts in _counted(material):
+        times = float(np.exp(min(facts.ln_gap, _LN_MOST)))
+        if times < RUNAWAY or facts.n < ENOUGH:
+            continue
+        are = f"{facts.alone:,} weights are" if facts.alone > 1 else "1 weight is"
+        text = f"{are} {times:.2g} times as large as all others, up to {facts.largest:.3g}."
+        step = (
+            "A bit of the file is wrong, most likely: compare its hash, copy it again, or go back "
+            "to an earlier checkpoint."
+        )
+        yield Finding("runaway", "error", (matrix.cell,), times, RUNAWAY, text, step)
+    yield from _without_counts(material, "runaway")
+
+
+def clipping(material: Material) -> Found:
+    """More weights of the largest magnitude than there are beside it."""
+    for matrix, facts in _counted(material):
+        known = matrix.dtype in EIGHT_BITS or facts.levels <= FEW_LEVELS
+        if known or facts.largest >= LARGEST.get(matrix.dtype, np.inf):
+            continue
+        limit = max(CLIPPED, TIMES_BESIDE * facts.beside_largest)
+        if facts.at_largest < limit:
+            continue
+        share = facts.at_largest / facts.n
+        text = (
+            f"{100 * share:.2g} % of its weights have the largest magnitude, {facts.largest:.4g}: "
+            "they were clipped."
+        )
+        step = "Take the checkpoint from before, if the clipping was not meant."
+        value = float(facts.at_largest)
+        yield Finding("clipping", "warning", (matrix.cell,), value, limit, text, step)
+    yield from _without_counts(material, "clipping")
 
 
 def saturation(material: Material) -> Found:
