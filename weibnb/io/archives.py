@@ -32,7 +32,7 @@ def check_directory(path: Path, file: BinaryIO, limits: Limits) -> None:
     tail = file.read()
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) < at + 22:
-        raise CheckpointError(path, "the archive has no directory: truncated?", AGAIN)
+        raise CheckpointError(path, "the archive has no directory: it is truncated", AGAIN)
     (length,) = struct.unpack_from("<I", tail, at + 12)
     if tail[at - 20 : at - 16] == b"PK\x06\x07" and tail[at - 76 : at - 72] == b"PK\x06\x06":
         (length,) = struct.unpack_from("<Q", tail, at - 36)

@@ -75,7 +75,7 @@ def read_gguf(path: Path, limits: Limits) -> Shard:
         fields, tensors = walk.all()
     except struct.error as err:
         if len(header) == size:
-            raise CheckpointError(path, "its header ends too early: truncated?", AGAIN) from err
+            raise CheckpointError(path, "its header ends early: it is truncated", AGAIN) from err
         cause = f"its header takes more than {limits.max_index:,} bytes"
         raise CheckpointError(path, cause, raise_it("max_header", limits.max_header * 2)) from err
     align = fields.get("general.alignment", 32)

@@ -133,7 +133,7 @@ def _entry(path: Path, file: BinaryIO, name: str, at: int, length: int) -> Entry
         return Entry(info, start, (0,) * len(shape), _not_read(told))
     nbytes = math.prod(shape) * np.dtype(told).itemsize
     if nbytes != inside:
-        cause = f"its shape takes {nbytes:,} bytes, the file has {inside:,}: truncated?"
+        cause = f"its shape takes {nbytes:,} bytes, the file has {inside:,}: it is truncated"
         raise CheckpointError(path, cause, AGAIN, name)
     order = shape if found["turned"] == "True" else shape[::-1]
     strides = [math.prod(order[:i]) for i in range(len(order))]

@@ -250,7 +250,7 @@ def _check_entry(
             raise CheckpointError(path, f"{cause}, got {reprlib.repr(entry)}", AGAIN, name)
     info = TensorInfo(name, dtype, tuple(shape), end - begin)
     if not begin <= end <= available:
-        cause = f"its data would lie at bytes {begin:,} to {end:,} of {available:,}: truncated?"
+        cause = f"its data would be bytes {begin:,} to {end:,} of {available:,}: it is truncated"
         raise CheckpointError(path, cause, AGAIN, name)
     size = 1
     for length in shape:

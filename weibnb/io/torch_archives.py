@@ -34,7 +34,7 @@ def records_of(path: Path, file: BinaryIO, limits: Limits) -> dict[int, int]:
         places = {data_start(path, file, one): one.file_size for one in listed}
         end = file.seek(0, os.SEEK_END)
         if any(at + length > end for at, length in places.items()):
-            raise CheckpointError(path, "a record lies behind the end: truncated?", AGAIN)
+            raise CheckpointError(path, "a record lies behind the end: it is truncated", AGAIN)
     except DAMAGED as err:
         if isinstance(err, CheckpointError):
             raise

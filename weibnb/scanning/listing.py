@@ -76,7 +76,7 @@ def nothing_found(listings: Sequence[Listing]) -> CheckpointError:
             return listing.error
     source = listings[0].source
     entries = [entry for entry in source.not_fitted if entry["tensor"]]
-    names = [f"{entry['tensor']} ({entry['reason']})" for entry in entries[:3]]
+    names = [f"{shortened(entry['tensor'], 200)} ({entry['reason']})" for entry in entries[:3]]
     to_copy = names_to_copy(entries)
     return CheckpointError(
         source.path,
