@@ -239,6 +239,10 @@ def test_no_recognised_matrix_names_examples() -> None:
     assert "no tensor in it is a weight matrix" in message
 
 
+def test_a_name_of_two_lines_stays_on_one() -> None:
+    assert "\n" not in refused({"strange\nthing": normal(20, 20)}, r"strange\nthing")
+
+
 def test_empty_state_dicts_and_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="empty mapping"):
         wb.scan({})
