@@ -135,7 +135,7 @@ BAD_FILES = {
     "fraction": (pack({"w": entry("U8", [4.0], 0, 4)}, b"1234"), "all natural"),
     "boolean": (pack({"w": entry("U8", [True], 0, 1)}, b"1"), "all natural"),
     "three offsets": (pack({"w": {**GOOD["w"], "data_offsets": [0, 1, 2]}}), "all natural"),
-    "truncated": (pack(GOOD, b"123"), "tensor `w`: its data would be bytes 0 to 4 of 3: it is trunc"),
+    "truncated": (pack(GOOD, b"123"), "its data would be bytes 0 to 4 of 3: it is truncated"),
     "backwards": (pack({"w": entry("U8", [0], 2, 1)}, b"12"), "bytes 2 to 1"),
     "trailing": (pack(GOOD, b"12345"), "take 4 bytes of data, the file has 5"),
     "hole": (pack({"w": entry("U8", [1], 1, 2)}, b"12"), "leaves a hole"),
