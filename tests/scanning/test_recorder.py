@@ -148,6 +148,12 @@ def test_a_model_that_grows_is_recorded(model: Any) -> None:
             assert grown.values.tolist() == [["absent", "ok"]]
 
 
+@pytest.mark.parametrize("model", [None, 3, {}, "model"])
+def test_what_is_no_model_is_refused_at_once(model: Any) -> None:
+    with pytest.raises(TypeError, match="`model` must be a torch.nn.Module, got"):
+        wb.Recorder(model)
+
+
 def test_nothing_to_record() -> None:
     with Recorder(torch.nn.Conv2d(3, 3, 3)) as recorder:
         with pytest.raises(CheckpointError, match="no tensor in it is a weight matrix"):

@@ -75,6 +75,13 @@ def test_nothing_else_is_a_step(step: Any) -> None:
         whole_step(step)
 
 
+@pytest.mark.parametrize("step", [2**63, 2**70, np.uint64(2**63)])
+def test_no_step_is_too_large(step: Any) -> None:
+    assert whole_step(2**63 - 1) == 2**63 - 1
+    with pytest.raises(ValueError, match=r"`step` must be less than 2\^63, got"):
+        whole_step(step)
+
+
 @pytest.mark.parametrize("step", [-1, np.int64(-1), torch.tensor(-3)])
 def test_no_step_is_negative(step: Any) -> None:
     with pytest.raises(ValueError, match="`step` must be at least 0, got"):

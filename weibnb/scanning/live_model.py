@@ -38,9 +38,16 @@ class LiveModel:
         Its name in the fits.
     names, fused
         As in `weibnb.scan`.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no module.
     """
 
     def __init__(self, model: torch.nn.Module, name: str, names: Names, fused: Fused) -> None:
+        if not hasattr(model, "named_parameters"):
+            raise TypeError(f"`model` must be a torch.nn.Module, got {shortened(repr(model))}.")
         self._model, self.name, self._names, self._fused = model, name, names, fused
         self._parameters: list[tuple[Any, ...]] = []
         self._listing: Listing | None = None

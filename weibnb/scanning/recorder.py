@@ -88,7 +88,7 @@ class Recorder:
     Raises
     ------
     TypeError, ValueError
-        If the trim, the estimator or the device is not valid.
+        If the model is none, or the trim, the estimator or the device is not valid.
     RuntimeError
         If the device is not there.
 

@@ -22,7 +22,7 @@ def whole_step(step: Any) -> int:
     Raises
     ------
     TypeError, ValueError
-        If it is no integer, or negative.
+        If it is no integer, negative, or too large for 64 bits.
     """
     try:
         whole = operator.index(step)
@@ -32,6 +32,8 @@ def whole_step(step: Any) -> int:
         raise TypeError(f"`step` must be an integer, got {step!r}.")
     if whole < 0:
         raise ValueError(f"`step` must be at least 0, got {step!r}.")
+    if whole >= 2**63:
+        raise ValueError(f"`step` must be less than 2^63, got {step!r}.")
     return whole
 
 
