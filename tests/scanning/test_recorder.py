@@ -150,8 +150,8 @@ def test_a_model_that_grows_is_recorded(model: Any) -> None:
 
 @pytest.mark.parametrize("model", [None, 3, {}, "model"])
 def test_what_is_no_model_is_refused_at_once(model: Any) -> None:
-    with pytest.raises(TypeError, match="`model` must be a torch.nn.Module, got"):
-        wb.Recorder(model)
+    with pytest.raises(TypeError, match=r"`model` must be a torch\.nn\.Module, got"):
+        Recorder(model)
 
 
 def test_nothing_to_record() -> None:
