@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import weibnb as wb
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.safetensors import CheckpointError, TensorInfo
 
@@ -49,6 +50,16 @@ def test_non_contiguous_tensor_is_read_in_c_order() -> None:
     tensor = torch.arange(6, dtype=torch.int32).reshape(2, 3).T
     with open_checkpoint({"w": tensor, "v": tensor.numpy()}) as checkpoint:
         assert checkpoint.raw("w").tolist() == checkpoint.raw("v").tolist() == [0, 3, 1, 4, 2, 5]
+
+
+def test_masked_values_are_no_weights() -> None:
+    masked = np.ma.masked_array(np.ones((30, 30)), mask=np.eye(30, dtype=bool))
+    fits = wb.scan({"model.layers.0.mlp.up_proj.weight": masked}, progress=False)
+    assert fits["status"].item() == "unreadable"
+    with pytest.raises(TypeError, match="no masked values"):
+        wb.fit_weibull(masked)
+    whole = np.ma.masked_array(np.random.default_rng(0).normal(size=(30, 30)))
+    assert wb.fit_weibull(whole) == wb.fit_weibull(whole.data)
 
 
 def test_tensors_without_bits_are_problems() -> None:

@@ -143,6 +143,8 @@ def as_bits(weights: Any) -> tuple[Bits, str]:
         word = getattr(torch, f"int{8 * weights.element_size()}")
         flat = weights.detach().cpu().contiguous().view(-1)
         return flat.view(word).numpy().view(form.bits), form.name
+    if np.ma.is_masked(weights):  # numpy would take what is masked for weights
+        raise TypeError("`weights` must have no masked values; give weights.compressed().")
     array = np.asarray(weights)
     if array.dtype == object or array.dtype.kind in "iub":
         array = array.astype(np.float64)

@@ -37,6 +37,8 @@ def describe(source: str, name: str, tensor: Any) -> tuple[TensorInfo, Reader]:
     info = TensorInfo(name, dtype, shape, math.prod(shape) * tensor.dtype.itemsize)
     if dtype not in BITS:
         return info, unknown_type(dtype)
+    if np.ma.is_masked(tensor):
+        return info, "some of its values are masked; fill them first, for example with .filled(0)"
     if is_numpy:
         return info, partial(_array_bits, info, tensor)
     if tensor.is_meta:
