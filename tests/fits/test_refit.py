@@ -126,6 +126,17 @@ def test_refit_refuses_what_it_cannot_use() -> None:
         wb.refit(fits, estimator="rank_regresion")  # type: ignore[arg-type]
 
 
+def test_fits_that_lack_a_variable_are_refitted_or_refused_by_its_name() -> None:
+    fits = wb.scan({"tiny": llama(1)}, progress=False)
+    for name in fits.data_vars:
+        less = fits.drop_vars([name])
+        for use in (lambda f: wb.refit(f, trim=(0.2, 0.8)), wb.not_fitted, wb.check):
+            try:
+                use(less)
+            except ValueError as error:
+                assert str(name) in str(error)  # noqa: PT017
+
+
 @pytest.mark.parametrize("experts", ["median", "each"])
 def test_refit_settles_what_a_stopped_scan_had_counted(experts: Any) -> None:
     fits = wb.scan(SOURCE, experts=experts, structure=False)

@@ -14,7 +14,13 @@ from weibnb.fits.covariance import covariance_of
 from weibnb.fits.experts import merge_expert_fits, merge_statistic
 from weibnb.fits.rows import count_blocks
 from weibnb.fits.sampled import known_of_samples, with_sampling_errors
-from weibnb.fits.schema import SAMPLING, error_kind, prepare, protocol_attributes
+from weibnb.fits.schema import (
+    SAMPLING,
+    check_holds,
+    error_kind,
+    prepare,
+    protocol_attributes,
+)
 from weibnb.fitting.backends import backend_name, fitting_device
 from weibnb.fitting.estimates import COVARIANCES, EFFECTS, fit_counts
 from weibnb.fitting.status import status_after_fit
@@ -27,6 +33,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from weibnb.fitting.backends import Backend
+
+# What stands beside the counts and is not made anew; the errors where they were clustered.
+_USED = ("n", "zero_fraction", "nonfinite", "scaled", "problem")
+_ERRORS = ("k_se", "lam_se", "k_lam_correlation", *EFFECTS)
 
 
 def refit(
@@ -92,6 +102,7 @@ def refit(
             "`fits` must hold the magnitude counts to be fitted again; "
             "scan with keep_counts=True (the default)."
         )
+    check_holds(fits, *_USED, *(_ERRORS if "se_kind" in fits else ()))
     trim, chosen = check_protocol(trim, estimator or fits.attrs["estimator"])
     workers = check_workers(workers)
     fitted_on = fitting_device(backend, resolve_devices(device))
@@ -134,7 +145,7 @@ def _with_known_errors(fresh: xr.Dataset, fits: xr.Dataset) -> xr.Dataset:
     kind = error_kind(fresh["k_se"].values, fresh[EFFECTS[0]].values)
     kind[kind == "clustered"] = "scaled"
     sampled = [name for name in SAMPLING if name in fresh]
-    made = fresh[["k_se", "lam_se", "k_lam_correlation", *EFFECTS, *sampled]]
+    made = fresh[[*_ERRORS, *sampled]]
     made["se_kind"] = fresh["se_kind"].copy(data=kind)
     kept = (
         (fresh["protocol"] == fits.get("protocol", ""))

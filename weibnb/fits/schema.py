@@ -258,6 +258,12 @@ def partly_read(fits: xr.Dataset) -> xr.DataArray:
     return fits[SAMPLING[0]] < 1.0
 
 
+def check_holds(fits: xr.Dataset, *names: str) -> None:
+    """Raise `NotHeldError` unless fits have these variables, known or not."""
+    if absent := [name for name in names if name not in fits]:
+        raise NotHeldError(f"`fits` must hold {', '.join(absent)}; {_remedy(absent)}.")
+
+
 def _remedy(absent: Sequence[str]) -> str:
     """Say how fits get what they lack."""
     if "counts" in absent:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from weibnb.fits.schema import DIMS, prepare
+from weibnb.fits.schema import DIMS, check_holds, prepare
 from weibnb.fitting.estimates import ESTIMATES
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ def not_fitted(fits: xr.Dataset) -> pd.DataFrame:
     [['model.layers.0.mlp.up_proj.weight', 'constant'], ['model.norm.weight', 'norm']]
     """
     fits = prepare(fits, dims=DIMS)
+    check_holds(fits, "parameter", "rows", "cols", "dtype", "problem", "not_fitted")
     rows: list[dict[str, Any]] = []
     status = fits["status"]
     models, steps = fits["model"].values.astype(str).tolist(), fits["step"].values.tolist()
