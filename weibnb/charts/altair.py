@@ -6,6 +6,7 @@ and records that it does not inspect, a chart is made ten times faster.
 
 from __future__ import annotations
 
+import re
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +26,38 @@ _JOINED = {
     "hconcat": alt.HConcatChart,
     "layer": alt.LayerChart,
 }
+# What ends a script, or changes how it is read: altair writes a chart into one as it is.
+_TAG = re.compile("<(?=/|!--|script)", re.IGNORECASE)
 
 
 def chart_of(spec: Spec) -> Chart:
-    """Make an altair chart, with its data as named records at the top."""
+    """Make an altair chart, with its data as named records at the top.
+
+    A name from a file may hold ``</script>``: its ``<`` is written as an escape.
+    """
     written = vega_lite(spec)
     del written["$schema"], written["config"]
-    rows = {label: _Rows(label, rows) for label, rows in written.pop("datasets").items()}
+    tables = written.pop("datasets").items()
+    written = _harmless(written)
+    rows = {label: _Rows(label, _harmless_rows(rows)) for label, rows in tables}
     chart: Chart = _build(written, rows)
     chart.config = CONFIG
     return chart
+
+
+def _harmless(node: Any) -> Any:
+    """Write the strings of a specification so that none is read as a tag."""
+    if isinstance(node, str):
+        return _TAG.sub(r"\\x3c", node)
+    if isinstance(node, dict):
+        return {key: _harmless(value) for key, value in node.items()}
+    return [_harmless(value) for value in node] if isinstance(node, list | tuple) else node
+
+
+def _harmless_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Write records likewise; they are many, and hardly ever need it."""
+    suspect = any("<" in text for row in rows for text in row.values() if isinstance(text, str))
+    return _harmless(rows) if suspect else rows
 
 
 def _build(node: Spec, rows: dict[str, _Rows]) -> Any:
