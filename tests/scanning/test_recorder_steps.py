@@ -202,6 +202,27 @@ def test_a_rollback_keeps_the_course_before_as_a_branch(
         assert scales(found, "run~1") == straight(6, 8)
 
 
+@pytest.mark.parametrize("in_store", [False, True])
+def test_a_checkpoint_in_fewer_bits_is_gone_back_to(tmp_path: Path, in_store: bool) -> None:
+    store, model = tmp_path / "run.db" if in_store else None, Tiny()
+    with wb.Recorder(model, name="run", store=store) as recorder:
+        recorded(recorder, model, 0, 2, 4, 6)
+        recorder.resume(4)
+        with pytest.warns(UserWarning, match=r"back to step 2.*2 records .step 4 to 6. .*'run~1'"):
+            recorded(recorder, model, 4, course=1)
+        recorded(recorder, model, 5, course=1)
+        fits = recorder.fits()
+        with pytest.raises(ValueError, match=r"got 5\. .*recorder\.resume\(step"):
+            recorded(recorder, model, 5)
+        recorder.resume(5)
+        recorded(recorder, model, 5, course=1)
+        with pytest.raises(ValueError, match=r"got 5\. .*recorder\.resume\(step"):
+            recorded(recorder, model, 5)
+    for found in [fits, *([wb.open_fits(store)] if store else [])]:
+        assert scales(found) == straight(0, 2) | straight(4, 5, course=1)
+        assert scales(found, "run~1") == straight(4, 6)
+
+
 def test_a_second_rollback_is_a_second_branch(tmp_path: Path) -> None:
     store, model = tmp_path / "run.db", Tiny()
     for course in range(3):

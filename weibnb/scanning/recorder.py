@@ -244,7 +244,8 @@ class Recorder:
         """Say that the training goes on from a step, such as that of a checkpoint it loaded.
 
         What was recorded after it stays where it is as long as the training shows the same weights
-        again. From the first record on that differs it becomes a model of its own, ``name~1``.
+        again. From the first record on that differs it becomes a model of its own, ``name~1``; that
+        may be the record of this step, if the checkpoint has it in fewer bits.
 
         Parameters
         ----------
@@ -256,9 +257,9 @@ class Recorder:
         TypeError, ValueError
             If the step is no integer of at least 0.
         """
-        self._course.at = whole_step(step)
+        self._course.resume(whole := whole_step(step))
         if self._forces is not None:
-            self._continue_forces(self._course.at)
+            self._continue_forces(whole)
 
     def flush(self) -> None:
         """Wait until all that was recorded is fitted and, with a store, written.
@@ -331,9 +332,9 @@ class Recorder:
         self._flights.finish()
         again.go_on(self._results, wait=True)
         if self._ranks.agree(self._ranks.is_first and self._is_known(again)):
-            self._course.at = step
+            self._course.meet(step)
             return
-        if not self._course.goes_back_to(step):
+        if not self._course.goes_back(step):
             raise ValueError(
                 f"`step` must not be recorded yet with other weights, got {step}. If the training "
                 "goes on from an earlier step, say so: recorder.resume(step of its checkpoint)."
@@ -348,7 +349,7 @@ class Recorder:
 
     def _take(self, step: int, record: InFlight) -> None:
         """Hand a record over, and note its step."""
-        self._course.add(step)
+        self._course.meet(step)
         self._flights.take(record)
 
     def _branch_off(self) -> None:

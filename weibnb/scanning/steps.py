@@ -81,11 +81,14 @@ class Course:
         In ascending order.
     at : int or None
         The last step that the training and its records have in common; None until that is known.
+    resumed : int or None
+        The step from which it was said to go on, until a record there has the same weights.
     """
 
     def __init__(self, steps: Iterable[int] = ()) -> None:
         self.steps = sorted(steps)
         self.at: int | None = None
+        self.resumed: int | None = None
 
     def __contains__(self, step: int) -> bool:
         place = bisect_left(self.steps, step)
@@ -103,15 +106,25 @@ class Course:
         """Whether steps were recorded between where the training is and a later one."""
         return self.at is not None and any(one < step for one in self.after(self.at)[:1])
 
-    def goes_back_to(self, step: int) -> bool:
-        """Whether a training that is recorded at this step again has gone back before it."""
+    def resume(self, step: int) -> None:
+        """Go on from a step, which the records are said to have in common."""
+        self.at = self.resumed = step
+
+    def goes_back(self, step: int) -> bool:
+        """Whether a training with other weights at a recorded step has gone back before it.
+
+        If it was resumed from this very step, as of a checkpoint in fewer bits, the recorded step
+        before is the last in common.
+        """
+        if self.resumed == step == self.at:
+            self.at = self.last(step - 1)
         return self.at is not None and self.at < step
 
-    def add(self, step: int) -> None:
-        """Note that a step is recorded now."""
+    def meet(self, step: int) -> None:
+        """Note that a step is recorded, now or before with the same weights."""
         if step not in self:
             insort(self.steps, step)
-        self.at = step
+        self.at, self.resumed = step, None
 
     def leave_behind(self) -> list[int]:
         """Take out the steps that the training went through before it went back."""
