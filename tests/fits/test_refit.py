@@ -193,6 +193,24 @@ def test_errors_of_a_refit_are_nearly_those_of_a_scan(
         xr.testing.assert_identical(wb.refit(fits)[name], fits[name])
 
 
+def blocks(seed: int, noise: float) -> Any:
+    """Blocks on the diagonal before noise: no row or column stands out by its sum."""
+    rng = np.random.default_rng(seed)
+    weights = noise * rng.normal(size=(256, 256))
+    for at in range(0, 256, 32):
+        weights[at : at + 32, at : at + 32] = rng.normal(size=(32, 32))
+    return weights.astype(np.float32)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.02, 0.05])
+def test_errors_of_a_refit_do_not_burst_where_the_covariance_is_noise(noise: float) -> None:
+    weights = {Q.format(i): blocks(i, noise) for i in range(40)}
+    refitted = wb.refit(wb.scan(weights, fields=True, progress=False), trim=(0.2, 0.8))
+    scanned = wb.scan(weights, fields=True, trim=(0.2, 0.8), progress=False)
+    ratio = (refitted["k_se"] / scanned["k_se"]).values
+    assert 0.75 < ratio.min() < ratio.max() < 1.33
+
+
 @pytest.mark.parametrize("experts", ["median", "each"])
 def test_without_what_the_scan_kept_a_refit_is_independent(experts: Any) -> None:
     weights = {EXPERT.format(1, i, "gate_proj"): rows_scaled(60, 40 + i) for i in range(3)}

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # Functions of the rank that are added up at once, whole vectors of them.
 _WIDE = 8
+_SMALL = 1e-12  # of the largest eigenvalue: below it lies rounding
 
 
 def clustered(table: Array, rows: CountRows, v: Array, lines: Sequence[Lines | None]) -> Array:
@@ -140,10 +141,23 @@ def _follow(beyond: Array, independent: Array, known: Array) -> Array:
     estimated = (beyond + 2.0 * independent)[:, :first]
     if not np.isfinite(estimated).all():  # there is no fit
         return beyond
-    slopes = estimated @ np.linalg.pinv(estimated[:first], hermitian=True)
+    slopes = estimated @ _inverse(estimated[:first], independent[:first, :first])
     slopes[:first] = np.eye(first)
     changed: Array = beyond + slopes @ (known - beyond[:first, :first]) @ slopes.T
     return changed
+
+
+def _inverse(estimated: Array, independent: Array) -> Array:
+    """Invert a covariance that is estimated, and so may be none.
+
+    In directions in which less than a quarter is left of what independent weights have (twice, by
+    rows and by columns), a quarter is taken: there the estimate is noise, and its inverse large.
+    """
+    values, vectors = np.linalg.eigh(independent)
+    white = vectors / np.sqrt(np.maximum(values, _SMALL * values.max()))
+    found, turned = np.linalg.eigh(white.T @ estimated @ white)
+    across = white @ turned
+    return np.asarray((across / np.maximum(found, 0.5)) @ across.T)
 
 
 def _of_neighbours(
