@@ -223,6 +223,22 @@ def test_a_checkpoint_in_fewer_bits_is_gone_back_to(tmp_path: Path, in_store: bo
         assert scales(found, "run~1") == straight(4, 6)
 
 
+def test_a_checkpoint_in_fewer_bits_of_the_first_record_has_none_before() -> None:
+    """An error says so, and the course stays known: a record that passes others by branches off."""
+    model = Tiny()
+    with wb.Recorder(model, name="run") as recorder:
+        recorded(recorder, model, 2, 4)
+        recorder.resume(2)
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"got 2\. No step before it .* another name"):
+                recorded(recorder, model, 2, course=1)
+        with pytest.warns(UserWarning, match=r"back to step 2.*1 record .step 4 to 4. .*'run~1'"):
+            recorded(recorder, model, 6, course=1)
+        fits = recorder.fits()
+    assert scales(fits) == straight(2) | straight(6, course=1)
+    assert scales(fits, "run~1") == straight(4)
+
+
 def test_a_second_rollback_is_a_second_branch(tmp_path: Path) -> None:
     store, model = tmp_path / "run.db", Tiny()
     for course in range(3):

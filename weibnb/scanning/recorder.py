@@ -334,11 +334,18 @@ class Recorder:
         if self._ranks.agree(self._ranks.is_first and self._is_known(again)):
             self._course.meet(step)
             return
-        if not self._course.goes_back(step):
-            raise ValueError(
-                f"`step` must not be recorded yet with other weights, got {step}. If the training "
-                "goes on from an earlier step, say so: recorder.resume(step of its checkpoint)."
+        common = self._course.common_before(step)
+        if common is None:
+            advice = (
+                "No step before it is recorded that they could share: take another name or store."
+                if self._course.resumed == step
+                else "If the training goes on from an earlier step, say so: "
+                "recorder.resume(step of its checkpoint)."
             )
+            raise ValueError(
+                f"`step` must not be recorded yet with other weights, got {step}. {advice}"
+            )
+        self._course.at = common
         self._branch_off()
         self._take(step, again)
 

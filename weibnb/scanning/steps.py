@@ -110,15 +110,15 @@ class Course:
         """Go on from a step, which the records are said to have in common."""
         self.at = self.resumed = step
 
-    def goes_back(self, step: int) -> bool:
-        """Whether a training with other weights at a recorded step has gone back before it.
+    def common_before(self, step: int) -> int | None:
+        """Give the last step in common with a training that has other weights at a recorded one.
 
-        If it was resumed from this very step, as of a checkpoint in fewer bits, the recorded step
-        before is the last in common.
+        That is the recorded step before, if it was resumed from this very step, as of a checkpoint
+        in fewer bits; None if it has not gone back, or nothing was recorded before.
         """
         if self.resumed == step == self.at:
-            self.at = self.last(step - 1)
-        return self.at is not None and self.at < step
+            return self.last(step - 1)
+        return self.at if self.at is not None and self.at < step else None
 
     def meet(self, step: int) -> None:
         """Note that a step is recorded, now or before with the same weights."""
