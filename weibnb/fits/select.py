@@ -128,7 +128,7 @@ def not_fitted(fits: xr.Dataset) -> pd.DataFrame:
     Raises
     ------
     TypeError, ValueError
-        If `fits` is not a Dataset of fits.
+        If `fits` is not a Dataset of fits, or lacks a variable that says why.
 
     Examples
     --------

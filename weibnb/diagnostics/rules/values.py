@@ -40,6 +40,7 @@ RUNAWAY, ENOUGH = 1000.0, 1000
 #: Weights of the largest magnitude, and how many times those of any magnitude beside it, from which
 #: on they were clipped.
 CLIPPED, TIMES_BESIDE = 20, 8
+# A larger ratio of two floats would be infinite.
 _LN_MOST = np.log(np.finfo(float).max)
 _WRITE_AGAIN = "Write the checkpoint again from the state that was trained, and scan it."
 
@@ -105,8 +106,8 @@ def runaway(material: Material) -> Found:
 def clipping(material: Material) -> Found:
     """More weights of the largest magnitude than there are beside it."""
     for matrix, facts in _counted(material):
-        known = matrix.dtype in EIGHT_BITS or facts.levels <= FEW_LEVELS
-        if known or facts.largest >= LARGEST.get(matrix.dtype, np.inf):
+        rounded = matrix.dtype in EIGHT_BITS or facts.levels <= FEW_LEVELS
+        if rounded or facts.largest >= LARGEST.get(matrix.dtype, np.inf):
             continue
         limit = max(CLIPPED, TIMES_BESIDE * facts.beside_largest)
         if facts.at_largest < limit:
