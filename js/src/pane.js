@@ -1,16 +1,19 @@
 /** The selected matrix, always in sight: its name, its numbers, its plot, what was found in it. */
 
-import { keyOf } from "./cells.js";
-import { fill, make } from "./dom.js";
-import { numbersAt } from "./saved.js";
+import { numbersOf } from "./card.js";
+import { bandOf, cellOf, keyOf } from "./cells.js";
+import { fill, grouped, make } from "./dom.js";
 
 /**
  * @typedef {import("./types").Cell} Cell
+ * @typedef {import("./types").Datum} Datum
+ * @typedef {import("./types").Matrices} Matrices
  * @typedef {import("./types").Page} Page
  * @typedef {import("./types").Words} Words
  */
 
 const PINS = ["A", "B"];
+const LONGEST = 60; // letters of a model's name
 
 /**
  * The pinned matrices after a button was pressed: one that is pinned already is let go.
@@ -37,7 +40,7 @@ export function foundIn(found, cells) {
 /**
  * @param {Page} page
  * @param {HTMLElement} chart
- * @param {() => import("./types").Datum[]} rows of the main chart
+ * @param {() => Datum[]} rows of the main chart
  */
 export function buildPane(page, chart, rows) {
   const { texts } = page.controls;
@@ -91,14 +94,35 @@ export function buildPane(page, chart, rows) {
 }
 
 /**
+ * Numbers of one matrix, from its row in the map.
+ * @param {Cell} cell
+ * @param {Datum[]} rows
+ * @param {Record<string, string>} texts
+ * @param {boolean} dated whether the step is told, also the first
+ * @returns {Matrices} no rows where the map has none of it alone
+ */
+export function numbersAt(cell, rows, texts, dated) {
+  const key = keyOf(cell);
+  const row = rows.find((one) => {
+    const own = "k" in one && !bandOf(one) && cellOf(one);
+    return own && keyOf(own) === key;
+  });
+  const [model, layer, component, step] = cell;
+  const name = fill(texts.pane_name, { component, layer });
+  const named = model.length > LONGEST ? `${model.slice(0, LONGEST - 1)}…` : model;
+  const place = dated || step ? fill(texts.pane_place, { model: named, step: grouped(step) }) : named;
+  return { heads: [{ pin: "", name, place }], rows: row ? numbersOf(row) : [], more: "" };
+}
+
+/**
  * Numbers of another matrix, from its row in the map, in the place of those that are shown; dots for
  * what only Python knows.
  * @param {Words} shown
  * @param {Cell[]} chosen
- * @param {() => import("./types").Datum[]} rows
+ * @param {() => Datum[]} rows
  * @param {Record<string, string>} texts
  * @param {boolean} dated
- * @returns {import("./types").Matrices | null} null where one is not put for another
+ * @returns {Matrices | null} null where one is not put for another
  */
 export function expected({ chosen: [old], matrices }, chosen, rows, texts, dated) {
   const [cell] = chosen;
@@ -120,7 +144,7 @@ export function buildNumbers() {
 
 /**
  * Numbers of matrices: of one in short lines, of several a column each.
- * @param {import("./types").Matrices} matrices
+ * @param {Matrices} matrices
  */
 function table({ heads, rows, more }) {
   if (heads.length === 1) {

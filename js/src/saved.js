@@ -1,7 +1,6 @@
 /** What a saved page says in one state: which matrices are looked at, their numbers, and words. */
 
-import { bandOf, cellOf, keyOf } from "./cells.js";
-import { numbersOf } from "./card.js";
+import { keyOf } from "./cells.js";
 import { fill, grouped } from "./dom.js";
 import { gaussianAnchor } from "./fitting/anchor.js";
 import { protocolText } from "./redrawn.js";
@@ -17,8 +16,6 @@ import { standingOut } from "./sieve.js";
  * @typedef {Pick<ReturnType<typeof import("./fitting/counts.js").countsOf>, "fit" | "has" | "exact">} Counts
  * @typedef {{ cells: Cell[], own: boolean }} Looked matrices, and whether Python drew them
  */
-
-const LONGEST = 60; // letters of a model's name
 
 /**
  * The matrices that are looked at: the one that was clicked, those that Python drew, or else the
@@ -37,27 +34,6 @@ export function lookedAt({ chosen }, sift, clicked, rows, drawn) {
   const found = cell ?? chosen.find(sift.has) ?? standingOut(rows.filter(sift.passes), anchor);
   if (!found) return { cells: [], own: false };
   return { cells: [found], own: chosen.length === 1 && keyOf(chosen[0]) === keyOf(found) };
-}
-
-/**
- * Numbers of one matrix, from its row in the map.
- * @param {Cell} cell
- * @param {Datum[]} rows
- * @param {Record<string, string>} texts
- * @param {boolean} dated whether the step is told, also the first
- * @returns {Matrices} no rows where the map has none of it alone
- */
-export function numbersAt(cell, rows, texts, dated) {
-  const key = keyOf(cell);
-  const row = rows.find((one) => {
-    const own = "k" in one && !bandOf(one) && cellOf(one);
-    return own && keyOf(own) === key;
-  });
-  const [model, layer, component, step] = cell;
-  const name = fill(texts.pane_name, { component, layer });
-  const named = model.length > LONGEST ? `${model.slice(0, LONGEST - 1)}…` : model;
-  const place = dated || step ? fill(texts.pane_place, { model: named, step: grouped(step) }) : named;
-  return { heads: [{ pin: "", name, place }], rows: row ? numbersOf(row) : [], more: "" };
 }
 
 /** How numbers that depend on the protocol are written. @type {Record<string, (fit: import("./fitting/weibull.js").Fit) => string>} */

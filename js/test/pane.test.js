@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { expected } from "../src/pane.js";
+import { expected, numbersAt } from "../src/pane.js";
 
 /** @typedef {import("../src/types").Cell} Cell */
 
@@ -26,4 +26,16 @@ test("numbers stay where the page cannot put others for them", () => {
   assert.equal(shown({ matrices: null }), null);
   assert.equal(shown({ matrices: { ...matrices, heads: [{ ...matrices.heads[0], pin: "A" }] } }), null);
   assert.equal(shown({ matrices: { ...matrices, heads: [matrices.heads[0], matrices.heads[0]] } }), null);
+});
+
+test("numbers of a matrix are those of its row, never a median's", () => {
+  /** @param {Cell} cell @param {any[]} [rows] @param {boolean} [dated] */
+  const found = (cell, rows = [row], dated = false) => numbersAt(cell, rows, texts, dated);
+  const own = found(next, [row], true);
+  assert.deepEqual(own.heads, [{ pin: "", name: "q 1", place: "a 0" }]);
+  assert.deepEqual(own.rows.slice(0, 1), [["k", "1.2500 ± 0.004"]]);
+  assert.deepEqual(found(["a", 3, "q", 0]).rows, []);
+  assert.deepEqual(found(next, [{ ...row, band: "0–2" }]).rows, [], "a median over layers");
+  assert.equal(found(["a", 1, "q", 7000]).heads[0].place, "a 7,000");
+  assert.equal(found(["a".repeat(300), 1, "q", 0]).heads[0].place, `${"a".repeat(59)}…`);
 });

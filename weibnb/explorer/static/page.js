@@ -2632,16 +2632,8 @@ function buildCrosshair(chart, texts, { keys }) {
   });
 }
 
-// src/saved.js
+// src/pane.js
 var LONGEST2 = 60;
-function lookedAt({ chosen }, sift, clicked, rows, drawn) {
-  const cell = clicked && sift.nearest(clicked);
-  if (!cell && chosen.length && chosen.every(sift.has)) return { cells: chosen, own: true };
-  const anchor = gaussianAnchor(drawn.trim, drawn.estimator).k;
-  const found = cell ?? chosen.find(sift.has) ?? standingOut(rows.filter(sift.passes), anchor);
-  if (!found) return { cells: [], own: false };
-  return { cells: [found], own: chosen.length === 1 && keyOf(chosen[0]) === keyOf(found) };
-}
 function numbersAt(cell, rows, texts, dated) {
   const key = keyOf(cell);
   const row = rows.find((one) => {
@@ -2654,60 +2646,6 @@ function numbersAt(cell, rows, texts, dated) {
   const place3 = dated || step ? fill(texts.pane_place, { model: named, step: grouped(step) }) : named;
   return { heads: [{ pin: "", name, place: place3 }], rows: row ? numbersOf(row) : [], more: "" };
 }
-var WRITTEN = {
-  k: ({ k }) => k.toFixed(4),
-  λ: ({ lam }) => String(Number(lam.toPrecision(4))),
-  "r²": ({ r2 }) => r2.toFixed(4)
-};
-function countedNumbers(matrices, cell, counts, { trim, estimator }) {
-  const fit2 = counts.fit(cell, trim, estimator);
-  if (matrices.rows.length || !fit2) return matrices;
-  return { ...matrices, rows: Object.entries(WRITTEN).map(([label, write2]) => [label, write2(fit2)]) };
-}
-function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
-  const fits = cells.map((cell) => counts.fit(cell, trim, estimator));
-  const rows = matrices.rows.map(([label, ...values]) => [
-    label,
-    ...values.map((old, i) => {
-      const fit2 = fits[i];
-      return fit2 && WRITTEN[label] ? WRITTEN[label](fit2) : old;
-    })
-  ]);
-  return { ...matrices, rows };
-}
-function wordsOf(saved, seen, looked, matrices) {
-  const { texts } = saved.controls;
-  const { sift, both, total, asked } = seen;
-  const number = grouped((both ?? sift).cells.length);
-  const counted = { number, total: grouped(total), protocol: protocolText(asked) };
-  return {
-    count: fill(both ? texts.page_compared : texts.page_count, counted),
-    left_out: [saved.note, staleText(saved, seen)].filter(Boolean).join(" · "),
-    spoken: "",
-    no_refit: seen.fitting || seen.waits ? "" : saved.stays || texts.page_no_counts,
-    empty: whyEmpty(saved, sift),
-    code: "",
-    call: "",
-    chosen: looked.cells,
-    matrices,
-    counts: sift.counts,
-    drawn: asked
-  };
-}
-function staleText({ controls, drawn }, { sift, both, fitting, varies }) {
-  const number = fitting && varies ? (both ?? sift).cells.filter((cell) => !fitting.has(cell)).length : 0;
-  const protocol = protocolText(drawn);
-  return number ? fill(controls.texts.page_stale, { number: grouped(number), protocol }) : "";
-}
-function whyEmpty({ controls: { texts, facets } }, { cells, empty }) {
-  if (cells.length) return [];
-  const titles = /* @__PURE__ */ new Map([["layers", texts.layers], ["step", texts.step]]);
-  for (const { name, title } of facets) titles.set(name, title);
-  const alone = empty.map((name) => fill(texts.excludes, { title: titles.get(name) ?? name }));
-  return alone.length ? alone : [texts.none_pass];
-}
-
-// src/pane.js
 function buildNumbers() {
   const element = make("div", { class: "wb-numbers" });
   const update = ({ matrices }) => element.replaceChildren(...matrices ? table(matrices) : []);
@@ -3024,6 +2962,68 @@ function noted(content, note) {
     content.spec
   );
   return { ...content, spec: { ...spec, title: { ...title, subtitle: [...title.subtitle, note] } } };
+}
+
+// src/saved.js
+function lookedAt({ chosen }, sift, clicked, rows, drawn) {
+  const cell = clicked && sift.nearest(clicked);
+  if (!cell && chosen.length && chosen.every(sift.has)) return { cells: chosen, own: true };
+  const anchor = gaussianAnchor(drawn.trim, drawn.estimator).k;
+  const found = cell ?? chosen.find(sift.has) ?? standingOut(rows.filter(sift.passes), anchor);
+  if (!found) return { cells: [], own: false };
+  return { cells: [found], own: chosen.length === 1 && keyOf(chosen[0]) === keyOf(found) };
+}
+var WRITTEN = {
+  k: ({ k }) => k.toFixed(4),
+  λ: ({ lam }) => String(Number(lam.toPrecision(4))),
+  "r²": ({ r2 }) => r2.toFixed(4)
+};
+function countedNumbers(matrices, cell, counts, { trim, estimator }) {
+  const fit2 = counts.fit(cell, trim, estimator);
+  if (matrices.rows.length || !fit2) return matrices;
+  return { ...matrices, rows: Object.entries(WRITTEN).map(([label, write2]) => [label, write2(fit2)]) };
+}
+function refittedNumbers(matrices, cells, counts, { trim, estimator }) {
+  const fits = cells.map((cell) => counts.fit(cell, trim, estimator));
+  const rows = matrices.rows.map(([label, ...values]) => [
+    label,
+    ...values.map((old, i) => {
+      const fit2 = fits[i];
+      return fit2 && WRITTEN[label] ? WRITTEN[label](fit2) : old;
+    })
+  ]);
+  return { ...matrices, rows };
+}
+function wordsOf(saved, seen, looked, matrices) {
+  const { texts } = saved.controls;
+  const { sift, both, total, asked } = seen;
+  const number = grouped((both ?? sift).cells.length);
+  const counted = { number, total: grouped(total), protocol: protocolText(asked) };
+  return {
+    count: fill(both ? texts.page_compared : texts.page_count, counted),
+    left_out: [saved.note, staleText(saved, seen)].filter(Boolean).join(" · "),
+    spoken: "",
+    no_refit: seen.fitting || seen.waits ? "" : saved.stays || texts.page_no_counts,
+    empty: whyEmpty(saved, sift),
+    code: "",
+    call: "",
+    chosen: looked.cells,
+    matrices,
+    counts: sift.counts,
+    drawn: asked
+  };
+}
+function staleText({ controls, drawn }, { sift, both, fitting, varies }) {
+  const number = fitting && varies ? (both ?? sift).cells.filter((cell) => !fitting.has(cell)).length : 0;
+  const protocol = protocolText(drawn);
+  return number ? fill(controls.texts.page_stale, { number: grouped(number), protocol }) : "";
+}
+function whyEmpty({ controls: { texts, facets } }, { cells, empty }) {
+  if (cells.length) return [];
+  const titles = /* @__PURE__ */ new Map([["layers", texts.layers], ["step", texts.step]]);
+  for (const { name, title } of facets) titles.set(name, title);
+  const alone = empty.map((name) => fill(texts.excludes, { title: titles.get(name) ?? name }));
+  return alone.length ? alone : [texts.none_pass];
 }
 
 // src/page.js

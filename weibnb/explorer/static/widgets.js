@@ -1140,9 +1140,9 @@ function closer(datum, shown) {
   if (!ends.every((end) => typeof end === "number")) return null;
   return [0, 2].flatMap((at) => {
     const [low, high] = shown.slice(at, at + 2);
-    const middle2 = (Number(ends[at]) + Number(ends[at + 1])) / 2;
+    const middle = (Number(ends[at]) + Number(ends[at + 1])) / 2;
     const size = Math.max(Math.ceil((high - low) / CLOSER), 1);
-    const first = Math.round(Math.min(Math.max(middle2 - size / 2, low), high - size));
+    const first = Math.round(Math.min(Math.max(middle - size / 2, low), high - size));
     return [first, first + size];
   });
 }
@@ -1293,98 +1293,6 @@ function pairsOf({ steps, models }, text) {
     ))
   );
 }
-
-// src/fitting/ordinates.js
-var EULER = 0.5772156649015329;
-var CELLS = 1024;
-var NODES = 96;
-var EIN = Array.from({ length: 36 }, (_, i) => i + 1).reduce(
-  ({ found, factorial }, m) => {
-    const next = factorial * m;
-    return { found: [...found, (m % 2 ? 1 : -1) / (m * next)], factorial: next };
-  },
-  { found: (
-    /** @type {number[]} */
-    []
-  ), factorial: 1 }
-).found;
-function exponentialIntegral(t) {
-  if (t <= 4) {
-    let ein = 0;
-    for (let i = t <= 0.1 ? 9 : EIN.length - 1; i >= 0; i--) ein = ein * t + EIN[i];
-    return ein * t - EULER - Math.log(t);
-  }
-  let b = t + 1;
-  let c = 1e300;
-  let d = 1 / b;
-  let fraction = d;
-  for (let i = 1; i < 200; i++) {
-    const step = -i * i;
-    b += 2;
-    d = 1 / (step * d + b);
-    c = b + step / c;
-    fraction *= c * d;
-    if (Math.abs(c * d - 1) < 1e-16) break;
-  }
-  return fraction * Math.exp(-t);
-}
-var TABLE = (() => {
-  const at = Array.from({ length: CELLS + 1 }, (_, i) => {
-    if (i === 0 || i === CELLS) return [0, 0, 0];
-    const f = i / CELLS;
-    const u = 1 - f;
-    const t = -Math.log1p(-f);
-    const integral = -(u * Math.log(t) + exponentialIntegral(t));
-    return [integral, Math.log(t) / CELLS, 1 / (t * u) / CELLS ** 2];
-  });
-  const table = new Float64Array(6 * CELLS);
-  for (let i = 1; i < CELLS - 1; i++) {
-    const [[p0, d0, s0], [p1, d1, s1]] = [at[i], at[i + 1]];
-    const rise = p1 - p0;
-    table.set(
-      [
-        p0,
-        d0,
-        s0 / 2,
-        10 * rise - 6 * d0 - 4 * d1 - 1.5 * s0 + 0.5 * s1,
-        -15 * rise + 8 * d0 + 7 * d1 + 1.5 * s0 - s1,
-        6 * rise - 3 * d0 - 3 * d1 - 0.5 * s0 + 0.5 * s1
-      ],
-      6 * i
-    );
-  }
-  return table;
-})();
-var GAUSS = Array.from({ length: NODES }, (_, i) => {
-  let x = Math.cos(Math.PI * (i + 0.75) / (NODES + 0.5));
-  let slope = 1;
-  for (let turn = 0; turn < 20; turn++) {
-    let [before, value] = [1, x];
-    for (let j = 2; j <= NODES; j++) {
-      [before, value] = [value, ((2 * j - 1) * x * value - (j - 1) * before) / j];
-    }
-    slope = NODES * (x * value - before) / (x * x - 1);
-    x -= value / slope;
-  }
-  return [x, 2 / ((1 - x * x) * slope * slope)];
-});
-
-// src/fitting/bins.js
-var LABELS_AN_OCTAVE = 1024;
-var GROUP = LABELS_AN_OCTAVE / 8;
-var [LOWER, MIDDLE] = [0, 2].map(
-  (half) => Float64Array.from({ length: LABELS_AN_OCTAVE }, (_, i) => Math.log1p((i + half) / LABELS_AN_OCTAVE))
-);
-
-// src/fitting/weibull.js
-var NONE = Object.freeze({ k: Number.NaN, lam: Number.NaN, r2: Number.NaN });
-
-// src/fitting/anchor.js
-var WEIGHTS = 2 ** 30;
-
-// src/fitting/shares.js
-var LEVELS = 2 ** 16 - 1;
-var MANY = 2 ** 20;
 
 // src/protocol.js
 var FRAME = 700;
