@@ -22,6 +22,7 @@ import numpy as np
 
 import weibnb as wb
 from weibnb.diagnostics.rules.facts import SMALLEST_NORMAL
+from weibnb.diagnostics.rules.material import layer_in
 from weibnb.diagnostics.rules.values import LARGEST
 from weibnb.testing import write_safetensors
 
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
     Weights = dict[str, NDArray[Any]]
 
-HIDDEN, WIDER = 64, 256
+HIDDEN, WIDER, VOCABULARY = 64, 256, 512
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+NORMS = ("input_layernorm", "post_attention_layernorm")
 
 
 def shapes_of(hidden: int) -> dict[str, tuple[int, int]]:
@@ -69,6 +72,11 @@ def name_of(layer: int, matrix: str) -> str:
     return f"model.layers.{layer}.{matrix}.weight"
 
 
+def bias_of(layer: int) -> str:
+    """Give the name of a bias."""
+    return f"model.layers.{layer}.self_attn.q_proj.bias"
+
+
 def healthy(layers: int, rng: np.random.Generator, hidden: int = HIDDEN) -> Weights:
     """Draw the weights of a model that was trained."""
     weights: Weights = {}
@@ -84,16 +92,32 @@ def healthy(layers: int, rng: np.random.Generator, hidden: int = HIDDEN) -> Weig
                 draws = draws / np.sqrt(rng.chisquare(HEAVIER, shape) / HEAVIER)
             rows = np.exp(spread[layer] * rng.normal(size=(shape[0], 1)))
             weights[name_of(layer, matrix)] = size[layer] * rows * draws
-    return weights
+    return weights | around(layers, rng, hidden)
+
+
+def around(layers: int, rng: np.random.Generator, hidden: int = HIDDEN) -> Weights:
+    """Draw embedding, norms, biases and head."""
+    weights = {name: 0.02 * rng.normal(size=(VOCABULARY, hidden)) for name in (EMBEDDING, HEAD)}
+    for layer in range(layers):
+        for norm in NORMS:
+            weights[name_of(layer, norm)] = 1 + 0.1 * rng.normal(size=hidden)
+        weights[bias_of(layer)] = 0.01 * rng.normal(size=hidden)
+    return weights | {"model.norm.weight": 1 + 0.1 * rng.normal(size=hidden)}
 
 
 def stored(weights: Weights, dtype: str, *, common_scale: float = 0.0) -> Weights:
-    """Round weights to a format; 8-bit ones are scaled, each matrix by itself unless told."""
+    """Round weights to a format; 8-bit ones are scaled, each matrix by itself unless told.
+
+    What is no matrix inside a layer is in BF16 then.
+    """
     kind = DTYPES[dtype]
     if not dtype.startswith("F8"):
         return {name: array.astype(kind) for name, array in weights.items()}
     found: Weights = {}
     for name, array in weights.items():
+        if not name.endswith("_proj.weight"):
+            found[name] = array.astype(ml_dtypes.bfloat16)
+            continue
         scale = common_scale or LARGEST[dtype] / max(float(np.abs(array).max()), 1e-30)
         found[name] = (array * scale).astype(np.float32).astype(kind)
         found[f"{name}_scale_inv"] = np.array([1 / scale], np.float32)
@@ -111,13 +135,16 @@ def write(weights: Weights, directory: Path) -> Path:
         write_safetensors(file, about, tensors.values())
     wide, hidden = weights[name_of(0, "mlp.up_proj")].shape
     config = {
+        "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "num_hidden_layers": 1 + max(int(name.split(".")[2]) for name in weights),
+        "num_hidden_layers": 1 + max(layer_in(name) or 0 for name in weights),
         "hidden_size": hidden,
         "intermediate_size": wide,
         "num_attention_heads": 8,
         "num_key_value_heads": 4,
         "initializer_range": 0.02,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": False,
     }
     (directory / "config.json").write_text(json.dumps(config))
     return directory
@@ -139,6 +166,15 @@ def _some(value: Callable[[str], float], share: float) -> Any:
     def plant(weights: Weights, dtype: str) -> None:
         array = weights[name_of(2, "mlp.up_proj")]
         array.reshape(-1)[:: round(1 / share)] = value(dtype)
+
+    return plant
+
+
+def _fill(name: str, value: float, number: int | None = None) -> Any:
+    """Make a fault that gives the first weights of a tensor a value, or all."""
+
+    def plant(weights: Weights, _: str) -> None:
+        weights[name].reshape(-1)[:number] = value
 
     return plant
 
@@ -170,12 +206,18 @@ def _copy(weights: Weights, _: str) -> None:
 
 
 def _drop_layer(weights: Weights, _: str) -> None:
-    for matrix in SHAPES:
-        del weights[name_of(3, matrix)]
+    for name in list(weights):
+        if layer_in(name) == 3:
+            del weights[name]
 
 
-def _drop_matrix(weights: Weights, _: str) -> None:
-    del weights[name_of(3, "mlp.down_proj")]
+def _drop(name: str) -> Any:
+    """Make a fault that leaves out one tensor."""
+
+    def damage(weights: Weights, _: str) -> None:
+        del weights[name]
+
+    return damage
 
 
 def _cut(weights: Weights, _: str) -> None:
@@ -260,10 +302,16 @@ _OTHER = {"BF16": "F32", "F16": "BF16", "F32": "BF16", "F8_E4M3": "F8_E5M2", "F8
 #: What is done to the stored weights, and the rule that must tell of it.
 FAULTS: dict[str, tuple[str, Any]] = {
     "one NaN": ("nonfinite", _some(lambda _: np.nan, 1e-4)),
+    "one NaN in the embedding": ("nonfinite", _fill(EMBEDDING, np.nan, 1)),
+    "one infinite value in a bias": ("nonfinite", _fill(bias_of(4), np.inf, 1)),
+    "a norm of zeros": ("all-zero", _fill(name_of(3, NORMS[1]), 0)),
+    "an embedding of zeros": ("all-zero", _fill(EMBEDDING, 0)),
     "a matrix of zeros": ("all-zero", _set(2, "mlp.up_proj", np.zeros_like)),
     "a constant matrix": ("constant", _set(2, "mlp.up_proj", lambda a: np.full_like(a, 0.0625))),
     "a layer missing": ("layer-gap", _drop_layer),
-    "a matrix missing": ("missing-tensors", _drop_matrix),
+    "a matrix missing": ("missing-tensors", _drop(name_of(3, "mlp.down_proj"))),
+    "a norm missing": ("missing-tensors", _drop(name_of(3, NORMS[0]))),
+    "the head missing": ("missing-tensors", _drop(HEAD)),
     "a matrix cut in half": ("shape-conflict", _cut),
     "a matrix copied": ("same-matrix", _copy),
     "a dead row": ("dead-lines", _dead(0)),
@@ -325,11 +373,12 @@ def planted(fault: str, dtype: str, rng: np.random.Generator) -> Weights:
 
 def _drawn(hidden: int, rng: np.random.Generator) -> Weights:
     """Give 12 layers as they are drawn before training."""
-    return {
+    drawn: Weights = {
         name_of(layer, matrix): 0.02 * rng.standard_normal(shape, np.float32)
         for layer in range(12)
         for matrix, shape in shapes_of(hidden).items()
     }
+    return drawn | around(12, rng, hidden)
 
 
 def rule_of(fault: str) -> str:

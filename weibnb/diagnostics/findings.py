@@ -65,7 +65,7 @@ class Cell(NamedTuple):
         parts += [f"layer {self.layer}"] if self.layer is not None else []
         parts += [shortened(self.component, 80)] if self.component else []
         parts += [f"expert {self.expert}"] if self.expert >= 0 else []
-        if self.layer is None and self.tensor:
+        if self.tensor and not self.component:
             parts.append(shortened(self.tensor, 120))
         return ", ".join(parts)
 

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from weibnb.counting.dispatch import Counting
 from weibnb.counting.formats import FORMATS
 from weibnb.diagnostics.check import check_fits, choose_rules
 from weibnb.diagnostics.findings import Cell
 from weibnb.fits.files import SUFFIXES, open_fits
 from weibnb.fits.schema import DIMS, escape, prepare
 from weibnb.fits.store_schema import STORE_SUFFIXES
+from weibnb.io.guard import watch
 from weibnb.io.hub_revisions import with_revisions
 from weibnb.io.limits import MAX_HEADER, MAX_TENSORS
+from weibnb.io.mapping import check_unchanged, origin_of
 from weibnb.io.sources import on_base
 from weibnb.scanning.locate import dead_lines, find_outliers
 from weibnb.scanning.reading_again import open_again, read_again
@@ -32,9 +35,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from weibnb.counting.counts import Counts
     from weibnb.diagnostics.findings import Check
+    from weibnb.io.checkpoint import Checkpoint
 
-    Checkpoint = tuple[str, int]
+    Place = tuple[str, int]
 
 #: Rows of a matrix that are looked at for few levels, and the neighbours that a group holds.
 ROWS_LOOKED_AT, GROUP = 8, 32
@@ -118,7 +123,9 @@ def check(
                     "were made with what weibnb.scan was given."
                 )
             with fits_of(source_or_fits) as fits:
-                reader = None if source is None else WeightsReader(fits, source, dequantise)
+                reader = None
+                if source is not None:
+                    reader = WeightsReader(fits, source, dequantise, workers)
                 return check_fits(
                     fits, select=select, ignore=ignore, baseline=before, reader=reader
                 )
@@ -136,7 +143,7 @@ def check(
             workers=workers,
             progress=progress,
         )
-        reader = WeightsReader(fits, given, dequantise)
+        reader = WeightsReader(fits, given, dequantise, workers)
         return check_fits(fits, select=select, ignore=ignore, baseline=before, reader=reader)
 
 
@@ -160,6 +167,15 @@ class WeightsReader:
     fits: xr.Dataset
     source: Any
     dequantise: bool = False
+    workers: int | None = None
+
+    def counts(
+        self, names: Mapping[Place, Collection[str]]
+    ) -> Mapping[Place, Mapping[str, Counts]]:
+        """Count tensors of some checkpoints; those that cannot be read are left out."""
+        again = open_again(list(names), self.fits, self.source, dequantise=self.dequantise)
+        with Counting("cpu", workers=self.workers) as counting:
+            return {key: _count(opened, set(names[key]), counting) for key, opened in again}
 
     def digests(self, cells: Collection[Cell]) -> Mapping[Cell, str]:
         """Give a hash of the bits of matrices."""
@@ -192,11 +208,11 @@ class WeightsReader:
         """List rows and columns that are zero throughout."""
         return dead_lines(self.fits, source=self.source, dequantise=self.dequantise)
 
-    def files(self) -> Mapping[Checkpoint, list[tuple[str, Mapping[str, str]]]]:
+    def files(self) -> Mapping[Place, list[tuple[str, Mapping[str, str]]]]:
         """Give name and metadata of the files of each checkpoint."""
         return {key: opened.files for key, opened in self._opened()}
 
-    def configs(self) -> Mapping[Checkpoint, Mapping[str, Any]]:
+    def configs(self) -> Mapping[Place, Mapping[str, Any]]:
         """Give the configuration of each checkpoint."""
         return {key: opened.config for key, opened in self._opened()}
 
@@ -223,6 +239,19 @@ class WeightsReader:
             place = {"model": model, "step": step, "layer": layer, "component": component}
             flagged.loc[place] = True
         return flagged
+
+
+def _count(checkpoint: Checkpoint, names: set[str], counting: Counting) -> dict[str, Counts]:
+    """Count the tensors of these names."""
+    unreadable = dict(checkpoint.problems)
+    found: dict[str, Counts] = {}
+    for name, info in checkpoint.tensors.items():
+        if name in names and name not in unreadable:
+            bits = checkpoint.raw(name)
+            watch(bits)
+            found[name] = counting.submit_bits(bits, info.dtype).result()
+            check_unchanged(origin_of(bits))
+    return found
 
 
 def _place(key: Mapping[str, Any]) -> tuple[Any, ...]:

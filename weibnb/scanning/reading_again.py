@@ -76,13 +76,15 @@ def read_again(
 
 
 def open_again(
-    wanted: list[tuple[str, int]], fits: xr.Dataset, source: Any
+    wanted: list[tuple[str, int]], fits: xr.Dataset, source: Any, *, dequantise: bool = False
 ) -> Iterator[tuple[tuple[str, int], Checkpoint]]:
     """Open the checkpoints of some (model, step), one at a time; what cannot be read raises."""
-    for key, place in _places(fits, source, wanted).items():
+    limits, places = asdict(OF_THE_FORMAT), _places(fits, source, wanted)
+    for key in wanted:
+        place = places[key]
         if isinstance(place, CheckpointError):
             raise place
-        with guarded(), open_checkpoint(place, **asdict(OF_THE_FORMAT)) as opened:
+        with guarded(), open_checkpoint(place, dequantise=dequantise, **limits) as opened:
             yield key, opened
 
 

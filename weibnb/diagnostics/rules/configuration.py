@@ -54,7 +54,8 @@ def _heads(heads: float, shared: float, size: float, layers: Layers) -> Any:
         for layer in layers.values()
         if "q_proj" in layer and "k_proj" in layer
     ]
-    if not (heads > 0 and shared > 0) or not pairs:
+    latent = any("kv_b_proj" in layer for layer in layers.values())  # config.json is of these
+    if not (heads > 0 and shared > 0) or not pairs or latent:
         return None
     for q, k in pairs:
         gated = 2 * k * heads == q * shared and (k == shared * size or not size > 0)

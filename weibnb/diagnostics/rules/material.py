@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from weibnb.counting.formats import FORMATS
 from weibnb.diagnostics.findings import Cell
 from weibnb.diagnostics.pooling import ESTIMATES, pool_layers
 from weibnb.diagnostics.rules.facts import facts_of
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from weibnb.counting.counts import Counts
     from weibnb.diagnostics.pooling import Estimate
     from weibnb.diagnostics.rules.facts import Facts
 
     Checkpoint = tuple[str, int]
     Pooled = Mapping[Estimate, xr.Dataset]
+    OtherCounts = Mapping[Checkpoint, Mapping[str, Counts]]
 
 _LAYER_IN_NAME = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|resblocks)\.([0-9]{1,9})\.")
 _START = re.compile(r"(?:.*[-_./\\])?(?:step|iter|iteration|checkpoint|ckpt)[-_=]?0+(?:[./\\].*)?$")
@@ -34,6 +37,9 @@ _START = re.compile(r"(?:.*[-_./\\])?(?:step|iter|iteration|checkpoint|ckpt)[-_=
 
 class Reader(Protocol):
     """Who can read the weights that were scanned; rules ask for as little as they can."""
+
+    def counts(self, names: Mapping[Checkpoint, Collection[str]]) -> OtherCounts:
+        """Count tensors of some checkpoints; those that cannot be read are left out."""
 
     def digests(self, cells: Collection[Cell]) -> Mapping[Cell, str]:
         """Give a hash of the bits of matrices."""
@@ -134,6 +140,21 @@ class Material:
             key: [e | {n: str(e[n]) for n in ("tensor", "reason")} for e in entries if e["tensor"]]
             for key, entries in listed.items()
         }
+
+    @cached_property
+    def others(self) -> dict[Checkpoint, list[dict[str, Any]]]:
+        """Those of them that hold floating-point numbers."""
+        return {
+            key: [e for e in entries if e["dtype"] in FORMATS and 0 not in e["shape"]]
+            for key, entries in self.left_out.items()
+        }
+
+    @cached_property
+    def other_counts(self) -> OtherCounts:
+        """The counts of those; nothing without the weights."""
+        names = {key: [e["tensor"] for e in entries] for key, entries in self.others.items()}
+        wanted = {key: tensors for key, tensors in names.items() if tensors}
+        return {} if self.reader is None else self.reader.counts(wanted)
 
     @cached_property
     def starts(self) -> set[Checkpoint]:

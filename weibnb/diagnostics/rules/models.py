@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
+from weibnb.diagnostics.rules import others
 from weibnb.diagnostics.rules.configuration import contradictions
 from weibnb.diagnostics.rules.material import layer_in
 from weibnb.messages import counted, shortened
@@ -101,6 +102,7 @@ def missing_tensors(material: Material) -> Found:
                     text = f"{name} is missing, which other layers have beside {one}."
                     value = len(alone)
                     yield Finding("missing-tensors", "error", cells, value, 0, text, _DOWNLOAD)
+    yield from others.missing(material)
 
 
 def _has_instead(layer: Layer, component: str) -> bool:

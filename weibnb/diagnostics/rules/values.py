@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
+from weibnb.diagnostics.rules import others
 from weibnb.diagnostics.rules.facts import SMALLEST_NORMAL
 from weibnb.messages import shortened
 
@@ -53,6 +54,7 @@ def nonfinite(material: Material) -> Found:
             text = f"{matrix.nonfinite:,} {are} NaN or infinite."
             step = "Go back to a checkpoint from before the loss diverged, or write this one again."
             yield Finding("nonfinite", "error", (matrix.cell,), matrix.nonfinite, 0, text, step)
+    yield from others.nonfinite(material)
 
 
 def all_zero(material: Material) -> Found:
@@ -63,6 +65,7 @@ def all_zero(material: Material) -> Found:
             text = "every weight is zero."
             yield Finding("all-zero", "error", (matrix.cell,), 1.0, 1.0, text, _WRITE_AGAIN)
     yield from _merged_experts(material, "all-zero")
+    yield from others.all_zero(material)
 
 
 def constant(material: Material) -> Found:
@@ -85,6 +88,7 @@ def unreadable(material: Material) -> Found:
         text = f"the checkpoint could not be read: {shortened(problem, 300)}"
         step = "Download or copy it again."
         yield Finding("unreadable", "error", (Cell(model, number),), 1, 0, text, step)
+    yield from others.unreadable(material)
 
 
 def runaway(material: Material) -> Found:
