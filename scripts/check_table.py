@@ -238,6 +238,18 @@ def _nearly_dead(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
+def _sparse(array: NDArray[Any]) -> NDArray[Any]:
+    """Set half of a matrix to zero, at random."""
+    return np.asarray(array * (np.random.default_rng(0).random(array.shape) < 0.5))
+
+
+def _huge(array: NDArray[Any]) -> NDArray[Any]:
+    """Make a row 300 times as large."""
+    array = array.copy()
+    array[5] *= 300
+    return array
+
+
 def _outlier(array: NDArray[Any]) -> NDArray[Any]:
     """Make one weight some 60 times as large as the others are."""
     array = array.copy()
@@ -317,6 +329,8 @@ FAULTS: dict[str, tuple[str, Any]] = {
     "a dead row": ("dead-lines", _dead(0)),
     "a dead column": ("dead-lines", _dead(1)),
     "a row of next to nothing": ("nearly-dead-lines", _set(2, "mlp.up_proj", _nearly_dead)),
+    "a row 300 times too large": ("huge-lines", _set(2, "mlp.up_proj", _huge)),
+    "half of a matrix zero": ("sparse-layer", _set(2, "mlp.up_proj", _sparse)),
     "a flipped bit": ("runaway", _flipped),
     "clipped at 2 σ": ("clipping", _set(2, "mlp.up_proj", _clipped)),
     "2 % at the largest": ("saturation", _some(lambda dtype: LARGEST[dtype], 0.02)),
@@ -333,7 +347,8 @@ FAULTS: dict[str, tuple[str, Any]] = {
 #: scales are beside them.
 NOT_IN_EIGHT_BITS = (
     "restored from int8", "restored from int4 in groups", "a layer 8 times as large",
-    "a row of next to nothing", "one huge weight", "a flipped bit", "clipped at 2 σ",
+    "a row of next to nothing", "a row 300 times too large", "one huge weight",
+    "a flipped bit", "clipped at 2 σ",
     "the feed-forward part never trained",
 )  # fmt: skip
 #: What is done to a model before it is stored, and the rule.

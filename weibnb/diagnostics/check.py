@@ -46,12 +46,14 @@ _ALL = (
     Rule("same-matrix", "warning", "the same matrix twice", copies.same_matrix),
     Rule("dead-lines", "warning", "rows or columns of zeros", lines.dead_lines),
     Rule("nearly-dead-lines", "warning", "rows or columns near zero", lines.nearly_dead_lines),
+    Rule("huge-lines", "warning", "rows or columns by far larger than others", lines.huge_lines),
     Rule("saturation", "warning", "weights at the format's largest", values.saturation),
     Rule("clipping", "warning", "weights cut off at one magnitude", values.clipping),
     Rule("underflow", "warning", "weights below the format's normal numbers", values.underflow),
     Rule("comb", "warning", "few distinct magnitudes", values.comb),
     Rule("untrained", "warning", "weights as they were drawn", layers.untrained),
     Rule("far-layer", "warning", "a layer far from its neighbours", layers.far_layer),
+    Rule("sparse-layer", "warning", "zeros that other layers do not have", layers.sparse_layer),
     Rule("outliers", "note", "weights far beyond the body", layers.outliers),
     Rule("not-fitted", "note", "matrices without an estimate", models.not_fitted),
     Rule("mixed-formats", "note", "several storage formats", models.mixed_formats),
@@ -59,8 +61,8 @@ _ALL = (
 )
 # Rules on what a part of the rows does not tell of the others.
 _OF_ALL_ROWS = (
-    "nonfinite", "runaway", "same-matrix", "dead-lines", "nearly-dead-lines", "saturation",
-    "clipping", "untrained", "outliers",
+    "nonfinite", "runaway", "same-matrix", "dead-lines", "nearly-dead-lines", "huge-lines",
+    "saturation", "clipping", "untrained", "outliers",
 )  # fmt: skip
 #: The rules by name, worst first.
 RULES = MappingProxyType({rule.name: rule for rule in _ALL})

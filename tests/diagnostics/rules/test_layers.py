@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 import weibnb as wb
-from tests.diagnostics.rules.models import MATRICES, look, looked, model, name_of, places
+from tests.diagnostics.rules.models import (
+    MATRICES,
+    experts,
+    look,
+    looked,
+    model,
+    name_of,
+    places,
+)
 from weibnb.diagnostics.outliers import outlier_strength
 from weibnb.testing import write_checkpoint
 
@@ -158,3 +166,47 @@ def test_large_weights_in_rows_and_columns_of_large_scale_are_no_outliers(
 def test_fits_that_lack_a_variable(rule: str, lost: str) -> None:
     fits = wb.scan({"m": model()}).drop_vars(lost)
     assert lost in looked(fits, rule).not_looked_at[0].reason
+
+
+def sparse(share: float, layers: tuple[int, ...] = (2,), number: int = 12) -> Any:
+    """A model of which up_proj of some layers has this share of zeros, evenly spread."""
+    weights = model(number)
+    for layer in layers:
+        flat = weights[name_of(layer)].reshape(-1)
+        flat[np.random.default_rng(layer).permutation(flat.size)[: round(share * flat.size)]] = 0
+    return weights
+
+
+@pytest.mark.parametrize(("share", "number"), [(0.24, 0), (0.26, 1), (0.95, 1)])
+def test_zeros_of_one_layer(share: float, number: int) -> None:
+    found = look(sparse(share), "sparse-layer")
+    assert places(found) == [(2, "up_proj", -1)] * number
+    if found:
+        assert found[0].text.startswith(f"{100 * found[0].value:.3g} % are zeros, in the other")
+        assert found[0].value == pytest.approx(share, abs=0.001)
+
+
+def test_a_matrix_whose_negative_weights_are_gone() -> None:
+    weights = model()
+    weights[name_of(1)] = np.maximum(weights[name_of(1)], 0)
+    assert places(look(weights, "sparse-layer")) == [(1, "up_proj", -1)]
+    assert places(look(wb.scan({"m": weights}, keep_counts=False), "sparse-layer")) == [
+        (1, "up_proj", -1)
+    ]
+
+
+@pytest.mark.parametrize("layers", [(), (1, 2), tuple(range(12))])
+def test_zeros_that_several_layers_have_are_no_finding(layers: tuple[int, ...]) -> None:
+    assert look(sparse(0.6, layers), "sparse-layer") == ()
+
+
+def test_two_layers_tell_nothing_of_zeros() -> None:
+    assert look(sparse(0.6, (1,), 2), "sparse-layer") == ()
+
+
+def test_zeros_of_one_expert() -> None:
+    weights = experts(3)
+    name = name_of(1, "mlp.experts.2.up_proj")
+    weights[name] = weights[name] * (np.random.default_rng(0).random(weights[name].shape) < 0.5)
+    fits = wb.scan({"m": weights}, experts="each")
+    assert places(look(fits, "sparse-layer")) == [(1, "up_proj", 2)]

@@ -126,7 +126,24 @@ def test_a_nearly_dead_row(value: float, number: int) -> None:
     assert places(found) == [(2, "up_proj", -1)] * number
 
 
-def test_without_fields_nobody_looked() -> None:
-    found = looked(wb.scan({"m": model()}), NEARLY)
+@pytest.mark.parametrize(("value", "number"), [(99.0, 0), (101.0, 1)])
+def test_a_huge_row(value: float, number: int) -> None:
+    fits = wb.scan({"m": model()})
+    found = look(with_fields(fits, value), "huge-lines")
+    assert places(found) == [(2, "up_proj", -1)] * number
+
+
+def test_a_head_that_is_a_thousand_times_too_large() -> None:
+    weights = model()
+    weights[name_of(1, "self_attn.o_proj")][:, 16:24] *= 1000
+    (finding,) = look(weights, "huge-lines")
+    assert finding.text == "8 columns have an RMS above 100 times the median."
+    assert places((finding,)) == [(1, "o_proj", -1)]
+    assert look(weights, NEARLY) == ()
+
+
+@pytest.mark.parametrize("rule", [NEARLY, "huge-lines"])
+def test_without_fields_nobody_looked(rule: str) -> None:
+    found = looked(wb.scan({"m": model()}), rule)
     assert found.findings == ()
     assert "fields=True" in found.not_looked_at[0].reason

@@ -116,14 +116,43 @@ def test_a_layer_of_another_width() -> None:
     for matrix in MATRICES:
         weights[name_of(5, matrix)] = np.ones((48, 48), np.float32)
     found = look(weights, "shape-conflict")
-    assert places(found) == [(5, "q_proj", -1), (5, "up_proj", -1)]
-    assert found[0].limit == 64
+    names = ("q_proj", "up_proj", "o_proj", "down_proj")
+    assert places(found) == [(5, name, -1) for name in names]
+    assert {(finding.value, finding.limit) for finding in found} == {(48, 64)}
+    assert found[0].text == "it takes 48 features, the other layers take 64."
+    assert found[2].text == "it gives 48 features, the other layers give 64."
+
+
+@pytest.mark.parametrize("matrix", ["self_attn.o_proj", "mlp.down_proj"])
+@pytest.mark.parametrize("damage", [lambda w: w.T.copy(), lambda w: w[:40].copy()])
+def test_an_output_that_is_transposed_or_cut(matrix: str, damage: Any) -> None:
+    weights = model(12)
+    for layer in range(12):
+        weights[name_of(layer)] = np.ones((160, 64), np.float32)
+        for out, wide in (("self_attn.o_proj", 96), ("mlp.down_proj", 160)):
+            weights[name_of(layer, out)] = np.ones((64, wide), np.float32)
+    assert look(weights, "shape-conflict") == ()
+    weights[name_of(7, matrix)] = damage(weights[name_of(7, matrix)])
+    found = [f for f in look(weights, "shape-conflict") if "the other layers give 64" in f.text]
+    assert places(tuple(found)) == [(7, matrix.split(".")[1], -1)]
 
 
 @pytest.mark.parametrize(("hidden", "number"), [(64, 0), (96, 1)])
 def test_the_width_of_config_json(tmp_path: Path, hidden: int, number: int) -> None:
     path = written(tmp_path / "m", model(), {"hidden_size": hidden})
     assert len(look(path, "shape-conflict")) == number
+
+
+def test_heads_of_linear_attention_are_not_those_of_config_json(tmp_path: Path) -> None:
+    weights = attention(heads=4, shared=4, size=16)
+    config = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+    (finding,) = look(written(tmp_path / "m", weights, config), "shape-conflict")
+    assert "4 heads of queries and 2 of keys" in finding.text
+    strange = {
+        f"model.layers.{layer}.self_attn.f_proj.weight": np.ones((8, 64), np.float32)
+        for layer in range(2)
+    }
+    assert look(written(tmp_path / "n", weights | strange, config), "shape-conflict") == ()
 
 
 def attention(*, heads: int, shared: int, size: int, gated: bool = False) -> Any:

@@ -68,7 +68,8 @@ def tensors(findings: Any) -> list[tuple[int | None, str]]:
 
 def test_a_whole_model_is_healthy(tmp_path: Path) -> None:
     check = wb.check({"m": written(whole(), tmp_path / "m")}, select=RULES, progress=False)
-    assert check.findings == check.not_looked_at == ()
+    assert not check.findings
+    assert not check.not_looked_at
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16, np.float64])
@@ -119,6 +120,20 @@ def test_zeros_where_models_have_them() -> None:
         one[HEAD][:] = 0
     found = look({name: {step: one for _, step, one in run} for name in ("run",)}, "all-zero")
     assert [finding.cells[0].step for finding in found] == [1], "a head may begin at zero"
+
+
+def test_a_layer_that_has_another_norm_instead() -> None:
+    weights = whole()
+    weights["model.layers.3.query_norm.weight"] = weights.pop(norm_of(3))
+    assert look(weights, "missing-tensors") == ()
+
+
+def test_all_that_a_layer_lacks_is_one_finding() -> None:
+    weights = whole()
+    del weights[norm_of(3)], weights[bias_of(3)]
+    (finding,) = look(weights, "missing-tensors")
+    assert tensors([finding]) == [(3, norm_of(3)), (3, bias_of(3))]
+    assert finding.text.startswith("input_layernorm.weight and self_attn.q_proj.bias: missing")
 
 
 @pytest.mark.parametrize(("lost", "number"), [([3], 1), ([5], 1), ([0], 0), ([2, 3], 0)])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weibnb.diagnostics.findings import Cell, Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     from weibnb.diagnostics.rules.material import Material, Matrix
 
@@ -19,8 +19,13 @@ _INPUTS = ("qkv_proj", "q_proj", "k_proj", "gate_up_proj", "gate_proj", "up_proj
 _FEED_FORWARD = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def contradictions(material: Material, place: Checkpoint, layers: Layers) -> Iterator[Finding]:
-    """Say which numbers of config.json no matrix of a model without towers agrees with."""
+def contradictions(
+    material: Material, place: Checkpoint, layers: Layers, strange: Container[int | None]
+) -> Iterator[Finding]:
+    """Say which numbers of config.json no matrix of a model without towers agrees with.
+
+    Heads are looked at in layers that are not `strange`: linear attention has heads of its own.
+    """
     configs = material.reader.configs() if material.reader is not None else {}
     config = configs.get(place, {})
     every = [(name, matrix) for layer in layers.values() for name, matrix in layer.items()]
@@ -28,7 +33,7 @@ def contradictions(material: Material, place: Checkpoint, layers: Layers) -> Ite
     shared, size = _number(material, place, "n_kv_heads"), _head_size(config, hidden, heads)
     checks = (
         _hidden_size(hidden, every),
-        _heads(heads, shared, size, layers),
+        _heads(heads, shared, size, {n: one for n, one in layers.items() if n not in strange}),
         _intermediate_size(config, every),
     )
     for text, value, limit in filter(None, checks):
@@ -54,8 +59,7 @@ def _heads(heads: float, shared: float, size: float, layers: Layers) -> Any:
         for layer in layers.values()
         if "q_proj" in layer and "k_proj" in layer
     ]
-    latent = any("kv_b_proj" in layer for layer in layers.values())  # config.json is of these
-    if not (heads > 0 and shared > 0) or not pairs or latent:
+    if not (heads > 0 and shared > 0) or not pairs:
         return None
     for q, k in pairs:
         gated = 2 * k * heads == q * shared and (k == shared * size or not size > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from weibnb.diagnostics.rules.material import flagged
 from weibnb.diagnostics.rules.values import EIGHT_BITS
 from weibnb.fits.schema import RESCAN, protocol_of
 from weibnb.fitting import weibull
+from weibnb.fitting.status import FITTED
 from weibnb.messages import counted
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from weibnb.diagnostics.rules.material import Material
+    from weibnb.diagnostics.rules.material import Material, Matrix
 
     Found = Iterator[Finding | NotLookedAt]
     Array = NDArray[np.float64]
@@ -49,6 +51,8 @@ COMMON = 0.003
 FEWEST_AGREEING = 3
 #: The same where they are not most of the matrices, and how well ln rms must be known then.
 FEWEST_IN_PART, KNOWN_IN_PART = 8, 0.02
+#: Share of zeros beyond the usual one that stands out, and the most matrices that may have it.
+SPARSE, FEW_SPARSE = 0.25, 0.1
 # Standard deviation of r2 times sqrt(n), of Gaussian weights.
 _R2_NOISE = 0.1
 
@@ -73,6 +77,27 @@ def far_layer(material: Material) -> Found:
             text = f"{symbol} is {value:.4g}, the other layers lead to expect {expected:.4g}."
             step = "Look at its Weibull plot beside a neighbour's: weibnb.explore(fits)."
             yield Finding("far-layer", "warning", (cell,), p, FALSE_ALARM, text, step)
+
+
+def sparse_layer(material: Material) -> Found:
+    """Matrices with zeros that the other layers of their component do not have."""
+    alike: dict[tuple[Any, ...], list[Matrix]] = defaultdict(list)
+    for matrix in material.matrices:
+        cell = matrix.cell
+        if matrix.status in FITTED and (cell.model, cell.step) not in material.starts:
+            alike[cell.model, cell.step, cell.component].append(matrix)
+    for matrices in alike.values():
+        usual = float(np.median([matrix.zeros for matrix in matrices]))
+        limit = usual + SPARSE
+        found = [matrix for matrix in matrices if matrix.zeros >= limit]
+        layers = {matrix.cell.layer for matrix in matrices}
+        if len(layers) < FEWEST_LAYERS or len(found) > max(FEW_SPARSE * len(matrices), 1):
+            continue
+        for matrix in found:
+            text = f"{100 * matrix.zeros:.3g} % are zeros, in the other layers {100 * usual:.3g} %."
+            step = "Take the matrix from before it was pruned, if that was not meant."
+            value = matrix.zeros
+            yield Finding("sparse-layer", "warning", (matrix.cell,), value, limit, text, step)
 
 
 def outliers(material: Material) -> Found:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
-from weibnb.diagnostics.rules.material import flagged
+from weibnb.diagnostics.rules.material import AXES, flagged
 from weibnb.fitting.status import FITTED
 from weibnb.messages import counted
 
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
     Found = Iterator[Finding | NotLookedAt]
 
-#: RMS over the median one below which a row or column is nearly dead.
-NEARLY = 1e-4
-_AXES = ("row", "col")
+#: RMS over the median one below which a row or column is nearly dead, and above which it is huge.
+NEARLY, HUGE = 1e-4, 100.0
 _NOUNS = {"row": ("row", "rows"), "col": ("column", "columns")}
 
 
@@ -47,7 +46,7 @@ def dead_lines(material: Material) -> Found:
             if place not in told:
                 told.add(place)
                 cell = matrix.cell if len(place) > 4 else matrix.cell._replace(expert=-1)
-                for axis, number in zip(_AXES, there[place], strict=True):
+                for axis, number in zip(AXES, there[place], strict=True):
                     yield from _finding(material, cell, axis, number)
         elif matrix.facts is not None:
             unseen += matrix.facts.zeros >= max(min(matrix.rows, matrix.cols), 1)
@@ -90,7 +89,7 @@ def _seen_by_scan(material: Material) -> dict[tuple[Any, ...], tuple[int, int]]:
     if "dead_rows" not in fits or "dead_cols" not in fits:
         return {}
     order = ("model", "step", "layer", "component", *_expert_of(fits["dead_rows"]))
-    tables = [fits[f"dead_{axis}s"].transpose(*order) for axis in _AXES]
+    tables = [fits[f"dead_{axis}s"].transpose(*order) for axis in AXES]
     rows, cols = (table.fillna(-1).values.astype(int) for table in tables)
     labels = [fits[dim].values.tolist() for dim in order]
     return {
@@ -106,35 +105,39 @@ def _expert_of(array: xr.DataArray) -> tuple[str, ...]:
 
 def nearly_dead_lines(material: Material) -> Found:
     """Rows and columns whose RMS is far below the median one, but not zero."""
+    step = "Look at them in fits.row_rms and fits.col_rms; a unit that never fires may be pruned."
+    yield from _by_rms(material, "nearly-dead-lines", (0, NEARLY), f"below {NEARLY:g} of", step)
+
+
+def huge_lines(material: Material) -> Found:
+    """Rows and columns whose RMS is far above the median one."""
+    step = "Look at them in fits.row_rms and fits.col_rms, and compare with an earlier checkpoint."
+    yield from _by_rms(material, "huge-lines", (HUGE, np.inf), f"above {HUGE:g} times", step)
+
+
+def _by_rms(
+    material: Material, rule: str, between: tuple[float, float], words: str, step: str
+) -> Found:
+    """Tell of lines whose RMS over the median one is between two numbers."""
     fits = material.fits
-    looked_at = [axis for axis in _AXES if f"{axis}_rms" in fits]
+    looked_at = [axis for axis in AXES if f"{axis}_rms" in fits]
     if not looked_at:
-        reason = "needs the RMS of rows and columns: scan(fields=True)"
-        yield NotLookedAt("nearly-dead-lines", reason)
+        yield NotLookedAt(rule, "needs the RMS of rows and columns: scan(fields=True)")
+        return
     for axis in looked_at:
-        yield from _nearly(material, fits[f"{axis}_rms"], axis)
-    if looked_at:
-        known = fits[f"{looked_at[0]}_rms"]
-        known = known.notnull().any(set(known.dims) - set(fits["k"].dims))
-        unseen = int((fits["status"].isin(FITTED) & ~known).sum())
-        if unseen:
-            cells = counted(unseen, "cell", "cells")
-            reason = f"the RMS of rows and columns of {cells} is not known: scan(fields=True)"
-            yield NotLookedAt("nearly-dead-lines", f"{reason}, for experts with experts='each'")
-
-
-def _nearly(material: Material, rms: xr.DataArray, axis: str) -> Found:
-    """Count the lines of each cell that are nearly dead."""
-    line = next(str(dim) for dim in rms.dims if dim not in material.fits["k"].dims)
-    rms = rms.where(rms > 0)
-    number = (rms < NEARLY * rms.median(line)).sum(line)
-    for at, cell in flagged(number > 0):
-        if (cell.model, cell.step) in material.starts:
-            continue
-        value = int(number.values[at])
-        lines = counted(value, *_NOUNS[axis])
-        text = f"{lines} {'have' if value > 1 else 'has'} an RMS below {NEARLY:g} of the median."
-        step = (
-            "Look at them in fits.row_rms and fits.col_rms; a unit that never fires may be pruned."
-        )
-        yield Finding("nearly-dead-lines", "warning", (cell,), value, 0, text, step)
+        rms, median = fits[f"{axis}_rms"], material.median_rms[axis]
+        inside = (rms > between[0] * median) & (rms < between[1] * median)
+        numbers = inside.sum(material.lines_of(axis))
+        for at, cell in flagged(numbers > 0):
+            if (cell.model, cell.step) not in material.starts:
+                value = int(numbers.values[at])
+                lines = counted(value, *_NOUNS[axis])
+                text = f"{lines} {'have' if value > 1 else 'has'} an RMS {words} the median."
+                yield Finding(rule, "warning", (cell,), value, 0, text, step)
+    known = fits[f"{looked_at[0]}_rms"]
+    known = known.notnull().any(set(known.dims) - set(fits["k"].dims))
+    unseen = int((fits["status"].isin(FITTED) & ~known).sum())
+    if unseen:
+        cells = counted(unseen, "cell", "cells")
+        reason = f"the RMS of rows and columns of {cells} is not known: scan(fields=True)"
+        yield NotLookedAt(rule, f"{reason}, for experts with experts='each'")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Pooled = Mapping[Estimate, xr.Dataset]
     OtherCounts = Mapping[Checkpoint, Mapping[str, Counts]]
 
+AXES = ("row", "col")
 _LAYER_IN_NAME = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|resblocks)\.([0-9]{1,9})\.")
 _START = re.compile(r"(?:.*[-_./\\])?(?:step|iter|iteration|checkpoint|ckpt)[-_=]?0+(?:[./\\].*)?$")
 
@@ -71,7 +72,7 @@ class Matrix:
     cols: int
     scaled: bool
     nonfinite: int
-    has_zeros: bool
+    zeros: float  # their share
     facts: Facts | None
 
 
@@ -157,6 +158,21 @@ class Material:
         return {} if self.reader is None else self.reader.counts(wanted)
 
     @cached_property
+    def median_rms(self) -> dict[str, xr.DataArray]:
+        """Median RMS of the rows, and of the columns, that are not zero, where they are known."""
+        found = {}
+        for axis in AXES:
+            if f"{axis}_rms" in self.fits:
+                rms = self.fits[f"{axis}_rms"]
+                found[axis] = rms.where(rms > 0).median(self.lines_of(axis))
+        return found
+
+    def lines_of(self, axis: str) -> str:
+        """Name the dim of rows, or of columns."""
+        rms = self.fits[f"{axis}_rms"]
+        return next(str(dim) for dim in rms.dims if dim not in self.fits["k"].dims)
+
+    @cached_property
     def starts(self) -> set[Checkpoint]:
         """Checkpoints from before the training: step 0 of a run, or what is called so."""
         sources = self.about("source")
@@ -232,7 +248,7 @@ def _of_cell(place: dict[Any, Any], row: dict[str, Any], facts: dict[int, Facts]
     about = (str(row.get("dtype", "")), int(row.get("rows", 0)), int(row.get("cols", 0)))
     scaled = bool(row.get("scaled", False))
     if not facts:
-        lost, zeros = int(row.get("nonfinite", 0)), bool(row.get("zero_fraction", 0.0) > 0)
+        lost, zeros = int(row.get("nonfinite", 0)), float(row.get("zero_fraction", 0.0))
         return [Matrix(where, status, *about, scaled, lost, zeros, None)]
     alone = int(row.get("n_matrices", 1)) <= 1
     return [
@@ -242,7 +258,7 @@ def _of_cell(place: dict[Any, Any], row: dict[str, Any], facts: dict[int, Facts]
             *about,
             scaled,
             one.nonfinite,
-            one.zeros > 0,
+            one.zeros / max(one.n + one.zeros, 1),
             one,
         )
         for expert, one in facts.items()

@@ -40,8 +40,9 @@ _JOINED = (
     ("k_proj", "v_proj", 0), ("q_proj", "k_proj", 0), ("gate_proj", "up_proj", 1),
     ("up_proj", "down_proj", 1), ("gate_proj", "down_proj", 1), ("gate_up_proj", "down_proj", 2),
 )  # fmt: skip
-# What takes the residual stream, and so is as wide.
+# What takes the residual stream, or adds to it, and so has its width.
 _INPUTS = ("qkv_proj", "q_proj", "gate_up_proj", "gate_proj", "up_proj")
+_OUTPUTS = ("o_proj", "down_proj")
 _NUMBERED = re.compile(r"(.*)-0*([0-9]{1,6})-of-0*([0-9]{1,6})(\.safetensors)")
 _DOWNLOAD = "Download or copy the checkpoint again, and see that its index is its own."
 
@@ -133,12 +134,12 @@ def shape_conflict(material: Material) -> Found:
             for pair, text in _conflicts(layers):
                 cells = tuple(matrix.cell for matrix in pair)
                 yield Finding("shape-conflict", "error", cells, 1, 0, text, step)
-            for matrix, width in _odd_widths(layers):
-                text = f"it takes {matrix.cols:,} features, the other layers take {width:,}."
-                cells = (matrix.cell,)
-                yield Finding("shape-conflict", "error", cells, matrix.cols, width, text, step)
+            for matrix, width, usual, verb in _odd_widths(layers):
+                text = f"it {verb}s {width:,} features, the other layers {verb} {usual:,}."
+                yield Finding("shape-conflict", "error", (matrix.cell,), width, usual, text, step)
             if tower == "":
-                yield from contradictions(material, place, layers)
+                strange = {layer_in(entry["tensor"]) for entry in _strangers(material, place)}
+                yield from contradictions(material, place, layers, strange)
 
 
 def _conflicts(layers: dict[int, Layer]) -> Iterator[tuple[tuple[Matrix, Matrix], str]]:
@@ -164,16 +165,18 @@ def _can_be_joined(a: Matrix, b: Matrix, times: int) -> bool:
     return a.rows * a.cols == times * b.rows * b.cols and bool(one & other)
 
 
-def _odd_widths(layers: dict[int, Layer]) -> Iterator[tuple[Matrix, int]]:
-    """Give the matrices that take another width than nearly all others of their tower."""
-    for name in _INPUTS:
-        there = [layer[name] for layer in layers.values() if name in layer]
-        widths = Counter(matrix.cols for matrix in there)
-        if len(widths) < 2:
-            continue
-        width, number = widths.most_common(1)[0]
-        if number >= max(AGREEING * len(there), 2):
-            yield from ((matrix, width) for matrix in there if matrix.cols != width)
+def _odd_widths(layers: dict[int, Layer]) -> Iterator[tuple[Matrix, int, int, str]]:
+    """Give matrices whose side along the residual stream is not that of nearly all others."""
+    for names, side, verb in ((_INPUTS, "cols", "take"), (_OUTPUTS, "rows", "give")):
+        for name in names:
+            widths = [
+                (layer[name], int(getattr(layer[name], side)))
+                for layer in layers.values()
+                if name in layer
+            ]
+            ((usual, number), *others) = Counter(w for _, w in widths).most_common() or [(0, 0)]
+            if others and number >= max(AGREEING * len(widths), 2):
+                yield from ((m, width, usual, verb) for m, width in widths if width != usual)
 
 
 def shards_of_different_origin(material: Material) -> Found:

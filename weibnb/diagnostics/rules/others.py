@@ -90,8 +90,15 @@ def missing(material: Material) -> Found:
 
 
 def _missing_in_layers(material: Material, place: Checkpoint) -> Iterator[Finding]:
-    """Compare layers that have the same matrices; the first may do without a norm."""
-    small = [e["tensor"] for e in material.left_out.get(place, []) if e["reason"] in _SMALL]
+    """Compare layers that have the same matrices; the first may do without a norm.
+
+    One that has others instead is of another kind.
+    """
+    small = [
+        entry["tensor"]
+        for entry in material.left_out.get(place, [])
+        if entry["reason"] in ("norm", "bias") and entry["tensor"].endswith((".weight", ".bias"))
+    ]
     there = _by_layer(small)
     matrices = _by_layer(m.cell.tensor for m in material.by_checkpoint[place])
     for tower, layers in matrices.items():
@@ -100,18 +107,15 @@ def _missing_in_layers(material: Material, place: Checkpoint) -> Iterator[Findin
             kinds[frozenset(names)].append(number)
         for alike in kinds.values():
             having = Counter(name for n in alike for name in there[tower][n])
-            for name, number in having.items():
-                lacking = [n for n in alike if name not in there[tower][n] and n != 0]
-                if len(alike) < ALIKE or number < min(SHARE * len(alike), len(alike) - 1):
-                    continue
-                if lacking:
-                    cells = tuple(Cell(*place, n, tensor=f"{tower}{n}.{name}") for n in lacking)
-                    text = f"it is missing, which {number:,} other layers have."
-                    value = len(lacking)
+            most = min(SHARE * len(alike), len(alike) - 1)
+            usual = {name for name, number in having.items() if number >= most}
+            for n in alike if len(alike) >= ALIKE else ():
+                lost = sorted(usual - there[tower][n])
+                if lost and n and there[tower][n] <= usual:
+                    cells = tuple(Cell(*place, n, tensor=f"{tower}{n}.{name}") for name in lost)
+                    text = f"{' and '.join(lost)}: missing, which the other layers have."
+                    value = len(lost)
                     yield Finding("missing-tensors", "error", cells, value, 0, text, _DOWNLOAD)
-
-
-_SMALL = ("norm", "bias")
 
 
 def _by_layer(names: Any) -> defaultdict[str, defaultdict[int, set[str]]]:

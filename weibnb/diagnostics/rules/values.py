@@ -71,7 +71,7 @@ def all_zero(material: Material) -> Found:
 def constant(material: Material) -> Found:
     """Matrices of one magnitude without a zero; with zeros they have been rounded to levels."""
     for matrix in material.matrices:
-        if matrix.status == "constant" and not matrix.has_zeros:
+        if matrix.status == "constant" and not matrix.zeros > 0:
             text = "all weights have one magnitude."
             yield Finding("constant", "error", (matrix.cell,), 1, 2, text, _WRITE_AGAIN)
     yield from _merged_experts(material, "constant")
