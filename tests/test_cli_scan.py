@@ -48,6 +48,16 @@ def test_scan_prints_a_table_and_writes_a_file(tmp_path: Path, capsys: Capture) 
         np.testing.assert_array_equal(fits["k"], expected["k"])
 
 
+@pytest.mark.parametrize("ending", [".txt", ".safetensors", "", ".db.nc4.bak"])
+def test_another_ending_of_the_output_is_wrong_usage(
+    tmp_path: Path, capsys: Capture, ending: str
+) -> None:
+    model, file = write(tmp_path / "tiny"), tmp_path / f"fits{ending}"
+    assert main(["scan", str(model), "-o", str(file)]) == 2
+    assert "`path` must end in .nc" in capsys.readouterr().err
+    assert not file.exists()
+
+
 def test_two_paths_are_two_models(tmp_path: Path, capsys: Capture) -> None:
     paths = [write(tmp_path / "zebra"), write(tmp_path / "ant", seed=7)]
     assert main(["scan", *map(str, paths)]) == 0
@@ -95,17 +105,19 @@ def test_steps_of_a_run(tmp_path: Path, capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    "output", ["missing/fits.nc", "folder", "fits.zarr"], ids=["missing", "folder", "zarr"]
+    ("output", "status"),
+    [("missing/fits.nc", 1), ("folder", 1), ("fits.zarr", 2)],
+    ids=["missing", "folder", "zarr"],
 )
 def test_output_that_cannot_be_written_is_refused_before_the_scan(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, output: str
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, output: str, status: int
 ) -> None:
     def never(*_: Any, **__: Any) -> None:
         pytest.fail("scanned before the output was checked")
 
     monkeypatch.setattr(scanner, "scan", never)
     (tmp_path / "folder").mkdir()
-    assert main(["scan", str(tmp_path), "-o", str(tmp_path / output)]) == 1
+    assert main(["scan", str(tmp_path), "-o", str(tmp_path / output)]) == status
     message = capsys.readouterr().err
     assert str(tmp_path / output) in message
 

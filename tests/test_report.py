@@ -711,6 +711,14 @@ def test_parquet_there_and_back(run: xr.Dataset, tmp_path: Path) -> None:
 # --- files
 
 
+@pytest.mark.parametrize("name", ["n", "r2", "source", "problem"])
+def test_what_fits_lack_is_named(run: xr.Dataset, tmp_path: Path, name: str) -> None:
+    for report in (summary, lambda fits: write_report(fits, tmp_path / "report.html")):
+        with pytest.raises(ValueError, match=f"`fits` must hold {name}"):
+            report(run.drop_vars(name))
+    assert not list(tmp_path.iterdir())
+
+
 def test_html_is_the_page(run: xr.Dataset, tmp_path: Path) -> None:
     file = write_report(run, str(tmp_path / "report.html"), step=0)
     assert file == tmp_path / "report.html"
@@ -782,11 +790,11 @@ def test_report_has_a_name_by_default(
     assert "report.html" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("out", ["report.txt", "no such folder/report.html"])
+@pytest.mark.parametrize(("out", "status"), [("report.txt", 2), ("no such folder/report.html", 1)])
 def test_report_that_cannot_be_written(
-    file: Path, tmp_path: Path, capsys: Capture, out: str
+    file: Path, tmp_path: Path, capsys: Capture, out: str, status: int
 ) -> None:
-    assert main(["report", str(file), "-o", str(tmp_path / out)]) == 1
+    assert main(["report", str(file), "-o", str(tmp_path / out)]) == status
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith("weibnb: ")

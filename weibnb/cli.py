@@ -19,7 +19,7 @@ from weibnb.cli_scan import describe_scan
 from weibnb.cli_show import describe_show, table_text
 from weibnb.cli_watch import describe_watch
 from weibnb.interrupts import signals_as_interrupts
-from weibnb.writing import remove_unfinished
+from weibnb.writing import EndingError, remove_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         status: int = options.run(options)
         sys.stdout.flush()
-    except argparse.ArgumentError as err:  # a value that only what was opened shows to be wrong
+    except (argparse.ArgumentError, EndingError) as err:  # what no parser sees to be wrong
         tell(str(err))
         return 2
     except BrokenPipeError:  # the reader has seen enough

@@ -60,7 +60,7 @@ def summary(fits: xr.Dataset, *, step: int | None = None, look: bool = False) ->
     >>> text.sections["Layers that stand out"][0]["layer"].tolist()
     [2]
     """
-    fits = prepare(fits, "n", "n_matrices", dims=DIMS)
+    fits = prepare(fits, "n", "n_matrices", "r2", "source", "problem", dims=DIMS)
     steps = fits["step"].values.tolist()
     if step is not None and step not in steps:
         raise ValueError(f"`step` must be one of {steps}, got {step!r}.")

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 _unfinished: set[Path] = set()
 
 
+class EndingError(ValueError):
+    """A name of a file whose ending does not say what is to be written."""
+
+
 def check_target(path: str | os.PathLike[str], suffixes: Sequence[str], what: str) -> Path:
     """Check that a file can be written, before the work that fills it.
 
     Raises
     ------
-    ValueError
-        If its name does not end in one of `suffixes`.
+    EndingError
+        If its name does not end in one of `suffixes`: a ValueError.
     FileNotFoundError, IsADirectoryError, PermissionError
         If its directory does not exist, it is one itself, it is something else than a file, or
         the file is read-only.
@@ -35,7 +39,7 @@ def check_target(path: str | os.PathLike[str], suffixes: Sequence[str], what: st
         raise IsADirectoryError(f"`path` must name a file, {example}, got {str(target)!r}.")
     if target.suffix.lower() not in suffixes:
         endings = " or ".join(filter(None, [", ".join(suffixes[:-1]), suffixes[-1]]))
-        raise ValueError(f"`path` must end in {endings}, {example}, got {str(target)!r}.")
+        raise EndingError(f"`path` must end in {endings}, {example}, got {str(target)!r}.")
     if not target.parent.is_dir():
         raise FileNotFoundError(
             f"`path` must lie in a directory that exists, got {str(target)!r}: "

@@ -186,6 +186,12 @@ def test_save_refuses(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("path", [None, 3, b"fits.nc"])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(TypeError, match=rf"`path` must be a path, got {type(path).__name__}"):
+        wb.open_fits(path)
+
+
 def test_save_into_a_missing_directory_names_it(tmp_path: Path) -> None:
     fits = wb.scan({"tiny": dense(1)})
     with pytest.raises(OSError, match="missing") as caught:

@@ -14,7 +14,7 @@ from weibnb.fits.ragged import CHUNK, flattened, restored
 from weibnb.fits.schema import escape_all, prepare
 from weibnb.fits.store_schema import STORE_SUFFIXES
 from weibnb.fits.zarr_group import SUFFIX, write_zarr
-from weibnb.writing import check_target, write_whole
+from weibnb.writing import EndingError, check_target, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,7 +91,7 @@ def save_fits(fits: xr.Dataset, path: str | os.PathLike[str], *, force: bool = F
 def check_fits_target(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     """Check that a file of fits can be written here, before the work that fills it."""
     if Path(path).suffix.lower() in STORE_SUFFIXES:
-        raise ValueError(
+        raise EndingError(
             f"`path` must end in {', '.join(SUFFIXES)}, got {os.fspath(path)!r}: a store is filled "
             "by weibnb.scan(source, store=path)."
         )
@@ -166,6 +166,8 @@ def open_fits(path: str | os.PathLike[str]) -> xr.Dataset:
     Every variable but the counts is loaded, after the file was looked over: one whose values lie
     in other files, or are out of proportion to its size, is refused.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"`path` must be a path, got {type(path).__name__}.")
     source = Path(path)
     if not source.exists():
         raise FileNotFoundError(f"`path` must name a file of fits, got {str(source)!r}: not found.")
