@@ -144,6 +144,15 @@ def test_a_norm_or_bias_that_one_layer_lacks(lost: list[int], number: int, name_
     assert tensors(found) == [(lost[0], name_in(lost[0]))] * number
 
 
+@pytest.mark.parametrize(
+    "name", ["model.layers.3.norm.weight", "h.3.ln_1.bias", "blk.3.attn_norm.weight"]
+)
+def test_the_layer_is_told_for_names_of_every_family(name: str) -> None:
+    weights = whole() | {name: np.full(SIDE, np.nan, np.float32)}
+    (finding,) = look(weights, "nonfinite")
+    assert (finding.cells[0].layer, finding.cells[0].tensor) == (3, name)
+
+
 def test_layers_of_another_kind_have_norms_of_their_own() -> None:
     weights = whole()
     del weights[norm_of(3)], weights["model.layers.3.mlp.up_proj.weight"]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     OtherCounts = Mapping[Checkpoint, Mapping[str, Counts]]
 
 AXES = ("row", "col")
-_LAYER_IN_NAME = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|resblocks)\.([0-9]{1,9})\.")
+_LAYER_IN_NAME = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|resblocks|blk)\.([0-9]{1,9})\.")
 _START = re.compile(r"(?:.*[-_./\\])?(?:step|iter|iteration|checkpoint|ckpt)[-_=]?0+(?:[./\\].*)?$")
 
 
