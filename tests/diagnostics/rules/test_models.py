@@ -155,6 +155,32 @@ def test_heads_of_linear_attention_are_not_those_of_config_json(tmp_path: Path) 
     assert look(written(tmp_path / "n", weights | strange, config), "shape-conflict") == ()
 
 
+def test_matrices_between_two_of_another_width(tmp_path: Path) -> None:
+    """As of MobileBERT, whose layers are narrower than what is between them."""
+    weights = model()
+    (finding,) = look(written(tmp_path / "m", weights, {"hidden_size": 96}), "shape-conflict")
+    assert finding.limit == 96
+    for name, shape in (("model.layers.0.bottleneck.weight", (64, 96)), ("norm.weight", (96,))):
+        more = weights | {name: np.ones(shape, np.float32)}
+        path = written(tmp_path / name, more, {"hidden_size": 96})
+        assert look(path, "shape-conflict") == ()
+    biases = weights | {"model.layers.0.mlp.up_proj.bias": np.ones(96, np.float32)}
+    assert look(written(tmp_path / "b", biases, {"hidden_size": 96}), "shape-conflict") != ()
+
+
+def test_two_stacks_of_layers_are_counted_together(tmp_path: Path) -> None:
+    weights = {
+        f"model.{stack}.{name.removeprefix('model.')}": array
+        for stack in ("slow", "fast")
+        for name, array in model().items()
+    }
+    path = written(tmp_path / "m", weights, {"num_hidden_layers": 8})
+    assert look(path, "layer-gap") == ()
+    alone = {name: array for name, array in weights.items() if "slow" in name}
+    (finding,) = look(written(tmp_path / "n", alone, {"num_hidden_layers": 8}), "layer-gap")
+    assert finding.value == 4
+
+
 def attention(*, heads: int, shared: int, size: int, gated: bool = False) -> Any:
     """A layer whose queries have so many heads of a size, and whose keys share so many."""
     rng = np.random.default_rng(1)

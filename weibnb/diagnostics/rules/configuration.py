@@ -32,7 +32,7 @@ def contradictions(
     hidden, heads = _number(material, place, "hidden_size"), _number(material, place, "n_heads")
     shared, size = _number(material, place, "n_kv_heads"), _head_size(config, hidden, heads)
     checks = (
-        _hidden_size(hidden, every),
+        _hidden_size(hidden, every, _other_widths(material, place)),
         _heads(heads, shared, size, {n: one for n, one in layers.items() if n not in strange}),
         _intermediate_size(config, every),
     )
@@ -41,12 +41,22 @@ def contradictions(
         yield Finding("shape-conflict", "error", (Cell(*place),), value, limit, text, step)
 
 
-def _hidden_size(promised: float, every: list[tuple[str, Matrix]]) -> Any:
+def _other_widths(material: Material, place: Checkpoint) -> set[int]:
+    """Give the widths of norms and embeddings, and the sides of matrices of unknown names.
+
+    The matrices of a layer may work at another width, between two of unknown names.
+    """
+    entries = material.left_out.get(place, [])
+    last = {e["shape"][-1] for e in entries if e["reason"] in ("norm", "embedding") and e["shape"]}
+    return last.union(*(e["shape"] for e in entries if e["reason"] == "unrecognised"))
+
+
+def _hidden_size(promised: float, every: list[tuple[str, Matrix]], others: set[int]) -> Any:
     """Compare the width of the residual stream."""
     widths = {side for name, m in every if name in _INPUTS for side in (m.rows, m.cols)}
     inputs = {m.cols for name, m in every if name in _INPUTS}
     known = inputs or {side for _, m in every for side in (m.rows, m.cols)}
-    if not promised > 0 or not known or promised in known:
+    if not promised > 0 or not known or promised in known | others:
         return None
     what = "no matrix takes" if promised in widths or inputs else "no matrix has as a side"
     return f"config.json says hidden_size {promised:.0f}, which {what}.", 0.0, promised

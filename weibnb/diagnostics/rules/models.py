@@ -52,7 +52,10 @@ def layer_gap(material: Material) -> Found:
     promised = dict(zip(material.models, _coordinate(material, "n_layers"), strict=True))
     foreign = _of_no_family(material)
     for place in material.by_checkpoint:
-        mentioned = {layer_in(entry["tensor"]) for entry in _strangers(material, place)}
+        strangers = _strangers(material, place)
+        mentioned = {layer_in(entry["tensor"]) for entry in strangers}
+        # where the layers of two stacks have the same numbers, config.json may count both
+        stacked = any("taken by" in entry["reason"] for entry in strangers)
         for tower, layers in _towers(material, place).items():
             numbered = [
                 number
@@ -62,7 +65,7 @@ def layer_gap(material: Material) -> Found:
             if not numbered:
                 continue
             last = max(numbered)
-            if tower == "" and promised[place[0]] < 1e6:
+            if tower == "" and not stacked and promised[place[0]] < 1e6:
                 last = max(last, int(promised[place[0]]) - 1)
             first = last if len(numbered) == 1 and last == numbered[0] else 0
             missing = [n for n in _below(last, first) if n not in layers and n not in mentioned]
