@@ -325,6 +325,7 @@ FAULTS: dict[str, tuple[str, Any]] = {
     "a norm missing": ("missing-tensors", _drop(name_of(3, NORMS[0]))),
     "the head missing": ("missing-tensors", _drop(HEAD)),
     "a matrix cut in half": ("shape-conflict", _cut),
+    "a matrix transposed": ("shape-conflict", _set(3, "mlp.down_proj", np.transpose)),
     "a matrix copied": ("same-matrix", _copy),
     "a dead row": ("dead-lines", _dead(0)),
     "a dead column": ("dead-lines", _dead(1)),
