@@ -264,6 +264,16 @@ def test_a_healthy_gaussian_is_silent() -> None:
 
 
 # ------------------------------------------------------------------------------- bad input
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_row_that_is_not_finite_is_not_called_zeros(value: float) -> None:
+    weights = gaussian(64, 64)
+    weights[3] = value
+    found = apart(weights)
+    assert (found["dead_rows"], found["nonfinite"]) == (1, 64)
+    left = "Left out: 1 row of zeros, NaN or infinities, 64 NaN or infinite weights."
+    assert found["sentence"].endswith(left)
+
+
 def test_dead_lines_are_left_out_and_said() -> None:
     weights = gaussian() * lognormal(0.5, 512, 1)
     there = np.random.default_rng(0).permutation(512)

@@ -74,8 +74,8 @@ _NUMBERS = {
 _WHOLE = {
     "rows": "Output features",
     "cols": "Input features",
-    "dead_rows": "Rows of zeros, left out",
-    "dead_cols": "Columns of zeros, left out",
+    "dead_rows": "Rows of zeros, NaN and infinities alone, left out",
+    "dead_cols": "Columns of zeros, NaN and infinities alone, left out",
     "nonfinite": "NaN and infinite weights, left out",
     "rounds": "How often rows and columns were divided",
 }

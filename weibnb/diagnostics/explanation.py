@@ -8,6 +8,7 @@ import numpy as np
 
 from weibnb.counting.lines import FEWEST
 from weibnb.fitting.status import FITTED, MEANINGS
+from weibnb.messages import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,10 +109,12 @@ def _core(found: Mapping[str, Any]) -> str:
 
 def _left_out(found: Mapping[str, Any]) -> str:
     """Say what was left out."""
-    left = {
-        "rows of zeros": found["dead_rows"],
-        "columns of zeros": found["dead_cols"],
-        "NaN or infinite weights": found["nonfinite"],
-    }
-    words = [f"{number:,} {what}" for what, number in left.items() if number]
+    lost = int(found["nonfinite"])
+    zeros = "of zeros, NaN or infinities" if lost else "of zeros"
+    left = (
+        (int(found["dead_rows"]), f"row {zeros}", f"rows {zeros}"),
+        (int(found["dead_cols"]), f"column {zeros}", f"columns {zeros}"),
+        (lost, "NaN or infinite weight", "NaN or infinite weights"),
+    )
+    words = [counted(*one) for one in left if one[0]]
     return f" Left out: {', '.join(words)}." if words else ""
