@@ -195,9 +195,16 @@ def test_a_matrix_whose_negative_weights_are_gone() -> None:
     ]
 
 
-@pytest.mark.parametrize("layers", [(), (1, 2), tuple(range(12))])
+@pytest.mark.parametrize("layers", [(), (1, 2), tuple(range(1, 12)), tuple(range(12))])
 def test_zeros_that_several_layers_have_are_no_finding(layers: tuple[int, ...]) -> None:
     assert look(sparse(0.6, layers), "sparse-layer") == ()
+
+
+def test_zeros_that_grow_with_the_depth_are_no_finding() -> None:
+    weights = model(12)
+    for layer in range(12):
+        weights |= {name_of(layer): sparse(0.3 + 0.05 * layer, (layer,))[name_of(layer)]}
+    assert look(weights, "sparse-layer") == ()
 
 
 def test_two_layers_tell_nothing_of_zeros() -> None:

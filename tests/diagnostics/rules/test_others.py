@@ -84,11 +84,14 @@ def test_one_value_that_is_not_finite(dtype: Any, name: str, value: float) -> No
     assert name in str(finding.cells[0])
 
 
-@pytest.mark.parametrize("name", ["attn_mask", "model.layers.2.self_attn.causal_mask"])
+@pytest.mark.parametrize(
+    "name", ["attn_mask", "model.layers.2.self_attn.causal_mask", "h.2.self_attn.bias"]
+)
 def test_masks_hold_infinities_rightly_and_no_nan(name: str) -> None:
     mask = np.triu(np.full((9, 9), -np.inf, np.float32), 1)
+    mask = mask[None, None] if name.endswith("bias") else mask
     assert look(whole() | {name: mask}, "nonfinite") == ()
-    mask[0, 0] = np.nan
+    mask[..., 0, 0] = np.nan
     (finding,) = look(whole() | {name: mask}, "nonfinite")
     assert (finding.value, finding.text) == (1, "1 value is NaN.")
 

@@ -51,7 +51,7 @@ COMMON = 0.003
 FEWEST_AGREEING = 3
 #: The same where they are not most of the matrices, and how well ln rms must be known then.
 FEWEST_IN_PART, KNOWN_IN_PART = 8, 0.02
-#: Share of zeros beyond the usual one that stands out, and the most matrices that may have it.
+#: Share of zeros beyond that of the others that stands out, and of how many matrices at most.
 SPARSE, FEW_SPARSE = 0.25, 0.1
 # Standard deviation of r2 times sqrt(n), of Gaussian weights.
 _R2_NOISE = 0.1
@@ -87,17 +87,18 @@ def sparse_layer(material: Material) -> Found:
         if matrix.status in FITTED and (cell.model, cell.step) not in material.starts:
             alike[cell.model, cell.step, cell.component].append(matrix)
     for matrices in alike.values():
-        usual = float(np.median([matrix.zeros for matrix in matrices]))
-        limit = usual + SPARSE
-        found = [matrix for matrix in matrices if matrix.zeros >= limit]
-        layers = {matrix.cell.layer for matrix in matrices}
-        if len(layers) < FEWEST_LAYERS or len(found) > max(FEW_SPARSE * len(matrices), 1):
+        if len({matrix.cell.layer for matrix in matrices}) < FEWEST_LAYERS:
             continue
-        for matrix in found:
-            text = f"{100 * matrix.zeros:.3g} % are zeros, in the other layers {100 * usual:.3g} %."
+        ordered = sorted(matrices, key=lambda matrix: matrix.zeros)
+        few = max(int(FEW_SPARSE * len(ordered)), 1)
+        usual = ordered[-few - 1].zeros
+        for matrix in (one for one in ordered[-few:] if one.zeros >= usual + SPARSE):
+            share = 100 * matrix.zeros
+            text = f"{share:.3g} % are zeros, in the other layers at most {100 * usual:.3g} %."
             step = "Take the matrix from before it was pruned, if that was not meant."
-            value = matrix.zeros
-            yield Finding("sparse-layer", "warning", (matrix.cell,), value, limit, text, step)
+            limit = usual + SPARSE
+            cells = (matrix.cell,)
+            yield Finding("sparse-layer", "warning", cells, matrix.zeros, limit, text, step)
 
 
 def outliers(material: Material) -> Found:

@@ -49,6 +49,7 @@ def nonfinite(material: Material) -> Found:
         if counts is None:
             continue
         learned = entry["reason"] in _LEARNED or entry["tensor"].endswith((".weight", ".bias"))
+        learned &= not (entry["tensor"].endswith(".bias") and len(entry["shape"]) > 2)  # a mask
         number = counts.nans + (counts.infinities if learned else 0)
         if number:
             are = "values are" if number > 1 else "value is"
