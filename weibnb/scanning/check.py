@@ -171,8 +171,8 @@ class WeightsReader:
 
     def counts(
         self, names: Mapping[Place, Collection[str]]
-    ) -> Mapping[Place, Mapping[str, Counts]]:
-        """Count tensors of some checkpoints; those that cannot be read are left out."""
+    ) -> Mapping[Place, Mapping[str, Counts | str]]:
+        """Count tensors of some checkpoints, or say why one cannot be read."""
         again = open_again(list(names), self.fits, self.source, dequantise=self.dequantise)
         with Counting("cpu", workers=self.workers) as counting:
             return {key: _count(opened, set(names[key]), counting) for key, opened in again}
@@ -241,12 +241,12 @@ class WeightsReader:
         return flagged
 
 
-def _count(checkpoint: Checkpoint, names: set[str], counting: Counting) -> dict[str, Counts]:
-    """Count the tensors of these names."""
-    unreadable = dict(checkpoint.problems)
-    found: dict[str, Counts] = {}
+def _count(checkpoint: Checkpoint, names: set[str], counting: Counting) -> dict[str, Counts | str]:
+    """Count the tensors of these names, or say why one cannot be read."""
+    problems = dict(checkpoint.problems)
+    found: dict[str, Counts | str] = {name: problems[name] for name in names & problems.keys()}
     for name, info in checkpoint.tensors.items():
-        if name in names and name not in unreadable:
+        if name in names and name not in problems:
             bits = checkpoint.raw(name)
             watch(bits)
             found[name] = counting.submit_bits(bits, info.dtype).result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -227,11 +228,11 @@ def test_a_live_model(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_tensor_is_told(tmp_path: Path) -> None:
-    """A tensor of a run that torch wrote in parts, of which one is gone."""
     weights = {name: torch.from_numpy(w) for name, w in whole().items()}
     weights[NORM] = torch.empty(SIDE, device="meta")
     (finding,) = wb.check({"m": weights}, select=RULES, progress=False).findings
     assert (finding.rule, finding.cells[0].tensor) == ("unreadable", NORM)
+    assert re.match("its values could not be read: .*meta", finding.text)
 
 
 @given(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Checkpoint = tuple[str, int]
     Pooled = Mapping[Estimate, xr.Dataset]
-    OtherCounts = Mapping[Checkpoint, Mapping[str, Counts]]
+    OtherCounts = Mapping[Checkpoint, Mapping[str, Counts | str]]
 
 AXES = ("row", "col")
 _LAYER_IN_NAME = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|resblocks|blk)\.([0-9]{1,9})\.")
@@ -40,7 +40,7 @@ class Reader(Protocol):
     """Who can read the weights that were scanned; rules ask for as little as they can."""
 
     def counts(self, names: Mapping[Checkpoint, Collection[str]]) -> OtherCounts:
-        """Count tensors of some checkpoints; those that cannot be read are left out."""
+        """Count tensors of some checkpoints, or say why one cannot be read."""
 
     def digests(self, cells: Collection[Cell]) -> Mapping[Cell, str]:
         """Give a hash of the bits of matrices."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weibnb.diagnostics.findings import Cell, Finding, NotLookedAt
 from weibnb.diagnostics.rules.material import layer_in
-from weibnb.messages import counted
+from weibnb.messages import counted, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,15 +38,15 @@ _UNSEEN = "embeddings, norms, biases and heads need the weights; check the check
 def unreadable(material: Material) -> Found:
     """Tensors whose values could not be read."""
     for place, entry, counts in _each(material):
-        if counts is None:
-            text = "its values could not be read."
+        if isinstance(counts, str):
+            text = f"its values could not be read: {shortened(counts, 300)}."
             yield Finding("unreadable", "error", (_cell(place, entry),), 1, 0, text, _DOWNLOAD)
 
 
 def nonfinite(material: Material) -> Found:
     """NaN in any tensor, infinities in those that are learned."""
     for place, entry, counts in _each(material):
-        if counts is None:
+        if isinstance(counts, str):
             continue
         learned = entry["reason"] in _LEARNED or entry["tensor"].endswith((".weight", ".bias"))
         learned &= not (entry["tensor"].endswith(".bias") and len(entry["shape"]) > 2)  # a mask
@@ -64,7 +64,7 @@ def all_zero(material: Material) -> Found:
     """Embeddings of tokens and heads of zeros, and norms where most are not."""
     norms: dict[Checkpoint, list[tuple[Entry, bool]]] = defaultdict(list)
     for place, entry, counts in _each(material):
-        if counts is None or place in material.starts:
+        if isinstance(counts, str) or place in material.starts:
             continue
         zero = not (counts.n or counts.nans or counts.infinities)
         if entry["reason"] == "norm" and entry["tensor"].endswith(".weight"):
@@ -165,11 +165,11 @@ _WORDS = {
 }
 
 
-def _each(material: Material) -> Iterator[tuple[Checkpoint, Entry, Counts | None]]:
-    """Give each tensor with its counts, None if it could not be read; nothing without weights."""
+def _each(material: Material) -> Iterator[tuple[Checkpoint, Entry, Counts | str]]:
+    """Give each tensor with its counts, or why it could not be read; nothing without weights."""
     for place, counts in material.other_counts.items():
         for entry in material.others.get(place, []):
-            yield place, entry, counts.get(entry["tensor"])
+            yield place, entry, counts.get(entry["tensor"], "it is not there any more")
 
 
 def _cell(place: Checkpoint, entry: Entry) -> Cell:
