@@ -54,7 +54,7 @@ export function foundOf(rows, [cell]) {
 /** @param {Page} page */
 export function buildFindings(page) {
   const { texts } = page.controls;
-  const list = make("div", { class: "wb-findings" });
+  const list = make("div", { class: "wb-findings", role: "group", "aria-label": texts.findings });
   const said = make("span", {});
   const onclick = () => page.send({ panel: "findings" });
   const all = make("button", { type: "button", onclick }, page.controls.panels.findings?.title ?? "");
@@ -73,7 +73,7 @@ export function buildFindings(page) {
       ({ rows } = found);
       const note = rows.length ? found.note : `${found.headline} ${found.note}`;
       list.replaceChildren(
-        make("ul", { "aria-label": texts.findings }, ...rows.map((row) => item(row, link))),
+        make("ul", {}, ...rows.map((row) => item(row, link))),
         make("p", { class: "wb-note" }, note),
       );
       oneStop(list);
@@ -140,11 +140,14 @@ function shortLine({ rows, headline }, link) {
   return [headline, ...[...new Set(named)].flatMap((one, i) => [i ? " · " : " ", one])];
 }
 
-/** Of the buttons of a list, let the tab key reach one. @param {HTMLElement} list */
+/** Of the buttons of a list, let the tab key reach one; without any the list, which may scroll. @param {HTMLElement} list */
 function oneStop(list) {
-  [...list.querySelectorAll("button")].forEach((button, i) => {
+  const buttons = [...list.querySelectorAll("button")];
+  buttons.forEach((button, i) => {
     button.tabIndex = i ? -1 : 0;
   });
+  if (buttons.length) list.removeAttribute("tabindex");
+  else list.tabIndex = 0;
 }
 
 /**

@@ -266,8 +266,9 @@ def test_findings_are_those_of_the_newer_fits(following: Explorer, fits: xr.Data
     status[0, 1, 2, 4] = "all_zero"
     following._take(fits.assign(status=status))
     rows = json.loads(following._findings)["rows"]
-    assert "all-zero" not in {row["rule"] for row in before}
-    found = next(row for row in rows if row["rule"] == "all-zero")
+    assert "error" not in {row["severity"] for row in before}
+    (found,) = (row for row in rows if row["severity"] == "error")
+    assert found["rule"] == "all-zero"
     assert found["cells"] == [["demo", 1, str(fits["component"].values[2]), 7000]]
 
 
@@ -280,7 +281,9 @@ def test_of_many_matrices_the_last_step_is_checked(
     status[0, 1, 2, 4] = status[0, 0, 0, 1] = "all_zero"
     following._take(fits.assign(status=status))
     rows = json.loads(following._findings)["rows"]
-    cells = [row["cells"] for row in rows if row["rule"] == "all-zero"]
+    cells = [
+        row["cells"] for row in rows if (row["rule"], row["severity"]) == ("all-zero", "error")
+    ]
     assert cells == [[["demo", 1, str(fits["component"].values[2]), 7000]]]
 
 

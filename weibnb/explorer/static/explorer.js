@@ -1321,7 +1321,7 @@ function foundOf(rows, [cell]) {
 }
 function buildFindings(page) {
   const { texts } = page.controls;
-  const list = make("div", { class: "wb-findings" });
+  const list = make("div", { class: "wb-findings", role: "group", "aria-label": texts.findings });
   const said = make("span", {});
   const onclick = () => page.send({ panel: "findings" });
   const all = make("button", { type: "button", onclick }, page.controls.panels.findings?.title ?? "");
@@ -1338,7 +1338,7 @@ function buildFindings(page) {
       ({ rows } = found);
       const note = rows.length ? found.note : `${found.headline} ${found.note}`;
       list.replaceChildren(
-        make("ul", { "aria-label": texts.findings }, ...rows.map((row) => item(row, link))),
+        make("ul", {}, ...rows.map((row) => item(row, link))),
         make("p", { class: "wb-note" }, note)
       );
       oneStop(list);
@@ -1381,9 +1381,12 @@ function shortLine({ rows, headline }, link) {
   return [headline, ...[...new Set(named)].flatMap((one, i) => [i ? " · " : " ", one])];
 }
 function oneStop(list) {
-  [...list.querySelectorAll("button")].forEach((button, i) => {
+  const buttons = [...list.querySelectorAll("button")];
+  buttons.forEach((button, i) => {
     button.tabIndex = i ? -1 : 0;
   });
+  if (buttons.length) list.removeAttribute("tabindex");
+  else list.tabIndex = 0;
 }
 function walk2(list, event) {
   const buttons = [...list.querySelectorAll("button")];
