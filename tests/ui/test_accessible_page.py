@@ -22,6 +22,9 @@ THEME = "(name) => window.jupyterapp.commands.execute('apputils:change-theme', {
 SCROLLED = """() => [...document.querySelectorAll('.jp-OutputArea, .jp-OutputArea-output')]
   .filter((box) => /auto|scroll/.test(getComputedStyle(box).overflowY))
   .map((box) => box.scrollHeight - box.clientHeight).filter((more) => more > 0)"""
+# Where the tabs begin and end.
+PLACES = """() => [...document.querySelectorAll('.wb-tabs [role=tab]')]
+  .map((tab) => tab.getBoundingClientRect()).map(({ left, right }) => [left, right])"""
 # Red, green and blue of what paints the first element that is found, on average.
 LEVEL = """([where, kind]) => {
   const found = document.querySelector(where);
@@ -61,8 +64,10 @@ def test_every_panel_is_accessible_and_calm(
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         page.evaluate(THEME, theme)
         page.locator(f".wb[data-theme={theme.split()[1].lower()}]").wait_for(timeout=WAIT)
+        places = page.evaluate(PLACES)
         for tab in panels(page):
             open_panel(page, tab)
+            assert page.evaluate(PLACES) == places, f"{tab}: another tab that is open moves none"
             results = axe.run(page, context=".wb", options={"resultTypes": ["violations"]})
             found |= {
                 f"{theme}, {tab}: {one['id']}": [node["html"][:200] for node in one["nodes"]]
