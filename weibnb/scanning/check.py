@@ -102,7 +102,8 @@ def check(
     -----
     The rules, with their limits and measured false alarms, are on the page "Is it healthy?" of
     the documentation. A checkpoint is scanned once; matrices that may be copies, or have zeros
-    enough for a dead line, and eight rows of each are read a second time.
+    enough for a dead line, and eight rows of each are read a second time, and the tensors that
+    are no matrices of a layer once.
 
     Examples
     --------
