@@ -194,6 +194,17 @@ def test_a_head_that_is_tied_is_not_missed(tmp_path: Path) -> None:
     assert look({"m": tied}, "missing-tensors") == (), "config.json does not tell"
 
 
+def test_what_config_json_tells_of_another_part_is_not_missed(tmp_path: Path) -> None:
+    """The numbers of a model of several parts are those of a part; norms may have no weights."""
+    weights = whole()
+    del weights[HEAD]
+    assert len(look({"m": written(weights, tmp_path / "m")}, "missing-tensors")) == 1
+    parts = written(weights, tmp_path / "n", text_config={"tie_word_embeddings": True})
+    assert look({"m": parts}, "missing-tensors") == ()
+    without = {name: w for name, w in whole().items() if "norm" not in name}
+    assert look({"m": written(without, tmp_path / "o")}, "missing-tensors") == ()
+
+
 def test_one_file_of_several_lacks_nothing(tmp_path: Path) -> None:
     weights = whole()
     del weights[EMBEDDING]
