@@ -27,6 +27,7 @@ from tests.diagnostics.rules.models import model, name_of
 from tests.io.test_fused_models import ATTENTION, tiny
 from weibnb.diagnostics.check import RULES
 from weibnb.io.adapters import AdapterWarning
+from weibnb.io.checkpoint import open_checkpoint
 from weibnb.scanning.check import few_levels
 from weibnb.testing import write_checkpoint
 
@@ -163,3 +164,24 @@ def test_few_levels_of_rows_and_groups(levels: int, group: int, found: bool) -> 
         assert seen[1] == group
         assert seen[0] <= levels
     assert few_levels(groups.astype(np.float32).reshape(-1).view(np.uint32), 1024) is None
+
+
+def test_each_checkpoint_of_a_run_is_opened_as_often_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+
+    def counted(place: Any, **options: Any) -> Any:
+        opened.append(place)
+        return open_checkpoint(place, **options)
+
+    monkeypatch.setattr("weibnb.scanning.reading_again.open_checkpoint", counted)
+    for steps in (2, 6):
+        run = tmp_path / f"run{steps}"
+        for step in range(1, steps + 1):
+            write_checkpoint(run / f"step{step}", layers=3, hidden=64, dtype="F32", seed=step)
+        opened.clear()
+        wb.check({"run": run}, progress=False)
+        if steps == 2:
+            each = len(opened) / steps
+    assert len(opened) == 6 * each

@@ -26,8 +26,7 @@ def contradictions(
 
     Heads are looked at in layers that are not `strange`: linear attention has heads of its own.
     """
-    configs = material.reader.configs() if material.reader is not None else {}
-    config = configs.get(place, {})
+    config = material.configs.get(place, {})
     every = [(name, matrix) for layer in layers.values() for name, matrix in layer.items()]
     hidden, heads = _number(material, place, "hidden_size"), _number(material, place, "n_heads")
     shared, size = _number(material, place, "n_kv_heads"), _head_size(config, hidden, heads)

@@ -152,7 +152,6 @@ def untrained(material: Material) -> Found:
     if missing := [name for name in needed if name not in material.fits]:
         yield NotLookedAt("untrained", f"the fits lack {', '.join(missing)}; {RESCAN}")
         return
-    configs = material.reader.configs() if material.reader is not None else {}
     fits = material.fits
     order = ["model", "step", "component", "layer", *(["expert"] * ("expert" in fits["k"].dims))]
     shape = (*(fits.sizes[dim] for dim in order[:3]), -1)
@@ -161,7 +160,7 @@ def untrained(material: Material) -> Found:
     for i, model in enumerate(material.models):
         for j, number in enumerate(fits["step"].values.tolist()):
             part = {name: column[i, j] for name, column in columns.items()}
-            config = configs.get((model, number), {})
+            config = material.configs.get((model, number), {})
             found = _components(part, laws, _init_std(config))
             if found is None:
                 continue

@@ -158,6 +158,16 @@ class Material:
         return {} if self.reader is None else self.reader.counts(wanted)
 
     @cached_property
+    def configs(self) -> Mapping[Checkpoint, Mapping[str, Any]]:
+        """The configuration of each checkpoint; nothing without the weights."""
+        return {} if self.reader is None else self.reader.configs()
+
+    @cached_property
+    def files(self) -> Mapping[Checkpoint, list[tuple[str, Mapping[str, str]]]]:
+        """Name and metadata of the files of each checkpoint; nothing without the weights."""
+        return {} if self.reader is None else self.reader.files()
+
+    @cached_property
     def median_rms(self) -> dict[str, xr.DataArray]:
         """Median RMS of the rows, and of the columns, that are not zero, where they are known."""
         found = {}

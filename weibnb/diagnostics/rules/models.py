@@ -188,7 +188,7 @@ def shards_of_different_origin(material: Material) -> Found:
         yield NotLookedAt("mixed-shards", "needs the files; check the checkpoint itself")
         return
     sources = material.about("source")
-    for place, files in material.reader.files().items():
+    for place, files in material.files.items():
         chosen = len(files) == 1 and sources.get(place, "").endswith(files[0][0])
         numbered = [_NUMBERED.fullmatch(name) for name, _ in files]
         counts = {(match[1], int(match[3])) for match in numbered if match}

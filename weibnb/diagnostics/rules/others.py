@@ -132,10 +132,7 @@ def _by_layer(names: Any) -> defaultdict[str, defaultdict[int, set[str]]]:
 
 def _missing_around(material: Material, place: Checkpoint) -> Iterator[Finding]:
     """Say what a language model lacks before and behind its layers, by its config.json."""
-    if material.reader is None:
-        return
-    config = material.reader.configs().get(place, {})
-    files = material.reader.files().get(place, [])
+    config, files = material.configs.get(place, {}), material.files.get(place, [])
     parts = [int(match[1]) for name, _ in files if (match := _PART.search(name))]
     architectures = config.get("architectures")
     words = architectures if isinstance(architectures, list) else []
