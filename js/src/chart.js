@@ -185,8 +185,9 @@ function outlineIn(element, marks) {
 function caption(element, title, notes) {
   const said = notes.length > 0 && titlesBefore(element).includes(title);
   const [head, ...others] = said ? notes : [title, ...notes];
-  const words = others.flatMap((note) => [" ", make("span", {}, note)]);
-  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, head), ...words);
+  const place = element.querySelector("figcaption");
+  if (!place || place.textContent === [head, ...others].join(" ")) return; // it need not be laid out anew
+  place.replaceChildren(make("strong", {}, head), ...others.flatMap((note) => [" ", make("span", {}, note)]));
 }
 
 /** @param {HTMLElement} element */

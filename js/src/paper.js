@@ -12,7 +12,7 @@ import { ownersOf } from "./redrawn.js";
  * @typedef {ReturnType<typeof import("./fitting/counts.js").countsOf>} Counts
  */
 
-const POINTS = 200;
+const POINTS = 100;
 const [LOWEST, HIGHEST] = [1e-4, 1 - 1e-6]; // shares that are drawn
 /** @param {number} share */
 const ordinate = (share) => Math.log(-Math.log1p(-share));

@@ -44,11 +44,12 @@ export function cellsOf(row, layers) {
  * @param {Fit} fit
  * @param {Asked} asked
  * @param {{ k: number, lam: number }} anchor of a Gaussian with σ = 1
- * @param {{ k: number, lam: number }} [was] the one by which the row was made
+ * @param {{ k: number, lam: number }} was the one by which the row was made
+ * @param {typeof relabelled} renamed gives the name of a matrix with other numbers
  * @returns {Datum}
  */
-export function refitted(row, fit, { value }, anchor, was = anchor) {
-  if ("matrix" in row) return onPaper(row, fit, anchor);
+function refitted(row, fit, { value }, anchor, was, renamed) {
+  if ("matrix" in row) return onPaper(row, fit, anchor, renamed);
   if ("density" in row) return onDensity(row, fit, anchor.lam);
   const { k, lam, r2 } = fit;
   /** @type {Datum} */
@@ -83,11 +84,12 @@ function otherValue(row, fit, value, anchor, was) {
  * @param {Datum} row
  * @param {Fit} fit
  * @param {{ k: number, lam: number }} anchor
+ * @param {typeof relabelled} renamed
  * @returns {Datum}
  */
-function onPaper(row, { k, lam, r2 }, anchor) {
+function onPaper(row, { k, lam, r2 }, anchor, renamed) {
   const { magnitude, y, kind } = /** @type {{ magnitude: number, y: number, kind?: string }} */ (row);
-  const matrix = relabelled(String(row.matrix), k, lam, r2);
+  const matrix = renamed(String(row.matrix), k, lam, r2);
   const line = k * Math.log(magnitude / lam);
   if (kind === undefined) return { ...row, matrix, residual: y - line };
   if (kind === "scale") return { ...row, matrix, magnitude: lam };
@@ -143,6 +145,13 @@ export function redrawn(sent, asked, before, counts, compared = null) {
   const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
   const fitOf = fitter(asked, before, counts);
   const [owners, reach] = [ownersOf(sent.data), reachOf(sent.values)];
+  /** @type {Map<string, string>} */
+  const named = new Map();
+  const nameOf = (/** @type {[string, number, number, number]} */ ...[text, ...numbers]) => {
+    const name = named.get(text) ?? relabelled(text, ...numbers);
+    named.set(text, name);
+    return name;
+  };
   const data = Object.fromEntries(
     Object.entries(sent.data).map(([name, rows]) => [
       name,
@@ -152,7 +161,7 @@ export function redrawn(sent, asked, before, counts, compared = null) {
         if (isDifference(row)) return compared ? ofBoth(row, compared, asked, counts, reach) : row;
         const owner = owners.get(row.matrix) ?? row;
         const fit = isOfExpert(owner) ? null : fitOf(owner);
-        return fit ? refitted(row, fit, asked, anchor, was) : row;
+        return fit ? refitted(row, fit, asked, anchor, was, nameOf) : row;
       }),
     ]),
   );
@@ -263,8 +272,9 @@ function namesOf(before, after) {
   for (const [name, rows] of Object.entries(before)) {
     rows.forEach((row, i) => {
       for (const key of ["matrix", "panel"]) {
+        if (row[key] === after[name][i][key]) continue;
         const [old, next] = [row, after[name][i]].map((one) => String(one[key] ?? "").split("\n"));
-        if (row[key] !== after[name][i][key]) old.forEach((line, j) => names.set(line, next[j]));
+        if (!names.has(old[0])) old.forEach((line, j) => names.set(line, next[j]));
       }
     });
   }

@@ -53,6 +53,7 @@ export function hiddenAxis(labels, seen) {
  * @param {number} [from] px of the chart at which the strip begins
  */
 function write(strip, labels, box, from = 0) {
+  if (strip.hidden && !labels.length) return;
   strip.hidden = !labels.length;
   strip.replaceChildren(
     ...labels.map(({ text, left, top }) =>
@@ -68,7 +69,7 @@ function write(strip, labels, box, from = 0) {
  */
 export function keepLabels(element) {
   const [column, line] = ["wb-stuck-components", "wb-stuck-layers"].map((name) =>
-    make("div", { class: `wb-stuck ${name}`, "aria-hidden": "true" }),
+    make("div", { class: `wb-stuck ${name}`, "aria-hidden": "true", hidden: true }),
   );
   const update = () => {
     const svg = element.querySelector("svg.marks");

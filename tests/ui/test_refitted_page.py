@@ -126,7 +126,7 @@ def test_what_is_compared_follows_the_trim(
     assert medians.get_by_text("nearest").count() == 0
     cell(page, "v_proj", 1).click(position=CORNER)
     wait_for_k(page, again, "v_proj", 1, 7000)
-    page.locator(".wb-detail .concat_1_group .mark-symbol path").nth(50).wait_for(
+    page.locator(".wb-detail .concat_1_group .mark-symbol path").nth(25).wait_for(
         state="attached", timeout=WAIT
     )
     assert page.locator(".wb-detail").get_by_text("o_proj of layer 0").count() == 0

@@ -90,9 +90,9 @@ def test_step_trim_filters_and_selection(saved: Watched, fits: xr.Dataset) -> No
     assert number(page, "n") == f"{fits['n'].sel(component='up_proj').max().item():,.0f}"
 
     residuals = page.locator(".wb-detail .concat_1_group .mark-symbol path")
-    residuals.nth(50).wait_for(state="attached", timeout=WAIT)
+    residuals.nth(25).wait_for(state="attached", timeout=WAIT)
     heights = residuals.evaluate_all("points => points.map((one) => one.getAttribute('transform'))")
-    assert len({text.partition(",")[2] for text in heights}) > 50
+    assert len({text.partition(",")[2] for text in heights}) > 25
 
     step = fits["step"].values.tolist()[2]
     slide(page, "step", 2)
@@ -159,7 +159,7 @@ def test_of_several_selected_matrices_another_has_its_own_plot(
     cell(page, "o_proj", 1).click(position=CORNER)
     wait_for_k(page, fits, "o_proj", 1, 7000)
     points = page.locator(".wb-detail .concat_1_group .mark-symbol path")
-    points.nth(50).wait_for(state="attached", timeout=WAIT)
+    points.nth(25).wait_for(state="attached", timeout=WAIT)
     assert page.locator(".wb-detail").get_by_text("up_proj of layer 0").count() == 0
     cell(page, "q_proj", 1).click(position=CORNER)
     wait_for_k(page, fits, "q_proj", 1, 7000)

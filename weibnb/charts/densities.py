@@ -13,6 +13,7 @@ from weibnb.charts.marks import (
     STROKE,
     between,
     counted,
+    decades,
     facet,
     heading,
     layer,
@@ -133,7 +134,8 @@ def _in_rows(table: pd.DataFrame, scale: Scale, title: Spec) -> Spec:
 
 def _magnitudes(scale: Scale, ends: list[float], *, titled: bool) -> Spec:
     """Encode the magnitude along x, the same in all panels."""
-    axis: Spec = {"tickCount": 4, "format": "~g", "labelOverlap": True, "labels": titled}
+    axis: Spec = {"format": "~g", "labelOverlap": True, "labels": titled}
+    axis |= {"values": decades(ends)} if scale == "log" else {"tickCount": 4}
     return quantity(
         "magnitude",
         scale={"type": scale, "nice": False, "domain": ends},
@@ -161,7 +163,7 @@ def _strip(table: pd.DataFrame, kinds: list[str], scale: Scale, ends: list[float
         looks = scales(nominal("kind"), kinds, None, color=COLOURS, strokeDash=_DASHES)
         looks["detail"] = nominal("kind")
         layers.append(layer("line", place | looks, where=lines, strokeWidth=1.3))
-    dots: Spec = {"size": 10, "color": INK, "opacity": 0.9, "filled": True}
+    dots: Spec = {"size": 10, "color": INK, "opacity": 0.9, "filled": True, "aria": False}
     return [*layers, layer("point", place, where=counts, **dots)]
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
+    from numpy.typing import NDArray
 
     from weibnb.charts.vega import Spec
 
@@ -26,6 +27,9 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [10, 4])
 STROKE: Spec = {"symbolType": "stroke", "symbolSize": 300, "symbolStrokeWidth": 2}
 # Pixels of a letter, between two names, and of the longest name that is written from left to right.
 _LETTER, _GAP, _WIDEST = 6.4, 4, 100
+# Decades beyond the data that have ticks, and decades of which powers of ten are enough.
+_BEYOND, _MANY = 3, 3
+_LEAST = -307  # power of ten that a page can draw
 _SWATCHES = 9  # squares in a legend of colours
 _COORDINATES = ("model", "component", "layer", "expert", "step")
 _CLASS_COLOURS = (COLOURS[0], COLOURS[2], COLOURS[1], COLOURS[3], INK)
@@ -62,6 +66,20 @@ def names_below(names: Sequence[str], *, panels: int = 1) -> Spec:
 def room_for(names: Sequence[str]) -> float:
     """Give the pixels for each of the names below a chart."""
     return max(64, min(_LETTER * max(map(len, names)), _WIDEST) + 2 * _GAP)
+
+
+def decades(magnitudes: Sequence[float] | NDArray[np.float64]) -> list[float]:
+    """Give the ticks of a logarithmic axis: powers of ten, of few with their twos and fives.
+
+    They go on beyond the data: a page may draw other matrices in the same chart.
+    """
+    drawn = np.asarray(magnitudes, dtype=float)
+    drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
+    low, high = np.log10([drawn.min(), drawn.max()]) if drawn.size else (0.0, 0.0)
+    factors = (1,) if high - low > _MANY else (1, 2, 5)
+    first, last = int(np.floor(low)) - _BEYOND, int(np.ceil(high)) + _BEYOND
+    powers = range(max(first, _LEAST), min(last, -_LEAST))
+    return [float(f"{factor}e{power}") for power in powers for factor in factors]
 
 
 def k_axis(field: str = "k") -> Spec:

@@ -9,7 +9,13 @@ import numpy as np
 from weibnb.charts.marks import end_labels, facet, layer, nominal, quantity, rule_at, scales
 from weibnb.charts.tables import joined
 from weibnb.charts.vega import COLOURS, INK
-from weibnb.charts.weibull_paper import LINE_ENDS, paper_axis, top_of
+from weibnb.charts.weibull_paper import (
+    LINE_ENDS,
+    chosen_points,
+    magnitude_axis,
+    paper_axis,
+    top_of,
+)
 from weibnb.fitting.weibull import ordinate
 from weibnb.messages import shortened
 
@@ -24,11 +30,11 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# Fewer ticks, and points of one matrix, in a small panel.
-_FEW, _POINTS = np.array([0.1, 1, 10, 63.2, 99, 99.99]), 100
+# Fewer ticks in a small panel.
+_FEW = np.array([0.1, 1, 10, 63.2, 99, 99.99])
 # Share of the weights from which differences are drawn: below, single weights scatter.
 _LEAST = 1e-3
-_SMALL: Spec = {"size": 8, "filled": True, "opacity": 0.75}
+_SMALL: Spec = {"size": 8, "filled": True, "opacity": 0.75, "aria": False}
 _THIN: Spec = {"strokeWidth": 1.5}
 
 
@@ -49,13 +55,7 @@ def multiples(drawn: Sequence[Curve], short: Sequence[str], title: Spec) -> Spec
         if first is not None and i != first:
             parts.append(_line(drawn[first]) | place | {"kind": "reference"})
     table = joined(parts)
-    axis = {"tickCount": 3, "format": "~g", "labelOverlap": True}
-    x = quantity(
-        "magnitude",
-        scale={"type": "log", "nice": False, "padding": 6},
-        axis=axis,
-        title="|w| (units of the weights)",
-    )
+    x = magnitude_axis([table], padding=6, title="|w| (units of the weights)")
     at: Spec = {"x": x, "y": paper_axis("y", top_of(drawn), _FEW, title="weights below |w| (%)")}
     kinds = {kind: {"field": "kind", "equal": kind} for kind in ("points", "line", "reference")}
     layers = [
@@ -82,14 +82,10 @@ def _head(curve: Curve, label: str) -> str:
 
 
 def _points(curve: Curve, least: float = 1e-4) -> dict[str, Any]:
-    """Choose points of a matrix, evenly spaced in y from a share on, always with the largest."""
-    y = ordinate(curve.share)
-    kept = np.flatnonzero(curve.share >= least)
-    if kept.size:
-        targets = np.linspace(y[kept[0]], y[-1], _POINTS)
-        kept = np.unique(np.minimum(np.searchsorted(y, targets), y.size - 1))
+    """Give points of a matrix, from a share on."""
+    kept = chosen_points(curve, least)
     share, magnitude = curve.share[kept], curve.magnitude[kept]
-    return {"kind": "points", "magnitude": magnitude, "y": y[kept], "percent": 100 * share}
+    return {"kind": "points", "magnitude": magnitude, "y": ordinate(share), "percent": 100 * share}
 
 
 def _line(curve: Curve, least: float = 1e-4) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Weibull paper: its axes, the panel of points and lines, and the panel of residuals."""
+"""Weibull paper: its axes and points, the panel of points and lines, that of residuals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from weibnb.charts.marks import between, layer, nominal, quantity, rule_at, scales
+from weibnb.charts.marks import between, decades, layer, nominal, quantity, rule_at, scales
 from weibnb.charts.vega import INK
 from weibnb.fits.schema import protocol_of
 from weibnb.fitting.weibull import ordinate
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 PERCENT = np.array([0.01, 0.1, 1, 10, 30, 63.2, 90, 99, 99.99, 99.9999])
 #: Shares of the weights between which lines are drawn.
 LINE_ENDS = (1e-4, 1 - 1e-6)
+#: Most points of a matrix that are drawn.
+POINTS = 100
 _SLACK = 1e-3  # of an ordinate, for ends that are computed in another way
-_DOT: Spec = {"filled": True, "opacity": 0.75}
+_DOT: Spec = {"filled": True, "opacity": 0.75, "aria": False}
 _LINE: Spec = {"strokeWidth": 1.5}
+_MAGNITUDE = "magnitude |w| (units of the weights)"
 
 
 def paper_axis(
@@ -69,10 +72,25 @@ def matrix_scales(names: list[str], looks: list[tuple[str, str, list[int]]]) -> 
     return scales(matrix, names, legend, color=colours, shape=shapes) | broken
 
 
-def _magnitude_axis(*, titled: bool) -> Spec:
-    axis = {"tickCount": 6, "format": "~g", "labels": titled, "ticks": titled, "labelOverlap": True}
-    scale = {"type": "log", "nice": False, "padding": 8}
-    title = "magnitude |w| (units of the weights)" if titled else None
+def chosen_points(curve: Curve, least: float) -> NDArray[np.intp]:
+    """Choose points of a matrix, evenly spaced in y from a share on, always with the largest."""
+    y = ordinate(curve.share)
+    kept = np.flatnonzero(curve.share >= least)
+    if not kept.size:
+        return kept
+    targets = np.linspace(y[kept[0]], y[-1], POINTS)
+    return np.unique(np.minimum(np.searchsorted(y, targets), y.size - 1))
+
+
+def magnitude_axis(
+    parts: Sequence[pd.DataFrame | None], *, padding: float, title: str | None
+) -> Spec:
+    """Encode magnitudes along a logarithmic axis; without a title it is bare."""
+    drawn = np.concatenate([part["magnitude"] for part in parts if part is not None])
+    axis: Spec = {"values": decades(drawn), "format": "~g", "labelOverlap": True}
+    if title is None:
+        axis |= {"labels": False, "ticks": False}
+    scale = {"type": "log", "nice": False, "padding": padding}
     return quantity("magnitude", scale=scale, axis=axis, title=title)
 
 
@@ -87,7 +105,7 @@ def paper_panel(
 ) -> Spec:
     """Points and lines on Weibull paper."""
     at = {
-        "x": _magnitude_axis(titled=titled),
+        "x": magnitude_axis([points, lines], padding=8, title=_MAGNITUDE if titled else None),
         "y": paper_axis("y", top, title="weights below |w| (%, Weibull paper)"),
         "color": looks["color"],
     }
@@ -147,7 +165,7 @@ def residual_panel(points: pd.DataFrame, lines: pd.DataFrame | None, looks: Spec
     scale = {"domain": ends, "nice": False, "clamp": True}
     axis = {"tickCount": 5}
     at = {
-        "x": _magnitude_axis(titled=True),
+        "x": magnitude_axis([points, lines], padding=8, title=_MAGNITUDE),
         "y": quantity("residual", scale=scale, title="y − line", axis=axis),
         "color": looks["color"],
     }

@@ -22,6 +22,7 @@ from weibnb.charts.vega import COLOURS
 from weibnb.charts.weibull_arrangements import differences, first_fitted, multiples
 from weibnb.charts.weibull_paper import (
     LINE_ENDS,
+    chosen_points,
     matrix_scales,
     paper_panel,
     residual_panel,
@@ -46,9 +47,8 @@ if TYPE_CHECKING:
 
 Arrangement = Literal["overlay", "multiples", "difference"]
 
-# Maximum number of points per matrix, of matrices with a dotted Gaussian, and of matrices for which
-# estimators are compared.
-_POINTS, _DOTTED, _COMPARED = 200, 4, 4
+# Most matrices with a dotted Gaussian, and for which estimators are compared.
+_DOTTED, _COMPARED = 4, 4
 # A bar that stands for a line in a legend of filled symbols, broken.
 _BAR = "M-1.4,-0.2H-0.3V0.2H-1.4ZM0.3,-0.2H1.4V0.2H0.3Z"
 
@@ -87,7 +87,7 @@ def weibull_plot(
     -------
     altair chart
         Above: magnitudes (units of the weights) and the percentage of weights below them, at
-        most 200 points per matrix, from 0.01 % on. The lower panel has the same points less the
+        most 100 points per matrix, from 0.01 % on. The lower panel has the same points less the
         line. The trim is shaded; λ is marked at 63.2 %; dotted: a half-normal with
         σ = λ / (λ/σ of the Gaussian anchor), for at most four matrices; rings: weights more than
         3 times as large as a Gaussian's expected maximum.
@@ -230,13 +230,9 @@ def _legend_name(curve: Curve, label: str) -> str:
 
 
 def _points(curve: Curve, sigma: float) -> dict[str, Any]:
-    """Choose points of a matrix, evenly spaced in y from 0.01 % on, always with the largest."""
-    y = ordinate(curve.share)
-    kept = np.flatnonzero(curve.share >= 1e-4)
-    if kept.size:
-        targets = np.linspace(y[kept[0]], y[-1], _POINTS)
-        kept = np.unique(np.minimum(np.searchsorted(y, targets), y.size - 1))
-    x, y, n = curve.magnitude[kept], y[kept], curve.numbers
+    """Give points of a matrix from 0.01 % on, and how far each lies from the line."""
+    kept = chosen_points(curve, 1e-4)
+    x, y, n = curve.magnitude[kept], ordinate(curve.share[kept]), curve.numbers
     fitted = curve.line(x) if curve.fitted else np.full(x.size, np.nan)
     known = curve.fitted and n["n"] > 0
     limit = FACTORS["gaussian"] * expected_gaussian_maximum(n["n"], sigma) if known else np.inf

@@ -783,6 +783,7 @@ function hiddenAxis(labels, seen) {
   return lowest > seen ? labels.filter(({ bottom }) => lowest - bottom < 2) : [];
 }
 function write(strip, labels, box, from = 0) {
+  if (strip.hidden && !labels.length) return;
   strip.hidden = !labels.length;
   strip.replaceChildren(
     ...labels.map(
@@ -793,7 +794,7 @@ function write(strip, labels, box, from = 0) {
 }
 function keepLabels(element) {
   const [column, line3] = ["wb-stuck-components", "wb-stuck-layers"].map(
-    (name) => make("div", { class: `wb-stuck ${name}`, "aria-hidden": "true" })
+    (name) => make("div", { class: `wb-stuck ${name}`, "aria-hidden": "true", hidden: true })
   );
   const update = () => {
     const svg = element.querySelector("svg.marks");
@@ -1013,8 +1014,9 @@ function outlineIn(element, marks) {
 function caption(element, title, notes) {
   const said = notes.length > 0 && titlesBefore(element).includes(title);
   const [head, ...others] = said ? notes : [title, ...notes];
-  const words = others.flatMap((note) => [" ", make("span", {}, note)]);
-  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, head), ...words);
+  const place2 = element.querySelector("figcaption");
+  if (!place2 || place2.textContent === [head, ...others].join(" ")) return;
+  place2.replaceChildren(make("strong", {}, head), ...others.flatMap((note) => [" ", make("span", {}, note)]));
 }
 var titlesBefore = (element) => [...element.closest(".wb")?.querySelectorAll("figcaption strong") ?? []].filter((one) => one.compareDocumentPosition(element) === Node.DOCUMENT_POSITION_FOLLOWING).map((one) => one.textContent);
 function scrolled(element, name) {
@@ -3665,8 +3667,8 @@ function cellsOf(row, layers) {
   const [low, high] = band;
   return layers.filter((layer) => low <= layer && layer <= high).map((layer) => [cell[0], layer, cell[2], cell[3]]);
 }
-function refitted(row, fit2, { value }, anchor, was = anchor) {
-  if ("matrix" in row) return onPaper(row, fit2, anchor);
+function refitted(row, fit2, { value }, anchor, was, renamed2) {
+  if ("matrix" in row) return onPaper(row, fit2, anchor, renamed2);
   if ("density" in row) return onDensity(row, fit2, anchor.lam);
   const { k, lam, r2 } = fit2;
   const next = { ...row, ..."lam" in row && { lam }, ..."r2" in row && { r2 } };
@@ -3689,12 +3691,12 @@ function otherValue(row, fit2, value, anchor, was) {
   if (value === "outlier") return Number(row.value) * Number(row.lam) / fit2.lam * (anchor.lam / was.lam);
   return row.value;
 }
-function onPaper(row, { k, lam, r2 }, anchor) {
+function onPaper(row, { k, lam, r2 }, anchor, renamed2) {
   const { magnitude, y, kind } = (
     /** @type {{ magnitude: number, y: number, kind?: string }} */
     row
   );
-  const matrix = relabelled(String(row.matrix), k, lam, r2);
+  const matrix = renamed2(String(row.matrix), k, lam, r2);
   const line3 = k * Math.log(magnitude / lam);
   if (kind === void 0) return { ...row, matrix, residual: y - line3 };
   if (kind === "scale") return { ...row, matrix, magnitude: lam };
@@ -3736,6 +3738,12 @@ function redrawn(sent, asked, before, counts, compared = null) {
   const [was, anchor] = [before, asked].map((one) => gaussianAnchor(one.trim, one.estimator));
   const fitOf = fitter(asked, before, counts);
   const [owners, reach] = [ownersOf(sent.data), reachOf(sent.values)];
+  const named = /* @__PURE__ */ new Map();
+  const nameOf2 = (...[text, ...numbers]) => {
+    const name = named.get(text) ?? relabelled(text, ...numbers);
+    named.set(text, name);
+    return name;
+  };
   const data = Object.fromEntries(
     Object.entries(sent.data).map(([name, rows]) => [
       name,
@@ -3745,7 +3753,7 @@ function redrawn(sent, asked, before, counts, compared = null) {
         if (isDifference(row)) return compared ? ofBoth(row, compared, asked, counts, reach) : row;
         const owner = owners.get(row.matrix) ?? row;
         const fit2 = isOfExpert(owner) ? null : fitOf(owner);
-        return fit2 ? refitted(row, fit2, asked, anchor, was) : row;
+        return fit2 ? refitted(row, fit2, asked, anchor, was, nameOf2) : row;
       })
     ])
   );
@@ -3811,8 +3819,9 @@ function namesOf(before, after) {
   for (const [name, rows] of Object.entries(before)) {
     rows.forEach((row, i) => {
       for (const key of ["matrix", "panel"]) {
+        if (row[key] === after[name][i][key]) continue;
         const [old, next] = [row, after[name][i]].map((one) => String(one[key] ?? "").split("\n"));
-        if (row[key] !== after[name][i][key]) old.forEach((line3, j) => names.set(line3, next[j]));
+        if (!names.has(old[0])) old.forEach((line3, j) => names.set(line3, next[j]));
       }
     });
   }
@@ -3835,7 +3844,7 @@ var trimRow = ([low, high]) => ({
 });
 
 // src/paper.js
-var POINTS = 200;
+var POINTS = 100;
 var [LOWEST2, HIGHEST2] = [1e-4, 1 - 1e-6];
 var ordinate2 = (share) => Math.log(-Math.log1p(-share));
 function pointsOf({ magnitude, share }) {

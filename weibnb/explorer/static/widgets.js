@@ -587,6 +587,7 @@ function hiddenAxis(labels, seen) {
   return lowest > seen ? labels.filter(({ bottom }) => lowest - bottom < 2) : [];
 }
 function write(strip, labels, box, from = 0) {
+  if (strip.hidden && !labels.length) return;
   strip.hidden = !labels.length;
   strip.replaceChildren(
     ...labels.map(
@@ -597,7 +598,7 @@ function write(strip, labels, box, from = 0) {
 }
 function keepLabels(element) {
   const [column, line] = ["wb-stuck-components", "wb-stuck-layers"].map(
-    (name) => make("div", { class: `wb-stuck ${name}`, "aria-hidden": "true" })
+    (name) => make("div", { class: `wb-stuck ${name}`, "aria-hidden": "true", hidden: true })
   );
   const update = () => {
     const svg = element.querySelector("svg.marks");
@@ -817,8 +818,9 @@ function outlineIn(element, marks) {
 function caption(element, title, notes) {
   const said = notes.length > 0 && titlesBefore(element).includes(title);
   const [head, ...others] = said ? notes : [title, ...notes];
-  const words = others.flatMap((note) => [" ", make("span", {}, note)]);
-  element.querySelector("figcaption")?.replaceChildren(make("strong", {}, head), ...words);
+  const place = element.querySelector("figcaption");
+  if (!place || place.textContent === [head, ...others].join(" ")) return;
+  place.replaceChildren(make("strong", {}, head), ...others.flatMap((note) => [" ", make("span", {}, note)]));
 }
 var titlesBefore = (element) => [...element.closest(".wb")?.querySelectorAll("figcaption strong") ?? []].filter((one) => one.compareDocumentPosition(element) === Node.DOCUMENT_POSITION_FOLLOWING).map((one) => one.textContent);
 function scrolled(element, name) {
