@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from weibnb.explorer.filters import Cell
     from weibnb.explorer.following import Newer
     from weibnb.fitting.weibull import Estimator
-    from weibnb.scanning.background import BackgroundScan
+    from weibnb.scanning.background import BackgroundCheck, BackgroundScan
     from weibnb.scanning.recorder import Recorder
 
 
@@ -107,7 +107,9 @@ def explore(
     ``explorer.wait()`` waits until it is done. What goes wrong stands on the page and in
     ``explorer.error``. A program that runs a notebook (nbconvert) gets the finished picture. The
     scan rests while no page shows the explorer any more; ``explorer.follow = False``,
-    ``explorer.close()`` and Ctrl-C in ``wait`` cancel it. Nothing is written to the disk.
+    ``explorer.close()`` and Ctrl-C in ``wait`` cancel it. Nothing is written to the disk. After
+    the scan the weights are looked at again for the list of findings, as `weibnb.check` does it:
+    of more than 2,000 matrices, once that list is opened.
 
     A store may be written by another process, and need not be there yet. A thread looks twice a
     second for something new, and reads that alone; it keeps no file open, so that a training never
@@ -141,6 +143,7 @@ def explore(
         reader=_reader(weights, dequantise=dequantise),
         newer=opened.newer,
         work=opened.work,
+        check=opened.check,
         followed=opened.followed,
         state=state,
         keep=keep,
@@ -183,6 +186,7 @@ class _Opened:
     scanned: bool = False
     newer: Newer | None = None
     work: BackgroundScan | None = None
+    check: BackgroundCheck | None = None
     followed: str = ""
 
 
@@ -219,11 +223,12 @@ def _are_files(source: Any) -> bool:
 def _scan_files(source: Any, *, dequantise: bool) -> _Opened:
     """Begin to scan files, and follow that."""
     from weibnb.fits.following import no_fits
-    from weibnb.scanning.background import BackgroundScan
+    from weibnb.scanning.background import BackgroundCheck, BackgroundScan
 
     name = Path(source).name or str(source) if isinstance(source, str | os.PathLike) else "files"
     work = BackgroundScan(source, dequantise=dequantise)
-    return _Opened(no_fits(), scanned=True, work=work, followed=name)
+    check = BackgroundCheck(source, dequantise=dequantise)
+    return _Opened(no_fits(), scanned=True, work=work, check=check, followed=name)
 
 
 def _follow_store(path: Path) -> _Opened:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import weibnb as wb
 from tests.explorer.conftest import slot, words
@@ -14,10 +17,14 @@ from tests.explorer.conftest import slot, words
 pytest.importorskip("anywidget")
 pytest.importorskip("vl_convert")
 
-from weibnb.explorer import widget
+from weibnb.explorer import content, widget
+from weibnb.explorer.labels import LOOKING
 from weibnb.exploring import explore
+from weibnb.scanning.background import BackgroundCheck
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import xarray as xr
 
     from weibnb.explorer.widget import Explorer
@@ -40,8 +47,8 @@ def broken() -> xr.Dataset:
 
 def found(explorer: Explorer) -> dict[str, Any]:
     explorer.set_state({"_pages": 1})  # a page shows it
-    content: dict[str, Any] = json.loads(explorer._findings)
-    return content
+    listed: dict[str, Any] = json.loads(explorer._findings)
+    return listed
 
 
 def test_the_findings_are_those_of_check() -> None:
@@ -128,3 +135,98 @@ def test_the_line_above_the_map_says_how_many_and_where() -> None:
     assert where["all-zero"] == "layer 1 up_proj"
     assert where["layer-gap"].startswith("layer ") or "m\\x1b<b>" in where["layer-gap"]
     assert "\x1b" not in "".join(where.values())
+
+
+def tensors(**more: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Give a healthy model of four layers, and further tensors."""
+    rng = np.random.default_rng(5)
+    names = [NAME.format(layer, name) for layer in range(4) for name in ("up", "down")]
+    return {name: rng.standard_t(5, (64, 64)).astype("f4") * 0.02 for name in names} | more
+
+
+def listed_after(explorer: Explorer, rest: str) -> dict[str, Any]:
+    """Wait until the note below the list begins otherwise."""
+    end = time.monotonic() + 60
+    while (now := found(explorer))["note"].startswith(rest):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return now
+
+
+def test_of_a_path_the_weights_are_looked_at_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    norm = np.full(64, np.nan, np.float32)
+    save_file(tensors(**{"model.norm.weight": norm}), path)
+    explorer = explore(path).wait()
+    listed, check = listed_after(explorer, LOOKING), wb.check(wb.scan(path), source=path)
+    rules = [one.rule for one in check.findings] + [one.rule for one in check.not_looked_at]
+    assert [row["rule"] for row in listed["rows"]] == rules
+    where = {row["rule"]: row["where"] for row in listed["rows"]}
+    assert where["nonfinite"] == "model.norm.weight"
+    assert listed["severity"] == "error"
+    assert not listed["note"]
+    assert json.loads(content.findings(wb.scan(path), at_once=False))["severity"] != "error"
+    explorer.panel = "findings"
+    assert found(explorer) == listed
+    explorer.close()
+
+
+def test_weights_that_are_gone_are_told_below_what_the_fits_say(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    broken = tensors()
+    broken[NAME.format(1, "up")][:] = 0
+    save_file(broken, path)
+    explorer = explore(path).wait()
+    path.unlink()
+    listed = listed_after(explorer, LOOKING)
+    assert listed["note"].startswith("The weights were not looked at: ")
+    assert "model.safetensors" in listed["note"]
+    assert "all-zero" in {row["rule"] for row in listed["rows"]}
+    explorer.close()
+
+
+def test_weights_of_very_many_matrices_are_looked_at_when_the_panel_is_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(widget, "_CHECKED_AT_ONCE", 7)
+    path = tmp_path / "model.safetensors"
+    save_file(tensors(**{"model.norm.weight": np.full(64, np.nan, np.float32)}), path)
+    explorer = explore(path).wait()
+    explorer.set_state({"_pages": 1})
+    assert not explorer._findings
+    explorer.panel = "findings"
+    assert listed_after(explorer, LOOKING)["badge"] == "1 error"
+    explorer.close()
+
+
+def test_a_scan_that_was_cancelled_is_not_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file(tensors(), path)
+    explorer = explore(path)
+    explorer.follow = False
+    work = explorer._work
+    assert work is not None
+    assert work.wait(60)
+    assert explorer._looks_at_weights() is None
+    explorer.close()
+
+
+def test_a_check_that_is_cancelled_ends_between_two_matrices(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file(tensors(), path)
+    taken: list[Any] = []
+    work = BackgroundCheck(path)
+    fits = wb.scan(path)
+    work.cancel()
+    work.start(fits, taken.append)
+    for thread in threading.enumerate():
+        if thread.name == "weibnb-check":
+            thread.join(60)
+            assert not thread.is_alive()
+    assert not taken
+    other = BackgroundCheck(path)
+    other.start(fits, taken.append)
+    end = time.monotonic() + 60
+    while not taken and time.monotonic() < end:
+        time.sleep(0.01)
+    assert [type(one).__name__ for one in taken] == ["Check"]

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from weibnb.charts.vega import Spec
     from weibnb.diagnostics.findings import Cell as Place
+    from weibnb.diagnostics.findings import Check
     from weibnb.explorer.filters import Cell, Cells
     from weibnb.explorer.panels import Panel, View
     from weibnb.fitting.weibull import Estimator, Trim
@@ -51,6 +52,7 @@ _MOST_FINDINGS = 200
 _MOST_NAMED = 4  # matrices that are named in their Weibull plot; of more there is a legend
 # The rule that needs compiled code, which takes a second to load.
 _SLOW = "far-layer"
+_HEALTHY = "no finding"
 
 
 def controls(cells: Cells, panels: Mapping[str, Panel]) -> str:
@@ -222,7 +224,7 @@ def _with_legend(node: Any, more: Spec | None) -> Any:
     return found
 
 
-def findings(fits: xr.Dataset, *, at_once: bool) -> str:
+def findings(fits: xr.Dataset, *, at_once: bool, note: str = LOOK_AT_WEIGHTS) -> str:
     """List what `weibnb.check` finds in fits alone, worst first, and what it cannot look at.
 
     Layers far from their neighbours are left out if it has to be there `at_once`.
@@ -232,10 +234,13 @@ def findings(fits: xr.Dataset, *, at_once: bool) -> str:
     except ValueError as err:
         nothing = {"badge": "", "severity": "", "headline": "Not checked.", "rows": []}
         return json.dumps(nothing | {"note": str(err)})
-    found = Counter(one.severity for one in check.findings)
-    worst = next((word for word in SEVERITIES if found[word]), None)
-    healthy = "" if at_once else "no finding"
-    badge = counted(found[worst], worst) if worst else healthy
+    return found(check, note=note, healthy="" if at_once else _HEALTHY)
+
+
+def found(check: Check, *, note: str = "", healthy: str = _HEALTHY) -> str:
+    """List what a check found, worst first, and what it could not look at."""
+    number_of = Counter(one.severity for one in check.findings)
+    worst = next((word for word in SEVERITIES if number_of[word]), None)
     rows = [
         {
             "severity": one.severity,
@@ -260,13 +265,18 @@ def findings(fits: xr.Dataset, *, at_once: bool) -> str:
     headline = f"{counted(number, 'finding')}:" if number else "No finding by the rules tried."
     hidden = number - _MOST_FINDINGS
     more = f"{hidden:,} more are not listed. " if hidden > 0 else ""
-    note = more + LOOK_AT_WEIGHTS
-    told = {"badge": badge, "severity": worst or "", "headline": headline}
-    return json.dumps(told | {"rows": rows, "note": note})
+    told = {
+        "badge": counted(number_of[worst], worst) if worst else healthy,
+        "severity": worst or "",
+        "headline": headline,
+    }
+    return json.dumps(told | {"rows": rows, "note": more + note})
 
 
 def _where(cell: Place) -> str:
     """Name a place in few words: what it is within its model, else the model."""
+    if cell.tensor and not cell.component:
+        return shortened(cell.tensor, 40)
     parts = [f"layer {cell.layer}"] if cell.layer is not None else []
     parts += [shortened(cell.component, 40)] if cell.component else []
     return " ".join(parts) or shortened(cell.model, 40)

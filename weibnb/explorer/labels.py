@@ -193,5 +193,8 @@ NOT_HELD = "{}: these fits do not hold what it is drawn from. Scan the weights: 
 NO_WEIGHTS = "{}: drawn from the weights, which are not at hand. {}"
 TOO_MANY = "{}: it has room for {}, and the filters leave {}. Choose fewer in them."
 NO_VIEW = "Run this cell for the live explorer."
+#: Below the list of findings: what is not in it.
 LOOK_AT_WEIGHTS = "weibnb.check(path) looks at the weights as well."
+LOOKING = "Looking at the weights as well …"
+NOT_LOOKED = "The weights were not looked at: {}"
 LAST_VIEW = "The last view, as pictures: run this cell for the live explorer."

@@ -16,6 +16,7 @@ from weibnb.charts.weibull_plots import Arrangement
 from weibnb.diagnostics.bands import BANDS
 from weibnb.explorer import content, export
 from weibnb.explorer.growing import GrowingWidget, Growth
+from weibnb.explorer.labels import LOOK_AT_WEIGHTS, LOOKING, NOT_LOOKED
 from weibnb.explorer.panels import PANELS
 from weibnb.explorer.parts import Parts
 from weibnb.explorer.state import checked_names
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from weibnb.diagnostics.findings import Check
     from weibnb.explorer.drawing import Drawing, Reader
     from weibnb.explorer.following import Newer
-    from weibnb.scanning.background import BackgroundScan
+    from weibnb.scanning.background import BackgroundCheck, BackgroundScan
 
 _CHECKED_AT_ONCE = 2000  # matrices; of more the findings are made when their panel is opened
 
@@ -52,6 +54,8 @@ class Explorer(GrowingWidget):
         What `newer` or `work` reads, as the page calls it.
     work : BackgroundScan, optional
         What makes the fits while they are shown, in the place of `newer`.
+    check : BackgroundCheck, optional
+        What looks at the weights for the findings, once `work` is done.
     state : mapping or path, optional
         Traits to begin with, as `state` gives them, or a file that ``save("view.json")`` wrote.
     keep : path, optional
@@ -138,6 +142,8 @@ class Explorer(GrowingWidget):
     _findings = traitlets.Unicode().tag(sync=True)
     _names = traitlets.Unicode().tag(sync=True)
 
+    _of_weights: BackgroundCheck | None = None
+
     def __init__(
         self,
         fits: xr.Dataset,
@@ -146,6 +152,7 @@ class Explorer(GrowingWidget):
         newer: Newer | None = None,
         followed: str = "",
         work: BackgroundScan | None = None,
+        check: BackgroundCheck | None = None,
         state: Mapping[str, Any] | str | os.PathLike[str] | None = None,
         keep: str | os.PathLike[str] | None = None,
         **traits: Any,
@@ -160,6 +167,7 @@ class Explorer(GrowingWidget):
             state = kept | state
         self.views = Views(self.class_trait_names(state=True), self._views_changed)
         self._looked_far = False
+        self._of_weights = check
         self._table = Table()
         self._kept_text = ""  # of the file, empty until there is a view
         try:
@@ -208,8 +216,34 @@ class Explorer(GrowingWidget):
             fits = fits.isel(step=[-1])
         elif number > _CHECKED_AT_ONCE and not opened:
             return
-        self._findings = content.findings(fits, at_once=not opened)
+        looks = self._looks_at_weights()
+        note = LOOKING if looks else LOOK_AT_WEIGHTS
+        self._findings = content.findings(fits, at_once=not opened, note=note)
         self._looked_far = opened
+        if looks and not looks.begun:
+            looks.start(fits, self._take_check)
+
+    def _looks_at_weights(self) -> BackgroundCheck | None:
+        """Give what checks the weights, where all of them were scanned."""
+        work = self._work
+        whole = work is not None and work.error is None and not work.cancelled
+        return self._of_weights if whole else None
+
+    def _take_check(self, found: Check | Exception) -> None:
+        """List what was found in the weights and the fits, instead of in the fits alone."""
+        with self._lock:
+            self._looked_far = True
+            if isinstance(found, Exception):
+                note = NOT_LOOKED.format(printable(str(found) or type(found).__name__))
+                self._findings = content.findings(self._parts.whole, at_once=False, note=note)
+            else:
+                self._findings = content.found(found)
+
+    def close(self) -> None:
+        """Take the widget from the page, and follow no more; a scan is cancelled."""
+        if self._of_weights is not None:
+            self._of_weights.cancel()
+        super().close()
 
     def _grown(self) -> None:
         self._check_fits(anew=True)

@@ -1,20 +1,26 @@
-"""A scan on a thread of its own, whose fits are looked at while it goes on."""
+"""A scan on a thread of its own, whose fits are looked at while it goes on, and a check."""
 
 from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
+from weibnb.diagnostics.check import check_fits
 from weibnb.io.checkpoint import open_checkpoint
 from weibnb.io.sources import resolve_sources
+from weibnb.scanning.check import WeightsReader
 from weibnb.scanning.scan import ScanInterrupted, scan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import xarray as xr
 
+    from weibnb.diagnostics.findings import Check
     from weibnb.scanning.progress import Progress
 
 
@@ -127,6 +133,67 @@ class BackgroundScan:
             self._rested += time.monotonic() - begun
         if self._stop.is_set():
             raise KeyboardInterrupt
+
+
+class BackgroundCheck:
+    """Checks fits and the weights that they are of on a thread.
+
+    Parameters
+    ----------
+    source : path, list or Mapping
+        What was scanned, as of `weibnb.check`.
+    dequantise : bool
+        As of `weibnb.check`.
+
+    Attributes
+    ----------
+    begun : bool
+        Whether it was started.
+    """
+
+    def __init__(self, source: Any, *, dequantise: bool = False) -> None:
+        self.begun = False
+        self._source, self._dequantise = source, dequantise
+        self._stop = threading.Event()
+        finalize(self, self._stop.set)
+
+    def start(self, fits: xr.Dataset, take: Callable[[Check | Exception], object]) -> None:
+        """Begin; `take` gets what is found, or why nothing could be, unless it is cancelled."""
+        self.begun = True
+        reader = WeightsReader(
+            fits, self._source, self._dequantise, before_each=partial(_end_if, self._stop)
+        )
+        threading.Thread(
+            target=_check, args=(fits, reader, take, self._stop), name="weibnb-check", daemon=True
+        ).start()
+
+    def cancel(self) -> None:
+        """End it after the matrix that is being read."""
+        self._stop.set()
+
+
+class _CancelledError(Exception):
+    """Nobody waits for what a check finds any more."""
+
+
+def _end_if(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise _CancelledError
+
+
+def _check(
+    fits: xr.Dataset,
+    reader: WeightsReader,
+    take: Callable[[Check | Exception], object],
+    stop: threading.Event,
+) -> None:
+    """Check fits with their weights, and hand on what came of it."""
+    try:
+        found: Check | Exception = check_fits(fits, reader=reader)
+    except Exception as err:  # noqa: BLE001  (a thread has no caller: who waits is told)
+        found = err
+    if not stop.is_set():
+        take(found)
 
 
 def _let_go(stop: threading.Event, go: threading.Event) -> None:

@@ -29,7 +29,7 @@ from weibnb.scanning.reading_again import open_again, read_again
 from weibnb.scanning.scan import scan
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import pandas as pd
@@ -163,12 +163,16 @@ def fits_of(given: Any) -> AbstractContextManager[Any]:
 
 @dataclass(frozen=True, slots=True)
 class WeightsReader:
-    """Reads the weights of fits again, for `weibnb.diagnostics.rules`."""
+    """Reads the weights of fits again, for `weibnb.diagnostics.rules`.
+
+    Before each checkpoint and matrix it calls `before_each`, which may raise to end it.
+    """
 
     fits: xr.Dataset
     source: Any
     dequantise: bool = False
     workers: int | None = None
+    before_each: Callable[[], object] = lambda: None
 
     def counts(
         self, names: Mapping[Place, Collection[str]]
@@ -176,7 +180,7 @@ class WeightsReader:
         """Count tensors of some checkpoints, or say why one cannot be read."""
         again = open_again(list(names), self.fits, self.source, dequantise=self.dequantise)
         with Counting("cpu", workers=self.workers) as counting:
-            return {key: _count(opened, set(names[key]), counting) for key, opened in again}
+            return {key: self._count(opened, set(names[key]), counting) for key, opened in again}
 
     def digests(self, cells: Collection[Cell]) -> Mapping[Cell, str]:
         """Give a hash of the bits of matrices."""
@@ -217,11 +221,30 @@ class WeightsReader:
         """Give the configuration of each checkpoint."""
         return {key: opened.config for key, opened in self._opened()}
 
-    def _read_again(self, flagged: xr.DataArray) -> Any:
-        """Read the matrices of flagged cells."""
-        return read_again(flagged, self.fits, self.source, dequantise=self.dequantise)
+    def _count(
+        self, checkpoint: Checkpoint, names: set[str], counting: Counting
+    ) -> dict[str, Counts | str]:
+        """Count the tensors of these names, or say why one cannot be read."""
+        problems = dict(checkpoint.problems)
+        found: dict[str, Counts | str] = {name: problems[name] for name in names & problems.keys()}
+        for name, info in checkpoint.tensors.items():
+            if name in names and name not in problems:
+                self.before_each()
+                bits = checkpoint.raw(name)
+                watch(bits)
+                found[name] = counting.submit_bits(bits, info.dtype).result()
+                check_unchanged(origin_of(bits))
+        return found
 
-    def _opened(self) -> Any:
+    def _read_again(
+        self, flagged: xr.DataArray
+    ) -> Iterator[tuple[dict[str, Any], NDArray[Any], str, int]]:
+        """Read the matrices of flagged cells."""
+        for matrix in read_again(flagged, self.fits, self.source, dequantise=self.dequantise):
+            self.before_each()
+            yield matrix
+
+    def _opened(self) -> Iterator[tuple[Place, Checkpoint]]:
         """Open the checkpoints that could be read, one after the other."""
         about = prepare(self.fits, light=True, dims=DIMS)[["source", "problem"]]
         readable = (about["source"] != "") & (about["problem"] == "")
@@ -230,7 +253,9 @@ class WeightsReader:
             (str(about["model"].values[i]), int(about["step"].values[j]))
             for i, j in np.argwhere(readable.values)
         ]
-        return open_again(wanted, self.fits, self.source)
+        for opened in open_again(wanted, self.fits, self.source):
+            self.before_each()
+            yield opened
 
     def _flag(self, wanted: set[tuple[Any, ...]]) -> xr.DataArray:
         """Flag cells by (model, step, layer, component)."""
@@ -240,19 +265,6 @@ class WeightsReader:
             place = {"model": model, "step": step, "layer": layer, "component": component}
             flagged.loc[place] = True
         return flagged
-
-
-def _count(checkpoint: Checkpoint, names: set[str], counting: Counting) -> dict[str, Counts | str]:
-    """Count the tensors of these names, or say why one cannot be read."""
-    problems = dict(checkpoint.problems)
-    found: dict[str, Counts | str] = {name: problems[name] for name in names & problems.keys()}
-    for name, info in checkpoint.tensors.items():
-        if name in names and name not in problems:
-            bits = checkpoint.raw(name)
-            watch(bits)
-            found[name] = counting.submit_bits(bits, info.dtype).result()
-            check_unchanged(origin_of(bits))
-    return found
 
 
 def _place(key: Mapping[str, Any]) -> tuple[Any, ...]:
