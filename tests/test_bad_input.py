@@ -17,6 +17,7 @@ from safetensors.numpy import save, save_file
 import weibnb as wb
 from tests.io.handmade import entry, index, pack
 from weibnb import CheckpointError
+from weibnb.cli_show import left_out
 from weibnb.io.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -241,6 +242,15 @@ def test_no_recognised_matrix_names_examples() -> None:
 
 def test_a_name_of_two_lines_stays_on_one() -> None:
     assert "\n" not in refused({"strange\nthing": normal(20, 20)}, r"strange\nthing")
+
+
+def test_a_tensor_without_a_name_is_told() -> None:
+    message = refused({"": normal(20, 20)}, "It holds a tensor without a name (unrecognised).")
+    assert "names=" not in message
+    fits = wb.scan({"tiny": {"": normal(20, 20), Q.format(0): normal(24, 24)}})
+    assert wb.not_fitted(fits)[["tensor", "reason"]].values.tolist() == [["", "unrecognised"]]
+    assert "Not fitted: 1 unrecognised." in left_out(fits)
+    assert "--names" not in left_out(fits)
 
 
 def test_empty_state_dicts_and_files(tmp_path: Path) -> None:

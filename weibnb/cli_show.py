@@ -75,7 +75,7 @@ def left_out(fits: xr.Dataset) -> str:
     from weibnb.io.names import names_for_shell
 
     listed = not_fitted(fits)
-    tensors = listed[listed["tensor"] != ""]
+    tensors = listed[listed["dtype"] != ""]
     reasons = tensors["reason"].value_counts()
     text = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
     lines = [f" Not fitted: {text}."] if text else []
@@ -83,7 +83,7 @@ def left_out(fits: xr.Dataset) -> str:
         lines.append(f"To place the unrecognised: weibnb scan {options} PATH")
     lines += [
         f"{row.model}, step {row.step}: {row.reason}"
-        for row in listed[listed["tensor"] == ""].itertuples()
+        for row in listed[listed["dtype"] == ""].itertuples()
     ]
     return "\n".join(lines)
 

@@ -35,6 +35,27 @@ def test_steps_are_sorted_and_other_names_ignored(tmp_path: Path) -> None:
     assert list(find_steps(tmp_path)) == [3, 8, 20, 100]
 
 
+def notes_of(run: Path) -> list[str]:
+    return [planned.note for planned in resolve_sources(run)]
+
+
+def test_checkpoints_beside_the_steps_are_told(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name in ("step10", "step20", "final", "runs", "step9223372036854775808"):
+        (run / name).mkdir(parents=True)
+    (run / "runs" / "events.log").touch()
+    for name in ("step10", "step20"):
+        one(run / name / "model.safetensors")
+    (run / "latest").symlink_to("step20")
+    assert notes_of(run) == ["", ""]
+    one(run / "final" / "model.safetensors")
+    assert notes_of(run) == ["", "final beside the steps is no step and was left out"]
+    one(run / "step9223372036854775808" / "model.safetensors")
+    one(run / "last.safetensors")
+    told = "final, last.safetensors, step9223372036854775808 beside the steps are no steps and "
+    assert notes_of(run) == ["", told + "were left out"]
+
+
 def test_no_steps(tmp_path: Path) -> None:
     assert find_steps(tmp_path) == {}
     with pytest.raises(CheckpointError, match="cannot be listed"):

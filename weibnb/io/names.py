@@ -161,8 +161,8 @@ def _component_in(words: list[str], taken: set[str]) -> str:
 
 
 def _is_matrix(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether a tensor is a matrix whose name is short enough for patterns."""
-    return len(shape) == 2 and min(shape) > 1 and len(name) <= LONGEST_NAME
+    """Whether a tensor is a matrix with a name that patterns may have."""
+    return len(shape) == 2 and min(shape) > 1 and 0 < len(name) <= LONGEST_NAME
 
 
 def _number(pattern: str, group: str, text: str) -> int:

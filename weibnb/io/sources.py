@@ -12,12 +12,13 @@ import numpy as np
 
 from weibnb.io.adapters import Adapter, is_adapter
 from weibnb.io.files import CheckpointError, list_directory, why
-from weibnb.io.folders import expand, models_in, names_of
+from weibnb.io.folders import expand, holds_checkpoint, models_in, names_of
 from weibnb.io.kinds import ENDINGS, is_weights
 from weibnb.io.links import contained
 from weibnb.io.names import Names
 from weibnb.io.remote import Remote, as_remote
 from weibnb.io.steps import step_of
+from weibnb.messages import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -232,12 +233,18 @@ def _resolve_one(model: str, source: Any, step: int | None = None) -> Iterator[P
 
 
 def _beside(path: Path, steps: Mapping[int, Path | CheckpointError]) -> str:
-    """Say which files of tensors in a run's directory are no steps."""
+    """Say which checkpoints in a run's directory are no steps."""
     taken = {os.path.realpath(step) for step in steps.values() if isinstance(step, Path)}
-    files = [path / name for name in list_directory(path) if is_weights(name)]
-    names = [file.name for file in files if os.path.realpath(file) not in taken]
-    names = [name for name in names if step_of(name) is None]
+    others = [path / name for name in list_directory(path) if step_of(name) is None]
+    others = [other for other in others if os.path.realpath(other) not in taken]
+    names = [
+        shortened(other.name)
+        for other in others
+        if is_weights(other.name) or (_is_directory(other) and holds_checkpoint(other))
+    ]
     listed = ", ".join(sorted(names)[:8]) + (", ..." if len(names) > 8 else "")
+    if len(names) > 1:
+        return f"{listed} beside the steps are no steps and were left out"
     return f"{listed} beside the steps is no step and was left out" if names else ""
 
 

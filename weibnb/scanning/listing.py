@@ -75,8 +75,8 @@ def nothing_found(listings: Sequence[Listing]) -> CheckpointError:
         if listing.error is not None:
             return listing.error
     source = listings[0].source
-    entries = [entry for entry in source.not_fitted if entry["tensor"]]
-    names = [f"{shortened(entry['tensor'], 200)} ({entry['reason']})" for entry in entries[:3]]
+    entries = [entry for entry in source.not_fitted if entry["dtype"]]
+    names = [f"{_named(entry['tensor'])} ({entry['reason']})" for entry in entries[:3]]
     to_copy = names_to_copy(entries)
     return CheckpointError(
         source.path,
@@ -84,6 +84,11 @@ def nothing_found(listings: Sequence[Listing]) -> CheckpointError:
         f"It holds {', '.join(names) if names else 'no tensors'}."
         + (f" Name them yourself: weibnb.scan(..., names={to_copy})." if to_copy else ""),
     )
+
+
+def _named(tensor: str) -> str:
+    """Name a tensor in a message, also one without a name."""
+    return shortened(tensor, 200) or "a tensor without a name"
 
 
 @dataclass(frozen=True, slots=True)

@@ -276,7 +276,7 @@ def _others(listing: Listing) -> dict[str, tuple[Operand, str]]:
     return {
         entry["tensor"]: (Operand(checkpoint, checkpoint.tensors[entry["tensor"]]), entry["reason"])
         for entry in listing.source.not_fitted
-        if entry["tensor"]
+        if entry["dtype"]
     }
 
 
