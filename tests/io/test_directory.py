@@ -42,6 +42,24 @@ def test_shards_without_index(tmp_path: Path) -> None:
         assert list(checkpoint.tensors) == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [((1, 2, 3), False), ((0, 1, 2), False), ((1, 3), True), ((2,), True)],
+)
+def test_numbered_files_that_are_missing_are_told(
+    tmp_path: Path, numbers: tuple[int, ...], told: bool
+) -> None:
+    for number in numbers:
+        one(tmp_path / f"model-{number:05}-of-00003.safetensors", str(number))
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert len(checkpoint.notes) == told
+        for note in checkpoint.notes:
+            files = "`model-…-of-00003.safetensors`"
+            assert note.startswith(f"Of 3 files {files} only {len(numbers)} ")
+    with open_checkpoint(tmp_path / f"model-{numbers[0]:05}-of-00003.safetensors") as checkpoint:
+        assert checkpoint.notes == ()
+
+
 def test_consolidated_copy_is_left_out(tmp_path: Path) -> None:
     one(tmp_path / "model-1.safetensors", "a")
     one(tmp_path / "consolidated.safetensors", "other")

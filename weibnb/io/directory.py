@@ -6,8 +6,10 @@ next to others. Files must lie in the directory; where a link may lead says `lin
 
 from __future__ import annotations
 
+import re
 import reprlib
 import stat
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +28,7 @@ from weibnb.io.kinds import DISTRIBUTED, KINDS, SAFETENSORS, is_index, kind_in, 
 from weibnb.io.links import contained
 from weibnb.io.safetensors import PICKLES, Shard, not_safetensors
 from weibnb.io.steps import step_of
+from weibnb.messages import shortened
 
 if TYPE_CHECKING:
     import os
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from weibnb.io.limits import Limits
 
 SUFFIX, INDEX = ".safetensors", ".safetensors.index.json"
+# A file that is one of several by its name: what they share, its number, how many there are.
+_NUMBERED = re.compile(r"(.*)-0*([0-9]{1,6})-of-0*([0-9]{1,6})(\.\w+)")
 #: Most bytes of a config.json.
 LARGEST_CONFIG = 10_000_000
 _LARGE_INDEX = (
@@ -160,12 +165,25 @@ def open_folder(
         if place.get(tensor) != name:
             cause = f"`{index}` places it in `{name}`, which does not hold it"
             raise CheckpointError(folder.place, cause, AGAIN, tensor)
+    notes = [] if weight_map else _incomplete(used)
     left = [f"`{n}`" for n in files + indexes if n not in used and n != index]
-    if not left:
-        return shards, []
-    rest = f" and {len(left) - 8:,} more" if len(left) > 8 else ""
-    note = f"Left out in favour of `{index or used[0]}`: {', '.join(left[:8])}{rest}."
-    return shards, [f"{note} Pass a file itself to read it."]
+    if left:
+        rest = f" and {len(left) - 8:,} more" if len(left) > 8 else ""
+        note = f"Left out in favour of `{index or used[0]}`: {', '.join(left[:8])}{rest}."
+        notes.append(f"{note} Pass a file itself to read it.")
+    return shards, notes
+
+
+def _incomplete(names: Sequence[str]) -> list[str]:
+    """Say of files that are numbered, without an index, where some are missing."""
+    found = [match for match in map(_NUMBERED.fullmatch, names) if match]
+    there = Counter((match[1], int(match[3]), match[4]) for match in found)
+    return [
+        f"Of {total:,} files `{shortened(name)}-…-of-{total:05}{ending}` only {number:,} are "
+        f"here, so that tensors are missing. {AGAIN}"
+        for (name, total, ending), number in there.items()
+        if number < total
+    ]
 
 
 def _read_shards(

@@ -43,7 +43,7 @@ _JOINED = (
 # What takes the residual stream, or adds to it, and so has its width.
 _INPUTS = ("qkv_proj", "q_proj", "gate_up_proj", "gate_proj", "up_proj")
 _OUTPUTS = ("o_proj", "down_proj")
-_NUMBERED = re.compile(r"(.*)-0*([0-9]{1,6})-of-0*([0-9]{1,6})(\.safetensors)")
+_NUMBERED = re.compile(r"(.*)-0*([0-9]{1,6})-of-0*([0-9]{1,6})(\.\w+)")
 _DOWNLOAD = "Download or copy the checkpoint again, and see that its index is its own."
 
 
