@@ -221,6 +221,29 @@ def test_a_scan_rests_while_no_page_shows_it(fits: xr.Dataset, gate: threading.E
     explorer.close()
 
 
+def test_a_scan_that_ends_while_its_fits_are_asked_for_is_followed_to_its_end(
+    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = BackgroundScan.newer
+
+    asked = threading.Event()
+
+    def slow(scan: BackgroundScan) -> xr.Dataset | None:
+        found = newer(scan)
+        if found is None and scan.at is not None and scan.at.done == HELD_AT:
+            asked.set()
+            assert scan.wait(WAIT)
+        return found
+
+    monkeypatch.setattr(BackgroundScan, "newer", slow)
+    explorer = explore(DEMO)
+    assert asked.wait(WAIT)
+    gate.set()
+    await_end(explorer)
+    assert int((explorer.fits["status"] == "ok").sum()) == 21
+    explorer.close()
+
+
 def test_an_awaited_scan_does_not_rest(gate: threading.Event) -> None:
     explorer = explore(DEMO)
     gate.set()

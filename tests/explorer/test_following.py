@@ -85,8 +85,8 @@ def test_a_follower_hands_on_what_is_new_and_goes_on_after_trouble(source: Sourc
     told: list[str] = []
     heard = threading.Semaphore(0)
 
-    def tell(text: str) -> None:
-        told.append(text)
+    def tell(problem: str, *, last: bool) -> None:
+        told.append(problem)
         heard.release()
 
     def take(fits: Any) -> None:
@@ -116,7 +116,7 @@ def test_a_follower_that_is_stopped_hands_nothing_on(source: Source) -> None:
         return source()
 
     source.next = ["late", "new"]
-    follower = Follower(newer, taken.append, taken.append)
+    follower = Follower(newer, taken.append, lambda problem, last: taken.append(problem))
     follower.start()
     assert begun.wait(WAIT)
     follower.stop()
@@ -134,13 +134,36 @@ def test_what_came_after_a_stop_is_handed_on_later(source: Source) -> None:
         follower.stop()  # a page that is closed while it looks
         return source()
 
-    follower = Follower(newer, taken.append, lambda _: None)
+    follower = Follower(newer, taken.append, lambda problem, last: None)
     source.next = ["the last fits"]
     follower.start()
     source.wait()
     assert taken == []
     follower.look()
     assert taken == ["the last fits"]
+
+
+def test_what_is_finished_during_a_look_is_handed_on_before_the_end_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("weibnb.explorer.following._EVERY", 0.02)
+    finished, is_over = threading.Event(), threading.Event()
+    heard: list[Any] = []
+
+    def newer() -> Any:
+        found = "all" if finished.is_set() else "some"
+        finished.set()
+        return found
+
+    def tell(problem: str, *, last: bool) -> None:
+        heard.append(last)
+        if last:
+            is_over.set()
+
+    follower = Follower(newer, heard.append, tell, finished.is_set)
+    follower.start()
+    assert is_over.wait(WAIT)
+    assert heard == ["some", False, "all", True]
 
 
 def test_an_explorer_that_is_closed_leaves_no_thread(following: Explorer, source: Source) -> None:

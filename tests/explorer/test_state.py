@@ -296,7 +296,7 @@ def test_the_call_opens_the_same_view(explorer: Explorer, fits: xr.Dataset) -> N
 
 
 def trouble(explorer: Explorer) -> str:
-    explorer._tell("")
+    explorer._tell("", last=False)
     found: str = json.loads(explorer._following)["problem"]
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from weibnb.messages import counted, printable
 
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     #: Gives all fits where there is something new, else None; raises what keeps it from looking.
     Newer = Callable[[], xr.Dataset | None]
 
+    class Tell(Protocol):
+        """Takes why fits could not be read, empty if they could, and whether no more come."""
+
+        def __call__(self, problem: str, *, last: bool) -> object:
+            """Take both."""
+
+
 _EVERY = 0.5  # seconds between two looks
 _SHARE = 2  # how many times the processor time of a look it rests: the training needs it
 
@@ -35,7 +42,7 @@ class Follower:
     take : callable
         Takes them.
     tell : callable
-        Takes the reason why they could not be read, empty once they can.
+        Takes the reason why they could not be read, and whether no more come.
     ended : callable, optional
         Tells whether the next look is the last.
     """
@@ -44,7 +51,7 @@ class Follower:
         self,
         newer: Newer,
         take: Callable[[xr.Dataset], object],
-        tell: Callable[[str], object],
+        tell: Tell,
         ended: Callable[[], bool] = lambda: False,
     ) -> None:
         self._newer, self._take, self._tell, self._ended = newer, take, tell, ended
@@ -75,9 +82,8 @@ class Follower:
     def _run(self, stop: threading.Event) -> None:
         rest = 0.0
         while not stop.wait(rest):
-            begun, last = time.thread_time(), self._ended()
-            self._look(stop)
-            if last:
+            begun = time.thread_time()
+            if self._look(stop):
                 stop.set()
             rest = max(_EVERY, _SHARE * (time.thread_time() - begun))
 
@@ -85,13 +91,14 @@ class Follower:
         """Look once, now."""
         self._look(threading.Event())
 
-    def _look(self, stop: threading.Event) -> None:
-        """Hand on what is new, while no other thread does."""
+    def _look(self, stop: threading.Event) -> bool:
+        """Hand on what is new, while no other thread does; tell whether no more comes."""
         with self._looking:
-            self._hand_on(stop)
+            return self._hand_on(stop)
 
-    def _hand_on(self, stop: threading.Event) -> None:
+    def _hand_on(self, stop: threading.Event) -> bool:
         """Hand on what is new; whatever goes wrong is told, and tried again."""
+        last = self._ended()  # asked first: what is made meanwhile is for the next look
         try:
             newer = self._newer()
             self._late = self._late if newer is None else newer
@@ -102,7 +109,8 @@ class Follower:
         except Exception as err:  # noqa: BLE001  (a thread has no caller: the page shows it)
             problem = str(err) or type(err).__name__
         if not stop.is_set():
-            self._tell(problem)
+            self._tell(problem, last=last)
+        return last
 
 
 def told(followed: str, problem: str, work: BackgroundScan | None) -> str:

@@ -46,6 +46,7 @@ class GrowingWidget(LinkedWidget):
     # one that cannot be made is closed, too
     _follower: Follower | None = None
     _work: BackgroundScan | None = None
+    _all_shown = False  # of what `_work` makes
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class GrowingWidget(LinkedWidget):
         self.observe(lambda _change: self._start_or_stop(), ["follow", "_pages"])
         if self._work is not None:
             self._work.start()
-        self._tell("")
+        self._tell("", last=False)
         self._start_or_stop()
 
     def _settle(self) -> None:
@@ -209,13 +210,17 @@ class GrowingWidget(LinkedWidget):
                 return f"Not shown as asked: {err}"
         return ""
 
-    def _tell(self, problem: str) -> None:
+    def _tell(self, problem: str, *, last: bool) -> None:
         """Say on the page what is followed, how far it is, and why it cannot be read."""
-        if not problem and (self._work is None or self._work.ended):
+        if not problem and (self._work is None or last):
             problem = self._unmet()
         if self._follower is not None:
             self._following = told(self._followed, problem, self._work)
-        if self._work is not None and self._work.ended:
+        if last and not self._all_shown:
+            with self._lock:
+                self._all_shown = True
+                self._grown()
+        if last:
             self.follow = False
 
     def _repr_mimebundle_(self, **options: Any) -> Any:

@@ -203,7 +203,7 @@ class Explorer(GrowingWidget):
 
         Not before the first page shows the charts: they need not wait for it.
         """
-        if self._work is not None and not self._work.ended:
+        if self._work is not None and not self._all_shown:
             return
         number, opened = len(self._parts.cells.places), self.panel == "findings"
         if self._pages < 0 and not opened:
