@@ -17,7 +17,8 @@ from tests.io.handmade import entry, write
 from tests.io.test_naming import FAMILIES
 from weibnb.counting.formats import FORMATS
 from weibnb.io.fused import _LAYOUT_OF
-from weibnb.io.naming import _CLASSES, _TABLE, component_order, tower, weight_class
+from weibnb.io.naming import component_order, tower, weight_class
+from weibnb.io.naming_table import CLASSES, TABLE
 from weibnb.io.safetensors import BITS
 
 if TYPE_CHECKING:
@@ -112,14 +113,12 @@ def listed(words: Iterable[str]) -> str:
 def names() -> list[str]:
     """Tell the last words of parameters by which each component is known."""
     spelled: dict[str, list[str]] = defaultdict(list)
-    for _, leaves, components in _TABLE:
+    for _, leaves, components in TABLE:
         for leaf, component in zip(leaves.split(), components.split(), strict=True):
             if not leaf.isdigit():
                 spelled[component.rpartition(".")[2]].append(f"`{leaf}`")
     rows = ["| component | class | last words of its names |", "|---|---|---|"]
-    return rows + [
-        f"| `{one}` | {weight_class(one)} | {listed(spelled[one])} |" for one in _CLASSES
-    ]
+    return rows + [f"| `{one}` | {weight_class(one)} | {listed(spelled[one])} |" for one in CLASSES]
 
 
 def fused() -> list[str]:
@@ -138,7 +137,7 @@ def fused() -> list[str]:
 
 def word_of(leaf: str) -> str:
     """Return the component that a last word of a fused matrix means."""
-    for _, leaves, components in _TABLE:
+    for _, leaves, components in TABLE:
         for one, component in zip(leaves.split(), components.split(), strict=True):
             if one == leaf:
                 return component.rpartition(".")[2]

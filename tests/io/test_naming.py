@@ -15,8 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weibnb.io.naming import (
-    _CLASSES,
-    _TABLE,
     SKIP_REASONS,
     WEIGHT_CLASSES,
     Role,
@@ -26,6 +24,7 @@ from weibnb.io.naming import (
     tower,
     weight_class,
 )
+from weibnb.io.naming_table import CLASSES, TABLE
 
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
@@ -657,6 +656,85 @@ PUBLISHED: list[tuple[str, tuple[int, ...], Role | str]] = [
     ("experts.3.mlp.up_proj.weight", B, "unrecognised"),
     # What nobody should guess: no layer, one number too many, too large a number, a stranger
     ("extra.self_attn.q_proj.weight", A, "unrecognised"),
+    # Megatron-Core
+    ("decoder.layers.5.self_attention.linear_qkv.weight", (192, 64), Role("decoder.qkv_proj", 5)),
+    ("decoder.layers.5.self_attention.linear_qkv.layer_norm_weight", (64,), "norm"),
+    ("decoder.layers.5.self_attention.linear_proj.weight", A, Role("decoder.o_proj", 5)),
+    ("decoder.layers.5.self_attention.linear_kv_down_proj.weight", A, Role("decoder.kv_a_proj", 5)),
+    ("decoder.layers.5.mlp.linear_fc1.weight", B, Role("decoder.up_proj", 5)),
+    (
+        "decoder.layers.5.mlp.experts.local_experts.3.linear_fc2.weight",
+        (64, 96),
+        Role("decoder.down_proj", 5, expert=3),
+    ),
+    (
+        "decoder.layers.5.mlp.shared_experts.linear_fc1.weight",
+        B,
+        Role("decoder.shared_expert.up_proj", 5),
+    ),
+    ("output_layer.weight", (99, 64), "head"),
+    ("embedding.word_embeddings.weight", (99, 64), "embedding"),
+    # LitGPT, before and after its layout of q, k and v changed; torchtune
+    ("transformer.h.1.attn.attn.weight", (192, 64), Role("qkv_proj", 1)),
+    ("transformer.h.1.attn.qkv.weight", (192, 64), Role("qkv_proj", 1)),
+    ("transformer.h.1.attn.proj.weight", A, Role("o_proj", 1)),
+    ("transformer.h.1.mlp.fc.weight", B, Role("up_proj", 1)),
+    ("transformer.h.1.mlp.fc_1.weight", B, Role("gate_proj", 1)),
+    ("transformer.h.1.mlp.fc_2.weight", B, Role("up_proj", 1)),
+    ("transformer.h.1.mlp.proj.weight", (64, 96), Role("down_proj", 1)),
+    ("transformer.h.1.mlp.experts.2.fc_1.weight", B, Role("gate_proj", 1, expert=2)),
+    ("layers.3.attn.output_proj.weight", A, Role("o_proj", 3)),
+    ("layers.3.mlp.w1.weight", B, Role("gate_proj", 3)),
+    ("layers.3.mlp.w3.weight", B, Role("up_proj", 3)),
+    ("layers.3.mlp.w2.weight", (64, 96), Role("down_proj", 3)),
+    ("layers.3.sa_norm.scale", (64,), "norm"),
+    # Qwen 1, with some of torchtune's names for other matrices: its `w2` goes through SiLU
+    ("transformer.h.3.mlp.w1.weight", B, Role("up_proj", 3)),
+    ("transformer.h.3.mlp.w2.weight", B, Role("gate_proj", 3)),
+    ("transformer.h.3.mlp.c_proj.weight", (64, 96), Role("down_proj", 3)),
+    # diffusers: FLUX, AuraFlow, PixArt, Lumina 2, and a U-Net, whose layers have three numbers
+    ("transformer_blocks.7.attn.to_q.weight", A, Role("q_proj", 7)),
+    ("transformer_blocks.7.attn.to_out.0.weight", A, Role("o_proj", 7)),
+    ("transformer_blocks.7.attn.to_out.0.bias", (64,), "bias"),
+    ("transformer_blocks.7.attn.add_k_proj.weight", A, Role("context.k_proj", 7)),
+    ("transformer_blocks.7.attn.to_add_out.weight", A, Role("context.o_proj", 7)),
+    ("transformer_blocks.7.ff.net.0.proj.weight", B, Role("up_proj", 7)),
+    ("transformer_blocks.7.ff_context.net.2.weight", (64, 96), Role("context.down_proj", 7)),
+    ("transformer_blocks.7.norm1.linear.weight", (384, 64), "unrecognised"),
+    ("single_transformer_blocks.2.attn.to_v.weight", A, Role("single.v_proj", 2)),
+    ("single_transformer_blocks.2.proj_mlp.weight", B, Role("single.up_proj", 2)),
+    ("single_transformer_blocks.2.proj_out.weight", (64, 160), "unrecognised"),
+    ("single_transformer_blocks.2.attn.to_out.weight", (64, 160), "unrecognised"),
+    ("encoder.layers.2.attn.to_out.weight", A, Role("encoder.o_proj", 2)),
+    ("encoder.layers.2.attn.to_kv.weight", (128, 64), Role("encoder.kv_proj", 2)),
+    ("proj_out.weight", (99, 64), "head"),
+    ("input_ff_layer.output_layer.weight", A, "unrecognised"),
+    (
+        "joint_transformer_blocks.1.ff_context.out_projection.weight",
+        A,
+        Role("context.down_proj", 1),
+    ),
+    ("transformer_blocks.7.attn2.to_k.weight", (64, 48), Role("cross.k_proj", 7)),
+    ("noise_refiner.1.feed_forward.linear_3.weight", B, Role("noise_refiner.up_proj", 1)),
+    ("layers.1.feed_forward.linear_2.weight", (64, 96), Role("down_proj", 1)),
+    (
+        "context_embedder.token_refiner.refiner_blocks.1.attn.to_q.weight",
+        A,
+        Role("token_refiner.q_proj", 1),
+    ),
+    ("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight", A, "unrecognised"),
+    # FLUX, Stable Diffusion 3 and Wan as their authors released them
+    ("model.diffusion_model.double_blocks.3.img_attn.qkv.weight", (192, 64), Role("qkv_proj", 3)),
+    ("double_blocks.3.txt_attn.proj.weight", A, Role("context.o_proj", 3)),
+    ("double_blocks.3.img_mlp.0.weight", B, Role("up_proj", 3)),
+    ("double_blocks.3.txt_mlp.2.weight", (64, 96), Role("context.down_proj", 3)),
+    ("single_blocks.3.linear1.weight", (448, 64), "unrecognised"),
+    ("single_blocks.3.linear2.weight", (64, 320), "unrecognised"),
+    ("joint_blocks.3.x_block.attn.qkv.weight", (192, 64), Role("qkv_proj", 3)),
+    ("joint_blocks.3.context_block.mlp.fc1.weight", B, Role("context.up_proj", 3)),
+    ("blocks.3.self_attn.o.weight", A, Role("o_proj", 3)),
+    ("blocks.3.cross_attn.k.weight", A, Role("cross.k_proj", 3)),
+    ("blocks.3.ffn.2.weight", (64, 96), Role("down_proj", 3)),
     ("swin.encoder.layers.0.blocks.1.attention.self.query.weight", A, "unrecognised"),
     (f"model.layers.{2**31}.self_attn.q_proj.weight", A, "unrecognised"),
     (f"model.layers.{2**31 - 1}.self_attn.q_proj.weight", A, Role("q_proj", 2**31 - 1)),
@@ -674,7 +752,7 @@ def test_names_as_published(name: str, shape: tuple[int, ...], expected: Role | 
 
 def test_table_does_not_contradict_itself() -> None:
     meaning: dict[str, str] = {}
-    for parents, leaves, components in _TABLE:
+    for parents, leaves, components in TABLE:
         for parent in parents.split():
             for leaf, component in zip(leaves.split(), components.split(), strict=True):
                 path = f"{parent}.{leaf}"
@@ -682,10 +760,10 @@ def test_table_does_not_contradict_itself() -> None:
 
 
 def test_every_component_of_the_table_has_a_class() -> None:
-    components = {word for row in _TABLE for word in row[2].split()}
+    components = {word for row in TABLE for word in row[2].split()}
     assert {word for word in components if weight_class(word) == "other"} == {"router"}
-    assert {word.rpartition(".")[2] for word in components} == set(_CLASSES)
-    assert set(_CLASSES.values()) == set(WEIGHT_CLASSES)
+    assert {word.rpartition(".")[2] for word in components} == set(CLASSES)
+    assert set(CLASSES.values()) == set(WEIGHT_CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -711,6 +789,7 @@ def test_weight_class(components: str, expected: str) -> None:
         ("cross.q_proj", ""),
         ("decoder.cross.q_proj", "decoder"),
         ("vision.global.q_proj", "vision"),
+        ("context.q_proj", "context"),
         ("vision.shared_expert.up_proj", "vision"),
     ],
 )
@@ -752,7 +831,7 @@ def test_hostile_names_are_refused_at_once(name: str) -> None:
 VOCABULARY = sorted(
     {
         word
-        for row in _TABLE
+        for row in TABLE
         for column in row[:2]
         for path in column.split()
         for word in path.split(".")
@@ -776,7 +855,7 @@ def test_any_name_has_a_role_or_a_reason(name: str, shape: tuple[int, ...]) -> N
     assert len(shape) == (3 if found.stacked else 2)
     assert found.expert is None or (found.expert >= 0 and not found.stacked)
     assert weight_class(found.component) in WEIGHT_CLASSES
-    assert found.component.rpartition(".")[2] in _CLASSES
+    assert found.component.rpartition(".")[2] in CLASSES
 
 
 @UNHURRIED

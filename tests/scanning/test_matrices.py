@@ -91,6 +91,51 @@ def test_what_cannot_be_read_is_an_error_in_the_listing(tmp_path: Path) -> None:
 STACK = "model.layers.0.mlp.experts.down_proj"
 
 
+def feed_forward(up: int, down: int, prefix: str = "decoder.layers.0.mlp") -> dict[str, Any]:
+    """As Megatron-Core names them, whose `linear_fc1` may hold the gate."""
+    return {
+        f"{prefix}.linear_fc1.weight": matrix(up, 32),
+        f"{prefix}.linear_fc2.weight": matrix(32, down),
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "component"),
+    [
+        (feed_forward(128, 64), "gate_up_proj"),
+        (feed_forward(127, 64), "up_proj"),
+        (feed_forward(64, 64), "up_proj"),
+        (feed_forward(128, 64) | feed_forward(64, 64, "decoder.layers.1.mlp"), "up_proj"),
+        (
+            feed_forward(128, 64)
+            | feed_forward(256, 128, "decoder.layers.1.mlp.experts.local_experts.4"),
+            "gate_up_proj",
+        ),
+        (
+            feed_forward(128, 64) | {"decoder.layers.0.mlp.gate_proj.weight": matrix(64, 32)},
+            "up_proj",
+        ),
+        ({"decoder.layers.0.mlp.linear_fc1.weight": matrix(128, 32)}, "up_proj"),
+    ],
+)
+def test_a_gate_that_is_in_up_is_told_by_the_shape(state: dict[str, Any], component: str) -> None:
+    there = {c for name, _, c, _ in chosen(state) if "linear_fc1" in name}
+    assert there == {component}
+
+
+def test_a_gate_in_one_tower_is_told_of_that_alone() -> None:
+    block = "transformer_blocks.0"
+    state = {
+        f"{block}.ff.net.0.proj.weight": matrix(128, 32),
+        f"{block}.ff.net.2.weight": matrix(32, 64),
+        f"{block}.ff_context.net.0.proj.weight": matrix(64, 32),
+        f"{block}.ff_context.net.2.weight": matrix(32, 64),
+    }
+    assert {component for _, _, component, _ in chosen(state)} == {
+        *("gate_up_proj", "down_proj", "context.up_proj", "context.down_proj"),
+    }  # fmt: skip
+
+
 def test_experts_too_small_to_be_fitted_are_left_out() -> None:
     assert list(reasons({STACK: matrix(3, 9, 11)}).values()) == [
         "its experts have 99 weights each, at least 100 are fitted"

@@ -220,7 +220,8 @@ def _roles(checkpoint: Checkpoint, names: Names) -> dict[str, Role | Skip]:
         if names.places(name, info.shape)
     }
     known = {name: identify(name, i.shape) for name, i in tensors.items() if name not in placed}
-    found = _one_tower_needs_no_prefix(known) | placed
+    known = _one_tower_needs_no_prefix(_gates_told_by_shape(known, tensors))
+    found = known | placed
     _check_places(found, placed)
     return {name: found[name] for name in tensors}
 
@@ -305,6 +306,41 @@ def _one_tower_needs_no_prefix(roles: dict[str, Role | Skip]) -> dict[str, Role 
         else role
         for name, role in roles.items()
     }
+
+
+def _gates_told_by_shape(
+    roles: dict[str, Role | Skip], tensors: Mapping[str, TensorInfo]
+) -> dict[str, Role | Skip]:
+    """Call an ``up_proj`` with twice the outputs that ``down_proj`` takes a ``gate_up_proj``.
+
+    Megatron-Core's ``linear_fc1``, GGUF's ``ffn_up`` of Phi 3 and diffusers' ``ff.net.0.proj`` may
+    hold the gate as well, and their names do not tell. All layers must agree.
+    """
+    features: dict[str, dict[tuple[int, int | None], tuple[int, ...]]] = {}
+    for name, role in roles.items():
+        if isinstance(role, Role):
+            stored = tensors[name].shape[-2:]
+            of_component = features.setdefault(role.component, {})
+            of_component[role.layer, role.expert] = stored[::-1] if role.transposed else stored
+    gated = {component for component in features if _has_a_gate(component, features)}
+    return {
+        name: replace(role, component=f"{role.component.removesuffix('up_proj')}gate_up_proj")
+        if isinstance(role, Role) and role.component in gated
+        else role
+        for name, role in roles.items()
+    }
+
+
+def _has_a_gate(
+    component: str, features: Mapping[str, Mapping[tuple[int, int | None], tuple[int, ...]]]
+) -> bool:
+    """Whether an ``up_proj`` holds a gate as well, by its (outputs, inputs) in all layers."""
+    prefix, dot, word = component.rpartition(".")
+    downs = features.get(f"{prefix}{dot}down_proj", {})
+    if word != "up_proj" or f"{prefix}{dot}gate_proj" in features:
+        return False
+    ups = features[component]
+    return ups.keys() == downs.keys() and all(ups[at][0] == 2 * downs[at][1] for at in ups)
 
 
 def _shape_problem(info: TensorInfo, role: Role) -> str:

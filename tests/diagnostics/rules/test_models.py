@@ -90,6 +90,20 @@ def test_layers_that_lack_a_whole_block_are_no_fault() -> None:
     assert look(weights, "missing-tensors") == ()
 
 
+@pytest.mark.parametrize(("layer", "number"), [(3, 0), (2, 1)])
+def test_the_last_layer_of_a_diffusion_transformer_only_reads_the_text(
+    layer: int, number: int
+) -> None:
+    leaves = ("to_q", "to_out.0", "add_q_proj", "add_k_proj", "to_add_out")
+    weights = {
+        f"transformer_blocks.{n}.attn.{leaf}.weight": BLANK * (1 + n)
+        for n in range(4)
+        for leaf in leaves
+    }
+    del weights[f"transformer_blocks.{layer}.attn.to_add_out.weight"]
+    assert len(look({"m": weights}, "missing-tensors")) == number
+
+
 def test_shapes_of_a_layer() -> None:
     weights = model()
     assert look(weights, "shape-conflict") == ()

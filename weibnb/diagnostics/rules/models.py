@@ -93,12 +93,17 @@ def missing_tensors(material: Material) -> Found:
     for place in material.by_checkpoint:
         strangers = {layer_in(entry["tensor"]) for entry in _strangers(material, place)}
         for tower, layers in _towers(material, place).items():
+            # the last layer of a diffusion transformer only reads the text's stream
+            reads_only = max(layers) if tower == "context" else None
             for one, other in (*_PARTNERS, *(pair[::-1] for pair in _PARTNERS)):
                 both = [n for n, layer in layers.items() if one in layer and other in layer]
                 alone = [
                     n
                     for n, layer in layers.items()
-                    if one in layer and n not in strangers and not _has_instead(layer, other)
+                    if one in layer
+                    and n not in strangers
+                    and n != reads_only
+                    and not _has_instead(layer, other)
                 ]
                 if both and alone:
                     name = f"{tower}.{other}" if tower else other
