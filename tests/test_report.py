@@ -255,6 +255,7 @@ def test_the_findings_are_those_of_check_and_come_first(broken: xr.Dataset) -> N
     ]
     assert next(iter(report.sections)) == "Findings"
     assert {"all-zero", "nonfinite", "far-layer"} <= set(found["rule"])
+    assert "\nerror          all-zero: " in str(report), "sentences begin at the left"
     text = Page(report.to_html()).text
     assert text.index("Verdict: 2 errors") < text.index("Findings") < text.index("Map of k")
     assert text.index("Over the run") < text.index("By class")

@@ -57,7 +57,10 @@ class Summary:
         parts = ["\n".join(self.headline)]
         for title, (content, note) in self.sections.items():
             text = content
-            if isinstance(content, pd.DataFrame):
+            if isinstance(content, pd.DataFrame) and title == FINDINGS:
+                rows = content.itertuples(index=False)
+                text = "\n".join(f"{row[0]:<13}  {row[1]}: {row[2]}" for row in rows)
+            elif isinstance(content, pd.DataFrame):
                 words = {str(name): partial(_word, str(name)) for name in content}
                 text = content.to_string(index=False, na_rep="–", formatters=words)
             parts.append(f"{title}\n{'-' * len(title)}\n{text}" + (f"\n{note}" if note else ""))

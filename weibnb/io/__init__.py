@@ -1,10 +1,10 @@
 """Where weights come from.
 
-Names of tensors become tower, layer, component (`naming`, `names`), parts of fused matrices
-(`fused`), or rows that belong together (`rotary`). What holds weights becomes tensors of raw bits
-(`checkpoint`, `directory`, a module per kind of file, `live`, `adapters`; quantised ones as numbers
-`restored`), elsewhere too (`remote`, `hub` with what it asks, fetched `ahead` into `rooms`).
-`sources`, `folders` and `steps` tell what people pass; `mapping` and `guard`, how files fared.
+Names of tensors become tower, layer, component (`naming`, `naming_table`, `names`), parts of fused
+matrices (`fused`), or rows that belong together (`rotary`). What holds weights becomes tensors of
+raw bits (`checkpoint`, `directory`, a module per kind of file, `live`, `adapters`; quantised ones
+as numbers `restored`), elsewhere too (`remote`, `hub` with what it asks, fetched `ahead` into
+`rooms`). `sources`, `folders` and `steps` tell what is passed, `mapping` and `guard` how it fared.
 """
 
 import lazy_loader
@@ -38,6 +38,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "mapping",
         "names",
         "naming",
+        "naming_table",
         "numpy_files",
         "objects",
         "packed",
