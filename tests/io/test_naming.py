@@ -550,6 +550,9 @@ PUBLISHED: list[tuple[str, tuple[int, ...], Role | str]] = [
     ("model.layers.0.mlp.experts.gate_up_proj_scales", (4, 192, 2), "quantisation"),
     ("model.layers.0.mlp.experts.gate_up_proj_bias", (4, 192), "bias"),
     ("model.layers.0.mlp.router.bias", (4,), "bias"),
+    # MLX
+    ("model.layers.0.self_attn.q_proj.scales", (64, 1), "quantisation"),
+    ("model.layers.0.self_attn.q_proj.biases", (64, 1), "quantisation"),
     # BERT2BERT keeps two towers apart
     ("encoder.encoder.layer.1.attention.self.query.weight", A, Role("encoder.q_proj", 1)),
     (

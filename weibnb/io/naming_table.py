@@ -220,8 +220,8 @@ BUFFERS = _words(
     "token_type_ids relative_position_index running_mean running_var num_batches_tracked"
 )
 QUANTISATION = _words(
-    "scale scales zeros qzeros g_idx absmax nested_absmax quant_map nested_quant_map SCB k_scale "
-    "v_scale input_scale output_scale weight_scale weight_scale_2 weight_global_scale "
+    "scale scales biases zeros qzeros g_idx absmax nested_absmax quant_map nested_quant_map SCB "
+    "k_scale v_scale input_scale output_scale weight_scale weight_scale_2 weight_global_scale "
     "input_global_scale weight_zero_point input_zero_point weight_shape"
 )
 PACKED = _words("qweight weight_packed blocks")

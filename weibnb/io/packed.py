@@ -58,4 +58,6 @@ def _tool(name: str, dtype: str, tensors: Tensors) -> str:
         return "compressed-tensors (packed integers)"
     if last == "weight" and (f"{name}.absmax" in tensors or f"{stem}.SCB" in tensors):
         return "bitsandbytes"
+    if last == "weight" and dtype == "U32" and f"{stem}.scales" in tensors:
+        return "MLX"
     return ""
