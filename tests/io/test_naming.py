@@ -677,6 +677,26 @@ PUBLISHED: list[tuple[str, tuple[int, ...], Role | str]] = [
     ),
     ("output_layer.weight", (99, 64), "head"),
     ("embedding.word_embeddings.weight", (99, 64), "embedding"),
+    # OLMo-core
+    ("blocks.3.attention.w_q.weight", A, Role("q_proj", 3)),
+    ("blocks.3.attention.w_out.weight", A, Role("o_proj", 3)),
+    ("blocks.3.feed_forward.w3.weight", B, Role("up_proj", 3)),
+    ("blocks.3.feed_forward_moe.router.weight", (8, 64), Role("router", 3)),
+    ("blocks.3.feed_forward_moe.shared_mlp.w2.weight", A, Role("shared_expert.down_proj", 3)),
+    # torchtitan, and its experts as they were named before
+    ("layers.3.attention.qkv_linear.wk.weight", A, Role("k_proj", 3)),
+    ("layers.3.attention.wo.weight", A, Role("o_proj", 3)),
+    (
+        "layers.3.moe.routed_experts.inner_experts.w2_EDF",
+        (8, 64, 96),
+        Role("down_proj", 3, stacked=True),
+    ),
+    ("layers.3.moe.experts.w1", (8, 96, 64), Role("gate_proj", 3, stacked=True)),
+    ("layers.3.moe.router.gate.weight", (8, 64), Role("router", 3)),
+    ("layers.3.moe.shared_experts.w1.weight", B, Role("shared_expert.gate_proj", 3)),
+    # nanotron
+    ("model.decoder.3.pp_block.attn.qkv_proj.weight", (192, 64), Role("decoder.qkv_proj", 3)),
+    ("model.decoder.3.pp_block.mlp.down_proj.weight", (64, 96), Role("decoder.down_proj", 3)),
     # LitGPT, before and after its layout of q, k and v changed; torchtune
     ("transformer.h.1.attn.attn.weight", (192, 64), Role("qkv_proj", 1)),
     ("transformer.h.1.attn.qkv.weight", (192, 64), Role("qkv_proj", 1)),

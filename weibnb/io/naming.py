@@ -207,7 +207,11 @@ def _is_stranger(path: list[str], shape: tuple[int, ...]) -> bool:
 
 
 def _may_stack(path: list[str], component: str) -> bool:
-    named = "experts" in path or path[0] == "block_sparse_moe" or path[-1].endswith("_exps")
+    named = (
+        not EXPERT_LISTS.isdisjoint(path)
+        or path[0] == "block_sparse_moe"
+        or path[-1].endswith("_exps")
+    )
     return component != "router" and named
 
 

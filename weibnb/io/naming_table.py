@@ -139,6 +139,14 @@ TABLE: tuple[tuple[str, str, str], ...] = (
     ("mlp.experts.local_experts", "linear_fc1 linear_fc2", "up_proj down_proj"),
     ("mlp.shared_experts", "linear_fc1", "shared_expert.up_proj"),
     ("mlp.shared_experts", "linear_fc2", "shared_expert.down_proj"),
+    # OLMo-core; torchtitan, whose experts were `moe.experts` before
+    ("attention", "w_q w_k w_v w_out", _QKVO),
+    ("feed_forward_moe", "router", "router"),
+    ("feed_forward_moe.shared_mlp moe.shared_experts", "w1 w3 w2", _SHARED_GLU),
+    ("attention.qkv_linear", "wq wk wv", "q_proj k_proj v_proj"),
+    ("moe.routed_experts.inner_experts", "w1_EFD w3_EFD w2_EDF", _GLU),
+    ("moe.experts", "w1 w3 w2", _GLU),
+    ("moe.router", "gate", "router"),
     # LitGPT; torchtune
     ("attn", "attn", "qkv_proj"),
     ("mlp mlp.experts", "fc_1 fc_2 proj", _GLU),
@@ -205,7 +213,9 @@ def _words(text: str) -> frozenset[str]:
 
 TOWER_MARKS = tuple((name, _words(marks)) for name, marks in _TOWERS)
 CONTAINERS = _words("layers layer h blocks block resblocks blk")
-WRAPPERS = _words("module _orig_mod _fsdp_wrapped_module _checkpoint_wrapped_module base_layer")
+WRAPPERS = _words(
+    "module _orig_mod _fsdp_wrapped_module _checkpoint_wrapped_module base_layer pp_block"
+)
 
 # GPT-2's `Conv1D` stores (in, out), nanoGPT under the same names (out, in), and Llama 4 its stacks
 # of experts (experts, in, out): the wider side tells. It cannot for GPT-2's square `o_proj` and
@@ -236,5 +246,5 @@ HEADS = _words(
 )
 # In layers of one stream FLUX has attention and feed-forward in one matrix.
 JOINED = _words("linear1 linear2 proj_out attn.to_out")
-EXPERT_LISTS = _words("experts local_experts")
+EXPERT_LISTS = _words("experts local_experts inner_experts")
 FINAL_HEADS = _words("output decoder ff_out")
