@@ -20,7 +20,7 @@ pytest.importorskip("vl_convert")
 from weibnb.explorer import content, widget
 from weibnb.explorer.labels import LOOKING
 from weibnb.exploring import explore
-from weibnb.scanning.background import BackgroundCheck
+from weibnb.scanning.background import BackgroundCheck, BackgroundScan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from weibnb.explorer.widget import Explorer
+    from weibnb.scanning.progress import Progress
 
 NAME = "model.layers.{}.mlp.{}_proj.weight"
 
@@ -199,11 +200,21 @@ def test_weights_of_very_many_matrices_are_looked_at_when_the_panel_is_opened(
     explorer.close()
 
 
-def test_a_scan_that_was_cancelled_is_not_read_again(tmp_path: Path) -> None:
+def test_a_scan_that_was_cancelled_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "model.safetensors"
     save_file(tensors(), path)
+    cancelled, heard = threading.Event(), BackgroundScan._heard
+
+    def later(scan: BackgroundScan, at: Progress) -> None:
+        assert cancelled.wait(60)
+        heard(scan, at)
+
+    monkeypatch.setattr(BackgroundScan, "_heard", later)
     explorer = explore(path)
     explorer.follow = False
+    cancelled.set()
     work = explorer._work
     assert work is not None
     assert work.wait(60)
