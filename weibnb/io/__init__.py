@@ -36,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "links",
         "live",
         "mapping",
+        "mlx_weights",
         "names",
         "naming",
         "naming_table",

@@ -147,6 +147,8 @@ TABLE: tuple[tuple[str, str, str], ...] = (
     ("moe.routed_experts.inner_experts", "w1_EFD w3_EFD w2_EDF", _GLU),
     ("moe.experts", "w1 w3 w2", _GLU),
     ("moe.router", "gate", "router"),
+    # MLX's stacks of experts
+    ("mlp.switch_mlp block_sparse_moe.switch_mlp", _GLU, _GLU),
     # LitGPT; torchtune
     ("attn", "attn", "qkv_proj"),
     ("mlp mlp.experts", "fc_1 fc_2 proj", _GLU),
@@ -246,5 +248,5 @@ HEADS = _words(
 )
 # In layers of one stream FLUX has attention and feed-forward in one matrix.
 JOINED = _words("linear1 linear2 proj_out attn.to_out")
-EXPERT_LISTS = _words("experts local_experts inner_experts")
+EXPERT_LISTS = _words("experts local_experts inner_experts switch_mlp")
 FINAL_HEADS = _words("output decoder ff_out")

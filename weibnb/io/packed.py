@@ -6,10 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from weibnb.io.gguf_files import is_quantised
+from weibnb.io.mlx_weights import find_grouped
 from weibnb.io.restored import find_schemes
 
 if TYPE_CHECKING:
-    from weibnb.io.restored import Tensors
+    from weibnb.io.mlx_weights import Grouped
+    from weibnb.io.restored import Scheme, Tensors
 
 _LOAD = (
     "Scan the weights that it was made from, or load it with the library that made it, dequantise "
@@ -27,12 +29,17 @@ def advice(tensors: Tensors) -> list[str]:
     >>> advice({name: (TensorInfo(name, "I32", (8, 8), 256), "") for name in names})[0][:30]
     '1 tensor is quantised by GPTQ:'
     """
-    restorable = Counter(one.words for one in find_schemes(tensors) if "FP8" not in one.words)
+    found: list[Scheme | Grouped] = [*find_schemes(tensors), *find_grouped(tensors)]
+    counted_as_stored = ("F8_E4M3", "F8_E5M2")
+    restorable = Counter(
+        one.words for one in found if tensors[one.codes][0].dtype not in counted_as_stored
+    )
+    known = {one.codes for one in found}
     others: Counter[str] = Counter()
     for name, (info, _) in tensors.items():
         if is_quantised(info.dtype):
             restorable[info.dtype] += 1
-        elif tool := _tool(name, info.dtype, tensors):
+        elif name not in known and (tool := _tool(name, info.dtype, tensors)):
             others[tool] += 1
     notes = [
         f"{_tensors(number)} quantised as {words}: weibnb.scan(..., dequantise=True), in a shell "

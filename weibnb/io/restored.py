@@ -19,6 +19,7 @@ from weibnb.compiled import compiled
 from weibnb.io.files import CheckpointError
 from weibnb.io.gguf_files import dequantised, is_quantised
 from weibnb.io.lazily import Computed
+from weibnb.io.mlx_weights import Grouped, find_grouped, restore_grouped
 from weibnb.io.safetensors import BITS, TensorInfo, word_type
 from weibnb.io.scales import as_float, scale_name, side_of_block
 from weibnb.io.small_floats import bfloat16_bits, values_of_bytes
@@ -105,6 +106,8 @@ def _scheme(name: str, info: TensorInfo, tensors: Tensors) -> Scheme | None:
         return turned if whole and info.shape[-1] == 16 else None
     if name.endswith(".weight_packed"):
         return _packed(name, info, tensors)
+    if info.dtype == "U32":
+        return _in_words(name, info, tensors)
     scale = scale_name(name, tensors)
     kind = "" if scale is None else tensors[scale][0].dtype
     if info.dtype in _CODES and scale is not None:
@@ -131,6 +134,17 @@ def _packed(name: str, info: TensorInfo, tensors: Tensors) -> Scheme | None:
     return Scheme("MXFP4", stem, name, "F4", scale) if tensors[scale][0].dtype in _POWERS else None
 
 
+def _in_words(name: str, info: TensorInfo, tensors: Tensors) -> Scheme | None:
+    """Tell MLX's microscaling formats, 32 elements to a scale, by the words to a scale."""
+    scales = _info(f"{name.removesuffix('.weight')}.scales", tensors)
+    if scales is None or scales.dtype != "U8" or scales.shape[:-1] != info.shape[:-1]:
+        return None
+    for words, kind, table in ((4, "MXFP4", "F4"), (8, "MXFP8", "F8_E4M3")):
+        if scales.shape and info.shape[-1] == words * scales.shape[-1]:
+            return Scheme(kind, name, name, table, scales.name)
+    return None
+
+
 def _info(name: str, tensors: Tensors) -> TensorInfo | None:
     return tensors[name][0] if name in tensors else None
 
@@ -147,14 +161,19 @@ def restored(
     tensors : mapping of str to (TensorInfo, reader)
         As they are stored.
     config : mapping
-        ``config.json``; of it, ``quantization_config.weight_block_size`` counts.
+        ``config.json``; of it ``quantization_config.weight_block_size`` counts, and of what MLX
+        wrote ``quantization``.
     """
     found = dict(tensors)
     number: Counter[tuple[str, str]] = Counter()
     notes = []
-    for scheme in find_schemes(tensors):
+    schemes: list[Scheme | Grouped] = [*find_schemes(tensors), *find_grouped(tensors)]
+    for scheme in schemes:
         try:
-            made = _restore(source, scheme, tensors, config)
+            if isinstance(scheme, Grouped):
+                made = restore_grouped(source, scheme, tensors, config)
+            else:
+                made = _restore(source, scheme, tensors, config)
         except ValueError as err:
             notes.append(f"`{scheme.codes}` is not restored: {err}.")
             continue
@@ -183,7 +202,7 @@ def _restore(
         experts, out, groups, packed = stored.shape
         shape: tuple[int, ...] = (experts, groups * packed * per_byte, out)
     else:
-        last = stored.shape[-1] if whole else stored.shape[-1] * per_byte
+        last = stored.shape[-1] * (1 if whole else per_byte * BITS[stored.dtype] // 8)
         shape = (*stored.shape[:-1], last) if stored.shape else ()
         if not shape or last % per_byte:
             raise ValueError(f"a tensor of shape {stored.shape} has no rows of whole bytes")
