@@ -71,7 +71,30 @@ def _gguf(folder: Path, state: dict[str, NDArray[np.float32]]) -> dict[str, NDAr
     return plain
 
 
-@pytest.fixture(params=[_fp8, _gguf], ids=["fp8", "gguf"])
+def _mlx(folder: Path, state: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+    """Write integers of eight bits with a scale and a bias for each group, as MLX does."""
+    shapes: dict[str, Any] = {}
+    data: list[NDArray[Any]] = []
+    plain = {}
+    for name, one in state.items():
+        groups = one.reshape(len(one), -1, BLOCK)
+        biases = groups.min(-1).astype("f4")
+        scales = ((groups.max(-1) - biases) / 255).astype("f4")
+        steps = np.where(scales > 0, scales, 1)[..., None]
+        codes = np.rint((groups - biases[..., None]) / steps).astype("u1")
+        restored = scales[..., None] * codes.astype("f4") + biases[..., None]
+        plain[name] = restored.reshape(one.shape)
+        words = codes.reshape(len(one), -1).view("u4")
+        stem = name.removesuffix(".weight")
+        parts = {name: words, f"{stem}.scales": scales, f"{stem}.biases": biases}
+        shapes |= {key: ("U32" if key == name else "F32", a.shape) for key, a in parts.items()}
+        data += parts.values()
+    write_safetensors(folder / "model.safetensors", shapes, data)
+    (folder / "config.json").write_text('{"quantization": {"bits": 8, "group_size": 64}}')
+    return plain
+
+
+@pytest.fixture(params=[_fp8, _gguf, _mlx], ids=["fp8", "gguf", "mlx"])
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
     """Give a quantised checkpoint, and the same restored."""
     folders = tmp_path / "packed", tmp_path / "plain"
