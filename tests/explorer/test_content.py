@@ -50,6 +50,21 @@ def test_every_choice_has_a_name(explorer: Explorer) -> None:
     assert offered == set(controls["options"]) <= set(explorer.trait_names())
 
 
+def test_every_box_of_a_filter_has_a_word(fits: xr.Dataset) -> None:
+    names = [name if i % 2 else f"vision.{name}" for i, name in enumerate(fits["component"].values)]
+    towers = ("component", [name.rpartition(".")[0] for name in names])
+    own = ("model", [""])
+    two = fits.assign_coords(component=names, tower=towers, lab=own)
+    other = two.assign_coords(model=["other"], lab=("model", ["x"]))
+    both = xr.concat([two, other], "model", data_vars="all")
+    facets = json.loads(explore(both)._controls)["facets"]
+    found = {facet["name"]: (facet["labels"], facet["values"]) for facet in facets}
+    assert found["tower"] == (["vision", "(main)"], ["vision", ""])
+    assert found["lab"] == (["(none)", "x"], ["", "x"])
+    assert all(all(facet["labels"]) for facet in facets)
+    assert explore(both, filters={"tower": [""]}).query["component"] == names[1::2]
+
+
 def test_the_script_has_no_words_of_its_own() -> None:
     """Every text that the scripts ask for is there, and is asked for."""
     script = "".join((STATIC / f"{name}.js").read_text() for name in ("explorer", "page"))

@@ -18,8 +18,10 @@ from weibnb.diagnostics.findings import SEVERITIES, sentence_of
 from weibnb.explorer.labels import (
     CHOICES,
     COLUMNS,
+    EMPTY,
     FACETS,
     LOOK_AT_WEIGHTS,
+    MAIN_TOWER,
     NO_WEIGHTS,
     NOT_HELD,
     OPTIONS,
@@ -61,7 +63,7 @@ def controls(cells: Cells, panels: Mapping[str, Panel]) -> str:
         {
             "name": name,
             "title": facet.title,
-            "labels": [printable(label) for label in facet.labels],
+            "labels": [printable(label) or unnamed(name) for label in facet.labels],
             "values": facet.labels,
             "more": name not in FACETS,
         }
@@ -83,6 +85,11 @@ def controls(cells: Cells, panels: Mapping[str, Panel]) -> str:
         "texts": TEXTS,
         "dark": DARK,
     })  # fmt: skip
+
+
+def unnamed(facet: str) -> str:
+    """Call what has no name in a filter, where a box without a word would stand."""
+    return MAIN_TOWER if facet == "tower" else EMPTY
 
 
 def checkpoints(cells: Cells) -> str:

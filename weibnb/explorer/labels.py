@@ -10,6 +10,8 @@ FACETS = {
     "component": "Components",
     "status": "Status",
 }
+#: What has no name: the tower that needs no prefix, and whatever is empty in other filters.
+MAIN_TOWER, EMPTY = "(main)", "(none)"
 LAYERS, STEP = "Layers", "Step"
 #: Columns of the table, in this order.
 COLUMNS = {
