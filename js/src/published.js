@@ -66,13 +66,16 @@ const placesOf = (spec) =>
  */
 function withAxes(spec, domain, share) {
   if (spec.spec) return { ...spec, spec: withAxes(spec.spec, domain, share) };
-  const narrow = (/** @type {{ expr: string }} */ { expr }) => ({
-    expr: expr.replace(/< (\d+)/, (_, pixels) => `< ${Math.round(pixels * share)}`),
+  const narrow = (/** @type {string} */ text) => text.replace(/< (\d+)/, (_, pixels) => `< ${Math.round(pixels * share)}`);
+  const looks = (/** @type {any} */ axis) => ({
+    labelAngle: { expr: narrow(axis.labelAngle.expr) },
+    labelAlign: { expr: narrow(axis.labelAlign.expr) },
+    labelExpr: narrow(axis.labelExpr),
   });
   const layer = spec.layer.map((/** @type {any} */ one) => {
     const { x, y } = one.encoding;
     const { axis } = x ?? {};
-    const names = axis && { ...x, axis: { ...axis, labelAngle: narrow(axis.labelAngle), labelAlign: narrow(axis.labelAlign) } };
+    const names = axis && { ...x, axis: { ...axis, ...looks(axis) } };
     const values = y?.scale && { ...y, scale: { ...y.scale, domain } };
     return { ...one, encoding: { ...one.encoding, ...(names && { x: names }), ...(values && { y: values }) } };
   });

@@ -9,7 +9,11 @@ const drawn = /** @type {import("../src/types").Asked} */ ({ trim: [0.1, 0.9], e
 const row = (component, layer, k) => ({ model: "m", layer, component, step: 0, k, value: k, median: 9, offset: 9, beyond: "no", barred: "yes" });
 const rows = [row("q", 0, 1.1), row("q", 3, 1.2), row("q", 5, 1.15), row("k", 0, 4), row("k", 3, null), row("k", 5, 1.2), row("k", 6, 1.2)];
 const anchor = { at: 1.2054, words: "an untrained Gaussian matrix" };
-const axis = { labelAngle: { expr: "width < 100 ? -35 : 0" }, labelAlign: { expr: "width < 100 ? 'right' : 'center'" } };
+const axis = {
+  labelAngle: { expr: "width < 100 ? -35 : 0" },
+  labelAlign: { expr: "width < 100 ? 'right' : 'center'" },
+  labelExpr: "width < 100 ? datum.label : split(datum.label, '.')",
+};
 const layer = [{ encoding: { x: { field: "component", type: "nominal", scale: { domain: ["q", "k"] }, axis }, y: { field: "k", type: "quantitative", scale: { domain: [0, 1] } } } }];
 const others = { edges: [{ component: "q", k: 1.186, high: 1.204 }], entries: [{ model: "p", component: "q", k: 0.8, below: "no" }, { model: "p", component: "k", k: 1.1, below: "no" }] };
 const bands = /** @type {any} */ ({ chart: "class_bands", spec: { data: { name: "own" }, layer, title: {}, datasets: { own: [], rule: [anchor], ...others } }, band: [1.186, 1.204], published: "rank regression, trim 10–90 %", notes: ["shaded"], no_band: ["no band"] });
@@ -30,6 +34,7 @@ test("of some, medians, places and the axis are made again, and what belongs to 
   assert.deepEqual(spec.layer[0].encoding.y.scale.domain, [1.05, 1.25]);
   assert.deepEqual(spec.layer[0].encoding.x.scale.domain, ["q"]);
   assert.equal(spec.layer[0].encoding.x.axis.labelAngle.expr, "width < 50 ? -35 : 0");
+  assert.equal(spec.layer[0].encoding.x.axis.labelExpr, "width < 50 ? datum.label : split(datum.label, '.')");
   assert.deepEqual(spec.title, { text: plain, subtitle: ["shaded", "1 arrows"] });
 });
 

@@ -52,7 +52,7 @@ test("the nearest published entry is Python's, and so is what is said of it", ()
 test("the chart is of the matrices that pass; that of all is Python's", () => {
   const row = { model: "m", layer: 0, component: "q_proj", step: 1, k: 1.15, error: 0.01 };
   const matrices = [row, { ...row, layer: 1, k: null, error: null }, { ...row, component: "o_proj" }];
-  const axis = { labelAngle: { expr: "0" }, labelAlign: { expr: "'center'" } };
+  const axis = { labelAngle: { expr: "0" }, labelAlign: { expr: "'center'" }, labelExpr: "datum.label" };
   const layer = [{ encoding: { x: { field: "component", type: "nominal", scale: { domain: ["q_proj", "o_proj"] }, axis } } }];
   const spec = { layer, datasets: { matrices, own: [], rule: [{ at: 1.205434, words: "an untrained Gaussian matrix" }], published } };
   const chart = { ...again, spec };

@@ -58,6 +58,15 @@ def test_names_below_are_slanted_where_there_is_no_room(name: str) -> None:
     assert slants(spec | {"width": 140}) == {(-35, "end")}
 
 
+def test_words_of_a_name_stand_one_below_the_other_where_there_is_room() -> None:
+    fits = show.run().isel(step=[-1], component=slice(3))
+    names = [f"decoder.cross.{name}" for name in fits["component"].values]
+    picture = show.svg(charts.class_bands(fits.assign_coords(component=names)))
+    axis = picture.split('aria-label="Y-axis')[0]
+    words = re.findall(r"<tspan[^>]*>([a-z_]+)</tspan>", axis[axis.index('aria-label="X-axis') :])
+    assert words == [word for name in names for word in name.split(".")]
+
+
 def slants(spec: dict[str, Any]) -> set[tuple[int, str]]:
     """Angles at which the names below a chart are written, and what of them is at their tick."""
     labels = show._svg_of(json.dumps(spec)).split('aria-label="Y-axis')[0]

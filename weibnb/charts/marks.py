@@ -54,18 +54,27 @@ def ordinal(field: str, **more: Any) -> Spec:
 def names_below(names: Sequence[str], *, panels: int = 1) -> Spec:
     """Axis of names, which are slanted where the chart is too narrow to write them side by side.
 
-    `panels` is the number of small multiples; a page may draw a chart in any width.
+    Side by side the words of a name, which dots join, stand one below the other. `panels` is the
+    number of small multiples; a page may draw a chart in any width.
     """
-    longest = _LETTER * max(map(len, names))
+    longest = _longest_word(names)
     width = "width" if panels < 2 else "child_width"
     narrow = f"{width} < {(longest + _GAP) * len(names):.0f}" if longest <= _WIDEST else "true"
     looks = {"labelAngle": (-35, 0), "labelAlign": ("'right'", "'center'")}
-    return {name: {"expr": f"{narrow} ? {a} : {b}"} for name, (a, b) in looks.items()}
+    return {
+        **{name: {"expr": f"{narrow} ? {a} : {b}"} for name, (a, b) in looks.items()},
+        "labelExpr": f"{narrow} ? datum.label : split(datum.label, '.')",
+    }
 
 
 def room_for(names: Sequence[str]) -> float:
     """Give the pixels for each of the names below a chart."""
-    return max(64, min(_LETTER * max(map(len, names)), _WIDEST) + 2 * _GAP)
+    return max(64, min(_longest_word(names), _WIDEST) + 2 * _GAP)
+
+
+def _longest_word(names: Sequence[str]) -> float:
+    """Give the pixels of the longest of the words that dots join."""
+    return _LETTER * max(len(word) for name in names for word in name.split("."))
 
 
 def decades(magnitudes: Sequence[float] | NDArray[np.float64]) -> list[float]:

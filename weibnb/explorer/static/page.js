@@ -1108,13 +1108,16 @@ function besideEntries(spec, table2, rowsFor, { values, names, gaussian, isPubli
 var placesOf = (spec) => spec.spec ? placesOf(spec.spec) : spec.layer.map((one) => one.encoding.x?.scale?.domain ?? []).flat();
 function withAxes(spec, domain, share) {
   if (spec.spec) return { ...spec, spec: withAxes(spec.spec, domain, share) };
-  const narrow = ({ expr }) => ({
-    expr: expr.replace(/< (\d+)/, (_, pixels) => `< ${Math.round(pixels * share)}`)
+  const narrow = (text) => text.replace(/< (\d+)/, (_, pixels) => `< ${Math.round(pixels * share)}`);
+  const looks = (axis) => ({
+    labelAngle: { expr: narrow(axis.labelAngle.expr) },
+    labelAlign: { expr: narrow(axis.labelAlign.expr) },
+    labelExpr: narrow(axis.labelExpr)
   });
   const layer = spec.layer.map((one) => {
     const { x, y } = one.encoding;
     const { axis } = x ?? {};
-    const names = axis && { ...x, axis: { ...axis, labelAngle: narrow(axis.labelAngle), labelAlign: narrow(axis.labelAlign) } };
+    const names = axis && { ...x, axis: { ...axis, ...looks(axis) } };
     const values = y?.scale && { ...y, scale: { ...y.scale, domain } };
     return { ...one, encoding: { ...one.encoding, ...names && { x: names }, ...values && { y: values } } };
   });
