@@ -67,6 +67,17 @@ def test_words_of_a_name_stand_one_below_the_other_where_there_is_room() -> None
     assert words == [word for name in names for word in name.split(".")]
 
 
+@pytest.mark.parametrize("wide", [200, 400, 2000])
+def test_medians_of_neighbours_keep_apart_in_every_width(wide: int) -> None:
+    spec = show.specification(show.usual("class_bands", "run")) | {"width": wide}
+    picture = show._svg_of(json.dumps(spec))
+    drawn = re.findall(r'aria-roledescription="tick" d="M[\d.]+,[\d.]+h([\d.]+)v2.5', picture)
+    names = show.run().sizes["component"]
+    assert len(drawn) >= names
+    expected = min(36, 0.6 * wide / names)
+    np.testing.assert_allclose([float(one) for one in drawn], expected, rtol=1e-3)
+
+
 def slants(spec: dict[str, Any]) -> set[tuple[int, str]]:
     """Angles at which the names below a chart are written, and what of them is at their tick."""
     labels = show._svg_of(json.dumps(spec)).split('aria-label="Y-axis')[0]

@@ -23,6 +23,7 @@ from weibnb.charts.marks import (
     quantity,
     room_for,
     tooltips,
+    width_within,
 )
 from weibnb.charts.sentences import listed, summary, where_low
 from weibnb.charts.tables import MAX_ROWS, cells, components, panels, thinned
@@ -201,6 +202,8 @@ def _frame(
         place = each["encoding"]
         if "field" in place["y"]:
             place["y"] |= {"scale": {"domain": ends}}
+        if each["mark"]["type"] in ("bar", "tick"):
+            each["mark"] |= {"size": width_within(each["mark"]["size"], names, panels=panels)}
         if "x" in place:
             place["x"] = place["x"] | {"title": title, "axis": names_below(names, panels=panels)}
 

@@ -25,6 +25,7 @@ SHAPES = ("circle", "triangle-up", "square", "diamond", "triangle-down", "cross"
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [10, 4])
 #: Legend symbol that shows the dash of a line.
 STROKE: Spec = {"symbolType": "stroke", "symbolSize": 300, "symbolStrokeWidth": 2}
+_SHARE = 0.6  # of the room for a name, that a mark over it may take
 # Pixels of a letter, between two names, and of the longest name that is written from left to right.
 _LETTER, _GAP, _WIDEST = 6.4, 4, 100
 # Decades beyond the data that have ticks, and decades of which powers of ten are enough.
@@ -58,13 +59,24 @@ def names_below(names: Sequence[str], *, panels: int = 1) -> Spec:
     number of small multiples; a page may draw a chart in any width.
     """
     longest = _longest_word(names)
-    width = "width" if panels < 2 else "child_width"
-    narrow = f"{width} < {(longest + _GAP) * len(names):.0f}" if longest <= _WIDEST else "true"
+    narrow = (
+        f"{_width(panels)} < {(longest + _GAP) * len(names):.0f}" if longest <= _WIDEST else "true"
+    )
     looks = {"labelAngle": (-35, 0), "labelAlign": ("'right'", "'center'")}
     return {
         **{name: {"expr": f"{narrow} ? {a} : {b}"} for name, (a, b) in looks.items()},
         "labelExpr": f"{narrow} ? datum.label : split(datum.label, '.')",
     }
+
+
+def width_within(pixels: float, names: Sequence[str], *, panels: int = 1) -> Spec:
+    """Width of a mark over its name, so that those of neighbours keep apart in any chart."""
+    return {"expr": f"min({pixels:g}, {_SHARE:g} * {_width(panels)} / {len(names)})"}
+
+
+def _width(panels: int) -> str:
+    """Name the signal that holds the width of a chart, or of each of several."""
+    return "width" if panels < 2 else "child_width"
 
 
 def room_for(names: Sequence[str]) -> float:
